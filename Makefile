@@ -1,0 +1,44 @@
+# Everything below works on a machine with only python3 and make, and writes nothing outside the checkout.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+CACHE := $(CURDIR)/.cache
+export PIP_CACHE_DIR := $(CACHE)/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MPLCONFIGDIR := $(CACHE)/matplotlib
+export NUMBA_CACHE_DIR := $(CACHE)/numba
+export XDG_CACHE_HOME := $(CACHE)
+export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
+
+.PHONY: help setup demo test test-slow lint lock clean
+
+help:            ## what there is
+	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
+
+setup: .venv/.installed  ## create .venv from requirements.lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jukejax needs Python 3.11 or newer; say PYTHON=/path/to/python3" >&2; exit 2; }
+	$(PYTHON) -m venv .venv || { echo "python3 cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup      ## the whole road on the embedded corpus: two tracks that the machine made
+	launch/demo.sh
+
+test: setup      ## the test suite (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## minutes-long and scale checks too
+	$(BIN)/python -m pytest
+
+lint: setup      ## formatting and static checks
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: setup      ## renew requirements.lock after a change in pyproject.toml
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
+
+clean:           ## remove the environment and every cache
+	rm -rf .venv .cache *.egg-info

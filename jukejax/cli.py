@@ -1,0 +1,88 @@
+"""The border between a command line and the house: flags in, exit codes out.
+
+Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted by the user, 143 stopped by SIGTERM.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+VERBS = {
+    "prepare": "a folder of music to audio shards",
+    "train": "train what a config names: VQ-VAE, top prior or upsampler",
+    "encode": "audio shards to code shards, with a trained VQ-VAE",
+    "export": "a training run to a model bundle",
+    "sample": "generate tracks",
+    "report": "one page that shows what a whole run of the road made",
+}
+
+
+class Stopped(Exception):
+    """Raised in the main thread when SIGTERM asks a command to stop."""
+
+
+def _usage_error(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _raise_stopped(signum, frame):
+    del signum, frame
+    raise Stopped
+
+
+def run(main: Callable[[], int | None], doc: str, argv: Sequence[str] | None = None) -> None:
+    """Parses flags, calls `main`, and ends the process with the contract's exit code.
+
+    `doc` is shown by --help. Bad flags, `ValueError` and `OSError` become one line on stderr and
+    exit code 2; a bug keeps its traceback.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    signal.signal(signal.SIGTERM, _raise_stopped)
+    try:
+        if any(flag in argv[1:] for flag in ("--help", "-h", "--helpshort")):
+            print(doc.strip() + "\n")
+            print(flags.FLAGS.main_module_help() or flags.FLAGS.get_help())
+            code = 0
+        else:
+            rest = flags.FLAGS(argv, known_only=False)
+            app.parse_flags_with_usage  # noqa: B018 - documents what we replace: it prints pages
+            logging.use_absl_handler()
+            logging.set_verbosity(logging.WARNING)
+            if len(rest) > 1:
+                raise ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
+            code = main() or 0
+    except (flags.Error, ValueError, OSError) as error:
+        code = _usage_error(" ".join(str(error).split()) or type(error).__name__)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except Stopped:
+        print("stopped by SIGTERM", file=sys.stderr)
+        code = 143
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code in (130, 143):
+        os._exit(code)
+    sys.exit(code)
+
+
+def main() -> None:
+    """The `jukejax VERB ...` console script."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(
+            "usage: jukejax VERB [--flag=value ...]     (jukejax VERB --help explains its flags)\n"
+        )
+        for verb, what in VERBS.items():
+            print(f"  {verb:<10}{what}")
+        sys.exit(0 if len(sys.argv) > 1 else 2)
+    verb = sys.argv[1]
+    if verb not in VERBS:
+        sys.exit(_usage_error(f"unknown verb {verb!r}; known: {', '.join(VERBS)}"))
+    module = importlib.import_module(f"jukejax.{verb}")
+    sys.argv = [f"jukejax {verb}", *sys.argv[2:]]
+    run(module.main, module.__doc__)

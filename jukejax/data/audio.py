@@ -1,0 +1,211 @@
+"""Sound files in and out: decode anything, resample, write WAV. NumPy only, `[time, channels]`."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+SAMPLE_RATE = 44100
+EXTENSIONS = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4"}
+    | {".aiff", ".aif", ".aac", ".webm", ".wma"}
+)
+MISSING_SECONDS = 0.1  # a file that lacks more of what it declares is truncated
+
+
+def decode(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """Reads a whole sound file from its start.
+
+    libsndfile first (wav, flac, ogg, opus, mp3, aiff), then FFmpeg through PyAV (m4a, aac, wma,
+    webm). Nothing seeks: seeking in Vorbis is not sample-exact in libsndfile 1.2.2.
+
+    Returns:
+      float32 [time, channels], sample rate. Samples may exceed 1.0, as lossy decoders do.
+
+    Raises:
+      ValueError: says why in a few words: empty, not audio, truncated, not a number.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    if size == 0:
+        raise ValueError("empty file (0 bytes)")
+    try:
+        audio, rate, declared = _decode_soundfile(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        try:
+            audio, rate, declared = _decode_av(path)
+        except ValueError as second:
+            raise ValueError(f"{second}; libsndfile says: {_reason(error)}") from None
+    if rate <= 0 or audio.shape[1] == 0:
+        raise ValueError(f"broken header: {rate} Hz, {audio.shape[1]} channels")
+    if len(audio) < declared - MISSING_SECONDS * rate:
+        raise ValueError(
+            f"truncated: {len(audio) / rate:.1f} s of the {declared / rate:.1f} s it declares"
+        )
+    if len(audio) == 0:
+        raise ValueError("no samples in it")
+    if not np.isfinite(audio).all():
+        raise ValueError("holds samples that are not numbers (NaN or infinite)")
+    return audio, rate
+
+
+def _reason(error: Exception) -> str:
+    return str(error).split(": ")[-1].strip().rstrip(".")
+
+
+def _decode_soundfile(path: Path) -> tuple[np.ndarray, int, int]:
+    """Samples, rate and the number of frames that the container declares."""
+    blocks = []
+    with soundfile.SoundFile(path) as file:
+        rate, declared = file.samplerate, _declared_frames(path, file)
+        while True:
+            block = file.read(1 << 20, dtype="float32", always_2d=True)
+            blocks.append(block)
+            if len(block) < 1 << 20:
+                break
+    return np.concatenate(blocks), rate, declared
+
+
+def _declared_frames(path: Path, file: soundfile.SoundFile) -> int:
+    """Frames by the header's own word: libsndfile quietly trims some counts to what is there."""
+    if file.format in ("WAV", "WAVEX") and file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
+        declared = _wav_data_bytes(path)
+        width = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
+        return declared // (file.channels * width.get(file.subtype, 4))
+    if file.format == "OGG" and _ogg_is_cut(path):
+        # The last page says how long the stream is, and it is the last page that is not whole.
+        return file.frames + file.samplerate
+    return file.frames
+
+
+def _wav_data_bytes(path: Path) -> int:
+    """Bytes that a RIFF file's data chunk declares; 0 if it was streamed and declares none."""
+    with open(path, "rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, length = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"data":
+                return 0 if length >= 0xFFFFFFFF - 8192 else length
+            file.seek(length + length % 2, io.SEEK_CUR)
+    return 0
+
+
+def _ogg_is_cut(path: Path) -> bool:
+    """Whether the last Ogg page ends after the end of the file."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 65536 - 512))  # a page is at most 65307 bytes
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    if at < 0 or len(tail) < at + 27 or len(tail) < at + 27 + tail[at + 26]:
+        return True
+    segments = tail[at + 26]
+    return at + 27 + segments + sum(tail[at + 27 : at + 27 + segments]) > len(tail)
+
+
+def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
+    """The same through FFmpeg, without its resampler (its aliases lie at -20 dB)."""
+    import av  # 0.2 s, and only for a few formats
+
+    blocks, rate, declared = [], 0, 0
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise ValueError("no audio stream in it")
+            stream = container.streams.audio[0]
+            if stream.duration and stream.time_base:
+                declared = float(stream.duration * stream.time_base)
+            elif container.duration:
+                declared = container.duration / av.time_base
+            for frame in container.decode(stream):
+                rate = rate or frame.sample_rate
+                if frame.sample_rate != rate:
+                    raise ValueError(f"sample rate changes from {rate} to {frame.sample_rate} Hz")
+                blocks.append(_frame_to_float(frame))
+    except av.error.FFmpegError as error:
+        if not blocks:
+            raise ValueError(f"not audio that we can read ({_reason(error)})") from error
+        raise ValueError(f"damaged after {sum(map(len, blocks)) / rate:.1f} s") from error
+    if not blocks:
+        raise ValueError("no audio that we can read")
+    if len({block.shape[1] for block in blocks}) > 1:
+        raise ValueError("the number of channels changes within the file")
+    return np.concatenate(blocks), rate, round(declared * rate)
+
+
+def _frame_to_float(frame) -> np.ndarray:
+    """An FFmpeg frame, planar or packed, of any sample type, as float32 [time, channels]."""
+    array = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    array = array.T if frame.format.is_planar else array.reshape(-1, channels)
+    if array.dtype == np.uint8:
+        return (array.astype(np.float32) - 128) / 128
+    if np.issubdtype(array.dtype, np.integer):
+        return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
+    return array.astype(np.float32)
+
+
+def load(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Decodes and resamples (soxr HQ, aliases at -135 dB).
+
+    Returns:
+      float32 [time, channels], 1 or 2 channels. NOTE: of surround files the front left and right
+      are kept; the other channels carry no more than ambience and the bass doubled.
+    """
+    audio, rate = decode(path)
+    return resample(audio[:, :2], rate, sample_rate)
+
+
+def resample(audio: np.ndarray, rate: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """float32 [time, channels] at `rate` to the same at `sample_rate`."""
+    if rate == sample_rate:
+        return np.ascontiguousarray(audio)
+    return soxr.resample(np.ascontiguousarray(audio), rate, sample_rate, quality="HQ")
+
+
+def to_int16(audio: np.ndarray) -> np.ndarray:
+    """float in [-1, 1] to int16; 16-bit sources come back exactly."""
+    return np.clip(np.round(audio * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def to_float(audio: np.ndarray) -> np.ndarray:
+    """int16 to float32 in [-1, 1)."""
+    return audio.astype(np.float32) / np.float32(32768)
+
+
+def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
+    """Writes 16-bit PCM; the file appears whole or not at all.
+
+    Args:
+      audio: float [time] or [time, channels].
+
+    Returns:
+      The gain applied: 1.0, or less if a peak above 1.0 made us turn the whole file down, so that
+      nothing is clipped in silence.
+    """
+    audio = np.asarray(audio, np.float32)
+    if not np.isfinite(audio).all():
+        raise ValueError(f"{path}: the audio to write holds NaN or infinite samples")
+    peak = float(np.abs(audio).max(initial=0.0))
+    gain = 1.0 if peak <= 1.0 else 1.0 / peak
+    buffer = io.BytesIO()
+    soundfile.write(buffer, to_int16(audio * gain), sample_rate, "PCM_16", format="WAV")
+    write_atomic(path, buffer.getbuffer())
+    return gain
+
+
+def write_atomic(path: str | os.PathLike, data: bytes | memoryview) -> None:
+    """Writes beside `path`, syncs, renames: a killed process leaves the old file or the new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

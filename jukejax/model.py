@@ -1,0 +1,94 @@
+"""A whole model bundle, opened for sampling: codec, priors, vocabulary, rates."""
+
+import math
+from pathlib import Path
+
+import jax
+
+from jukejax import loading, precision
+from jukejax.codec import Codec
+from jukejax.config import freeze
+from jukejax.data.labels import Vocabulary
+from jukejax.models.prior import PriorConfig
+from jukejax.tasks import generate
+from jukejax.weights import bundle
+
+
+def default_dtype() -> str:
+    """bfloat16 where the device has it, float16 on older GPUs, float32 on CPUs."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return "float32"
+    capability = float(getattr(device, "compute_capability", 8.0))
+    return "bfloat16" if capability >= 8.0 else "float16"
+
+
+class Model:
+    """A bundle. Priors are loaded one at a time, when their level is sampled.
+
+    Attributes:
+      levels: levels that have a prior, ascending.
+      hops: samples a code stands for, by level.
+      sample_rate: of the audio, in Hz.
+      vocabulary: artists and genres.
+      hash: of all weights.
+      codec: the VQ-VAE.
+    """
+
+    def __init__(self, folder: str | Path, dtype: str | None = None):
+        self.folder = Path(folder)
+        description = bundle.open_bundle(folder)
+        self.hops = description["hops"]
+        self.levels = sorted(description["levels"])
+        self.sample_rate = description["sample_rate"]
+        vocabulary = description["vocabulary"]
+        self.vocabulary = Vocabulary(
+            tuple(vocabulary["artists"]), tuple(vocabulary["genres"])
+        )
+        self.hash = bundle.weights_hash(folder)
+        self._dtype = precision.compute_dtype(dtype or default_dtype())
+        self.codec = Codec.load(folder)
+        if not self.levels:
+            raise ValueError(f"{folder} holds no prior, so there is nothing to sample from")
+
+    def totals(self, seconds: float) -> dict[int, int]:
+        """Codes of each level in a track: whole codes of the top level, rounded up."""
+        top = max(self.levels)
+        count = math.ceil(seconds * self.sample_rate / self.hops[top])
+        return {
+            level: count * (self.hops[top] // hop)
+            for level, hop in enumerate(self.hops)
+            if level <= top
+        }
+
+    def prior(self, level: int) -> tuple[PriorConfig, generate.PriorWeights]:
+        """One level's prior, cast and laid out for decoding."""
+        description, weights = loading.load_part(self.folder, f"level_{level}")
+        config = freeze(PriorConfig, description["config"], f"level_{level}")
+        return config, generate.prior_weights(config, weights["params"], self._dtype)
+
+    def window_hop(self, level: int, hop_fraction: float) -> int:
+        """Codes between windows: a share of the window, on the grid of the level above."""
+        config = self._config(level)
+        if not 0 < hop_fraction <= 1:
+            raise ValueError(f"--hop_fraction={hop_fraction} must lie above 0 and be at most 1")
+        ratio = 1 if config.upper is None else config.upper.ratio
+        return max(int(hop_fraction * config.seq_len) // ratio, 1) * ratio
+
+    def _config(self, level: int) -> PriorConfig:
+        path = self.folder / f"level_{level}" / "config.json"
+        return freeze(PriorConfig, bundle.read_json(path)["config"], f"level_{level}")
+
+    def labels(
+        self, artist: str | None, genre: str | None, total_seconds: float
+    ) -> generate.Labels:
+        """Names to ids; no name is "unknown".
+
+        Raises:
+          ValueError: a name that the vocabulary does not have; the nearest are named.
+        """
+        return generate.Labels(
+            artist=self.vocabulary.artist_id(artist or ""),
+            genres=self.vocabulary.genre_ids(genre or ""),
+            total_samples=max(int(total_seconds * self.sample_rate), 1),
+        )

@@ -1,0 +1,186 @@
+"""The autoregressive model over one sequence of codes: embed, shift, attend, predict.
+
+Position t is predicted from codes before t: the input is shifted right by one and the free first
+slot holds the label embedding, or a learned start token (Jukebox paper, section 4).
+
+Dimensions: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jukejax.models import transformer
+from jukejax.models.transformer import Transformer, TransformerConfig
+from jukejax.ops.cache import Cache
+
+Tree = Any
+
+
+class Conditions(NamedTuple):
+    """What a window is told beside its codes; any of them may be None.
+
+    Attributes:
+      code_cond: [B, T or 1, E], added at every position: upper codes or timing.
+      label_emb: [B, E], takes the start slot.
+      encoder_states: [B, S, E] for the layers of kind 6.
+    """
+
+    code_cond: jax.Array | None = None
+    label_emb: jax.Array | None = None
+    encoder_states: jax.Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoregressiveConfig:
+    """A transformer with its embeddings.
+
+    Attributes:
+      vocab_size: codes it reads and predicts.
+      transformer: the stack.
+      labelled: the start slot holds `label_emb`, so there is no learned start token.
+      merged_decoder: output weights of its own, and `code_cond` is added at the input only
+        (OpenAI's 5b); otherwise tied weights, and `code_cond` is added after the stack too.
+      has_output: False for an encoder, which ends with the stack's activations.
+      emb_dropout: of the embeddings.
+    """
+
+    vocab_size: int
+    transformer: TransformerConfig
+    labelled: bool = False
+    merged_decoder: bool = False
+    has_output: bool = True
+    emb_dropout: float = 0.0
+
+
+class Autoregressive(nn.Module):
+    """Codes [B, T] and conditions to logits [B, T, V], teacher-forced."""
+
+    config: AutoregressiveConfig
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        config, stack = self.config, self.config.transformer
+        scale, shape = stack.init_scale, (config.vocab_size, stack.emb_dim)
+
+        def table(name, std, shape, axes):
+            init = nn.with_logical_partitioning(nn.initializers.normal(std * scale), axes)
+            return self.param(name, init, shape)
+
+        self.code_embedding = table("code_embedding", 0.02, shape, ("vocab", "embed"))
+        self.position_embedding = table(
+            "position_embedding", 0.01, (stack.seq_len, stack.emb_dim), ("position", "embed")
+        )
+        if not config.labelled:
+            self.start_token = table("start_token", 0.01, (1, stack.emb_dim), (None, "embed"))
+        if config.has_output and config.merged_decoder:
+            self.output = table("output", 0.02, shape, ("vocab", "embed"))
+        self.transformer = Transformer(stack)
+        self.dropout = nn.Dropout(config.emb_dropout)
+
+    def start(self, batch: int, conditions: Conditions) -> jax.Array:
+        """The embedding of the start slot, [B, E]."""
+        if self.config.labelled:
+            return conditions.label_emb.astype(self.dtype)
+        return jnp.broadcast_to(self.start_token, (batch, self.start_token.shape[1])).astype(
+            self.dtype
+        )
+
+    def embed(self, codes: jax.Array, conditions: Conditions, deterministic: bool) -> jax.Array:
+        """Codes [B, T] to the stack's input [B, T, E]."""
+        x = self.code_embedding.astype(self.dtype)[codes[:, :-1]]
+        x = jnp.concatenate([self.start(codes.shape[0], conditions)[:, None], x], axis=1)
+        positions = self.position_embedding.astype(self.dtype)
+        x = self.dropout(x, deterministic=deterministic)
+        x = x + self.dropout(positions, deterministic=deterministic)
+        if conditions.code_cond is not None:
+            x = x + conditions.code_cond.astype(self.dtype)
+        return x
+
+    def embed_step(
+        self, previous: jax.Array, code_cond: jax.Array | None, start: jax.Array, position
+    ) -> jax.Array:
+        """The code before `position` [B] to the stack's input there, [B, E]."""
+        x = jnp.where(position == 0, start, self.code_embedding.astype(self.dtype)[previous])
+        x = x + self.position_embedding.astype(self.dtype)[position]
+        return x if code_cond is None else x + code_cond.astype(self.dtype)
+
+    def predict(self, x: jax.Array, code_cond: jax.Array | None) -> jax.Array:
+        """The stack's output [..., E] to logits [..., V] in float32."""
+        if self.config.merged_decoder:
+            weights = self.output
+        else:
+            weights = self.code_embedding
+            if code_cond is not None:
+                x = x + code_cond.astype(x.dtype)
+        return jnp.einsum(
+            "...e,ve->...v", x, weights.astype(x.dtype), preferred_element_type=jnp.float32
+        )
+
+    def activations(
+        self, codes: jax.Array, conditions: Conditions, deterministic: bool = True
+    ) -> jax.Array:
+        """The stack's output [B, T, E], before conditions are added again."""
+        x = self.embed(codes, conditions, deterministic)
+        return self.transformer(x, conditions.encoder_states, deterministic)
+
+    def __call__(
+        self, codes: jax.Array, conditions: Conditions, deterministic: bool = True
+    ) -> jax.Array:
+        x = self.activations(codes, conditions, deterministic)
+        return self.predict(x, conditions.code_cond) if self.config.has_output else x
+
+
+class DecodeWeights(NamedTuple):
+    """Parameters laid out for decoding: cast once, layers apart."""
+
+    outer: Tree
+    layers: tuple[Tree, ...]
+
+
+def decode_weights(config: AutoregressiveConfig, params: Tree, dtype: jnp.dtype) -> DecodeWeights:
+    """Casts `params` and takes the stack apart, once for a whole sampling run."""
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), dict(params))
+    stacks = params.pop("transformer")
+    layers = transformer.unstack_layers(config.transformer.pattern, stacks)
+    return DecodeWeights(params, layers)
+
+
+def prefill(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    codes: jax.Array,
+    conditions: Conditions,
+    length: jax.Array,
+) -> tuple[Cache, ...]:
+    """Caches after the first `length` codes of a window [B, T]; later codes may be anything."""
+    model = Autoregressive(config, weights.outer["code_embedding"].dtype)
+    x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
+    _, caches = transformer.prefill_layers(
+        config.transformer, weights.layers, x, conditions.encoder_states, length
+    )
+    return caches
+
+
+def step(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    caches: tuple[Cache, ...],
+    previous: jax.Array,
+    conditions: Conditions,
+    position: jax.Array,
+) -> tuple[jax.Array, tuple[Cache, ...]]:
+    """Logits [B, V] of the code at `position`, given the one before it [B], and the new caches."""
+    model = Autoregressive(config, weights.outer["code_embedding"].dtype)
+    outer = {"params": weights.outer}
+    code_cond = conditions.code_cond
+    if code_cond is not None:
+        at = jnp.minimum(position, code_cond.shape[1] - 1)
+        code_cond = jax.lax.dynamic_index_in_dim(code_cond, at, 1, keepdims=False)
+    start = model.apply(outer, previous.shape[0], conditions, method=model.start)
+    x = model.apply(outer, previous, code_cond, start, position, method=model.embed_step)
+    x, caches = transformer.step_layers(config.transformer, weights.layers, caches, x, position)
+    return model.apply(outer, x, code_cond, method=model.predict), caches

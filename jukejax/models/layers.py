@@ -1,0 +1,289 @@
+"""Convolutional parts of the VQ-VAE and of the upsamplers' conditioner (Jukebox, section 3.1).
+
+A residual stack is a row of blocks x + scale * conv1(relu(conv3(relu(x)))) whose dilations grow as
+powers of `dilation_growth_rate`. An encoder block alternates strided convolutions and such stacks;
+a decoder block mirrors it with transposed convolutions.
+
+Arrays are [batch, time, channels]. Kernels are [taps, in, out]. Letters: B batch, T time, S stride,
+C channels in, D channels out.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_DIMENSIONS = ("NWC", "WIO", "NWC")
+
+
+def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
+    """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
+    if kernel.shape[0] == 1:
+        return x @ kernel[0]
+    pad = dilation * (kernel.shape[0] // 2)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1,),
+        padding=[(pad, pad)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=_DIMENSIONS,
+    )
+
+
+def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution of 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T // S, D].
+
+    Written as two matrix products over rows of S samples, which is what it is: each output sees two
+    neighbouring rows.
+    """
+    taps, channels, features = kernel.shape
+    stride = taps // 2
+    rows = x.shape[1] // stride + 1
+    x = jnp.pad(x, ((0, 0), (stride // 2, stride // 2), (0, 0)))[:, : rows * stride]
+    x = x.reshape(x.shape[0], rows, stride * channels)  # [B, rows, S * C]
+    first, second = kernel.reshape(2, stride * channels, features)
+    return x[:, :-1] @ first + x[:, 1:] @ second
+
+
+def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T S, D].
+
+    Each input row gives 2S output samples, which overlap the next row's by S: one matrix product
+    for each half.
+    """
+    taps, channels, features = kernel.shape
+    batch, length, _ = x.shape
+    stride = taps // 2
+    halves = kernel.reshape(2, stride, channels, features).transpose(0, 2, 1, 3)
+    first, second = halves.reshape(2, channels, stride * features)
+    rows = jnp.pad(x @ first, ((0, 0), (0, 1), (0, 0)))
+    rows = rows + jnp.pad(x @ second, ((0, 0), (1, 0), (0, 0)))
+    y = rows.reshape(batch, (length + 1) * stride, features)  # [B, T + 1, S * D] -> samples
+    return y[:, stride // 2 : stride // 2 + length * stride]
+
+
+def _weights(module: nn.Module, shape, *, fan_in: int, zero_out: bool = False):
+    """Kernel and bias of a convolution, with logical axes, cast to the module's `dtype`.
+
+    Initialised as PyTorch does by default, which is what OpenAI trained with:
+    U(-1/sqrt(fan_in), 1/sqrt(fan_in)); `zero_out` starts both at zero.
+    """
+    bound = 1 / math.sqrt(fan_in)
+
+    def uniform(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    init = nn.initializers.zeros_init() if zero_out else uniform
+    kernel = module.param(
+        "kernel", nn.with_logical_partitioning(init, (None, "conv_in", "conv_out")), shape
+    )
+    bias = module.param("bias", nn.with_logical_partitioning(init, ("conv_out",)), shape[-1:])
+    return kernel.astype(module.dtype), bias.astype(module.dtype)
+
+
+class Conv(nn.Module):
+    """Dilated convolution that keeps the length."""
+
+    features: int
+    taps: int = 3
+    dilation: int = 1
+    zero_out: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.taps, x.shape[-1], self.features)
+        kernel, bias = _weights(self, shape, fan_in=shape[0] * shape[1], zero_out=self.zero_out)
+        return conv(x.astype(self.dtype), kernel, dilation=self.dilation) + bias
+
+
+class DownConv(nn.Module):
+    """Strided convolution, `stride` times shorter (rounded down)."""
+
+    features: int
+    stride: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (2 * self.stride, x.shape[-1], self.features)
+        kernel, bias = _weights(self, shape, fan_in=shape[0] * shape[1])
+        return strided_conv(x.astype(self.dtype), kernel) + bias
+
+
+class UpConv(nn.Module):
+    """Transposed convolution, `stride` times longer."""
+
+    features: int
+    stride: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (2 * self.stride, x.shape[-1], self.features)
+        # NOTE: PyTorch counts the fan of a transposed convolution on its output side.
+        kernel, bias = _weights(self, shape, fan_in=shape[0] * shape[2])
+        return transposed_conv(x.astype(self.dtype), kernel) + bias
+
+
+class ResidualBlock(nn.Module):
+    """x + scale * conv1(relu(conv3(relu(x)))), the first convolution dilated."""
+
+    hidden: int
+    dilation: int
+    scale: float = 1.0
+    zero_out: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = Conv(self.hidden, dilation=self.dilation, dtype=self.dtype, name="conv3")(nn.relu(x))
+        h = Conv(x.shape[-1], taps=1, zero_out=self.zero_out, dtype=self.dtype, name="conv1")(
+            nn.relu(h)
+        )
+        return x + (h if self.scale == 1.0 else self.scale * h)
+
+
+class ResidualStack(nn.Module):
+    """`depth` residual blocks with dilations growth**0, growth**1, ...
+
+    Attributes:
+      depth: number of blocks.
+      m_conv: hidden channels of a block, as a multiple of its channels.
+      dilation_growth_rate: each block's dilation is this many times the one before.
+      dilation_cycle: the dilations start again at 1 after so many blocks; None: never.
+      reverse_dilation: the largest dilation comes first.
+      res_scale: divide each block's branch by sqrt(depth).
+      zero_out: blocks start as the identity.
+      remat: recompute each block in the backward pass instead of keeping its activations.
+    """
+
+    depth: int
+    m_conv: float = 1.0
+    dilation_growth_rate: int = 1
+    dilation_cycle: int | None = None
+    reverse_dilation: bool = False
+    res_scale: bool = False
+    zero_out: bool = False
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def dilations(self) -> list[int]:
+        """The dilation of each block, in the order in which they run."""
+        cycle = self.dilation_cycle or self.depth
+        dilations = [self.dilation_growth_rate ** (i % cycle) for i in range(self.depth)]
+        return dilations[::-1] if self.reverse_dilation else dilations
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+        for i, dilation in enumerate(self.dilations):
+            x = block(
+                hidden=int(self.m_conv * x.shape[-1]),
+                dilation=dilation,
+                scale=1 / math.sqrt(self.depth) if self.res_scale else 1.0,
+                zero_out=self.zero_out,
+                dtype=self.dtype,
+                name=f"block_{i}",
+            )(x)
+        return x
+
+
+class EncoderBlock(nn.Module):
+    """`downs` times (strided convolution, residual stack), then a convolution to `out_features`.
+
+    [B, T, in_features] -> [B, T // stride**downs, out_features]; with no downs the identity.
+    Attributes are those of `ResidualStack`, and the widths.
+    """
+
+    in_features: int
+    width: int
+    out_features: int
+    downs: int
+    stride: int
+    depth: int
+    m_conv: float = 1.0
+    dilation_growth_rate: int = 1
+    dilation_cycle: int | None = None
+    res_scale: bool = False
+    zero_out: bool = False
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_block(self, x)
+        if self.downs == 0:
+            return x
+        for i in range(self.downs):
+            x = DownConv(self.width, self.stride, dtype=self.dtype, name=f"down_{i}")(x)
+            x = _stack(self, reverse_dilation=False, name=f"stack_{i}")(x)
+        return Conv(self.out_features, dtype=self.dtype, name="out")(x)
+
+
+class DecoderBlock(nn.Module):
+    """A convolution to `width`, then `downs` times (residual stack, transposed convolution).
+
+    [B, T, in_features] -> [B, T * stride**downs, out_features]; with no downs the identity.
+    The last transposed convolution goes to `out_features`. Other attributes: see `ResidualStack`.
+    """
+
+    in_features: int
+    width: int
+    out_features: int
+    downs: int
+    stride: int
+    depth: int
+    m_conv: float = 1.0
+    dilation_growth_rate: int = 1
+    dilation_cycle: int | None = None
+    reverse_dilation: bool = False
+    res_scale: bool = False
+    zero_out: bool = False
+    remat: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _check_block(self, x)
+        if self.downs == 0:
+            return x
+        x = Conv(self.width, dtype=self.dtype, name="in")(x)
+        for i in range(self.downs):
+            x = _stack(self, reverse_dilation=self.reverse_dilation, name=f"stack_{i}")(x)
+            features = self.out_features if i == self.downs - 1 else self.width
+            x = UpConv(features, self.stride, dtype=self.dtype, name=f"up_{i}")(x)
+        return x
+
+
+def _stack(block: EncoderBlock | DecoderBlock, *, reverse_dilation: bool, name: str):
+    return ResidualStack(
+        depth=block.depth,
+        m_conv=block.m_conv,
+        dilation_growth_rate=block.dilation_growth_rate,
+        dilation_cycle=block.dilation_cycle,
+        reverse_dilation=reverse_dilation,
+        res_scale=block.res_scale,
+        zero_out=block.zero_out,
+        remat=block.remat,
+        dtype=block.dtype,
+        name=name,
+    )
+
+
+def _check_block(block: EncoderBlock | DecoderBlock, x: jax.Array) -> None:
+    if x.shape[-1] != block.in_features:
+        raise ValueError(
+            f"this block takes {block.in_features} channels, but its input has {x.shape[-1]}"
+        )
+    if block.stride % 2:
+        raise ValueError(f"stride {block.stride} is odd: strides must be even (2, 4, ...)")
+    if block.downs == 0 and block.in_features != block.out_features:
+        raise ValueError(
+            f"a block with downs 0 keeps its {block.in_features} channels, "
+            f"but out_features is {block.out_features}"
+        )

@@ -1,0 +1,204 @@
+"""Factorised attention of the Sparse Transformer, as Jukebox uses it (Jukebox paper, section 4.1).
+
+A sequence of `T` positions is read as `R` rows of `block_len` columns: position = row * block_len +
+column. Each kind lets a query see a different, causal part of that grid; three of them in turn
+reach every earlier position.
+
+Dimensions: B batch, T time, H heads, D head_dim, R rows, L block_len, S keys.
+"""
+
+import enum
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+MASKED = -1e9  # added to the float32 score of a key that must not be seen
+
+
+class AttentionKind(enum.IntEnum):
+    """What a query may see. The numbers are OpenAI's `attn_func`."""
+
+    DENSE = 0  # every earlier position
+    BLOCK = 1  # its own row, up to itself
+    TRANSPOSED_BLOCK = 2  # its own column, up to itself
+    PREVIOUS_BLOCK = 3  # the whole row before its own
+    SUMMARY = 4  # the last position of each row that ended
+    SUMMARY_SPREAD = 5  # the last `spread` positions of each row, up to itself
+    ENCODER_DECODER = 6  # all states of the lyric encoder
+    PRIME = 7  # the first `prime_len` positions, up to itself
+
+
+_BLOCK, _COLUMN, _PREVIOUS = (
+    AttentionKind.BLOCK,
+    AttentionKind.TRANSPOSED_BLOCK,
+    AttentionKind.PREVIOUS_BLOCK,
+)
+_DENSE, _SUMMARY, _SPREAD = (
+    AttentionKind.DENSE,
+    AttentionKind.SUMMARY,
+    AttentionKind.SUMMARY_SPREAD,
+)
+_CROSS, _PRIME = AttentionKind.ENCODER_DECODER, AttentionKind.PRIME
+_FACTORISED = (_BLOCK, _COLUMN, _PREVIOUS)
+
+_CYCLES: dict[int, tuple[AttentionKind, ...]] = {
+    0: (_DENSE,),
+    1: (_BLOCK, _COLUMN),
+    2: _FACTORISED,
+    3: (_BLOCK, _SUMMARY),
+    4: (_BLOCK, _SPREAD),
+    5: (_BLOCK, _SUMMARY, _BLOCK, _BLOCK),
+    6: (*_FACTORISED, _CROSS),
+    7: (*_FACTORISED * 5, _CROSS),
+    8: (*_FACTORISED * 3, _CROSS),
+    9: (*_FACTORISED, _DENSE),
+    10: (*_FACTORISED * 3, *(*_FACTORISED * 3, _CROSS) * 7),
+}
+# Every 16th layer looks elsewhere; the cycle of three goes on counting through it.
+_EVERY_16TH: dict[int, tuple[AttentionKind, ...]] = {
+    11: (_CROSS, _CROSS, _DENSE),
+    12: (_PRIME, _PRIME, _DENSE),
+}
+
+
+def attention_pattern(attn_order: int, num_layers: int) -> tuple[AttentionKind, ...]:
+    """The kind of each layer for one of OpenAI's `attn_order` numbers, 0 to 12."""
+    if attn_order in _CYCLES:
+        cycle = _CYCLES[attn_order]
+        return tuple(cycle[layer % len(cycle)] for layer in range(num_layers))
+    if attn_order in _EVERY_16TH:
+        special = _EVERY_16TH[attn_order]
+        return tuple(
+            special[layer % 3] if layer % 16 == 15 else _FACTORISED[layer % 3]
+            for layer in range(num_layers)
+        )
+    raise ValueError(f"attn_order is {attn_order}; known patterns are 0 to 12")
+
+
+def prime_length(lyric_len: int, num_blocks: int) -> int:
+    """Positions kind 7 may see: the lyrics, rounded up past the next multiple of num_blocks."""
+    return (lyric_len // num_blocks + 1) * num_blocks
+
+
+def scale_query_key(q: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Scales both by head_dim**-0.25, which keeps their product inside float16's range."""
+    scale = q.shape[-1] ** -0.25
+    return q * jnp.asarray(scale, q.dtype), k * jnp.asarray(scale, k.dtype)
+
+
+def softmax(scores: jax.Array, visible: jax.Array | None) -> jax.Array:
+    """Softmax over the last axis in float32; keys where `visible` is False get nothing."""
+    scores = scores.astype(jnp.float32)
+    if visible is not None:
+        scores = jnp.where(visible, scores, MASKED)
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def _causal(queries: int, keys: int) -> jax.Array:
+    return jnp.arange(queries)[:, None] >= jnp.arange(keys)[None, :]
+
+
+def summary_keys(x: jax.Array, block_len: int, spread: int) -> jax.Array:
+    """[B, T, H, D] to [B, R * spread, H, D]: a zero slot, then the end of each row but the last."""
+    batch, time, heads, dim = x.shape
+    ends = x.reshape(batch, time // block_len, block_len, heads, dim)[:, :-1, -spread:]
+    ends = jnp.pad(ends, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+    return ends.reshape(batch, -1, heads, dim)
+
+
+def summary_positions(num_rows: int, block_len: int, spread: int) -> jax.Array:
+    """First query position that sees each summary slot, int32 [R * spread]; zero slots come at 0.
+
+    NOTE: as in OpenAI's mask, the end of a row also sees itself, not only earlier rows.
+    """
+    row = jnp.arange(num_rows)[:, None]
+    position = row * block_len - spread + jnp.arange(spread)[None, :]
+    return jnp.where(row == 0, 0, position).reshape(-1)
+
+
+def attend(
+    kind: AttentionKind,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    block_len: int,
+    spread: int = 1,
+    prime_len: int = 0,
+    dropout: Callable[[jax.Array], jax.Array] | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Attention of every position at once, as reshaped batched products: no [T, T] mask is built.
+
+    Args:
+      kind: what each query may see.
+      q: [B, T, H, D]; T is a multiple of block_len for kinds 1 to 5.
+      k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
+      v: as k.
+      block_len: columns of the grid.
+      spread: positions a row leaves behind, kind 5.
+      prime_len: positions that kind 7 may see.
+      dropout: applied to the probabilities.
+
+    Returns:
+      (output [B, T, H, D] in q's dtype, probabilities in float32 with the kind's own axes).
+    """
+    q, k = scale_query_key(q, k)
+    grid = (q.shape[0], -1, block_len, *q.shape[2:])  # [B, R, L, H, D]
+    visible = None
+    if kind in (_BLOCK, _COLUMN, _PREVIOUS):
+        if q.shape[1] % block_len:
+            raise ValueError(f"{q.shape[1]} positions do not fill rows of {block_len} (num_blocks)")
+        q, k, v = (x.reshape(grid) for x in (q, k, v))
+        if kind == _COLUMN:
+            to_scores, to_output = "brlhd,bslhd->blhrs", "blhrs,bslhd->brlhd"
+            visible = _causal(q.shape[1], q.shape[1])
+        else:
+            to_scores, to_output = "brlhd,brshd->brhls", "brhls,brshd->brlhd"
+            if kind == _BLOCK:
+                visible = _causal(block_len, block_len)
+            else:  # the first row sees zeros
+                k, v = (jnp.pad(x[:, :-1], ((0, 0), (1, 0), *((0, 0),) * 3)) for x in (k, v))
+    else:
+        to_scores, to_output = "bthd,bshd->bhts", "bhts,bshd->bthd"
+        if kind == _DENSE:
+            visible = _causal(q.shape[1], k.shape[1])
+        elif kind == _PRIME:
+            k, v = k[:, :prime_len], v[:, :prime_len]
+            visible = _causal(q.shape[1], k.shape[1])
+        elif kind in (_SUMMARY, _SPREAD):
+            kept = 1 if kind == _SUMMARY else spread
+            rows = q.shape[1] // block_len
+            k, v = (summary_keys(x, block_len, kept) for x in (k, v))
+            first = summary_positions(rows, block_len, kept)
+            visible = jnp.arange(q.shape[1])[:, None] >= first[None, :]
+    probs = softmax(jnp.einsum(to_scores, q, k, preferred_element_type=jnp.float32), visible)
+    weights = probs if dropout is None else dropout(probs)
+    out = jnp.einsum(to_output, weights.astype(v.dtype), v)
+    return out.reshape(out.shape[0], -1, *out.shape[-2:]), probs
+
+
+def visible_positions(
+    kind: AttentionKind, seq_len: int, *, block_len: int, spread: int = 1, prime_len: int = 0
+) -> jax.Array:
+    """The definition as a mask, bool [query, key], for tests and pictures; not for kind 6."""
+    query, key = jnp.arange(seq_len)[:, None], jnp.arange(seq_len)[None, :]
+    row, col, key_row, key_col = (
+        query // block_len,
+        query % block_len,
+        key // block_len,
+        key % block_len,
+    )
+    if kind == _CROSS:
+        raise ValueError("kind 6 sees the encoder's states, not positions of its own sequence")
+    kept = 1 if kind == _SUMMARY else spread
+    row_end = (key_col >= block_len - kept) & (key_row < (seq_len // block_len) - 1)
+    return {
+        _DENSE: key <= query,
+        _BLOCK: (key <= query) & (key_row == row),
+        _COLUMN: (key <= query) & (key_col == col),
+        _PREVIOUS: jnp.broadcast_to(key_row == row - 1, (seq_len, seq_len)),
+        _SUMMARY: (key <= query) & row_end,
+        _SPREAD: (key <= query) & row_end,
+        _PRIME: (key <= query) & (key < prime_len),
+    }[kind]

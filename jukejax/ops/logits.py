@@ -1,0 +1,43 @@
+"""From logits to one code: temperature, top-k, top-p (nucleus), and the draw.
+
+Dimensions: B batch, V vocab_size.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> jax.Array:
+    """Sets logits outside the top k, or outside the nucleus of mass p, to -inf.
+
+    Args:
+      logits: [..., V].
+      top_k: how many to keep; 0 keeps all. Ties with the k-th stay in.
+      top_p: keep the fewest codes whose probability reaches p, always the first; 0 keeps all.
+    """
+    vocab_size = logits.shape[-1]
+    if top_k and top_k < vocab_size:
+        kept = jax.lax.top_k(logits, top_k)[0][..., -1:]
+        logits = jnp.where(logits < kept, -jnp.inf, logits)
+    if top_p:
+        order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
+        ranked = jnp.take_along_axis(logits, order, axis=-1)
+        reached = jnp.cumsum(jax.nn.softmax(ranked, axis=-1), axis=-1) > top_p
+        dropped = jnp.pad(reached[..., :-1], [(0, 0)] * (logits.ndim - 1) + [(1, 0)])
+        rank = jnp.argsort(order, axis=-1)
+        logits = jnp.where(jnp.take_along_axis(dropped, rank, axis=-1), -jnp.inf, logits)
+    return logits
+
+
+def draw(
+    logits: jax.Array, noise: jax.Array, *, temperature: jax.Array, top_k: int, top_p: float
+) -> jax.Array:
+    """One code an item, int32 [B]: argmax(filter(logits / temperature) + noise).
+
+    With standard Gumbel `noise` [B, V] this samples the filtered distribution (the Gumbel-max
+    trick); temperature 0 takes the most likely code, whatever the noise.
+    """
+    greedy = jnp.argmax(logits, axis=-1)
+    warm = logits / jnp.where(temperature > 0, temperature, 1.0)
+    sampled = jnp.argmax(filter_logits(warm, top_k=top_k, top_p=top_p) + noise, axis=-1)
+    return jnp.where(temperature > 0, sampled, greedy).astype(jnp.int32)

@@ -1,0 +1,125 @@
+"""Learning-rate schedules, optimizers and the moving average of the weights, from a config."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """How parameters move.
+
+    Attributes:
+      learning_rate: after warm-up.
+      warmup_steps: the rate grows linearly from 0; the first step has rate 0.
+      decay_start: step at which a linear decay begins; None leaves the rate to `gamma`.
+      decay_steps: steps from `decay_start` until the rate is 0, or between drops by `gamma`.
+      gamma: without a linear decay, the rate drops by this factor every `decay_steps`.
+      beta1, beta2, eps: of Adam.
+      weight_decay: decoupled, on every parameter.
+      clip: largest global norm of the gradient; 0 turns clipping off.
+      adam: "optax" (the textbook's AdamW, the default) or "openai" (see `openai_adam`).
+      ema_decay: of the averaged weights; None for OpenAI's 1 - (batch_size / 8) / 1000.
+    """
+
+    learning_rate: float = 3e-4
+    warmup_steps: int = 100
+    decay_start: int | None = None
+    decay_steps: int = 10_000_000_000
+    gamma: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    adam: str = "optax"
+    ema_decay: float | None = None
+
+    def __post_init__(self):
+        if self.adam not in ("optax", "openai"):
+            raise ValueError(f"optimizer.adam is {self.adam!r}; known: optax, openai")
+
+
+def schedule(config: OptimizerConfig) -> optax.Schedule:
+    """Step (from 0) to learning rate, as OpenAI's `get_lr_scheduler`."""
+
+    def rate(step: jax.Array) -> jax.Array:
+        step = jnp.asarray(step, jnp.float32)
+        scale = jnp.minimum(1.0, step / max(config.warmup_steps, 1))
+        if config.decay_start is None:
+            scale *= config.gamma ** jnp.floor(step / config.decay_steps)
+        else:
+            past = jnp.maximum(0.0, step - config.decay_start)
+            scale *= jnp.maximum(0.0, 1.0 - past / config.decay_steps)
+        return config.learning_rate * scale
+
+    return rate
+
+
+class AdamState(NamedTuple):
+    """Steps taken, and the moving averages of the gradient and of its square."""
+
+    count: jax.Array
+    mu: Tree
+    nu: Tree
+
+
+def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adam as in OpenAI's code (the fused Adam of Apex), learning rate and weight decay included.
+
+    Two things differ from `optax.adamw`: eps is added to the square root before the bias
+    correction, and the weight decay is multiplied with the bias-corrected step.
+    """
+    rate = schedule(config)
+
+    def init(params: Tree) -> AdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(grads: Tree, state: AdamState, params: Tree) -> tuple[Tree, AdamState]:
+        beta1, beta2 = config.beta1, config.beta2
+        mu = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state.mu, grads)
+        nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
+        count = state.count + 1
+        step = rate(state.count) * jnp.sqrt(1 - beta2**count) / (1 - beta1**count)
+        updates = jax.tree.map(
+            lambda m, v, p: -step * (m / (jnp.sqrt(v) + config.eps) + config.weight_decay * p),
+            mu,
+            nu,
+            params,
+        )
+        return updates, AdamState(count, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Clipping by global norm, then Adam with decoupled weight decay and the schedule."""
+    clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+    if config.adam == "openai":
+        return optax.chain(clip, openai_adam(config))
+    adam = optax.adamw(
+        schedule(config),
+        b1=config.beta1,
+        b2=config.beta2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+    )
+    return optax.chain(clip, adam)
+
+
+def ema_decay(config: OptimizerConfig, batch_size: int) -> float:
+    """Decay of the averaged weights for a global batch."""
+    if config.ema_decay is not None:
+        return config.ema_decay
+    return 1.0 - (batch_size / 8) / 1000
+
+
+def update_ema(average: Tree, params: Tree, decay: float) -> Tree:
+    """decay * average + (1 - decay) * params, leaf by leaf."""
+    return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)

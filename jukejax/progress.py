@@ -1,0 +1,61 @@
+"""One line that says how far long work is and when it will end; plain lines when nobody watches."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def clock(seconds: float) -> str:
+    """`65` to `1:05`, `3725` to `1:02:05`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Progress:
+    """Writes `what done/total percent eta` to stderr, at most every `every` seconds.
+
+    On a terminal the line is rewritten in place; in a log each report is its own line.
+    """
+
+    def __init__(self, what: str, total: int, *, done: int = 0, every: float | None = None):
+        self._tty = sys.stderr.isatty()
+        self._every = every if every is not None else (0.2 if self._tty else 10.0)
+        self._what, self._total, self._done, self._first = what, total, done, done
+        self._start = time.monotonic()
+        self._last = self._start
+        self._width = 0
+
+    def update(self, done: int, note: str = "") -> None:
+        """Reports that `done` of the total units are finished."""
+        self._done = done
+        now = time.monotonic()
+        if now - self._last >= self._every or done == self._total:
+            self._last = now
+            self._write(note, now)
+
+    def _write(self, note: str, now: float) -> None:
+        elapsed, made = now - self._start, self._done - self._first
+        left = f"eta {clock(elapsed / made * (self._total - self._done))}" if made else "eta ?"
+        if self._done >= self._total:
+            left = f"in {clock(elapsed)}"
+        percent = 100 * self._done // max(self._total, 1)
+        line = f"{self._what} {self._done}/{self._total} {percent}% {left}"
+        line += f"  {note}" if note else ""
+        if self._tty:
+            end = "\n" if self._done >= self._total else ""
+            print(f"\r{line:<{self._width}}", end=end, file=sys.stderr, flush=True)
+            self._width = len(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
+    """Yields `items` while reporting progress."""
+    progress = Progress(what, total)
+    for done, item in enumerate(items, start=1):
+        yield item
+        progress.update(done)

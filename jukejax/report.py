@@ -1,0 +1,60 @@
+"""Writes one page that shows what a whole run of the road made, and prints its key figures.
+
+    python -m jukejax.report --audio=runs/audio --codes=runs/codes --vqvae=runs/vqvae \\
+        --priors=runs/prior_2,runs/prior_1,runs/prior_0 --samples=runs/samples --output=runs/report
+
+Open OUTPUT/index.html in a browser: the tracks to listen to, originals and reconstructions, loss
+curves, codebook use, the corpus, times. What is not given or not there yet is left out and named.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from jukejax import cli
+from jukejax.analysis import report
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("audio", None, "Folder of audio shards that prepare wrote.")
+flags.DEFINE_string("codes", None, "Folder of code shards that encode wrote.")
+flags.DEFINE_string("vqvae", None, "Working folder of the VQ-VAE's training.")
+flags.DEFINE_string(
+    "control",
+    None,
+    "Working folder of a VQ-VAE with a frozen codebook, to compare with.",
+)
+flags.DEFINE_list("priors", [], "Working folders of the priors of levels 2,1,0, in this order.")
+flags.DEFINE_string("bundle", None, "Folder of the exported model.")
+flags.DEFINE_string("samples", None, "Folder of generated tracks that sample wrote.")
+flags.DEFINE_string("commands", None, "Text file of the commands that were run.")
+flags.DEFINE_string("timings", None, "JSON file {stage: seconds}, stages in the order they ran.")
+flags.DEFINE_string("output", None, "Folder to write the page to (index.html and its files).")
+
+
+def main() -> int | None:
+    """Writes the page; a missing path is a warning only, since half a run is worth a page."""
+    if not FLAGS.output:
+        raise ValueError("--output is missing: name the folder to write the page to")
+    if len(FLAGS.priors) > 3:
+        raise ValueError(f"--priors names {len(FLAGS.priors)} folders; give those of levels 2,1,0")
+    names = ("audio", "codes", "vqvae", "control", "bundle", "samples", "commands", "timings")
+    given = {name: FLAGS[name].value for name in names}
+    paths = [(name, path) for name, path in given.items() if path]
+    paths += [("priors", path) for path in FLAGS.priors if path]
+    if not paths:
+        raise ValueError("nothing to show: give at least one of --samples, --vqvae, --priors, ...")
+    for name, path in paths:
+        if not Path(path).exists():
+            print(
+                f"warning: --{name}={path} does not exist; the page leaves it out", file=sys.stderr
+            )
+    index, figures = report.write_road_page(FLAGS.output, priors=FLAGS.priors, **given)
+    width = max((len(name) for name, _ in figures), default=0)
+    for name, value in figures:
+        print(f"  {name:<{width}}  {value}".replace("\u00a0", " "))
+    print(f"Look and listen: {index.resolve().as_uri()}")
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

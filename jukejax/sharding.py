@@ -1,0 +1,95 @@
+"""Where arrays live: one mesh, one table from logical axis names to mesh axes.
+
+The mesh has the axes `data` (copies of the model), `fsdp` (parameters cut along their embedding
+axis, gathered layer by layer) and `tensor` (heads, hidden and vocabulary axes cut).
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+Tree = Any
+
+AXES = ("data", "fsdp", "tensor")
+RULES = {
+    "embed": "fsdp",
+    "heads": "tensor",
+    "mlp": "tensor",
+    "vocab": "tensor",
+    "conv_in": "fsdp",
+    "conv_out": "tensor",
+    "position": None,
+    "norm": None,
+    "layers": None,
+}
+BATCH = PartitionSpec(("data", "fsdp"))
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis; one of them may be -1: all that are left."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) -> Mesh:
+    """The mesh over `devices` (default: all)."""
+    devices = jax.devices() if devices is None else devices
+    sizes = [getattr(config, axis) for axis in AXES]
+    fixed = int(np.prod([size for size in sizes if size > 0]))
+    if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
+        raise ValueError(f"mesh sizes are {sizes}; they must be positive, and one may be -1")
+    sizes = [len(devices) // fixed if size == -1 else size for size in sizes]
+    if int(np.prod(sizes)) != len(devices):
+        shape = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
+        raise ValueError(f"the mesh {shape} does not use all {len(devices)} devices; change mesh.*")
+    kinds = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=kinds, devices=devices)
+
+
+def state_shardings(mesh: Mesh, boxed: Tree) -> Tree:
+    """Shardings for a tree of shapes whose leaves may carry logical axis names.
+
+    An axis that its mesh axis does not divide stays whole on every device.
+    """
+    specs = nn.get_partition_spec(boxed)
+
+    def place(leaf, spec):
+        axes = [None if name is None else RULES[name] for name in spec]
+        axes += [None] * (len(leaf.shape) - len(axes))
+        kept = [
+            axis if axis is not None and size % mesh.shape[axis] == 0 else None
+            for axis, size in zip(axes, leaf.shape, strict=True)
+        ]
+        return NamedSharding(mesh, PartitionSpec(*kept))
+
+    return jax.tree.map(place, nn.meta.unbox(boxed), specs)
+
+
+def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This process's rows of a batch as global arrays, cut along the batch axis."""
+    sharding = NamedSharding(mesh, BATCH)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in batch.items()
+    }
+
+
+def unbox(tree: Tree) -> Tree:
+    """Drops the logical axis names that modules put around their parameters."""
+    return nn.meta.unbox(tree)
+
+
+def shapes_with(shardings: Tree, boxed: Tree) -> Tree:
+    """Shapes, types and shardings of a state: the target of a restore."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        unbox(boxed),
+        shardings,
+    )

@@ -1,0 +1,29 @@
+"""Every golden file in $JUKEJAX_GOLDEN (default tests/golden), by its kind, skipping none."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .golden_kinds import transformer
+from .golden_kinds.case import Case
+
+FOLDER = Path(os.environ.get("JUKEJAX_GOLDEN", Path(__file__).parent / "golden"))
+CHECKS = {
+    "attn": transformer.check_attn,
+    "car": transformer.check_car,
+    "conditioner": transformer.check_conditioner,
+    "label_cond": transformer.check_label_cond,
+}
+FILES = sorted(FOLDER.glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_golden(path):
+    case = Case(path)
+    assert case.hps["kind"] in CHECKS, f"{path.name}: unknown kind {case.hps['kind']!r}"
+    CHECKS[case.hps["kind"]](case)
+
+
+def test_there_are_golden_files():
+    assert FILES, f"no .npz in {FOLDER}"
