@@ -63,14 +63,15 @@ def read_state(workdir: str | Path) -> dict[str, Tree]:
     folder = (Path(workdir) / "checkpoints").absolute()
     if not folder.is_dir():
         raise ValueError(f"{workdir} holds no checkpoints; is it a --workdir of train?")
-    with ocp.CheckpointManager(folder, item_names=("state",)) as manager:
+    with ocp.CheckpointManager(folder) as manager:
         step = manager.latest_step()
-        if step is None:
-            raise ValueError(f"{workdir} holds no complete checkpoint yet; let train reach one")
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    if step is None:
+        raise ValueError(f"{workdir} holds no complete checkpoint yet; let train reach one")
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        path = folder / str(step) / "state"
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-            dict(manager.item_metadata(step)["state"].tree),
+            checkpointer.metadata(path).item_metadata.tree,
         )
-        state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))
-        return jax.tree.map(np.asarray, state["state"])
+        return jax.tree.map(np.asarray, checkpointer.restore(path, target))

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 VERBS = {
     "prepare": "a folder of music to audio shards",
@@ -35,29 +35,50 @@ def _raise_stopped(signum, frame):
     raise Stopped
 
 
+def _one_line(error: Exception) -> str:
+    """What an error says; of a traceback inside it (an error in a config file) its last line."""
+    message = str(error)
+    if "Traceback (most recent call last)" in message:
+        message = message.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(message.split()) or type(error).__name__
+
+
+def _help(doc: str) -> str:
+    """The verb's own flags, not those of the libraries that it imports."""
+    parts = [doc.strip(), ""]
+    for module, found in flags.FLAGS.flags_by_module_dict().items():
+        if not module.startswith("absl"):
+            parts += [flags.FLAGS.module_help(module)] if found else []
+    return "\n".join(parts)
+
+
+def _run_parsed(main: Callable[[], int | None], doc: str, argv: Sequence[str]) -> int:
+    if any(flag in argv[1:] for flag in ("--help", "-h", "--helpshort")):
+        print(_help(doc))
+        return 0
+    try:
+        rest = flags.FLAGS(argv)
+    except (AttributeError, KeyError, TypeError) as error:  # a --config.key that does not fit
+        raise ValueError(f"a --config value does not fit the config: {_one_line(error)}") from error
+    logging.set_verbosity(logging.WARNING)
+    if len(rest) > 1:
+        raise ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
+    return main() or 0
+
+
 def run(main: Callable[[], int | None], doc: str, argv: Sequence[str] | None = None) -> None:
     """Parses flags, calls `main`, and ends the process with the contract's exit code.
 
     `doc` is shown by --help. Bad flags, `ValueError` and `OSError` become one line on stderr and
-    exit code 2; a bug keeps its traceback.
+    exit code 2 (JUKEJAX_TRACEBACK=1 shows where they came from); a bug keeps its traceback.
     """
-    argv = list(sys.argv if argv is None else argv)
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
-        if any(flag in argv[1:] for flag in ("--help", "-h", "--helpshort")):
-            print(doc.strip() + "\n")
-            print(flags.FLAGS.main_module_help() or flags.FLAGS.get_help())
-            code = 0
-        else:
-            rest = flags.FLAGS(argv, known_only=False)
-            app.parse_flags_with_usage  # noqa: B018 - documents what we replace: it prints pages
-            logging.use_absl_handler()
-            logging.set_verbosity(logging.WARNING)
-            if len(rest) > 1:
-                raise ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
-            code = main() or 0
+        code = _run_parsed(main, doc, list(sys.argv if argv is None else argv))
     except (flags.Error, ValueError, OSError) as error:
-        code = _usage_error(" ".join(str(error).split()) or type(error).__name__)
+        if os.environ.get("JUKEJAX_TRACEBACK"):
+            raise
+        code = _usage_error(_one_line(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
@@ -67,7 +88,7 @@ def run(main: Callable[[], int | None], doc: str, argv: Sequence[str] | None = N
     sys.stdout.flush()
     sys.stderr.flush()
     if code in (130, 143):
-        os._exit(code)
+        os._exit(code)  # do not wait for worker threads
     sys.exit(code)
 
 

@@ -42,9 +42,7 @@ class Model:
         self.levels = sorted(description["levels"])
         self.sample_rate = description["sample_rate"]
         vocabulary = description["vocabulary"]
-        self.vocabulary = Vocabulary(
-            tuple(vocabulary["artists"]), tuple(vocabulary["genres"])
-        )
+        self.vocabulary = Vocabulary(tuple(vocabulary["artists"]), tuple(vocabulary["genres"]))
         self.hash = bundle.weights_hash(folder)
         self._dtype = precision.compute_dtype(dtype or default_dtype())
         self.codec = Codec.load(folder)

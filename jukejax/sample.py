@@ -8,7 +8,6 @@ and makes the finer ones. The folder is written window by window: a run that was
 where it stopped when the same command is given again, and ends the same.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -41,7 +40,9 @@ PROMPT_SECONDS = flags.DEFINE_float(
 CODES = flags.DEFINE_string("codes", None, "codes.npz of a sample (--mode=continue or upsample).")
 LEVELS = flags.DEFINE_list("levels", ["2", "1", "0"], "Levels to make, from coarse to fine.")
 TEMPERATURE = flags.DEFINE_list(
-    "temperature", ["0.98"], "Boldness, one number or one for each of --levels; 0: most likely code."
+    "temperature",
+    ["0.98"],
+    "Boldness: one number, or one for each of --levels; 0: always the likeliest.",
 )
 TOP_K = flags.DEFINE_integer("top_k", 0, "Choose among the k most likely codes; 0: among all.")
 TOP_P = flags.DEFINE_float("top_p", 0.0, "Choose among the likeliest codes of this mass; 0: all.")
@@ -58,58 +59,54 @@ DTYPE = flags.DEFINE_string(
 )
 
 
-def per_level(name: str, texts: list[str], levels: list[int]) -> dict[int, float]:
-    """One number for all levels or one for each, as {level: number}."""
+def numbers(name: str, texts: list[str]) -> list[float]:
     try:
-        numbers = [float(text) for text in texts]
+        return [float(text) for text in texts]
     except ValueError as error:
         raise ValueError(f"--{name}={','.join(texts)} is not a list of numbers") from error
-    if len(numbers) == 1:
-        numbers *= len(levels)
-    if len(numbers) != len(levels):
-        raise ValueError(f"--{name} has {len(numbers)} numbers for {len(levels)} levels")
-    return dict(zip(levels, numbers, strict=True))
 
 
-def read_codes(path: str) -> dict[int, np.ndarray]:
-    """{level: int32 [1, t]} of a codes.npz."""
-    try:
-        with np.load(path) as file:
-            return {int(k.removeprefix("level_")): file[k].astype(np.int32)[None] for k in file.files}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--codes={path} cannot be read as a codes.npz: {error}") from error
+def per_level(name: str, texts: list[str], levels: list[int]) -> dict[int, float]:
+    """One number for all levels or one for each, as {level: number}."""
+    values = numbers(name, texts)
+    if len(values) == 1:
+        values *= len(levels)
+    if len(values) != len(levels):
+        raise ValueError(f"--{name} has {len(values)} numbers for {len(levels)} levels")
+    return dict(zip(levels, values, strict=True))
 
 
-def starting_codes(model, mode: str, totals: dict[int, int]) -> dict[int, np.ndarray]:
-    """What each level has before sampling, {level: int32 [1, t]}; a level may be missing."""
+def starting_codes(model, first: int, totals: dict[int, int]) -> dict[int, np.ndarray]:
+    """What each level has before sampling begins at level `first`, {level: int32 [t]}."""
     from jukejax.data import audio
+    from jukejax.sample_folder import read_codes
 
-    levels = sorted(totals)
+    mode = MODE.value
     if mode == "ancestral":
-        return {}
-    if mode == "primed":
+        codes = {}
+    elif mode == "primed":
         if PROMPT.value is None:
             raise ValueError("--mode=primed needs --prompt, an audio file")
         sound = audio.load(PROMPT.value, model.sample_rate)
         if PROMPT_SECONDS.value is not None:
             sound = sound[: int(PROMPT_SECONDS.value * model.sample_rate)]
-        codes = model.codec.encode(sound)
-        codes = {level: codes[level][None] for level in levels}
+        codes = dict(enumerate(model.codec.encode(sound)))
     else:
         if CODES.value is None:
             raise ValueError(f"--mode={mode} needs --codes, the codes.npz of a sample")
         codes = read_codes(CODES.value)
         if mode == "upsample":
-            top = max(codes)
-            codes = {top: codes[top]}
-    top = max(levels)
-    if top not in codes:
-        raise ValueError(f"the starting codes have no level {top}")
-    if codes[top].shape[1] == 0:
-        raise ValueError(f"the prompt is shorter than one code of level {top}")
-    return {
-        level: value[:, : totals[level]] for level, value in codes.items() if level in totals
-    }
+            codes = {level: value for level, value in codes.items() if level == max(codes)}
+    codes = {level: value[: totals[level]] for level, value in codes.items() if level in totals}
+    above = len(codes.get(first + 1, ()))
+    if first != max(totals) and above < totals[first + 1]:
+        raise ValueError(
+            f"level {first} needs {totals[first + 1]} codes of level {first + 1}, the starting "
+            f"codes have {above}: begin --levels higher, or shorten --seconds"
+        )
+    if mode in ("primed", "continue") and not len(codes.get(first, ())):
+        raise ValueError(f"the starting codes have none of level {first}")
+    return codes
 
 
 def check(levels: list[int]) -> None:
@@ -128,166 +125,101 @@ def check(levels: list[int]) -> None:
 
 def settings(model_hash: str) -> dict:
     """What the tracks depend on; a folder belongs to one such set."""
-    names = (
-        "mode seconds total_seconds num_samples artist genre prompt prompt_seconds codes levels "
-        "temperature top_k top_p hop_fraction schedule seed dtype"
-    ).split()
-    return {"model": model_hash} | {name: flags.FLAGS[name].value for name in names}
+    given = (MODE, SECONDS, TOTAL_SECONDS, NUM_SAMPLES, ARTIST, GENRE, PROMPT, PROMPT_SECONDS)
+    drawn = (CODES, LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, SEED, DTYPE)
+    return {"model": model_hash} | {flag.name: flag.value for flag in (*given, *drawn)}
 
 
-def claim_folder(output: Path, values: dict) -> None:
-    """Refuses to mix two different sets of tracks in one folder."""
-    from jukejax.weights import bundle
-
-    path = output / "settings.json"
-    if path.exists():
-        before = bundle.read_json(path)
-        for name, value in values.items():
-            if before.get(name) != value:
-                raise ValueError(
-                    f"{output} was begun with {name}={before.get(name)}, not {value}; take another "
-                    "--output"
-                )
-    output.mkdir(parents=True, exist_ok=True)
-    bundle.write_json(path, values)
-
-
-class Items:
-    """The items' folders: codes so far, audio, meta.json."""
-
-    def __init__(self, output: Path, count: int):
-        self.folders = [output / f"item_{number:03d}" for number in range(count)]
-        for folder in self.folders:
-            folder.mkdir(exist_ok=True)
-
-    def load(self) -> dict[int, np.ndarray]:
-        """{level: int32 [B, t]}: what every item has already."""
-        found = [
-            read_codes(str(folder / "codes.npz")) if (folder / "codes.npz").exists() else {}
-            for folder in self.folders
-        ]
-        levels = set.intersection(*(set(codes) for codes in found))
-        shortest = {level: min(codes[level].shape[1] for codes in found) for level in levels}
-        return {
-            level: np.concatenate([codes[level][:, : shortest[level]] for codes in found])
-            for level in levels
-        }
-
-    def save(self, codes: dict[int, np.ndarray]) -> None:
-        """Writes each item's codes, atomically."""
-        for row, folder in enumerate(self.folders):
-            temporary = folder / "codes.tmp.npz"
-            arrays = {f"level_{k}": v[row].astype(np.uint16) for k, v in sorted(codes.items())}
-            np.savez(temporary, **arrays)
-            temporary.replace(folder / "codes.npz")
-
-    def meta(self, row: int) -> dict:
-        path = self.folders[row] / "meta.json"
-        return json.loads(path.read_text()) if path.exists() else {"timings": {}, "gain": {}}
-
-    def write_meta(self, row: int, **values) -> None:
-        from jukejax.weights import bundle
-
-        bundle.write_json(self.folders[row] / "meta.json", self.meta(row) | values)
+def levels_to_make(wanted: list[int], model) -> list[int]:
+    """The levels that the model can make, saying so where it has to stop early."""
+    missing = [level for level in wanted if level not in model.levels]
+    kept = [level for level in wanted if level > max(missing, default=-1)]
+    if not kept:
+        have = ", ".join(map(str, model.levels))
+        raise ValueError(f"{MODEL.value} has no prior for level {wanted[0]}; it has {have}")
+    if missing:
+        print(f"the model has no level {missing[0]}: stopping at level {kept[-1]}", file=sys.stderr)
+    return kept
 
 
 def main() -> int:
-    try:
-        levels = [int(text) for text in LEVELS.value]
-    except ValueError as error:
-        raise ValueError(f"--levels={','.join(LEVELS.value)} is not a list of numbers") from error
-    check(levels)
-    temperature = per_level("temperature", TEMPERATURE.value, levels)
-    hop_fraction = per_level("hop_fraction", HOP_FRACTION.value, levels)
+    wanted = [int(number) for number in numbers("levels", LEVELS.value)]
+    check(wanted)
 
     from jukejax.analysis import report
-    from jukejax.data import audio
     from jukejax.model import Model
     from jukejax.progress import Progress
+    from jukejax.sample_folder import SampleFolder, claim
     from jukejax.sampling import Method
     from jukejax.tasks import generate
 
     model = Model(MODEL.value, DTYPE.value)
     if LYRICS_FILE.value is not None:
-        raise ValueError(f"{MODEL.value} has no lyrics; leave --lyrics_file away")
-    missing = [level for level in levels if level not in model.levels]
-    if missing:
-        kept = [level for level in levels if level > max(missing)]
-        if not kept:
-            raise ValueError(f"{MODEL.value} has no level_{missing[0]}; it has {model.levels}")
-        print(f"no level_{max(missing)} in the model: stopping at level {kept[-1]}", file=sys.stderr)
-        levels = kept
+        raise ValueError(f"{MODEL.value} was made without lyrics; leave --lyrics_file away")
+    levels = levels_to_make(wanted, model)
+    temperature = per_level("temperature", TEMPERATURE.value, wanted)
+    hop_fraction = per_level("hop_fraction", HOP_FRACTION.value, wanted)
+    count, totals = NUM_SAMPLES.value, model.totals(SECONDS.value)
     labels = model.labels(ARTIST.value, GENRE.value, TOTAL_SECONDS.value or SECONDS.value)
-    output, count = Path(OUTPUT.value), NUM_SAMPLES.value
-    totals = model.totals(SECONDS.value)
-    claim_folder(output, settings(model.hash))
-    items = Items(output, count)
-    codes = items.load()
-    starting = starting_codes(model, MODE.value, {level: totals[level] for level in model.levels})
-    for level, start in starting.items():
-        if level not in codes:
-            codes[level] = np.repeat(start, count, axis=0)
-    top = max(model.levels)
-    if levels[0] != top and levels[0] + 1 not in codes:
-        raise ValueError(f"level {levels[0]} needs codes of level {levels[0] + 1}: --codes")
+    starting = starting_codes(model, levels[0], totals)
 
+    output = Path(OUTPUT.value)
+    claim(output, settings(model.hash))
+    folder = SampleFolder(output, count)
+    codes = {level: np.tile(start, (count, 1)) for level, start in starting.items()}
+    codes |= folder.load()
+    seconds = totals[levels[0]] * model.hops[levels[0]] / model.sample_rate
+    given = 0.0
+    if MODE.value in ("primed", "continue"):
+        given = len(starting[levels[0]]) * model.hops[levels[0]] / model.sample_rate
     for row in range(count):
-        items.write_meta(
+        folder.write_meta(
             row,
             seed=SEED.value,
             item=row,
             mode=MODE.value,
             artist=ARTIST.value,
             genre=GENRE.value,
-            seconds=totals[top] * model.hops[top] / model.sample_rate,
-            temperature=[temperature[level] for level in levels],
+            seconds=round(seconds, 6),
+            temperature={f"level_{level}": temperature[level] for level in levels},
             top_k=TOP_K.value,
             top_p=TOP_P.value,
             model=model.hash,
-            prompt_seconds=starting[top].shape[1] * model.hops[top] / model.sample_rate
-            if MODE.value in ("primed", "continue")
-            else 0.0,
+            prompt_seconds=round(given, 6),
         )
+
     for level in levels:
         began = time.monotonic()
-        done = codes.get(level, np.zeros((count, 0), np.int32))
-        made = done.shape[1]
-        if made < totals[level]:
+        made = codes.get(level, np.zeros((count, 0), np.int32))
+        if made.shape[1] == totals[level] and folder.has_audio(level):
+            continue
+        if made.shape[1] < totals[level]:
             config, weights = model.prior(level)
-            hop = model.window_hop(level, hop_fraction[level])
-            progress = Progress(f"level {level}", totals[level], done=made, every=2.0)
-            for done in generate.sample_level(
+            progress = Progress(f"level {level}, codes", totals[level], done=made.shape[1])
+            windows = generate.sample_level(
                 config,
                 weights,
                 total=totals[level],
-                given=done,
+                given=made,
                 upper=codes.get(level + 1),
                 labels=[labels] * count,
                 keys=generate.item_keys(SEED.value, range(count), level),
-                window_hop=hop,
+                window_hop=model.window_hop(level, hop_fraction[level]),
                 temperature=temperature[level],
                 method=Method(TOP_K.value, TOP_P.value),
-            ):
-                codes[level] = done
-                items.save(codes)
-                progress.update(done.shape[1])
-        sampled = time.monotonic() - began
-        for row, folder in enumerate(items.folders):
-            path = folder / f"level_{level}.wav"
-            if made == totals[level] and path.exists():
-                continue
-            sound = model.codec.decode(codes[level][row], level)
-            gain = audio.write_wav(path, sound, model.sample_rate)
-            meta = items.meta(row)
-            spent = meta["timings"].get(f"level_{level}", 0.0) + sampled
-            meta["timings"][f"level_{level}"] = round(spent, 3)
-            meta["gain"][f"level_{level}"] = gain
-            total_time = sum(meta["timings"].values())
-            meta["seconds_per_second_of_audio"] = round(total_time / meta["seconds"] / count, 3)
-            items.write_meta(row, **meta)
+            )
+            for so_far in windows:
+                codes[level] = so_far
+                folder.save(codes)
+                progress.update(so_far.shape[1])
+        else:
+            folder.save(codes)
+        sounds = [model.codec.decode(codes[level][row], level) for row in range(count)]
+        spent = time.monotonic() - began
+        for row, sound in enumerate(sounds):
+            folder.write_audio(row, level, sound, model.sample_rate, spent)
         report.write_sample_page(output)
-    print(f"{count} track(s) of {totals[top] * model.hops[top] / model.sample_rate:.1f} s: "
-          f"{output / 'index.html'}")
+    print(f"{count} track(s) of {seconds:.1f} s: {output / 'index.html'}")
     return 0
 
 

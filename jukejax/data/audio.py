@@ -13,6 +13,8 @@ EXTENSIONS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4"}
     | {".aiff", ".aif", ".aac", ".webm", ".wma"}
 )
+_NO_DURATION = ("aac", "mp3", "flac", "ogg")  # FFmpeg guesses a length for these, by bit rate
+_TEXT = frozenset(b"\t\n\r\f") | frozenset(range(0x20, 0x7F)) | frozenset(range(0x80, 0x100))
 MISSING_SECONDS = 0.1  # a file that lacks more of what it declares is truncated
 
 
@@ -30,18 +32,23 @@ def decode(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        with open(path, "rb") as file:
+            head = file.read(512)
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
-    if size == 0:
+    if not head:
         raise ValueError("empty file (0 bytes)")
+    if all(byte in _TEXT for byte in head):
+        raise ValueError("not audio: a text file")
     try:
         audio, rate, declared = _decode_soundfile(path)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except soundfile.LibsndfileError:
         try:
             audio, rate, declared = _decode_av(path)
-        except ValueError as second:
-            raise ValueError(f"{second}; libsndfile says: {_reason(error)}") from None
+        except ValueError as error:
+            if head[4:8] == b"ftyp" and "Invalid data" in str(error):
+                raise ValueError("truncated: the index at its end (moov) is missing") from error
+            raise
     if rate <= 0 or audio.shape[1] == 0:
         raise ValueError(f"broken header: {rate} Hz, {audio.shape[1]} channels")
     if len(audio) < declared - MISSING_SECONDS * rate:
@@ -53,10 +60,6 @@ def decode(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     if not np.isfinite(audio).all():
         raise ValueError("holds samples that are not numbers (NaN or infinite)")
     return audio, rate
-
-
-def _reason(error: Exception) -> str:
-    return str(error).split(": ")[-1].strip().rstrip(".")
 
 
 def _decode_soundfile(path: Path) -> tuple[np.ndarray, int, int]:
@@ -74,26 +77,32 @@ def _decode_soundfile(path: Path) -> tuple[np.ndarray, int, int]:
 
 def _declared_frames(path: Path, file: soundfile.SoundFile) -> int:
     """Frames by the header's own word: libsndfile quietly trims some counts to what is there."""
-    if file.format in ("WAV", "WAVEX") and file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
-        declared = _wav_data_bytes(path)
-        width = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
-        return declared // (file.channels * width.get(file.subtype, 4))
+    if file.format in ("WAV", "WAVEX", "AIFF"):
+        declared, there = _data_chunk(path)
+        return file.frames * declared // max(there, 1)
     if file.format == "OGG" and _ogg_is_cut(path):
-        # The last page says how long the stream is, and it is the last page that is not whole.
-        return file.frames + file.samplerate
+        seconds = file.frames / file.samplerate
+        raise ValueError(f"truncated: its last Ogg page is not whole (after {seconds:.1f} s)")
     return file.frames
 
 
-def _wav_data_bytes(path: Path) -> int:
-    """Bytes that a RIFF file's data chunk declares; 0 if it was streamed and declares none."""
+def _data_chunk(path: Path) -> tuple[int, int]:
+    """Bytes of sound that a RIFF or AIFF file declares, and those that are there.
+
+    A streamed file declares none or as many as the field holds: what is there counts.
+    """
+    size = path.stat().st_size
     with open(path, "rb") as file:
+        order = "big" if file.read(4) == b"FORM" else "little"
         file.seek(12)
         while len(head := file.read(8)) == 8:
-            name, length = head[:4], int.from_bytes(head[4:], "little")
-            if name == b"data":
-                return 0 if length >= 0xFFFFFFFF - 8192 else length
+            length = int.from_bytes(head[4:], order)
+            if head[:4] in (b"data", b"SSND"):
+                there = min(length, size - file.tell())
+                streamed = length == 0 or length >= 0x7FFFFFFF - 65536
+                return (there, there) if streamed else (length, there)
             file.seek(length + length % 2, io.SEEK_CUR)
-    return 0
+    return 0, 0
 
 
 def _ogg_is_cut(path: Path) -> bool:
@@ -113,16 +122,17 @@ def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
     """The same through FFmpeg, without its resampler (its aliases lie at -20 dB)."""
     import av  # 0.2 s, and only for a few formats
 
-    blocks, rate, declared = [], 0, 0
+    blocks, rate, declared = [], 0, 0.0
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise ValueError("no audio stream in it")
             stream = container.streams.audio[0]
-            if stream.duration and stream.time_base:
-                declared = float(stream.duration * stream.time_base)
-            elif container.duration:
-                declared = container.duration / av.time_base
+            if container.format.name not in _NO_DURATION:
+                if stream.duration and stream.time_base:
+                    declared = float(stream.duration * stream.time_base)
+                elif container.duration:
+                    declared = container.duration / av.time_base
             for frame in container.decode(stream):
                 rate = rate or frame.sample_rate
                 if frame.sample_rate != rate:
@@ -130,8 +140,10 @@ def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
                 blocks.append(_frame_to_float(frame))
     except av.error.FFmpegError as error:
         if not blocks:
-            raise ValueError(f"not audio that we can read ({_reason(error)})") from error
-        raise ValueError(f"damaged after {sum(map(len, blocks)) / rate:.1f} s") from error
+            raise ValueError(f"not audio that we can read ({error.strerror})") from error
+        raise ValueError(
+            f"truncated or damaged after {sum(map(len, blocks)) / rate:.1f} s"
+        ) from error
     if not blocks:
         raise ValueError("no audio that we can read")
     if len({block.shape[1] for block in blocks}) > 1:

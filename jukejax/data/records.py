@@ -18,11 +18,11 @@ import struct
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import google_crc32c
 import numpy as np
-from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
 CHUNK = 131072  # samples: 2.97 s at 44.1 kHz, 1024 top-level codes
 HOPS = (8, 32, 128)  # samples a code of level 0, 1, 2 stands for
@@ -31,6 +31,14 @@ LEVELS = ("level_0", "level_1", "level_2")
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _FRAME = _HEADER.size + _FOOTER.size
+
+
+@cache
+def _example():
+    """The class `tf.train.Example`; pure protobuf, but the package around it takes 0.5 s."""
+    from tensorflow_datasets.proto import tf_example_generated_pb2
+
+    return tf_example_generated_pb2.Example
 
 
 def masked_crc(data: bytes) -> int:
@@ -153,7 +161,7 @@ def encode_chunk(
     Args:
       arrays: {"audio": int16 [time, channels]} or {"level_0": uint16 [time], ...}.
     """
-    example = tf_example.Example()
+    example = _example()()
     feature = example.features.feature
     for key, array in arrays.items():
         feature[key].bytes_list.value.append(array.astype(array.dtype.newbyteorder("<")).tobytes())
@@ -169,12 +177,12 @@ def encode_chunk(
 
 def decode_audio(payload: bytes) -> np.ndarray:
     """int16 [time, channels] of an audio chunk."""
-    feature = tf_example.Example.FromString(payload).features.feature
+    feature = _example().FromString(payload).features.feature
     channels = feature["channels"].int64_list.value[0]
     return np.frombuffer(feature["audio"].bytes_list.value[0], "<i2").reshape(-1, channels)
 
 
 def decode_codes(payload: bytes, levels: Sequence[int] = (0, 1, 2)) -> list[np.ndarray]:
     """uint16 [time] of each of `levels` in a code chunk."""
-    feature = tf_example.Example.FromString(payload).features.feature
+    feature = _example().FromString(payload).features.feature
     return [np.frombuffer(feature[LEVELS[k]].bytes_list.value[0], "<u2") for k in levels]

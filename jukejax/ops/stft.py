@@ -123,7 +123,9 @@ def log_magnitude_loss(
 
 def l1(target: jax.Array, output: jax.Array) -> jax.Array:
     """Mean absolute residual. -> scalar."""
-    return jnp.mean(jnp.abs(output - target))
+    residual = output - target
+    # The gradient of jnp.abs is 1 at 0, where PyTorch's (and sign's) is 0.
+    return jnp.mean(residual * jnp.sign(residual))
 
 
 def l2(target: jax.Array, output: jax.Array) -> jax.Array:

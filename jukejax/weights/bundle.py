@@ -1,8 +1,8 @@
 """Model bundles: folders of safetensors with the frozen config beside them, and nothing executable.
 
-    BUNDLE/model.json             levels, hops, label vocabulary, versions, licence of the weights
-    BUNDLE/vqvae/                 config.json, weights.safetensors
-    BUNDLE/level_2/ ... level_0/  the same for each prior; a level may be missing
+BUNDLE/model.json             levels, hops, label vocabulary, versions, licence of the weights
+BUNDLE/vqvae/                 config.json, weights.safetensors
+BUNDLE/level_2/ ... level_0/  the same for each prior; a level may be missing
 """
 
 import hashlib
@@ -90,10 +90,14 @@ def open_bundle(folder: str | os.PathLike) -> dict:
     """
     path = Path(folder) / "model.json"
     if not path.exists():
-        raise ValueError(f"{folder} is no model bundle (it has no model.json); make one with export")
+        raise ValueError(
+            f"{folder} is no model bundle (it has no model.json); make one with export"
+        )
     description = read_json(path)
     if description.get("format") != FORMAT:
-        raise ValueError(f"{path} is of format {description.get('format')}, we read format {FORMAT}")
+        raise ValueError(
+            f"{path} is of format {description.get('format')}, we read format {FORMAT}"
+        )
     return description
 
 

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# One call on a Linux GPU machine that has JAX and no TensorFlow, under 9 minutes: the fast tests on
+# the GPU, then the demo's road at its GPU size; figures as JSON into $OUT (default benchmarks/results).
+#   OUT=benchmarks/results PYTHON=python3 launch/gpu_check.sh
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+OUT=${OUT:-benchmarks/results}
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+export PYTHON PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
+TEST_SECONDS=${TEST_SECONDS:-180}
+ROAD_SECONDS=${ROAD_SECONDS:-340}
+mkdir -p "$OUT"
+
+"$PYTHON" - <<'PY' || exit 2
+import importlib.util, sys
+need = "absl av flax google_crc32c grain jax librosa matplotlib ml_collections mutagen numpy optax " \
+       "orbax.checkpoint safetensors scipy soundfile soxr tensorflow_datasets pytest"
+missing = []
+for name in need.split():
+    try:
+        found = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        missing.append(name)
+if missing:
+    sys.exit(f"error: this Python lacks {', '.join(missing)}; install them (BUILD.md) or carry their wheels")
+import jax
+devices = [d for d in jax.devices() if d.platform != "cpu"]
+if not devices:
+    sys.exit(f"error: JAX sees no accelerator, only {jax.devices()}; see BUILD.md")
+print(f"device: {devices[0].device_kind}, jax {jax.__version__}")
+PY
+
+start=$SECONDS
+JUKEJAX_TEST_PLATFORM=device timeout "$TEST_SECONDS" "$PYTHON" -m pytest -m "not slow" -p no:cacheprovider \
+    tests/test_golden.py tests/test_attention.py tests/test_cache.py tests/test_transformer.py \
+    tests/test_autoregressive.py tests/test_logits.py tests/test_sampling.py tests/test_stft.py \
+    tests/test_quantize.py 2>&1 | tee "$OUT/gpu_tests.log" | tail -15
+tests=${PIPESTATUS[0]}
+test_seconds=$((SECONDS - start))
+
+start=$SECONDS
+DEMO=.cache/gpu_demo
+rm -rf "$DEMO"
+DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$ROAD_SECONDS" launch/demo.sh > "$OUT/gpu_road.log" 2>&1
+road=$?
+tail -20 "$OUT/gpu_road.log"
+
+TESTS=$tests ROAD=$road TEST_SECONDS=$test_seconds ROAD_SECONDS=$((SECONDS - start)) DEMO=$DEMO OUT=$OUT \
+    "$PYTHON" - <<'PY'
+import datetime, json, os, pathlib
+import jax
+demo, out = pathlib.Path(os.environ["DEMO"]), pathlib.Path(os.environ["OUT"])
+read = lambda path: json.loads(path.read_text()) if path.exists() else None
+device = jax.devices()[0]
+result = {
+    "check": "gpu_check",
+    "command": "launch/gpu_check.sh",
+    "date": datetime.date.today().isoformat(),
+    "device": device.device_kind,
+    "jax": jax.__version__,
+    "tests_exit_code": int(os.environ["TESTS"]),
+    "tests_seconds": int(os.environ["TEST_SECONDS"]),
+    "road_exit_code": int(os.environ["ROAD"]),
+    "road_seconds": int(os.environ["ROAD_SECONDS"]),
+    "peak_memory_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
+    "timings": read(demo / "timings.json"),
+    "runs": {p.parent.name: read(p) for p in sorted(demo.glob("*/summary.json"))},
+    "samples": [read(p) for p in sorted(demo.glob("samples/item_*/meta.json"))],
+}
+path = out / f"gpu_check_{device.device_kind.replace(' ', '_')}_{result['date']}.json"
+path.write_text(json.dumps(result, indent=1) + "\n")
+print(f"figures: {path}")
+PY
+[ "$tests" -eq 0 ] && [ "$road" -eq 0 ]

@@ -1,0 +1,162 @@
+"""Sound files in and out, good and broken."""
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from jukejax.data import audio
+
+RATE = 44100
+
+
+def tone(seconds=2.0, rate=RATE, channels=2, peak=0.5, hertz=440.0):
+    time = np.arange(round(seconds * rate)) / rate
+    wave = peak * np.sin(2 * np.pi * hertz * time)
+    return np.stack([wave * (1 - 0.25 * c) for c in range(channels)], axis=1).astype(np.float32)
+
+
+def write_av(path, sound, codec, container, rate=RATE):
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.layout, stream.bit_rate = "stereo", 128000
+        for start in range(0, len(sound), 1024):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(sound[start : start + 1024].T), format="fltp", layout="stereo"
+            )
+            frame.sample_rate, frame.pts = rate, start
+            for packet in stream.encode(frame):
+                file.mux(packet)
+        for packet in stream.encode(None):
+            file.mux(packet)
+
+
+def level(sound):
+    """Peak frequency and RMS of the middle of the left channel."""
+    middle = sound[len(sound) // 4 : len(sound) // 4 + RATE // 2, 0]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    return spectrum.argmax() * RATE / len(middle), np.sqrt(np.mean(middle**2))
+
+
+def test_sixteen_bit_wav_and_flac_come_back_exactly(tmp_path):
+    sound = np.random.RandomState(0).randint(-32768, 32768, (5000, 2)).astype(np.int16)
+    for name in ("a.wav", "a.flac", "a.aiff"):
+        soundfile.write(tmp_path / name, sound, RATE, subtype="PCM_16")
+        decoded, rate = audio.decode(tmp_path / name)
+        assert rate == RATE
+        assert decoded.dtype == np.float32
+        np.testing.assert_array_equal(audio.to_int16(decoded), sound)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff", "a.m4a", "a.aac", "a.wma"]
+)
+def test_every_format_gives_the_same_tone(tmp_path, name):
+    path, sound = tmp_path / name, tone()
+    if name == "a.opus":
+        soundfile.write(path, tone(rate=48000), 48000, format="OGG", subtype="OPUS")
+    elif name in ("a.m4a", "a.aac", "a.wma"):
+        codec, container = {"a.m4a": ("aac", "ipod"), "a.aac": ("aac", "adts")}.get(
+            name, ("wmav2", "asf")
+        )
+        write_av(path, sound, codec, container)
+    else:
+        soundfile.write(path, sound, RATE)
+    loaded = audio.load(path)
+    hertz, rms = level(loaded)
+    assert loaded.shape[1] == 2
+    assert abs(len(loaded) - len(sound)) < 0.06 * RATE
+    assert abs(hertz - 440) < 2
+    assert abs(rms - 0.5 / np.sqrt(2)) < 0.01
+
+
+def test_other_rates_are_resampled_without_aliases(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(rate=22050, channels=1), 22050)
+    loaded = audio.load(tmp_path / "a.wav")
+    assert loaded.shape == (2 * RATE, 1)
+    hertz, _ = level(loaded)
+    assert abs(hertz - 440) < 2
+    soundfile.write(tmp_path / "b.wav", tone(rate=96000, hertz=30000.0), 96000, subtype="FLOAT")
+    assert np.abs(audio.load(tmp_path / "b.wav")[RATE // 2 : -RATE // 2]).max() < 1e-4
+
+
+def test_surround_keeps_front_left_and_right(tmp_path):
+    sound = np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), (1000, 1))
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(audio.load(tmp_path / "a.wav"), sound[:, :2])
+
+
+@pytest.mark.parametrize(
+    "name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.m4a", "a.aac", "a.webm"]
+)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_file_is_named_so(tmp_path, name, share):
+    path = tmp_path / name
+    sound = tone() + 0.1 * np.random.RandomState(0).randn(2 * RATE, 2).astype(np.float32)
+    if name == "a.m4a":
+        write_av(path, sound, "aac", "ipod")
+    elif name == "a.aac":
+        write_av(path, sound, "aac", "adts")
+    elif name == "a.webm":
+        write_av(path, sound[:, :], "libopus", "webm", rate=48000)
+    else:
+        soundfile.write(path, sound, RATE)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"^truncated"):
+        audio.decode(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"I am a list of songs\n" * 100, "a text file"),
+        (bytes(5000), "not audio that we can read"),
+        (np.random.RandomState(0).bytes(5000), "not audio that we can read"),
+    ],
+)
+def test_what_is_not_audio_says_why(tmp_path, content, reason):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        audio.decode(path)
+
+
+def test_missing_files_and_numbers_that_are_none_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        audio.decode(tmp_path / "nowhere.wav")
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.1]), RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match="not numbers"):
+        audio.decode(tmp_path / "nan.wav")
+    soundfile.write(tmp_path / "none.wav", np.zeros((0, 1)), RATE)
+    with pytest.raises(ValueError, match="no samples"):
+        audio.decode(tmp_path / "none.wav")
+
+
+def test_a_streamed_wav_without_a_length_is_whole(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), RATE)
+    header = bytearray(path.read_bytes())
+    header[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(header)
+    assert len(audio.decode(path)[0]) == 2 * RATE
+
+
+def test_write_wav_turns_loud_audio_down_and_tells_the_gain(tmp_path):
+    sound = tone(peak=1.6)
+    gain = audio.write_wav(tmp_path / "a.wav", sound)
+    assert gain == pytest.approx(1 / 1.6, rel=1e-4)
+    back, rate = audio.decode(tmp_path / "a.wav")
+    assert rate == RATE
+    np.testing.assert_allclose(back, sound * gain, atol=1 / 32768)
+
+
+def test_write_wav_leaves_quiet_audio_alone(tmp_path):
+    mono = tone(channels=1)[:, 0]
+    assert audio.write_wav(tmp_path / "a.wav", mono) == 1.0
+    back, _ = audio.decode(tmp_path / "a.wav")
+    np.testing.assert_allclose(back[:, 0], mono, atol=0.5 / 32768 + 1e-7)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    with pytest.raises(ValueError, match="NaN"):
+        audio.write_wav(tmp_path / "b.wav", np.array([np.nan]))
