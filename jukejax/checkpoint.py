@@ -1,6 +1,5 @@
 """Checkpoints of a run: the whole state and the loader's position, atomically, through Orbax."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ class Checkpoints:
     """The `checkpoints/` folder of a run. Saving happens in the background."""
 
     def __init__(self, workdir: str | Path, *, keep: int = 2):
-        logging.getLogger("absl").setLevel(logging.WARNING)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         folder = (Path(workdir) / "checkpoints").absolute()
         self._manager = ocp.CheckpointManager(folder, options=options)

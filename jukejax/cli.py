@@ -60,7 +60,7 @@ def _run_parsed(main: Callable[[], int | None], doc: str, argv: Sequence[str]) -
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError, TypeError) as error:  # a --config.key that does not fit
         raise ValueError(f"a --config value does not fit the config: {_one_line(error)}") from error
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)  # of the libraries; what users must know we print
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     return main() or 0

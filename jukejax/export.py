@@ -38,8 +38,7 @@ def main() -> int:
         parts[name] = (workdir, *loading.load_part(workdir, name))
     if "vqvae" not in parts:
         raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
-    _, description, weights = parts["vqvae"]
-    config = codec.config_of(description)
+    _, codec_description, weights = parts["vqvae"]
     made_by = codec.content_hash(weights)
     vocabulary = {"artists": ["unknown"], "genres": ["unknown"]}
     levels = []
@@ -60,8 +59,8 @@ def main() -> int:
     bundle.save_bundle(
         output,
         {
-            "sample_rate": config.sample_rate,
-            "hops": list(config.hops),
+            "sample_rate": codec_description["sample_rate"],
+            "hops": codec_description["hops"],
             "levels": sorted(levels),
             "vocabulary": vocabulary,
             "license": LICENSE.value,

@@ -16,7 +16,7 @@ class OptimizerConfig:
 
     Attributes:
       learning_rate: after warm-up.
-      warmup_steps: the rate grows linearly from 0; the first step has rate 0.
+      warmup_steps: the rate grows linearly from 0, so the first step has rate 0; 0: no warm-up.
       decay_start: step at which a linear decay begins; None leaves the rate to `gamma`.
       decay_steps: steps from `decay_start` until the rate is 0, or between drops by `gamma`.
       gamma: without a linear decay, the rate drops by this factor every `decay_steps`.
@@ -50,12 +50,13 @@ def schedule(config: OptimizerConfig) -> optax.Schedule:
 
     def rate(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
-        scale = jnp.minimum(1.0, step / max(config.warmup_steps, 1))
+        decay_steps = float(config.decay_steps)
+        scale = jnp.minimum(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
         if config.decay_start is None:
-            scale *= config.gamma ** jnp.floor(step / config.decay_steps)
+            scale *= config.gamma ** jnp.floor(step / decay_steps)
         else:
             past = jnp.maximum(0.0, step - config.decay_start)
-            scale *= jnp.maximum(0.0, 1.0 - past / config.decay_steps)
+            scale *= jnp.maximum(0.0, 1.0 - past / decay_steps)
         return config.learning_rate * scale
 
     return rate

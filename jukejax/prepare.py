@@ -8,19 +8,17 @@ Work done is kept in DATA/.work: a run that was killed, or one with a few new fi
 """
 
 import contextlib
-import csv
+import errno
 import fcntl
 import json
 import multiprocessing
 import os
 import signal
 import threading
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
@@ -57,14 +55,6 @@ flags.DEFINE_integer("seed", 0, "Which music --input=house makes.")
 SHOWN = 20  # reasons on the screen; corpus.json has all
 
 
-@dataclass(frozen=True)
-class Labels:
-    """What the metadata CSV says of a file."""
-
-    artist: str
-    genre: str
-
-
 def find_sources(folder: str | os.PathLike) -> tuple[list[tracks.Source], dict[str, int]]:
     """All sound files under a folder in alphabetical order, and how many other files by suffix."""
     folder = Path(folder)
@@ -95,32 +85,6 @@ def house_sources(count: int, seconds: float, seed: int) -> list[tracks.Source]:
     return [
         tracks.Source(f"house_{i:04d}", index=i, seconds=seconds, seed=seed) for i in range(count)
     ]
-
-
-def read_metadata(path: str | os.PathLike) -> dict[str, Labels]:
-    """The metadata CSV, by file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--metadata={path} is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise ValueError(f"--metadata={path} cannot be read: {error.strerror}") from error
-    rows = csv.DictReader(text.splitlines())
-    columns = [name.strip().lower() for name in rows.fieldnames or ()]
-    if "file" not in columns:
-        raise ValueError(
-            f"--metadata={path} has the columns {','.join(columns) or '(none)'}; its first line "
-            "must name file,artist,genre,lyrics"
-        )
-    rows.fieldnames = columns
-    return {
-        _file_key(row["file"] or ""): Labels(row.get("artist") or "", row.get("genre") or "")
-        for row in rows
-    }
-
-
-def _file_key(name: str) -> str:
-    return unicodedata.normalize("NFC", name.strip().replace("\\", "/").removeprefix("./"))
 
 
 def _start_worker() -> None:
@@ -180,18 +144,21 @@ def make_tracks(
                 "; run again with fewer --workers, or move that file away (what is done is kept)"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            if len(made) < len(sources):  # stopped: nobody waits for the tracks at work
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+            pool.shutdown(cancel_futures=True)
     return [made[source.name] for source in sources]
 
 
 def label_tracks(
-    made: Sequence[tracks.Made], metadata: dict[str, Labels]
+    made: Sequence[tracks.Made], metadata: dict[str, labels.Given]
 ) -> list[tuple[tracks.Made, corpus.Track]]:
     """Usable tracks with their labels: by the CSV, else by the tags, else unknown."""
     usable = []
     for track in made:
         if not track.reason:
-            row = metadata.get(_file_key(track.name), Labels("", ""))
+            row = metadata.get(labels.file_key(track.name), labels.Given())
             artist = " ".join((row.artist or track.artist).split()) or labels.UNKNOWN
             genre = labels.split_genres(row.genre or track.genre)
             facts = {key: getattr(track, key) for key in ("content", "bpm", "key", "channels")}
@@ -286,7 +253,14 @@ def _only_one(output: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another prepare is writing to {output}; wait for it") from error
-        yield cache
+        try:
+            yield cache
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ValueError(
+                    f"the disk of {output} is full; make room and run again: what is done is kept"
+                ) from error
+            raise
 
 
 def _check_flags() -> None:
@@ -300,15 +274,17 @@ def _check_flags() -> None:
         raise ValueError(f"--separator={FLAGS.separator} is not built; there are {known}")
     if FLAGS.runner != "local":
         raise ValueError(f"--runner={FLAGS.runner} is not built; there is local")
-    if FLAGS.workers < 0 or FLAGS.min_seconds < 0:
-        raise ValueError("--workers and --min_seconds must not be negative")
+    if FLAGS.workers < 0:
+        raise ValueError(f"--workers={FLAGS.workers} must be 1 or more, or 0 for one per core")
+    if FLAGS.min_seconds < 0.1:
+        raise ValueError(f"--min_seconds={FLAGS.min_seconds} must be at least 0.1")
     corpus.heldout_mask([], FLAGS.heldout)
 
 
 def main() -> None:
     _check_flags()
     output = Path(FLAGS.output)
-    metadata = read_metadata(FLAGS.metadata) if FLAGS.metadata else {}
+    metadata = labels.read_metadata(FLAGS.metadata) if FLAGS.metadata else {}
     if FLAGS.input == "house":
         sources = house_sources(FLAGS.house_tracks, FLAGS.house_seconds, FLAGS.seed)
         ignored = {}
@@ -340,7 +316,7 @@ def main() -> None:
         for path in cache.iterdir():
             if path.stem not in keep:
                 path.unlink()
-    names = {_file_key(source.name) for source in sources}
+    names = {labels.file_key(source.name) for source in sources}
     _say(table, dataset, [name for name in metadata if name not in names])
 
 

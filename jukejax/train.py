@@ -67,7 +67,7 @@ def check_same_run(workdir: Path, config: dict) -> None:
 
 
 class Log:
-    """metrics.jsonl: one JSON object a line, cut back to the step that a resumed run starts from."""
+    """metrics.jsonl, one JSON object a line; a resumed run first cuts off what it will redo."""
 
     def __init__(self, path: Path, step: int):
         lines = []

@@ -47,3 +47,9 @@ def plan_windows(total: int, seq_len: int, window_hop: int, given: int = 0) -> l
             plan.append(Window(start, max(done - start, 0), stop))
             done = start + stop
     return plan
+
+
+def partial_window(done: int, new: int, seq_len: int) -> Window:
+    """The window that adds `new` codes after `done`, with as much of the past as fits."""
+    start = max(done + new - seq_len, 0)
+    return Window(start, done - start, done - start + new)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .golden_kinds import transformer
+from .golden_kinds import runtime, transformer, vqvae
 from .golden_kinds.case import Case
 
 FOLDER = Path(os.environ.get("JUKEJAX_GOLDEN", Path(__file__).parent / "golden"))
@@ -14,6 +14,13 @@ CHECKS = {
     "car": transformer.check_car,
     "conditioner": transformer.check_conditioner,
     "label_cond": transformer.check_label_cond,
+    "ops": runtime.check_ops,
+    "opt": runtime.check_opt,
+    "windows": runtime.check_windows,
+    "vqvae": vqvae.check_vqvae,
+    "bottleneck": vqvae.check_bottleneck,
+    "audio": vqvae.check_audio,
+    "train": vqvae.check_train_vqvae,
 }
 FILES = sorted(FOLDER.glob("*.npz"))
 

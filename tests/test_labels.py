@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jukejax.data.labels import Vocabulary, label_vector, split_genres
+from jukejax.data.labels import Given, Vocabulary, label_vector, read_metadata, split_genres
 
 VOCABULARY = Vocabulary.build(
     ["Kerri Chandler", "larry heard", "Larry Heard", "unknown", ""], ["Deep House", "dub", "Dub"]
@@ -54,3 +54,20 @@ def test_label_vector_is_timing_artist_and_padded_genres():
     assert vector.dtype == np.int32
     assert vector.tolist() == [1000, 128, 256, 7, 4, 5, -1, -1]
     assert label_vector(1000, 128, 256, 7, (4, 5, 6), 2).tolist() == [1000, 128, 256, 7, 4, 5]
+
+
+def test_metadata_is_read_with_lines_in_lyrics_and_other_systems_paths(tmp_path):
+    text = (
+        'File, Artist,genre,lyrics\r\nsub\\a.wav,"Heard, L.",dub; house,"la\nla"\r\n./b.wav,,,\r\n'
+    )
+    (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_metadata(tmp_path / "m.csv") == {
+        "sub/a.wav": Given("Heard, L.", "dub; house"),
+        "b.wav": Given(),
+    }
+    (tmp_path / "m.csv").write_text("name,artist\n")
+    with pytest.raises(ValueError, match=r"columns name,artist; its first line must name file"):
+        read_metadata(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_bytes("file,artist\nä,b\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="save it as UTF-8"):
+        read_metadata(tmp_path / "m.csv")

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from jukejax.windows import Window, plan_windows, window_starts
+from jukejax.windows import Window, partial_window, plan_windows, window_starts
 
 SIZES = [
     (total, seq_len, hop, given)
@@ -70,3 +70,10 @@ def test_going_on_from_any_finished_window_is_the_rest_of_the_plan():
 def test_a_hop_that_would_leave_gaps_is_refused(hop):
     with pytest.raises(ValueError, match=f"window hop is {hop}, but must lie in 1 to seq_len 8"):
         window_starts(20, 8, hop)
+
+
+def test_a_track_that_grows_keeps_as_much_of_its_past_as_fits():
+    assert partial_window(0, 3, 8) == Window(0, 0, 3)
+    assert partial_window(3, 4, 8) == Window(0, 3, 7)
+    assert partial_window(7, 4, 8) == Window(3, 4, 8)
+    assert partial_window(20, 8, 8) == Window(20, 0, 8)

@@ -264,15 +264,19 @@ class Dataset:
             raise ValueError(f"no split {split!r}; there are {' and '.join(SPLITS)}")
         return self._tracks[split]
 
-    def read_chunk(self, split: str, track: Track, chunk: int) -> bytes:
-        """The payload of one chunk, its checksum checked."""
-        return self._shards[split][track.shard][track.first_record + chunk]
+    def read_chunk(self, split: str, track: Track, chunk: int) -> memoryview:
+        """The payload of one chunk, its checksum checked; use it before the next read."""
+        return self._shards[split][track.shard].read(track.first_record + chunk)
 
     def read_track(self, split: str, i: int) -> np.ndarray:
         """float32 [time, channels], the whole track `i` of an audio dataset."""
         track = self._audio_track(split, i)
-        chunks = [self.read_chunk(split, track, c) for c in range(track.records)]
-        return audio.to_float(np.concatenate([records.decode_audio(chunk) for chunk in chunks]))
+        return np.concatenate(
+            [
+                audio.to_float(records.decode_audio(self.read_chunk(split, track, chunk)))
+                for chunk in range(track.records)
+            ]
+        )
 
     def read_codes(self, split: str, i: int) -> list[np.ndarray]:
         """uint16 [time], the codes of levels 0, 1, 2 of track `i` of a code dataset."""
@@ -280,7 +284,8 @@ class Dataset:
         if self.kind != "codes":
             raise ValueError(f"{self.folder} holds audio, not codes; make codes of it with encode")
         chunks = [
-            records.decode_codes(self.read_chunk(split, track, c)) for c in range(track.records)
+            [level.copy() for level in records.decode_codes(self.read_chunk(split, track, chunk))]
+            for chunk in range(track.records)
         ]
         return [np.concatenate(level) for level in zip(*chunks, strict=True)]
 
@@ -315,7 +320,8 @@ class Dataset:
             if there < track.records:
                 samples = max(there, 0) * records.CHUNK
                 track = dataclasses.replace(track, records=max(there, 0), samples=samples)
-            tracks.append(track)
+            if track.records:
+                tracks.append(track)
         return tuple(tracks)
 
 

@@ -1,6 +1,8 @@
 """What a listener would call a track, artist and genres, as the integers that condition a model."""
 
+import csv
 import difflib
+import io
 import json
 import os
 import re
@@ -90,6 +92,41 @@ def _find(name: str, ids: dict[str, int], names: tuple[str, ...], what: str) -> 
         return ids[key]
     near = [names[ids[k]] for k in difflib.get_close_matches(key, ids, n=3, cutoff=0.0)]
     raise ValueError(f"no {what} {name!r} in the vocabulary; nearest: {', '.join(near)}")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a metadata CSV says of a file; empty where it says nothing."""
+
+    artist: str = ""
+    genre: str = ""
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Given]:
+    """A CSV with the columns file,artist,genre,lyrics, by `file_key` of the file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"metadata {path} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise ValueError(f"metadata {path} cannot be read: {error.strerror}") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [name.strip().lower() for name in rows.fieldnames or ()]
+    if "file" not in columns:
+        raise ValueError(
+            f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
+            "must name file,artist,genre,lyrics"
+        )
+    rows.fieldnames = columns
+    return {
+        file_key(row["file"] or ""): Given(row.get("artist") or "", row.get("genre") or "")
+        for row in rows
+    }
+
+
+def file_key(name: str) -> str:
+    """A file's path as two systems would agree on it."""
+    return unicodedata.normalize("NFC", name.strip().replace("\\", "/").removeprefix("./"))
 
 
 def label_vector(

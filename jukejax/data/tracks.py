@@ -195,10 +195,13 @@ def _cached(entry: Path, name: str) -> Made | None:
 
 def _save(entry: Path, made: Made, array: np.ndarray) -> None:
     """The array first, then the facts: an entry with facts is whole."""
+    array = np.ascontiguousarray(array)
     temporary = entry.with_suffix(f".{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            np.save(file, array)
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(array)  # np.save would hide that a disk is full
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, entry.with_suffix(".npy"))

@@ -45,7 +45,6 @@ class AutoregressiveConfig:
       merged_decoder: output weights of its own, and `code_cond` is added at the input only
         (OpenAI's 5b); otherwise tied weights, and `code_cond` is added after the stack too.
       has_output: False for an encoder, which ends with the stack's activations.
-      emb_dropout: of the embeddings.
     """
 
     vocab_size: int
@@ -53,7 +52,6 @@ class AutoregressiveConfig:
     labelled: bool = False
     merged_decoder: bool = False
     has_output: bool = True
-    emb_dropout: float = 0.0
 
 
 class Autoregressive(nn.Module):
@@ -79,7 +77,7 @@ class Autoregressive(nn.Module):
         if config.has_output and config.merged_decoder:
             self.output = table("output", 0.02, shape, ("vocab", "embed"))
         self.transformer = Transformer(stack)
-        self.dropout = nn.Dropout(config.emb_dropout)
+        self.dropout = nn.Dropout(stack.emb_dropout)
 
     def start(self, batch: int, conditions: Conditions) -> jax.Array:
         """The embedding of the start slot, [B, E]."""

@@ -8,6 +8,7 @@ Arrays are [batch, time, channels]. Kernels are [taps, in, out]. Letters: B batc
 C channels in, D channels out.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -21,7 +22,17 @@ _DIMENSIONS = ("NWC", "WIO", "NWC")
 def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
     """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
     if kernel.shape[0] == 1:
-        return x @ kernel[0]
+        return _product(x, kernel[0])
+    return _dilated_conv(x, kernel, dilation)
+
+
+def _product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """[B, T, C] times [C, D]. As one flat product, so that the gradient is one too: with two
+    summed axes XLA transposes whole activations on a CPU."""
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
+
+
+def _plain_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
     pad = dilation * (kernel.shape[0] // 2)
     return lax.conv_general_dilated(
         x,
@@ -31,6 +42,39 @@ def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
         rhs_dilation=(dilation,),
         dimension_numbers=_DIMENSIONS,
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    return _plain_conv(x, kernel, dilation)
+
+
+def _dilated_conv_forward(x: jax.Array, kernel: jax.Array, dilation: int):
+    return _plain_conv(x, kernel, dilation), (x, kernel)
+
+
+def _dilated_conv_backward(dilation: int, residuals, dy: jax.Array):
+    """The gradient to the input is the same convolution with the kernel turned round. That to the
+    kernel is XLA's on accelerators; on CPUs, where it costs more than all the rest, products."""
+    x, kernel = residuals
+    dx = _plain_conv(dy, kernel[::-1].swapaxes(1, 2), dilation)
+
+    def transposed(x, dy):
+        return jax.vjp(lambda k: _plain_conv(x, k, dilation), kernel)[1](dy)[0]
+
+    def products(x, dy):
+        taps, channels, features = kernel.shape
+        pad, length = dilation * (taps // 2), x.shape[1]
+        padded = jnp.pad(dy, ((0, 0), (pad, pad), (0, 0)))
+        shifts = [padded[:, i * dilation : i * dilation + length] for i in reversed(range(taps))]
+        columns = jnp.concatenate(shifts, axis=-1).reshape(-1, taps * features)
+        products = x.reshape(-1, channels).T @ columns  # [C, taps * D]
+        return products.reshape(channels, taps, features).swapaxes(0, 1)
+
+    return dx, lax.platform_dependent(x, dy, cpu=products, default=transposed)
+
+
+_dilated_conv.defvjp(_dilated_conv_forward, _dilated_conv_backward)
 
 
 def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -45,7 +89,7 @@ def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     x = jnp.pad(x, ((0, 0), (stride // 2, stride // 2), (0, 0)))[:, : rows * stride]
     x = x.reshape(x.shape[0], rows, stride * channels)  # [B, rows, S * C]
     first, second = kernel.reshape(2, stride * channels, features)
-    return x[:, :-1] @ first + x[:, 1:] @ second
+    return _product(x[:, :-1], first) + _product(x[:, 1:], second)
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -59,8 +103,8 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     stride = taps // 2
     halves = kernel.reshape(2, stride, channels, features).transpose(0, 2, 1, 3)
     first, second = halves.reshape(2, channels, stride * features)
-    rows = jnp.pad(x @ first, ((0, 0), (0, 1), (0, 0)))
-    rows = rows + jnp.pad(x @ second, ((0, 0), (1, 0), (0, 0)))
+    rows = jnp.pad(_product(x, first), ((0, 0), (0, 1), (0, 0)))
+    rows = rows + jnp.pad(_product(x, second), ((0, 0), (1, 0), (0, 0)))
     y = rows.reshape(batch, (length + 1) * stride, features)  # [B, T + 1, S * D] -> samples
     return y[:, stride // 2 : stride // 2 + length * stride]
 

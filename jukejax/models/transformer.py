@@ -46,7 +46,8 @@ class TransformerConfig:
       spread: positions of a row that kind 5 sees.
       lyric_len: lyric tokens at the start of the sequence, for kind 7.
       encoder_len: states of the lyric encoder, for kind 6.
-      attn_dropout, resid_dropout: of probabilities, of each branch's output.
+      attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
+        embeddings.
       remat: "none", "full" (keep layer inputs only) or "dots" (keep matrix products).
     """
 
@@ -66,9 +67,13 @@ class TransformerConfig:
     encoder_len: int = 0
     attn_dropout: float = 0.0
     resid_dropout: float = 0.0
+    emb_dropout: float = 0.0
     remat: str = "none"
 
     def __post_init__(self):
+        for name in ("emb_dim", "num_layers", "num_heads", "seq_len", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if self.seq_len % self.num_blocks:
             raise ValueError(f"seq_len {self.seq_len} does not divide into {self.num_blocks} rows")
         if self.attn_dim % self.num_heads:
@@ -80,6 +85,18 @@ class TransformerConfig:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT_POLICIES)}")
         if AttentionKind.ENCODER_DECODER in self.pattern and not self.encoder_len:
             raise ValueError(f"attn_order {self.attn_order} needs encoder_len (lyrics)")
+        if AttentionKind.PRIME in self.pattern and not 0 < self.grid.prime_len <= self.seq_len:
+            raise ValueError(
+                f"attn_order {self.attn_order} needs lyric_len (lyrics) inside seq_len "
+                f"{self.seq_len}, not {self.lyric_len}"
+            )
+        if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
+            raise ValueError(f"spread {self.spread} exceeds a row of {self.grid.block_len}")
+
+    @property
+    def dropout(self) -> bool:
+        """Whether training needs randomness."""
+        return any((self.attn_dropout, self.resid_dropout, self.emb_dropout))
 
     @property
     def attn_dim(self) -> int:
@@ -266,7 +283,7 @@ def _segments(pattern: tuple[AttentionKind, ...]) -> list[tuple[tuple[AttentionK
     start = 0
     while start < len(pattern):
         best = (pattern[start : start + 1], 1)
-        for period in range(1, 5):
+        for period in range(1, 17):
             cycle = pattern[start : start + period]
             repeats = 1
             while pattern[start + repeats * period : start + (repeats + 1) * period] == cycle:

@@ -6,6 +6,7 @@ a mesh they may be sharded, and sums and draws are still the batch's, the same o
 Letters: N rows (batch x time), K codes, E features of a code.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -165,24 +166,33 @@ def initialise(first: jax.Array) -> Codebook:
 
 def totals(x: jax.Array, codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
     """Sum and number of the rows that chose each code. [N, E], [N] -> [K, E], [K]."""
-
-    def scattered(x, codes):
-        return (
-            jax.ops.segment_sum(x, codes, num_codes),
-            jax.ops.segment_sum(jnp.ones_like(codes, jnp.float32), codes, num_codes),
-        )
-
-    def multiplied(x, codes):
-        chosen = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)  # [N, K]
-        return jnp.matmul(chosen.T, x, precision=_PRECISION), jnp.sum(chosen, axis=0)
-
     # Accelerators scatter slowly, and GPUs in an order that changes from run to run.
-    return lax.platform_dependent(x.astype(jnp.float32), codes, cpu=scattered, default=multiplied)
+    return lax.platform_dependent(
+        x.astype(jnp.float32),
+        codes,
+        cpu=functools.partial(_scattered_totals, num_codes=num_codes),
+        default=functools.partial(_multiplied_totals, num_codes=num_codes),
+    )
+
+
+def _scattered_totals(x: jax.Array, codes: jax.Array, *, num_codes: int):
+    """`totals` by adding each row where it belongs."""
+    ones = jnp.ones_like(codes, jnp.float32)
+    sums = jax.ops.segment_sum(x, codes, num_codes)
+    return sums, jax.ops.segment_sum(ones, codes, num_codes)
+
+
+def _multiplied_totals(x: jax.Array, codes: jax.Array, *, num_codes: int):
+    """`totals` as one matrix product."""
+    chosen = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)  # [N, K]
+    return jnp.matmul(chosen.T, x, precision=_PRECISION), jnp.sum(chosen, axis=0)
 
 
 def code_statistics(counts: jax.Array, *, threshold: float = 1.0) -> dict[str, jax.Array]:
-    """From the number of rows of each code [K] in a batch: entropy (nats) and used_curr (codes
-    chosen at least `threshold` times)."""
+    """What a batch made of the codebook, from the number of rows of each code [K].
+
+    That is: entropy (nats) and used_curr (codes chosen at least `threshold` times).
+    """
     share = counts / jnp.sum(counts)
     return {
         "entropy": -jnp.sum(share * jnp.log(share + 1e-8)),

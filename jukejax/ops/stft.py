@@ -170,8 +170,6 @@ def bandwidth(
     absolute = total = squared = norms = 0.0
     values = count = 0
     for item in items:
-        if values >= max_values:
-            break
         item = np.asarray(item, np.float64)
         norms += _spectrum_norm(item.mean(axis=1), stft)
         absolute += np.abs(item).sum()
@@ -179,6 +177,8 @@ def bandwidth(
         squared += np.square(item).sum()
         values += item.size
         count += 1
+        if values >= max_values:
+            break
     if not values:
         raise ValueError("the bandwidth needs at least one window of audio: the split is empty")
     return Bandwidth(

@@ -78,7 +78,7 @@ def make(config: ml_collections.ConfigDict) -> Task:
         return model.init(key, codes, **told)["params"], {}
 
     def loss(params, extra, batch, key):
-        dropout = frozen.transformer.attn_dropout or frozen.transformer.resid_dropout
+        dropout = frozen.transformer.dropout
         logits = model.apply(
             {"params": params},
             batch["codes"],

@@ -26,7 +26,7 @@ def flatten(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
         if isinstance(value, dict):
             flat |= flatten(value, name + "/")
         else:
-            flat[name] = np.ascontiguousarray(value)
+            flat[name] = np.asarray(value, order="C")
     return flat
 
 
@@ -124,6 +124,9 @@ def read_json(path: Path) -> dict:
     if not path.exists():
         raise ValueError(f"{path} is missing")
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        value = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return value

@@ -62,10 +62,10 @@ def read(
         target = _leaf(shapes, entry.path).shape
         wanted = target if entry.layer is None else target[1:]
         value = np.asarray(state[name])
-        ours = value if entry.axes is None else value.transpose(entry.axes)
-        if ours.shape != tuple(wanted):
-            theirs = wanted if entry.axes is None else [wanted[i] for i in np.argsort(entry.axes)]
+        theirs = wanted if entry.axes is None else [wanted[i] for i in np.argsort(entry.axes)]
+        if value.shape != tuple(theirs):
             raise ValueError(f"tensor {name} has shape {value.shape}, expected {tuple(theirs)}")
+        ours = value if entry.axes is None else value.transpose(entry.axes)
         node = tree
         for key in entry.path[:-1]:
             node = node.setdefault(key, {})
@@ -88,5 +88,5 @@ def write(entries: Iterable[Entry], tree: Tree, *, prefix: str = "") -> dict[str
         value = value if entry.layer is None else value[entry.layer]
         if entry.axes is not None:
             value = value.transpose(np.argsort(entry.axes))
-        state[prefix + entry.name] = np.ascontiguousarray(value)
+        state[prefix + entry.name] = np.asarray(value, order="C")
     return state

@@ -1,0 +1,39 @@
+"""Dynamic loss scale for float16: small gradients survive, overflowing steps are skipped.
+
+The loss is multiplied by the scale before the backward pass and the gradients are divided by it.
+A step whose gradients are not finite changes nothing but the scale, which halves; every other step
+lets it grow by 2**(1 / window). OpenAI's form; bfloat16 and float32 need none of it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Tree = Any
+
+
+def initial(scale: float = 2.0**16) -> jax.Array:
+    """The scale of a new run, a float32 scalar."""
+    return jnp.float32(scale)
+
+
+def all_finite(grads: Tree) -> jax.Array:
+    """Bool scalar: no gradient overflowed."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)]).all()
+
+
+def update(scale: jax.Array, finite: jax.Array, *, window: int) -> jax.Array:
+    """The scale after a step.
+
+    Args:
+      scale: before it.
+      finite: whether the step's gradients were.
+      window: finite steps in which the scale doubles.
+    """
+    return jnp.where(finite, scale * 2.0 ** (1.0 / window), scale / 2.0)
+
+
+def keep_if(finite: jax.Array, new: Tree, old: Tree) -> Tree:
+    """`new` after a finite step, else `old`: parameters, optimizer state, averages."""
+    return jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)

@@ -1,0 +1,111 @@
+"""Bundles: there and back bit for bit, and what is said of damaged ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jukejax.weights import bundle
+
+WEIGHTS = {
+    "params": {
+        "a": {"kernel": np.array([[1.5, -0.0, np.nan], [np.inf, 1e-45, 3.0]], np.float32)},
+        "b": np.arange(4, dtype=np.float16),
+    },
+    "extra": {"codebook": {"count": np.arange(3, dtype=np.int32)}},
+}
+
+
+def leaves(tree, path=()):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def test_a_part_comes_back_bit_for_bit(tmp_path):
+    bundle.save_part(tmp_path / "level_2", {"kind": "prior", "level": 2}, WEIGHTS)
+    description, weights = bundle.load_part(tmp_path / "level_2")
+    assert description == {"kind": "prior", "level": 2}
+    ours, theirs = dict(leaves(weights)), dict(leaves(WEIGHTS))
+    assert ours.keys() == theirs.keys()
+    for path, value in theirs.items():
+        assert ours[path].dtype == value.dtype
+        assert ours[path].shape == value.shape
+        assert ours[path].tobytes() == value.tobytes()
+
+
+def test_arrays_in_any_memory_order_are_written_as_they_read(tmp_path):
+    transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    bundle.save_part(tmp_path, {}, {"w": transposed})
+    np.testing.assert_array_equal(bundle.load_part(tmp_path)[1]["w"], transposed)
+
+
+def test_nothing_half_written_is_left_over(tmp_path):
+    bundle.save_part(tmp_path, {}, WEIGHTS)
+    bundle.save_bundle(tmp_path, {"levels": [2]})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
+        "model.json",
+        "weights.safetensors",
+    }
+
+
+@pytest.mark.parametrize("size", [0, 4, 40, -1])
+def test_a_truncated_weight_file_is_named(tmp_path, size):
+    bundle.save_part(tmp_path, {}, WEIGHTS)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"weights.safetensors is damaged \(.*export the model"):
+        bundle.load_part(tmp_path)
+
+
+def test_a_text_file_for_weights_is_named(tmp_path):
+    bundle.save_part(tmp_path, {}, WEIGHTS)
+    (tmp_path / "weights.safetensors").write_text("these are not weights, whatever the name says")
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged"):
+        bundle.load_part(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json"])
+def test_a_missing_file_is_named(tmp_path, name):
+    bundle.save_part(tmp_path, {}, WEIGHTS)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        bundle.load_part(tmp_path)
+
+
+def test_a_folder_without_model_json_is_no_bundle(tmp_path):
+    with pytest.raises(ValueError, match=r"is no model bundle .*make one with export"):
+        bundle.open_bundle(tmp_path)
+
+
+def test_bundles_of_another_format_are_refused(tmp_path):
+    (tmp_path / "model.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(ValueError, match="is of format 99, we read format 1"):
+        bundle.open_bundle(tmp_path)
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "model.json").write_text('{"format": 1,')
+    with pytest.raises(ValueError, match=r"model\.json is damaged"):
+        bundle.open_bundle(tmp_path)
+
+
+def test_a_bundle_says_what_wrote_it(tmp_path):
+    bundle.save_bundle(tmp_path, {"levels": [1, 2], "licence": "mine"})
+    description = bundle.open_bundle(tmp_path)
+    assert description["levels"] == [1, 2]
+    assert description["licence"] == "mine"
+    assert {"jukejax", "jax", "flax", "safetensors"} <= description["versions"].keys()
+
+
+def test_the_hash_changes_with_any_bit_and_any_name(tmp_path):
+    hashes = set()
+    for number, (name, value) in enumerate([("w", 1.0), ("w", 2.0), ("v", 1.0)]):
+        folder = tmp_path / str(number)
+        bundle.save_part(folder / "vqvae", {}, {name: np.float32([value])})
+        hashes.add(bundle.weights_hash(folder))
+        assert bundle.weights_hash(folder) == bundle.weights_hash(folder)
+    assert len(hashes) == 3

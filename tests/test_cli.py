@@ -1,0 +1,122 @@
+"""Exit codes and messages, through real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = """
+    '''Shows how a verb ends.'''
+    import sys, time
+    from absl import flags
+    from jukejax import cli
+    _HOW = flags.DEFINE_string("how", "well", "how to end")
+    _MANY = flags.DEFINE_integer("many", 1, "seconds of audio")
+
+    def main():
+        match _HOW.value:
+            case "value": raise ValueError("the width is 3;\\n   make it even")
+            case "os": open("/nowhere/at/all")
+            case "bug": raise KeyError("ours")
+            case "code": return 3
+            case "empty": raise ValueError
+            case "wait":
+                print("ready", flush=True)
+                time.sleep(60)
+
+    if __name__ == "__main__":
+        cli.run(main, __doc__)
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "program.py"
+    path.write_text(textwrap.dedent(PROGRAM))
+    return str(path)
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--how=value"], "error: the width is 3; make it even"),
+        (["--how=os"], "error: [Errno 2] No such file or directory: '/nowhere/at/all'"),
+        (["--how=empty"], "error: ValueError"),
+        (["--hwo=value"], "hwo"),
+        (["--many=few"], "few"),
+        (["stray"], "error: unexpected argument 'stray'; flags are written --name=value"),
+    ],
+    ids=str,
+)
+def test_bad_usage_and_bad_input_end_with_2_and_one_line(program, arguments, says):
+    ended = run(program, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert says in ended.stderr
+
+
+def test_other_endings(program):
+    assert run(program).returncode == 0
+    assert run(program, "--how=code").returncode == 3
+    bug = run(program, "--how=bug")
+    assert bug.returncode == 1
+    assert "Traceback" in bug.stderr
+
+
+def test_a_traceback_can_be_asked_for(program):
+    ended = run(program, "--how=value", JUKEJAX_TRACEBACK="1")
+    assert "Traceback" in ended.stderr
+    assert "make it even" in ended.stderr
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_have_their_own_codes(program, stop, code):
+    command = [sys.executable, program, "--how=wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(stop)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert b"Traceback" not in error
+
+
+def test_help_lists_the_verbs_own_flags_and_what_it_is_for(program):
+    ended = run(program, "--help")
+    assert ended.returncode == 0
+    for words in ("Shows how a verb ends.", "--how", "how to end", "--many", "seconds of audio"):
+        assert words in ended.stdout
+    assert "--alsologtostderr" not in ended.stdout
+
+
+JUKEJAX = ("-c", "from jukejax import cli; cli.main()")
+
+
+def test_an_unknown_verb_is_named_with_the_known_ones():
+    ended = run(*JUKEJAX, "smaple")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "unknown verb 'smaple'; known: prepare, train" in ended.stderr
+
+
+def test_the_bare_command_lists_every_verb():
+    from jukejax.cli import VERBS
+
+    for arguments, code in (((), 2), (("--help",), 0)):
+        ended = run(*JUKEJAX, *arguments)
+        assert ended.returncode == code
+        for verb in VERBS:
+            assert f"  {verb}" in ended.stdout
