@@ -194,9 +194,10 @@ class Corpus:
         """SI-SDR of each track's instrumental before and after voices were taken out, in dB."""
         found = {}
         for entry in self._entries:
-            pair = figure(entry.get("si_sdr_before")), figure(entry.get("si_sdr_after"))
-            if pair != (None, None):
-                found[words(entry.get("name"))] = pair
+            measured = entry.get("instrumental_si_sdr")
+            if isinstance(measured, dict):
+                pair = figure(measured.get("before")), figure(measured.get("after"))
+                found[words(entry.get("file"))] = pair
         return found
 
     @property
