@@ -12,7 +12,11 @@ from jukejax.models.layers import DecoderBlock, EncoderBlock, ResidualStack
 
 
 def unboxed(module, key, x):
-    return nn.meta.unbox(module.init(key, x))
+    return nn.meta.unbox(jax.jit(module.init)(key, x))
+
+
+def apply(module, variables, x):
+    return jax.jit(module.apply)(variables, x)
 
 
 @pytest.mark.parametrize("dilation", [1, 3, 9, 20])
@@ -74,9 +78,9 @@ def test_dilations_grow_cycle_and_reverse():
 
 def test_a_stack_sees_exactly_the_sum_of_its_dilations(key):
     stack = ResidualStack(depth=3, dilation_growth_rate=3)
-    x = jax.random.normal(key(), (1, 61, 4))
-    variables = stack.init(key(), x)
-    gradient = jax.grad(lambda x: jnp.sum(stack.apply(variables, x)[0, 30]))(x)
+    x = jax.random.normal(key(), (1, 61, 32))
+    variables = jax.jit(stack.init)(key(), x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(stack.apply(variables, x)[0, 30])))(x)
     seen = np.flatnonzero(np.abs(gradient[0]).sum(axis=-1))
     assert (seen.min(), seen.max()) == (30 - 13, 30 + 13)
 
@@ -93,19 +97,19 @@ def test_a_stack_is_its_blocks_in_order(key):
         h = jnp.maximum(h + weights["conv3"]["bias"], 0)
         h = h @ weights["conv1"]["kernel"][0] + weights["conv1"]["bias"]
         expected = expected + h / np.sqrt(2)
-    np.testing.assert_allclose(stack.apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(apply(stack, variables, x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_zero_out_starts_as_the_identity(key):
     stack = ResidualStack(depth=3, dilation_growth_rate=3, zero_out=True)
     x = jax.random.normal(key(), (1, 20, 4))
-    np.testing.assert_array_equal(stack.apply(stack.init(key(), x), x), x)
+    np.testing.assert_array_equal(apply(stack, unboxed(stack, key(), x), x), x)
 
 
 def test_remat_changes_nothing(key):
     x = jax.random.normal(key(), (1, 20, 4))
     plain, remat = (ResidualStack(depth=2, remat=remat) for remat in (False, True))
-    variables = plain.init(key(), x)
+    variables = unboxed(plain, key(), x)
 
     def value_and_gradient(stack):
         return jax.jit(jax.value_and_grad(lambda v: jnp.sum(stack.apply(v, x) ** 2)))(variables)
@@ -122,14 +126,15 @@ def block(cls, **fields):
     return cls(**(given | fields))
 
 
-@pytest.mark.parametrize(("length", "codes"), [(64, 4), (67, 4), (51, 3)])
-def test_blocks_change_the_length_by_stride_to_the_downs(key, length, codes):
-    x = jax.random.normal(key(), (2, length, 3))
-    down = block(EncoderBlock)
-    y = down.apply(down.init(key(), x), x)
-    assert y.shape == (2, codes, 5)
+def test_blocks_change_the_length_by_stride_to_the_downs():
+    def output(module, *shape):
+        given = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.eval_shape(module.init_with_output, jax.random.key(0), given)[0].shape
+
     up = block(DecoderBlock, in_features=5, out_features=3)
-    assert up.apply(up.init(key(), y), y).shape == (2, codes * 16, 3)
+    for length, codes in [(64, 4), (67, 4), (51, 3)]:
+        assert output(block(EncoderBlock), 2, length, 3) == (2, codes, 5)
+        assert output(up, 2, codes, 5) == (2, codes * 16, 3)
 
 
 @pytest.mark.parametrize("cls", [EncoderBlock, DecoderBlock])
@@ -158,15 +163,15 @@ def test_impossible_blocks_say_why(key, cls, fields, message):
 def test_weights_stay_float32_and_activations_follow_dtype(key):
     x = jax.random.normal(key(), (1, 32, 3))
     half, full = (block(EncoderBlock, dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
-    variables = half.init(key(), x)
+    variables = unboxed(half, key(), x)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
-    y = half.apply(variables, x)
+    y = apply(half, variables, x)
     assert y.dtype == jnp.bfloat16
-    np.testing.assert_allclose(y.astype(jnp.float32), full.apply(variables, x), atol=0.05)
+    np.testing.assert_allclose(y.astype(jnp.float32), apply(full, variables, x), atol=0.05)
 
 
 def test_kernels_name_their_axes_for_sharding(key):
-    boxed = block(DecoderBlock).init(key(), jnp.zeros((1, 4, 3)))
+    boxed = jax.eval_shape(block(DecoderBlock).init, key(), jnp.zeros((1, 4, 3)))
     specs = nn.get_partition_spec(boxed)["params"]
     assert specs["up_0"]["kernel"] == jax.sharding.PartitionSpec(None, "conv_in", "conv_out")
     assert specs["in"]["bias"] == jax.sharding.PartitionSpec("conv_out")
@@ -178,3 +183,19 @@ def test_initial_weights_have_pytorch_s_range(key):
     for name, fan_in in {"in": 3 * 64, "up_0": 4 * 64, "up_1": 4 * 5}.items():
         largest = float(jnp.max(jnp.abs(weights[name]["kernel"])))
         assert 0.95 / np.sqrt(fan_in) < largest <= 1 / np.sqrt(fan_in)
+
+
+def test_params_from_one_draw_start_as_the_modules_start_them(key):
+    x = jnp.zeros((1, 8, 16))
+    module = block(DecoderBlock, in_features=16, width=24, out_features=16, zero_out=True)
+    boxed = jax.jit(module.init)(key(), x)["params"]
+    shapes = jax.eval_shape(lambda: boxed)
+    ours = jax.jit(lambda k: layers.start_params(shapes, k, zero_out=True))(key())
+    assert nn.get_partition_spec(ours) == nn.get_partition_spec(boxed)
+    ours, theirs = nn.meta.unbox(ours), nn.meta.unbox(boxed)
+    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(jnp.max(jnp.abs(a)), jnp.max(jnp.abs(b)), rtol=0.4)
+        if a.size > 500:
+            np.testing.assert_allclose(jnp.std(a), jnp.std(b), rtol=0.1)
+            assert abs(float(jnp.mean(a))) < 0.1 * float(jnp.std(b)) + 1e-9

@@ -10,11 +10,15 @@ C channels in, D channels out.
 
 import functools
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
+
+Tree = Any
 
 _DIMENSIONS = ("NWC", "WIO", "NWC")
 
@@ -109,13 +113,18 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return y[:, stride // 2 : stride // 2 + length * stride]
 
 
-def _weights(module: nn.Module, shape, *, fan_in: int, zero_out: bool = False):
-    """Kernel and bias of a convolution, with logical axes, cast to the module's `dtype`.
+def _bound(shape: tuple[int, int, int], *, transposed: bool = False) -> float:
+    """Weights start in U(-bound, bound), as PyTorch's do, which is what OpenAI trained with.
 
-    Initialised as PyTorch does by default, which is what OpenAI trained with:
-    U(-1/sqrt(fan_in), 1/sqrt(fan_in)); `zero_out` starts both at zero.
+    NOTE: PyTorch counts the fan of a transposed convolution on its output side.
     """
-    bound = 1 / math.sqrt(fan_in)
+    taps, channels, features = shape
+    return 1 / math.sqrt(taps * (features if transposed else channels))
+
+
+def _weights(module: nn.Module, shape, *, transposed: bool = False, zero_out: bool = False):
+    """Kernel and bias of a convolution, with logical axes, cast to the module's `dtype`."""
+    bound = _bound(shape, transposed=transposed)
 
     def uniform(key, shape, dtype=jnp.float32):
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -140,7 +149,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.taps, x.shape[-1], self.features)
-        kernel, bias = _weights(self, shape, fan_in=shape[0] * shape[1], zero_out=self.zero_out)
+        kernel, bias = _weights(self, shape, zero_out=self.zero_out)
         return conv(x.astype(self.dtype), kernel, dilation=self.dilation) + bias
 
 
@@ -154,7 +163,7 @@ class DownConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (2 * self.stride, x.shape[-1], self.features)
-        kernel, bias = _weights(self, shape, fan_in=shape[0] * shape[1])
+        kernel, bias = _weights(self, shape)
         return strided_conv(x.astype(self.dtype), kernel) + bias
 
 
@@ -168,8 +177,7 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (2 * self.stride, x.shape[-1], self.features)
-        # NOTE: PyTorch counts the fan of a transposed convolution on its output side.
-        kernel, bias = _weights(self, shape, fan_in=shape[0] * shape[2])
+        kernel, bias = _weights(self, shape, transposed=True)
         return transposed_conv(x.astype(self.dtype), kernel) + bias
 
 
@@ -331,3 +339,25 @@ def _check_block(block: EncoderBlock | DecoderBlock, x: jax.Array) -> None:
             f"a block with downs 0 keeps its {block.in_features} channels, "
             f"but out_features is {block.out_features}"
         )
+
+
+def start_params(shapes: Tree, key: jax.Array, *, zero_out: bool = False) -> Tree:
+    """Parameters of modules of this file as their `init` would start them, from a single draw.
+
+    XLA compiles every draw of its own for about 0.1 s on a CPU: for the 450 weights of the demo's
+    VQ-VAE 58 s, against 10 s in this way.
+
+    Args:
+      shapes: a tree of shapes of parameters, boxed or not, as `jax.eval_shape` of an init gives.
+      zero_out: as in the modules.
+    """
+    leaves = flatten_dict(nn.meta.unbox(shapes))
+    noise = jax.random.uniform(key, (sum(leaf.size for leaf in leaves.values()),), minval=-1.0)
+    values, used = {}, 0
+    for path, leaf in leaves.items():
+        piece = noise[used : used + leaf.size].reshape(leaf.shape)
+        kernel = leaves[(*path[:-1], "kernel")].shape
+        bound = _bound(kernel, transposed=path[-2].startswith("up_"))
+        values[path] = piece * (0.0 if zero_out and path[-2] == "conv1" else bound)
+        used += leaf.size
+    return nn.meta.replace_boxed(shapes, unflatten_dict(values))

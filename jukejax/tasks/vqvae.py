@@ -13,6 +13,7 @@ import numpy as np
 from jukejax import precision
 from jukejax.config import freeze, plain
 from jukejax.data import audio, corpus, pipeline
+from jukejax.models.layers import start_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
 from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
@@ -194,8 +195,13 @@ def make(config: ml_collections.ConfigDict) -> Task:
     model = VQVAE(frozen, precision.compute_dtype(config.dtype))
 
     def init(key: jax.Array):
-        variables = model.init(key, jnp.zeros((1, frozen.hops[-1], 1)))
-        return variables["params"], variables.get("codebook", {})
+        shapes = jax.eval_shape(model.init, key, jnp.zeros((1, frozen.hops[-1], 1)))
+        params = start_params(shapes["params"], key, zero_out=frozen.zero_out)
+        books = {
+            name: quantize.empty(frozen.codebook_size, frozen.emb_dim)._asdict()
+            for name in shapes.get("codebook", {})
+        }
+        return params, books
 
     def loss(params, extra, batch, key):
         output, moved = model.apply(
