@@ -29,7 +29,7 @@ def schedule(config: ConfigDict, steps: int, learning_rate: float, ema_decay: fl
     """Warm up, then fall linearly to zero over the last half."""
     config.steps = steps
     config.log_every = max(steps // 40, 1)
-    config.eval_every = max(steps // 6, 1)
+    config.eval_every = max(steps // 4, 1)
     config.checkpoint_every = max(steps // 4, 1)
     config.optimizer = dict(
         learning_rate=learning_rate,
@@ -51,9 +51,9 @@ def vqvae(gpu: bool) -> ConfigDict:
     else:
         config.data = dict(folder="demo/audio", window=8192, batch_size=4)
         config.model = dict(
-            width=16, depth=3, emb_dim=32, codebook_size=256, multipliers=(1, 1, 1), ema_decay=0.95
+            width=20, depth=2, emb_dim=32, codebook_size=256, multipliers=(1, 1, 1), ema_decay=0.95
         )
-        schedule(config, steps=200, learning_rate=3e-3, ema_decay=0.97)
+        schedule(config, steps=240, learning_rate=3e-3, ema_decay=0.97)
     config.loss = dict(linf_k=512)
     return config
 
@@ -73,7 +73,7 @@ def prior(gpu: bool, level: int) -> ConfigDict:
         transformer = dict(
             emb_dim=192, num_layers=6, num_heads=4, seq_len=seq_len, num_blocks=num_blocks
         )
-        schedule(config, steps=200, learning_rate=2.5e-3, ema_decay=0.97)
+        schedule(config, steps=160, learning_rate=2.5e-3, ema_decay=0.97)
     config.model = dict(level=level, transformer=dict(transformer, attn_order=2))
     if level == 2:
         config.model.labels = dict(max_genres=1, min_duration=1.0, timing_bins=32)

@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 DEMO=${DEMO:-demo}
 SIZE=${SIZE:-cpu}
 PYTHON=${PYTHON:-.venv/bin/python}
-TRACKS=${TRACKS:-14}        # of TRACK_SECONDS each, every fifth or so held out
-TRACK_SECONDS=${TRACK_SECONDS:-32}
+TRACKS=${TRACKS:-12}        # of TRACK_SECONDS each, every fifth or so held out
+TRACK_SECONDS=${TRACK_SECONDS:-30}
 SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-8}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
@@ -23,8 +23,8 @@ echo '{' > "$DEMO/timings.json.tmp"
 road() {
     local stage=$1 start=$SECONDS
     shift
-    printf '\n$ python -m jukejax.%s\n' "$*"
-    echo "python -m jukejax.$*" >> "$DEMO/commands.txt"
+    { printf 'python -m jukejax.%s' "$1"; printf ' %q' "${@:2}"; echo; } >> "$DEMO/commands.txt"
+    printf '\n$ %s\n' "$(tail -n 1 "$DEMO/commands.txt")"
     "$PYTHON" -m "jukejax.$1" "${@:2}"
     echo "  \"$stage\": $((SECONDS - start))," >> "$DEMO/timings.json.tmp"
 }

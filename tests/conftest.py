@@ -26,3 +26,9 @@ def key():
     root = jax.random.key(0)
     count = iter(range(1_000_000))
     return lambda: jax.random.fold_in(root, next(count))
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first, so that no worker is left alone with them at the end."""
+    first = ("test_road.py", "test_golden.py", "test_prepare.py")
+    items.sort(key=lambda item: item.path.name not in first)
