@@ -15,7 +15,8 @@ VERBS = {
     "prepare": "a folder of music to audio shards",
     "train": "train what a config names: VQ-VAE, top prior or upsampler",
     "encode": "audio shards to code shards, with a trained VQ-VAE",
-    "export": "a training run to a model bundle",
+    "export": "training runs or a bundle to a bundle, safetensors, OpenAI layout, StableHLO ...",
+    "convert": "released weights to a model bundle",
     "sample": "generate tracks",
     "report": "one page that shows what a whole run of the road made",
 }

@@ -1,73 +1,246 @@
-"""Make a model bundle out of training runs: what sample, evaluate and others load.
+"""Make a model bundle, or files for others, out of training runs or of a bundle.
 
     python -m jukejax.export --workdir=runs/vqvae,runs/prior,runs/up1,runs/up0 --output=BUNDLE
+    python -m jukejax.export --workdir=BUNDLE --format=huggingface --output=FOLDER
 
-A bundle holds weights (safetensors) and configs only, nothing that runs. The averaged (EMA)
-weights are taken. The VQ-VAE is needed; priors may be missing.
+Formats:
+
+    bundle       what sample, evaluate and others here load: weights (safetensors) and configs
+    safetensors  one file a model, its config in the header
+    openai       vqvae.pth.tar, prior_level_0, 1 and 2.pth.tar, as OpenAI's code loads them
+    huggingface  what JukeboxModel.from_pretrained of Transformers 4.49 loads
+    stablehlo    functions that run on jax alone: encode, decode, and the steps of sampling
+
+Nothing in them runs on loading. Of a training run the averaged (EMA) weights are taken, or the
+latest with --weights=raw. The VQ-VAE is needed; priors may be missing. Formats other than bundle
+have an export.json beside them: configs, label vocabulary, provenance, licence.
 """
 
+import dataclasses
+import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from jukejax import cli
 
-WORKDIR = flags.DEFINE_list("workdir", None, "Workdirs of train, separated by commas.")
-FORMAT = flags.DEFINE_enum("format", "bundle", ["bundle"], "What to make.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the bundle.")
-LICENSE = flags.DEFINE_string(
-    "license", "unspecified", "Licence of the weights, as written into the bundle."
+Tree = Any
+
+WORKDIR = flags.DEFINE_list(
+    "workdir", None, "Workdirs of train, separated by commas, or one bundle."
 )
+FORMAT = flags.DEFINE_enum(
+    "format",
+    "bundle",
+    ["bundle", "safetensors", "openai", "huggingface", "stablehlo"],
+    "What to make; see above.",
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+WEIGHTS = flags.DEFINE_enum(
+    "weights", "ema", ["ema", "raw"], "Of a training run: the moving average, or the latest."
+)
+LICENSE = flags.DEFINE_string(
+    "license", None, "Licence of the weights; without it that of the bundle, or unspecified."
+)
+SECONDS = flags.DEFINE_float(
+    "seconds", 6.0, "For stablehlo: audio that one call of encode or decode takes.", lower_bound=0.0
+)
+BATCH = flags.DEFINE_integer("batch", 1, "For stablehlo: items in a call.", lower_bound=1)
+DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "float16", "bfloat16"],
+    "For stablehlo: float type of the priors' weights and arithmetic.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One model: where it comes from, what it says of itself, and its weights when asked."""
+
+    where: str
+    description: dict
+    load: Callable[[], Tree]
+
+
+def from_workdirs(workdirs: list[str]) -> tuple[dict[str, Part], dict]:
+    """Models by name ("vqvae", "level_0", ...) from training runs, and what holds for all."""
+    from jukejax import codec, loading
+    from jukejax.weights import bundle
+
+    parts: dict[str, Part] = {}
+    for workdir in workdirs:
+        path = Path(workdir) / "description.json"
+        if not path.exists():
+            raise ValueError(f"{workdir} is no workdir of train (it has no description.json)")
+        description = bundle.read_json(path)
+        name = loading.part_name(description)
+        if name in parts:
+            raise ValueError(f"{workdir} and {parts[name].where} are both {name}; give one of them")
+        parts[name] = Part(workdir, description, _loader(workdir, name))
+    if "vqvae" not in parts:
+        raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
+    averaged = loading.load_part(parts["vqvae"].where, "vqvae")[1]
+    made_by = codec.content_hash(averaged)  # codes are made with the averaged weights
+    vocabulary = {"artists": ["unknown"], "genres": ["unknown"]}
+    for name, part in parts.items():
+        if name == "vqvae":
+            continue
+        if part.description["vqvae"]["hash"] != made_by:
+            raise ValueError(
+                f"{part.where} was trained on codes of another VQ-VAE than {parts['vqvae'].where}; "
+                "give the one that encoded them"
+            )
+        vocabulary = part.description["vocabulary"]
+    return parts, {
+        "vocabulary": vocabulary,
+        "license": LICENSE.value or "unspecified",
+        "provenance": [f"{part.where} ({WEIGHTS.value})" for part in parts.values()],
+    }
+
+
+def _loader(workdir: str, name: str) -> Callable[[], Tree]:
+    def load() -> Tree:
+        from jukejax import checkpoint, loading
+
+        if WEIGHTS.value == "ema":
+            return loading.load_part(workdir, name)[1]
+        state = checkpoint.read_state(workdir)
+        return {"params": state["params"], "extra": state.get("extra") or {}}
+
+    return load
+
+
+def from_bundle(folder: str) -> tuple[dict[str, Part], dict]:
+    """The same from a bundle, whose licence and provenance are kept."""
+    from jukejax import loading
+    from jukejax.weights import bundle
+
+    told = bundle.open_bundle(folder)
+    if WEIGHTS.value == "raw":
+        raise ValueError(f"{folder} is a bundle and holds one set of weights; leave out --weights")
+    parts = {}
+    for name in ("vqvae", *(f"level_{level}" for level in sorted(told["levels"]))):
+        place = Path(folder) / name
+        if not place.is_dir() and name == "vqvae":
+            raise ValueError(f"{folder} has no VQ-VAE; an export needs one")
+
+        def load(name=name) -> Tree:
+            return loading.load_part(folder, name)[1]
+
+        parts[name] = Part(str(place), bundle.read_json(place / "config.json"), load)
+    return parts, {
+        "vocabulary": told["vocabulary"],
+        "license": LICENSE.value or told["license"],
+        "provenance": [*told["provenance"], f"exported from {folder}"],
+    }
+
+
+def write_bundle(output: Path, parts: dict[str, Part], facts: dict) -> None:
+    from jukejax.weights import bundle
+
+    for name, part in parts.items():
+        bundle.save_part(output / name, part.description, part.load())
+        print(f"{name} written", file=sys.stderr)
+    bundle.save_bundle(output, facts)
+
+
+def write_safetensors(output: Path, parts: dict[str, Part], facts: dict) -> None:
+    """One file a model; names as in a bundle, everything else as JSON in the header."""
+    from safetensors.numpy import save_file
+
+    from jukejax.weights import bundle
+
+    output.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        told = {"config": part.description, **facts}
+        header = {key: json.dumps(value) for key, value in told.items()}
+        temporary = output / f"{name}.safetensors.tmp"
+        save_file(bundle.flatten(part.load()), temporary, metadata=header)
+        os.replace(temporary, output / f"{name}.safetensors")
+        print(f"{name} written", file=sys.stderr)
+
+
+def write_openai(output: Path, parts: dict[str, Part], facts: dict) -> None:
+    from jukejax.weights import openai, released
+
+    openai.torch_module()
+    told = {key: json.dumps(facts[key]) for key in ("license", "provenance")}
+    for name, part in parts.items():
+        _, config = released.described(part.description)
+        state = openai.to_openai(config, part.load())
+        openai.write_checkpoint(output / openai.file_name(name), state, told)
+        print(f"{name} written", file=sys.stderr)
+
+
+def write_huggingface(output: Path, parts: dict[str, Part], facts: dict) -> None:
+    del facts
+    from jukejax.weights import huggingface, released
+
+    configs = dict(released.described(part.description) for part in parts.values())
+    huggingface.write_model(output, configs, lambda name: parts[name].load())
+
+
+def write_stablehlo(output: Path, parts: dict[str, Part], facts: dict) -> None:
+    from jukejax import precision
+    from jukejax.weights import bundle, released, stablehlo
+
+    _, vqvae = released.described(parts["vqvae"].description)
+    codes = max(1, round(SECONDS.value * facts["sample_rate"] / vqvae.hops[-1]))
+    for name, part in parts.items():
+        _, config = released.described(part.description)
+        weights = part.load()
+        if name == "vqvae":
+            flat = bundle.flatten(weights)
+            functions = stablehlo.vqvae_functions(
+                config, samples=codes * vqvae.hops[-1], batch=BATCH.value
+            )
+        else:
+            dtype = precision.compute_dtype(DTYPE.value)
+            flat = stablehlo.prior_weights(config, weights["params"], dtype)
+            functions = stablehlo.prior_functions(config, flat, batch=BATCH.value)
+        stablehlo.write(output / name, flat, functions)
+        print(f"{name} written", file=sys.stderr)
+
+
+WRITERS = {
+    "bundle": write_bundle,
+    "safetensors": write_safetensors,
+    "openai": write_openai,
+    "huggingface": write_huggingface,
+    "stablehlo": write_stablehlo,
+}
 
 
 def main() -> int:
     if not WORKDIR.value or OUTPUT.value is None:
         raise ValueError("--workdir and --output are needed; see --help")
-    from jukejax import codec, loading
     from jukejax.weights import bundle
 
-    parts = {}
-    for workdir in WORKDIR.value:
-        path = Path(workdir) / "description.json"
-        if not path.exists():
-            raise ValueError(f"{workdir} is no workdir of train (it has no description.json)")
-        name = loading.part_name(bundle.read_json(path))
-        if name in parts:
-            raise ValueError(f"{workdir} and {parts[name][0]} are both {name}; give one of them")
-        parts[name] = (workdir, *loading.load_part(workdir, name))
-    if "vqvae" not in parts:
-        raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
-    _, codec_description, weights = parts["vqvae"]
-    made_by = codec.content_hash(weights)
-    vocabulary = {"artists": ["unknown"], "genres": ["unknown"]}
-    levels = []
-    for name, (workdir, prior, _) in parts.items():
-        if name == "vqvae":
-            continue
-        if prior["vqvae"]["hash"] != made_by:
-            raise ValueError(
-                f"{workdir} was trained on codes of another VQ-VAE than {parts['vqvae'][0]}; give "
-                "the one that encoded them"
-            )
-        vocabulary = prior["vocabulary"]
-        levels.append(prior["level"])
+    first = Path(WORKDIR.value[0])
+    if len(WORKDIR.value) == 1 and (first / "model.json").exists():
+        parts, facts = from_bundle(WORKDIR.value[0])
+    else:
+        parts, facts = from_workdirs(WORKDIR.value)
+    vqvae = parts["vqvae"].description
+    facts = {
+        "sample_rate": vqvae["sample_rate"],
+        "hops": vqvae["hops"],
+        "levels": sorted(int(name.removeprefix("level_")) for name in parts if name != "vqvae"),
+        **facts,
+    }
     output = Path(OUTPUT.value)
-    for name, (_, description, weights) in parts.items():
-        bundle.save_part(output / name, description, weights)
-        print(f"{name} written", file=sys.stderr)
-    bundle.save_bundle(
-        output,
-        {
-            "sample_rate": codec_description["sample_rate"],
-            "hops": codec_description["hops"],
-            "levels": sorted(levels),
-            "vocabulary": vocabulary,
-            "license": LICENSE.value,
-            "provenance": [str(workdir) for workdir, _, _ in parts.values()],
-        },
-    )
-    print(f"bundle with {', '.join(sorted(parts))}: {output}")
+    WRITERS[FORMAT.value](output, parts, facts)
+    if FORMAT.value != "bundle":
+        described = {name: part.description for name, part in parts.items()}
+        bundle.write_json(
+            output / "export.json", {"layout": FORMAT.value, **facts, "parts": described}
+        )
+    print(f"{FORMAT.value} with {', '.join(sorted(parts))}: {output}")
     return 0
 
 

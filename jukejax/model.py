@@ -8,7 +8,7 @@ import jax
 from jukejax import loading, precision
 from jukejax.codec import Codec
 from jukejax.config import freeze
-from jukejax.data.labels import Vocabulary
+from jukejax.data import lyrics, openai_labels
 from jukejax.models.prior import PriorConfig
 from jukejax.tasks import generate
 from jukejax.weights import bundle
@@ -30,7 +30,6 @@ class Model:
       levels: levels that have a prior, ascending.
       hops: samples a code stands for, by level.
       sample_rate: of the audio, in Hz.
-      vocabulary: artists and genres.
       hash: of all weights.
       codec: the VQ-VAE.
     """
@@ -41,8 +40,6 @@ class Model:
         self.hops = description["hops"]
         self.levels = sorted(description["levels"])
         self.sample_rate = description["sample_rate"]
-        vocabulary = description["vocabulary"]
-        self.vocabulary = Vocabulary(tuple(vocabulary["artists"]), tuple(vocabulary["genres"]))
         self.hash = bundle.weights_hash(folder)
         self._dtype = precision.compute_dtype(dtype or default_dtype())
         self.codec = Codec.load(folder)
@@ -73,20 +70,39 @@ class Model:
         ratio = 1 if config.upper is None else config.upper.ratio
         return max(int(hop_fraction * config.seq_len) // ratio, 1) * ratio
 
+    def _description(self, level: int) -> dict:
+        return bundle.read_json(self.folder / f"level_{level}" / "config.json")
+
     def _config(self, level: int) -> PriorConfig:
-        path = self.folder / f"level_{level}" / "config.json"
-        return freeze(PriorConfig, bundle.read_json(path)["config"], f"level_{level}")
+        return freeze(PriorConfig, self._description(level)["config"], f"level_{level}")
+
+    def sings(self) -> bool:
+        """Whether any level reads lyrics."""
+        return any(self._config(level).lyrics is not None for level in self.levels)
 
     def labels(
-        self, artist: str | None, genre: str | None, total_seconds: float
+        self,
+        level: int,
+        *,
+        artist: str | None,
+        genre: str | None,
+        total_seconds: float,
+        text: str = "",
     ) -> generate.Labels:
-        """Names to ids; no name is "unknown".
+        """Names to ids and lyrics to tokens, by the vocabulary of one level; no name is "unknown".
 
         Raises:
           ValueError: a name that the vocabulary does not have; the nearest are named.
         """
+        description, config = self._description(level), self._config(level)
+        vocabulary = openai_labels.from_table(description["vocabulary"])
+        tokens = ()
+        if config.lyrics is not None:
+            version = lyrics.version_of(config.lyrics.vocab_size)
+            tokens = tuple(lyrics.encode(lyrics.clean(text, version), version))
         return generate.Labels(
-            artist=self.vocabulary.artist_id(artist or ""),
-            genres=self.vocabulary.genre_ids(genre or ""),
+            artist=vocabulary.artist_id(artist or ""),
+            genres=vocabulary.genre_ids(genre or ""),
             total_samples=max(int(total_seconds * self.sample_rate), 1),
+            lyrics=tokens,
         )

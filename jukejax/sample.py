@@ -125,9 +125,10 @@ def check(levels: list[int]) -> None:
 
 def settings(model_hash: str) -> dict:
     """What the tracks depend on; a folder belongs to one such set."""
-    given = (MODE, SECONDS, TOTAL_SECONDS, NUM_SAMPLES, ARTIST, GENRE, PROMPT, PROMPT_SECONDS)
-    drawn = (CODES, LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, SEED, DTYPE)
-    return {"model": model_hash} | {flag.name: flag.value for flag in (*given, *drawn)}
+    asked = (MODE, SECONDS, TOTAL_SECONDS, NUM_SAMPLES, LEVELS, SEED, SCHEDULE, DTYPE)
+    told = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES)
+    drawn = (TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION)
+    return {"model": model_hash} | {flag.name: flag.value for flag in (*asked, *told, *drawn)}
 
 
 def levels_to_make(wanted: list[int], model) -> list[int]:
@@ -154,13 +155,25 @@ def main() -> int:
     from jukejax.tasks import generate
 
     model = Model(MODEL.value, DTYPE.value)
+    text = ""
     if LYRICS_FILE.value is not None:
-        raise ValueError(f"{MODEL.value} was made without lyrics; leave --lyrics_file away")
+        if not model.sings():
+            raise ValueError(f"{MODEL.value} was made without lyrics; leave --lyrics_file away")
+        text = Path(LYRICS_FILE.value).read_text("utf-8")
     levels = levels_to_make(wanted, model)
     temperature = per_level("temperature", TEMPERATURE.value, wanted)
     hop_fraction = per_level("hop_fraction", HOP_FRACTION.value, wanted)
     count, totals = NUM_SAMPLES.value, model.totals(SECONDS.value)
-    labels = model.labels(ARTIST.value, GENRE.value, TOTAL_SECONDS.value or SECONDS.value)
+    labels = {
+        level: model.labels(
+            level,
+            artist=ARTIST.value,
+            genre=GENRE.value,
+            total_seconds=TOTAL_SECONDS.value or SECONDS.value,
+            text=text,
+        )
+        for level in levels
+    }
     starting = starting_codes(model, levels[0], totals)
 
     output = Path(OUTPUT.value)
@@ -202,7 +215,7 @@ def main() -> int:
                 total=totals[level],
                 given=made,
                 upper=codes.get(level + 1),
-                labels=[labels] * count,
+                labels=[labels[level]] * count,
                 keys=generate.item_keys(SEED.value, range(count), level),
                 window_hop=model.window_hop(level, hop_fraction[level]),
                 temperature=temperature[level],

@@ -37,11 +37,18 @@ class Interruption:
 
     def __init__(self):
         self.exception: BaseException | None = None
-        signal.signal(signal.SIGTERM, lambda *_: self._set(cli.Stopped()))
-        signal.signal(signal.SIGINT, lambda *_: self._set(KeyboardInterrupt()))
+        self._before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: self._set(cli.Stopped())),
+            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: self._set(KeyboardInterrupt())),
+        }
 
     def _set(self, exception: BaseException) -> None:
         self.exception = exception
+
+    def release(self) -> None:
+        """Lets signals act at once again."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def make_task(config):
@@ -209,6 +216,7 @@ def train(config, workdir: Path) -> dict:
         if step != checkpoints.latest():
             checkpoints.save(step, run_state, batches)
         checkpoints.close()
+        interruption.release()
         if interruption.exception is not None:
             print(f"saved at step {step}; the same command goes on", file=sys.stderr)
             log.close()

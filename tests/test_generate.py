@@ -1,17 +1,20 @@
 """Window after window, with real priors whose weights are set so that the answer is known."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import Prior, PriorConfig
 from jukejax.models.transformer import TransformerConfig
 from jukejax.sampling import Method, gumbel_noise
 from jukejax.tasks import generate
 from jukejax.tasks.generate import Labels, item_keys, prior_weights, sample_level
+from jukejax.weights.openai_prior import prior_shapes
 
 VOCAB, SEQ_LEN = 8, 6
 TOP = PriorConfig(
@@ -33,6 +36,23 @@ UPSAMPLER = PriorConfig(
     upper=CodeConditionerConfig(vocab_size=VOCAB, downs=1, stride=2, width=4, depth=1),
     labels=LabelConfig(num_artists=3, num_genres=4, max_genres=2),
 )
+
+
+LYRICS = {
+    "single": dataclasses.replace(
+        TOP,
+        transformer=TransformerConfig(VOCAB, 3, 1, 8, 2, attn_order=9),
+        labels=UPSAMPLER.labels,
+        lyrics=LyricsConfig("single", num_tokens=4, vocab_size=5),
+        merged_decoder=False,
+    ),
+    "separate": dataclasses.replace(
+        TOP,
+        transformer=TransformerConfig(VOCAB, 4, 1, 8, 2, attn_order=6),
+        labels=UPSAMPLER.labels,
+        lyrics=LyricsConfig("separate", 4, 5, encoder=TransformerConfig(6, 1, 1, 4, 2)),
+    ),
+}
 
 
 def counting_weights(scale):
@@ -224,3 +244,65 @@ def test_stepping_an_upsampler_is_its_teacher_forced_pass():
 
     np.testing.assert_array_equal(filled, jnp.argmax(noisy_logits(filled), axis=-1))
     assert len(np.unique(filled)) > 2
+
+
+@pytest.mark.parametrize("kind", LYRICS)
+def test_stepping_a_model_with_lyrics_is_its_teacher_forced_pass(kind):
+    """Behind a prompt of 3 codes; a letter that is drawn is read as such by the steps after it."""
+    config = LYRICS[kind]
+    rng = np.random.default_rng(0)
+    labels = np.array(
+        [[5000, 0, 1024, 1, 2, -1, 1, 2, 3, 4], [6000, 64, 1024, 2, 3, 1, 4, 0, 2, 0]]
+    )
+    prompt = np.pad(rng.integers(VOCAB, size=(2, 3)), ((0, 0), (0, 5))).astype(np.int32)
+    model = Prior(config)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
+        prior_shapes(config),
+    )
+    inputs = generate.WindowInputs(
+        codes=jnp.asarray(prompt),
+        upper_codes=None,
+        labels=jnp.asarray(labels, jnp.int32),
+        start=jnp.int32(3),
+        stop=jnp.int32(8),
+        offset=jnp.int32(0),
+        keys=item_keys(0, range(2), 2),
+        temperature=jnp.float32(1.0),
+    )
+    filled = generate.fill_window(
+        config, Method(), prior_weights(config, params, jnp.float32), inputs
+    )
+
+    @jax.jit
+    def forced(shifted):
+        """Draws from the whole pass over codes that may be negative: letters."""
+        logits = model.apply({"params": params}, shifted, None, inputs.labels)
+        size = logits.shape[-1]
+        noise = jax.vmap(lambda t: gumbel_noise(inputs.keys, t, size), out_axes=1)(jnp.arange(8))
+        drawn = jnp.argmax(logits + noise, axis=-1) - config.code_shift
+        return jnp.where(jnp.arange(8) < 3, shifted, drawn)
+
+    codes = jnp.asarray(prompt)
+    for _ in range(6):  # each pass settles one more code
+        codes = forced(codes)
+    np.testing.assert_array_equal(filled, jnp.maximum(codes, 0))
+    assert len(np.unique(filled)) > 2
+
+
+def test_windows_are_told_the_letters_around_their_place_in_the_song():
+    """12 letters over 4096 samples, windows of 1024 samples at codes 0, 8 and 16 of hop 128."""
+    config, song = LYRICS["separate"], tuple(range(1, 13))
+    item = Labels(1, (2,), total_samples=4096, lyrics=song)
+    told = [generate.window_labels(config, [item], start)[0] for start in (0, 8, 16)]
+    assert [row[:6].tolist() for row in told] == [
+        [4096, offset, 1024, 1, 2, -1] for offset in (0, 1024, 2048)
+    ]
+    assert [row[6:].tolist() for row in told] == [[1, 2, 3, 4], [3, 4, 5, 6], [6, 7, 8, 9]]
+
+
+def test_an_item_that_starts_inside_a_piece_is_labelled_from_there():
+    config = LYRICS["single"]
+    item = Labels(1, (2,), total_samples=4096, offset=1024, lyrics=(4, 3))
+    row = generate.window_labels(config, [item], 8)[0]
+    np.testing.assert_array_equal(row, [4096, 2048, 1024, 1, 2, -1, 0, 0, 4, 3])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .golden_kinds import runtime, transformer, vqvae
+from .golden_kinds import prior, runtime, text, transformer, vqvae
 from .golden_kinds.case import Case
 
 FOLDER = Path(os.environ.get("JUKEJAX_GOLDEN", Path(__file__).parent / "golden"))
@@ -20,7 +20,11 @@ CHECKS = {
     "vqvae": vqvae.check_vqvae,
     "bottleneck": vqvae.check_bottleneck,
     "audio": vqvae.check_audio,
-    "train": vqvae.check_train_vqvae,
+    "train": prior.check_train,
+    "prior": prior.check_prior,
+    "e2e": prior.check_e2e,
+    "text": text.check_text,
+    "dataset_index": text.check_dataset_index,
 }
 FILES = sorted(FOLDER.glob("*.npz"))
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models import transformer
-from jukejax.models.transformer import Transformer, TransformerConfig
+from jukejax.models.transformer import AttentionKind, Block, Transformer, TransformerConfig
 from jukejax.ops.cache import Cache
 
 Tree = Any
@@ -52,6 +52,16 @@ class AutoregressiveConfig:
     labelled: bool = False
     merged_decoder: bool = False
     has_output: bool = True
+
+    def __post_init__(self):
+        stack = self.transformer
+        if AttentionKind.ENCODER_DECODER in stack.pattern and not stack.encoder_len:
+            raise ValueError(f"attn_order {stack.attn_order} needs a lyric encoder (lyrics)")
+        if AttentionKind.PRIME in stack.pattern and not 0 < stack.grid.prime_len <= stack.seq_len:
+            raise ValueError(
+                f"attn_order {stack.attn_order} needs lyrics inside the {stack.seq_len} positions, "
+                f"not {stack.lyric_len} lyric tokens"
+            )
 
 
 class Autoregressive(nn.Module):
@@ -161,6 +171,28 @@ def prefill(
         config.transformer, weights.layers, x, conditions.encoder_states, length
     )
     return caches
+
+
+def attention_probabilities(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    codes: jax.Array,
+    conditions: Conditions,
+    layer: int,
+) -> jax.Array:
+    """What each position of codes [B, T] attends to in one layer, laid out as `attend` does."""
+    pattern = config.transformer.pattern
+    model = Autoregressive(config, weights.outer["code_embedding"].dtype)
+    x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
+    states = conditions.encoder_states
+    for kind, params in zip(pattern[:layer], weights.layers, strict=False):
+        x = Block(config.transformer, kind, parent=None).apply({"params": params}, x, states)
+
+    def probabilities(block: Block, x: jax.Array) -> jax.Array:
+        return block.attn(block.attn_norm(x), states)[1]
+
+    block = Block(config.transformer, pattern[layer], parent=None)
+    return block.apply({"params": weights.layers[layer]}, x, method=probabilities)
 
 
 def step(

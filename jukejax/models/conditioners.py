@@ -1,18 +1,21 @@
-"""What a prior is told: codes of the level above, artist, genre and timing (Jukebox section 4.2).
+"""What a prior is told: codes of the level above, artist, genre, timing and lyrics.
 
-Dimensions: B batch, T seq_len, E emb_dim.
+Jukebox paper, sections 4.2 and 4.3. Dimensions: B batch, T seq_len, E emb_dim, N lyric tokens.
 """
 
 import dataclasses
+import enum
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.layers import DecoderBlock
-from jukejax.models.transformer import LayerNorm
+from jukejax.models.transformer import LayerNorm, Projection, TransformerConfig
 
-# Columns of a label vector: total length, offset and window length in samples, artist, genres.
+# Columns of a label vector: total length, offset and window length in samples, artist, genres;
+# where a model has lyrics, their tokens follow.
 TOTAL, OFFSET, LENGTH, ARTIST, GENRES = 0, 1, 2, 3, slice(4, None)
 
 
@@ -37,6 +40,49 @@ class LabelConfig:
     min_duration: float = 17.84
     max_duration: float = 600.0
     sample_rate: int = 44100
+
+
+class LyricsKind(enum.StrEnum):
+    """Where the lyrics are read."""
+
+    SINGLE = "single"  # in the prior itself, as the start of its sequence (1b_lyrics)
+    SEPARATE = "separate"  # in an encoder, which layers of kind 6 attend to (5b_lyrics)
+
+
+@dataclasses.dataclass(frozen=True)
+class LyricsConfig:
+    """The characters that a window is told.
+
+    Attributes:
+      kind: "single" or "separate".
+      num_tokens: characters in a window.
+      vocab_size: characters, padding (0) included.
+      loss_fraction: weight of the lyrics' own loss.
+      encoder: the stack that reads the lyrics, for "separate" only.
+    """
+
+    kind: LyricsKind
+    num_tokens: int
+    vocab_size: int
+    loss_fraction: float = 0.4
+    encoder: TransformerConfig | None = None
+
+    def __post_init__(self):
+        if self.kind not in tuple(LyricsKind):
+            raise ValueError(f"lyrics.kind is {self.kind!r}; known: {', '.join(LyricsKind)}")
+        object.__setattr__(self, "kind", LyricsKind(self.kind))
+        for name in ("num_tokens", "vocab_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"lyrics.{name} is {getattr(self, name)}, must be at least 1")
+        separate = self.kind == LyricsKind.SEPARATE
+        if separate != (self.encoder is not None):
+            wanted = "needs" if separate else "must not have"
+            raise ValueError(f"lyrics.kind {str(self.kind)!r} {wanted} lyrics.encoder")
+        if separate and self.encoder.seq_len != self.num_tokens:
+            raise ValueError(
+                f"lyrics.encoder.seq_len is {self.encoder.seq_len}, but lyrics.num_tokens is "
+                f"{self.num_tokens}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,3 +213,40 @@ class LabelConditioner(nn.Module):
         bins = timing_bins(config, labels, self.seq_len)
         timing = sum(table(name, config.timing_bins)[index] for name, index in bins.items())
         return start, timing
+
+
+class LyricEncoder(nn.Module):
+    """Lyric tokens int [B, N] to states [B, N, features] for the layers of kind 6.
+
+    As in OpenAI's code it is itself causal and reads its input shifted by one, since it is trained
+    to predict the lyrics: state n knows the tokens before n.
+    """
+
+    config: LyricsConfig
+    features: int
+    init_scale: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        config = self.config
+        inner = AutoregressiveConfig(config.vocab_size, config.encoder, has_output=False)
+        self.autoregressive = Autoregressive(inner, self.dtype)
+        std = 0.02 * config.encoder.init_scale
+        self.projection = Projection(self.features, std, ("embed", "mlp"))
+        self.norm = LayerNorm()
+        self.output = self.param(
+            "output",
+            nn.with_logical_partitioning(
+                nn.initializers.normal(0.02 * self.init_scale), ("vocab", "embed")
+            ),
+            (config.vocab_size, self.features),
+        )
+
+    def __call__(self, tokens: jax.Array, deterministic: bool = True) -> jax.Array:
+        states = self.autoregressive(tokens, Conditions(), deterministic)
+        return self.norm(self.projection(states))
+
+    def predict(self, states: jax.Array) -> jax.Array:
+        """Logits of the lyrics, float32 [B, N, vocab_size]."""
+        states = states.astype(jnp.float32)
+        return jnp.einsum("bne,ve->bnv", states, self.output.astype(jnp.float32))

@@ -1,11 +1,16 @@
 """A prior: the autoregressive model of one level, with everything that conditions it.
 
-The top level is told artist, genre and timing; an upsampler the codes above it, and the labels if
-it has them. Dimensions: B batch, T seq_len, E emb_dim, V codebook_size.
+The top level is told artist, genre, timing and, if it can sing, lyrics; an upsampler the codes
+above it, and the labels if it has them. A label vector is [total, offset, length, artist, genres
+..., lyric tokens ...]. Dimensions: B batch, T seq_len, E emb_dim, N lyric tokens, V vocabulary.
+
+A model of the "single" kind reads lyrics and music as one sequence of N + T positions. Its
+vocabulary is the lyrics' with the codebook behind it: music codes are shifted by `code_shift`.
 """
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,6 +22,9 @@ from jukejax.models.conditioners import (
     CodeConditionerConfig,
     LabelConditioner,
     LabelConfig,
+    LyricEncoder,
+    LyricsConfig,
+    LyricsKind,
 )
 from jukejax.models.transformer import TransformerConfig
 
@@ -29,9 +37,10 @@ class PriorConfig:
       level: 0 is the finest.
       codebook_size: codes of this level's codebook.
       hop_length: samples a code of this level stands for.
-      transformer: the stack; its `seq_len` is the window.
+      transformer: the stack; its `seq_len` is the window, in codes, without lyrics.
       upper: the conditioner on the level above; None at the top level.
       labels: artist, genre (and timing at the top level); None for a model without.
+      lyrics: how the model reads lyrics; None for a model without.
       merged_decoder: see `AutoregressiveConfig`.
     """
 
@@ -41,6 +50,7 @@ class PriorConfig:
     transformer: TransformerConfig
     upper: CodeConditionerConfig | None = None
     labels: LabelConfig | None = None
+    lyrics: LyricsConfig | None = None
     merged_decoder: bool = False
 
     def __post_init__(self):
@@ -49,9 +59,20 @@ class PriorConfig:
                 f"seq_len {self.seq_len} is no multiple of {self.upper.ratio}, the codes of level "
                 f"{self.level} for one code of level {self.level + 1}"
             )
+        if self.transformer.lyric_len or self.transformer.encoder_len:
+            raise ValueError(
+                "transformer.lyric_len and transformer.encoder_len follow from lyrics.num_tokens; "
+                "leave them away"
+            )
+        if self.lyrics is not None and self.labels is None:
+            raise ValueError("lyrics need labels: the tokens are the end of the label vector")
+        if self.merged_decoder and self.lyric_prefix:
+            raise ValueError("merged_decoder does not go with lyrics.kind 'single'")
+        _ = self.autoregressive  # the pattern needs the lyrics it attends to
 
     @property
     def seq_len(self) -> int:
+        """Codes in a window."""
         return self.transformer.seq_len
 
     @property
@@ -59,14 +80,53 @@ class PriorConfig:
         """Audio samples a window covers."""
         return self.seq_len * self.hop_length
 
+    @property
+    def num_lyrics(self) -> int:
+        """Lyric tokens a window is told."""
+        return 0 if self.lyrics is None else self.lyrics.num_tokens
+
+    @property
+    def lyric_prefix(self) -> int:
+        """Positions of the sequence before the music."""
+        single = self.lyrics is not None and self.lyrics.kind == LyricsKind.SINGLE
+        return self.num_lyrics if single else 0
+
+    @property
+    def code_shift(self) -> int:
+        """What is added to a music code in the model's vocabulary."""
+        return self.lyrics.vocab_size if self.lyric_prefix else 0
+
+    @property
+    def label_width(self) -> int:
+        """Entries of a label vector, lyrics included; 0 without labels."""
+        return 0 if self.labels is None else 4 + self.labels.max_genres + self.num_lyrics
+
     @functools.cached_property
     def autoregressive(self) -> AutoregressiveConfig:
+        """The model of the whole sequence, lyrics included if they are in it."""
         return AutoregressiveConfig(
-            vocab_size=self.codebook_size,
-            transformer=self.transformer,
+            vocab_size=self.codebook_size + self.code_shift,
+            transformer=dataclasses.replace(
+                self.transformer,
+                seq_len=self.seq_len + self.lyric_prefix,
+                lyric_len=self.lyric_prefix,
+                encoder_len=self.num_lyrics - self.lyric_prefix,
+            ),
             labelled=self.labels is not None,
             merged_decoder=self.merged_decoder,
         )
+
+
+class Predictions(NamedTuple):
+    """Teacher-forced logits in float32.
+
+    Attributes:
+      codes: [B, T, V]; for "single", V is the whole vocabulary, lyrics first.
+      lyrics: [B, N, V] of the lyrics ("separate": of their vocabulary); None without.
+    """
+
+    codes: jax.Array
+    lyrics: jax.Array | None
 
 
 class Prior(nn.Module):
@@ -78,6 +138,7 @@ class Prior(nn.Module):
     def setup(self):
         config = self.config
         emb_dim = config.transformer.emb_dim
+        init_scale = config.transformer.init_scale
         self.autoregressive = Autoregressive(config.autoregressive, self.dtype)
         if config.upper is not None:
             self.code_conditioner = CodeConditioner(config.upper, emb_dim, self.dtype)
@@ -87,24 +148,55 @@ class Prior(nn.Module):
                 emb_dim,
                 config.seq_len,
                 timing=config.upper is None,
-                init_scale=config.transformer.init_scale,
+                init_scale=init_scale,
             )
+        if config.lyrics is not None and config.lyrics.kind == LyricsKind.SEPARATE:
+            self.lyric_encoder = LyricEncoder(config.lyrics, emb_dim, init_scale, self.dtype)
 
     def conditions(
-        self, upper_codes: jax.Array | None = None, labels: jax.Array | None = None
+        self,
+        upper_codes: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        deterministic: bool = True,
     ) -> Conditions:
         """Everything a window is told, computed once for it.
 
         Args:
           upper_codes: int [B, T // ratio], for upsamplers.
-          labels: int [B, 4 + max_genres], for labelled models.
+          labels: int [B, label_width], for labelled models.
+          deterministic: no dropout.
         """
-        label_emb = code_cond = None
-        if self.config.labels is not None:
-            label_emb, code_cond = self.label_conditioner(labels)
-        if self.config.upper is not None:
+        config = self.config
+        label_emb = code_cond = states = None
+        if config.labels is not None:
+            metadata, lyrics = split_labels(config, labels)
+            label_emb, code_cond = self.label_conditioner(metadata)
+            if config.num_lyrics and not config.lyric_prefix:
+                states = self.lyric_encoder(lyrics, deterministic)
+        if config.upper is not None:
             code_cond = self.code_conditioner(upper_codes)
-        return Conditions(code_cond, label_emb)
+        if config.lyric_prefix:  # timing and upper codes belong to the music only
+            code_cond = jnp.pad(code_cond, ((0, 0), (config.lyric_prefix, 0), (0, 0)))
+        return Conditions(code_cond, label_emb, states)
+
+    def predictions(
+        self,
+        codes: jax.Array,
+        upper_codes: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> Predictions:
+        """Logits of the codes [B, T] and of the lyrics, teacher-forced."""
+        config = self.config
+        conditions = self.conditions(upper_codes, labels, deterministic)
+        tokens = sequence(config, codes, labels)
+        logits = self.autoregressive(tokens, conditions, deterministic)
+        lyrics = None
+        if config.lyric_prefix:
+            lyrics, logits = logits[:, : config.lyric_prefix], logits[:, config.lyric_prefix :]
+        elif config.num_lyrics:
+            lyrics = self.lyric_encoder.predict(conditions.encoder_states)
+        return Predictions(logits, lyrics)
 
     def __call__(
         self,
@@ -113,9 +205,36 @@ class Prior(nn.Module):
         labels: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Teacher-forced logits, float32 [B, T, V]."""
-        conditions = self.conditions(upper_codes, labels)
-        return self.autoregressive(codes, conditions, deterministic)
+        """Teacher-forced logits of the codes, float32 [B, T, V]."""
+        return self.predictions(codes, upper_codes, labels, deterministic).codes
+
+
+def split_labels(config: PriorConfig, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Label vectors to (what comes before the lyrics, lyric tokens [B, N])."""
+    if labels.shape[-1] != config.label_width:
+        raise ValueError(
+            f"label vectors have {labels.shape[-1]} entries, expected {config.label_width} "
+            f"(labels.max_genres is {config.labels.max_genres}, lyric tokens {config.num_lyrics})"
+        )
+    start = config.label_width - config.num_lyrics
+    return labels[:, :start], labels[:, start:]
+
+
+def sequence(config: PriorConfig, codes: jax.Array, labels: jax.Array | None) -> jax.Array:
+    """Codes [B, T] as the model reads them: behind the lyrics, if it has them in its sequence."""
+    if not config.lyric_prefix:
+        return codes
+    _, lyrics = split_labels(config, labels)
+    return jnp.concatenate([lyrics, codes + config.code_shift], axis=1)
+
+
+def music(config: PriorConfig, tokens: jax.Array) -> jax.Array:
+    """The codes of a sequence, [B, T].
+
+    NOTE: as in OpenAI's code nothing keeps a "single" model from drawing a letter where music
+    belongs. The model goes on from that letter, and the codes have a 0 there.
+    """
+    return jnp.maximum(tokens[:, config.lyric_prefix :] - config.code_shift, 0)
 
 
 def bits_per_code(logits: jax.Array, codes: jax.Array) -> jax.Array:
@@ -123,3 +242,20 @@ def bits_per_code(logits: jax.Array, codes: jax.Array) -> jax.Array:
     logits = logits.astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
     return (jax.nn.logsumexp(logits, axis=-1) - chosen).mean() / jnp.log(2.0)
+
+
+def losses(
+    config: PriorConfig, predictions: Predictions, codes: jax.Array, labels: jax.Array | None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(loss, parts), all in bits: "bits_per_code" and, with lyrics, "bits_per_letter".
+
+    The loss weighs the parts by their lengths, and the lyrics by `loss_fraction` besides.
+    """
+    bits = bits_per_code(predictions.codes, codes + config.code_shift)
+    if config.lyrics is None:
+        return bits, {"bits_per_code": bits}
+    _, lyrics = split_labels(config, labels)
+    letters = bits_per_code(predictions.lyrics, lyrics)
+    share = config.num_lyrics / (config.num_lyrics + config.seq_len)
+    loss = config.lyrics.loss_fraction * share * letters + (1 - share) * bits
+    return loss, {"bits_per_code": bits, "bits_per_letter": letters}

@@ -44,8 +44,8 @@ class TransformerConfig:
       res_scale: scale the residual branch by 1 / num_layers.
       zero_out: start every residual branch at zero.
       spread: positions of a row that kind 5 sees.
-      lyric_len: lyric tokens at the start of the sequence, for kind 7.
-      encoder_len: states of the lyric encoder, for kind 6.
+      lyric_len: lyric tokens at the start of the sequence, for kind 7; a prior sets it itself.
+      encoder_len: states of the lyric encoder, for kind 6; a prior sets it itself.
       attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
         embeddings.
       remat: "none", "full" (keep layer inputs only) or "dots" (keep matrix products).
@@ -83,13 +83,6 @@ class TransformerConfig:
             )
         if self.remat not in REMAT_POLICIES:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT_POLICIES)}")
-        if AttentionKind.ENCODER_DECODER in self.pattern and not self.encoder_len:
-            raise ValueError(f"attn_order {self.attn_order} needs encoder_len (lyrics)")
-        if AttentionKind.PRIME in self.pattern and not 0 < self.grid.prime_len <= self.seq_len:
-            raise ValueError(
-                f"attn_order {self.attn_order} needs lyric_len (lyrics) inside seq_len "
-                f"{self.seq_len}, not {self.lyric_len}"
-            )
         if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
             raise ValueError(f"spread {self.spread} exceeds a row of {self.grid.block_len}")
 

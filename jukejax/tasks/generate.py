@@ -4,7 +4,7 @@ Dimensions: B items in a batch, T seq_len, V codebook_size.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax import sampling
+from jukejax.data import lyrics as lyrics_data
 from jukejax.data.labels import label_vector
 from jukejax.models import autoregressive
-from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.autoregressive import Conditions
+from jukejax.models.prior import Prior, PriorConfig, music, sequence
 from jukejax.sampling import Method
 from jukejax.windows import Window, plan_windows
 
@@ -22,11 +24,20 @@ Tree = Any
 
 
 class Labels(NamedTuple):
-    """What one item is labelled with; ids from the model's vocabulary."""
+    """What one item is labelled with.
+
+    Attributes:
+      artist, genres: ids from the model's vocabulary.
+      total_samples: length of the whole piece, of which the item may be a part.
+      offset: samples of the piece before the item.
+      lyrics: tokens of the whole piece, for models with lyrics.
+    """
 
     artist: int
     genres: tuple[int, ...]
     total_samples: int
+    offset: int = 0
+    lyrics: tuple[int, ...] = ()
 
 
 class WindowInputs(NamedTuple):
@@ -35,7 +46,7 @@ class WindowInputs(NamedTuple):
     Attributes:
       codes: int32 [B, T], slots before `start` are kept.
       upper_codes: int32 [B, T // ratio] or None.
-      labels: int32 [B, 4 + max_genres] or None.
+      labels: int32 [B, label_width] or None.
       start, stop: int32 scalars, the slots to fill.
       offset: int32 scalar, codes before the window in the track.
       keys: [B] PRNG keys.
@@ -66,35 +77,43 @@ def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> PriorW
     return PriorWeights(jax.tree.map(jnp.asarray, others), decode)
 
 
+def condition(
+    config: PriorConfig,
+    weights: PriorWeights,
+    upper_codes: jax.Array | None,
+    labels: jax.Array | None,
+) -> Conditions:
+    """What a window is told, in the dtype that it is decoded in."""
+    dtype = weights.decode.outer["code_embedding"].dtype
+    params = {"params": weights.conditioners}
+    return Prior(config, dtype).apply(params, upper_codes, labels, method=Prior.conditions)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def fill_window(
     config: PriorConfig, method: Method, weights: PriorWeights, inputs: WindowInputs
 ) -> jax.Array:
     """Conditions, prefill and token loop of one window: int32 [B, T], filled up to `stop`."""
-    dtype = weights.decode.outer["code_embedding"].dtype
-    conditions = Prior(config, dtype).apply(
-        {"params": weights.conditioners},
-        inputs.upper_codes,
-        inputs.labels,
-        method=Prior.conditions,
-    )
-    model = config.autoregressive
-    caches = autoregressive.prefill(model, weights.decode, inputs.codes, conditions, inputs.start)
+    conditions = condition(config, weights, inputs.upper_codes, inputs.labels)
+    tokens, before = sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
+    model, start = config.autoregressive, before + inputs.start
+    caches = autoregressive.prefill(model, weights.decode, tokens, conditions, start)
 
     def step(caches, previous, position):
         return autoregressive.step(model, weights.decode, caches, previous, conditions, position)
 
-    return sampling.fill_window(
+    state = sampling.fill_window(
         step,
         caches,
-        inputs.codes,
-        start=inputs.start,
-        stop=inputs.stop,
+        tokens,
+        start=start,
+        stop=before + inputs.stop,
         keys=inputs.keys,
-        offset=inputs.offset,
+        offset=inputs.offset - before,
         temperature=inputs.temperature,
         method=method,
-    ).codes
+    )
+    return music(config, state.codes)
 
 
 def item_keys(seed: int, items: range, level: int) -> jax.Array:
@@ -107,6 +126,35 @@ def fit(codes: np.ndarray, length: int) -> np.ndarray:
     """Codes [B, t] cut or padded with zeros to [B, length]."""
     codes = codes[:, :length]
     return np.pad(codes, ((0, 0), (0, length - codes.shape[1])))
+
+
+def lyric_window(config: PriorConfig, item: Labels, start: int) -> np.ndarray:
+    """Which of an item's lyrics the window at code `start` is told; -1 for padding, int32 [N]."""
+    return lyrics_data.window(
+        len(item.lyrics),
+        config.num_lyrics,
+        total_samples=item.total_samples,
+        offset=item.offset + start * config.hop_length,
+        sample_length=config.sample_length,
+        dtype=np.float32,  # as OpenAI's sampling
+    )
+
+
+def window_labels(config: PriorConfig, labels: Sequence[Labels], start: int) -> np.ndarray:
+    """The label vectors of the window at code `start`, int32 [B, label_width]."""
+    rows = []
+    for item in labels:
+        row = label_vector(
+            item.total_samples,
+            item.offset + start * config.hop_length,
+            config.sample_length,
+            item.artist,
+            item.genres,
+            config.labels.max_genres,
+        )
+        tokens = lyrics_data.take(item.lyrics, lyric_window(config, item, start))
+        rows.append(np.concatenate([row, tokens]))
+    return np.stack(rows)
 
 
 def sample_level(
@@ -153,19 +201,7 @@ def sample_level(
                 )
             upper_codes = fit(upper[:, window.start // ratio :], seq_len // ratio)
         if config.labels is not None:
-            label_rows = np.stack(
-                [
-                    label_vector(
-                        item.total_samples,
-                        window.start * config.hop_length,
-                        config.sample_length,
-                        item.artist,
-                        item.genres,
-                        config.labels.max_genres,
-                    )
-                    for item in labels
-                ]
-            )
+            label_rows = window_labels(config, labels, window.start)
         inputs = WindowInputs(
             codes=jnp.asarray(fit(codes[:, window.start :], seq_len)),
             upper_codes=None if upper_codes is None else jnp.asarray(upper_codes, jnp.int32),

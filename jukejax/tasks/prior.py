@@ -11,7 +11,7 @@ import numpy as np
 from jukejax import precision
 from jukejax.config import freeze, plain
 from jukejax.data import corpus, pipeline
-from jukejax.models.prior import Prior, PriorConfig, bits_per_code
+from jukejax.models.prior import Prior, PriorConfig, losses
 from jukejax.tasks.task import Task
 
 KIND = "prior"
@@ -55,6 +55,11 @@ def make(config: ml_collections.ConfigDict) -> Task:
     if dataset.kind != "codes":
         raise ValueError(f"data.folder {config.data.folder} holds {dataset.kind}; run encode on it")
     frozen = prior_config(config, dataset)
+    if frozen.lyrics is not None:
+        raise ValueError(
+            f"config.model.lyrics asks for lyrics, but code shards such as {dataset.folder} hold "
+            "none; leave model.lyrics away"
+        )
     model = Prior(frozen, precision.compute_dtype(config.dtype))
     max_genres = frozen.labels.max_genres if frozen.labels else 1
 
@@ -74,25 +79,28 @@ def make(config: ml_collections.ConfigDict) -> Task:
             shape = (1, frozen.seq_len // frozen.upper.ratio)
             told["upper_codes"] = jnp.zeros(shape, jnp.int32)
         if frozen.labels is not None:
-            told["labels"] = jnp.zeros((1, 4 + max_genres), jnp.int32)
+            told["labels"] = jnp.zeros((1, frozen.label_width), jnp.int32)
         return model.init(key, codes, **told)["params"], {}
 
     def loss(params, extra, batch, key):
         dropout = frozen.transformer.dropout
-        logits = model.apply(
+        predictions = model.apply(
             {"params": params},
             batch["codes"],
             **inputs(batch),
             deterministic=not dropout,
             rngs={"dropout": key} if dropout else None,
+            method=model.predictions,
         )
-        bits = bits_per_code(logits, batch["codes"])
-        return bits * jnp.log(2.0), (extra, {"bits_per_code": bits})
+        bits, parts = losses(frozen, predictions, batch["codes"], batch.get("labels"))
+        return bits * jnp.log(2.0), (extra, parts)
 
     def evaluate(params, extra, batch):
         del extra
-        logits = model.apply({"params": params}, batch["codes"], **inputs(batch))
-        return {"bits_per_code": bits_per_code(logits, batch["codes"])}
+        predictions = model.apply(
+            {"params": params}, batch["codes"], **inputs(batch), method=model.predictions
+        )
+        return losses(frozen, predictions, batch["codes"], batch.get("labels"))[1]
 
     def batches(split: str) -> Iterator[dict]:
         train = split == "train"

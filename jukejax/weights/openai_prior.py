@@ -1,11 +1,17 @@
 """OpenAI's names for the tensors of priors, beside ours."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from jukejax.models.autoregressive import AutoregressiveConfig
-from jukejax.models.conditioners import CodeConditionerConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.prior import Prior, PriorConfig
 from jukejax.models.transformer import AttentionKind
-from jukejax.weights.mapping import Entry
+from jukejax.weights.mapping import Entry, Tree
 from jukejax.weights.openai_conv import decoder_block_entries
 
 
@@ -78,3 +84,49 @@ def conditioner_entries(
     yield Entry("ln.bias", ("norm", "bias"))
     for entry in decoder_block_entries(config.downs, config.depth, blocks_name=blocks_name):
         yield Entry(f"cond.{entry.name}", ("upsample", *entry.path), axes=entry.axes)
+
+
+def lyric_encoder_entries(config: LyricsConfig) -> Iterator[Entry]:
+    """The lyric encoder of a "separate" model, which lies beside their prior."""
+    inner = AutoregressiveConfig(config.vocab_size, config.encoder, has_output=False)
+    yield from _inside(autoregressive_entries(inner), "prime_prior", "autoregressive")
+    yield Entry("prime_state_proj.w", ("projection", "kernel"))
+    yield Entry("prime_state_proj.b", ("projection", "bias"))
+    yield Entry("prime_state_ln.weight", ("norm", "scale"))
+    yield Entry("prime_state_ln.bias", ("norm", "bias"))
+    yield Entry("prime_x_out.weight", ("output",))
+
+
+def prior_entries(config: PriorConfig, *, checkpointed: bool = True) -> Iterator[Entry]:
+    """`SimplePrior`: the whole state dict of a prior or an upsampler.
+
+    Args:
+      checkpointed: see `conditioner_entries`.
+    """
+    if config.upper is not None:
+        entries = conditioner_entries(config.upper, checkpointed=checkpointed)
+        yield from _inside(entries, "conditioner_blocks.0", "code_conditioner")
+    if config.labels is not None:
+        entries = label_entries(timing=config.upper is None)
+        yield from _inside(entries, "y_emb", "label_conditioner")
+    if config.lyrics is not None and config.lyrics.encoder is not None:
+        for entry in lyric_encoder_entries(config.lyrics):
+            yield dataclasses.replace(entry, path=("lyric_encoder", *entry.path))
+    yield from _inside(autoregressive_entries(config.autoregressive), "prior", "autoregressive")
+
+
+def _inside(entries: Iterable[Entry], name: str, ours: str) -> Iterator[Entry]:
+    for entry in entries:
+        yield dataclasses.replace(entry, name=f"{name}.{entry.name}", path=(ours, *entry.path))
+
+
+def prior_shapes(config: PriorConfig) -> Tree:
+    """Our tree of a prior, `jax.ShapeDtypeStruct`s as leaves."""
+    told = {}
+    if config.upper is not None:
+        told["upper_codes"] = jnp.zeros((1, config.seq_len // config.upper.ratio), jnp.int32)
+    if config.labels is not None:
+        told["labels"] = jnp.zeros((1, config.label_width), jnp.int32)
+    codes = jnp.zeros((1, config.seq_len), jnp.int32)
+    init = jax.eval_shape(lambda key: Prior(config).init(key, codes, **told), jax.random.key(0))
+    return nn.meta.unbox(init)["params"]

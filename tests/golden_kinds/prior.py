@@ -1,0 +1,417 @@
+"""Golden checks of whole priors, of their training steps, and of all three levels together."""
+
+from collections.abc import Mapping
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jukejax.data import lyrics, openai_labels
+from jukejax.data.openai_labels import Version
+from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
+from jukejax.models.prior import Prior, PriorConfig, losses, split_labels
+from jukejax.models.transformer import TransformerConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.optim import make_optimizer, schedule, update_ema
+from jukejax.sampling import Method
+from jukejax.tasks import generate
+from jukejax.tasks.align import align, lyric_attention
+from jukejax.tasks.generate import Labels, WindowInputs
+from jukejax.weights import mapping, openai_prior, openai_vqvae
+
+from .case import Case, assert_close
+from .runtime import OPTIMIZER, optimizer_config
+from .text import openai_ids
+from .transformer import as_jax, assert_gradients
+from .vqvae import _model_config as vqvae_config
+from .vqvae import check_train_vqvae
+
+LAYER, MODEL = 1e-5, 1e-4
+CALLS = "calls[level,n_past,n_zcond,sample_tokens,bs]"
+
+
+def stack(hps: Mapping, prefix: str, seq_len: int, width: str, depth: str) -> TransformerConfig:
+    """A transformer of theirs; the lyric encoder's settings have the prefix "prime_"."""
+
+    def get(name, default):
+        value = hps.get(prefix + name)
+        return default if value is None else value
+
+    return TransformerConfig(
+        emb_dim=hps[width],
+        num_layers=hps[depth],
+        num_heads=get("heads", 1),
+        seq_len=seq_len,
+        num_blocks=get("blocks", 1),
+        attn_order=get("attn_order", 0),
+        attn_ratio=get("m_attn", 0.25),
+        mlp_ratio=get("m_mlp", 1.0),
+        init_scale=get("init_scale", 1.0),
+        res_scale=get("res_scale", False),
+        zero_out=get("zero_out", False),
+        spread=get("spread", 8),
+    )
+
+
+def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
+    """Their hyper-parameters as ours; `hps` may leave out what has a default."""
+    level, codec = hps["level"], vqvae_config(vq_hps)
+    upper = labels = told = None
+    if level < codec.levels - 1:
+        upper = CodeConditionerConfig(
+            vocab_size=codec.codebook_size,
+            downs=codec.downs[level + 1],
+            stride=codec.strides[level + 1],
+            width=hps["cond_width"],
+            depth=hps["cond_depth"],
+            dilation_growth_rate=hps.get("cond_dilation_growth_rate", 1),
+            dilation_cycle=hps.get("cond_dilation_cycle"),
+            res_scale=hps.get("cond_res_scale", False),
+            m_conv=hps.get("cond_m_conv", 1.0),
+            zero_out=hps.get("cond_zero_out", False),
+            init_scale=hps["init_scale"],
+            remat=bool(hps.get("cond_c_res", 0)),
+        )
+    if hps["labels"]:
+        num_genres, num_artists = hps["y_bins"]
+        labels = LabelConfig(
+            num_artists=num_artists,
+            num_genres=num_genres,
+            max_genres=hps["max_bow_genre_size"],
+            timing_bins=hps["t_bins"],
+            min_duration=hps["min_duration"],
+            max_duration=hps["max_duration"],
+            sample_rate=vq_hps["sr"],
+        )
+    if hps.get("use_tokens") and hps.get("n_tokens"):
+        single = hps.get("single_enc_dec", False)
+        encoder = None
+        if not single:
+            encoder = stack(hps, "prime_", hps["n_tokens"], "prime_width", "prime_depth")
+        told = LyricsConfig(
+            kind=LyricsKind.SINGLE if single else LyricsKind.SEPARATE,
+            num_tokens=hps["n_tokens"],
+            vocab_size=hps["n_vocab"],
+            loss_fraction=hps["prime_loss_fraction"],
+            encoder=encoder,
+        )
+    return PriorConfig(
+        level=level,
+        codebook_size=codec.codebook_size,
+        hop_length=codec.hops[level],
+        transformer=stack(hps, "", hps["n_ctx"], "prior_width", "prior_depth"),
+        upper=upper,
+        labels=labels,
+        lyrics=told,
+        merged_decoder=hps.get("merged_decoder", False),
+    )
+
+
+def load(config: PriorConfig, state: Mapping[str, np.ndarray]) -> tuple[list, dict]:
+    """(the entries, our parameters) of one prior in a file."""
+    checkpointed = config.upper is None or config.upper.remat
+    entries = list(openai_prior.prior_entries(config, checkpointed=checkpointed))
+    return entries, as_jax(mapping.read(entries, state, openai_prior.prior_shapes(config)))
+
+
+def objective(config: PriorConfig):
+    """(params, codes, upper codes, labels) -> ((loss, (predictions, parts)), gradients)."""
+    model = Prior(config)
+
+    def loss(params, codes, upper, labels):
+        predictions = model.apply({"params": params}, codes, upper, labels, method="predictions")
+        total, parts = losses(config, predictions, codes, labels)
+        return total, (predictions, parts)
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+def check_parts(parts: dict, theirs: dict, name: str) -> None:
+    """Losses by part; takes them out of `theirs`."""
+    for key in ("bpd", "gen_loss"):
+        assert_close(parts["bits_per_code"], theirs.pop(f"metrics/{key}"), rtol=MODEL, name=name)
+    golden = theirs.pop("metrics/prime_loss")
+    assert_close(parts.get("bits_per_letter", 0.0), golden, rtol=MODEL, name=f"{name} prime")
+
+
+def check_prior(case: Case) -> None:
+    """Conditions, losses, logits, gradients; greedy, primed and partial sampling; alignment."""
+    hps, out = case.hps, case.group("out/")
+    config = prior_config(hps["hps"], hps["vq_hps"])
+    state = case.group("param/")
+    codec_state = {name: state.pop(name) for name in list(state) if name.startswith("vqvae::")}
+    entries, params = load(config, state)
+    codes = jnp.asarray(case["in/z"], jnp.int32)
+    upper = labels = None
+    if config.upper is not None:
+        upper = jnp.asarray(case["in/z_cond"], jnp.int32)
+    if config.labels is not None:  # OpenAI's labels may hold letters that the model ignores
+        labels = jnp.asarray(case["in/y"][:, : config.label_width], jnp.int32)
+
+    told = jax.jit(
+        lambda params: Prior(config).apply({"params": params}, upper, labels, method="conditions")
+    )(params)
+    if "x_cond" in out:
+        music = told.code_cond[:, config.lyric_prefix :]
+        assert_close(music, out.pop("x_cond"), rtol=MODEL, name="x_cond")
+    if "y_cond" in out:
+        assert_close(told.label_emb[:, None], out.pop("y_cond"), rtol=MODEL, name="y_cond")
+    if "encoder_kv" in out:
+        assert_close(told.encoder_states, out.pop("encoder_kv"), rtol=MODEL, name="encoder_kv")
+    if "prime_tokens" in out:
+        theirs = out.pop("prime_tokens")
+        if config.num_lyrics:
+            np.testing.assert_array_equal(split_labels(config, labels)[1], theirs)
+
+    (total, (predictions, parts)), gradients = objective(config)(params, codes, upper, labels)
+    logits = predictions.codes
+    if config.lyric_prefix:
+        logits = jnp.concatenate([predictions.lyrics, logits], axis=1)
+    for split in ("train", "eval"):
+        theirs = {k.removeprefix(f"{split}/"): out.pop(k) for k in list(out) if split in k}
+        assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"{split} loss")
+        assert_close(logits, theirs.pop("metrics/preds"), rtol=MODEL, name=f"{split} logits")
+        check_parts(parts, theirs, split)
+        assert all(name.startswith("grad/") for name in theirs), f"not checked: {sorted(theirs)}"
+    assert_gradients(entries, gradients, case, "out/train/grad/", MODEL, ("c_attn.b",))
+
+    weights = generate.prior_weights(config, params, jnp.float32)
+    check_sampling(case, config, weights, upper, labels, out)
+    if "attn_weights" in out:
+        ours = lyric_attention(config, weights, codes, labels, hps["alignment_layer"], upper)
+        assert_close(ours, out.pop("attn_weights"), rtol=MODEL, name="attn_weights")
+    if "from_audio/loss" in out:
+        check_audio(case, config, codec_state, total, out)
+    assert not out, f"not checked: {sorted(out)}"
+
+
+def check_sampling(case: Case, config: PriorConfig, weights, upper, labels, out: dict) -> None:
+    """Greedy windows: from nothing, behind a prompt, and a few codes behind a prompt."""
+    given = {"greedy": 0, "primed": case.hps["primed_len"], "partial": case.hps["primed_len"]}
+    for name, start in given.items():
+        out.pop(f"{name}/min_margin", None)
+        theirs = out.pop(f"{name}/z", None)
+        if theirs is None:
+            continue
+        prompt = np.asarray(case["in/z"])[:, :start]
+        filled = generate.fill_window(
+            config,
+            Method(),
+            weights,
+            WindowInputs(
+                codes=jnp.asarray(generate.fit(prompt, config.seq_len), jnp.int32),
+                upper_codes=upper,
+                labels=labels,
+                start=jnp.int32(start),
+                stop=jnp.int32(theirs.shape[1]),
+                offset=jnp.int32(0),
+                keys=generate.item_keys(0, range(len(prompt)), config.level),
+                temperature=jnp.float32(0.0),
+            ),
+        )
+        np.testing.assert_array_equal(filled[:, : theirs.shape[1]], theirs, err_msg=name)
+
+
+def check_audio(case: Case, config: PriorConfig, state: dict, total, out: dict) -> None:
+    """From audio to the loss and back to audio, through the VQ-VAE."""
+    codec = Codec(case.hps["vq_hps"], state)
+    codes = codec.encode(case["in/x"])[config.level]
+    np.testing.assert_array_equal(codes, case["in/z"])
+    assert_close(total, out.pop("from_audio/loss"), rtol=MODEL, name="from_audio loss")
+    audio = codec.decode(codes, config.level)
+    assert_close(audio, out.pop("from_audio/x_out"), rtol=MODEL, name="from_audio x_out")
+
+
+class Codec:
+    """The VQ-VAE of a file."""
+
+    def __init__(self, hps: Mapping, state: Mapping[str, np.ndarray]):
+        config = vqvae_config(hps)
+        params, codebook = openai_vqvae.from_openai(config, state, prefix="vqvae::")
+        self.apply = jax.jit(VQVAE(config).apply, static_argnames=("level", "method"))
+        self.variables = as_jax({"params": params, "codebook": codebook})
+
+    def encode(self, audio: np.ndarray) -> list[np.ndarray]:
+        codes = self.apply(self.variables, jnp.asarray(audio), method="encode")
+        return [np.asarray(level, np.int32) for level in codes]
+
+    def decode(self, codes: np.ndarray, level: int) -> jax.Array:
+        codes = jnp.asarray(codes, jnp.int32)
+        return self.apply(self.variables, codes, level=level, method="decode")
+
+
+def check_train(case: Case) -> None:
+    """Whole optimisation steps, of a prior or of a VQ-VAE."""
+    if case.hps["hps"].get("prior"):
+        check_train_prior(case)
+    else:
+        check_train_vqvae(case)
+
+
+def check_train_prior(case: Case) -> None:
+    """Whole optimisation steps: loss, gradient norm, rate; then weights and their averages."""
+    hps, out = case.hps["hps"], case.group("out/")
+    config = prior_config(hps, hps)
+    entries, params = load(config, case.group("param/"))
+    settings = optimizer_config({name: hps[name] for name in OPTIMIZER if name in hps})
+    optimizer, rate, step = make_optimizer(settings), schedule(settings), objective(config)
+    average, state = params, optimizer.init(params)
+    for i in range(case.hps["n_steps"]):
+        theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}
+        given = [case.get(f"in/{name}_{i}") for name in ("z", "z_cond", "y")]
+        given = [None if value is None else jnp.asarray(value, jnp.int32) for value in given]
+        if given[2] is not None:
+            given[2] = given[2][:, : config.label_width]
+        (total, (_, parts)), gradients = step(params, *given)
+        updates, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        average = update_ema(average, params, case.hps["ema_mu"])
+        assert_close(rate(i), theirs.pop("lr"), rtol=LAYER, name=f"s{i}/lr")
+        assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"s{i}/loss")
+        norm = optax.tree.norm(gradients)
+        assert_close(norm, theirs.pop("grad_norm"), rtol=MODEL, name=f"s{i}/grad_norm")
+        check_parts(parts, theirs, f"s{i}")
+        assert not theirs, f"not checked: {sorted(theirs)}"
+    for kind, tree in {"param": params, "ema": average}.items():
+        ours = mapping.write(entries, tree)
+        for key in [key for key in out if key.startswith(f"final/{kind}/")]:
+            name = key.removeprefix(f"final/{kind}/")
+            assert_close(ours[name], out.pop(key), rtol=MODEL, name=key)
+    assert not out, f"not checked: {sorted(out)}"
+
+
+def check_e2e(case: Case) -> None:
+    """Three levels, greedy: ancestral, primed and upsample, window by window, and the audio."""
+    hps, out = case.hps, case.group("out/")
+    state = case.group("param/")
+    codec = Codec(hps["vq_hps"], state)
+    configs, weights, labels = [], [], []
+    for level, prior_hps in enumerate(hps["prior_hps"]):
+        config = prior_config(prior_hps, hps["vq_hps"])
+        prefix = f"prior{level}::"
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        configs.append(config)
+        weights.append(generate.prior_weights(config, load(config, own)[1], jnp.float32))
+        theirs = out.pop(f"labels/y_l{level}", None)
+        labels.append(song_labels(hps["metas"], prior_hps, config, theirs))
+        if config.labels is not None:
+            ours = generate.window_labels(config, labels[level], 0)
+            np.testing.assert_array_equal(ours, theirs[:, : config.label_width])
+
+    top = len(configs) - 1
+    nothing = {level: np.zeros((hps["n_samples"], 0), np.int32) for level in range(top + 1)}
+    runs = {"ancestral": nothing}
+    if "in/x_prompt" in case:
+        prompt = codec.encode(case["in/x_prompt"])
+        for level, codes in enumerate(prompt):
+            np.testing.assert_array_equal(codes, out.pop(f"prompt/z_l{level}"))
+        runs["primed"] = dict(enumerate(prompt))
+    if "upsample/z_l0" in out:
+        runs["upsample"] = nothing | {top: np.asarray(out[f"upsample/z_l{top}"], np.int32)}
+    finished = {}
+    for name, given in runs.items():
+        prefix = f"{name}/"
+        theirs = {k.removeprefix(prefix): out.pop(k) for k in list(out) if k.startswith(prefix)}
+        finished[name] = run_levels(hps, configs, weights, labels, given, theirs)
+        theirs.pop("min_margin", None)
+        for key in [key for key in theirs if key.startswith("x_l")]:
+            level = int(key.removeprefix("x_l"))
+            audio = codec.decode(finished[name][level], level)
+            assert_close(audio, theirs.pop(key), rtol=MODEL, name=f"{name}/{key}")
+        assert not theirs, f"not checked: {sorted(theirs)}"
+
+    if hps.get("align"):
+        check_alignment(hps, configs[top], weights[top], labels[top], finished, out)
+    assert not out, f"not checked: {sorted(out)}"
+
+
+def song_labels(metas: list[dict], hps: Mapping, config: PriorConfig, golden) -> list[Labels]:
+    """Each song's labels, looked up in OpenAI's lists; without the lists, ids of the file."""
+    version, folder = Version.V3 if hps.get("labels_v3") else Version.V2, openai_ids()
+    vocabulary = None if folder is None else openai_labels.load_folder(folder, version)
+    found = []
+    for row, meta in enumerate(metas):
+        artist, genres = 0, ()
+        if config.labels is not None and vocabulary is not None:
+            artist = vocabulary.artist_id(meta["artist"], lenient=True)
+            genres = vocabulary.genre_ids(meta["genre"], lenient=True)
+        elif config.labels is not None:
+            artist = int(golden[row, 3])
+            genres = tuple(int(x) for x in golden[row, 4 : 4 + config.labels.max_genres] if x >= 0)
+        tokens = ()
+        if config.num_lyrics:
+            tokens = tuple(lyrics.encode(lyrics.clean(meta["lyrics"], version), version))
+        found.append(Labels(artist, genres, meta["total_length"], meta["offset"], tokens))
+    return found
+
+
+def run_levels(hps, configs, weights, labels, given: dict, theirs: dict) -> dict[int, np.ndarray]:
+    """Samples every level and compares each window's inputs; codes by level."""
+    fill, seen = generate.fill_window, []
+
+    def record(config, method, prior_weights, inputs):
+        seen.append((config, jax.tree.map(np.asarray, inputs._replace(keys=None))))
+        return fill(config, method, prior_weights, inputs)
+
+    codes = {}
+    for config in reversed(configs):
+        level = config.level
+        done = given[level]
+        with mock.patch.object(generate, "fill_window", record):
+            windows = generate.sample_level(
+                config,
+                weights[level],
+                total=hps["sample_length"] // config.hop_length,
+                given=done,
+                upper=codes.get(level + 1),
+                labels=labels[level],
+                keys=generate.item_keys(0, range(hps["n_samples"]), level),
+                window_hop=int(hps["hop_fraction"][level] * config.seq_len),
+                temperature=0.0,
+                method=Method(),
+            )
+            for done in windows:  # noqa: B007, the last one is the whole level
+                pass
+        codes[level] = done
+        np.testing.assert_array_equal(done, theirs.pop(f"z_l{level}"), err_msg=f"z_l{level}")
+    check_calls(seen, hps.get("max_batch_size") or hps["n_samples"], theirs)
+    return codes
+
+
+def check_calls(seen: list, largest: int, theirs: dict) -> None:
+    """Each window, in OpenAI's batches: what it kept, sampled and was told."""
+    calls, number = theirs.pop(CALLS), 0
+    for config, inputs in seen:
+        for start in range(0, len(inputs.codes), largest):
+            rows = slice(start, start + largest)
+            level, past, upper, stop, size = calls[number]
+            assert (level, past) == (config.level, inputs.start), f"call {number}"
+            assert (stop or config.seq_len) == inputs.stop, f"call {number}"
+            assert size == len(inputs.codes[rows]), f"call {number}"
+            labels = theirs.pop(f"call{number}_y", None)
+            if config.labels is not None:
+                np.testing.assert_array_equal(inputs.labels[rows], labels[:, : config.label_width])
+            codes = theirs.pop(f"call{number}_z_cond", None)
+            if config.upper is not None:
+                assert upper == inputs.upper_codes.shape[1], f"call {number}"
+                np.testing.assert_array_equal(inputs.upper_codes[rows], codes)
+            number += 1
+    assert number == len(calls)
+
+
+def check_alignment(hps, config: PriorConfig, weights, labels, finished: dict, out: dict) -> None:
+    """Which letter each code of the ancestral run attends to."""
+    top = hps["prior_hps"][-1]
+    maps = align(
+        config,
+        weights,
+        finished["ancestral"][config.level],
+        labels,
+        window_hop=int(hps["hop_fraction"][config.level] * config.seq_len),
+        layer=top["alignment_layer"],
+        head=top["alignment_head"],
+    )
+    for row, ours in enumerate(maps):
+        assert_close(ours, out.pop(f"alignment_{row}"), rtol=MODEL, name=f"alignment_{row}")
