@@ -42,7 +42,10 @@ GENRE_IDS = flags.DEFINE_list(
     "genre_ids", [], "OpenAI's lists of genres, v2_genre_ids.txt or v3_genre_ids.txt or both."
 )
 DTYPE = flags.DEFINE_enum(
-    "dtype", None, ["float32", "float16", "bfloat16"], "Float type; without it, as in the input."
+    "dtype",
+    None,
+    ["float32", "float16", "bfloat16"],
+    "Float type of the priors; without it, as in the input.",
 )
 LICENSE = flags.DEFINE_string(
     "license",
@@ -212,7 +215,8 @@ def write_part(folder: Path, config, state: Mapping[str, np.ndarray], descriptio
     """One model of the bundle."""
     from jukejax.weights import openai, stream
 
-    leaves = openai.plan(config, state, DTYPES.get(DTYPE.value))
+    dtype = None if folder.name == "vqvae" else DTYPES.get(DTYPE.value)
+    leaves = openai.plan(config, state, dtype)
     averages = openai.codebook_averages(leaves, state)
     stream.save_part(folder, description, leaves, state, averages)
     print(f"{folder.name} written", file=sys.stderr)
@@ -247,7 +251,8 @@ def main() -> int:
             made_by = codec.content_hash(bundle.load_part(output / part)[1])
     levels = sorted(config.level for config in priors.values())
     top = vocabularies[f"level_{levels[-1]}"] if levels else NAMELESS
-    described = [f"converted from {origin}'s layout: {sources[p].path}" for p in sorted(sources)]
+    paths = dict.fromkeys(str(sources[part].path) for part in sorted(sources))
+    described = [f"converted from {origin}'s layout: {path}" for path in paths]
     bundle.save_bundle(
         output,
         {

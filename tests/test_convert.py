@@ -198,6 +198,24 @@ def test_a_full_bundle_is_not_overwritten(source, model_folder):
     assert "holds a bundle already" in run("convert", *flags, code=2).stderr
 
 
+def test_names_come_from_the_lists_that_fit_and_priors_are_cast(tmp_path, model_folder):
+    (tmp_path / "artists.txt").write_text("unknown;0\nanna;1\nben k;2\n")
+    (tmp_path / "genres.txt").write_text("unknown;0\nhouse;1\n")
+    lists = [f"--{what}_ids={tmp_path / what}s.txt" for what in ("artist", "genre")]
+    flags = ("--from=huggingface", f"--input={model_folder}", f"--output={tmp_path / 'b'}")
+    run("convert", *flags, *lists, "--dtype=bfloat16")
+    model = bundle.open_bundle(tmp_path / "b")
+    assert model["vocabulary"]["artists"] == {"unknown": 0, "anna": 1, "ben k": 2}
+    assert model["vocabulary"]["genres"] == {"unknown": 0, "house": 1}
+    types = {
+        part: {
+            str(x.dtype) for x in load_file(tmp_path / "b" / part / "weights.safetensors").values()
+        }
+        for part in PARTS
+    }
+    assert types == {part: {"bfloat16"} for part in PARTS} | {"vqvae": {"float32", "bool"}}
+
+
 # ------------------------------------------------------------------------------------ with PyTorch
 
 RESAVE = """

@@ -93,7 +93,7 @@ def make(config: ml_collections.ConfigDict) -> Task:
             method=model.predictions,
         )
         bits, parts = losses(frozen, predictions, batch["codes"], batch.get("labels"))
-        return bits * jnp.log(2.0), (extra, parts)
+        return bits, (extra, parts)
 
     def evaluate(params, extra, batch):
         del extra
