@@ -73,7 +73,8 @@ def prior(gpu: bool, level: int) -> ConfigDict:
         transformer = dict(
             emb_dim=192, num_layers=6, num_heads=4, seq_len=seq_len, num_blocks=num_blocks
         )
-        schedule(config, steps=160, learning_rate=2.5e-3, ema_decay=0.97)
+        steps = 280 if level == 2 else 160  # the top level learns late what repeats
+        schedule(config, steps=steps, learning_rate=2.5e-3, ema_decay=0.97)
     config.model = dict(level=level, transformer=dict(transformer, attn_order=2))
     if level == 2:
         config.model.labels = dict(max_genres=1, min_duration=1.0, timing_bins=32)

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 DEMO=${DEMO:-demo}
 SIZE=${SIZE:-cpu}
 PYTHON=${PYTHON:-.venv/bin/python}
-TRACKS=${TRACKS:-12}        # of TRACK_SECONDS each, every fifth or so held out
+TRACKS=${TRACKS:-14}        # of TRACK_SECONDS each, every fifth or so held out
 TRACK_SECONDS=${TRACK_SECONDS:-30}
 SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-8}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
