@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jukejax import cli
+from jukejax.data.audio import write_atomic
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "What to train: a file of configs/, with a variant after a colon."
@@ -87,7 +88,7 @@ class Log:
                 lines.append(row)
         self._before = lines[-1]["seconds"] if lines else 0.0
         self._start = time.monotonic()
-        path.write_text("".join(json.dumps(row) + "\n" for row in lines))
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in lines).encode())
         self._file = path.open("a")
 
     @property

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from jukejax.data.audio import write_atomic
+
 Tree = dict[str, Any]
 FORMAT = 1
 
@@ -114,9 +116,7 @@ def weights_hash(folder: str | os.PathLike) -> str:
 
 def write_json(path: Path, value: dict) -> None:
     """Atomically."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_json(path: Path) -> dict:
