@@ -160,27 +160,7 @@ def test_a_writer_that_fails_leaves_the_old_dataset(tmp_path):
     ):
         [writer.add("train", corpus.Track("t"), audio=track) for track in tracks]
     assert corpus.open_dataset(tmp_path / "d").corpus_hash == old.corpus_hash
-    assert len(list((tmp_path / "d").iterdir())) == 4
-
-
-def test_held_out_tracks_stay_held_out_as_the_corpus_grows():
-    contents = [f"{i:064x}" for i in range(2000)]
-    held = corpus.heldout_mask(contents, 0.1)
-    assert 150 < sum(held) < 250
-    for count in (50, 500):
-        shuffled = np.random.RandomState(count).permutation(2000)[:count]
-        some = corpus.heldout_mask([contents[i] for i in shuffled], 0.1)
-        assert some == [held[i] for i in shuffled]
-
-
-def test_both_sides_get_a_track_when_there_are_two():
-    for i in range(50):
-        for share in (0.01, 0.5, 0.99):
-            assert sorted(corpus.heldout_mask([f"a{i}", f"b{i}"], share)) == [False, True]
-    assert corpus.heldout_mask(["a"], 0.1) == [False]
-    assert corpus.heldout_mask(["a", "b"], 0.0) == [False, False]
-    with pytest.raises(ValueError, match="--heldout=1"):
-        corpus.heldout_mask(["a"], 1)
+    assert len(list((tmp_path / "d").iterdir())) == 6
 
 
 def test_no_tensorflow_and_no_jax_for_a_corpus():

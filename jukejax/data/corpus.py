@@ -11,14 +11,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from jukejax.data import audio, records
+from jukejax.data import audio, records, tfds_info
 from jukejax.data.labels import Vocabulary
 
 SPLITS = ("train", "heldout")
@@ -33,6 +33,8 @@ class Track:
     Attributes:
       samples: length at the sample rate of the dataset (of a code dataset: codes times hop).
       content: sha256 of the source, by which splits are drawn.
+      offset: samples of the piece that were cut off before the first stored one (`encode --offsets`
+        stores a piece several times).
       shard, first_record, records: place of its chunks in the split's list of shards.
     """
 
@@ -47,24 +49,7 @@ class Track:
     shard: int = 0
     first_record: int = 0
     records: int = 0
-
-
-def heldout_mask(contents: Sequence[str], fraction: float) -> list[bool]:
-    """Which tracks to hold out, drawn by the content of each alone.
-
-    A track never changes sides when others come or go, but for one exception: each side gets at
-    least one track when there are two or more.
-    """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"--heldout={fraction} must be at least 0 and less than 1")
-    draws = [
-        int(hashlib.sha256(content.encode()).hexdigest()[:13], 16) / 16**13 for content in contents
-    ]
-    held = [draw < fraction for draw in draws]
-    if fraction > 0 and len(held) > 1:
-        held[draws.index(min(draws))] = True
-        held[draws.index(max(draws))] = False
-    return held
+    offset: int = 0
 
 
 class DatasetWriter:
@@ -162,6 +147,7 @@ class DatasetWriter:
             if path.name not in kept and _SHARD_NAME.fullmatch(path.name):
                 path.unlink()
         self._vocabulary.save(self.folder / "vocabulary.json")
+        tfds_info.write(self.folder, table)
         text = json.dumps(table, indent=1) + "\n"
         audio.write_atomic(self.folder / "dataset.json", text.encode())
         return open_dataset(self.folder)

@@ -1,27 +1,40 @@
 """One source, a file or a track of the house corpus, made ready for a shard, once.
 
-`make` is the whole of the work on a track: decode, mend, separate, to 16 bits, into the cache. It
-depends on nothing but its arguments, so that any process on any machine may run it.
+`make` is the whole of the work on a track: decode, mend, separate, trim, take its fingerprint, to
+16 bits, into the cache. It depends on nothing but its arguments, so that any process on any machine
+may run it.
 """
 
 import hashlib
+import io
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from jukejax.analysis import fingerprint
 from jukejax.data import audio, separate
+from jukejax.data.rules import Rules, keep_pieces, loudness_gain, survey
 
 if TYPE_CHECKING:
     from jukejax.data.house import HouseTrack
 
-VERSION = 1  # of this file's processing; a change makes cached tracks stale
+VERSION = 2  # of this file's processing; a change makes cached tracks stale
 SILENT = 1e-3  # peak, -60 dB
 DC = 0.005  # offsets above this are removed
 ANTI_PHASE = 0.1  # of the channels' loudness: what is left of an anti-phase track in mono
+
+
+class Separator(Protocol):
+    """What takes the singer out: float32 [time, channels] to the same; see `separation`."""
+
+    method: str
+    hash: str
+
+    def __call__(self, mix: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,13 @@ class Made:
     Attributes:
       reason: why it cannot be used; empty if it can.
       array: file in the cache with int16 [time, channels].
+      fingerprint: file in the cache with its `fingerprint.Landmarks`.
       content: sha256 of the source.
-      notes: what had to be mended.
+      notes: what had to be mended, and what is odd about it.
+      loudness: LUFS of what is stored; None if it is too soft to say.
+      trimmed: seconds of silence taken away at the start and at the end.
+      fade_out: seconds that a long fade-out at the end lasts, whether it was cut or not.
+      dead_air: start and length in seconds of long silences, in the time of the source.
       sdr: SI-SDR in dB of the instrumental against the truth, before and after separation, where
         the truth is known.
     """
@@ -51,6 +69,7 @@ class Made:
     name: str
     reason: str = ""
     array: str = ""
+    fingerprint: str = ""
     content: str = ""
     samples: int = 0
     channels: int = 0
@@ -59,46 +78,106 @@ class Made:
     bpm: float | None = None
     key: str | None = None
     notes: list[str] = field(default_factory=list)
+    loudness: float | None = None
+    trimmed: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    fade_out: float = 0.0
+    dead_air: list[list[float]] = field(default_factory=list)
     sdr: dict[str, float] | None = None
 
 
-def make(source: Source, separator: str, cache: str) -> Made:
+def make(source: Source, separator: Separator, cache: str, rules: Rules) -> Made:
     """Prepares one source, or finds it in the cache.
 
+    The fingerprint is that of the mix, the same whatever the separator, of the part that is kept.
+    A song and its dub have enough in common to be found by it.
+
     Args:
-      separator: a method of `separate`.
-      cache: folder; entries are keyed by the content of the source and by the processing.
+      cache: folder; entries are keyed by the content of the source and by the processing. Limits of
+        length are not part of the key: to change them costs nothing.
 
     Raises:
       OSError: if the cache cannot be written; what is wrong with the source is in the result.
+      ValueError: if the separator cannot work.
     """
     try:
         track = None if source.path else _house_track(source)
         content = _hash_file(source.path) if track is None else _hash_array(track.mix)
-        key = json.dumps([content, separator, audio.SAMPLE_RATE, VERSION])
-        entry = Path(cache) / hashlib.sha256(key.encode()).hexdigest()[:32]
-        if (made := _cached(entry, source.name)) is not None:
-            return made
+    except ValueError as error:
+        return Made(source.name, reason=str(error))
+    process = [separator.method, separator.hash, rules.fades, rules.loudness]
+    key = json.dumps([content, *process, audio.SAMPLE_RATE, VERSION])
+    entry = Path(cache) / hashlib.sha256(key.encode()).hexdigest()[:32]
+    made = _cached(entry, source.name) or _make(source, track, entry, separator, rules)
+    made = replace(made, content=content)
+    return made if made.reason else replace(made, reason=rules.check_length(made.samples))
+
+
+def _make(
+    source: Source,
+    track: "HouseTrack | None",
+    entry: Path,
+    separator: Separator,
+    rules: Rules,
+) -> Made:
+    """Prepares one source and puts it into the cache."""
+    try:
         mix = audio.load(source.path) if track is None else track.mix
+        if reason := rules.check_length(len(mix)):  # before the work
+            return Made(source.name, reason, samples=len(mix), channels=mix.shape[1])
         mix, notes = mend(mix)
     except ValueError as error:
         return Made(source.name, reason=str(error))
-    instrumental = separate.separate(mix, separator)
-    peak = float(np.abs(instrumental).max())
-    if peak > 1.0:
-        instrumental = instrumental / peak
-        notes.append(f"peak {peak:.3f}: turned down by {20 * np.log10(peak):.1f} dB")
+    instrumental = separator(mix)
+    if np.abs(instrumental).max() < SILENT:
+        return Made(source.name, reason="silent once the voice is taken out")
+    found = survey(instrumental)
+    pieces = found.pieces(rules.fades)
+    facts = _tags(source.path) if track is None else _house_facts(track, instrumental)
     made = Made(
         source.name,
-        array=f"{entry}.npy",
-        content=content,
-        samples=len(mix),
         channels=mix.shape[1],
-        notes=notes,
-        **(_tags(source.path) if track is None else _house_facts(track, instrumental)),
+        samples=sum(stop - start for start, stop in pieces),
+        trimmed=[_seconds(found.start), _seconds(len(mix) - found.stop)],
+        fade_out=_seconds(found.stop - found.fade_out),
+        dead_air=[[_seconds(start), _seconds(stop - start)] for start, stop in found.dead_air],
+        **facts,
     )
-    _save(entry, made, audio.to_int16(instrumental))
+    notes += _remarks(made, rules.fades)
+    if rules.fades == "drop" and (made.fade_out or made.dead_air):
+        made = replace(made, reason=f"{notes[-1]}, and --fades=drop", notes=notes)
+        _save_facts(entry, made)
+        return made
+    mono = keep_pieces(mix, pieces).mean(axis=1)
+    instrumental = keep_pieces(instrumental, pieces)
+    gain, loudness, more = loudness_gain(instrumental, rules.loudness)
+    made = replace(
+        made,
+        array=f"{entry}.npy",
+        fingerprint=f"{entry}.npz",
+        notes=notes + more,
+        loudness=None if loudness is None else round(loudness, 2),
+    )
+    sound = audio.to_int16(instrumental if gain == 1 else instrumental * gain)
+    _save(entry, made, fingerprint.landmarks(mono), sound)
     return made
+
+
+def _seconds(samples: int) -> float:
+    return round(samples / audio.SAMPLE_RATE, 3)
+
+
+def _remarks(made: Made, fades: str) -> list[str]:
+    """Silence, dead air and a fade-out in words."""
+    done = {"keep": "", "cut": ": cut", "drop": ""}[fades]
+    said = []
+    if max(made.trimmed) > 0:
+        start, end = made.trimmed
+        said.append(f"silence trimmed: {start:.1f} s at the start, {end:.1f} s at the end")
+    for start, length in made.dead_air:
+        said.append(f"dead air of {length:.1f} s at {start:.1f} s{done}")
+    if made.fade_out:
+        said.append(f"fade-out of {made.fade_out:.1f} s at the end{done}")
+    return said
 
 
 def mend(mix: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -184,28 +263,46 @@ def _tags(path: str) -> dict[str, str]:
 
 
 def _cached(entry: Path, name: str) -> Made | None:
+    """What was made of the source before; an entry may say only why it cannot be used."""
     try:
-        facts = json.loads(entry.with_suffix(".json").read_text())
-        made = Made(**facts | {"name": name, "array": f"{entry}.npy"})
+        made = Made(**json.loads(entry.with_suffix(".json").read_text()) | {"name": name})
+        if made.reason:
+            return made
+        made = replace(made, array=f"{entry}.npy", fingerprint=f"{entry}.npz")
         shape = np.load(made.array, mmap_mode="r").shape
+        whole = shape == (made.samples, made.channels) and os.path.exists(made.fingerprint)
     except (OSError, ValueError, TypeError):
         return None
-    return made if shape == (made.samples, made.channels) else None
+    return made if whole else None
 
 
-def _save(entry: Path, made: Made, array: np.ndarray) -> None:
-    """The array first, then the facts: an entry with facts is whole."""
+def _save(entry: Path, made: Made, marks: fingerprint.Landmarks, array: np.ndarray) -> None:
+    """The arrays first, then the facts: an entry with facts is whole."""
     array = np.ascontiguousarray(array)
-    temporary = entry.with_suffix(f".{os.getpid()}.tmp")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    _write(entry.with_suffix(".npy"), header.getbuffer(), array)  # np.save hides a full disk
+    packed = io.BytesIO()
+    marks.save(packed)
+    _write(entry.with_suffix(".npz"), packed.getbuffer())
+    _save_facts(entry, made)
+
+
+def _save_facts(entry: Path, made: Made) -> None:
+    own = ("name", "array", "fingerprint")
+    facts = {key: value for key, value in asdict(made).items() if key not in own}
+    _write(entry.with_suffix(".json"), json.dumps(facts).encode())
+
+
+def _write(path: Path, *parts: bytes | memoryview | np.ndarray) -> None:
+    """Writes beside `path`, syncs, renames; several processes may do so at once."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            header = np.lib.format.header_data_from_array_1_0(array)
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(array)  # np.save would hide that a disk is full
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, entry.with_suffix(".npy"))
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    facts = {key: value for key, value in asdict(made).items() if key not in ("name", "array")}
-    audio.write_atomic(entry.with_suffix(".json"), json.dumps(facts).encode())

@@ -1,0 +1,204 @@
+"""What a track must be like to be trained on: length, silence, fade-outs, dead air, loudness.
+
+Silence and fade-outs teach a model that music ends and starts again: the one of the article copied
+intros after them. Levels are measured on the instrumental, which is what the model hears.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLE_RATE = 44100
+FADES = ("keep", "cut", "drop")
+
+QUIET = 1e-3  # of the track's peak, -60 dB: what is softer is silence
+STEP = 0.05  # seconds in which silence is looked for
+HEAD, TAIL = 0.05, 0.5  # seconds of silence kept before and after the music: an attack, a reverb
+DEAD_AIR = 2.0  # seconds of silence within a track that are no musical rest
+GAP = 0.5  # seconds left of dead air that is cut
+FADE_FROM, FADE_TO = 3.0, 20.0  # dB below the track's level, between which a fade is timed
+FADE = 4.0  # seconds: a longer fall is a fade-out, a shorter one the reverb after the last chord
+FADE_RISE = 3.0  # dB: what swells again by more is music
+FADE_STEADY = 0.4  # half of all 2 s fall by this share of the mean: an arrangement falls in steps
+EDGE = 0.02  # seconds of the fade that keeps a cut from clicking
+LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over two beats or so
+MONO = 10 * math.log10(2)  # dB by which mono from two loudspeakers is louder than from one
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a corpus.
+
+    Attributes:
+      min_seconds, max_seconds: lengths of a track that are used.
+      fades: what is done with long fade-outs and dead air. "cut" ends the track where the
+        fade-out begins and leaves GAP of dead air: a fade-out is made at the mixing desk and
+        repeats what was heard before, so that nothing is lost but an ending. "keep" leaves them
+        and says so, "drop" leaves out the track.
+      loudness: LUFS to which every track is brought by one gain; None leaves them as they are.
+
+    Raises:
+      ValueError: a value that has no meaning.
+    """
+
+    min_seconds: float = 5.0
+    max_seconds: float = 7200.0
+    fades: str = "cut"
+    loudness: float | None = None
+
+    def __post_init__(self):
+        if not self.min_seconds >= 0.5:
+            raise ValueError(f"--min_seconds={self.min_seconds} must be at least 0.5")
+        if not self.max_seconds >= self.min_seconds:
+            raise ValueError(
+                f"--max_seconds={self.max_seconds:g} must not be less than "
+                f"--min_seconds={self.min_seconds:g}"
+            )
+        if self.fades not in FADES:
+            raise ValueError(f"--fades={self.fades} is unknown; there are {', '.join(FADES)}")
+        if self.loudness is not None and not -60 <= self.loudness <= 0:
+            raise ValueError(
+                f"--loudness={self.loudness} must lie between -60 and 0 LUFS, such as -14"
+            )
+
+    def check_length(self, samples: int) -> str:
+        """Why a track of this length is not used; empty if it is."""
+        seconds = samples / SAMPLE_RATE
+        if seconds < self.min_seconds:
+            return f"{seconds:.1f} s long, and --min_seconds={self.min_seconds:g}"
+        if seconds > self.max_seconds:
+            return f"{seconds:.1f} s long, and --max_seconds={self.max_seconds:g}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where the music is in a track; samples from the start of the source.
+
+    Attributes:
+      start, stop: what is left when the silence at the ends is trimmed.
+      fade_out: where a long fade-out at the end begins; `stop` if there is none.
+      dead_air: (start, stop) of each long silence between `start` and `fade_out`.
+    """
+
+    start: int
+    stop: int
+    fade_out: int
+    dead_air: tuple[tuple[int, int], ...] = ()
+
+    def pieces(self, fades: str) -> list[tuple[int, int]]:
+        """(start, stop) of each part that is kept under a `Rules.fades`."""
+        if fades != "cut":
+            return [(self.start, self.stop)]
+        half = round(GAP / 2 * SAMPLE_RATE)
+        starts = [self.start, *(stop - half for _, stop in self.dead_air)]
+        stops = [*(start + half for start, _ in self.dead_air), self.fade_out]
+        return list(zip(starts, stops, strict=True))
+
+
+def survey(sound: np.ndarray) -> Survey:
+    """Finds silence, dead air and a fade-out.
+
+    Args:
+      sound: float32 [time, channels] at 44.1 kHz, not silent throughout.
+    """
+    step = round(STEP * SAMPLE_RATE)
+    loud = _blocks(np.abs(sound).max(axis=1), step).max(axis=1)
+    heard = np.nonzero(loud > QUIET * loud.max())[0]
+    start = max(0, heard[0] * step - round(HEAD * SAMPLE_RATE))
+    stop = min(len(sound), (heard[-1] + 1) * step + round(TAIL * SAMPLE_RATE))
+    fade_out = start + _fade_out(sound[start : (heard[-1] + 1) * step])
+    fade_out = stop if fade_out >= (heard[-1] + 1) * step else fade_out
+    gaps = np.nonzero(np.diff(heard) - 1 >= DEAD_AIR / STEP)[0]
+    dead_air = [(int(heard[i] + 1) * step, int(heard[i + 1]) * step) for i in gaps]
+    return Survey(
+        int(start), int(stop), int(fade_out), tuple(gap for gap in dead_air if gap[1] < fade_out)
+    )
+
+
+def _blocks(values: np.ndarray, size: int) -> np.ndarray:
+    """[time] as [blocks, size], zeros after the end."""
+    return np.pad(values, (0, -len(values) % size)).reshape(-1, size)
+
+
+def _fade_out(sound: np.ndarray) -> int:
+    """The sample at which a long fade-out begins; the length if there is none.
+
+    The level must fall from FADE_FROM below that of the track to FADE_TO below it, steadily and
+    over at least FADE, and never again rise by more than FADE_RISE.
+    """
+    hop, width = round(LEVEL_HOP * SAMPLE_RATE), round(LEVEL / LEVEL_HOP)
+    power = _blocks(np.square(sound).mean(axis=1), hop).mean(axis=1)
+    if len(power) <= width:
+        return len(sound)
+    level = np.convolve(power, np.ones(width) / width, "valid")  # [hops], from each hop on
+    level = 10 * np.log10(np.maximum(level, 1e-12))
+    body = np.median(level[level > level.max() - 20])
+    above = np.nonzero(level > body - FADE_FROM)[0][-1]  # the last hop at the track's level
+    rest = level[above:]
+    low = np.nonzero(rest < body - FADE_TO)[0]
+    if not low.size or low[0] * LEVEL_HOP < FADE:
+        return len(sound)
+    swell = (rest - np.minimum.accumulate(rest)).max()
+    fall = rest[: low[0] + 1]
+    span = round(2 / LEVEL_HOP)
+    steady = np.median(fall[:-span] - fall[span:]) / (fall[0] - fall[-1]) * (len(fall) - 1) / span
+    if swell > FADE_RISE or steady < FADE_STEADY:
+        return len(sound)
+    return int(above * hop + width * hop // 2)
+
+
+def keep_pieces(sound: np.ndarray, pieces: list[tuple[int, int]]) -> np.ndarray:
+    """The pieces of a track, one after the other; where music was cut a fade of EDGE.
+
+    Args:
+      sound: float32 [time, channels].
+    """
+    kept = np.concatenate([sound[start:stop] for start, stop in pieces])
+    edge = min(round(EDGE * SAMPLE_RATE), len(kept))
+    if pieces[-1][1] < len(sound):
+        kept[len(kept) - edge :] *= np.linspace(1, 0, edge, dtype=np.float32)[:, None]
+    return kept
+
+
+def loudness(sound: np.ndarray) -> float | None:
+    """Integrated loudness in LUFS (ITU-R BS.1770-4, gated); None if too soft or short.
+
+    Mono counts as played by two loudspeakers, as loud as the same in both channels.
+
+    Args:
+      sound: float32 [time, channels] at 44.1 kHz.
+    """
+    import pyloudnorm
+
+    if len(sound) < 0.4 * SAMPLE_RATE:  # less than one gating block
+        return None
+
+    level = float(pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(sound))
+    if not math.isfinite(level):
+        return None
+    return level + (MONO if sound.shape[1] == 1 else 0.0)
+
+
+def loudness_gain(sound: np.ndarray, target: float | None) -> tuple[float, float | None, list[str]]:
+    """What to multiply a track with so that it is as loud as asked for and does not clip.
+
+    Args:
+      sound: float32 [time, channels]; its peak may be above 1.
+      target: LUFS, or None to change nothing but a peak above 1.
+
+    Returns:
+      The gain, the loudness in LUFS with it, and notes on what was done.
+    """
+    peak, level = float(np.abs(sound).max()), loudness(sound)
+    wanted = 0.0 if target is None or level is None else target - level
+    room = -20 * math.log10(max(peak, 1e-9))
+    given, notes = min(wanted, room), []
+    if target is None and given < 0:
+        notes.append(f"peak {peak:.3f}: turned down by {-given:.1f} dB")
+    elif target is not None and given < wanted - 0.05:
+        notes.append(
+            f"{wanted - given:.1f} dB softer than --loudness={target:g}: louder would clip"
+        )
+    return 10 ** (given / 20), None if level is None else level + given, notes
