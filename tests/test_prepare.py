@@ -13,8 +13,9 @@ import pytest
 import soundfile
 from mutagen.flac import FLAC
 
-from jukejax import prepare
-from jukejax.data import corpus, house, separate, tracks
+from jukejax import separation
+from jukejax.data import corpus, house, rules, separate, sources, tracks
+from jukejax.data.job import Job
 from tests.test_audio import write_av
 
 RATE = 44100
@@ -29,9 +30,12 @@ def music(seconds=6.0, seed=0, rate=RATE, channels=2):
     return 0.4 * np.stack(tones, axis=1).astype(np.float32)
 
 
-def run(*flags, expect=0):
-    command = [sys.executable, "-W", "error", "-m", "jukejax.prepare", *map(str, flags)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+def run(*flags, expect=0, warnings="error", env=None):
+    """Prepares, without a separator unless the flags name one; what it says, and its errors."""
+    command = [sys.executable, "-W", warnings, "-m", "jukejax.prepare", "--separator=none"]
+    done = subprocess.run(
+        [*command, *map(str, flags)], capture_output=True, text=True, timeout=120, env=env
+    )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout, done.stderr
 
@@ -179,6 +183,7 @@ def test_the_same_bytes_whatever_the_workers_and_from_the_cache(prepared, folder
 @pytest.mark.parametrize("stop", [1, 5, "writing"])
 def test_a_killed_run_goes_on_to_the_same_bytes(prepared, folder, tmp_path, stop):
     flags = [f"--input={folder}", f"--output={tmp_path}", f"--metadata={folder / 'labels.csv'}"]
+    flags.append("--separator=none")
     command = [sys.executable, "-m", "jukejax.prepare", *flags, "--workers=2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     pattern = ".*.tfrecord.tmp" if stop == "writing" else ".work/*.npy"
@@ -230,9 +235,58 @@ def test_a_new_file_leaves_the_splits_of_the_others(prepared, folder, tmp_path):
         assert {t.name for t in second.tracks(split)} - {"new.wav"} == before[split]
 
 
+def test_outputs_share_a_cache_and_nobody_clears_it(folder, tmp_path):
+    cache = tmp_path / "cache"
+    shared = [f"--input={folder}", f"--cache={cache}"]
+    run(*shared, f"--output={tmp_path / 'a'}")
+    (cache / "of_another_corpus.npy").touch()
+    stamps = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    run(*shared, f"--output={tmp_path / 'b'}")
+    assert stamps == {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b" / ".work").iterdir()] == ["lock"]
+
+
+def test_what_a_track_goes_through_is_part_of_its_place_in_the_cache(folder, tmp_path):
+    source = tracks.Source("copy.wav", path=str(folder / "copy.wav"))
+    plain = separation.Separator("none")
+    ways = [(plain, rules.Rules()), (separation.Separator("none", hash="b"), rules.Rules())]
+    ways += [(plain, rules.Rules(fades="keep")), (plain, rules.Rules(loudness=-14.0))]
+    places = {Job(separator, str(tmp_path), way)(source).array for separator, way in ways}
+    assert len(places) == len(ways)
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert {Job(separator, str(tmp_path), way)(source).array for separator, way in ways} == places
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_which_separator_made_a_dataset_is_written_in_it(folder, tmp_path):
+    run("--input=house", "--house_tracks=1", "--house_seconds=6", f"--output={tmp_path}")
+    for name in ("dataset.json", "corpus.json"):
+        table = json.loads((tmp_path / name).read_text())
+        assert (table["separator"], table["separation"]) == ("none", {"method": "none"})
+
+
+def test_copies_cut_or_encoded_anew_share_a_group_and_a_split(tmp_path):
+    whole = house.track(3, seconds=24.0).mix
+    (tmp_path / "music").mkdir()
+    soundfile.write(tmp_path / "music" / "a.wav", whole, RATE)
+    soundfile.write(tmp_path / "music" / "b.ogg", whole[RATE * 4 :], RATE)
+    soundfile.write(tmp_path / "music" / "c.wav", house.track(4, seconds=24.0).mix, RATE)
+    out, _ = run(f"--input={tmp_path / 'music'}", f"--output={tmp_path / 'd'}", "--heldout=0.5")
+    table = json.loads((tmp_path / "d" / "corpus.json").read_text())
+    rows = {row["file"]: row for row in table["files"]}
+    assert [rows[name]["group"] for name in sorted(rows)] == ["a.wav", "a.wav", "c.wav"]
+    assert rows["a.wav"]["fate"] == rows["b.ogg"]["fate"] != rows["c.wav"]["fate"]
+    (link,) = table["links"]
+    assert (link["a"], link["b"]) == ("a.wav", "b.ogg")
+    assert link["offset_seconds"] == pytest.approx(4.0, abs=0.1)
+    assert "1 tracks share a recording" in out
+
+
 def test_house_is_measured_against_its_truth(tmp_path):
     track = house.track(1, seconds=16.0)
-    made = tracks.make(tracks.Source("house_0001", index=1, seconds=16.0), "repet", str(tmp_path))
+    source = tracks.Source("house_0001", index=1, seconds=16.0)
+    made = tracks.make(source, separation.make_separator("repet"), str(tmp_path), rules.Rules())
     before = separate.si_sdr(track.mix, track.instrumental)
     assert made.sdr["before"] == pytest.approx(before, abs=1e-3)
     sound = np.load(made.array).astype(np.float32)
@@ -265,11 +319,15 @@ def test_the_house_corpus_is_prepared_with_its_labels_and_measures(tmp_path):
         (["--input={empty}", "--output={out}"], "no music in"),
         (["--input={bad}", "--output={out}"], "no readable audio in .*text file"),
         (["--input={empty}/nowhere", "--output={out}"], "is not a folder"),
-        (["--input=tfds:gtzan", "--output={out}"], "TFDS is not a source yet"),
-        (["--input=house", "--output={out}", "--separator=spleeter"], "there are none and repet"),
-        (["--input=house", "--output={out}", "--runner=beam"], "--runner=beam is not built"),
+        (["--input=house", "--output={out}", "--separator=x"], "--separator=x is unknown"),
+        (["--input=house", "--output={out}", "--runner=x"], "should be one of <local|beam>"),
+        (["--input=house", "--output={out}", "--beam_options=--x"], "is for --runner=beam"),
         (["--input=house", "--output={out}", "--heldout=1.5"], "--heldout=1.5"),
+        (["--input=house", "--output={out}", "--workers=-1"], "--workers=-1 must be 1 or more"),
+        (["--input=house", "--output={out}", "--loudness=loud"], "--loudness=loud must be a num"),
+        (["--input=house", "--output=xx://out"], "--output=xx://out cannot be reached"),
         (["--input=house", "--output={out}", "--house_tracks=0"], "--house_tracks=0"),
+        (["--input=house", "--output={out}", "--cache={bad}/a.mp3"], "a.mp3 is a file; give a fol"),
         (["--input={bad}", "--output={out}", "--metadata={bad}/a.mp3"], "must name file,artist"),
     ],
 )
@@ -289,12 +347,12 @@ def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, flags, message):
 def test_a_cache_that_cannot_be_written_is_not_the_fault_of_the_file(folder, tmp_path):
     source = tracks.Source("copy.wav", path=str(folder / "copy.wav"))
     with pytest.raises(OSError, match="gone"):
-        tracks.make(source, "none", str(tmp_path / "gone"))
+        tracks.make(source, separation.Separator("none"), str(tmp_path / "gone"), rules.Rules())
 
 
 def test_sources_are_sorted_and_hidden_files_are_not_seen(folder):
-    sources, ignored = prepare.find_sources(folder)
-    names = [source.name for source in sources]
+    found, ignored = sources.find(folder)
+    names = [source.name for source in found]
     assert names == sorted(names)
     assert "sub/three.ogg" in names
     assert not any("hidden" in name for name in names)

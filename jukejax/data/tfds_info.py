@@ -1,0 +1,80 @@
+"""What TensorFlow Datasets asks to know of a folder of shards: two JSON files beside dataset.json.
+
+With `dataset_info.json` and `features.json`, `tfds.builder_from_directory(FOLDER)` opens the folder
+of `prepare` or `encode`; an example is one record, see `records`. The files are written by hand, in
+the words of tensorflow_datasets/core/proto (dataset_info.proto, feature.proto), so that neither
+TFDS nor TensorFlow is imported.
+"""
+
+import json
+from pathlib import Path
+
+from jukejax.data import audio, records
+
+_FEATURES = "tensorflow_datasets.core.features"
+_TEXT = {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}}
+_SCALAR = {
+    "pythonClassName": f"{_FEATURES}.scalar.Scalar",
+    "tensor": {"shape": {}, "dtype": "int64", "encoding": "none"},
+}
+_TEXTS = {
+    "pythonClassName": f"{_FEATURES}.sequence_feature.Sequence",
+    "sequence": {"feature": _TEXT, "length": "-1"},
+}
+
+
+def write(folder: Path, table: dict) -> None:
+    """Writes both files for the dataset that `table`, the content of dataset.json, describes."""
+    for name, content in (("features", features(table["kind"])), ("dataset_info", info(table))):
+        text = json.dumps(content, indent=1) + "\n"
+        audio.write_atomic(folder / f"{name}.json", text.encode())
+
+
+def features(kind: str) -> dict:
+    """features.json of a dataset of `kind` "audio" or "codes".
+
+    Sound is int16 [time * channels], interleaved: reshape it to [-1, channels]. Codes are uint16
+    [time] of each level.
+    """
+    if kind == "audio":
+        arrays = {"audio": _array("int16"), "channels": _SCALAR}
+    else:
+        arrays = {level: _array("uint16") for level in records.LEVELS}
+    places = {"track": _SCALAR, "chunk": _SCALAR}
+    names = {"name": _TEXT, "artist": _TEXT, "genre": _TEXTS}
+    return {
+        "type": f"{_FEATURES}.features_dict.FeaturesDict",
+        "content": {"features": arrays | places | names},
+        "proto_cls": "tensorflow_datasets.FeaturesDict",
+    }
+
+
+def info(table: dict) -> dict:
+    """dataset_info.json; a split without a record is left out."""
+    splits = []
+    for name, split in table["splits"].items():
+        shards = split["shards"]
+        if shards:
+            splits.append(
+                {
+                    "name": name,
+                    "filepathTemplate": "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}",
+                    "numBytes": str(sum(shard["bytes"] for shard in shards)),
+                    "shardLengths": [str(shard["records"]) for shard in shards],
+                }
+            )
+    return {
+        "name": f"jukejax_{table['kind']}",
+        "version": "1.0.0",
+        "description": f"{table['kind']} shards of jukejax, corpus_hash {table['corpus_hash']}",
+        "fileFormat": "tfrecord",
+        "splits": splits,
+    }
+
+
+def _array(dtype: str) -> dict:
+    """A vector of any length, stored as the bytes of its values."""
+    return {
+        "pythonClassName": f"{_FEATURES}.tensor_feature.Tensor",
+        "tensor": {"shape": {"dimensions": ["-1"]}, "dtype": dtype, "encoding": "bytes"},
+    }

@@ -1,0 +1,43 @@
+"""The folder in which the maker of a dataset keeps finished parts, so that a killed run goes on.
+
+It is `.work` inside the output; only one process at a time holds it.
+"""
+
+import contextlib
+import errno
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+LOCK = "lock"
+
+
+@contextlib.contextmanager
+def held(output: Path, verb: str) -> Iterator[Path]:
+    """Makes `output` and its work folder, which it gives, and holds them against a second `verb`.
+
+    Raises:
+      ValueError: another process holds it, or the disk is full.
+    """
+    folder = output / ".work"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / LOCK, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"another {verb} is writing to {output}; wait for it") from error
+            yield folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"the disk of {output} is full; make room and run again: what is done is kept"
+            ) from error
+        raise
+
+
+def clear(folder: Path) -> None:
+    """Removes everything from a work folder but the lock."""
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            path.unlink()
