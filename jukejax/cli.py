@@ -18,6 +18,7 @@ VERBS = {
     "export": "training runs or a bundle to a bundle, safetensors, OpenAI layout, StableHLO ...",
     "convert": "released weights to a model bundle",
     "sample": "generate tracks",
+    "bench": "how fast each part is on this machine",
     "report": "one page that shows what a whole run of the road made",
 }
 
@@ -107,4 +108,7 @@ def main() -> None:
         sys.exit(_usage_error(f"unknown verb {verb!r}; known: {', '.join(VERBS)}"))
     module = importlib.import_module(f"jukejax.{verb}")
     sys.argv = [f"jukejax {verb}", *sys.argv[2:]]
-    run(module.main, module.__doc__)
+    if hasattr(module, "start"):  # it has words of its own behind the verb
+        module.start()
+    else:
+        run(module.main, module.__doc__)

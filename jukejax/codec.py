@@ -2,16 +2,22 @@
 
 import functools
 import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jukejax import loading
 from jukejax.config import freeze
-from jukejax.models.layers import ResidualStack
+from jukejax.models.layers import Conv, DownConv, ResidualStack
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.weights import bundle
 
@@ -54,8 +60,26 @@ def context(config: VQVAEConfig, level: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode(config: VQVAEConfig, variables: Tree, audio: jax.Array) -> tuple[jax.Array, ...]:
-    return VQVAE(config).apply(variables, audio, method=VQVAE.encode)
+def _encode(
+    config: VQVAEConfig, variables: Tree, audio: jax.Array, lengths: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Codes of windows [B, T, 1] of which only the first `lengths` [B] samples are sound.
+
+    A convolution pads the end of its input with zeros. For every window to see just that at the end
+    of its own sound, whatever follows is set to zero before each convolution: biases would fill it.
+    `lengths` must be whole top-level codes; the codes behind them mean nothing.
+    """
+
+    def end_with_zeros(apply, args, kwargs, context):
+        if isinstance(context.module, Conv | DownConv) and context.method_name == "__call__":
+            (x,) = args
+            ends = lengths // (audio.shape[1] // x.shape[1])
+            inside = jnp.arange(x.shape[1]) < ends[:, None]
+            args = (jnp.where(inside[..., None], x, 0.0),)
+        return apply(*args, **kwargs)
+
+    with nn.intercept_methods(end_with_zeros):
+        return VQVAE(config).apply(variables, audio, method=VQVAE.encode)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -80,6 +104,48 @@ def spans(total: int, window: int, margin: int) -> list[tuple[int, int, int]]:
         found.append((start, done, end))
         done = end
     return found
+
+
+def default_batch_size() -> int:
+    """Windows to encode at once where nobody says: a CPU gains nothing from more than one."""
+    return 1 if jax.default_backend() == "cpu" else 8 * jax.local_device_count()
+
+
+class Sound(Protocol):
+    """Something to encode, read piece by piece.
+
+    Attributes:
+      samples: its length.
+    """
+
+    samples: int
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fills `out`, float32 [time], with the mono samples from `start` on."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """A sound in memory, float32 [time]."""
+
+    mono: np.ndarray
+
+    @property
+    def samples(self) -> int:
+        return len(self.mono)
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        out[:] = self.mono[start : start + len(out)]
+
+
+class _Part(NamedTuple):
+    """A window of a sound: from sample `start` on; its codes count from `begin` to `end`."""
+
+    sound: Sound
+    codes: list[np.ndarray]
+    start: int
+    begin: int
+    end: int
 
 
 class Codec:
@@ -119,19 +185,73 @@ class Codec:
         Raises:
           ValueError: the audio is shorter than one top-level code.
         """
-        total = len(audio) // self.hop * self.hop
+        mono = audio.mean(axis=1, dtype=np.float32)
+        ((_, codes),) = self.encode_all([Array(mono)])
+        return codes
+
+    def encode_all(
+        self,
+        sounds: Iterable[Sound],
+        *,
+        batch_size: int = 1,
+        progress: Callable[[int], None] = lambda samples: None,
+    ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
+        """Codes of sounds of any length, in their order, as `encode` gives them.
+
+        Windows of several sounds share a run of one program, which is compiled once, for
+        [batch_size, window]. Several devices share a batch if it can be shared evenly.
+
+        Args:
+          batch_size: windows in a run.
+          progress: called after each run with the samples whose codes it settled.
+
+        Raises:
+          ValueError: a sound is shorter than one top-level code.
+        """
+        devices = jax.local_devices()
+        if batch_size % len(devices):
+            devices = devices[:1]
+        mesh = jax.sharding.Mesh(devices, ("batch",))
+        rows = NamedSharding(mesh, PartitionSpec("batch"))
+        variables = jax.device_put(self._variables, NamedSharding(mesh, PartitionSpec()))
+        parts = itertools.chain.from_iterable(map(self._parts, sounds))
+        running: deque = deque()
+        while batch := list(itertools.islice(parts, batch_size)):
+            audio = np.zeros((batch_size, self._window, 1), np.float32)
+            lengths = np.full(batch_size, self._window, np.int32)
+            for row, part in enumerate(batch):
+                lengths[row] = min(self._window, len(part.codes[-1]) * self.hop)
+                part.sound.read(part.start, audio[row, : lengths[row], 0])
+            audio, lengths = jax.device_put((audio, lengths), rows)
+            running.append((batch, _encode(self.config, variables, audio, lengths)))
+            if len(running) == 2:  # the next windows are read while a run is at work
+                yield from self._settle(*running.popleft(), progress)
+        for run in running:
+            yield from self._settle(*run, progress)
+
+    def _parts(self, sound: Sound) -> Iterator[_Part]:
+        total = sound.samples // self.hop * self.hop
         if not total:
-            raise ValueError(f"{len(audio)} samples of audio are less than one code, {self.hop}")
-        mono = audio[:total].mean(axis=1, dtype=np.float32)[None, :, None]
-        parts = [[] for _ in self.config.hops]
+            raise ValueError(f"{sound.samples} samples of audio are less than one code, {self.hop}")
+        codes = [np.empty(total // hop, np.int32) for hop in self.config.hops]
         margin = context(self.config, self.config.levels - 1)
         for start, begin, end in spans(total, self._window, margin):
-            window = jnp.asarray(mono[:, start : start + self._window])
-            for level, codes in enumerate(_encode(self.config, self._variables, window)):
-                hop = self.config.hops[level]
-                part = slice((begin - start) // hop, (end - start) // hop)
-                parts[level].append(np.asarray(codes[0, part]))
-        return [np.concatenate(level) for level in parts]
+            yield _Part(sound, codes, start, begin, end)
+
+    def _settle(
+        self, batch: list[_Part], found: tuple[jax.Array, ...], progress: Callable[[int], None]
+    ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
+        """Puts the codes of a run in their places; gives the sounds that are complete with it."""
+        found = jax.device_get(found)
+        progress(sum(part.end - part.begin for part in batch))
+        for row, part in enumerate(batch):
+            for hop, level, whole in zip(self.config.hops, found, part.codes, strict=True):
+                window = level[
+                    row, (part.begin - part.start) // hop : (part.end - part.start) // hop
+                ]
+                whole[part.begin // hop : part.end // hop] = window
+            if part.end == len(part.codes[-1]) * self.hop:
+                yield part.sound, part.codes
 
     def decode(self, codes: np.ndarray, level: int) -> np.ndarray:
         """int [time] of one level to mono audio, float32 [time * hop, 1]."""

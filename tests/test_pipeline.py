@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from jukejax.data import corpus, pipeline, records
+from jukejax.data import corpus, pipeline, plan, reading
 from jukejax.data.labels import Vocabulary
 
 WINDOW = 50_000
@@ -85,7 +85,7 @@ def test_every_epoch_has_each_track_as_often_as_it_has_windows(audio_folder):
 
 def test_crops_of_an_epoch_spread_over_the_track_evenly():
     tracks = (corpus.Track("a", samples=1_000_000),)
-    windows = pipeline.plan_windows(tracks, size=100_000, grid=128, split="train", key="window")
+    windows = plan.plan_windows(tracks, size=100_000, grid=128, split="train", key="window")
     random = np.random.RandomState(0)
     starts = np.array([[windows.start(i, random.rand()) for i in range(10)] for _ in range(2000)])
     assert starts.min() == 0
@@ -96,10 +96,69 @@ def test_crops_of_an_epoch_spread_over_the_track_evenly():
     np.testing.assert_array_less(starts[:, :-1], starts[:, 1:] + 128)
 
 
+def test_without_aug_shift_windows_keep_to_their_grid_in_shuffled_order(audio_folder):
+    iterator = pipeline.audio_windows(
+        audio_folder, "train", window=WINDOW, batch_size=20, aug_shift=False
+    )
+    order = [(t, s % 16384) for t in range(5) for s in range(0, LENGTHS[t] - WINDOW + 1, WINDOW)]
+    first, second = places([next(iterator)]), places([next(iterator)])
+    assert sorted(first) == sorted(second) == sorted(order)
+    assert first != second
+
+
+@pytest.fixture(scope="module")
+def stereo_folder(tmp_path_factory):
+    """Left is 8192 everywhere, right is 0, and a mono track is 4096."""
+    folder = tmp_path_factory.mktemp("stereo")
+    with corpus.DatasetWriter(
+        folder, kind="audio", vocabulary=Vocabulary(), separator="none"
+    ) as writer:
+        sound = np.full((40_000, 2), 8192, np.int16) * np.array([1, 0], np.int16)
+        writer.add("train", corpus.Track("stereo"), audio=sound)
+        writer.add("train", corpus.Track("mono"), audio=np.full((40_000, 1), 4096, np.int16))
+    return folder
+
+
+def test_aug_blend_draws_the_share_of_the_left_channel_for_each_example(stereo_folder):
+    iterator = pipeline.audio_windows(
+        stereo_folder, "train", window=1000, batch_size=80, aug_blend=True, seed=3
+    )
+    shares = []
+    for _ in range(8):
+        batch = next(iterator)
+        sound = batch["audio"][..., 0]
+        np.testing.assert_array_equal(sound[batch["track"] == 1], 0.125)
+        stereo = sound[batch["track"] == 0]
+        np.testing.assert_array_equal(stereo, stereo[:, :1].repeat(1000, axis=1))
+        shares.append(4 * stereo[:, 0])  # 8192 is a quarter of full scale
+    shares = np.sort(np.concatenate(shares))
+    assert len(set(shares.tolist())) == len(shares) == 320
+    np.testing.assert_allclose(shares, (np.arange(320) + 0.5) / 320, atol=0.1)  # U[0, 1)
+
+
+def test_evaluation_is_never_augmented(stereo_folder):
+    iterator = pipeline.audio_windows(
+        stereo_folder, "train", window=1000, batch_size=1, aug_blend=True, shuffle=False
+    )
+    np.testing.assert_array_equal(next(iterator)["audio"], 0.125)
+
+
+def test_the_shares_of_the_channels_add_up_to_one(audio_folder):
+    dataset = corpus.open_dataset(audio_folder)
+    track = dataset.tracks("train")[1]
+    assert track.channels == 2  # both the same ramp: no blend changes it
+    out = np.empty(WINDOW, np.float32)
+    for blend in (None, 0.0, 0.3, 1.0):
+        reading.read_mono(dataset, "train", track, 70_000, out, blend)
+        np.testing.assert_allclose(out, expected(1, 70_000), atol=1e-7)
+
+
 @pytest.mark.parametrize("stop", [1, 3, 7, 13])
 def test_resuming_is_exact_in_mid_epoch(audio_folder, stop):
     def start():
-        return pipeline.audio_windows(audio_folder, "train", window=WINDOW, batch_size=3, seed=5)
+        return pipeline.audio_windows(
+            audio_folder, "train", window=WINDOW, batch_size=3, seed=5, aug_blend=True
+        )
 
     whole = start()
     for _ in range(stop):
@@ -134,11 +193,10 @@ def test_processes_share_an_epoch_without_overlap(audio_folder, count):
             audio_folder,
             "train",
             window=WINDOW,
-            batch_size=2,
+            batch_size=2 * count,
             shuffle=False,
             repeat=False,
-            process_index=index,
-            process_count=count,
+            rows=np.arange(2 * index, 2 * index + 2),
         )
         shares.append(places(iterator))
     together = sorted(place for share in shares for place in share)
@@ -151,20 +209,32 @@ def test_shuffled_processes_cover_an_epoch_without_overlap(audio_folder):
     counts = np.zeros(5, int)
     for index in range(2):
         iterator = pipeline.audio_windows(
-            audio_folder, "train", window=WINDOW, batch_size=5, process_index=index, process_count=2
+            audio_folder, "train", window=WINDOW, batch_size=10, rows=np.arange(index, 10, 2)
         )
         for _ in range(2):
             counts += np.bincount(next(iterator)["track"], minlength=5)
     assert counts.tolist() == [10, 2, 0, 5, 3]
 
 
+def test_processes_together_see_what_one_would_with_augmentation_of_their_own(audio_folder):
+    def start(rows):
+        return pipeline.audio_windows(
+            audio_folder, "train", window=WINDOW, batch_size=6, seed=9, aug_blend=True, rows=rows
+        )
+
+    whole, shares = start(None), [start(np.arange(3)), start(np.arange(3, 6))]
+    for _ in range(12):  # more than three epochs of 20 windows
+        batch, parts = next(whole), [next(share) for share in shares]
+        for key in batch:
+            together = np.concatenate([part[key] for part in parts])
+            np.testing.assert_array_equal(together, batch[key])
+
+
 def test_too_short_and_too_few_say_the_numbers(audio_folder):
     with pytest.raises(ValueError, match=r"none of the 5 train tracks holds a window of 500001"):
         pipeline.audio_windows(audio_folder, "train", window=500_001, batch_size=1)
-    with pytest.raises(
-        ValueError, match=r"has 20 windows and a batch needs 42 .data.batch_size 21"
-    ):
-        pipeline.audio_windows(audio_folder, "train", window=WINDOW, batch_size=21, process_count=2)
+    with pytest.raises(ValueError, match=r"has 20 windows and a batch needs 42 .data.batch_size."):
+        pipeline.audio_windows(audio_folder, "train", window=WINDOW, batch_size=42)
     with pytest.raises(ValueError, match="codes is needed here"):
         pipeline.code_windows(audio_folder, "train", level=2, seq_len=8, batch_size=1)
 
@@ -181,77 +251,6 @@ def test_a_flipped_bit_stops_the_iterator_and_is_named(audio_folder, tmp_path):
     )
     with pytest.raises(ValueError, match=rf"{path.name}: record 0 is damaged"):
         list(iterator)
-
-
-TOPS = (3000, 700, 1024)
-
-
-@pytest.fixture(scope="module")
-def code_folder(tmp_path_factory):
-    """Codes that tell their place: the top-level index they lie under, modulo 2048."""
-    folder = tmp_path_factory.mktemp("codes")
-    vocabulary = Vocabulary.build(["A", "B"], ["dub", "house"])
-    with corpus.DatasetWriter(
-        folder, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae="x"
-    ) as writer:
-        for i, top in enumerate(TOPS):
-            index = (np.arange(top) + 100 * i) % 2048
-            levels = {f"level_{k}": np.repeat(index, 128 // h) for k, h in enumerate(records.HOPS)}
-            track = corpus.Track(
-                f"t{i}", artist="AB?"[i] if i < 2 else "", genre=("house",)[: i + 1]
-            )
-            writer.add("train", track, **levels)
-    return folder
-
-
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_levels_line_up_and_labels_tell_where(code_folder, level):
-    seq_len = 512
-    iterator = pipeline.code_windows(
-        code_folder, "train", level=level, seq_len=seq_len, batch_size=4, max_genres=3, seed=2
-    )
-    hop = records.HOPS[level]
-    ratio = 128 // hop
-    starts = set()
-    for _ in range(10):
-        batch = next(iterator)
-        assert batch["codes"].shape == (4, seq_len)
-        assert batch["codes"].dtype == batch["labels"].dtype == np.int32
-        for row in range(4):
-            track, label = int(batch["track"][row]), batch["labels"][row].tolist()
-            total, offset, length, artist, *genres = label
-            assert (total, length) == (TOPS[track] * 128, seq_len * hop)
-            assert offset % 128 == 0
-            assert 0 <= offset <= total - length
-            assert artist == (1, 2, 0)[track]
-            assert genres == [2, -1, -1]
-            index = (offset // 128 + np.arange(seq_len // ratio) + 100 * track) % 2048
-            np.testing.assert_array_equal(batch["codes"][row], np.repeat(index, ratio))
-            starts.add((track, offset))
-            if level < 2:
-                assert batch["upper_codes"].shape == (4, seq_len // 4)
-                np.testing.assert_array_equal(
-                    batch["upper_codes"][row], np.repeat(index, ratio // 4)
-                )
-    assert ("upper_codes" in batch) == (level < 2)
-    assert len(starts) > 20
-
-
-def test_code_evaluation_is_in_order(code_folder):
-    iterator = pipeline.code_windows(
-        code_folder, "train", level=2, seq_len=500, batch_size=1, shuffle=False, repeat=False
-    )
-    places_ = [(int(b["track"][0]), int(b["labels"][0, 1]) // 128) for b in iterator]
-    assert places_ == [*((0, s) for s in range(0, 3000, 500)), (1, 0), (2, 0), (2, 500)]
-
-
-def test_code_windows_refuse_what_does_not_fit(code_folder):
-    with pytest.raises(ValueError, match="seq_len 510 at level 0 must be a multiple of 16"):
-        pipeline.code_windows(code_folder, "train", level=0, seq_len=510, batch_size=1)
-    with pytest.raises(ValueError, match="level 3 does not exist"):
-        pipeline.code_windows(code_folder, "train", level=3, seq_len=512, batch_size=1)
-    with pytest.raises(ValueError, match="none of the 0 heldout tracks"):
-        pipeline.code_windows(code_folder, "heldout", level=2, seq_len=512, batch_size=1)
 
 
 def test_the_pipeline_does_not_import_tensorflow():

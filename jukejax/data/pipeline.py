@@ -1,121 +1,67 @@
 """Shards to batches of windows: shuffled, cropped at random, shared out to processes, resumable.
 
-The plan of an epoch is drawn first and costs nothing: which windows, in which order, each with a
-random number for its crop. Then whole batches are read, each by one thread, straight into place.
-The state of an iterator is therefore one integer, and resuming is exact in mid-epoch.
+The plan of an epoch is drawn first and costs nothing: which windows, in which order, each with
+random numbers of its own for its crop and its blend. The plan is cut into global batches, of which
+each process reads its own rows: however many they are, together they see what one would. Batches
+are read each by one thread, straight into place. The state of an iterator is one integer, the same
+on every process, and resuming is exact in mid-epoch.
 """
 
-import math
+import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import grain
 import numpy as np
 
 from jukejax.data import corpus, labels, records
-
-_BLOCK = 16384  # samples converted at a time
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Every window of a split, in track order.
-
-    Attributes:
-      track: int64 [windows], index of the track.
-      order: int64 [windows], place among the windows of that track.
-      count: int64 [windows], how many windows that track has.
-      starts: int64 [windows], how many different starts a crop of that track can have.
-      size, grid: length of a window and the grid that its start keeps to, in samples.
-    """
-
-    track: np.ndarray
-    order: np.ndarray
-    count: np.ndarray
-    starts: np.ndarray
-    size: int
-    grid: int
-
-    def __len__(self) -> int:
-        return len(self.track)
-
-    def start(self, i: int, crop: float | None) -> int:
-        """First sample of window `i`.
-
-        Without a crop the windows of a track follow one another from its start. With `crop` in
-        [0, 1) window `i` starts anywhere in its share of the possible starts, so that all windows
-        of an epoch together cover each start equally often.
-        """
-        if crop is None:
-            return int(self.order[i]) * self.size
-        place = (int(self.order[i]) + crop) / int(self.count[i])
-        return min(int(place * self.starts[i]), int(self.starts[i]) - 1) * self.grid
+from jukejax.data.plan import Example, Windows, plan_windows
+from jukejax.data.reading import read_codes, read_mono
 
 
-def plan_windows(
-    tracks: tuple[corpus.Track, ...], *, size: int, grid: int, split: str, key: str
-) -> Windows:
-    """Cuts tracks into windows of `size` samples; tracks shorter than one window are left out.
+class Labeller(Protocol):
+    """What labels are written with: `labels.Vocabulary`, or a model's own list."""
 
-    Args:
-      key: the config key that sets the size, for the message if nothing is long enough.
-    """
-    samples = np.array([track.samples for track in tracks], np.int64)
-    count = samples // size
-    if not count.sum():
-        longest = samples.max(initial=0) / 44100
-        raise ValueError(
-            f"none of the {len(tracks)} {split} tracks holds a window of {size} samples "
-            f"({size / 44100:.2f} s; the longest has {longest:.2f} s); make {key} smaller or add "
-            "longer tracks"
-        )
-    return Windows(
-        track=np.repeat(np.arange(len(tracks)), count),
-        order=np.concatenate([np.arange(n) for n in count]),
-        count=np.repeat(count, count),
-        starts=np.repeat((samples - size) // grid + 1, count),
-        size=size,
-        grid=grid,
-    )
+    def artist_id(self, name: str) -> int: ...
+
+    def genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]: ...
 
 
 def _iterate(
     windows: Windows,
-    load: Callable[[list[tuple[int, int]]], dict[str, np.ndarray]],
+    load: Callable[[list[Example]], dict[str, np.ndarray]],
     *,
     split: str,
     batch_size: int,
     seed: int,
     shuffle: bool,
+    aug_shift: bool,
+    aug_blend: bool = False,
     repeat: bool,
-    process_index: int,
-    process_count: int,
+    rows: np.ndarray | None,
     num_threads: int,
 ) -> grain.DatasetIterator:
-    """Batches of `load([(window, start), ...])`, without the incomplete last one."""
-    if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index {process_index} is not below {process_count} processes")
-    total, needed = len(windows), batch_size * process_count
-    if total < needed:
+    """Batches of `load(examples)`, without the incomplete last one."""
+    total = len(windows)
+    if total < batch_size:
         raise ValueError(
-            f"the {split} split has {total} windows and a batch needs {needed} "
-            f"(data.batch_size {batch_size} x {process_count} processes); make data.batch_size "
-            "smaller, the windows shorter, or add music"
+            f"the {split} split has {total} windows and a batch needs {batch_size} "
+            "(data.batch_size); make data.batch_size smaller, the windows shorter, or add music"
         )
     plan = grain.MapDataset.range(total).seed(seed)
     if shuffle:
-        plan = plan.shuffle()
-    if not repeat:
-        plan = plan[: total // needed * needed]  # every process gets as many batches
-    plan = plan[process_index::process_count]
+        augment = functools.partial(windows.draw, aug_shift=aug_shift, aug_blend=aug_blend)
+        plan = plan.shuffle().random_map(augment)
+    else:
+        plan = plan.map(lambda i: Example(i, windows.start(i, None)))
     if repeat:
         plan = plan.repeat()
-    if shuffle:
-        plan = plan.random_map(lambda i, rng: (i, windows.start(i, rng.random())))
-    else:
-        plan = plan.map(lambda i: (i, windows.start(i, None)))
-    batches = plan.batch(batch_size, drop_remainder=True, batch_fn=list).map(load)
+
+    def load_own(examples: list[Example]) -> dict[str, np.ndarray]:
+        return load(examples if rows is None else [examples[row] for row in rows])
+
+    batches = plan.batch(batch_size, drop_remainder=True, batch_fn=list).map(load_own)
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     return iter(batches.to_iter_dataset(options))
 
@@ -128,9 +74,10 @@ def audio_windows(
     batch_size: int,
     seed: int = 0,
     shuffle: bool = True,
+    aug_shift: bool = True,
+    aug_blend: bool = False,
     repeat: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
     num_threads: int = 2,
 ) -> grain.DatasetIterator:
     """Batches of mono audio.
@@ -139,11 +86,15 @@ def audio_windows(
       folder: an audio dataset, the output of `prepare`.
       split: "train" or "heldout".
       window: samples per window.
-      batch_size: windows in a batch of this process.
-      shuffle: training: global shuffle and a random crop, new in each epoch. Otherwise consecutive
-        windows in order.
+      batch_size: windows in a global batch.
+      shuffle: training: a global shuffle, new in each epoch. Otherwise consecutive windows in
+        order, without augmentation.
+      aug_shift: when shuffling: crop at random, anew in each epoch; else windows lie on a grid of
+        their own length from the start of each track.
+      aug_blend: when shuffling: mix the two channels of stereo tracks in random shares, left u and
+        right 1 - u with u from U[0, 1), one draw an example; else their mean.
       repeat: go on for ever, with another shuffle each epoch.
-      process_index, process_count: this process's share; shares are disjoint.
+      rows: which rows of each global batch to read, in this order; None: all.
 
     Returns:
       A grain iterator, with get_state and set_state, of {"audio": float32 [batch, window, 1],
@@ -153,11 +104,11 @@ def audio_windows(
     tracks = dataset.tracks(split)
     windows = plan_windows(tracks, size=window, grid=1, split=split, key="data.window")
 
-    def load(rows: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+    def load(rows: list[Example]) -> dict[str, np.ndarray]:
         batch = np.empty((len(rows), window, 1), np.float32)
-        track = windows.track[[i for i, _ in rows]].astype(np.int32)
-        for row, (i, start) in enumerate(rows):
-            _read_mono(dataset, split, tracks[windows.track[i]], start, batch[row, :, 0])
+        track = windows.track[[row.window for row in rows]].astype(np.int32)
+        for out, t, row in zip(batch[..., 0], track, rows, strict=True):
+            read_mono(dataset, split, tracks[t], row.start, out, row.blend)
         return {"audio": batch, "track": track}
 
     return _iterate(
@@ -167,9 +118,10 @@ def audio_windows(
         batch_size=batch_size,
         seed=seed,
         shuffle=shuffle,
+        aug_shift=aug_shift,
+        aug_blend=aug_blend,
         repeat=repeat,
-        process_index=process_index,
-        process_count=process_count,
+        rows=rows,
         num_threads=num_threads,
     )
 
@@ -182,22 +134,26 @@ def code_windows(
     seq_len: int,
     batch_size: int,
     max_genres: int = 1,
+    names: Labeller | None = None,
     seed: int = 0,
     shuffle: bool = True,
+    aug_shift: bool = True,
     repeat: bool = True,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: np.ndarray | None = None,
     num_threads: int = 2,
 ) -> grain.DatasetIterator:
     """Batches of codes with their labels, and the codes of the level above that condition them.
 
-    Windows start on the grid of top-level codes (128 samples), so that levels line up.
+    Windows start on the grid of top-level codes (128 samples), so that levels line up. Labels count
+    from the start of the piece, also where its first samples were cut off (`corpus.Track.offset`).
 
     Args:
       folder: a code dataset, the output of `encode`.
       level: 0 (finest), 1 or 2 (top).
       seq_len: codes per window, a multiple of the codes in one top-level code.
-      max_genres: genres in a label; the rest of `audio_windows`' arguments mean the same.
+      max_genres: genres in a label.
+      names: gives artists and genres their ids; None: the data set's own vocabulary.
+      others: as in `audio_windows`.
 
     Returns:
       A grain iterator of {"codes": int32 [batch, seq_len], "labels": int32 [batch, 4 + max_genres],
@@ -215,20 +171,20 @@ def code_windows(
     tracks = dataset.tracks(split)
     size = seq_len * hop
     windows = plan_windows(tracks, size=size, grid=grid, split=split, key="model.seq_len")
-    vocabulary = dataset.vocabulary
-    artists = [vocabulary.artist_id(track.artist) for track in tracks]
-    genres = [vocabulary.genre_ids(track.genre) for track in tracks]
+    names = dataset.vocabulary if names is None else names
+    artists = [names.artist_id(track.artist) for track in tracks]
+    genres = [names.genre_ids(track.genre) for track in tracks]
     levels = (level, level + 1) if level < 2 else (level,)
 
-    def load(rows: list[tuple[int, int]]) -> dict[str, np.ndarray]:
-        track = windows.track[[i for i, _ in rows]].astype(np.int32)
+    def load(rows: list[Example]) -> dict[str, np.ndarray]:
+        track = windows.track[[row.window for row in rows]].astype(np.int32)
         codes = [np.empty((len(rows), size // records.HOPS[k]), np.int32) for k in levels]
         label = np.empty((len(rows), labels.NUM_TIMING + max_genres), np.int32)
-        for row, (i, start) in enumerate(rows):
-            t = windows.track[i]
-            _read_codes(dataset, split, tracks[t], start, levels, [c[row] for c in codes])
-            label[row] = labels.label_vector(
-                tracks[t].samples, start, size, artists[t], genres[t], max_genres
+        for i, (t, row) in enumerate(zip(track, rows, strict=True)):
+            read_codes(dataset, split, tracks[t], row.start, levels, [c[i] for c in codes])
+            cut, stored = tracks[t].offset, tracks[t].samples
+            label[i] = labels.label_vector(
+                cut + stored, cut + row.start, size, artists[t], genres[t], max_genres
             )
         batch = {"codes": codes[0], "labels": label, "track": track}
         return batch | ({"upper_codes": codes[1]} if level < 2 else {})
@@ -240,9 +196,9 @@ def code_windows(
         batch_size=batch_size,
         seed=seed,
         shuffle=shuffle,
+        aug_shift=aug_shift,
         repeat=repeat,
-        process_index=process_index,
-        process_count=process_count,
+        rows=rows,
         num_threads=num_threads,
     )
 
@@ -256,44 +212,3 @@ def _open(folder: str | os.PathLike, kind: str) -> corpus.Dataset:
             f"here (the output of {made[kind]})"
         )
     return dataset
-
-
-def _pieces(start: int, size: int):
-    """(chunk, first sample in it, last + 1, where in the window) for each chunk of a window."""
-    for chunk in range(start // records.CHUNK, math.ceil((start + size) / records.CHUNK)):
-        base = chunk * records.CHUNK
-        first, last = max(start, base), min(start + size, base + records.CHUNK)
-        yield chunk, first - base, last - base, first - start
-
-
-def _read_mono(
-    dataset: corpus.Dataset, split: str, track: corpus.Track, start: int, out: np.ndarray
-) -> None:
-    """Fills `out`, float32 [window], with the mean of the channels."""
-    scratch = np.empty((_BLOCK, track.channels), np.float32)
-    mean = np.full(track.channels, 1 / (32768 * track.channels), np.float32)
-    for chunk, first, last, at in _pieces(start, len(out)):
-        piece = records.decode_audio(dataset.read_chunk(split, track, chunk))[first:last]
-        into = out[at : at + last - first]
-        # In blocks that stay in the processor's cache; a product is the fastest sum of pairs.
-        for i in range(0, len(piece), _BLOCK):
-            block = piece[i : i + _BLOCK]
-            scratch[: len(block)] = block
-            np.matmul(scratch[: len(block)], mean, out=into[i : i + _BLOCK])
-
-
-def _read_codes(
-    dataset: corpus.Dataset,
-    split: str,
-    track: corpus.Track,
-    start: int,
-    levels: tuple[int, ...],
-    outs: list[np.ndarray],
-) -> None:
-    """Fills `outs[j]`, int32 [window of levels[j]]."""
-    size = len(outs[0]) * records.HOPS[levels[0]]
-    for chunk, first, last, at in _pieces(start, size):
-        codes = records.decode_codes(dataset.read_chunk(split, track, chunk), levels)
-        for k, code, out in zip(levels, codes, outs, strict=True):
-            hop = records.HOPS[k]
-            out[at // hop : (at + last - first) // hop] = code[first // hop : last // hop]

@@ -1,0 +1,278 @@
+"""How fast music becomes shards, codes and batches, and how long a training step waits for data.
+
+prepare         decode, mend, rules and fingerprint of FLAC files, one process
+separate        each separator that is at hand
+encode          all levels of codes, by a VQ-VAE of the config's shape
+load            batches of 8 windows of 8 s out of the shards, in a process of its own
+train           steps of the config; data_wait is the share of the time they waited for data
+"""
+
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jukejax.benches import common
+from jukejax.data import audio, corpus, records
+
+if TYPE_CHECKING:
+    from jukejax.task import Task
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "tiny.py"
+HOUSE = ("--house_tracks=6", "--house_seconds=30", "--separator=none", "--heldout=0.1")
+EXCERPTS = 3  # files that are prepared
+WINDOW_SECONDS, WINDOWS = 8, 8  # of a batch to load
+
+
+def define_flags() -> None:
+    config_flags.DEFINE_config_file(
+        "config", f"{CONFIG}:vqvae", "VQ-VAE to encode with and to train, as for train."
+    )
+    flags.DEFINE_string(
+        "input", None, "Audio shards of prepare; without it a small house corpus is made."
+    )
+    flags.DEFINE_float("seconds", 5.0, "How long to load, and how long to train.", lower_bound=0.1)
+    flags.DEFINE_float(
+        "excerpt", 30.0, "Seconds of a track to prepare, separate, encode.", lower_bound=1.0
+    )
+
+
+def rows(values: flags.FlagValues) -> Iterator[dict]:
+    """One row a part, in the order of the module's docstring."""
+    from jukejax import program
+
+    config = ConfigDict(values.config)
+    if config.task != "vqvae":
+        raise ValueError(f"--config is for {config.task}; bench data needs a VQ-VAE's, :vqvae")
+    with tempfile.TemporaryDirectory(prefix="jukejax-bench-") as scratch:
+        folder = values.input or house(Path(scratch, "audio"))
+        dataset = corpus.open_dataset(folder)
+        if dataset.kind != "audio":
+            raise ValueError(f"--input={folder} holds {dataset.kind}; give the output of prepare")
+        if not dataset.tracks("train"):
+            raise ValueError(f"--input={folder} has no track to train on; prepare more music")
+        config.data.folder = str(folder)
+        task = program.make_task(config)
+        name = config_flags.get_config_filename(values["config"])
+        shape = Path(name).stem
+        sounds = excerpts(dataset, values.excerpt)
+        facts = {"bench": "data", "config": None, "batches_per_s": None, "x_realtime": None}
+        facts["data_wait"] = None
+        for part in (
+            prepare(sounds, Path(scratch)),
+            separate(sounds[0]),
+            encode(task, shape, sounds),
+            load(str(folder), values.seconds),
+            train(task, config, shape, values.seconds),
+        ):
+            for fields in part:
+                yield common.row(**facts | fields)
+
+
+def house(folder: Path) -> Path:
+    """A small corpus, made by the command that makes corpora."""
+    command = [sys.executable, "-m", "jukejax.prepare", "--input=house", f"--output={folder}"]
+    done = subprocess.run([*command, *HOUSE], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"no corpus to measure with: {done.stderr.strip().splitlines()[-1:]}")
+    return folder
+
+
+def excerpts(dataset: corpus.Dataset, seconds: float) -> list[np.ndarray]:
+    """int16 [time, channels], the first `seconds` of some training tracks."""
+    wanted = int(seconds * audio.SAMPLE_RATE)
+
+    def start(track: corpus.Track) -> np.ndarray:
+        chunks = range(min(track.records, -(-wanted // records.CHUNK)))
+        read = (dataset.read_chunk("train", track, chunk) for chunk in chunks)
+        return np.concatenate([records.decode_audio(chunk).copy() for chunk in read])[:wanted]
+
+    return [start(track) for track in dataset.tracks("train")[:EXCERPTS]]
+
+
+def length(sounds: list[np.ndarray]) -> float:
+    """Of all of them, in seconds."""
+    return sum(map(len, sounds)) / audio.SAMPLE_RATE
+
+
+def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
+    import soundfile
+
+    from jukejax.data import tracks
+    from jukejax.data.rules import Rules
+    from jukejax.separation import Separator
+
+    paths = [scratch / f"{i}.flac" for i in range(len(sounds))]
+    for path, sound in zip(paths, sounds, strict=True):
+        soundfile.write(path, sound, audio.SAMPLE_RATE)
+
+    def work(cache: str) -> None:
+        (scratch / cache).mkdir()
+        for path in paths:
+            source = tracks.Source(path.name, path=str(path))
+            made = tracks.make(source, Separator("none"), str(scratch / cache), rules)
+            if made.reason:
+                raise ValueError(f"an excerpt of --input cannot be prepared: {made.reason}")
+
+    rules, caches = Rules(min_seconds=0.1), iter(("first", "second"))
+    seconds, more = common.compiled(lambda: work(next(caches)))
+    yield {
+        "what": "prepare",
+        "batch": 1,
+        "device": "cpu",
+        "dtype": "int16",
+        "seconds": seconds,
+        "compile_seconds": more,
+        "peak_memory_bytes": common.process_peak_bytes(),
+        "x_realtime": length(sounds) / seconds,
+    }
+
+
+def separate(sound: np.ndarray) -> Iterator[dict]:
+    from jukejax import separation
+
+    mix = audio.to_float(sound)
+    for method in separation.METHODS:
+        if method == "none":
+            continue
+        try:
+            separator = separation.make_separator(method)
+        except ValueError:  # its weights are not here
+            continue
+        seconds, more = common.compiled(lambda separator=separator: separator(mix))
+        on_device = method == "spleeter"
+        yield {
+            "what": f"separate {method}",
+            "batch": 1,
+            "device": common.device() if on_device else "cpu",
+            "dtype": "float32",
+            "seconds": seconds,
+            "compile_seconds": more,
+            "peak_memory_bytes": common.device_peak_bytes()
+            if on_device
+            else common.process_peak_bytes(),
+            "x_realtime": length([sound]) / seconds,
+        }
+
+
+def encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterator[dict]:
+    import jax
+
+    from jukejax import codec, sharding
+
+    params, extra = jax.device_get(sharding.unbox(jax.jit(task.init)(jax.random.key(0))))
+    model = codec.Codec(task.describe(), {"params": params, "extra": extra})
+    batch_size = codec.default_batch_size()
+    given = [codec.Array(audio.to_float(sound).mean(axis=1)) for sound in sounds]
+    seconds, more = common.compiled(lambda: list(model.encode_all(given, batch_size=batch_size)))
+    yield {
+        "what": "encode all levels",
+        "config": shape,
+        "batch": batch_size,
+        "device": common.device(),
+        "dtype": "float32",
+        "seconds": seconds,
+        "compile_seconds": more,
+        "peak_memory_bytes": common.device_peak_bytes(),
+        "x_realtime": length(sounds) / seconds,
+    }
+
+
+def load(folder: str, seconds: float) -> Iterator[dict]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_load, args=(folder, seconds, theirs))
+    process.start()
+    theirs.close()
+    try:
+        found = ours.recv()
+    except EOFError as error:
+        raise ValueError(f"the process that loads --input={folder} died") from error
+    finally:
+        process.join()
+    if isinstance(found, ValueError):
+        raise found
+    batches, elapsed, peak = found
+    yield {
+        "what": f"load {WINDOWS} windows of {WINDOW_SECONDS} s",
+        "batch": WINDOWS,
+        "device": "cpu",
+        "dtype": "float32",
+        "seconds": elapsed,
+        "peak_memory_bytes": peak,
+        "batches_per_s": batches / elapsed,
+        "x_realtime": batches * WINDOWS * WINDOW_SECONDS / elapsed,
+    }
+
+
+def _load(folder: str, seconds: float, answer: Connection) -> None:
+    """Sends (batches, seconds, peak bytes) of this process; without JAX in it, as it should be."""
+    from jukejax.data import pipeline
+
+    try:
+        window = WINDOW_SECONDS * audio.SAMPLE_RATE
+        batches = pipeline.audio_windows(folder, "train", window=window, batch_size=WINDOWS)
+        for _ in range(8):  # what was read ahead before we look at the clock
+            next(batches)
+        count, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < seconds:
+            next(batches)
+            count += 1
+        answer.send((count, time.perf_counter() - begun, common.process_peak_bytes()))
+        batches.close()
+    except ValueError as error:
+        answer.send(error)
+
+
+def train(task: "Task", config: ConfigDict, shape: str, seconds: float) -> Iterator[dict]:
+    """Steps as `train` makes them, but each is waited for: an upper bound of what data costs."""
+    import jax
+
+    from jukejax import program, sharding
+    from jukejax.feeding import Feeder
+
+    batch_size = config.data.batch_size
+    mesh = sharding.make_mesh(program.mesh_config(config))
+    built = program.build(task, program.make_recipe(config), mesh)
+    key = jax.random.key(config.seed)
+    batches = task.batches("train", sharding.batch_rows(mesh, batch_size))
+    feeder = Feeder(batches, lambda batch: sharding.put_batch(mesh, batch))
+    with jax.set_mesh(mesh):
+        state = built.init(key)
+
+        def step() -> None:
+            nonlocal state
+            state, metrics = built.update(state, next(feeder), key)
+            jax.block_until_ready(metrics)
+
+        first = common.timed(step)
+        for _ in range(3):  # and with the queue in its usual state
+            step()
+        count, waited, begun = 0, feeder.waited, time.perf_counter()
+        while time.perf_counter() - begun < seconds:
+            step()
+            count += 1
+        elapsed, waited = time.perf_counter() - begun, feeder.waited - waited
+    feeder.close()
+    yield {
+        "what": "train",
+        "config": shape,
+        "batch": batch_size,
+        "device": common.device(),
+        "dtype": config.dtype,
+        "seconds": elapsed,
+        "compile_seconds": max(first - elapsed / count, 0.0),
+        "peak_memory_bytes": common.device_peak_bytes(),
+        "batches_per_s": count / elapsed,
+        "x_realtime": count * batch_size * config.data.window / audio.SAMPLE_RATE / elapsed,
+        "data_wait": waited / elapsed,
+    }
