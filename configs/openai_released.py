@@ -39,6 +39,7 @@ def base(steps: int) -> ConfigDict:
     config.mesh = dict(data=-1, fsdp=1, tensor=1)
     config.optimizer = dict(
         adam="openai",
+        ema_bias_correction=False,
         learning_rate=3e-4,
         warmup_steps=100,
         decay_start=steps - steps // 10,
@@ -90,7 +91,7 @@ def upsampler(level: int) -> ConfigDict:
         num_blocks=128,
         attn_order=2,
         init_scale=0.4,
-        remat="full",
+        remat="block",
     )
     config.model.labels = LABELS_V2
     config.model.upper = dict(
@@ -119,7 +120,7 @@ def prior_1b_lyrics() -> ConfigDict:
         num_blocks=64,
         attn_order=12,
         init_scale=0.2,
-        remat="full",
+        remat="block",
     )
     config.model.labels = dict(LABELS_V3, min_duration=17.84, max_duration=600.0)
     config.model.lyrics = dict(kind="single", num_tokens=384, vocab_size=79, loss_fraction=0.4)
@@ -137,7 +138,7 @@ def prior_5b(num_layers: int, attn_order: int, min_duration: float) -> ConfigDic
         num_blocks=128,
         attn_order=attn_order,
         init_scale=0.1,
-        remat="full",
+        remat="block",
     )
     config.model.labels = dict(LABELS_V2, min_duration=min_duration, max_duration=600.0)
     config.model.merged_decoder = True
@@ -166,7 +167,7 @@ def get_config(arg: str = "1b_lyrics") -> ConfigDict:
             num_blocks=32,
             attn_order=2,
             init_scale=0.7,
-            remat="full",
+            remat="block",
         )
         config.model.lyrics = dict(
             kind="separate", num_tokens=512, vocab_size=80, loss_fraction=0.4, encoder=encoder

@@ -56,6 +56,7 @@ def base(steps: int) -> ConfigDict:
     config.mesh = dict(data=-1, fsdp=1, tensor=1)
     config.optimizer = dict(
         adam="openai",
+        ema_bias_correction=False,
         learning_rate=3e-4,
         warmup_steps=100,
         decay_start=steps - steps // 10,
@@ -101,7 +102,7 @@ def prior(seq_len: int, num_layers: int, num_heads: int, attn_order: int) -> Con
         num_blocks=64,
         attn_order=attn_order,
         init_scale=0.7,
-        remat="full",
+        remat="block",
     )
     return config
 
@@ -145,7 +146,7 @@ def get_config(arg: str = "small_prior") -> ConfigDict:
             num_blocks=32,
             attn_order=2,
             init_scale=0.7,
-            remat="full",
+            remat="block",
         )
         config.model.lyrics = dict(LYRICS, kind="separate", encoder=encoder)
     else:

@@ -5,6 +5,7 @@ A step whose gradients are not finite changes nothing but the scale, which halve
 lets it grow by 2**(1 / window). OpenAI's form; bfloat16 and float32 need none of it.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -13,14 +14,19 @@ import jax.numpy as jnp
 Tree = Any
 
 
-def initial(scale: float = 2.0**16) -> jax.Array:
-    """The scale of a new run, a float32 scalar."""
-    return jnp.float32(scale)
+@dataclasses.dataclass(frozen=True)
+class LossScaleConfig:
+    """The scale of a new run, and the finite steps in which it doubles."""
 
+    initial: float = 2.0**16
+    window: int = 1000
 
-def all_finite(grads: Tree) -> jax.Array:
-    """Bool scalar: no gradient overflowed."""
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)]).all()
+    def __post_init__(self):
+        if self.initial <= 0 or self.window < 1:
+            raise ValueError(
+                f"loss_scale.initial {self.initial} must be above 0, and loss_scale.window "
+                f"{self.window} at least 1"
+            )
 
 
 def update(scale: jax.Array, finite: jax.Array, *, window: int) -> jax.Array:
@@ -28,7 +34,7 @@ def update(scale: jax.Array, finite: jax.Array, *, window: int) -> jax.Array:
 
     Args:
       scale: before it.
-      finite: whether the step's gradients were.
+      finite: whether the step's loss and gradients were.
       window: finite steps in which the scale doubles.
     """
     return jnp.where(finite, scale * 2.0 ** (1.0 / window), scale / 2.0)

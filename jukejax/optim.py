@@ -1,6 +1,7 @@
 """Learning-rate schedules, optimizers and the moving average of the weights, from a config."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,13 @@ import jax.numpy as jnp
 import optax
 
 Tree = Any
+
+# Kinds of parameters that may be spared weight decay, by the last part of their path.
+NO_DECAY = {
+    "bias": ("bias",),
+    "norm": ("scale",),
+    "embedding": ("embedding", "start_token", "label_conditioner"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,18 +25,23 @@ class OptimizerConfig:
     Attributes:
       learning_rate: after warm-up.
       warmup_steps: the rate grows linearly from 0, so the first step has rate 0; 0: no warm-up.
-      decay_start: step at which a linear decay begins; None leaves the rate to `gamma`.
+      decay: "linear" or "cosine", the shape of the decay to 0.
+      decay_start: step at which that decay begins; None leaves the rate constant, or to `gamma`.
       decay_steps: steps from `decay_start` until the rate is 0, or between drops by `gamma`.
       gamma: without a linear decay, the rate drops by this factor every `decay_steps`.
       beta1, beta2, eps: of Adam.
-      weight_decay: decoupled, on every parameter.
+      weight_decay: decoupled from the gradient.
+      no_decay: parameters without weight decay: any of "bias", "norm", "embedding".
       clip: largest global norm of the gradient; 0 turns clipping off.
       adam: "optax" (the textbook's AdamW, the default) or "openai" (see `openai_adam`).
       ema_decay: of the averaged weights; None for OpenAI's 1 - (batch_size / 8) / 1000.
+      ema_bias_correction: the average is of the weights since the first step, as if it had always
+        run; without it, as in OpenAI's code, the random start fades out of it slowly.
     """
 
     learning_rate: float = 3e-4
     warmup_steps: int = 100
+    decay: str = "linear"
     decay_start: int | None = None
     decay_steps: int = 10_000_000_000
     gamma: float = 1.0
@@ -36,13 +49,24 @@ class OptimizerConfig:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.01
+    no_decay: tuple[str, ...] = ()
     clip: float = 1.0
     adam: str = "optax"
     ema_decay: float | None = None
+    ema_bias_correction: bool = True
 
     def __post_init__(self):
-        if self.adam not in ("optax", "openai"):
-            raise ValueError(f"optimizer.adam is {self.adam!r}; known: optax, openai")
+        for name, known in (("adam", ("optax", "openai")), ("decay", ("linear", "cosine"))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"optimizer.{name} is {getattr(self, name)!r}; known: {', '.join(known)}"
+                )
+        unknown = set(self.no_decay) - NO_DECAY.keys()
+        if unknown:
+            raise ValueError(
+                f"optimizer.no_decay names {', '.join(sorted(unknown))}; known: "
+                f"{', '.join(NO_DECAY)}"
+            )
 
 
 def schedule(config: OptimizerConfig) -> optax.Schedule:
@@ -55,8 +79,9 @@ def schedule(config: OptimizerConfig) -> optax.Schedule:
         if config.decay_start is None:
             scale *= config.gamma ** jnp.floor(step / decay_steps)
         else:
-            past = jnp.maximum(0.0, step - config.decay_start)
-            scale *= jnp.maximum(0.0, 1.0 - past / decay_steps)
+            left = jnp.clip(1.0 - (step - config.decay_start) / decay_steps, 0.0, 1.0)
+            cosine = config.decay == "cosine"
+            scale *= 0.5 - 0.5 * jnp.cos(jnp.pi * left) if cosine else left
         return config.learning_rate * scale
 
     return rate
@@ -88,11 +113,13 @@ def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
         nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
         count = state.count + 1
         step = rate(state.count) * jnp.sqrt(1 - beta2**count) / (1 - beta1**count)
+        decay = jax.tree.map(lambda kept: config.weight_decay * kept, decayed(config, params))
         updates = jax.tree.map(
-            lambda m, v, p: -step * (m / (jnp.sqrt(v) + config.eps) + config.weight_decay * p),
+            lambda m, v, p, decay: -step * (m / (jnp.sqrt(v) + config.eps) + decay * p),
             mu,
             nu,
             params,
+            decay,
         )
         return updates, AdamState(count, mu, nu)
 
@@ -110,8 +137,21 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         b2=config.beta2,
         eps=config.eps,
         weight_decay=config.weight_decay,
+        mask=lambda params: decayed(config, params),
     )
     return optax.chain(clip, adam)
+
+
+def decayed(config: OptimizerConfig, params: Tree) -> Tree:
+    """Which parameters have weight decay, bool for each leaf, by the names in their paths."""
+    spared = tuple(ending for kind in config.no_decay for ending in NO_DECAY[kind])
+
+    def is_decayed(path, leaf) -> bool:
+        del leaf
+        names = [str(getattr(key, "key", "")) for key in path]
+        return not any(name.endswith(spared) for name in names if name) if spared else True
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
 def ema_decay(config: OptimizerConfig, batch_size: int) -> float:
@@ -121,6 +161,19 @@ def ema_decay(config: OptimizerConfig, batch_size: int) -> float:
     return 1.0 - (batch_size / 8) / 1000
 
 
-def update_ema(average: Tree, params: Tree, decay: float) -> Tree:
+def corrected_decay(decay: float, step: jax.Array) -> jax.Array:
+    """The decay at update `step` (from 1) that keeps an average without its random start.
+
+    With it, the average after n updates is sum_i decay**(n-i) params_i / sum_i decay**(n-i):
+    Adam's bias correction (Kingma and Ba, 2015, section 3), folded into the decay itself.
+    """
+    step = jnp.asarray(step, jnp.float32)
+    if not 0.0 < decay < 1.0:
+        return jnp.full_like(step, decay)
+    log = math.log(decay)
+    return decay * jnp.expm1((step - 1) * log) / jnp.expm1(step * log)
+
+
+def update_ema(average: Tree, params: Tree, decay: float | jax.Array) -> Tree:
     """decay * average + (1 - decay) * params, leaf by leaf."""
     return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)

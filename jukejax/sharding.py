@@ -1,7 +1,8 @@
 """Where arrays live: one mesh, one table from logical axis names to mesh axes.
 
 The mesh has the axes `data` (copies of the model), `fsdp` (parameters cut along their embedding
-axis, gathered layer by layer) and `tensor` (heads, hidden and vocabulary axes cut).
+axis, gathered layer by layer) and `tensor` (heads, hidden and vocabulary axes cut). Between slices
+of a pod, whose links are slow, only `data` is cut.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = Any
@@ -25,17 +27,29 @@ RULES = {
     "position": None,
     "norm": None,
     "layers": None,
+    # Activations.
+    "batch": ("data", "fsdp"),
+    "time": None,
+    "act_embed": None,
+    "act_heads": "tensor",
+    "act_mlp": "tensor",
+    "act_vocab": "tensor",
 }
 BATCH = PartitionSpec(("data", "fsdp"))
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; one of them may be -1: all that are left."""
+    """Devices along each axis; one of them may be -1: all that are left.
+
+    Attributes:
+      slices: TPU slices (or hosts with slow links between them) that `data` is spread over first.
+    """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    slices: int = 1
 
 
 def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) -> Mesh:
@@ -50,7 +64,26 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) ->
         shape = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
         raise ValueError(f"the mesh {shape} does not use all {len(devices)} devices; change mesh.*")
     kinds = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=kinds, devices=devices)
+    if config.slices > 1:
+        if sizes[0] % config.slices:
+            raise ValueError(f"mesh.slices {config.slices} does not divide mesh.data {sizes[0]}")
+        within = (sizes[0] // config.slices, *sizes[1:])
+        grid = mesh_utils.create_hybrid_device_mesh(
+            within, (config.slices, 1, 1), devices, allow_split_physical_axes=True
+        )
+    else:
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=kinds)
+
+
+def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
+    """A batch that the mesh cannot share out evenly is refused."""
+    shares = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
+    if batch_size % shares:
+        raise ValueError(
+            f"data.batch_size {batch_size} must be a multiple of {shares}: mesh.data "
+            f"{mesh.shape['data']} x mesh.fsdp {mesh.shape['fsdp']} x accumulate {accumulate}"
+        )
 
 
 def state_shardings(mesh: Mesh, boxed: Tree) -> Tree:
@@ -72,8 +105,18 @@ def state_shardings(mesh: Mesh, boxed: Tree) -> Tree:
     return jax.tree.map(place, nn.meta.unbox(boxed), specs)
 
 
+def batch_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """Which rows of a global batch this process must load, in order; all on a single process.
+
+    Processes that hold the same rows (their devices differ along `tensor` only) load them twice.
+    """
+    placed = NamedSharding(mesh, BATCH).addressable_devices_indices_map((batch_size,))
+    spans = {(place[0].start or 0, place[0].stop or batch_size) for place in placed.values()}
+    return np.concatenate([np.arange(*span) for span in sorted(spans)])
+
+
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """This process's rows of a batch as global arrays, cut along the batch axis."""
+    """This process's rows (`batch_rows`) of a batch as global arrays, cut along the batch axis."""
     sharding = NamedSharding(mesh, BATCH)
     return {
         name: jax.make_array_from_process_local_data(sharding, value)

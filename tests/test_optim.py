@@ -10,6 +10,7 @@ import pytest
 from jukejax import loss_scale
 from jukejax.optim import (
     OptimizerConfig,
+    corrected_decay,
     ema_decay,
     make_optimizer,
     openai_adam,
@@ -134,15 +135,62 @@ def test_the_default_decay_follows_the_global_batch():
 
 
 def test_the_loss_scale_halves_on_overflow_and_doubles_in_a_window():
-    scale = loss_scale.initial(1024.0)
+    scale = jnp.float32(1024.0)
     for _ in range(10):
         scale = loss_scale.update(scale, jnp.array(True), window=10)
     np.testing.assert_allclose(scale, 2048.0, rtol=1e-5)
     np.testing.assert_allclose(loss_scale.update(scale, jnp.array(False), window=10), 1024.0, 1e-5)
 
 
-def test_a_step_that_overflowed_changes_nothing():
+def test_what_is_not_kept_stays_as_it_was():
     old, new = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
-    for bad, expected in ((1.0, 1.0), (np.inf, 0.0), (np.nan, 0.0)):
-        finite = loss_scale.all_finite({"a": jnp.ones(3), "b": jnp.array([1.0, bad])})
+    for finite, expected in ((True, 1.0), (False, 0.0)):
         np.testing.assert_array_equal(loss_scale.keep_if(finite, new, old)["w"], expected)
+
+
+def test_the_cosine_goes_from_the_rate_to_zero():
+    config = OptimizerConfig(
+        learning_rate=0.5, warmup_steps=0, decay="cosine", decay_start=20, decay_steps=40
+    )
+    np.testing.assert_allclose(
+        rates(config, [0, 20, 30, 40, 50, 60, 99]),
+        0.25 * (1 + np.cos(np.pi * np.array([0, 0, 0.25, 0.5, 0.75, 1, 1]))),
+        atol=1e-7,
+    )
+
+
+def test_weight_decay_spares_what_the_config_names():
+    params = {
+        "transformer": {"mlp_in": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}},
+        "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
+        "code_embedding": jnp.ones(2),
+    }
+    grads = jax.tree.map(jnp.zeros_like, params)
+    for adam in ("optax", "openai"):
+        config = OptimizerConfig(
+            learning_rate=1.0, warmup_steps=0, weight_decay=0.5, adam=adam, decay_steps=NO_DROP
+        )
+        for spared, moved in ((("bias", "norm", "embedding"), 1), (("bias",), 3), ((), 5)):
+            optimizer = make_optimizer(dataclasses.replace(config, no_decay=spared))
+            updates, _ = optimizer.update(grads, optimizer.init(params), params)
+            assert float(jnp.abs(updates["transformer"]["mlp_in"]["kernel"]).max()) > 0
+            assert sum(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(updates)) == moved
+
+
+def test_unknown_choices_are_named():
+    for fields, message in (
+        ({"no_decay": ("biases",)}, "no_decay names biases; known: bias, norm, embedding"),
+        ({"decay": "square"}, "decay is 'square'; known: linear, cosine"),
+        ({"adam": "lion"}, "adam is 'lion'; known: optax, openai"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            OptimizerConfig(**fields)
+
+
+def test_the_corrected_average_is_a_weighted_mean_of_what_it_saw():
+    values = [5.0, -1.0, 2.0, 8.0]
+    average = jnp.float32(1000.0)  # a start that must not be seen
+    for number, value in enumerate(values, start=1):
+        average = update_ema(average, jnp.float32(value), corrected_decay(0.9, jnp.int32(number)))
+        weights = 0.9 ** np.arange(number)[::-1]
+        np.testing.assert_allclose(average, np.average(values[:number], weights=weights), rtol=1e-5)

@@ -1,18 +1,16 @@
-"""The mesh, the table of axes, and training on two devices against training on one."""
-
-import functools
+"""The mesh, the table of axes, and where arrays come to lie; test_equal_steps trains on it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from jukejax import sharding, state
+from jukejax import sharding
 from jukejax.models.conditioners import CodeConditionerConfig
-from jukejax.models.prior import Prior, PriorConfig, bits_per_code
+from jukejax.models.prior import Prior, PriorConfig
 from jukejax.models.transformer import TransformerConfig
-from jukejax.optim import OptimizerConfig, make_optimizer
+from jukejax.ops import placement
 from jukejax.sharding import MeshConfig
 
 TWO = {"data": MeshConfig(data=2), "fsdp": MeshConfig(1, 2), "tensor": MeshConfig(1, 1, 2)}
@@ -25,15 +23,6 @@ UPSAMPLER = PriorConfig(
     ),
     upper=CodeConditionerConfig(vocab_size=6, downs=1, stride=2, width=4, depth=1),
 )
-TRAINED = PriorConfig(
-    level=2,
-    codebook_size=6,
-    hop_length=128,
-    transformer=TransformerConfig(
-        emb_dim=8, num_layers=1, num_heads=2, seq_len=8, num_blocks=2, attn_ratio=0.5
-    ),
-)
-STEPS, BATCH = 3, 4
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,74 +84,41 @@ def test_a_batch_is_cut_along_its_rows():
     assert [shard.data.shape for shard in placed.addressable_shards] == [(2, 2), (2, 2)]
 
 
-def loss(params, extra, batch, key):
-    logits = Prior(TRAINED).apply({"params": params}, batch["codes"])
-    bits = bits_per_code(logits, batch["codes"])
-    return bits * jnp.log(2.0), (extra, {"bits_per_code": bits})
-
-
-OPTIMIZER = make_optimizer(
-    OptimizerConfig(learning_rate=0.01, warmup_steps=1, decay_steps=1e10, eps=1e-3)
-)
-
-
-def init(key):
-    def init_model(key):
-        return Prior(TRAINED).init(key, jnp.zeros((BATCH, 8), jnp.int32))["params"], {}
-
-    return state.init_state(init_model, OPTIMIZER, key)
-
-
 def upsampler_shapes():
     """Of a model with every kind of parameter: stacks, tables, norms, convolutions."""
     codes = (jnp.zeros((1, length), jnp.int32) for length in (8, 4))
     return jax.eval_shape(Prior(UPSAMPLER).init, jax.random.key(0), *codes)["params"]
 
 
-def batches():
-    rng = np.random.default_rng(0)
-    for _ in range(STEPS):
-        yield {"codes": rng.integers(6, size=(BATCH, 8)).astype(np.int32)}
+def test_a_process_alone_loads_every_row():
+    for config in TWO.values():
+        mesh = sharding.make_mesh(config, jax.devices()[:2])
+        np.testing.assert_array_equal(sharding.batch_rows(mesh, 4), np.arange(4))
 
 
-@pytest.fixture(scope="module")
-def start():
-    """A fresh state on the host, the same for every mesh."""
-    return jax.tree.map(np.asarray, sharding.unbox(jax.jit(init)(jax.random.key(0))))
+def test_a_batch_that_the_mesh_cannot_share_out_is_refused():
+    mesh = sharding.make_mesh(MeshConfig(2), jax.devices()[:2])
+    sharding.check_batch(mesh, 4, 2)
+    with pytest.raises(
+        ValueError, match=r"data\.batch_size 6 must be a multiple of 4: mesh\.data 2"
+    ):
+        sharding.check_batch(mesh, 6, 2)
 
 
-def train(start, config, count):
-    mesh = sharding.make_mesh(config, jax.devices()[:count])
-    shardings = sharding.state_shardings(mesh, jax.eval_shape(init, jax.random.key(0)))
-    run = jax.device_put(start, shardings)
-    replicated = NamedSharding(mesh, PartitionSpec())
-    step = jax.jit(
-        functools.partial(state.train_step, loss, OPTIMIZER, 0.9),
-        out_shardings=(shardings, replicated),
-    )
+def test_activations_go_where_the_rules_say_and_the_mesh_divides():
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 2), jax.devices()[:2])
+
+    def place(x, names, rules=sharding.RULES):
+        with placement.placed_by(rules):
+            return placement.constrain(x, *names)
+
+    x = jnp.zeros((4, 3, 6))
+    names = ("batch", "time", "act_mlp")
     with jax.set_mesh(mesh):
-        for batch in batches():
-            run, metrics = step(run, sharding.put_batch(mesh, batch), jax.random.key(1))
-    assert int(run.step) == STEPS
-    return jax.tree.map(np.asarray, run), float(metrics["loss"])
-
-
-@pytest.fixture(scope="module")
-def single(start):
-    return train(start, MeshConfig(), 1)
-
-
-@pytest.mark.parametrize("axis", TWO)
-def test_two_devices_train_as_one(start, single, axis):
-    expected, expected_loss = single
-    run, last_loss = train(start, TWO[axis], 2)
-    np.testing.assert_allclose(last_loss, expected_loss, rtol=1e-5)
-    for name in ("params", "ema_params"):
-        ours, theirs = (jax.tree.leaves(getattr(x, name)) for x in (run, expected))
-        for x, y in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(x, y, atol=2e-5)
-    moved = [
-        np.abs(x - y).max()
-        for x, y in zip(jax.tree.leaves(run.params), jax.tree.leaves(start.params), strict=True)
-    ]
-    assert max(moved) > 1e-3
+        cut = jax.jit(lambda x: place(x, names))(x)
+        odd = jax.jit(lambda x: place(x, names))(x[..., :5])
+        free = jax.jit(lambda x: place(x, names, {}))(x)
+    assert cut.sharding.shard_shape(cut.shape) == (4, 3, 3)
+    assert odd.sharding.shard_shape(odd.shape) == (4, 3, 5)
+    assert free.sharding.shard_shape(free.shape) == (4, 3, 6)
+    assert place(x, names) is x  # no mesh at all

@@ -10,7 +10,7 @@ import pytest
 
 from jukejax.models import transformer
 from jukejax.models.transformer import (
-    REMAT_POLICIES,
+    REMAT,
     Block,
     LayerNorm,
     Transformer,
@@ -80,7 +80,7 @@ def test_recomputing_or_unrolling_changes_no_gradient():
 
     @jax.jit
     def gradients(params):
-        runs = [(unrolled, "none"), *((scanned, remat) for remat in REMAT_POLICIES)]
+        runs = [(unrolled, "none"), *((scanned, remat) for remat in REMAT)]
         return [
             jax.grad(
                 lambda p, run=run, remat=remat: (
@@ -186,7 +186,7 @@ def test_layer_norm_is_computed_in_float32():
     [
         ({"seq_len": 13}, "seq_len 13 does not divide into 3 rows"),
         ({"num_heads": 3}, "num_heads 3 does not divide the attention state 4"),
-        ({"remat": "some"}, "remat is 'some'; known: none, full, dots"),
+        ({"remat": "some"}, "remat is 'some'; known: none, dots, block, full"),
         ({"attn_order": 99}, "attn_order is 99"),
     ],
     ids=lambda value: str(value)[:20],

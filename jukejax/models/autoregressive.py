@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jukejax.models import transformer
 from jukejax.models.transformer import AttentionKind, Block, Transformer, TransformerConfig
 from jukejax.ops.cache import Cache
+from jukejax.ops.placement import constrain
 
 Tree = Any
 
@@ -106,7 +107,7 @@ class Autoregressive(nn.Module):
         x = x + self.dropout(positions, deterministic=deterministic)
         if conditions.code_cond is not None:
             x = x + conditions.code_cond.astype(self.dtype)
-        return x
+        return constrain(x, "batch", "time", "act_embed")
 
     def embed_step(
         self, previous: jax.Array, code_cond: jax.Array | None, start: jax.Array, position
@@ -124,9 +125,10 @@ class Autoregressive(nn.Module):
             weights = self.code_embedding
             if code_cond is not None:
                 x = x + code_cond.astype(x.dtype)
-        return jnp.einsum(
+        logits = jnp.einsum(
             "...e,ve->...v", x, weights.astype(x.dtype), preferred_element_type=jnp.float32
         )
+        return constrain(logits, "batch", "time", "act_vocab") if logits.ndim == 3 else logits
 
     def activations(
         self, codes: jax.Array, conditions: Conditions, deterministic: bool = True

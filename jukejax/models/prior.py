@@ -239,9 +239,19 @@ def music(config: PriorConfig, tokens: jax.Array) -> jax.Array:
 
 def bits_per_code(logits: jax.Array, codes: jax.Array) -> jax.Array:
     """Mean cross entropy in bits, a float32 scalar; logits [B, T, V], codes int [B, T]."""
+    return _code_bits(logits, codes).mean()
+
+
+def example_bits(config: PriorConfig, predictions: Predictions, codes: jax.Array) -> jax.Array:
+    """The same for each window of a batch, float32 [B]."""
+    return _code_bits(predictions.codes, codes + config.code_shift).mean(axis=-1)
+
+
+def _code_bits(logits: jax.Array, codes: jax.Array) -> jax.Array:
+    """Cross entropy of each code in bits, float32 [B, T]."""
     logits = logits.astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - chosen).mean() / jnp.log(2.0)
+    return (jax.nn.logsumexp(logits, axis=-1) - chosen) / jnp.log(2.0)
 
 
 def losses(

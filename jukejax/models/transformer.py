@@ -18,13 +18,10 @@ import jax.numpy as jnp
 from jukejax.ops import cache as caches
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
+from jukejax.ops.placement import constrain
 
 Tree = Any
-REMAT_POLICIES = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
+REMAT = ("none", "dots", "block", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +45,8 @@ class TransformerConfig:
       encoder_len: states of the lyric encoder, for kind 6; a prior sets it itself.
       attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
         embeddings.
-      remat: "none", "full" (keep layer inputs only) or "dots" (keep matrix products).
+      remat: what the forward pass keeps for the backward pass: "none" everything, "dots" matrix
+        products, "block" the input of each layer, "full" the input of each cycle of the pattern.
     """
 
     emb_dim: int
@@ -81,8 +79,8 @@ class TransformerConfig:
                 f"num_heads {self.num_heads} does not divide the attention state {self.attn_dim} "
                 f"(attn_ratio {self.attn_ratio} x emb_dim {self.emb_dim})"
             )
-        if self.remat not in REMAT_POLICIES:
-            raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT_POLICIES)}")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT)}")
         if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
             raise ValueError(f"spread {self.spread} exceeds a row of {self.grid.block_len}")
 
@@ -179,7 +177,11 @@ class Attention(nn.Module):
     def _heads(self, x: jax.Array, parts: int) -> list[jax.Array]:
         x = jnp.split(x, parts, axis=-1)
         heads = (self.config.num_heads, self.config.head_dim)
-        return [part.reshape(*part.shape[:-1], *heads) for part in x]
+        return [self._place(part.reshape(*part.shape[:-1], *heads)) for part in x]
+
+    def _place(self, x: jax.Array) -> jax.Array:
+        """Whole windows [B, T, H, D] are cut by heads; single steps [B, H, D] are left alone."""
+        return constrain(x, "batch", "time", "act_heads", None) if x.ndim == 4 else x
 
     def encode(self, encoder_states: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Keys and values of the lyric encoder's states [B, S, E], each [B, S, H, D]."""
@@ -241,6 +243,8 @@ class Block(nn.Module):
     def _rest(self, x: jax.Array, attended: jax.Array, deterministic: bool) -> jax.Array:
         attended = self.dropout(attended, deterministic=deterministic)
         hidden = quick_gelu(self.mlp_in(self.mlp_norm(x + attended)))
+        if hidden.ndim == 3:
+            hidden = constrain(hidden, "batch", "time", "act_mlp")
         mixed = self.dropout(self.mlp_out(hidden), deterministic=deterministic)
         scale = 1.0 / self.config.num_layers if self.config.res_scale else 1.0
         return x + scale * (attended + mixed)
@@ -364,16 +368,20 @@ def run_layers(
         block = Block(config, kind, parent=None)
         return block.apply({"params": params}, x, encoder_states, key is None, rngs=rngs)
 
-    if config.remat != "none":
-        policy = REMAT_POLICIES[config.remat]
+    if config.remat in ("block", "dots"):
+        dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        policy = dots if config.remat == "dots" else None
         apply = jax.checkpoint(apply, static_argnums=(0,), policy=policy)
 
     def run_cycle(cycle, x, params, key):
         params = unstack_layers(cycle, params)
         for layer, kind in enumerate(cycle):
             own_key = None if key is None else jax.random.fold_in(key, layer)
-            x = apply(kind, params[layer], x, own_key)
+            x = constrain(apply(kind, params[layer], x, own_key), "batch", "time", "act_embed")
         return x
+
+    if config.remat == "full":
+        run_cycle = jax.checkpoint(run_cycle, static_argnums=(0,))
 
     start = dict.fromkeys(stacks, 0)
     for index, (cycle, repeats) in enumerate(_segments(config.pattern)):

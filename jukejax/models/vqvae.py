@@ -94,11 +94,13 @@ class VQVAEOutput:
 
     Attributes:
       audio: float32 [B, T, channels], each level decoded alone.
+      features: [B, T / hop, emb_dim], the encoders' outputs before they are quantised.
       quantised: codes and quantisation errors (see `Quantised`); None without a bottleneck.
       metrics: of the codebook update when training (see `quantize.update`), otherwise empty.
     """
 
     audio: tuple[jax.Array, ...]
+    features: tuple[jax.Array, ...]
     quantised: tuple[Quantised, ...] | None
     metrics: tuple[dict[str, jax.Array], ...]
 
@@ -188,33 +190,55 @@ class Quantiser(nn.Module):
         The batch is quantised with the codebook from before the move. Training draws from the
         random stream "codebook".
         """
-        if not train:
+        part = not self.is_mutable_collection("codebook")  # of a batch: see `start` and `move`
+        if part or not train:
             return quantize.quantise(features, self.read().codebook), {}
-        rows = lax.stop_gradient(features).reshape(-1, self.emb_dim)
-        start_key, restart_key = jax.random.split(self.make_rng("codebook"))
+        keys = jax.random.split(self.make_rng("codebook"))
+        self._start(features, keys[0])
+        quantised = quantize.quantise(features, self.read().codebook)
+        return quantised, self._move(features, quantised.codes, keys[1])
 
-        def pick(key: jax.Array) -> jax.Array:
-            drawn = quantize.draw(key, len(rows), self.num_codes, self.emb_dim)
-            return quantize.candidates(rows, self.num_codes, drawn)
+    def start(self, features: jax.Array) -> None:
+        """Starts the codebook from a whole batch [B, T, E], if it was not."""
+        self._start(features, jax.random.split(self.make_rng("codebook"))[0])
 
+    def move(self, features: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:
+        """Moves the codebook by a whole batch [B, T, E] and the codes that it chose [B, T]."""
+        return self._move(features, codes, jax.random.split(self.make_rng("codebook"))[1])
+
+    def _pick(self, features: jax.Array, key: jax.Array) -> jax.Array:
+        rows = self._rows(features)
+        drawn = quantize.draw(key, len(rows), self.num_codes, self.emb_dim)
+        return quantize.candidates(rows, self.num_codes, drawn)
+
+    def _start(self, features: jax.Array, key: jax.Array) -> None:
         state = self.read()
-        state = lax.cond(
-            state.initialised,
-            lambda: state,
-            lambda: quantize.initialise(pick(start_key)),
+        self._write(
+            lax.cond(
+                state.initialised,
+                lambda: state,
+                lambda: quantize.initialise(self._pick(features, key)),
+            )
         )
-        quantised = quantize.quantise(features, state.codebook)
+
+    def _move(self, features: jax.Array, codes: jax.Array, key: jax.Array):
         state, metrics = quantize.update(
-            state,
-            rows,
-            quantised.codes.reshape(-1),
-            pick(restart_key),
+            self.read(),
+            self._rows(features),
+            codes.reshape(-1),
+            self._pick(features, key),
             decay=self.decay,
             threshold=self.threshold,
         )
+        self._write(state)
+        return metrics
+
+    def _rows(self, features: jax.Array) -> jax.Array:
+        return lax.stop_gradient(features).reshape(-1, self.emb_dim)
+
+    def _write(self, state: Codebook) -> None:
         for variable, value in zip(self.state, state, strict=True):
             variable.value = value
-        return quantised, metrics
 
 
 class VQVAE(nn.Module):
@@ -247,7 +271,8 @@ class VQVAE(nn.Module):
                 f"{self.config.hops[-1]} samples a code"
             )
         outputs, quantised, metrics = [], [], []
-        for level, features in enumerate(self.features(audio)):
+        encoded = self.features(audio)
+        for level, features in enumerate(encoded):
             if self.config.bottleneck:
                 result, moved = self.codebooks[level](features, train=train)
                 features = result.vectors
@@ -256,9 +281,22 @@ class VQVAE(nn.Module):
             outputs.append(self.decoders[level](features))
         return VQVAEOutput(
             audio=tuple(outputs),
+            features=encoded,
             quantised=tuple(quantised) if self.config.bottleneck else None,
             metrics=tuple(metrics),
         )
+
+    def start_codebooks(self, features: tuple[jax.Array, ...]) -> None:
+        """Starts the codebooks that are empty from a whole batch's features, by level."""
+        for codebook, rows in zip(self.codebooks, features, strict=True):
+            codebook.start(rows)
+
+    def move_codebooks(
+        self, features: tuple[jax.Array, ...], codes: tuple[jax.Array, ...]
+    ) -> tuple[dict[str, jax.Array], ...]:
+        """Moves the codebooks by a whole batch, as `__call__` does when it sees it in one piece."""
+        levels = zip(self.codebooks, features, codes, strict=True)
+        return tuple(codebook.move(rows, chosen) for codebook, rows, chosen in levels)
 
     def features(
         self, audio: jax.Array, start_level: int = 0, end_level: int | None = None

@@ -1,5 +1,6 @@
 """Training a prior or an upsampler on code shards (Jukebox paper, section 4)."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
@@ -8,34 +9,40 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jukejax import precision
+from jukejax import finetune, flops, precision
 from jukejax.config import freeze, plain
 from jukejax.data import corpus, pipeline
-from jukejax.models.prior import Prior, PriorConfig, losses
-from jukejax.tasks.task import Task
+from jukejax.data.labels import Vocabulary
+from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
+from jukejax.task import Task, window_count
+from jukejax.tasks import preview
 
 KIND = "prior"
+NO_DATA = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
 
 
-def prior_config(config: ml_collections.ConfigDict, dataset: corpus.Dataset) -> PriorConfig:
+def prior_config(config: ml_collections.ConfigDict, dataset: corpus.Dataset | None) -> PriorConfig:
     """The model's config, with what the code shards know filled in where it is not given.
 
     That is: codebook sizes, the hop of the level, and how many artists and genres there are.
+    Without shards they are those of the released VQ-VAE, and one name each.
     """
     model = config.model.to_dict()
     level = model.get("level")
-    hops, codebook_size = dataset.info["hops"], dataset.info["codebook_size"]
+    info = NO_DATA if dataset is None else dataset.info
+    hops, codebook_size = info["hops"], info["codebook_size"]
     levels = len(hops)
     if level not in range(levels):
-        raise ValueError(f"model.level is {level}; {dataset.folder} has levels 0 to {levels - 1}")
+        raise ValueError(f"model.level is {level}; there are levels 0 to {levels - 1}")
     model.setdefault("codebook_size", codebook_size)
     model.setdefault("hop_length", hops[level])
     if model.get("upper") is not None:
         model["upper"].setdefault("vocab_size", codebook_size)
     if model.get("labels") is not None:
-        model["labels"].setdefault("num_artists", len(dataset.vocabulary.artists))
-        model["labels"].setdefault("num_genres", len(dataset.vocabulary.genres))
-        model["labels"].setdefault("sample_rate", dataset.info["sample_rate"])
+        names = Vocabulary() if dataset is None else dataset.vocabulary
+        model["labels"].setdefault("num_artists", len(names.artists))
+        model["labels"].setdefault("num_genres", len(names.genres))
+        model["labels"].setdefault("sample_rate", info["sample_rate"])
     frozen = freeze(PriorConfig, model, "config.model")
     top = level == levels - 1
     if top != (frozen.upper is None):
@@ -49,13 +56,26 @@ def prior_config(config: ml_collections.ConfigDict, dataset: corpus.Dataset) -> 
     return frozen
 
 
-def make(config: ml_collections.ConfigDict) -> Task:
-    """A task from `config.model` (`PriorConfig`) and `config.data` (folder, batch_size, ...)."""
-    dataset = corpus.open_dataset(config.data.folder)
-    if dataset.kind != "codes":
+def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
+    """A task from `config.model` (`PriorConfig`) and `config.data` (folder, batch_size, ...).
+
+    Args:
+      with_data: False: a task to be planned or compiled, whose data need not be there.
+
+    With `config.vqvae`, the VQ-VAE that made the codes, the task can be listened to (`preview`).
+    """
+    dataset = corpus.open_dataset(config.data.folder) if with_data else None
+    if with_data and dataset.kind != "codes":
         raise ValueError(f"data.folder {config.data.folder} holds {dataset.kind}; run encode on it")
     frozen = prior_config(config, dataset)
-    if frozen.lyrics is not None:
+    known = dataset.vocabulary if dataset else Vocabulary()
+    if with_data:  # else what the shards know is guessed
+        finetune.check_model(config, frozen)
+    names = finetune.names(config, frozen.labels, known)
+    if names is not None:
+        rows = {"num_artists": names.num_artists, "num_genres": names.num_genres}
+        frozen = dataclasses.replace(frozen, labels=dataclasses.replace(frozen.labels, **rows))
+    if with_data and frozen.lyrics is not None:
         raise ValueError(
             f"config.model.lyrics asks for lyrics, but code shards such as {dataset.folder} hold "
             "none; leave model.lyrics away"
@@ -100,23 +120,39 @@ def make(config: ml_collections.ConfigDict) -> Task:
         predictions = model.apply(
             {"params": params}, batch["codes"], **inputs(batch), method=model.predictions
         )
-        return losses(frozen, predictions, batch["codes"], batch.get("labels"))[1]
+        parts = losses(frozen, predictions, batch["codes"], batch.get("labels"))[1]
+        return parts | {"example_bits": example_bits(frozen, predictions, batch["codes"])}
 
-    def batches(split: str) -> Iterator[dict]:
+    def batch_shapes(examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        lengths = {"codes": frozen.seq_len}
+        if frozen.upper is not None:
+            lengths["upper_codes"] = frozen.seq_len // frozen.upper.ratio
+        if frozen.labels is not None:
+            lengths["labels"] = frozen.label_width
+        return {
+            name: jax.ShapeDtypeStruct((examples, length), jnp.int32)
+            for name, length in lengths.items()
+        } | {"track": jax.ShapeDtypeStruct((examples,), jnp.int32)}
+
+    def windows(split: str, batch_size: int, rows: np.ndarray | None = None):
         train = split == "train"
         return pipeline.code_windows(
             config.data.folder,
             split,
             level=frozen.level,
             seq_len=frozen.seq_len,
-            batch_size=config.data.batch_size,
+            batch_size=batch_size,
             max_genres=max_genres,
+            names=names,
             seed=config.seed,
             shuffle=train,
+            aug_shift=config.data.get("aug_shift", True),
             repeat=train,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            rows=rows,
         )
+
+    def batches(split: str, rows: np.ndarray | None = None) -> Iterator[dict]:
+        return windows(split, config.data.batch_size, rows)
 
     def finish(params, extra, workdir: str, evaluation: dict[str, float]) -> dict:
         del params, extra
@@ -134,10 +170,33 @@ def make(config: ml_collections.ConfigDict) -> Task:
             "level": frozen.level,
             "config": plain(frozen),
             "vqvae": dataset.info["vqvae"],
-            "vocabulary": dataclasses.asdict(dataset.vocabulary),
+            "vocabulary": names.table() if names else dataclasses.asdict(dataset.vocabulary),
+            **finetune.origin(config),
         }
 
-    return Task(KIND, init, loss, evaluate, batches, finish, describe)
+    listen = None
+    if with_data and config.get("vqvae"):
+        codec = preview.open_codec(config.vqvae, dataset.info["vqvae"])
+        with contextlib.closing(windows("heldout", 1)) as held_out:
+            window = next(held_out)
+        listen = preview.sampler(frozen, model.dtype, codec, window, config.seed)
+
+    return Task(
+        name=KIND,
+        init=init,
+        loss=loss,
+        evaluate=evaluate,
+        batches=batches,
+        batch_shapes=batch_shapes,
+        finish=finish,
+        describe=describe,
+        corpus_hash=dataset.corpus_hash if dataset else "",
+        epoch_size=window_count(dataset, frozen.sample_length) if dataset else 0,
+        example_codes=frozen.seq_len,
+        track_names=tuple(t.name for t in dataset.tracks("heldout")) if dataset else (),
+        preview=listen,
+        work=flops.prior(frozen),
+    )
 
 
 def histogram_entropy(dataset: corpus.Dataset, split: str, level: int) -> float:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jukejax import precision
+from jukejax import finetune, flops, precision
 from jukejax.config import freeze, plain
 from jukejax.data import audio, corpus, pipeline
 from jukejax.models.layers import start_params
@@ -18,7 +18,7 @@ from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
 from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import STFT, Bandwidth
-from jukejax.tasks.task import Task
+from jukejax.task import Preview, Task, WholeBatch, to_host, window_count
 
 KIND = "vqvae"
 BANDWIDTH_SECONDS = 600.0  # of training audio that the bandwidth is measured on
@@ -178,20 +178,30 @@ def check_window(config: VQVAEConfig, loss: LossConfig, window: int) -> None:
         raise ValueError(f"loss.linf_k {loss.linf_k} exceeds data.window {window}: lower it")
 
 
-def make(config: ml_collections.ConfigDict) -> Task:
+def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
     """A task from `config.model` (`VQVAEConfig`), `config.loss` (`LossConfig`) and `config.data`
-    (folder of audio shards, window in samples, batch_size)."""
+    (folder of audio shards, window in samples, batch_size; for the training split aug_shift, random
+    crops, and aug_blend, random shares of the two channels: see `pipeline.audio_windows`).
+
+    Args:
+      with_data: False: a task to be planned or compiled, whose data need not be there.
+    """
     frozen = freeze(VQVAEConfig, config.model, "config.model")
     loss_config = freeze(LossConfig, config.get("loss", {}), "config.loss")
     if frozen.channels != 1:
         raise ValueError(f"config.model.channels is {frozen.channels}: audio shards are read mono")
     folder, window = config.data.folder, config.data.window
     check_window(frozen, loss_config, window)
-    dataset = corpus.open_dataset(folder)
-    if dataset.kind != "audio":
-        raise ValueError(f"data.folder {folder} holds {dataset.kind}; give the output of prepare")
-    sample_rate = dataset.info["sample_rate"]
-    bandwidth = measure_bandwidth(folder, window, sample_rate)
+    finetune.check_model(config, frozen)
+    dataset, sample_rate, bandwidth = None, audio.SAMPLE_RATE, Bandwidth(1.0, 1.0, 1.0)
+    if with_data:
+        dataset = corpus.open_dataset(folder)
+        if dataset.kind != "audio":
+            raise ValueError(
+                f"data.folder {folder} holds {dataset.kind}; give the output of prepare"
+            )
+        sample_rate = dataset.info["sample_rate"]
+        bandwidth = measure_bandwidth(folder, window, sample_rate)
     model = VQVAE(frozen, precision.compute_dtype(config.dtype))
 
     def init(key: jax.Array):
@@ -214,6 +224,50 @@ def make(config: ml_collections.ConfigDict) -> Task:
         total, levels = total_loss(loss_config, bandwidth, batch["audio"], output)
         return total, (moved.get("codebook", {}), named_metrics(levels))
 
+    def begin(params, extra, parts, key):
+        """Empty codebooks start from the whole batch, which takes a pass through the encoders."""
+
+        def start():
+            _, features = jax.lax.scan(
+                lambda _, part: (
+                    None,
+                    model.apply({"params": params}, part["audio"], method=model.features),
+                ),
+                None,
+                parts,
+            )
+            rows = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), features)
+            return model.apply(
+                {"params": params, "codebook": extra},
+                rows,
+                rngs={"codebook": key},
+                mutable=["codebook"],
+                method=model.start_codebooks,
+            )[1]["codebook"]
+
+        started = [state["initialised"] for state in extra.values()]
+        return jax.lax.cond(jnp.stack(started).all(), lambda: extra, start) if extra else extra
+
+    def part_loss(params, extra, batch, key):
+        del key
+        output = model.apply({"params": params, "codebook": extra}, batch["audio"], train=True)
+        total, levels = total_loss(loss_config, bandwidth, batch["audio"], output)
+        codes = tuple(quantised.codes for quantised in output.quantised or ())
+        kept = jax.lax.stop_gradient((output.features if codes else (), codes))
+        return total, (kept, named_metrics(levels))
+
+    def end(extra, kept, key):
+        if not extra:
+            return extra, {}
+        metrics, moved = model.apply(
+            {"codebook": extra},
+            *kept,
+            rngs={"codebook": key},
+            mutable=["codebook"],
+            method=model.move_codebooks,
+        )
+        return moved["codebook"], named_metrics(metrics)
+
     def evaluate(params, extra, batch):
         output = model.apply({"params": params, "codebook": extra}, batch["audio"])
         _, levels = total_loss(loss_config, bandwidth, batch["audio"], output)
@@ -227,7 +281,13 @@ def make(config: ml_collections.ConfigDict) -> Task:
                 parts["usage"] = quantize.usage(state, threshold=threshold)
         return named_metrics(levels)
 
-    def batches(split: str) -> Iterator[dict]:
+    def batch_shapes(examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return {
+            "audio": jax.ShapeDtypeStruct((examples, window, 1), jnp.float32),
+            "track": jax.ShapeDtypeStruct((examples,), jnp.int32),
+        }
+
+    def batches(split: str, rows: np.ndarray | None = None) -> Iterator[dict]:
         train = split == "train"
         return pipeline.audio_windows(
             folder,
@@ -236,20 +296,35 @@ def make(config: ml_collections.ConfigDict) -> Task:
             batch_size=config.data.batch_size,
             seed=config.seed,
             shuffle=train,
+            aug_shift=config.data.get("aug_shift", True),
+            aug_blend=config.data.get("aug_blend", False),
             repeat=train,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            rows=rows,
         )
 
-    def finish(params, extra, workdir: str, evaluation: dict[str, float]) -> dict:
+    decoded = jax.jit(lambda variables, sound: model.apply(variables, sound).audio)
+
+    def reconstruction(params, extra) -> dict[str, np.ndarray]:
+        """The start of a held-out track as it is, and out of each level's codes; [time] each."""
         original = first_seconds(dataset, frozen.hops[-1])
-        variables = {"params": params, "codebook": extra}
-        output = jax.jit(model.apply)(variables, jnp.asarray(original[None]))
-        folder = Path(workdir) / "reconstruction"
-        folder.mkdir(parents=True, exist_ok=True)
-        audio.write_wav(folder / "original.wav", original, sample_rate)
-        for level, decoded in enumerate(output.audio):
-            audio.write_wav(folder / f"level_{level}.wav", np.asarray(decoded[0]), sample_rate)
+        levels = decoded({"params": params, "codebook": extra}, original[None])
+        sounds = {f"level_{level}": to_host(x)[0, :, 0] for level, x in enumerate(levels)}
+        return {"original": original[:, 0], **sounds}
+
+    def preview(params, extra) -> Preview:
+        use = {
+            f"{name.replace('codebooks', 'level')}_code_use": to_host(book["codebook_count"])
+            for name, book in extra.items()
+        }
+        return Preview(reconstruction(params, extra), sample_rate, use)
+
+    def finish(params, extra, workdir: str, evaluation: dict[str, float]) -> dict:
+        sounds = reconstruction(params, extra)
+        if jax.process_index() == 0:
+            folder = Path(workdir) / "reconstruction"
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, sound in sounds.items():
+                audio.write_wav(folder / f"{name}.wav", sound, sample_rate)
         return evaluation
 
     def describe() -> dict:
@@ -259,9 +334,32 @@ def make(config: ml_collections.ConfigDict) -> Task:
             "hops": list(frozen.hops),
             "sample_rate": sample_rate,
             "bandwidth": plain(bandwidth),
+            **finetune.origin(config),
         }
 
-    return Task(KIND, init, loss, evaluate, batches, finish, describe)
+    return Task(
+        name=KIND,
+        init=init,
+        loss=loss,
+        evaluate=evaluate,
+        batches=batches,
+        batch_shapes=batch_shapes,
+        finish=finish,
+        describe=describe,
+        corpus_hash=dataset.corpus_hash if dataset else "",
+        epoch_size=window_count(dataset, window) if dataset else 0,
+        example_codes=window,
+        track_names=tuple(t.name for t in dataset.tracks("heldout")) if dataset else (),
+        whole_batch=WholeBatch(begin, part_loss, end),
+        preview=preview if dataset else None,
+        work=flops.vqvae(frozen, window, used_stfts(loss_config)),
+    )
+
+
+def used_stfts(loss: LossConfig) -> tuple[STFT, ...]:
+    """The spectrograms that the loss is made of."""
+    single = (stft_ops.SINGLE,) if loss.spectral else ()
+    return single + (loss.stfts if loss.multispectral else ())
 
 
 def first_seconds(dataset: corpus.Dataset, hop: int) -> np.ndarray:

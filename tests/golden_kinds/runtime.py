@@ -105,7 +105,7 @@ def check_opt(case: Case) -> None:
     for batch, devices, decay in case["out/ema_default_mu[bs,ngpus->mu]"]:
         ours = optim.ema_decay(optim.OptimizerConfig(), int(batch * devices))
         assert_close(ours, decay, rtol=EXACT, name="ema decay")
-    scale, ours = loss_scale.initial(), []
+    scale, ours = jnp.float32(loss_scale.LossScaleConfig().initial), []
     for overflow in hps["overflows"]:
         scale = loss_scale.update(scale, not overflow, window=hps["fp16_scale_window"])
         ours.append(scale)

@@ -1,0 +1,78 @@
+"""The keys of a training config: what a file of configs/ may say, and --config.KEY=value beside it.
+
+A file says what it must; every other key can still be given on the command line. Keys inside
+`model`, `data`, `optimizer` and so on are those of the dataclasses that they become.
+"""
+
+import difflib
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+KEYS = {
+    "task": "what is trained: vqvae or prior",
+    "seed": "of the weights, the order of the data, and all noise",
+    "dtype": "compute type: float32, bfloat16 or float16",
+    "model": "VQVAEConfig or PriorConfig",
+    "loss": "LossConfig of a VQ-VAE",
+    "data": "folder of shards, batch_size, window ...",
+    "init_from": "bundle or workdir whose weights the run starts from",
+    "steps": "updates of the run",
+    "optimizer": "OptimizerConfig",
+    "schedule": "ScheduleConfig: when the learning rate goes to zero, when a run ends early",
+    "loss_scale": "LossScaleConfig, for float16",
+    "accumulate": "parts that a batch is worked through in",
+    "max_skipped": "steps in a row whose loss or gradient is not finite, at which a run stops",
+    "mesh": "MeshConfig: devices along data, fsdp, tensor, and slices",
+    "log_every": "steps between lines of metrics.jsonl",
+    "eval_every": "steps between held-out evaluations; 0: only at the end",
+    "eval_batches": "batches of such an evaluation; the one at the end sees all",
+    "sample_every": "steps between sounds and pictures in TensorBoard; 0: never; as eval_every if "
+    "it is not given",
+    "vqvae": "the VQ-VAE of a prior's codes (workdir or bundle), which makes its samples audible",
+    "checkpoint_every": "steps between checkpoints",
+    "keep": "newest checkpoints to keep",
+    "keep_best": "checkpoints to keep with the lowest held-out loss",
+    "tensorboard": "false: no WORKDIR/tensorboard",
+    "wandb": "project of Weights & Biases to log to",
+    "peak_flops": "FLOP/s of one device, for mfu where the device is not known",
+}
+_GROUPS = ("schedule", "loss_scale", "mesh", "loss")  # may be given in part, or not at all
+
+flags.disclaim_key_flags()  # --help shows them as flags of the command
+
+
+def define_flag(name: str, help_text: str) -> flags.FlagHolder:
+    """A --NAME flag that takes a config file, and --NAME.KEY flags for every key."""
+    holder = config_flags.DEFINE_config_file(
+        name, None, help_text, lock_config=False, accept_new_attributes=True
+    )
+    parser = flags.FLAGS[name].parser
+    parse = parser.parse
+
+    def with_groups(path):
+        config = parse(path)
+        for group in _GROUPS:  # so that there is something to put --config.schedule.x into
+            if group not in config:
+                config[group] = ConfigDict()
+        return config
+
+    parser.parse = with_groups
+    return holder
+
+
+def checked(config: ConfigDict) -> ConfigDict:
+    """`config` without the groups that nothing was put into.
+
+    Raises:
+      ValueError: a key that means nothing, named together with its nearest known one.
+    """
+    for key in config:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean config.{near[0]}?" if near else f"known: {', '.join(KEYS)}"
+            raise ValueError(f"unknown key config.{key}; {hint}")
+    for group in _GROUPS:
+        if group in config and not len(config[group]):
+            del config[group]
+    return config

@@ -1,0 +1,162 @@
+"""Steps on one device against the same steps cut over eight, accumulated, or recomputed."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jukejax import program, sharding
+from jukejax.sharding import MeshConfig
+
+BATCH, STEPS = 16, 2
+MESHES = {
+    "data": MeshConfig(8),
+    "fsdp": MeshConfig(1, 8),
+    "tensor": MeshConfig(1, 1, 8),
+    "mixed": MeshConfig(2, 2, 2),
+}
+TRANSFORMER = dict(emb_dim=64, num_layers=6, num_heads=8, seq_len=16, num_blocks=4)
+MODELS = {
+    "vqvae": dict(
+        task="vqvae",
+        model=dict(
+            downs=(2, 1),
+            strides=(2, 2),
+            multipliers=(2, 1),
+            width=8,
+            depth=1,
+            emb_dim=8,
+            codebook_size=16,
+            ema_decay=0.5,
+        ),
+        loss=dict(
+            linf_k=32,
+            multispectral_n_fft=(256,),
+            multispectral_hop=(64,),
+            multispectral_window=(128,),
+        ),
+    ),
+    "prior": dict(
+        task="prior",
+        model=dict(
+            level=2,
+            codebook_size=24,
+            transformer=TRANSFORMER,
+            labels=dict(num_artists=8, num_genres=8, max_genres=2, timing_bins=8),
+        ),
+    ),
+    "upsampler": dict(
+        task="prior",
+        model=dict(
+            level=1,
+            codebook_size=24,
+            transformer=TRANSFORMER,
+            upper=dict(vocab_size=24, downs=2, stride=2, width=8, depth=2),
+        ),
+    ),
+}
+
+
+def config_of(name, accumulate=1, remat="none"):
+    config = ConfigDict(MODELS[name])
+    config.dtype = "float32"
+    config.accumulate = accumulate
+    config.data = dict(folder="", batch_size=BATCH, window=2048)
+    # Adam divides by |gradient| + eps: without a large eps its first steps would blow up the
+    # rounding of gradients that are zero.
+    config.optimizer = dict(learning_rate=0.01, warmup_steps=1, eps=1e-2, ema_decay=0.5)
+    if config.task == "prior":
+        config.model.transformer.remat = remat
+    return config
+
+
+def batches(task):
+    random = np.random.default_rng(0)
+    for _ in range(STEPS):
+        batch = {}
+        for name, leaf in task.batch_shapes(BATCH).items():
+            if name == "audio":
+                batch[name] = random.normal(0, 0.3, leaf.shape).astype(np.float32)
+            else:
+                batch[name] = random.integers(0, 8, leaf.shape).astype(np.int32)
+        if "labels" in batch:  # total length, offset and length in samples
+            batch["labels"][:, :3] = [10_000_000, 100_000, 2048]
+        yield batch
+
+
+@functools.cache
+def train(name, mesh=None, accumulate=1, remat="none"):
+    """The states before and after a few steps, on the host, and the last loss."""
+    task = program.make_task(config_of(name, accumulate, remat), with_data=False)
+    recipe = program.make_recipe(config_of(name, accumulate, remat))
+    devices = jax.devices()[:8] if mesh else jax.devices()[:1]
+    placed = sharding.make_mesh(MESHES[mesh] if mesh else MeshConfig(), devices)
+    built = program.build(task, recipe, placed)
+    with jax.set_mesh(placed):
+        state = built.init(jax.random.key(0))
+        start = jax.tree.map(np.asarray, state)  # the step gives its memory away
+        for batch in batches(task):
+            batch = sharding.put_batch(placed, batch)
+            state, metrics = built.update(state, batch, jax.random.key(1))
+    assert int(state.skipped) == 0
+    return start, jax.tree.map(np.asarray, state), float(metrics["loss"])
+
+
+def assert_equal(name, **how):
+    _, expected, expected_loss = train(name)
+    _, state, loss = train(name, **how)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    for part in ("params", "ema_params", "extra"):
+        theirs = dict(jax.tree_util.tree_leaves_with_path(getattr(expected, part)))
+        ours = dict(jax.tree_util.tree_leaves_with_path(getattr(state, part)))
+        assert theirs.keys() == ours.keys()
+        for path, leaf in theirs.items():
+            where = f"{part}{jax.tree_util.keystr(path)}"
+            np.testing.assert_allclose(ours[path], leaf, atol=1e-5, err_msg=where)
+
+
+def test_steps_move_every_model():
+    """So that the comparisons below compare something."""
+    start, state, _ = train("prior")
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.params, state.params)
+    assert min(jax.tree.leaves(moved)) > 1e-4
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_the_prior_trains_on_eight_devices_as_on_one(mesh):
+    assert_equal("prior", mesh=mesh)
+
+
+@pytest.mark.parametrize("remat", ["dots", "block", "full"])
+def test_recomputing_changes_nothing(remat):
+    assert_equal("prior", remat=remat)
+
+
+@pytest.mark.parametrize("accumulate", [2, 8])
+def test_accumulating_changes_nothing(accumulate):
+    assert_equal("prior", accumulate=accumulate)
+
+
+def test_accumulating_on_a_mesh_changes_nothing():
+    assert_equal("prior", mesh="mixed", accumulate=4, remat="full")
+
+
+def test_the_upsampler_trains_on_a_mixed_mesh_in_parts_as_on_one():
+    assert_equal("upsampler", mesh="mixed", accumulate=2)
+
+
+def test_the_vqvae_trains_in_parts_as_in_one_piece_codebooks_included():
+    assert_equal("vqvae", accumulate=4)
+
+
+def test_the_vqvae_trains_on_a_mixed_mesh_in_parts_as_on_one():
+    assert_equal("vqvae", mesh="mixed", accumulate=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("name", ["vqvae", "upsampler"])
+def test_every_model_trains_on_every_mesh_as_on_one_device(name, mesh):
+    assert_equal(name, mesh=mesh)
