@@ -9,6 +9,20 @@ from jukejax.weights import bundle
 Tree = Any
 
 
+def read_description(path: str | Path, name: str) -> dict:
+    """What `load_part` says of a model, without its weights.
+
+    Raises:
+      ValueError: nothing usable is there, or it is another model than `name`.
+    """
+    place, is_run = _place(Path(path), name)
+    description = bundle.read_json(place / ("description.json" if is_run else "config.json"))
+    found = part_name(description)
+    if found != name:
+        raise ValueError(f"{path} holds {found}, but {name} is needed here")
+    return description
+
+
 def load_part(path: str | Path, name: str) -> tuple[dict, Tree]:
     """(description, {"params", "extra"}) of one model.
 
@@ -19,22 +33,25 @@ def load_part(path: str | Path, name: str) -> tuple[dict, Tree]:
     Raises:
       ValueError: nothing usable is there, or it is another model than `name`.
     """
-    path = Path(path)
+    description = read_description(path, name)
+    place, is_run = _place(Path(path), name)
+    if is_run:
+        state = checkpoint.read_state(place)
+        return description, {"params": state["ema_params"], "extra": state.get("extra") or {}}
+    weights = bundle.load_part(place)[1]
+    return description, {"params": weights["params"], "extra": weights.get("extra", {})}
+
+
+def _place(path: Path, name: str) -> tuple[Path, bool]:
+    """The folder of a model, and whether it is a workdir of `train`."""
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; give a workdir of train or a bundle of export")
     if (path / "description.json").exists():
-        description = bundle.read_json(path / "description.json")
-        state = checkpoint.read_state(path)
-        weights = {"params": state["ema_params"], "extra": state.get("extra") or {}}
-    else:
-        part = path if (path / "weights.safetensors").exists() else path / name
-        if not part.is_dir():
-            raise ValueError(f"{path} has no {name}; export it from a workdir")
-        description, weights = bundle.load_part(part)
-    found = part_name(description)
-    if found != name:
-        raise ValueError(f"{path} holds {found}, but {name} is needed here")
-    return description, {"params": weights["params"], "extra": weights.get("extra", {})}
+        return path, True
+    part = path if (path / "weights.safetensors").exists() else path / name
+    if not part.is_dir():
+        raise ValueError(f"{path} has no {name}; export it from a workdir")
+    return part, False
 
 
 def part_name(description: dict) -> str:
