@@ -1,0 +1,158 @@
+"""The needs of a run, worked out by hand for small shapes, and as `train --dry_run` prints them."""
+
+import functools
+
+import jax
+import pytest
+from jax.sharding import AbstractMesh, Mesh
+
+from jukejax import dry_run, plan, program, sharding
+from jukejax.sharding import MeshConfig
+from tests.command import run
+from tests.test_configs import load
+
+LABELS = 2 * 32 + 3 * 8 * 32  # one artist, one genre, three tables of timing
+
+
+def tiny(**changes):
+    config = load("tiny", "prior")
+    with config.unlocked():
+        for key, value in changes.items():
+            *path, last = key.split("__")
+            node = config
+            for name in path:
+                node = node[name]
+            node[last] = value
+    return config
+
+
+@pytest.fixture(scope="module")
+def made():
+    return plan.make(tiny(mesh__data=2))
+
+
+def test_parameters_are_counted_by_part(made):
+    assert made.parameters["autoregressive/code_embedding"] == 2048 * 32
+    assert made.parameters["autoregressive/position_embedding"] == 128 * 32
+    assert made.parameters["label_conditioner"] == LABELS
+    layer = 32 * 24 + 24 + 8 * 32 + 32 + 2 * (32 * 32 + 32) + 4 * 32
+    assert made.parameters["autoregressive/transformer"] == 3 * layer
+
+
+def test_memory_of_each_part_follows_from_the_parameters(made):
+    size = 4 * sum(made.parameters.values())
+    assert made.memory["params"] == made.memory["averaged params"] == size
+    assert made.memory["gradients"] == size
+    assert size * 2 <= made.memory["optimizer"] <= size * 2 + 64  # and a few counters
+    label = 5  # entries of a label vector
+    assert made.memory["batch"] == 2 * 4 * (128 + label + 1)  # one window on each device, twice
+
+
+def test_half_precision_and_accumulation_have_their_own_lines():
+    made = plan.make(tiny(dtype="bfloat16", mesh__data=2, data__batch_size=8, accumulate=2))
+    size = 4 * sum(made.parameters.values())
+    assert made.memory["params in bfloat16"] == size // 2
+    assert made.memory["gradients"] == 2 * size
+    assert made.part_size == 2
+
+
+def test_cut_parameters_take_their_share_of_each_device():
+    whole, cut = (plan.make(tiny(mesh=mesh)) for mesh in ({"data": 2}, {"data": 1, "fsdp": 2}))
+    assert cut.memory["params"] == pytest.approx(whole.memory["params"] / 2, rel=0.02)
+    assert cut.devices == whole.devices == 2
+
+
+def test_work_is_that_of_the_whole_batch(made):
+    double = plan.make(tiny(data__batch_size=4))
+    assert double.work == {name: 2 * amount for name, amount in made.work.items()}
+    assert made.tokens == 2 * 128
+    assert made.step_flops == sum(made.work.values())
+    assert made.seconds_per_step(1e9, share=0.5) == pytest.approx(made.step_flops / 1e9)
+
+
+@functools.cache
+def kept(layers, remat):
+    config = tiny(model__transformer__num_layers=layers, model__transformer__remat=remat)
+    task = program.make_task(config, with_data=False)
+    mesh = sharding.make_mesh(MeshConfig(), jax.devices()[:1])
+    return plan.kept_bytes(task, program.build(task, program.make_recipe(config), mesh).target)
+
+
+STREAM = 128 * 32 * 4  # bytes of the residual stream of an example
+
+
+def test_block_keeps_the_input_of_each_layer_and_full_that_of_each_cycle():
+    assert kept(9, "block") - kept(6, "block") == 3 * STREAM
+    assert kept(9, "full") - kept(6, "full") == STREAM
+
+
+def test_the_less_is_kept_the_smaller_is_the_estimate():
+    sizes = [kept(6, remat) for remat in ("none", "dots", "block", "full")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
+
+
+def test_recomputation_needs_one_layer_at_a_time_besides_what_is_kept():
+    everything, some = kept(6, "none"), kept(6, "block")
+    made = plan.make(
+        tiny(model__transformer__num_layers=6, model__transformer__remat="block", mesh__data=2)
+    )
+    assert made.memory["activations"] == int(some + (everything - some) / 6)
+
+
+def test_a_mesh_that_is_not_here_is_planned_by_its_sizes():
+    here = len(jax.devices())
+    assert isinstance(plan.make_mesh(MeshConfig(data=-1)), Mesh)
+    pod = plan.make_mesh(MeshConfig(data=-1, fsdp=3 * here, tensor=4, slices=2))
+    assert isinstance(pod, AbstractMesh)
+    assert dict(pod.shape) == {"data": 2, "fsdp": 3 * here, "tensor": 4}
+    absent = tiny(mesh={"data": -1, "fsdp": 3 * here}, data__batch_size=3 * here)
+    made = plan.make(absent)
+    assert (made.devices, made.kind, made.open_axis) == (3 * here, "", "data")
+    with pytest.raises(ValueError, match=f"needs the mesh of {3 * here} devices here"):
+        list(dry_run.run(absent, "compile"))
+
+
+def test_a_batch_that_the_mesh_cannot_share_is_refused():
+    with pytest.raises(ValueError, match=r"data.batch_size 2 must be a multiple of 4"):
+        plan.make(tiny(mesh={"data": 1, "fsdp": 4}))
+
+
+def test_lines_say_what_the_time_is_judged_by(made):
+    given = "\n".join(dry_run.lines(made, peak_flops=1e12))
+    assert "config.peak_flops, 30 % MFU assumed" in given
+    assert dry_run.figure(3600 / made.seconds_per_step(1e12)) in given
+    absent = "\n".join(dry_run.lines(made))
+    assert "steps an hour" not in absent
+    assert "V100" in absent
+    assert "no data.folder given" in absent
+    here = plan.make(tiny(mesh={"data": -1}, data__batch_size=len(jax.devices())))
+    assert "GFLOP/s in a float32 product, tried now" in "\n".join(dry_run.lines(here))
+
+
+def test_a_prior_and_a_vqvae_have_plans():
+    config = load("openai_small", "small_prior")
+    config.mesh = {"data": 2}
+    made = plan.make(config)
+    assert sum(made.parameters.values()) == 161_862_656
+    assert made.memory["params"] == 4 * 161_862_656
+    config = load("tiny", "vqvae")
+    config.model.update(downs=(1,), strides=(2,), multipliers=(1,))
+    vqvae = plan.make(config)
+    assert vqvae.remat == ""
+    assert vqvae.tokens == 2 * 2048
+    assert vqvae.part_size == 2
+    assert vqvae.memory["codebooks"] == 4 * (2 * 32 * 8 + 32) + 1
+
+
+@pytest.mark.slow
+def test_the_command_prints_a_plan_and_measures_without_data_or_workdir():
+    said = run("train", "--config=configs/tiny.py:prior", "--dry_run").stdout
+    assert "parameters" in said
+    assert "device-hours" in said
+    said = run("train", "--config=configs/tiny.py:prior", "--dry_run=measure").stdout
+    assert "measured: the best of 3 steps on made-up data" in said
+    said = run("train", "--config=configs/tiny.py:prior", "--dry_run=compile").stdout
+    assert "the compiler's figure" in said
+    wrong = run("train", "--config=configs/tiny.py:prior", "--dry_run=x", code=2).stderr
+    assert "compile or measure" in wrong
