@@ -15,6 +15,8 @@ from jukejax import cli
 from jukejax.benches import common
 
 BENCHES = {
+    "train": "one real training step here; with --aot compiled for devices elsewhere",
+    "vqvae": "encode, decode and train a VQ-VAE",
     "data": "prepare, separate, encode and load; and how long a training step waits for data",
 }
 JSON = flags.DEFINE_bool("json", False, "One JSON object a line instead of a table.")

@@ -58,7 +58,8 @@ class Task:
       evaluate: (params, extra, batch) -> metrics, deterministic: scalars, and arrays [B] of what is
         known of each example.
       batches: (split, rows) -> iterator of batches; "train" is endless, "heldout" ends. `rows` says
-        which rows of each global batch to load; without it all. Iterators have `get_state` and `set_state`.
+        which rows of each global batch to load; without it all. Iterators have `get_state` and
+        `set_state`.
       batch_shapes: number of examples -> shapes and types of a batch.
       finish: (params, extra, workdir, evaluation) -> what summary.json says of the held-out set.
       describe: () -> what model.json says: the model's frozen config and what belongs to it.

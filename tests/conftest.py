@@ -1,4 +1,4 @@
-"""Tests run on eight fake CPU devices; JUKEJAX_TEST_PLATFORM=device takes the machine's accelerator.
+"""Tests run on eight fake CPU devices; JUKEJAX_TEST_PLATFORM=device takes the real accelerator.
 
 Compiled programs are kept under .cache, so that a second run is much faster.
 """

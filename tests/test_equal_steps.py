@@ -114,7 +114,8 @@ def assert_equal(name, **how):
         assert theirs.keys() == ours.keys()
         for path, leaf in theirs.items():
             where = f"{part}{jax.tree_util.keystr(path)}"
-            np.testing.assert_allclose(ours[path], leaf, atol=1e-5, err_msg=where)
+            # Sums over a batch in the codebooks' averages are in the hundreds: these to 1e-5 of theirs.
+            np.testing.assert_allclose(ours[path], leaf, rtol=1e-5, atol=1e-5, err_msg=where)
 
 
 def test_steps_move_every_model():

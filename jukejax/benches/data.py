@@ -123,7 +123,7 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
             if made.reason:
                 raise ValueError(f"an excerpt of --input cannot be prepared: {made.reason}")
 
-    rules, caches = Rules(min_seconds=0.1), iter(("first", "second"))
+    rules, caches = Rules(min_seconds=0.5), iter(("first", "second"))
     seconds, more = common.compiled(lambda: work(next(caches)))
     yield {
         "what": "prepare",

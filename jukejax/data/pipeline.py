@@ -16,7 +16,7 @@ import grain
 import numpy as np
 
 from jukejax.data import corpus, labels, records
-from jukejax.data.plan import Example, Windows, plan_windows
+from jukejax.data.plan import Example, Order, Windows, plan_windows
 from jukejax.data.reading import read_codes, read_mono
 
 
@@ -49,14 +49,15 @@ def _iterate(
             f"the {split} split has {total} windows and a batch needs {batch_size} "
             "(data.batch_size); make data.batch_size smaller, the windows shorter, or add music"
         )
-    plan = grain.MapDataset.range(total).seed(seed)
-    if shuffle:
-        augment = functools.partial(windows.draw, aug_shift=aug_shift, aug_blend=aug_blend)
-        plan = plan.shuffle().random_map(augment)
-    else:
-        plan = plan.map(lambda i: Example(i, windows.start(i, None)))
+    plan = grain.MapDataset.range(total)
     if repeat:
         plan = plan.repeat()
+    if shuffle:
+        augment = functools.partial(windows.draw, aug_shift=aug_shift, aug_blend=aug_blend)
+        order = Order(total, seed)
+        plan = plan.map_with_index(lambda i, _: augment(order.window(i), order.random(i)))
+    else:
+        plan = plan.map(lambda i: Example(i, windows.start(i, None)))
 
     def load_own(examples: list[Example]) -> dict[str, np.ndarray]:
         return load(examples if rows is None else [examples[row] for row in rows])

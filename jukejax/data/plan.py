@@ -1,5 +1,6 @@
 """Which windows an epoch has, and what is drawn for each: planned before anything is read."""
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +21,31 @@ class Example(NamedTuple):
     window: int
     start: int
     blend: float | None = None
+
+
+class Order:
+    """The order in which the windows are visited: another permutation each epoch, for ever.
+
+    Not grain's own shuffle: with few windows that takes up to 1.5 ms for each, three times what it
+    takes to read one.
+    """
+
+    def __init__(self, windows: int, seed: int):
+        self._windows, self._seed = windows, seed
+        self._permutation = functools.lru_cache(maxsize=2)(self._permute)
+
+    def window(self, visit: int) -> int:
+        """The window of visit number `visit`, from 0."""
+        epoch, place = divmod(visit, self._windows)
+        return int(self._permutation(epoch)[place])
+
+    def random(self, visit: int) -> np.random.Generator:
+        """Random numbers of that visit's own."""
+        return np.random.Generator(np.random.Philox(key=[self._seed, visit]))
+
+    def _permute(self, epoch: int) -> np.ndarray:
+        seeds = np.random.SeedSequence([self._seed, epoch])
+        return np.random.Generator(np.random.Philox(seeds)).permutation(self._windows)
 
 
 @dataclass(frozen=True)

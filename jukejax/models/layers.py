@@ -136,9 +136,9 @@ def _weights(module: nn.Module, shape, *, transposed: bool = False, zero_out: bo
         "kernel", nn.with_logical_partitioning(init, (None, "conv_in", "conv_out")), shape
     )
     bias = module.param("bias", nn.with_logical_partitioning(init, ("conv_out",)), shape[-1:])
-    # Stored in shards, whole where they are used: convolutions share out the batch only. XLA (jaxlib
-    # 0.10.2) gives wrong gradients for a convolution whose batch and features are both cut, on a
-    # mesh of 2 x 2 x 2 with two examples a device; tests/test_equal_steps.py has the case.
+    # Stored in shards, whole where they are used: convolutions share out the batch only. XLA
+    # (jaxlib 0.10.2) gives wrong gradients for a convolution whose batch and features are both cut,
+    # on a mesh of 2 x 2 x 2 with two examples a device; tests/test_equal_steps.py has the case.
     kernel = constrain(kernel.astype(module.dtype), None, None, None)
     return kernel, constrain(bias.astype(module.dtype), None)
 

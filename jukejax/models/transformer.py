@@ -2,7 +2,7 @@
 
 Parameters of layers with the same shapes are stacked along a leading `layers` axis, whatever the
 pattern: `self_layers` for the kinds that attend to their own sequence, `cross_layers` for kind 6.
-Training scans over the pattern's period; decoding takes the stack apart once and runs unrolled.
+Training scans over the pattern's period if the stack is deep; decoding takes the stack apart once and runs unrolled.
 
 Dimensions: B batch, T time, E emb_dim, H heads, D head_dim, R rows, L block_len, S encoder length.
 """
@@ -21,6 +21,7 @@ from jukejax.ops.cache import Cache, Grid
 from jukejax.ops.placement import constrain
 
 Tree = Any
+UNROLLED = 12  # layers; deeper stacks are scanned, which compiles faster but copies activations
 REMAT = ("none", "dots", "block", "full")
 
 
@@ -396,6 +397,7 @@ def run_layers(
                 lambda x, inputs, cycle=cycle: (run_cycle(cycle, x, *inputs), None),
                 x,
                 (params, keys),
+                unroll=repeats if config.num_layers <= UNROLLED else 1,
             )
     return x
 

@@ -1,0 +1,158 @@
+"""Random inputs, and the model shapes that others time too (Hugging Face's port of Jukebox).
+
+The port's bench gives its prior a conditioner's output and a label's embedding as arrays of zeros;
+`transformer_task` takes them from its batch in the same way.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jukejax import flops, precision, sharding
+from jukejax.benches import common
+from jukejax.config import freeze
+from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.prior import PriorConfig, bits_per_code
+from jukejax.models.transformer import TransformerConfig
+from jukejax.program import Program
+from jukejax.task import Task
+
+CODES = 2048
+# Width x depth, window, heads, rows; pattern 2 (row, column, previous row).
+TRANSFORMERS = {
+    name: dict(
+        emb_dim=width, num_layers=depth, seq_len=seq_len, num_heads=heads, num_blocks=rows,
+        attn_order=2, init_scale=0.7,
+    )
+    for name, (width, depth, seq_len, heads, rows) in {
+        "tiny": (256, 6, 1024, 4, 16),
+        "small": (512, 12, 8192, 1, 64),
+        "train_small": (1024, 6, 2048, 1, 16),
+        "small_prior": (1024, 48, 8192, 1, 64),
+        "upsampler": (1920, 72, 8192, 1, 128),
+    }.items()
+}  # fmt: skip
+
+
+def transformer_config(name: str) -> ConfigDict:
+    """A config that trains one of TRANSFORMERS as the reference bench does, batch 1."""
+    config = ConfigDict()
+    config.task = "prior"
+    config.dtype = "float32"
+    config.data = dict(batch_size=1)
+    config.mesh = dict(data=-1, fsdp=1, tensor=1)
+    config.optimizer = dict(learning_rate=3e-4, warmup_steps=0, weight_decay=0.01, clip=1.0)
+    config.model = dict(transformer=TRANSFORMERS[name])
+    return config
+
+
+def transformer_task(config: ConfigDict) -> Task:
+    """Training of a transformer over 2048 codes: conditions from the batch, loss in bits a code."""
+    stack = freeze(TransformerConfig, config.model.transformer, "config.model.transformer")
+    wide, length = stack.emb_dim, stack.seq_len
+    model = Autoregressive(
+        AutoregressiveConfig(CODES, stack, labelled=True), precision.compute_dtype(config.dtype)
+    )
+
+    def logits(params, batch):
+        told = Conditions(batch["code_cond"], batch["label_emb"])
+        return model.apply({"params": params}, batch["codes"], told)
+
+    def init(key):
+        told = Conditions(None, jnp.zeros((1, wide)))
+        return model.init(key, jnp.zeros((1, length), jnp.int32), told)["params"], {}
+
+    def loss(params, extra, batch, key):
+        del key
+        bits = bits_per_code(logits(params, batch), batch["codes"])
+        return bits, (extra, {})
+
+    def evaluate(params, extra, batch):
+        del extra
+        return {"bits_per_code": bits_per_code(logits(params, batch), batch["codes"])}
+
+    def batches(split, rows):
+        raise ValueError("the shapes of a bench have no data")
+
+    def batch_shapes(examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return {
+            "codes": jax.ShapeDtypeStruct((examples, length), jnp.int32),
+            "code_cond": jax.ShapeDtypeStruct((examples, length, wide), jnp.float32),
+            "label_emb": jax.ShapeDtypeStruct((examples, wide), jnp.float32),
+            "track": jax.ShapeDtypeStruct((examples,), jnp.int32),
+        }
+
+    return Task(
+        name="prior",
+        init=init,
+        loss=loss,
+        evaluate=evaluate,
+        batches=batches,
+        batch_shapes=batch_shapes,
+        finish=lambda *_: {},
+        example_codes=length,
+        work=flops.prior(PriorConfig(2, CODES, 128, stack)),
+    )
+
+
+def random_batch(task: Task, examples: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch of a task: codes at random, audio as noise of -10 dB, all that conditions zero."""
+    random = np.random.default_rng(seed)
+
+    def make(name: str, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if name in ("codes", "upper_codes"):
+            return random.integers(0, CODES, leaf.shape, leaf.dtype)
+        if name == "audio":
+            noise = 0.3 * random.standard_normal(leaf.shape, np.float32)
+            return np.clip(noise, -1.0, 1.0)
+        return np.zeros(leaf.shape, leaf.dtype)
+
+    return {name: make(name, leaf) for name, leaf in task.batch_shapes(examples).items()}
+
+
+def parse_mesh(text: str) -> dict[str, int]:
+    """`data:4,fsdp:64` as a mesh config; axes that it does not name have size 1."""
+    found = dict.fromkeys(sharding.AXES, 1)
+    for part in text.split(","):
+        axis, _, size = part.partition(":")
+        if axis not in found or not re.fullmatch(r"-1|[1-9]\d*", size):
+            raise ValueError(
+                f"--mesh={text!r} is not of the form data:4,fsdp:64; axes: {', '.join(found)}"
+            )
+        found[axis] = int(size)
+    return found
+
+
+def load_config(name: str) -> ConfigDict:
+    """What `PATH.py` or `PATH.py:VARIANT` says."""
+    path, _, variant = name.partition(":")
+    if not path.endswith(".py") or not Path(path).is_file():
+        raise ValueError(
+            f"--config={name!r} is neither a file nor one of {', '.join(TRANSFORMERS)}"
+        )
+    spec = importlib.util.spec_from_file_location("bench_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def step_seconds(program: Program, compiled: jax.stages.Compiled, repeat: int) -> float:
+    """The fastest of `repeat` training steps on random data, after one that does not count."""
+    key = jax.random.key(0)
+    with jax.set_mesh(program.mesh):
+        state = program.init(key)
+        examples = program.recipe.batch_size
+        batch = sharding.put_batch(program.mesh, random_batch(program.task, examples))
+
+        def step() -> None:
+            nonlocal state
+            state, metrics = compiled(state, batch, key)
+            jax.block_until_ready((state, metrics))
+
+        step()
+        return min(common.timed(step) for _ in range(repeat))
