@@ -95,6 +95,10 @@ def get_config(arg: str = "vqvae") -> ConfigDict:
             f"configs/demo.py has no variant {arg!r}; take one of {', '.join(STAGES)}, with -gpu "
             "behind it for the larger size"
         )
+    gpu = size == "gpu"
     if stage == "vqvae":
-        return vqvae(size == "gpu")
-    return prior(size == "gpu", level={"prior": 2, "upsampler1": 1, "upsampler0": 0}[stage])
+        config = vqvae(gpu)
+    else:
+        config = prior(gpu, level={"prior": 2, "upsampler1": 1, "upsampler0": 0}[stage])
+    config.sample_every = config.eval_every if gpu else 0  # the demo's own page shows what it makes
+    return config

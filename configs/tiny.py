@@ -18,6 +18,7 @@ def get_config(arg: str = "vqvae") -> ConfigDict:
     config.log_every = 1
     config.eval_every = 6
     config.eval_batches = 2
+    config.sample_every = 0
     config.checkpoint_every = 3
     config.keep = 2
     config.mesh = dict(data=1, fsdp=1, tensor=1)

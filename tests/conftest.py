@@ -1,4 +1,7 @@
-"""Tests run on eight fake CPU devices; JUKEJAX_TEST_PLATFORM=device takes the real accelerator.
+"""Tests run on two fake CPU devices; JUKEJAX_TEST_PLATFORM=device takes the machine's accelerator.
+
+More devices make everything slower, so the folder eight_devices is only collected where there are
+eight: test_eight_devices.py starts a process for it.
 
 Compiled programs are kept under .cache, so that a second run is much faster.
 """
@@ -10,7 +13,9 @@ if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
     os.environ["JAX_PLATFORMS"] = "cpu"
 flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in flags:
-    os.environ["XLA_FLAGS"] = flags + " --xla_force_host_platform_device_count=8"
+    os.environ["XLA_FLAGS"] = flags + " --xla_force_host_platform_device_count=2"
+if "device_count=8" not in os.environ["XLA_FLAGS"]:
+    collect_ignore = ["eight_devices"]
 cache = Path(__file__).resolve().parents[1] / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -9,7 +9,7 @@ import pytest
 from jukejax import precision, program, sharding
 from jukejax.sharding import MeshConfig
 
-from .test_equal_steps import config_of
+from .small_tasks import config_of
 
 STEPS = 100
 

@@ -2,7 +2,8 @@
 
 Parameters of layers with the same shapes are stacked along a leading `layers` axis, whatever the
 pattern: `self_layers` for the kinds that attend to their own sequence, `cross_layers` for kind 6.
-Training scans over the pattern's period if the stack is deep; decoding takes the stack apart once and runs unrolled.
+Training scans over the pattern's period if the stack is deep; decoding takes the stack apart once
+and runs unrolled.
 
 Dimensions: B batch, T time, E emb_dim, H heads, D head_dim, R rows, L block_len, S encoder length.
 """

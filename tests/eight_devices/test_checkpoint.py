@@ -9,7 +9,7 @@ from jukejax import program, sharding
 from jukejax.checkpoint import Checkpoints, read_state
 from jukejax.sharding import MeshConfig
 
-from .test_equal_steps import config_of
+from ..small_tasks import config_of
 
 ABOUT = {"corpus_hash": "abc"}
 

@@ -5,85 +5,18 @@ import functools
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from jukejax import program, sharding
 from jukejax.sharding import MeshConfig
 
-BATCH, STEPS = 16, 2
+from ..small_tasks import batches, config_of
+
 MESHES = {
     "data": MeshConfig(8),
     "fsdp": MeshConfig(1, 8),
     "tensor": MeshConfig(1, 1, 8),
     "mixed": MeshConfig(2, 2, 2),
 }
-TRANSFORMER = dict(emb_dim=64, num_layers=6, num_heads=8, seq_len=16, num_blocks=4)
-MODELS = {
-    "vqvae": dict(
-        task="vqvae",
-        model=dict(
-            downs=(2, 1),
-            strides=(2, 2),
-            multipliers=(2, 1),
-            width=8,
-            depth=1,
-            emb_dim=8,
-            codebook_size=16,
-            ema_decay=0.5,
-        ),
-        loss=dict(
-            linf_k=32,
-            multispectral_n_fft=(256,),
-            multispectral_hop=(64,),
-            multispectral_window=(128,),
-        ),
-    ),
-    "prior": dict(
-        task="prior",
-        model=dict(
-            level=2,
-            codebook_size=24,
-            transformer=TRANSFORMER,
-            labels=dict(num_artists=8, num_genres=8, max_genres=2, timing_bins=8),
-        ),
-    ),
-    "upsampler": dict(
-        task="prior",
-        model=dict(
-            level=1,
-            codebook_size=24,
-            transformer=TRANSFORMER,
-            upper=dict(vocab_size=24, downs=2, stride=2, width=8, depth=2),
-        ),
-    ),
-}
-
-
-def config_of(name, accumulate=1, remat="none"):
-    config = ConfigDict(MODELS[name])
-    config.dtype = "float32"
-    config.accumulate = accumulate
-    config.data = dict(folder="", batch_size=BATCH, window=2048)
-    # Adam divides by |gradient| + eps: without a large eps its first steps would blow up the
-    # rounding of gradients that are zero.
-    config.optimizer = dict(learning_rate=0.01, warmup_steps=1, eps=1e-2, ema_decay=0.5)
-    if config.task == "prior":
-        config.model.transformer.remat = remat
-    return config
-
-
-def batches(task):
-    random = np.random.default_rng(0)
-    for _ in range(STEPS):
-        batch = {}
-        for name, leaf in task.batch_shapes(BATCH).items():
-            if name == "audio":
-                batch[name] = random.normal(0, 0.3, leaf.shape).astype(np.float32)
-            else:
-                batch[name] = random.integers(0, 8, leaf.shape).astype(np.int32)
-        if "labels" in batch:  # total length, offset and length in samples
-            batch["labels"][:, :3] = [10_000_000, 100_000, 2048]
-        yield batch
 
 
 @functools.cache
@@ -114,8 +47,9 @@ def assert_equal(name, **how):
         assert theirs.keys() == ours.keys()
         for path, leaf in theirs.items():
             where = f"{part}{jax.tree_util.keystr(path)}"
-            # Sums over a batch in the codebooks' averages are in the hundreds: these to 1e-5 of theirs.
-            np.testing.assert_allclose(ours[path], leaf, rtol=1e-5, atol=1e-5, err_msg=where)
+            # The codebooks' sums over a batch are in the hundreds: these to 1e-5 of their size.
+            rtol = 1e-5 if part == "extra" else 0.0
+            np.testing.assert_allclose(ours[path], leaf, rtol=rtol, atol=1e-5, err_msg=where)
 
 
 def test_steps_move_every_model():
