@@ -70,8 +70,8 @@ def test_every_part_has_a_row_with_the_fields_that_others_read(folder, tmp_path)
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "error: bench needs a name; there are data"),
-        (("dta", "--json"), "error: no bench 'dta'; there are data"),
+        ((), "error: bench needs a name; there are train, vqvae, data"),
+        (("dta", "--json"), "error: no bench 'dta'; there are train, vqvae, data"),
         (("data", "--jsn"), "error: Unknown command line flag 'jsn'"),
         (("data", "more"), "error: unexpected argument 'more'; flags are written --name=value"),
     ],

@@ -25,6 +25,7 @@ def train(dtype, *, steps=STEPS, scale=None):
     config = config_of("prior")
     config.dtype = dtype
     config.optimizer.eps = 1e-8
+    config.optimizer.learning_rate = 4e-3  # at higher rates rounding alone leads elsewhere
     config.optimizer.decay_start, config.optimizer.decay_steps = 50, 50  # so that noise settles
     if scale:
         config.loss_scale = dict(initial=scale, window=1000)
@@ -49,7 +50,7 @@ def float32_loss():
     return np.mean([row["loss"] for row in train("float32")[1][-5:]])
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_half_precision_reaches_the_loss_of_float32(dtype):
     state, rows = train(dtype)
     last = np.mean([row["loss"] for row in rows[-10:]])

@@ -149,7 +149,7 @@ def test_upsampling_keeps_the_top_level_of_given_codes(road, tmp_path):
     assert len(codes_of(tmp_path / "b")["level_0"]) == 16 * len(codes_of(tmp_path / "a")["level_2"])
 
 
-@pytest.mark.parametrize("stage", ["vqvae", "prior"])
+@pytest.mark.parametrize("stage", [pytest.param("vqvae", marks=pytest.mark.slow), "prior"])
 def test_a_killed_run_ends_with_the_same_bits(road, tmp_path, stage):
     workdir = tmp_path / stage
     step = int(np.random.default_rng().integers(4, 12))

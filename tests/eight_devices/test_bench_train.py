@@ -127,6 +127,7 @@ def codec_values(config, **changed):
     return types.SimpleNamespace(**found | changed)
 
 
+@pytest.mark.slow
 def test_vqvae_row_has_every_figure_of_the_contract(tmp_path):
     config = tmp_path / "small.py"
     config.write_text(VQVAE)
