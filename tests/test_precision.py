@@ -67,7 +67,7 @@ def test_a_scale_that_overflows_float16_is_halved_until_it_fits_and_the_steps_ar
     assert 3 <= skipped < 15
     assert [row["skipped_in_row"] for row in rows[:3]] == [1, 2, 3]
     np.testing.assert_allclose([row["loss_scale"] for row in rows[:3]], [2.0**25, 2.0**24, 2.0**23])
-    assert rows[-1]["skipped_in_row"] == 0
+    assert min(row["skipped_in_row"] for row in rows[-5:]) == 0  # it grows back, and may overflow
     assert np.isfinite(rows[-1]["loss"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
