@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jukejax import devices as kinds
-from jukejax import hlo, hlo_costs, topologies
+from jukejax import hlo, hlo_costs, sharding, topologies
 from jukejax.hlo_costs import Collective
 from jukejax.program import Program
 
@@ -106,14 +106,6 @@ class Report:
         """Model FLOPs utilisation of a step of so many seconds; needs a roofline."""
         ideal = self.roofline.compute * self.model_flops / self.flops if self.flops else 0.0
         return ideal / seconds if seconds else 0.0
-
-
-def bytes_by_device(tree: Tree) -> int:
-    """Bytes of one device's shards of a tree of shapes with shardings."""
-    return sum(
-        int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
-    )
 
 
 def slices_of(program: Program) -> np.ndarray:
@@ -216,11 +208,11 @@ def _memory(program: Program, compiled: jax.stages.Compiled) -> Memory:
     found = compiled.memory_analysis()
     target = program.target
     parts = {
-        "params": bytes_by_device(target.params),
-        "optimizer": bytes_by_device(target.opt_state),
-        "ema": bytes_by_device(target.ema_params),
-        "extra": bytes_by_device(target.extra),
-        "batch": bytes_by_device(program.batch_target()),
+        "params": sharding.bytes_by_device(target.params),
+        "optimizer": sharding.bytes_by_device(target.opt_state),
+        "ema": sharding.bytes_by_device(target.ema_params),
+        "extra": sharding.bytes_by_device(target.extra),
+        "batch": sharding.bytes_by_device(program.batch_target()),
     }
     return Memory(
         **parts,

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jukejax import loading, sharding, state
+from jukejax import distributed, loading, sharding, state
 from jukejax.config import plain
 from jukejax.data import labels, openai_labels
 from jukejax.data.labels import Vocabulary
@@ -169,7 +169,7 @@ def start(config, task: Task, program, key: jax.Array) -> state.TrainState | Non
         return sharding.unbox(state.init_state(given, program.recipe, key))
 
     run_state = jax.jit(begin, out_shardings=program.shardings)(params, extra)
-    if jax.process_index() == 0:
+    if distributed.is_writer():
         licence = origin(config)["init_from"].get("license")
         told = f" (licence of its weights: {licence})" if licence else ""
         print(f"starting from {path}{told}", file=sys.stderr)
@@ -246,7 +246,7 @@ def _differences(ours: Mapping, theirs: Mapping, where: str):
 
 def _warn_of_other_codes(path: str, described: Mapping, here: Mapping) -> None:
     theirs, ours = ((told.get("vqvae") or {}).get("hash") for told in (described, here))
-    if theirs and ours and theirs != ours and jax.process_index() == 0:
+    if theirs and ours and theirs != ours and distributed.is_writer():
         print(
             f"warning: {path} was trained on codes of another VQ-VAE than those of data.folder; "
             "encode with its own if codes shall mean what they meant to it",

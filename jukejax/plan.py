@@ -88,7 +88,7 @@ def make(config) -> Plan:
     part_size = recipe.batch_size // shares // recipe.accumulate
     memory = state_bytes(placed, config.dtype, accumulate=recipe.accumulate)
     batch = task.batch_shapes(recipe.batch_size // shares)
-    memory["batch"] = 2 * total_bytes(batch)  # the one in use and the one behind it
+    memory["batch"] = 2 * sharding.bytes_by_device(batch)  # the one in use and the one behind it
     memory["activations"] = activation_bytes(config, task, placed, part_size)
     return Plan(
         task=task.name,
@@ -138,17 +138,6 @@ def _open_axis(config: sharding.MeshConfig) -> str:
     return next((axis for axis in sharding.AXES if getattr(config, axis) == -1), "")
 
 
-def total_bytes(tree: Tree) -> int:
-    """Of the leaves of a tree, on one device if they carry shardings."""
-    return sum(_shard_size(leaf) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _shard_size(leaf: jax.ShapeDtypeStruct) -> int:
-    if getattr(leaf, "sharding", None) is None:
-        return math.prod(leaf.shape)
-    return math.prod(leaf.sharding.shard_shape(leaf.shape))
-
-
 def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) -> dict[str, int]:
     """Bytes on each device of what lives through a step, and of its gradients.
 
@@ -156,12 +145,12 @@ def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) ->
       placed: shapes of the state, with shardings.
       dtype: compute type; weights are copied into it if it is not float32.
     """
-    params = total_bytes(placed.params)
+    params = sharding.bytes_by_device(placed.params)
     found = {
         "params": params,
-        "optimizer": total_bytes(placed.opt_state),
-        "averaged params": total_bytes(placed.ema_params),
-        "codebooks": total_bytes(placed.extra),
+        "optimizer": sharding.bytes_by_device(placed.opt_state),
+        "averaged params": sharding.bytes_by_device(placed.ema_params),
+        "codebooks": sharding.bytes_by_device(placed.extra),
         # With accumulation: the sum so far, and those of one part.
         "gradients": params * (2 if accumulate > 1 else 1),
         f"params in {dtype}": params // 2 if dtype != "float32" else 0,
@@ -198,7 +187,9 @@ def kept_bytes(task: Task, placed: state.TrainState) -> int:
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (placed.params, placed.extra)
         )
-        return total_bytes(jax.eval_shape(kept, *shapes, task.batch_shapes(examples), key))
+        return sharding.bytes_by_device(
+            jax.eval_shape(kept, *shapes, task.batch_shapes(examples), key)
+        )
 
     return size(2) - size(1)  # without what does not depend on the examples: weights
 

@@ -6,6 +6,7 @@ of a pod, whose links are slow, only `data` is cut.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -135,4 +136,13 @@ def shapes_with(shardings: Tree, boxed: Tree) -> Tree:
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         unbox(boxed),
         shardings,
+    )
+
+
+def bytes_by_device(tree: Tree) -> int:
+    """Bytes of a tree of shapes on one device; leaves without shardings lie there whole."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape)
+        * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
     )

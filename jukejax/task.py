@@ -90,9 +90,15 @@ class Task:
     work: Mapping[str, Work] = field(default_factory=dict)
 
 
-def window_count(dataset: corpus.Dataset, samples: int) -> int:
-    """Windows of so many samples in one pass over the training split."""
-    return sum(track.samples // samples for track in dataset.tracks("train"))
+def data_facts(dataset: corpus.Dataset | None, samples: int) -> dict:
+    """Fields of a `Task` that follow from its data set and its windows of so many samples."""
+    if dataset is None:
+        return {}
+    return {
+        "corpus_hash": dataset.corpus_hash,
+        "epoch_size": sum(track.samples // samples for track in dataset.tracks("train")),
+        "track_names": tuple(track.name for track in dataset.tracks("heldout")),
+    }
 
 
 def to_host(array: jax.Array) -> np.ndarray:

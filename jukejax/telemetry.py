@@ -5,15 +5,12 @@ WORKDIR/tensorboard, `wandb` names a project of Weights & Biases.
 """
 
 import importlib.util
-import resource
-import sys
 import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import jax
 import numpy as np
 
 from jukejax import distributed
@@ -169,17 +166,6 @@ def mel_png(sound: np.ndarray, sample_rate: int, title: str) -> bytes:
         path = Path(folder) / "mel.png"
         pictures.mel_picture(sound, path, title, sample_rate=sample_rate)
         return path.read_bytes()
-
-
-def memory_bytes() -> int:
-    """The most memory used so far: of a device of this process, or of the process itself where the
-    backend does not say (CPUs)."""
-    found = [device.memory_stats() or {} for device in jax.local_devices()]
-    used = [stats["peak_bytes_in_use"] for stats in found if "peak_bytes_in_use" in stats]
-    if used:
-        return max(used)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def progress_note(values: Mapping[str, float], sample_rate: int | None = None) -> str:

@@ -24,6 +24,7 @@ from jukejax import (
     distributed,
     finetune,
     flops,
+    memory,
     program,
     sharding,
     telemetry,
@@ -249,7 +250,7 @@ class Training:
             "examples_per_s": examples / elapsed,
             "tokens_per_s": examples * self.task.example_codes / elapsed,
             "data_wait": waited / elapsed,
-            "memory_bytes": telemetry.memory_bytes(),
+            "memory_bytes": memory.peak_bytes(),
         }
         if self.peak_flops:
             pace["mfu"] = flops.mfu(

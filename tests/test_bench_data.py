@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jukejax import memory
 from jukejax.benches import common
 from jukejax.data import corpus
 from jukejax.data.labels import Vocabulary
@@ -116,7 +117,7 @@ def test_compiling_is_what_the_first_run_took_longer(monkeypatch):
 
 
 def test_memory_counts_what_was_held_and_let_go():
-    before = common.process_peak_bytes()
+    before = memory.process_peak_bytes()
     held = np.ones(before // 8 + 40_000_000)
     del held
-    assert common.process_peak_bytes() > before + 200e6
+    assert memory.process_peak_bytes() > before + 200e6

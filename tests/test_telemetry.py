@@ -4,11 +4,12 @@ import json
 import sys
 import types
 
+import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jukejax import telemetry
+from jukejax import memory, telemetry
 from jukejax.task import Preview
 
 RATE = 8000
@@ -157,9 +158,9 @@ def test_weights_and_biases_that_is_not_installed_is_a_usage_error(monkeypatch):
 
 
 def test_memory_is_the_process_own_on_a_cpu_and_grows_with_it():
-    before = telemetry.memory_bytes()
+    before = memory.peak_bytes()
     held = np.ones(100 * 2**20 // 8) * 2
-    after = telemetry.memory_bytes()
+    after = memory.peak_bytes()
     assert 50e6 < before <= after < 1e12
     assert held.size
 
@@ -172,8 +173,8 @@ def test_memory_is_the_fullest_devices_where_the_backend_says_it(monkeypatch):
         def memory_stats(self):
             return {"peak_bytes_in_use": self.peak}
 
-    monkeypatch.setattr(telemetry.jax, "local_devices", lambda: [Device(5), Device(9)])
-    assert telemetry.memory_bytes() == 9
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device(5), Device(9)])
+    assert memory.peak_bytes() == 9
 
 
 def test_the_progress_line_speaks_of_bits_tokens_and_mfu():

@@ -1,10 +1,7 @@
 """What all benches share: the fields of a row, the facts of the device, time and memory."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 
 def row(bench: str, what: str, **fields) -> dict:
@@ -28,27 +25,6 @@ def device() -> str:
     devices = jax.local_devices()
     count = f"{len(devices)} x " if len(devices) > 1 else ""
     return count + devices[0].device_kind
-
-
-def device_peak_bytes() -> int:
-    """Most memory that was ever in use: on an accelerator its own, else that of this process."""
-    import jax
-
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("peak_bytes_in_use") or process_peak_bytes()
-
-
-def process_peak_bytes() -> int:
-    """Most memory that this process ever held.
-
-    Linux counts for `getrusage` also what the parent held when it started us, /proc does not.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def timed(work: Callable[[], object]) -> float:

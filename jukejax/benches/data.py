@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from jukejax import memory
 from jukejax.benches import common
 from jukejax.data import audio, corpus, records
 
@@ -132,7 +133,7 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
         "dtype": "int16",
         "seconds": seconds,
         "compile_seconds": more,
-        "peak_memory_bytes": common.process_peak_bytes(),
+        "peak_memory_bytes": memory.process_peak_bytes(),
         "x_realtime": length(sounds) / seconds,
     }
 
@@ -157,9 +158,7 @@ def separate(sound: np.ndarray) -> Iterator[dict]:
             "dtype": "float32",
             "seconds": seconds,
             "compile_seconds": more,
-            "peak_memory_bytes": common.device_peak_bytes()
-            if on_device
-            else common.process_peak_bytes(),
+            "peak_memory_bytes": memory.peak_bytes() if on_device else memory.process_peak_bytes(),
             "x_realtime": length([sound]) / seconds,
         }
 
@@ -182,7 +181,7 @@ def encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterator[dict]
         "dtype": "float32",
         "seconds": seconds,
         "compile_seconds": more,
-        "peak_memory_bytes": common.device_peak_bytes(),
+        "peak_memory_bytes": memory.peak_bytes(),
         "x_realtime": length(sounds) / seconds,
     }
 
@@ -227,7 +226,7 @@ def _load(folder: str, seconds: float, answer: Connection) -> None:
         while time.perf_counter() - begun < seconds:
             next(batches)
             count += 1
-        answer.send((count, time.perf_counter() - begun, common.process_peak_bytes()))
+        answer.send((count, time.perf_counter() - begun, memory.process_peak_bytes()))
         batches.close()
     except ValueError as error:
         answer.send(error)
@@ -271,7 +270,7 @@ def train(task: "Task", config: ConfigDict, shape: str, seconds: float) -> Itera
         "dtype": config.dtype,
         "seconds": elapsed,
         "compile_seconds": max(first - elapsed / count, 0.0),
-        "peak_memory_bytes": common.device_peak_bytes(),
+        "peak_memory_bytes": memory.peak_bytes(),
         "batches_per_s": count / elapsed,
         "x_realtime": count * batch_size * config.data.window / audio.SAMPLE_RATE / elapsed,
         "data_wait": waited / elapsed,

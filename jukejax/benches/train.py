@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from jukejax import platform_flags
+from jukejax import memory, platform_flags
 from jukejax.benches import common
 
 NAMES = ("tiny", "small", "train_small", "small_prior", "upsampler")
@@ -116,7 +116,7 @@ def measured(values: flags.FlagValues) -> dict:
         dtype=dtype,
         seconds=seconds,
         compile_seconds=compile_seconds,
-        peak_memory_bytes=common.device_peak_bytes(),
+        peak_memory_bytes=memory.peak_bytes(),
         seconds_per_step=seconds,
         tokens_per_s=examples * built.task.example_codes / seconds,
         mfu=mfu,

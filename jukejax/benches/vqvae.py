@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from absl import flags
 
+from jukejax import memory
 from jukejax.benches import common
 
 RELEASED = "released"
@@ -52,7 +53,7 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
         batch=values.batch,
         device=common.device(),
         dtype=config.dtype,
-        peak_memory_bytes=common.device_peak_bytes(),
+        peak_memory_bytes=memory.peak_bytes(),
         **found,
     )
 

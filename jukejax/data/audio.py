@@ -212,12 +212,24 @@ def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAM
     return gain
 
 
-def write_atomic(path: str | os.PathLike, data: bytes | memoryview) -> None:
-    """Writes beside `path`, syncs, renames: a killed process leaves the old file or the new one."""
+def write_atomic(
+    path: str | os.PathLike, *parts: bytes | memoryview | np.ndarray, shared: bool = False
+) -> None:
+    """Writes beside `path`, syncs, renames: a killed process leaves the old file or the new one.
+
+    Args:
+      parts: the content, one after the other.
+      shared: several processes may write this file at once; a killed one may leave its part of the
+        work, which is otherwise written over the next time.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp" if shared else f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -281,28 +281,15 @@ def _save(entry: Path, made: Made, marks: fingerprint.Landmarks, array: np.ndarr
     array = np.ascontiguousarray(array)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    _write(entry.with_suffix(".npy"), header.getbuffer(), array)  # np.save hides a full disk
+    # Not np.save, which hides a full disk.
+    audio.write_atomic(entry.with_suffix(".npy"), header.getbuffer(), array, shared=True)
     packed = io.BytesIO()
     marks.save(packed)
-    _write(entry.with_suffix(".npz"), packed.getbuffer())
+    audio.write_atomic(entry.with_suffix(".npz"), packed.getbuffer(), shared=True)
     _save_facts(entry, made)
 
 
 def _save_facts(entry: Path, made: Made) -> None:
     own = ("name", "array", "fingerprint")
     facts = {key: value for key, value in asdict(made).items() if key not in own}
-    _write(entry.with_suffix(".json"), json.dumps(facts).encode())
-
-
-def _write(path: Path, *parts: bytes | memoryview | np.ndarray) -> None:
-    """Writes beside `path`, syncs, renames; several processes may do so at once."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    audio.write_atomic(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)

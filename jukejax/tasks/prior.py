@@ -14,7 +14,7 @@ from jukejax.config import freeze, plain
 from jukejax.data import corpus, pipeline
 from jukejax.data.labels import Vocabulary
 from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
-from jukejax.task import Task, window_count
+from jukejax.task import Task, data_facts
 from jukejax.tasks import preview
 
 KIND = "prior"
@@ -190,10 +190,8 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
         batch_shapes=batch_shapes,
         finish=finish,
         describe=describe,
-        corpus_hash=dataset.corpus_hash if dataset else "",
-        epoch_size=window_count(dataset, frozen.sample_length) if dataset else 0,
         example_codes=frozen.seq_len,
-        track_names=tuple(t.name for t in dataset.tracks("heldout")) if dataset else (),
+        **data_facts(dataset, frozen.sample_length),
         preview=listen,
         work=flops.prior(frozen),
     )

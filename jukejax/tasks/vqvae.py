@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jukejax import finetune, flops, precision
+from jukejax import distributed, finetune, flops, precision
 from jukejax.config import freeze, plain
 from jukejax.data import audio, corpus, pipeline
 from jukejax.models.layers import start_params
@@ -18,7 +18,7 @@ from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
 from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import STFT, Bandwidth
-from jukejax.task import Preview, Task, WholeBatch, to_host, window_count
+from jukejax.task import Preview, Task, WholeBatch, data_facts, to_host
 
 KIND = "vqvae"
 BANDWIDTH_SECONDS = 600.0  # of training audio that the bandwidth is measured on
@@ -320,7 +320,7 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
 
     def finish(params, extra, workdir: str, evaluation: dict[str, float]) -> dict:
         sounds = reconstruction(params, extra)
-        if jax.process_index() == 0:
+        if distributed.is_writer():
             folder = Path(workdir) / "reconstruction"
             folder.mkdir(parents=True, exist_ok=True)
             for name, sound in sounds.items():
@@ -346,10 +346,8 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
         batch_shapes=batch_shapes,
         finish=finish,
         describe=describe,
-        corpus_hash=dataset.corpus_hash if dataset else "",
-        epoch_size=window_count(dataset, window) if dataset else 0,
         example_codes=window,
-        track_names=tuple(t.name for t in dataset.tracks("heldout")) if dataset else (),
+        **data_facts(dataset, window),
         whole_batch=WholeBatch(begin, part_loss, end),
         preview=preview if dataset else None,
         work=flops.vqvae(frozen, window, used_stfts(loss_config)),

@@ -1,0 +1,28 @@
+"""The most memory that was in use so far: of an accelerator, or of this process."""
+
+import resource
+import sys
+from pathlib import Path
+
+
+def peak_bytes() -> int:
+    """Of the fullest accelerator of this process; of the process itself where the backend does not
+    say (CPUs)."""
+    import jax  # not needed for the memory of a process
+
+    found = [device.memory_stats() or {} for device in jax.local_devices()]
+    used = [stats["peak_bytes_in_use"] for stats in found if "peak_bytes_in_use" in stats]
+    return max(used) if used else process_peak_bytes()
+
+
+def process_peak_bytes() -> int:
+    """Of this process.
+
+    Linux counts for `getrusage` also what the parent held when it started us, /proc does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
