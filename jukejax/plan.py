@@ -17,7 +17,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from jukejax import devices, program, sharding, state
 from jukejax.config import freeze
-from jukejax.models.transformer import TransformerConfig
+from jukejax.models.block import TransformerConfig
 from jukejax.task import Task
 
 Tree = Any

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import LabelConfig, LyricsConfig
 from jukejax.models.prior import PriorConfig
-from jukejax.models.transformer import TransformerConfig
 from jukejax.tasks.align import align, lyric_attention
 from jukejax.tasks.generate import Labels, prior_weights, window_labels
 from jukejax.weights.openai_prior import prior_shapes

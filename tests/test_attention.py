@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.transformer import Attention, TransformerConfig
+from jukejax.models.block import Attention, TransformerConfig
 from jukejax.ops.attention import (
     AttentionKind,
     attend,

@@ -11,7 +11,8 @@ import pytest
 
 from jukejax.models import autoregressive as ar
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.transformer import TransformerConfig, empty_caches
+from jukejax.models.block import TransformerConfig
+from jukejax.models.transformer import empty_caches
 
 BATCH, SEQ_LEN, EMB_DIM, VOCAB, ENCODER_LEN = 2, 12, 8, 16, 3
 

@@ -9,11 +9,12 @@ import pytest
 
 from jukejax import flops
 from jukejax.config import freeze
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import Prior, PriorConfig, losses
-from jukejax.models.transformer import AttentionKind, TransformerConfig
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import stft
+from jukejax.ops.attention import AttentionKind
 from jukejax.sharding import unbox
 from jukejax.tasks.vqvae import Bandwidth, LossConfig, total_loss
 from tests.test_configs import load

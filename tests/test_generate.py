@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import Prior, PriorConfig
-from jukejax.models.transformer import TransformerConfig
 from jukejax.sampling import Method, gumbel_noise
 from jukejax.tasks import generate
 from jukejax.tasks.generate import Labels, item_keys, prior_weights, sample_level

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jukejax.models.autoregressive import AutoregressiveConfig
-from jukejax.models.transformer import TransformerConfig
+from jukejax.models.block import TransformerConfig
 from jukejax.weights import openai_prior
 from jukejax.weights.mapping import Entry, read, write
 

@@ -9,9 +9,9 @@ import soundfile
 from jukejax.codec import Codec
 from jukejax.data import corpus
 from jukejax.data.labels import Vocabulary
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig
 from jukejax.models.prior import Prior, PriorConfig
-from jukejax.models.transformer import TransformerConfig
 from jukejax.sharding import unbox
 from jukejax.tasks import preview, vqvae
 from tests import small_bundle

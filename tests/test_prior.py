@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import Predictions, Prior, PriorConfig, bits_per_code, losses, music
-from jukejax.models.transformer import TransformerConfig
 from jukejax.weights.openai_prior import prior_shapes as shapes_of
 
 STACK = TransformerConfig(emb_dim=8, num_layers=3, num_heads=1, seq_len=8, num_blocks=2)

@@ -7,9 +7,9 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from jukejax import sharding
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import Prior, PriorConfig
-from jukejax.models.transformer import TransformerConfig
 from jukejax.ops import placement
 from jukejax.sharding import MeshConfig
 

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from jukejax.models import transformer
-from jukejax.models.transformer import (
-    REMAT,
-    Block,
-    LayerNorm,
-    Transformer,
-    TransformerConfig,
-    unstack_layers,
-)
+from jukejax.models.block import REMAT, Block, LayerNorm, TransformerConfig
+from jukejax.models.transformer import Transformer, unstack_layers
 from jukejax.ops.attention import attention_pattern
 
 ENCODER_LEN = 3

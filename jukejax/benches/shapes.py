@@ -17,8 +17,8 @@ from jukejax import flops, precision, sharding
 from jukejax.benches import common
 from jukejax.config import freeze
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.block import TransformerConfig
 from jukejax.models.prior import PriorConfig, bits_per_code
-from jukejax.models.transformer import TransformerConfig
 from jukejax.program import Program
 from jukejax.task import Task
 

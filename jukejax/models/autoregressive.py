@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models import transformer
-from jukejax.models.transformer import AttentionKind, Block, Transformer, TransformerConfig
+from jukejax.models.block import Block, TransformerConfig
+from jukejax.models.transformer import Transformer
+from jukejax.ops.attention import AttentionKind
 from jukejax.ops.cache import Cache
 from jukejax.ops.placement import constrain
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.block import LayerNorm, Projection, TransformerConfig
 from jukejax.models.layers import DecoderBlock
-from jukejax.models.transformer import LayerNorm, Projection, TransformerConfig
 
 # Columns of a label vector: total length, offset and window length in samples, artist, genres;
 # where a model has lyrics, their tokens follow.

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import (
     CodeConditioner,
     CodeConditionerConfig,
@@ -26,7 +27,6 @@ from jukejax.models.conditioners import (
     LyricsConfig,
     LyricsKind,
 )
-from jukejax.models.transformer import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)

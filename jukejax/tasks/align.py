@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.models import autoregressive
 from jukejax.models.prior import PriorConfig, sequence
-from jukejax.models.transformer import AttentionKind
+from jukejax.ops.attention import AttentionKind
 from jukejax.tasks.generate import (
     Labels,
     PriorWeights,

@@ -3,6 +3,7 @@
 Their `priors[0]` is the top level. What the port cannot express is refused, not approximated.
 """
 
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import (
     CodeConditionerConfig,
     LabelConfig,
@@ -10,7 +11,6 @@ from jukejax.models.conditioners import (
     LyricsKind,
 )
 from jukejax.models.prior import PriorConfig
-from jukejax.models.transformer import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
 
 LEVELS = 3  # the port's priors count their levels from there, whatever the config says

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jukejax.models.autoregressive import AutoregressiveConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
 from jukejax.models.prior import Prior, PriorConfig
-from jukejax.models.transformer import AttentionKind
+from jukejax.ops.attention import AttentionKind
 from jukejax.weights.mapping import Entry, Tree
 from jukejax.weights.openai_conv import decoder_block_entries
 

@@ -10,9 +10,9 @@ import optax
 
 from jukejax.data import lyrics, openai_labels
 from jukejax.data.openai_labels import Version
+from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
 from jukejax.models.prior import Prior, PriorConfig, losses, split_labels
-from jukejax.models.transformer import TransformerConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.optim import make_optimizer, schedule, update_ema
 from jukejax.sampling import Method

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax import loss_scale, optim, windows
-from jukejax.models.transformer import LayerNorm, Projection, quick_gelu
+from jukejax.models.block import LayerNorm, Projection, quick_gelu
 from jukejax.ops import logits as logits_ops
 
 from .case import Case, assert_close

@@ -7,6 +7,7 @@ import numpy as np
 from jukejax import sampling
 from jukejax.models import autoregressive as ar
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.block import Attention, TransformerConfig
 from jukejax.models.conditioners import (
     CodeConditioner,
     CodeConditionerConfig,
@@ -14,9 +15,10 @@ from jukejax.models.conditioners import (
     LabelConfig,
     timing_bins,
 )
-from jukejax.models.transformer import Attention, AttentionKind, TransformerConfig, empty_caches
+from jukejax.models.transformer import empty_caches
 from jukejax.ops import cache as caches
 from jukejax.ops import logits as logits_ops
+from jukejax.ops.attention import AttentionKind
 from jukejax.weights import mapping, openai_prior
 
 from .case import Case, assert_close
