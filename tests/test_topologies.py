@@ -141,3 +141,24 @@ def test_accelerators_and_unknown_releases_keep_their_flags(environment, monkeyp
     monkeypatch.setattr(platform_flags.importlib.metadata, "version", lambda _: "0.12.0")
     platform_flags.set_defaults(1024)
     assert "XLA_FLAGS" not in environment
+
+
+def test_memory_is_kept_on_cpus_only(monkeypatch):
+    calls = []
+
+    class Malloc:
+        def mallopt(self, parameter, value):
+            calls.append((parameter, value))
+
+    monkeypatch.setattr(platform_flags.ctypes, "CDLL", lambda _: Malloc())
+    monkeypatch.setattr(platform_flags.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    platform_flags.keep_memory()
+    assert not calls
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    platform_flags.keep_memory()
+    assert dict(calls) == platform_flags.KEEP_MEMORY
+    monkeypatch.setattr(platform_flags.platform, "libc_ver", lambda: ("", ""))
+    calls.clear()
+    platform_flags.keep_memory()
+    assert not calls

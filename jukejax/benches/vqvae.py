@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from jukejax import memory
+from jukejax import memory, platform_flags
 from jukejax.benches import common
 
 RELEASED = "released"
@@ -36,6 +36,7 @@ def define_flags() -> None:
 
 def rows(values: flags.FlagValues) -> Iterator[dict]:
     """One row with the figures of both parts; null for a part that was not asked for."""
+    platform_flags.keep_memory()
     config = make_config(values)
     found = {"seconds": 0.0, "compile_seconds": 0.0}
     names = [f"decode_level_{level}_x_realtime" for level in range(3)]

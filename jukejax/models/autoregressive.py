@@ -127,9 +127,10 @@ class Autoregressive(nn.Module):
             weights = self.code_embedding
             if code_cond is not None:
                 x = x + code_cond.astype(x.dtype)
+        flat = x.reshape(-1, x.shape[-1])  # one axis of positions, as in `Projection`
         logits = jnp.einsum(
-            "...e,ve->...v", x, weights.astype(x.dtype), preferred_element_type=jnp.float32
-        )
+            "ne,ve->nv", flat, weights.astype(x.dtype), preferred_element_type=jnp.float32
+        ).reshape(*x.shape[:-1], -1)
         return constrain(logits, "batch", "time", "act_vocab") if logits.ndim == 3 else logits
 
     def activations(

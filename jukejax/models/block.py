@@ -145,7 +145,11 @@ class Projection(nn.Module):
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
         kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", bias_init, (self.features,))
-        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        # NOTE: one axis of positions: with two, XLA's CPU compiler writes transposed copies of both
+        # operands of the weights' gradient.
+        flat = x.reshape(-1, x.shape[-1])
+        out = flat @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        return out.reshape(*x.shape[:-1], self.features)
 
 
 class Attention(nn.Module):
