@@ -253,13 +253,38 @@ class Codec:
             if part.end == len(part.codes[-1]) * self.hop:
                 yield part.sound, part.codes
 
+    def margin(self, level: int) -> int:
+        """Codes of a level to each side that can change how a code sounds."""
+        return context(self.config, level) // self.config.hops[level]
+
     def decode(self, codes: np.ndarray, level: int) -> np.ndarray:
         """int [time] of one level to mono audio, float32 [time * hop, 1]."""
-        hop = self.config.hops[level]
-        window, margin = self._window // hop, context(self.config, level) // hop
-        parts = []
-        for start, begin, end in spans(len(codes), window, margin):
-            piece = jnp.asarray(codes[None, start : start + window], jnp.int32)
-            audio = _decode(self.config, level, self._variables, piece)
-            parts.append(np.asarray(audio[0, (begin - start) * hop : (end - start) * hop]))
+        window, parts = self._window // self.config.hops[level], []
+        for start, begin, end in spans(len(codes), window, self.margin(level)):
+            piece = codes[start : start + window]
+            parts.append(self._decode_window(piece, level, begin - start, end - start))
         return np.concatenate(parts)
+
+    def decode_part(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
+        """The sound of codes `begin` to `end` of a track, float32 [(end - begin) * hop, 1].
+
+        As `decode` has it, and cheap while a track grows: programs are compiled for a few lengths
+        only. What lies within `margin` of the last code depends on what follows there, and is not
+        that of a track which ends so.
+        """
+        margin, window = self.margin(level), self._window // self.config.hops[level]
+        parts = []
+        for first in range(begin, end, window - 2 * margin):
+            last = min(first + window - 2 * margin, end)
+            start = max(first - margin, 0)
+            piece = codes[start : last + margin]
+            length = min(1 << (len(piece) - 1).bit_length(), window)
+            piece = np.pad(piece, (0, length - len(piece)))
+            parts.append(self._decode_window(piece, level, first - start, last - start))
+        return np.concatenate(parts)
+
+    def _decode_window(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
+        """Decodes codes [time] in one run; gives the sound of those from `begin` to `end`."""
+        hop = self.config.hops[level]
+        audio = _decode(self.config, level, self._variables, jnp.asarray(codes[None], jnp.int32))
+        return np.asarray(audio[0, begin * hop : end * hop])

@@ -1,6 +1,7 @@
 """A whole model bundle, opened for sampling: codec, priors, vocabulary, rates."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -46,15 +47,17 @@ class Model:
         if not self.levels:
             raise ValueError(f"{folder} holds no prior, so there is nothing to sample from")
 
-    def totals(self, seconds: float) -> dict[int, int]:
-        """Codes of each level in a track: whole codes of the top level, rounded up."""
-        top = max(self.levels)
-        count = math.ceil(seconds * self.sample_rate / self.hops[top])
-        return {
-            level: count * (self.hops[top] // hop)
-            for level, hop in enumerate(self.hops)
-            if level <= top
-        }
+    def top_codes(self, seconds: float, rounding: Callable[[float], int] = math.ceil) -> int:
+        """Codes of the top level in so many seconds."""
+        return rounding(seconds * self.sample_rate / self.hops[-1])
+
+    def seconds(self, top_codes: int) -> float:
+        """How long so many codes of the top level sound."""
+        return top_codes * self.hops[-1] / self.sample_rate
+
+    def totals(self, top_codes: int) -> dict[int, int]:
+        """Codes of every level of the VQ-VAE in a track of so many codes of the top level."""
+        return {level: top_codes * (self.hops[-1] // hop) for level, hop in enumerate(self.hops)}
 
     def prior(self, level: int) -> tuple[PriorConfig, generate.PriorWeights]:
         """One level's prior, cast and laid out for decoding."""
@@ -64,21 +67,20 @@ class Model:
 
     def window_hop(self, level: int, hop_fraction: float) -> int:
         """Codes between windows: a share of the window, on the grid of the level above."""
-        config = self._config(level)
-        if not 0 < hop_fraction <= 1:
-            raise ValueError(f"--hop_fraction={hop_fraction} must lie above 0 and be at most 1")
+        config = self.config(level)
         ratio = 1 if config.upper is None else config.upper.ratio
         return max(int(hop_fraction * config.seq_len) // ratio, 1) * ratio
 
     def _description(self, level: int) -> dict:
         return bundle.read_json(self.folder / f"level_{level}" / "config.json")
 
-    def _config(self, level: int) -> PriorConfig:
+    def config(self, level: int) -> PriorConfig:
+        """What one level's prior looks like; its weights stay on disk."""
         return freeze(PriorConfig, self._description(level)["config"], f"level_{level}")
 
     def sings(self) -> bool:
         """Whether any level reads lyrics."""
-        return any(self._config(level).lyrics is not None for level in self.levels)
+        return any(self.config(level).lyrics is not None for level in self.levels)
 
     def labels(
         self,
@@ -87,14 +89,19 @@ class Model:
         artist: str | None,
         genre: str | None,
         total_seconds: float,
+        offset_seconds: float = 0.0,
         text: str = "",
     ) -> generate.Labels:
         """Names to ids and lyrics to tokens, by the vocabulary of one level; no name is "unknown".
 
+        Args:
+          total_seconds: length of the piece that the track is a part of.
+          offset_seconds: where in it the track begins.
+
         Raises:
           ValueError: a name that the vocabulary does not have; the nearest are named.
         """
-        description, config = self._description(level), self._config(level)
+        description, config = self._description(level), self.config(level)
         vocabulary = openai_labels.from_table(description["vocabulary"])
         tokens = ()
         if config.lyrics is not None:
@@ -104,5 +111,6 @@ class Model:
             artist=vocabulary.artist_id(artist or ""),
             genres=vocabulary.genre_ids(genre or ""),
             total_samples=max(int(total_seconds * self.sample_rate), 1),
+            offset=int(offset_seconds * self.sample_rate),
             lyrics=tokens,
         )

@@ -2,42 +2,84 @@
 
     python -m jukejax.sample --model=BUNDLE --seconds=12 --num_samples=2 --output=FOLDER
 
-Modes: `ancestral` starts from nothing; `primed` goes on from --prompt, an audio file; `continue`
-goes on from --codes, a codes.npz of an earlier sample; `upsample` keeps the top level of --codes
-and makes the finer ones. The folder is written window by window: a run that was killed goes on
-where it stopped when the same command is given again, and ends the same.
+Modes:
+  ancestral  starts from nothing.
+  primed     goes on from --prompt, an audio file.
+  continue   goes on from --codes, a codes.npz of an earlier sample.
+  upsample   keeps the coarsest level of --codes, or of any audio file (--prompt), and makes the
+             finer ones.
+  reroll     makes --reroll=START:STOP of --codes anew; both sides stay.
+
+The folder is written window by window: a run that was killed goes on where it stopped when the same
+command is given again, and ends the same. Only times in meta.json are those of the clock.
 """
 
+import hashlib
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from jukejax import cli
-
-MODEL = flags.DEFINE_string("model", None, "Model bundle, made by export.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.")
-MODE = flags.DEFINE_enum(
-    "mode", "ancestral", ["ancestral", "primed", "continue", "upsample"], "Where to start from."
+from jukejax.sample_request import (
+    DEFAULT_SECONDS,
+    MODES,
+    Request,
+    length,
+    parse_range,
+    per_level,
+    whole_numbers,
 )
-SECONDS = flags.DEFINE_float("seconds", 12.0, "Length of each track in seconds, prompt included.")
+
+MODEL = flags.DEFINE_string("model", None, "Model bundle, made by export or convert.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.")
+MODE = flags.DEFINE_enum("mode", "ancestral", MODES, "Where to start from; see above.")
+SECONDS = flags.DEFINE_float(
+    "seconds",
+    None,
+    f"Length of each track in seconds, prompt included; default: {DEFAULT_SECONDS:g}, or with "
+    "--mode=upsample all of what is given.",
+)
+BARS = flags.DEFINE_float("bars", None, "Length in bars of four beats, instead of --seconds.")
+BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.")
 TOTAL_SECONDS = flags.DEFINE_float(
     "total_seconds",
     None,
     "Length in seconds of the whole piece that the model believes it is playing (timing label); "
-    "default: --seconds.",
+    "default: up to the end of the track.",
+)
+OFFSET_SECONDS = flags.DEFINE_float(
+    "offset_seconds", 0.0, "Where in that piece the track begins, in seconds."
 )
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "How many tracks to make.")
+FIRST_ITEM = flags.DEFINE_integer(
+    "first_item",
+    0,
+    "Number of the first track. A track depends on its number and --seed, not on the others: "
+    "--first_item=5 makes alone what was track 5 of a larger order.",
+)
 ARTIST = flags.DEFINE_string("artist", None, "Artist, a name from the model's vocabulary.")
 GENRE = flags.DEFINE_string("genre", None, "Genre, or several separated by commas.")
 LYRICS_FILE = flags.DEFINE_string("lyrics_file", None, "Text to sing; needs a model with lyrics.")
-PROMPT = flags.DEFINE_string("prompt", None, "Audio file to go on from (--mode=primed).")
+PROMPT = flags.DEFINE_string(
+    "prompt", None, "Audio file to start from (--mode=primed or upsample)."
+)
 PROMPT_SECONDS = flags.DEFINE_float(
     "prompt_seconds", None, "Seconds of the prompt to keep; default: all of it."
 )
-CODES = flags.DEFINE_string("codes", None, "codes.npz of a sample (--mode=continue or upsample).")
+CODES = flags.DEFINE_string(
+    "codes", None, "codes.npz of a sample (--mode=continue, upsample or reroll)."
+)
+REROLL = flags.DEFINE_string(
+    "reroll", None, "START:STOP in seconds, the range to make anew (--mode=reroll)."
+)
+CANDIDATES = flags.DEFINE_integer(
+    "candidates",
+    4,
+    "How often to draw the range of --mode=reroll; the version that goes best with what follows is "
+    "taken.",
+)
 LEVELS = flags.DEFINE_list("levels", ["2", "1", "0"], "Levels to make, from coarse to fine.")
 TEMPERATURE = flags.DEFINE_list(
     "temperature",
@@ -52,187 +94,105 @@ HOP_FRACTION = flags.DEFINE_list(
     "Share of a window that is new in the next one; one number or one for each of --levels. "
     "Smaller: more context, slower.",
 )
-SCHEDULE = flags.DEFINE_enum("schedule", "sequential", ["sequential"], "Order of the windows.")
+SCHEDULE = flags.DEFINE_enum(
+    "schedule",
+    "sequential",
+    ["sequential", "parallel"],
+    "Order of a level's windows: one after the other, or, at the finer levels, side by side and "
+    "joined where they agree best (faster where many fit into memory).",
+)
+MEMORY_FRACTION = flags.DEFINE_float(
+    "memory_fraction", 0.8, "Share of the device's memory to fill with tracks and windows."
+)
+STREAM = flags.DEFINE_bool(
+    "stream",
+    False,
+    "Write each track's stream.wav while it is made: it grows as the coarsest level is drawn, and "
+    "gets finer with the others.",
+)
 SEED = flags.DEFINE_integer("seed", 0, "Another seed, another track; the same one, the same track.")
 DTYPE = flags.DEFINE_string(
     "dtype", None, "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32."
 )
 
 
-def numbers(name: str, texts: list[str]) -> list[float]:
+def request() -> Request:
+    """What the flags ask for, checked."""
+    levels = whole_numbers("levels", LEVELS.value)
+    return Request(
+        mode=MODE.value,
+        levels=levels,
+        seconds=length(SECONDS.value, BARS.value, BPM.value),
+        total_seconds=TOTAL_SECONDS.value,
+        offset_seconds=OFFSET_SECONDS.value,
+        items=range(FIRST_ITEM.value, FIRST_ITEM.value + NUM_SAMPLES.value),
+        seed=SEED.value,
+        artist=ARTIST.value,
+        genre=GENRE.value,
+        lyrics=read_lyrics(),
+        prompt=PROMPT.value,
+        prompt_seconds=PROMPT_SECONDS.value,
+        codes=CODES.value,
+        reroll=None if REROLL.value is None else parse_range(REROLL.value),
+        candidates=CANDIDATES.value,
+        temperature=per_level("temperature", TEMPERATURE.value, levels),
+        hop_fraction=per_level("hop_fraction", HOP_FRACTION.value, levels),
+        top_k=TOP_K.value,
+        top_p=TOP_P.value,
+        schedule=SCHEDULE.value,
+        memory_fraction=MEMORY_FRACTION.value,
+        stream=STREAM.value,
+    )
+
+
+def read_lyrics() -> str:
+    """The text of --lyrics_file, "" without one."""
+    if LYRICS_FILE.value is None:
+        return ""
     try:
-        return [float(text) for text in texts]
-    except ValueError as error:
-        raise ValueError(f"--{name}={','.join(texts)} is not a list of numbers") from error
-
-
-def per_level(name: str, texts: list[str], levels: list[int]) -> dict[int, float]:
-    """One number for all levels or one for each, as {level: number}."""
-    values = numbers(name, texts)
-    if len(values) == 1:
-        values *= len(levels)
-    if len(values) != len(levels):
-        raise ValueError(f"--{name} has {len(values)} numbers for {len(levels)} levels")
-    return dict(zip(levels, values, strict=True))
-
-
-def starting_codes(model, first: int, totals: dict[int, int]) -> dict[int, np.ndarray]:
-    """What each level has before sampling begins at level `first`, {level: int32 [t]}."""
-    from jukejax.data import audio
-    from jukejax.sample_folder import read_codes
-
-    mode = MODE.value
-    if mode == "ancestral":
-        codes = {}
-    elif mode == "primed":
-        if PROMPT.value is None:
-            raise ValueError("--mode=primed needs --prompt, an audio file")
-        sound = audio.load(PROMPT.value, model.sample_rate)
-        if PROMPT_SECONDS.value is not None:
-            sound = sound[: int(PROMPT_SECONDS.value * model.sample_rate)]
-        codes = dict(enumerate(model.codec.encode(sound)))
-    else:
-        if CODES.value is None:
-            raise ValueError(f"--mode={mode} needs --codes, the codes.npz of a sample")
-        codes = read_codes(CODES.value)
-        if mode == "upsample":
-            codes = {level: value for level, value in codes.items() if level == max(codes)}
-    codes = {level: value[: totals[level]] for level, value in codes.items() if level in totals}
-    above = len(codes.get(first + 1, ()))
-    if first != max(totals) and above < totals[first + 1]:
-        raise ValueError(
-            f"level {first} needs {totals[first + 1]} codes of level {first + 1}, the starting "
-            f"codes have {above}: begin --levels higher, or shorten --seconds"
-        )
-    if mode in ("primed", "continue") and not len(codes.get(first, ())):
-        raise ValueError(f"the starting codes have none of level {first}")
-    return codes
-
-
-def check(levels: list[int]) -> None:
-    """Flags that no model could satisfy."""
-    if MODEL.value is None or OUTPUT.value is None:
-        raise ValueError("--model and --output are needed; see --help")
-    if levels != sorted(levels, reverse=True) or len(set(levels)) != len(levels):
-        raise ValueError(f"--levels={','.join(LEVELS.value)} must go down, such as 2,1,0")
-    if SECONDS.value <= 0:
-        raise ValueError(f"--seconds={SECONDS.value} must be positive")
-    if NUM_SAMPLES.value < 1:
-        raise ValueError(f"--num_samples={NUM_SAMPLES.value} must be at least 1")
-    if TOP_K.value < 0 or not 0 <= TOP_P.value <= 1:
-        raise ValueError(f"--top_k={TOP_K.value} --top_p={TOP_P.value}: k >= 0 and 0 <= p <= 1")
+        return Path(LYRICS_FILE.value).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--lyrics_file={LYRICS_FILE.value} is not UTF-8 text") from error
 
 
 def settings(model_hash: str) -> dict:
     """What the tracks depend on; a folder belongs to one such set."""
-    asked = (MODE, SECONDS, TOTAL_SECONDS, NUM_SAMPLES, LEVELS, SEED, SCHEDULE, DTYPE)
-    told = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES)
-    drawn = (TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION)
-    return {"model": model_hash} | {flag.name: flag.value for flag in (*asked, *told, *drawn)}
-
-
-def levels_to_make(wanted: list[int], model) -> list[int]:
-    """The levels that the model can make, saying so where it has to stop early."""
-    missing = [level for level in wanted if level not in model.levels]
-    kept = [level for level in wanted if level > max(missing, default=-1)]
-    if not kept:
-        have = ", ".join(map(str, model.levels))
-        raise ValueError(f"{MODEL.value} has no prior for level {wanted[0]}; it has {have}")
-    if missing:
-        print(f"the model has no level {missing[0]}: stopping at level {kept[-1]}", file=sys.stderr)
-    return kept
+    asked = (MODE, SECONDS, BARS, BPM, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
+    told = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES, REROLL, CANDIDATES)
+    drawn = (LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, STREAM, SEED, DTYPE)
+    values = {flag.name: flag.value for flag in (*asked, *told, *drawn)}
+    for flag in (LYRICS_FILE, PROMPT, CODES):
+        if flag.value is not None:
+            content = Path(flag.value).read_bytes()
+            values[f"{flag.name}_sha256"] = hashlib.sha256(content).hexdigest()
+    return {"model": model_hash} | values
 
 
 def main() -> int:
-    wanted = [int(number) for number in numbers("levels", LEVELS.value)]
-    check(wanted)
+    began = time.monotonic()
+    if MODEL.value is None or OUTPUT.value is None:
+        raise ValueError("--model and --output are needed; see --help")
+    asked = request()
 
-    from jukejax.analysis import report
     from jukejax.model import Model
-    from jukejax.progress import Progress
-    from jukejax.sample_folder import SampleFolder, claim
-    from jukejax.sampling import Method
-    from jukejax.tasks import generate
+    from jukejax.sample_folder import SampleFolder, claim, held
+    from jukejax.sample_run import Run
+    from jukejax.sample_start import begin
 
     model = Model(MODEL.value, DTYPE.value)
-    text = ""
-    if LYRICS_FILE.value is not None:
-        if not model.sings():
-            raise ValueError(f"{MODEL.value} was made without lyrics; leave --lyrics_file away")
-        text = Path(LYRICS_FILE.value).read_text("utf-8")
-    levels = levels_to_make(wanted, model)
-    temperature = per_level("temperature", TEMPERATURE.value, wanted)
-    hop_fraction = per_level("hop_fraction", HOP_FRACTION.value, wanted)
-    count, totals = NUM_SAMPLES.value, model.totals(SECONDS.value)
-    labels = {
-        level: model.labels(
-            level,
-            artist=ARTIST.value,
-            genre=GENRE.value,
-            total_seconds=TOTAL_SECONDS.value or SECONDS.value,
-            text=text,
-        )
-        for level in levels
-    }
-    starting = starting_codes(model, levels[0], totals)
-
+    start = begin(model, asked)
     output = Path(OUTPUT.value)
-    claim(output, settings(model.hash))
-    folder = SampleFolder(output, count)
-    codes = {level: np.tile(start, (count, 1)) for level, start in starting.items()}
-    codes |= folder.load()
-    seconds = totals[levels[0]] * model.hops[levels[0]] / model.sample_rate
-    given = 0.0
-    if MODE.value in ("primed", "continue"):
-        given = len(starting[levels[0]]) * model.hops[levels[0]] / model.sample_rate
-    for row in range(count):
-        folder.write_meta(
-            row,
-            seed=SEED.value,
-            item=row,
-            mode=MODE.value,
-            artist=ARTIST.value,
-            genre=GENRE.value,
-            seconds=round(seconds, 6),
-            temperature={f"level_{level}": temperature[level] for level in levels},
-            top_k=TOP_K.value,
-            top_p=TOP_P.value,
-            model=model.hash,
-            prompt_seconds=round(given, 6),
-        )
-
-    for level in levels:
-        began = time.monotonic()
-        made = codes.get(level, np.zeros((count, 0), np.int32))
-        if made.shape[1] == totals[level] and folder.has_audio(level):
-            continue
-        if made.shape[1] < totals[level]:
-            config, weights = model.prior(level)
-            progress = Progress(f"level {level}, codes", totals[level], done=made.shape[1])
-            windows = generate.sample_level(
-                config,
-                weights,
-                total=totals[level],
-                given=made,
-                upper=codes.get(level + 1),
-                labels=[labels[level]] * count,
-                keys=generate.item_keys(SEED.value, range(count), level),
-                window_hop=model.window_hop(level, hop_fraction[level]),
-                temperature=temperature[level],
-                method=Method(TOP_K.value, TOP_P.value),
-            )
-            for so_far in windows:
-                codes[level] = so_far
-                folder.save(codes)
-                progress.update(so_far.shape[1])
-        else:
-            folder.save(codes)
-        sounds = [model.codec.decode(codes[level][row], level) for row in range(count)]
-        spent = time.monotonic() - began
-        for row, sound in enumerate(sounds):
-            folder.write_audio(row, level, sound, model.sample_rate, spent)
-        report.write_sample_page(output)
-    print(f"{count} track(s) of {seconds:.1f} s: {output / 'index.html'}")
+    with held(output):
+        claim(output, settings(model.hash))
+        folder = SampleFolder(output, asked.items)
+        try:
+            Run(model, asked, start, folder, began)()
+        except (KeyboardInterrupt, cli.Stopped):
+            print(f"{output} keeps what is done; the same command goes on", file=sys.stderr)
+            raise
+    first = start.levels[0]
+    seconds = start.totals[first] * model.hops[first] / model.sample_rate
+    print(f"{len(asked.items)} track(s) of {seconds:.1f} s: {output / 'index.html'}")
     return 0
 
 

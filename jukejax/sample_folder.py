@@ -3,11 +3,25 @@
 OUTPUT/settings.json                     what the tracks depend on
 OUTPUT/item_000/codes.npz                level_2, level_1, level_0: uint16 [time] so far
 OUTPUT/item_000/level_2.wav ...          each finished level, decoded
-OUTPUT/item_000/meta.json                labels, settings, timings, gain
+OUTPUT/item_000/meta.json                labels, settings, gain; and what was measured
+OUTPUT/item_000/stream.wav               with --stream: the sound as far and as fine as it is there
 OUTPUT/index.html                        players and pictures
+
+While a level is made, item_000/level_K.parts.npz holds what it takes to go on: the codes so far and
+windows that are drawn but not joined yet. Every file appears whole or not at all. A run that was
+killed at any moment, and given again, ends with the folder of a run that was not, byte for byte:
+only the times in meta.json (`analysis.runs.MEASURED`) are those of the clock.
+
+Dimensions: B items, R rows (items, each with all its candidates), t codes of a level.
 """
 
+import contextlib
+import errno
+import fcntl
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,6 +30,9 @@ from jukejax.data import audio
 from jukejax.weights import bundle
 
 Codes = dict[int, np.ndarray]
+Parts = dict[tuple[int, int], np.ndarray]
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
 
 
 def read_codes(path: str | Path) -> Codes:
@@ -26,11 +43,45 @@ def read_codes(path: str | Path) -> Codes:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {
-                int(name.removeprefix("level_")): file[name].astype(np.int32) for name in file.files
-            }
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+            found = {int(name.removeprefix("level_")): file[name] for name in file.files}
+    except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as the codes.npz of a sample: {error}") from error
+    for level, codes in found.items():
+        if codes.ndim != 1 or codes.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path} cannot be read as the codes.npz of a sample: its level {level} is "
+                f"{codes.dtype} {list(codes.shape)}, not whole numbers one after the other"
+            )
+    return {level: codes.astype(np.int32) for level, codes in found.items()}
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()  # np.savez into a file hides a full disk
+    np.savez(buffer, **arrays)
+    audio.write_atomic(path, buffer.getbuffer())
+
+
+@contextlib.contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Makes `output` and holds it against a second process.
+
+    Raises:
+      ValueError: another process writes to it, or, at any time inside, the disk is full.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with open(output / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"another sample is writing to {output}; wait for it") from error
+            yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"the disk of {output} is full; make room and run again: what is done is kept"
+            ) from error
+        raise
 
 
 def claim(output: Path, settings: dict) -> None:
@@ -48,8 +99,21 @@ def claim(output: Path, settings: dict) -> None:
                     f"{output} was begun with {name}={before.get(name)}, not {value}; take another "
                     "--output"
                 )
-    output.mkdir(parents=True, exist_ok=True)
     bundle.write_json(path, settings)
+
+
+class State(NamedTuple):
+    """What is there of a level that is being made.
+
+    Attributes:
+      codes: int32 [R, t].
+      target: codes that the windows now being drawn lead to.
+      parts: windows drawn beyond `codes`, {(row, number of the window): int32 [codes]}.
+    """
+
+    codes: np.ndarray
+    target: int
+    parts: Parts
 
 
 class SampleFolder:
@@ -57,10 +121,13 @@ class SampleFolder:
 
     Attributes:
       items: their folders.
+      rows: their places in a batch.
     """
 
-    def __init__(self, output: Path, count: int):
-        self.items = [output / f"item_{number:03d}" for number in range(count)]
+    def __init__(self, output: Path, numbers: Sequence[int]):
+        self.output = output
+        self.items = [output / f"item_{number:03d}" for number in numbers]
+        self.rows = range(len(self.items))
         for item in self.items:
             item.mkdir(exist_ok=True)
 
@@ -78,34 +145,97 @@ class SampleFolder:
         }
 
     def save(self, codes: Codes) -> None:
-        """Writes each item's codes {level: [B, t]}, atomically."""
+        """Writes each item's codes {level: [B, t]}."""
         for row, item in enumerate(self.items):
-            temporary = item / "codes.tmp.npz"
             arrays = {f"level_{k}": v[row].astype(np.uint16) for k, v in sorted(codes.items())}
-            np.savez(temporary, **arrays)
-            temporary.replace(item / "codes.npz")
+            _write_arrays(item / "codes.npz", arrays)
+
+    def load_state(self, level: int) -> State | None:
+        """Where an unfinished level stands; None if it was not begun, or its files are damaged.
+
+        Items are written one after the other: of those that are ahead the rest is drawn again.
+        """
+        try:
+            found = [self._load_item_state(item, level) for item in self.items]
+        except _UNREADABLE:
+            return None
+        shortest = min(state.codes.shape[1] for state in found)
+        target = min(state.target for state in found)
+        parts: Parts = {}
+        for place, state in enumerate(found):
+            if (state.codes.shape[1], state.target) == (shortest, target):
+                first = place * len(state.codes)
+                parts |= {(first + row, n): value for (row, n), value in state.parts.items()}
+        return State(np.concatenate([s.codes[:, :shortest] for s in found]), target, parts)
+
+    def _load_item_state(self, item: Path, level: int) -> State:
+        with np.load(item / f"level_{level}.parts.npz", allow_pickle=False) as file:
+            parts = {}
+            for name in file.files:
+                if name.startswith("window_"):
+                    row, number = map(int, name.removeprefix("window_").split("_"))
+                    parts[row, number] = file[name].astype(np.int32)
+            return State(file["codes"].astype(np.int32), int(file["target"]), parts)
+
+    def save_state(self, level: int, state: State) -> None:
+        """Writes where an unfinished level stands; the rows of an item follow each other."""
+        each = len(state.codes) // len(self.items)
+        for place, item in enumerate(self.items):
+            rows = range(place * each, (place + 1) * each)
+            arrays = {
+                f"window_{row - rows.start}_{number}": value.astype(np.uint16)
+                for (row, number), value in sorted(state.parts.items())
+                if row in rows
+            }
+            codes = state.codes[rows.start : rows.stop].astype(np.uint16)
+            arrays |= {"codes": codes, "target": np.int64(state.target)}
+            _write_arrays(item / f"level_{level}.parts.npz", arrays)
+
+    def finish_level(self, level: int) -> None:
+        """Removes what was needed to go on with a level."""
+        for item in self.items:
+            (item / f"level_{level}.parts.npz").unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Removes what a killed run left behind of files that it was writing."""
+        for folder in (self.output, *self.items):
+            for pattern in (".*.tmp", "*.part"):
+                for path in folder.glob(pattern):
+                    path.unlink()
 
     def meta(self, row: int) -> dict:
         """What is known of an item so far."""
         path = self.items[row] / "meta.json"
-        return bundle.read_json(path) if path.exists() else {"timings": {}, "gain": {}}
+        return bundle.read_json(path) if path.exists() else {}
 
     def write_meta(self, row: int, **values) -> None:
         """Adds to what is known of an item."""
         bundle.write_json(self.items[row] / "meta.json", self.meta(row) | values)
 
-    def has_audio(self, level: int) -> bool:
-        """Whether every item has this level's WAV."""
-        return all((item / f"level_{level}.wav").exists() for item in self.items)
+    def seconds_spent(self, level: int) -> float:
+        """What a level has cost in earlier runs, all items together."""
+        timings = [self.meta(row).get("timings", {}) for row in self.rows]
+        return max(timing.get(f"level_{level}", 0.0) for timing in timings)
 
-    def write_audio(
-        self, row: int, level: int, sound: np.ndarray, sample_rate: int, seconds: float
-    ) -> None:
-        """Writes one level's WAV; `seconds` is what it took to make it, for meta.json."""
+    def note_time(self, level: int, seconds: float) -> None:
+        """Writes what a level has cost so far, all items together."""
+        for row in self.rows:
+            timings = self.meta(row).get("timings", {}) | {f"level_{level}": round(seconds, 3)}
+            self.write_meta(row, timings=timings)
+
+    def has_audio(self, level: int) -> bool:
+        """Whether every item has this level's WAV, and meta.json its gain."""
+        return all(
+            (item / f"level_{level}.wav").exists()
+            and f"level_{level}" in self.meta(row).get("gain", {})
+            for row, item in enumerate(self.items)
+        )
+
+    def write_audio(self, row: int, level: int, sound: np.ndarray, sample_rate: int) -> None:
+        """Writes one level's WAV, and then to meta.json what this shows."""
         gain = audio.write_wav(self.items[row] / f"level_{level}.wav", sound, sample_rate)
         meta = self.meta(row)
-        meta["timings"][f"level_{level}"] = round(seconds, 3)
-        meta["gain"][f"level_{level}"] = gain
-        made = sum(meta["timings"].values())
-        meta["seconds_per_second_of_audio"] = round(made / meta["seconds"] / len(self.items), 3)
-        self.write_meta(row, **meta)
+        gains = meta.get("gain", {}) | {f"level_{level}": gain}
+        made = sum(meta.get("timings", {}).values())
+        cost = round(made / (len(sound) / sample_rate) / len(self.items), 3)
+        self.write_meta(row, gain=gains, seconds_per_second_of_audio=cost)

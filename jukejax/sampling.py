@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 
 from jukejax.ops import logits as logits_ops
+
+NOISE_AHEAD = 32  # slots: random numbers are cheap in bulk and cost as much as a layer one by one
 
 Cache = Any
 StepFn = Callable[[Cache, jax.Array, jax.Array], tuple[jax.Array, Cache]]
@@ -41,13 +44,23 @@ class LoopState(NamedTuple):
     cache: Cache
 
 
-def gumbel_noise(keys: jax.Array, position: jax.Array, vocab_size: int) -> jax.Array:
-    """Float32 [B, V] from one key an item, so that an item's draw does not depend on its batch."""
+def gumbel_noise(keys: jax.Array, positions: jax.Array, vocab_size: int) -> jax.Array:
+    """Standard Gumbel float32 [N, B, V] for int32 `positions` [N] of a track.
 
-    def one(key):
-        return jax.random.gumbel(jax.random.fold_in(key, position), (vocab_size,), jnp.float32)
+    From one key an item, so that an item's draw does not depend on its batch, nor on its window.
+    The bits are Threefry's, two words a block: `jax.random.gumbel` throws one of the two away.
+    """
+    counters = jnp.arange(vocab_size, dtype=jnp.uint32)
 
-    return jax.vmap(one)(keys)
+    def one(key, position):
+        own = jax.random.key_data(jax.random.fold_in(key, position))
+        bits = threefry_2x32(own, counters)
+        ones = jnp.uint32(0x3F800000)  # 1.0: the exponent of all numbers from 1 to 2
+        uniform = jax.lax.bitcast_convert_type((bits >> 9) | ones, jnp.float32) - 1.0
+        return -jnp.log(-jnp.log(jnp.maximum(uniform, jnp.finfo(jnp.float32).tiny)))
+
+    items = jax.vmap(one, in_axes=(0, None))
+    return jax.vmap(items, in_axes=(None, 0))(keys, positions)
 
 
 def fill_window(
@@ -77,14 +90,27 @@ def fill_window(
       method: top-k and top-p.
     """
 
-    def body(state: LoopState) -> LoopState:
+    vocab_size = jax.eval_shape(step_fn, cache, codes[:, 0], jnp.int32(0))[0].shape[-1]
+
+    def draw(state: LoopState, noise: jax.Array) -> LoopState:
         before = jnp.maximum(state.position - 1, 0)
         previous = jax.lax.dynamic_index_in_dim(state.codes, before, 1, keepdims=False)
         logits, cache = step_fn(state.cache, previous, state.position)
-        noise = gumbel_noise(keys, offset + state.position, logits.shape[-1])
         code = logits_ops.draw(logits, noise, temperature=temperature, **method._asdict())
         codes = jax.lax.dynamic_update_index_in_dim(state.codes, code, state.position, 1)
         return LoopState(state.position + 1, codes, cache)
 
+    def run(state: LoopState) -> LoopState:
+        """A run of `NOISE_AHEAD` slots, whose noise is made at once."""
+        first = state.position
+        ahead = first + jnp.arange(NOISE_AHEAD)
+        noise = gumbel_noise(keys, offset + ahead, vocab_size)
+        end = jnp.minimum(first + NOISE_AHEAD, stop)
+        return jax.lax.while_loop(
+            lambda state: state.position < end,
+            lambda state: draw(state, noise[state.position - first]),
+            state,
+        )
+
     state = LoopState(jnp.asarray(start, jnp.int32), codes, cache)
-    return jax.lax.while_loop(lambda state: state.position < stop, body, state)
+    return jax.lax.while_loop(lambda state: state.position < stop, run, state)

@@ -239,8 +239,8 @@ def test_stepping_an_upsampler_is_its_teacher_forced_pass():
     @jax.jit
     def noisy_logits(codes):
         logits = model.apply({"params": params}, codes, upper, labels)
-        noise = jax.vmap(lambda t: gumbel_noise(inputs.keys, t, VOCAB), out_axes=1)(jnp.arange(8))
-        return logits + noise
+        noise = gumbel_noise(inputs.keys, jnp.arange(8), VOCAB)
+        return logits + noise.swapaxes(0, 1)
 
     np.testing.assert_array_equal(filled, jnp.argmax(noisy_logits(filled), axis=-1))
     assert len(np.unique(filled)) > 2
@@ -278,8 +278,7 @@ def test_stepping_a_model_with_lyrics_is_its_teacher_forced_pass(kind):
     def forced(shifted):
         """Draws from the whole pass over codes that may be negative: letters."""
         logits = model.apply({"params": params}, shifted, None, inputs.labels)
-        size = logits.shape[-1]
-        noise = jax.vmap(lambda t: gumbel_noise(inputs.keys, t, size), out_axes=1)(jnp.arange(8))
+        noise = gumbel_noise(inputs.keys, jnp.arange(8), logits.shape[-1]).swapaxes(0, 1)
         drawn = jnp.argmax(logits + noise, axis=-1) - config.code_shift
         return jnp.where(jnp.arange(8) < 3, shifted, drawn)
 

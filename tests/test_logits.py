@@ -79,3 +79,10 @@ def test_draws_are_distributed_as_the_filtered_softmax(key, temperature, options
     # four standard deviations of a share
     assert np.abs(shares - expected).max() < 4 * np.sqrt(0.25 / count)
     np.testing.assert_array_equal(shares[np.asarray(expected) == 0], 0)
+
+
+def test_the_first_of_equals_is_the_largest():
+    rows = jnp.array([[1.0, 3.0, 3.0], [-jnp.inf, -jnp.inf, 0.0], [2.0, 2.0, 2.0], [5.0, 1.0, 5.0]])
+    found = ops.first_largest(rows)
+    np.testing.assert_array_equal(found, jnp.argmax(rows, axis=-1))
+    assert found.dtype == jnp.int32

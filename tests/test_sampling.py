@@ -106,6 +106,7 @@ def test_temperature_and_prompt_length_need_no_new_program():
 
 def test_gumbel_noise_has_its_mean_and_variance():
     keys = jax.random.split(jax.random.key(0), 4)
-    noise = jax.jit(sampling.gumbel_noise, static_argnums=2)(keys, jnp.int32(5), 20_000)
+    noise = jax.jit(sampling.gumbel_noise, static_argnums=2)(keys, jnp.arange(5, 7), 20_000)
+    assert noise.shape == (2, 4, 20_000)
     np.testing.assert_allclose(noise.mean(), 0.5772, atol=0.02)
     np.testing.assert_allclose(noise.var(), np.pi**2 / 6, rtol=0.03)

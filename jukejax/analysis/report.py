@@ -6,16 +6,17 @@ from pathlib import Path
 
 from jukejax.analysis import chapters, page, tracks
 from jukejax.analysis.assets import Assets
-from jukejax.analysis.runs import read_items, read_json
+from jukejax.analysis.runs import read_items, read_json, without_times
 
 
 def write_sample_page(folder: str | os.PathLike) -> Path:
     """Writes index.html, and mel pictures beside the WAVs, for a sample folder; returns its path.
 
     Works at any moment of a run: a level or an item that is not there yet is said to be missing.
+    What was measured is left to meta.json, so that the same command makes the same page.
     """
     folder = Path(folder)
-    assets, items = Assets(folder), read_items(folder)
+    assets, items = Assets(folder), [without_times(item) for item in read_items(folder)]
     if items:
         lead = [
             page.tag("p", f"The machine made {tracks.made_of(items)}.", class_="lead"),

@@ -4,6 +4,7 @@ A file that is missing or half written reads as empty, a figure that is missing 
 are those of their writers: data/corpus.py, prepare.py, train.py, sample.py.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 LEVELS = (2, 1, 0)  # the order in which music is made: the coarse plan first
+# What the clock says in a generated track's meta.json; all else there depends on the command alone.
+MEASURED = ("timings", "seconds_per_second_of_audio", "seconds_to_first_audio")
 
 
 def read_json(path: Path) -> dict:
@@ -129,6 +132,12 @@ def read_items(folder: Path) -> list[Item]:
         if path.is_dir() and (item.meta or item.wavs):
             items.append(item)
     return items
+
+
+def without_times(item: Item) -> Item:
+    """An item without what was measured while it was made."""
+    meta = {name: value for name, value in item.meta.items() if name not in MEASURED}
+    return dataclasses.replace(item, meta=meta)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 | kind                 | kept                                     | layout                  |
 |----------------------|------------------------------------------|-------------------------|
-| dense                | the whole window                         | [B, T, H, D]            |
-| block                | one row, overwritten as the next begins  | [B, L, H, D]            |
-| transposed block     | the whole window, column by column       | [B, L, R, H, D]         |
-| previous block       | two rows, in turn                        | [B, 2, L, H, D]         |
-| summary, spread      | a zero slot and the end of each row      | [B, R * spread, H, D]   |
-| encoder-decoder      | the encoder's keys and values            | [B, S, H, D]            |
-| prime                | the first `prime_len` positions          | [B, P, H, D]            |
+| dense                | the whole window                         | [B, H, T, D]            |
+| block                | one row, overwritten as the next begins  | [B, H, L, D]            |
+| transposed block     | the whole window, column by column       | [B, L, H, R, D]         |
+| previous block       | two rows, in turn                        | [B, 2, H, L, D]         |
+| summary, spread      | a zero slot and the end of each row      | [B, H, R * spread, D]   |
+| encoder-decoder      | the encoder's keys and values            | [B, H, S, D]            |
+| prime                | the first `prime_len` positions          | [B, H, P, D]            |
 
-Dimensions as in ops/attention.py. Keys are stored scaled.
+Dimensions as in ops/attention.py. Keys are stored scaled. A head's keys lie together, so that a
+step multiplies them where they are.
 """
 
 from typing import NamedTuple
@@ -51,17 +52,17 @@ def cache_shape(
     kind: AttentionKind, grid: Grid, batch: int, num_heads: int, head_dim: int, encoder_len: int = 0
 ) -> tuple[int, ...]:
     """Shape of the keys (and of the values) that one layer keeps."""
-    slots = {
-        AttentionKind.DENSE: (grid.num_rows * grid.block_len,),
-        AttentionKind.BLOCK: (grid.block_len,),
-        AttentionKind.TRANSPOSED_BLOCK: (grid.block_len, grid.num_rows),
-        AttentionKind.PREVIOUS_BLOCK: (2, grid.block_len),
-        AttentionKind.SUMMARY: (grid.num_rows,),
-        AttentionKind.SUMMARY_SPREAD: (grid.num_rows * grid.spread,),
-        AttentionKind.ENCODER_DECODER: (encoder_len,),
-        AttentionKind.PRIME: (grid.prime_len,),
+    groups, slots = {
+        AttentionKind.DENSE: ((), grid.num_rows * grid.block_len),
+        AttentionKind.BLOCK: ((), grid.block_len),
+        AttentionKind.TRANSPOSED_BLOCK: ((grid.block_len,), grid.num_rows),
+        AttentionKind.PREVIOUS_BLOCK: ((2,), grid.block_len),
+        AttentionKind.SUMMARY: ((), grid.num_rows),
+        AttentionKind.SUMMARY_SPREAD: ((), grid.num_rows * grid.spread),
+        AttentionKind.ENCODER_DECODER: ((), encoder_len),
+        AttentionKind.PRIME: ((), grid.prime_len),
     }[kind]
-    return (batch, *slots, num_heads, head_dim)
+    return (batch, *groups, num_heads, slots, head_dim)
 
 
 def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: jax.Array) -> Cache:
@@ -98,13 +99,14 @@ def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: ja
             case _:
                 return x
 
-    return Cache(keep(k), keep(v))
+    return Cache(keep(k).swapaxes(-3, -2), keep(v).swapaxes(-3, -2))
 
 
-def _write(cache: jax.Array, new: jax.Array, index: tuple) -> jax.Array:
-    """Puts `new` [B, H, D] at `cache`[:, *index] in place."""
-    start = (0, *index, 0, 0)
-    new = new.reshape(new.shape[0], *(1,) * len(index), *new.shape[1:])
+def _write(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> jax.Array:
+    """Puts `new` [B, H, D] at `cache`[:, *group, :, slot] in place."""
+    start = (0, *group, 0, slot, 0)
+    batch, heads, dim = new.shape
+    new = new.reshape(batch, *(1,) * len(group), heads, 1, dim)
     return jax.lax.dynamic_update_slice(cache, new.astype(cache.dtype), start)
 
 
@@ -136,20 +138,20 @@ def step(
 
     match kind:
         case AttentionKind.DENSE:
-            cache = Cache(_write(cache.key, k, (position,)), _write(cache.value, v, (position,)))
-            visible = jnp.arange(cache.key.shape[1]) <= position
+            cache = Cache(_write(cache.key, k, (), position), _write(cache.value, v, (), position))
+            visible = jnp.arange(cache.key.shape[2]) <= position
             keys, values = cache
         case AttentionKind.BLOCK:
-            cache = Cache(_write(cache.key, k, (col,)), _write(cache.value, v, (col,)))
+            cache = Cache(_write(cache.key, k, (), col), _write(cache.value, v, (), col))
             visible = jnp.arange(grid.block_len) <= col
             keys, values = cache
         case AttentionKind.TRANSPOSED_BLOCK:
-            cache = Cache(_write(cache.key, k, (col, row)), _write(cache.value, v, (col, row)))
+            cache = Cache(_write(cache.key, k, (col,), row), _write(cache.value, v, (col,), row))
             visible = jnp.arange(grid.num_rows) <= row
             keys, values = (jax.lax.dynamic_index_in_dim(x, col, 1, keepdims=False) for x in cache)
         case AttentionKind.PREVIOUS_BLOCK:
             slot = row % 2
-            cache = Cache(_write(cache.key, k, (slot, col)), _write(cache.value, v, (slot, col)))
+            cache = Cache(_write(cache.key, k, (slot,), col), _write(cache.value, v, (slot,), col))
             keys, values = (
                 jax.lax.dynamic_index_in_dim(x, 1 - slot, 1, keepdims=False) for x in cache
             )
@@ -161,8 +163,8 @@ def step(
             inside = (col >= grid.block_len - kept) & (row < grid.num_rows - 1)
             slot = jnp.where(inside, slot, 0)
             cache = Cache(
-                _write(cache.key, jnp.where(inside, k, cache.key[:, 0]), (slot,)),
-                _write(cache.value, jnp.where(inside, v, cache.value[:, 0]), (slot,)),
+                _write(cache.key, jnp.where(inside, k, cache.key[:, :, 0]), (), slot),
+                _write(cache.value, jnp.where(inside, v, cache.value[:, :, 0]), (), slot),
             )
             visible = summary_positions(grid.num_rows, grid.block_len, kept) <= position
             keys, values = cache
@@ -174,12 +176,12 @@ def step(
             slot = jnp.minimum(position, last)
             inside = position <= last
             cache = Cache(
-                _write(cache.key, jnp.where(inside, k, cache.key[:, last]), (slot,)),
-                _write(cache.value, jnp.where(inside, v, cache.value[:, last]), (slot,)),
+                _write(cache.key, jnp.where(inside, k, cache.key[:, :, last]), (), slot),
+                _write(cache.value, jnp.where(inside, v, cache.value[:, :, last]), (), slot),
             )
             visible = jnp.arange(grid.prime_len) <= position
             keys, values = cache
 
-    scores = jnp.einsum("bhd,bshd->bhs", q, keys, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bhd,bhsd->bhs", q, keys, preferred_element_type=jnp.float32)
     probs = softmax(scores, visible)
-    return jnp.einsum("bhs,bshd->bhd", probs.astype(values.dtype), values), cache
+    return jnp.einsum("bhs,bhsd->bhd", probs.astype(values.dtype), values), cache

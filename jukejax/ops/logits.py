@@ -37,7 +37,16 @@ def draw(
     With standard Gumbel `noise` [B, V] this samples the filtered distribution (the Gumbel-max
     trick); temperature 0 takes the most likely code, whatever the noise.
     """
-    greedy = jnp.argmax(logits, axis=-1)
     warm = logits / jnp.where(temperature > 0, temperature, 1.0)
-    sampled = jnp.argmax(filter_logits(warm, top_k=top_k, top_p=top_p) + noise, axis=-1)
-    return jnp.where(temperature > 0, sampled, greedy).astype(jnp.int32)
+    warm = filter_logits(warm, top_k=top_k, top_p=top_p) + noise
+    return first_largest(jnp.where(temperature > 0, warm, logits))
+
+
+def first_largest(x: jax.Array) -> jax.Array:
+    """The place of the largest entry of the last axis, the first of equals, int32.
+
+    As `jnp.argmax`, whose reduction of pairs no CPU compiler vectorises, in two plain ones.
+    """
+    size = x.shape[-1]
+    places = jnp.where(x == x.max(axis=-1, keepdims=True), jnp.arange(size, dtype=jnp.int32), size)
+    return jnp.minimum(places.min(axis=-1), size - 1)
