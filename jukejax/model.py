@@ -27,6 +27,10 @@ def default_dtype() -> str:
 class Model:
     """A bundle. Priors are loaded one at a time, when their level is sampled.
 
+    Args:
+      dtype: what is computed in; None: `default_dtype`.
+      weights: "int8" keeps the priors' matrices in eight bits.
+
     Attributes:
       levels: levels that have a prior, ascending.
       hops: samples a code stands for, by level.
@@ -35,7 +39,7 @@ class Model:
       codec: the VQ-VAE.
     """
 
-    def __init__(self, folder: str | Path, dtype: str | None = None):
+    def __init__(self, folder: str | Path, dtype: str | None = None, weights: str = "float"):
         self.folder = Path(folder)
         description = bundle.open_bundle(folder)
         self.hops = description["hops"]
@@ -43,6 +47,7 @@ class Model:
         self.sample_rate = description["sample_rate"]
         self.hash = bundle.weights_hash(folder)
         self._dtype = precision.compute_dtype(dtype or default_dtype())
+        self._weights = weights
         self.codec = Codec.load(folder)
         if not self.levels:
             raise ValueError(f"{folder} holds no prior, so there is nothing to sample from")
@@ -63,7 +68,8 @@ class Model:
         """One level's prior, cast and laid out for decoding."""
         description, weights = loading.load_part(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
-        return config, generate.prior_weights(config, weights["params"], self._dtype)
+        decode = generate.prior_weights(config, weights["params"], self._dtype, self._weights)
+        return config, decode
 
     def window_hop(self, level: int, hop_fraction: float) -> int:
         """Codes between windows: a share of the window, on the grid of the level above."""

@@ -204,3 +204,20 @@ def test_logits_are_float32_whatever_the_compute_type():
     model = Autoregressive(config, jnp.bfloat16)
     logits = jax.eval_shape(lambda: model.apply({"params": params}, codes, Conditions()))
     assert logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_a_batch_prefilled_in_parts_is_the_batch_prefilled_at_once(chunk):
+    """Five items, so that the last part is not full."""
+    config = config_of(6, 4)
+    conditions = conditions_of(config, "full")
+    params = params_of(config, conditions)
+    weights = ar.decode_weights(config, params, jnp.float32)
+    rng = np.random.default_rng(3)
+    many = jax.tree.map(lambda leaf: normal(5, *leaf.shape[1:]), conditions)
+    codes = rng.integers(VOCAB, size=(5, SEQ_LEN)).astype(np.int32)
+    prefill = jax.jit(ar.prefill, static_argnums=(0, 5))
+    whole = prefill(config, weights, codes, many, jnp.int32(7), None)
+    parts = prefill(config, weights, codes, many, jnp.int32(7), chunk)
+    for left, right in zip(*map(jax.tree.leaves, (whole, parts)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)

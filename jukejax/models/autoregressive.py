@@ -16,11 +16,14 @@ import jax.numpy as jnp
 from jukejax.models import transformer
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.models.transformer import Transformer
+from jukejax.ops import int8
 from jukejax.ops.attention import AttentionKind
 from jukejax.ops.cache import Cache
 from jukejax.ops.placement import constrain
 
 Tree = Any
+WEIGHTS = ("float", "int8")
+SUMMED_AXIS = {"kernel": 0, "code_embedding": 1, "output": 1}  # of the matrices, in their products
 
 
 class Conditions(NamedTuple):
@@ -100,9 +103,20 @@ class Autoregressive(nn.Module):
             self.dtype
         )
 
+    def _scale(self, name: str) -> jax.Array | None:
+        """The scales [V] of a table in eight bits; None for one in floating point."""
+        return self.get_variable("params", f"{name}_scale")
+
+    def _rows(self, codes: jax.Array) -> jax.Array:
+        """The embeddings of codes [...], [..., E]."""
+        scale = self._scale("code_embedding")
+        if scale is None:
+            return self.code_embedding.astype(self.dtype)[codes]
+        return (self.code_embedding[codes] * scale[codes][..., None]).astype(self.dtype)
+
     def embed(self, codes: jax.Array, conditions: Conditions, deterministic: bool) -> jax.Array:
         """Codes [B, T] to the stack's input [B, T, E]."""
-        x = self.code_embedding.astype(self.dtype)[codes[:, :-1]]
+        x = self._rows(codes[:, :-1])
         x = jnp.concatenate([self.start(codes.shape[0], conditions)[:, None], x], axis=1)
         positions = self.position_embedding.astype(self.dtype)
         x = self.dropout(x, deterministic=deterministic)
@@ -115,22 +129,21 @@ class Autoregressive(nn.Module):
         self, previous: jax.Array, code_cond: jax.Array | None, start: jax.Array, position
     ) -> jax.Array:
         """The code before `position` [B] to the stack's input there, [B, E]."""
-        x = jnp.where(position == 0, start, self.code_embedding.astype(self.dtype)[previous])
+        x = jnp.where(position == 0, start, self._rows(previous))
         x = x + self.position_embedding.astype(self.dtype)[position]
         return x if code_cond is None else x + code_cond.astype(self.dtype)
 
     def predict(self, x: jax.Array, code_cond: jax.Array | None) -> jax.Array:
         """The stack's output [..., E] to logits [..., V] in float32."""
-        if self.config.merged_decoder:
-            weights = self.output
-        else:
-            weights = self.code_embedding
-            if code_cond is not None:
-                x = x + code_cond.astype(x.dtype)
+        name = "output" if self.config.merged_decoder else "code_embedding"
+        weights, scale = getattr(self, name), self._scale(name)
+        if not self.config.merged_decoder and code_cond is not None:
+            x = x + code_cond.astype(x.dtype)
         flat = x.reshape(-1, x.shape[-1])  # one axis of positions, as in `Projection`
         logits = jnp.einsum(
             "ne,ve->nv", flat, weights.astype(x.dtype), preferred_element_type=jnp.float32
-        ).reshape(*x.shape[:-1], -1)
+        )
+        logits = (logits if scale is None else logits * scale).reshape(*x.shape[:-1], -1)
         return constrain(logits, "batch", "time", "act_vocab") if logits.ndim == 3 else logits
 
     def activations(
@@ -153,13 +166,45 @@ class DecodeWeights(NamedTuple):
     outer: Tree
     layers: tuple[Tree, ...]
 
+    @property
+    def dtype(self) -> jnp.dtype:
+        """What is computed in; matrices may be kept in eight bits."""
+        return self.outer["position_embedding"].dtype
 
-def decode_weights(config: AutoregressiveConfig, params: Tree, dtype: jnp.dtype) -> DecodeWeights:
-    """Casts `params` and takes the stack apart, once for a whole sampling run."""
-    params = jax.tree.map(lambda leaf: leaf.astype(dtype), dict(params))
+
+def decode_weights(
+    config: AutoregressiveConfig, params: Tree, dtype: jnp.dtype, weights: str = "float"
+) -> DecodeWeights:
+    """Casts `params` and takes the stack apart, once for a whole sampling run.
+
+    Args:
+      weights: one of WEIGHTS; "int8" keeps matrices in eight bits, with float32 scales beside them.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
+    params = dict(params)
     stacks = params.pop("transformer")
     layers = transformer.unstack_layers(config.transformer.pattern, stacks)
+    if weights == "int8":
+        params, layers = _in_eight_bits((params, layers), dtype)
+    else:
+        params, layers = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, layers))
     return DecodeWeights(params, layers)
+
+
+def _in_eight_bits(tree: Tree, dtype: jnp.dtype) -> Tree:
+    """Kernels [in, out] and tables [V, E] with one scale an output, all else cast to `dtype`."""
+    if isinstance(tree, tuple):
+        return tuple(_in_eight_bits(part, dtype) for part in tree)
+    if not isinstance(tree, dict):
+        return tree.astype(dtype)
+    found = {}
+    for name, part in tree.items():
+        if name in SUMMED_AXIS:
+            found[name], found[f"{name}_scale"] = int8.quantize(part, SUMMED_AXIS[name])
+        else:
+            found[name] = _in_eight_bits(part, dtype)
+    return found
 
 
 def prefill(
@@ -168,14 +213,32 @@ def prefill(
     codes: jax.Array,
     conditions: Conditions,
     length: jax.Array,
+    chunk: int | None = None,
 ) -> tuple[Cache, ...]:
-    """Caches after the first `length` codes of a window [B, T]; later codes may be anything."""
-    model = Autoregressive(config, weights.outer["code_embedding"].dtype)
-    x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
-    _, caches = transformer.prefill_layers(
-        config.transformer, weights.layers, x, conditions.encoder_states, length
-    )
-    return caches
+    """Caches after the first `length` codes of a window [B, T]; later codes may be anything.
+
+    Args:
+      chunk: items that pass through the stack at once, so that the activations of a large batch
+        need not fit; None: all.
+    """
+    model = Autoregressive(config, weights.dtype)
+
+    def run(codes: jax.Array, conditions: Conditions) -> tuple[Cache, ...]:
+        x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
+        states = conditions.encoder_states
+        return transformer.prefill_layers(config.transformer, weights.layers, x, states, length)[1]
+
+    batch = codes.shape[0]
+    if chunk is None or chunk >= batch:
+        return run(codes, conditions)
+    groups = -(-batch // chunk)
+    places = jnp.minimum(jnp.arange(groups * chunk), batch - 1).reshape(groups, chunk)
+
+    def part(items: jax.Array) -> tuple[Cache, ...]:
+        return run(*jax.tree.map(lambda leaf: leaf[items], (codes, conditions)))
+
+    parts = jax.lax.map(part, places)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:batch], parts)
 
 
 def attention_probabilities(
@@ -187,7 +250,7 @@ def attention_probabilities(
 ) -> jax.Array:
     """What each position of codes [B, T] attends to in one layer, laid out as `attend` does."""
     pattern = config.transformer.pattern
-    model = Autoregressive(config, weights.outer["code_embedding"].dtype)
+    model = Autoregressive(config, weights.dtype)
     x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
     states = conditions.encoder_states
     for kind, params in zip(pattern[:layer], weights.layers, strict=False):
@@ -209,7 +272,7 @@ def step(
     position: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
     """Logits [B, V] of the code at `position`, given the one before it [B], and the new caches."""
-    model = Autoregressive(config, weights.outer["code_embedding"].dtype)
+    model = Autoregressive(config, weights.dtype)
     outer = {"params": weights.outer}
     code_cond = conditions.code_cond
     if code_cond is not None:

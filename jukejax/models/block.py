@@ -133,7 +133,7 @@ class LayerNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """x @ kernel + bias, both cast to x's dtype."""
+    """x @ kernel + bias, both cast to x's dtype; a kernel in eight bits has a `kernel_scale`."""
 
     features: int
     std: float
@@ -148,8 +148,12 @@ class Projection(nn.Module):
         # NOTE: one axis of positions: with two, XLA's CPU compiler writes transposed copies of both
         # operands of the weights' gradient.
         flat = x.reshape(-1, x.shape[-1])
-        out = flat @ kernel.astype(x.dtype) + bias.astype(x.dtype)
-        return out.reshape(*x.shape[:-1], self.features)
+        if self.has_variable("params", "kernel_scale"):
+            product = jnp.dot(flat, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
+            out = (product * self.get_variable("params", "kernel_scale")).astype(x.dtype)
+        else:
+            out = flat @ kernel.astype(x.dtype)
+        return (out + bias.astype(x.dtype)).reshape(*x.shape[:-1], self.features)
 
 
 class Attention(nn.Module):

@@ -70,10 +70,14 @@ class PriorWeights(NamedTuple):
     decode: autoregressive.DecodeWeights
 
 
-def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> PriorWeights:
-    """Casts once and takes the layers apart."""
+def prior_weights(
+    config: PriorConfig, params: Tree, dtype: jnp.dtype, weights: str = "float"
+) -> PriorWeights:
+    """Casts once and takes the layers apart; `weights` as in `autoregressive.decode_weights`."""
     others = {name: part for name, part in params.items() if name != "autoregressive"}
-    decode = autoregressive.decode_weights(config.autoregressive, params["autoregressive"], dtype)
+    decode = autoregressive.decode_weights(
+        config.autoregressive, params["autoregressive"], dtype, weights
+    )
     return PriorWeights(jax.tree.map(jnp.asarray, others), decode)
 
 
@@ -84,7 +88,7 @@ def condition(
     labels: jax.Array | None,
 ) -> Conditions:
     """What a window is told, in the dtype that it is decoded in."""
-    dtype = weights.decode.outer["code_embedding"].dtype
+    dtype = weights.decode.dtype
     params = {"params": weights.conditioners}
     return Prior(config, dtype).apply(params, upper_codes, labels, method=Prior.conditions)
 

@@ -101,7 +101,7 @@ def prior_functions(
     def start(weights, told, codes, length):
         tree = bundle.unflatten(weights)
         decode = _decode_weights(tree)
-        model = Prior(config, decode.outer["code_embedding"].dtype)
+        model = Prior(config, decode.dtype)
         params = {"params": tree.get("conditioners", {})}
         conditions = model.apply(params, **told, method=Prior.conditions)
         tokens = sequence(config, codes, told.get("labels"))
