@@ -1,8 +1,12 @@
-"""The most memory that was in use so far: of an accelerator, or of this process."""
+"""How much memory there is, and the most that was in use so far: of an accelerator, or of this
+machine and process."""
 
+import os
 import resource
 import sys
 from pathlib import Path
+
+from jukejax import devices
 
 
 def peak_bytes() -> int:
@@ -26,3 +30,14 @@ def process_peak_bytes() -> int:
         return int(lines["VmHWM"].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory_of(device) -> float | None:
+    """Bytes of a JAX device that a program can use; of a CPU the machine's memory."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit:
+        return limit
+    if device.platform == "cpu":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    known = devices.find(device.device_kind)
+    return known.memory if known else None

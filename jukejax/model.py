@@ -9,7 +9,7 @@ import jax
 from jukejax import loading, precision
 from jukejax.codec import Codec
 from jukejax.config import freeze
-from jukejax.data import lyrics, openai_labels
+from jukejax.data import lyrics, openai_labels, pipeline
 from jukejax.models.prior import PriorConfig
 from jukejax.tasks import generate
 from jukejax.weights import bundle
@@ -65,11 +65,14 @@ class Model:
         return {level: top_codes * (self.hops[-1] // hop) for level, hop in enumerate(self.hops)}
 
     def prior(self, level: int) -> tuple[PriorConfig, generate.PriorWeights]:
-        """One level's prior, cast and laid out for decoding."""
+        """One level's prior, cast and laid out for decoding, on the device.
+
+        Arrays that stayed on the host would be sent there again for every window.
+        """
         description, weights = loading.load_part(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
         decode = generate.prior_weights(config, weights["params"], self._dtype, self._weights)
-        return config, decode
+        return config, jax.device_put(decode)
 
     def window_hop(self, level: int, hop_fraction: float) -> int:
         """Codes between windows: a share of the window, on the grid of the level above."""
@@ -83,6 +86,10 @@ class Model:
     def config(self, level: int) -> PriorConfig:
         """What one level's prior looks like; its weights stay on disk."""
         return freeze(PriorConfig, self._description(level)["config"], f"level_{level}")
+
+    def vocabulary(self, level: int) -> pipeline.Labeller:
+        """The names that one level's prior knows."""
+        return openai_labels.from_table(self._description(level)["vocabulary"])
 
     def sings(self) -> bool:
         """Whether any level reads lyrics."""
@@ -107,8 +114,7 @@ class Model:
         Raises:
           ValueError: a name that the vocabulary does not have; the nearest are named.
         """
-        description, config = self._description(level), self.config(level)
-        vocabulary = openai_labels.from_table(description["vocabulary"])
+        vocabulary, config = self.vocabulary(level), self.config(level)
         tokens = ()
         if config.lyrics is not None:
             version = lyrics.version_of(config.lyrics.vocab_size)

@@ -7,7 +7,6 @@ may be one that this machine does not have, and the data may be elsewhere.
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
-from jukejax import devices, program, sharding, state
+from jukejax import program, sharding, state
 from jukejax.config import freeze
+from jukejax.memory import memory_of
 from jukejax.models.block import TransformerConfig
 from jukejax.task import Task
 
@@ -227,14 +227,3 @@ def remat_of(config) -> str:
     if config.task != "prior":
         return ""
     return config.model.transformer.get("remat", "none")
-
-
-def memory_of(device: jax.Device) -> float | None:
-    """Bytes of a device that a program can use; of a CPU the machine's memory."""
-    limit = (device.memory_stats() or {}).get("bytes_limit")
-    if limit:
-        return limit
-    if device.platform == "cpu":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    known = devices.find(device.device_kind)
-    return known.memory if known else None

@@ -38,12 +38,13 @@ def dequantised(tree):
         return tree
     found = {}
     for name, part in tree.items():
-        if name.endswith("_scale"):
-            continue
-        scale = tree.get(f"{name}_scale")
-        axis = 0 if name == "kernel" else 1
-        found[name] = dequantised(part) if scale is None else restored(part, scale, axis)
-    return found
+        if name == "kernel" and "scale" in tree:
+            found[name] = restored(part, tree["scale"], 0)
+        elif f"{name}_scale" in tree:
+            found[name] = restored(part, tree[f"{name}_scale"], 1)
+        elif not name.endswith("scale") or "kernel" not in tree:
+            found[name] = dequantised(part)
+    return {name: part for name, part in found.items() if not name.endswith("_scale")}
 
 
 @pytest.mark.parametrize("attn_order", [2, 6, 12])
@@ -67,6 +68,24 @@ def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decod
         caches = run(config, weights, codes, conditions, jnp.int32(5))
         drawn.append(step(config, weights, caches, codes[:, 4], conditions, jnp.int32(5)))
     for left, right in zip(*map(jax.tree.leaves, drawn), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["float", "int8"])
+def test_kernels_kept_as_rows_give_the_same(weights):
+    """As on GPUs."""
+    config = config_of(6, 4)
+    conditions = conditions_of(config, "full")
+    params = params_of(config, conditions)
+    codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
+    run = jax.jit(ar.prefill, static_argnums=0)
+    found = []
+    for platform in ("cpu", "gpu"):
+        told = ar.decode_weights(config, params, jnp.float32, weights, platform)
+        names = {"rows", "kernel"} & set(told.layers[0]["mlp_in"])
+        assert names == {"rows" if platform == "gpu" else "kernel"}
+        found.append(run(config, told, codes, conditions, jnp.int32(5)))
+    for left, right in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 

@@ -166,8 +166,10 @@ def test_parameters_carry_the_axes_that_sharding_needs():
     assert tuple(layers["mlp_out"]["kernel"]) == ("layers", "mlp", "embed")
 
 
-def test_layer_norm_is_computed_in_float32():
-    x = 100 + np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
+@pytest.mark.parametrize("shape", [(4, 32), (4, 1, 32)])
+def test_layer_norm_is_computed_in_float32(shape):
+    """For steps as for whole windows."""
+    x = 100 + np.random.default_rng(0).normal(size=shape).astype(np.float32)
     norm = LayerNorm()
     params = {"params": {"scale": jnp.full(32, 2.0), "bias": jnp.full(32, 1.0)}}
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * 2 + 1

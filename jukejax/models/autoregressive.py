@@ -7,6 +7,7 @@ Dimensions: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,14 +17,13 @@ import jax.numpy as jnp
 from jukejax.models import transformer
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.models.transformer import Transformer
-from jukejax.ops import int8
 from jukejax.ops.attention import AttentionKind
 from jukejax.ops.cache import Cache
+from jukejax.ops.int8 import quantize
 from jukejax.ops.placement import constrain
 
 Tree = Any
 WEIGHTS = ("float", "int8")
-SUMMED_AXIS = {"kernel": 0, "code_embedding": 1, "output": 1}  # of the matrices, in their products
 
 
 class Conditions(NamedTuple):
@@ -173,37 +173,50 @@ class DecodeWeights(NamedTuple):
 
 
 def decode_weights(
-    config: AutoregressiveConfig, params: Tree, dtype: jnp.dtype, weights: str = "float"
+    config: AutoregressiveConfig,
+    params: Tree,
+    dtype: jnp.dtype,
+    weights: str = "float",
+    platform: str | None = None,
 ) -> DecodeWeights:
     """Casts `params` and takes the stack apart, once for a whole sampling run.
 
     Args:
       weights: one of WEIGHTS; "int8" keeps matrices in eight bits, with float32 scales beside them.
+      platform: where they will run; None: here. For GPUs kernels [in, out] are kept as rows
+        [out, in]: of a product with one vector XLA writes out all summands, unless the axis that it
+        sums over is the last.
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
     params = dict(params)
     stacks = params.pop("transformer")
     layers = transformer.unstack_layers(config.transformer.pattern, stacks)
-    if weights == "int8":
-        params, layers = _in_eight_bits((params, layers), dtype)
-    else:
-        params, layers = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, layers))
-    return DecodeWeights(params, layers)
+    by_rows = (platform or jax.default_backend()) == "gpu"
+    lay_out = functools.partial(_lay_out, dtype=dtype, int8=weights == "int8", by_rows=by_rows)
+    return DecodeWeights(lay_out(params), tuple(map(lay_out, layers)))
 
 
-def _in_eight_bits(tree: Tree, dtype: jnp.dtype) -> Tree:
-    """Kernels [in, out] and tables [V, E] with one scale an output, all else cast to `dtype`."""
-    if isinstance(tree, tuple):
-        return tuple(_in_eight_bits(part, dtype) for part in tree)
+def _lay_out(tree: Tree, *, dtype: jnp.dtype, int8: bool, by_rows: bool) -> Tree:
+    """A tree whose kernels [in, out] and tables [V, E] are kept as the flags say."""
     if not isinstance(tree, dict):
-        return tree.astype(dtype)
+        return jnp.asarray(tree).astype(dtype)  # cast on the device
     found = {}
     for name, part in tree.items():
-        if name in SUMMED_AXIS:
-            found[name], found[f"{name}_scale"] = int8.quantize(part, SUMMED_AXIS[name])
+        scale_name, axis = {
+            "kernel": ("scale", 0),
+            "code_embedding": ("code_embedding_scale", 1),
+            "output": ("output_scale", 1),
+        }.get(name, (None, None))
+        if scale_name is None:
+            found[name] = _lay_out(part, dtype=dtype, int8=int8, by_rows=by_rows)
+            continue
+        if int8:
+            part, found[scale_name] = quantize(jnp.asarray(part), axis)
         else:
-            found[name] = _in_eight_bits(part, dtype)
+            part = jnp.asarray(part).astype(dtype)
+        turned = by_rows and name == "kernel"
+        found["rows" if turned else name] = part.T if turned else part
     return found
 
 

@@ -127,13 +127,33 @@ class LayerNorm(nn.Module):
             "bias", nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)), shape
         )
         wide = x.astype(jnp.float32)
-        wide = wide - wide.mean(axis=-1, keepdims=True)
-        wide = wide * jax.lax.rsqrt((wide * wide).mean(axis=-1, keepdims=True) + 1e-5)
+        centred, variance = (_two_passes if x.ndim > 2 else _one_pass)(wide)
+        wide = centred * jax.lax.rsqrt(variance + 1e-5)
         return (wide * scale + bias).astype(x.dtype)
 
 
+def _two_passes(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """x - E[x] and the variance, for whole windows."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x, (x * x).mean(axis=-1, keepdims=True)
+
+
+def _one_pass(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As `_two_passes` with one kernel for both sums, of which a step of decoding is made.
+
+    E[d^2] - E[d]^2 of the distances d to the first feature, so that a large mean costs no digits.
+    """
+    x = x - x[..., :1]
+    mean = x.mean(axis=-1, keepdims=True)
+    return x - mean, jnp.maximum((x * x).mean(axis=-1, keepdims=True) - mean * mean, 0.0)
+
+
 class Projection(nn.Module):
-    """x @ kernel + bias, both cast to x's dtype; a kernel in eight bits has a `kernel_scale`."""
+    """x @ kernel + bias, both cast to x's dtype.
+
+    For decoding the kernel [in, out] may stand as `rows` [out, in], and either in eight bits with
+    `scale` [out] beside it (see `autoregressive.decode_weights`).
+    """
 
     features: int
     std: float
@@ -141,19 +161,27 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
-        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
-        bias = self.param("bias", bias_init, (self.features,))
         # NOTE: one axis of positions: with two, XLA's CPU compiler writes transposed copies of both
         # operands of the weights' gradient.
         flat = x.reshape(-1, x.shape[-1])
-        if self.has_variable("params", "kernel_scale"):
-            product = jnp.dot(flat, kernel.astype(x.dtype), preferred_element_type=jnp.float32)
-            out = (product * self.get_variable("params", "kernel_scale")).astype(x.dtype)
+        kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
+        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
+        if self.has_variable("params", "rows"):
+            rows = self.get_variable("params", "rows")
+            out = jnp.einsum("ne,fe->nf", flat, rows.astype(x.dtype), **self._wide())
         else:
-            out = flat @ kernel.astype(x.dtype)
-        return (out + bias.astype(x.dtype)).reshape(*x.shape[:-1], self.features)
+            kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
+            out = jnp.dot(flat, kernel.astype(x.dtype), **self._wide())
+        if self.has_variable("params", "scale"):
+            out = (out * self.get_variable("params", "scale")).astype(x.dtype)
+        bias = self.param("bias", bias_init, (self.features,))
+        out = out + bias.astype(x.dtype)
+        return out.reshape(*x.shape[:-1], self.features)
+
+    def _wide(self) -> dict:
+        """Products of eight bits are summed and scaled in float32."""
+        eight_bits = self.has_variable("params", "scale")
+        return {"preferred_element_type": jnp.float32} if eight_bits else {}
 
 
 class Attention(nn.Module):

@@ -170,7 +170,7 @@ def unstack_layers(pattern: tuple[AttentionKind, ...], stacks: Tree) -> tuple[Tr
 def empty_caches(config: TransformerConfig, batch: int, dtype: jnp.dtype) -> tuple[Cache, ...]:
     """Zeroed caches of all layers; kind 6 must be filled by `prefill`."""
     return tuple(
-        Cache(*(jnp.zeros(shape, dtype),) * 2)
+        Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
         for shape in (
             caches.cache_shape(
                 kind, config.grid, batch, config.num_heads, config.head_dim, config.encoder_len
