@@ -45,7 +45,7 @@ class LoopState(NamedTuple):
 
 
 def gumbel_noise(keys: jax.Array, positions: jax.Array, vocab_size: int) -> jax.Array:
-    """Standard Gumbel float32 [N, B, V] for int32 `positions` [N] of a track.
+    """Standard Gumbel float32 [N, B, V] for int32 `positions` [N] or [N, B] of a track.
 
     From one key an item, so that an item's draw does not depend on its batch, nor on its window.
     The bits are Threefry's, two words a block: `jax.random.gumbel` throws one of the two away.
@@ -59,8 +59,8 @@ def gumbel_noise(keys: jax.Array, positions: jax.Array, vocab_size: int) -> jax.
         uniform = jax.lax.bitcast_convert_type((bits >> 9) | ones, jnp.float32) - 1.0
         return -jnp.log(-jnp.log(jnp.maximum(uniform, jnp.finfo(jnp.float32).tiny)))
 
-    items = jax.vmap(one, in_axes=(0, None))
-    return jax.vmap(items, in_axes=(None, 0))(keys, positions)
+    each = jnp.broadcast_to(positions.reshape(len(positions), -1), (len(positions), len(keys)))
+    return jax.vmap(jax.vmap(one), in_axes=(None, 0))(keys, each)
 
 
 def fill_window(
@@ -84,8 +84,8 @@ def fill_window(
       start: int32 scalar.
       stop: int32 scalar, at most T.
       keys: [B] PRNG keys, one an item.
-      offset: int32 scalar, the window's first slot in the whole track: a slot's noise depends on
-        the track position only, not on the window that draws it.
+      offset: int32 scalar or [B], the window's first slot in the whole track: a slot's noise
+        depends on the track position only, not on the window that draws it.
       temperature: float32 scalar; 0 is greedy.
       method: top-k and top-p.
     """
@@ -104,7 +104,7 @@ def fill_window(
         """A run of `NOISE_AHEAD` slots, whose noise is made at once."""
         first = state.position
         ahead = first + jnp.arange(NOISE_AHEAD)
-        noise = gumbel_noise(keys, offset + ahead, vocab_size)
+        noise = gumbel_noise(keys, jnp.add.outer(ahead, jnp.asarray(offset)), vocab_size)
         end = jnp.minimum(first + NOISE_AHEAD, stop)
         return jax.lax.while_loop(
             lambda state: state.position < end,

@@ -1,4 +1,9 @@
-"""Which windows of a level are sampled, in which order, and what each already knows."""
+"""Which windows of a level are sampled, in which order, and what each already knows.
+
+Sequential windows (OpenAI's) begin with what the ones before them have drawn. Windows side by side
+know nothing of each other: what a window begins with is a warm-up, drawn only to be thrown away,
+and somewhere behind it the track goes over from the window before.
+"""
 
 from typing import NamedTuple
 
@@ -47,6 +52,54 @@ def plan_windows(total: int, seq_len: int, window_hop: int, given: int = 0) -> l
             plan.append(Window(start, max(done - start, 0), stop))
             done = start + stop
     return plan
+
+
+class Crossing(NamedTuple):
+    """Where a track may go over to a window from the one before it, both ends included.
+
+    Attributes:
+      first: codes of the window before this are its warm-up.
+      last: the window before ends here, or may hand over to the next but one.
+    """
+
+    first: int
+    last: int
+
+
+def crossings(total: int, seq_len: int, window_hop: int) -> list[Crossing]:
+    """For each window of `window_starts`, where the track may go over to it.
+
+    Half of what a window shares with the one before is its warm-up, so that each of the two has
+    drawn as much again around the last place as around the first. Later windows cross later.
+    """
+    starts = window_starts(total, seq_len, window_hop)
+    stops = [min(start + seq_len, total) for start in starts]
+    first = [0, *((start + stop) // 2 for start, stop in zip(starts[1:], stops, strict=False))]
+    last = [0, *map(min, stops, [*first[2:], total])]
+    return [Crossing(*ends) for ends in zip(first, last[: len(first)], strict=True)]
+
+
+def windows_side_by_side(
+    total: int, seq_len: int, window_hop: int, given: int = 0
+) -> dict[int, Window]:
+    """The windows to draw when all are drawn at once, by their place in `window_starts`.
+
+    A window that a prompt reaches into begins with that part of it. The first one is the last whose
+    whole warm-up is prompt; those before it are left out.
+
+    Args:
+      total, seq_len, window_hop, given: as for `plan_windows`.
+    """
+    if given >= total:
+        return {}
+    starts = window_starts(total, seq_len, window_hop)
+    ways = crossings(total, seq_len, window_hop)
+    skipped = sum(way.first <= given for way in ways) - 1
+    return {
+        number: Window(start, max(given - start, 0), min(seq_len, total - start))
+        for number, start in enumerate(starts)
+        if number >= skipped
+    }
 
 
 def partial_window(done: int, new: int, seq_len: int) -> Window:

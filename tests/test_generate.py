@@ -74,9 +74,11 @@ COUNTING, NOISE = counting_weights(50.0), counting_weights(0.0)
 
 
 def sample(weights=COUNTING, *, total, hop=3, prompt=None, temperature=0.0, items=range(2), **more):
+    """The codes after each window."""
     given = np.zeros((len(items), 0), np.int32) if prompt is None else prompt
-    return list(
-        sample_level(
+    return [
+        made.codes
+        for made in sample_level(
             TOP,
             weights,
             total=total,
@@ -89,7 +91,7 @@ def sample(weights=COUNTING, *, total, hop=3, prompt=None, temperature=0.0, item
             method=Method(),
             **more,
         )
-    )
+    ]
 
 
 @pytest.mark.parametrize("total", [4, 6, 17])
@@ -148,19 +150,11 @@ def test_keys_differ_by_seed_item_and_level():
     assert len(set(keys)) == len(keys)
 
 
-def test_progress_hears_of_every_window_before_it_runs():
-    heard = []
-    sample(total=14, on_window=lambda window, number, count: heard.append((window, number, count)))
-    assert [number for _, number, _ in heard] == [0, 1, 2, 3]
-    assert {count for _, _, count in heard} == {4}
-    assert [window.start for window, _, _ in heard] == [0, 3, 6, 8]
-
-
 def upsample(monkeypatch, *, total=24, hop=4):
     """What each window of an upsampler is told."""
     told = []
 
-    def record(config, method, weights, inputs):
+    def record(config, method, weights, inputs, chunk, fresh):
         told.append(jax.tree.map(np.asarray, inputs._replace(keys=None)))
         return np.zeros((2, config.seq_len), np.int32)
 
@@ -168,7 +162,7 @@ def upsample(monkeypatch, *, total=24, hop=4):
     upper = np.arange(2 * total // 2, dtype=np.int32).reshape(2, total // 2)
     steps = sample_level(
         UPSAMPLER,
-        None,
+        COUNTING,
         total=total,
         given=np.zeros((2, 0), np.int32),
         upper=upper,
@@ -178,13 +172,13 @@ def upsample(monkeypatch, *, total=24, hop=4):
         temperature=1.0,
         method=Method(),
     )
-    assert [codes.shape[1] for codes in steps][-1] == total
+    assert [made.codes.shape[1] for made in steps][-1] == total
     return upper, told
 
 
 def test_levels_line_up_with_the_level_above(monkeypatch):
     upper, told = upsample(monkeypatch, total=24)
-    starts = [int(inputs.offset) for inputs in told]
+    starts = [int(inputs.offset[0]) for inputs in told]
     assert starts == [0, 4, 8, 12, 16]
     for start, inputs in zip(starts, told, strict=True):
         np.testing.assert_array_equal(inputs.upper_codes, upper[:, start // 2 : start // 2 + 4])
@@ -200,7 +194,7 @@ def test_each_window_has_labels_at_its_own_offset(monkeypatch):
     """Total length, offset and window length in samples, artist, padded genres."""
     _, told = upsample(monkeypatch)
     for inputs in told:
-        offset = int(inputs.offset) * 32
+        offset = int(inputs.offset[0]) * 32
         np.testing.assert_array_equal(
             inputs.labels, [[5000, offset, 256, 1, 2, -1], [6000, offset, 256, 2, 3, 1]]
         )
@@ -305,3 +299,119 @@ def test_an_item_that_starts_inside_a_piece_is_labelled_from_there():
     item = Labels(1, (2,), total_samples=4096, offset=1024, lyrics=(4, 3))
     row = generate.window_labels(config, [item], 8)[0]
     np.testing.assert_array_equal(row, [4096, 2048, 1024, 1, 2, -1, 0, 0, 4, 3])
+
+
+@pytest.fixture(scope="module")
+def upsampler():
+    """Random weights of some strength, so that what is drawn depends on what was."""
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
+        prior_shapes(UPSAMPLER),
+    )
+    return prior_weights(UPSAMPLER, params, jnp.float32)
+
+
+def make(weights, *, total=40, items=range(2), given=None, temperature=1.0, hop=4, **more):
+    """Everything that an upsampler hands back."""
+    upper = np.random.default_rng(1).integers(VOCAB, size=(8, total // 2)).astype(np.int32)
+    upper = upper[items.start : items.stop]
+    return list(
+        sample_level(
+            UPSAMPLER,
+            weights,
+            total=total,
+            given=np.zeros((len(items), 0), np.int32) if given is None else given,
+            upper=upper,
+            labels=[Labels(item % 3, (item % 4,), 5000 + item) for item in items],
+            keys=item_keys(0, items, 1),
+            window_hop=hop,
+            temperature=temperature,
+            method=Method(),
+            **more,
+        )
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("total", [4, 8])
+def test_side_by_side_one_window_is_what_it_is_in_order(upsampler, total, temperature):
+    given = np.array([[1, 2], [3, 4]], np.int32)
+    for start in (None, given):
+        *_, one = make(upsampler, total=total, given=start, temperature=temperature)
+        *_, other = make(
+            upsampler, total=total, given=start, temperature=temperature, schedule="parallel"
+        )
+        np.testing.assert_array_equal(one.codes, other.codes)
+        assert temperature == 0 or len(np.unique(one.codes)) > 1
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "parallel"])
+def test_one_item_alone_is_what_it_is_among_eight(upsampler, schedule):
+    *_, batch = make(upsampler, items=range(8), schedule=schedule)
+    assert len({tuple(row) for row in batch.codes.tolist()}) == 8
+    for item in range(8):
+        *_, alone = make(upsampler, items=range(item, item + 1), schedule=schedule)
+        np.testing.assert_array_equal(alone.codes[0], batch.codes[item])
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "parallel"])
+def test_the_batches_do_not_matter(upsampler, schedule):
+    *_, whole = make(upsampler, items=range(3), schedule=schedule)
+    for rows in (1, 2, 5):
+        *_, other = make(upsampler, items=range(3), schedule=schedule, max_batch=rows)
+        np.testing.assert_array_equal(other.codes, whole.codes)
+
+
+def test_side_by_side_every_window_is_a_window_drawn_alone(upsampler):
+    """A track of one window that lies where the third one does, told what that one is told."""
+    drawn = {}
+    for step in make(upsampler, items=range(1), schedule="parallel", max_batch=1):
+        drawn |= step.parts
+    upper = np.random.default_rng(1).integers(VOCAB, size=(8, 20)).astype(np.int32)
+    labels = generate.window_labels(UPSAMPLER, [Labels(0, (0,), 5000)], 8)
+    inputs = generate.WindowInputs(
+        codes=jnp.zeros((1, 8), jnp.int32),
+        upper_codes=jnp.asarray(upper[:1, 4:8]),
+        labels=jnp.asarray(labels),
+        start=jnp.int32(0),
+        stop=jnp.int32(8),
+        offset=jnp.int32(8),
+        keys=item_keys(0, range(1), 1),
+        temperature=jnp.float32(1.0),
+    )
+    filled = generate.fill_window(UPSAMPLER, Method(), upsampler, inputs)
+    np.testing.assert_array_equal(filled[0], drawn[0, 2])
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "parallel"])
+def test_a_level_goes_on_from_anywhere(upsampler, schedule):
+    prompt = np.array([[1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 7, 0]], np.int32)
+    steps = make(upsampler, given=prompt, schedule=schedule, max_batch=3)
+    for step in steps[:-1]:
+        *_, last = make(
+            upsampler, given=step.codes, parts=step.parts, schedule=schedule, max_batch=3
+        )
+        np.testing.assert_array_equal(last.codes, steps[-1].codes)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_passing_a_few_rows_at_a_time_changes_nothing(upsampler, fresh):
+    inputs = generate.WindowInputs(
+        codes=jnp.zeros((5, 8), jnp.int32),
+        upper_codes=jnp.asarray(np.random.default_rng(1).integers(VOCAB, size=(5, 4))),
+        labels=jnp.asarray([[5000 + i, 0, 256, 1, 2, -1] for i in range(5)], jnp.int32),
+        start=jnp.int32(0),
+        stop=jnp.int32(8),
+        offset=jnp.arange(0, 40, 8),
+        keys=item_keys(0, range(5), 1),
+        temperature=jnp.float32(1.0),
+    )
+    whole = generate.fill_window(UPSAMPLER, Method(), upsampler, inputs)
+    few = generate.fill_window(UPSAMPLER, Method(), upsampler, inputs, chunk=2, fresh=fresh)
+    np.testing.assert_array_equal(whole, few)
+
+
+def test_an_unknown_schedule_is_refused(upsampler):
+    with pytest.raises(ValueError, match="schedule is 'both'; known: sequential, parallel"):
+        make(upsampler, schedule="both")

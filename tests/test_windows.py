@@ -4,7 +4,15 @@ import itertools
 
 import pytest
 
-from jukejax.windows import Window, partial_window, plan_windows, window_starts
+from jukejax.windows import (
+    Crossing,
+    Window,
+    crossings,
+    partial_window,
+    plan_windows,
+    window_starts,
+    windows_side_by_side,
+)
 
 SIZES = [
     (total, seq_len, hop, given)
@@ -77,3 +85,52 @@ def test_a_track_that_grows_keeps_as_much_of_its_past_as_fits():
     assert partial_window(3, 4, 8) == Window(0, 3, 7)
     assert partial_window(7, 4, 8) == Window(3, 4, 8)
     assert partial_window(20, 8, 8) == Window(20, 0, 8)
+
+
+def test_windows_side_by_side_can_be_joined_in_order():
+    """A window is crossed to behind its warm-up, before the one before it ends, and not before that
+    one was crossed to."""
+    for total, seq_len, hop in {case[:3] for case in SIZES}:
+        starts, ways = window_starts(total, seq_len, hop), crossings(total, seq_len, hop)
+        assert ways[0] == Crossing(0, 0)
+        assert len(ways) == len(starts)
+        for number in range(1, len(starts)):
+            end, way = starts[number - 1] + seq_len, ways[number]
+            shared = end - starts[number]
+            assert way.first - starts[number] == shared // 2
+            assert way.first <= way.last <= end
+            assert ways[number - 1].last <= way.first
+
+
+def test_crossings_by_hand():
+    """Windows of 8 every 4 share 4, the last two 6 of them; windows of 8 every 2 are crossed to
+    before the next but one is."""
+    assert crossings(18, 8, 4) == [(0, 0), (6, 8), (10, 12), (13, 16)]
+    assert crossings(12, 8, 2) == [(0, 0), (5, 7), (7, 10)]
+    assert crossings(16, 8, 8) == [(0, 0), (8, 8)]
+
+
+def test_windows_side_by_side_cover_the_track():
+    for total, seq_len, hop, given in SIZES:
+        plan = windows_side_by_side(total, seq_len, hop, given)
+        starts, done = window_starts(total, seq_len, hop), given
+        for number, window in plan.items():
+            assert window.start == starts[number]
+            assert window.fixed == max(given - window.start, 0)
+            assert 0 <= window.fixed < window.stop <= seq_len
+            assert window.start <= done
+            done = window.start + window.stop
+        assert done == total
+
+
+def test_a_window_alone_is_the_same_in_both_orders():
+    for total, seq_len, hop, given in SIZES:
+        if total <= seq_len and given < total:
+            plan = windows_side_by_side(total, seq_len, hop, given)
+            assert list(plan.values()) == plan_windows(total, seq_len, hop, given)
+
+
+def test_windows_whose_next_one_knows_enough_of_the_prompt_are_left_out():
+    assert list(windows_side_by_side(20, 8, 4, 9)) == [1, 2, 3]
+    assert list(windows_side_by_side(20, 8, 4, 10)) == [2, 3]
+    assert windows_side_by_side(20, 8, 4, 10)[2] == Window(8, 2, 8)

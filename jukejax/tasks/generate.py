@@ -1,10 +1,10 @@
-"""From priors to codes: one compiled program fills a window; windows follow a plan.
+"""From priors to codes: one compiled program fills a window; windows follow a schedule.
 
-Dimensions: B items in a batch, T seq_len, V codebook_size.
+Dimensions: B items, R rows of a batch, T seq_len, V codebook_size.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,11 +14,15 @@ import numpy as np
 from jukejax import sampling
 from jukejax.data import lyrics as lyrics_data
 from jukejax.data.labels import label_vector
-from jukejax.models import autoregressive
+from jukejax.models import autoregressive, transformer
 from jukejax.models.autoregressive import Conditions
 from jukejax.models.prior import Prior, PriorConfig, music, sequence
+from jukejax.ops.chunks import in_chunks
 from jukejax.sampling import Method
-from jukejax.windows import Window, plan_windows
+from jukejax.tasks import budget, schedules
+from jukejax.tasks.batches import Job, Limit, Parts
+from jukejax.tasks.schedules import SCHEDULES, LevelProgress, OnJoin, Track
+from jukejax.windows import window_starts
 
 Tree = Any
 
@@ -41,15 +45,15 @@ class Labels(NamedTuple):
 
 
 class WindowInputs(NamedTuple):
-    """Arguments of one window; all arrays, so that every window runs the same program.
+    """Arguments of windows side by side; all arrays, so that every window runs the same program.
 
     Attributes:
-      codes: int32 [B, T], slots before `start` are kept.
-      upper_codes: int32 [B, T // ratio] or None.
-      labels: int32 [B, label_width] or None.
+      codes: int32 [R, T], slots before `start` are kept.
+      upper_codes: int32 [R, T // ratio] or None.
+      labels: int32 [R, label_width] or None.
       start, stop: int32 scalars, the slots to fill.
-      offset: int32 scalar, codes before the window in the track.
-      keys: [B] PRNG keys.
+      offset: int32 scalar or [R], codes before the window in the track.
+      keys: [R] PRNG keys.
       temperature: float32 scalar.
     """
 
@@ -93,15 +97,34 @@ def condition(
     return Prior(config, dtype).apply(params, upper_codes, labels, method=Prior.conditions)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnames=("config", "method", "chunk", "fresh"))
 def fill_window(
-    config: PriorConfig, method: Method, weights: PriorWeights, inputs: WindowInputs
+    config: PriorConfig,
+    method: Method,
+    weights: PriorWeights,
+    inputs: WindowInputs,
+    chunk: int | None = None,
+    fresh: bool = False,
 ) -> jax.Array:
-    """Conditions, prefill and token loop of one window: int32 [B, T], filled up to `stop`."""
-    conditions = condition(config, weights, inputs.upper_codes, inputs.labels)
+    """Conditions, prefill and token loop of windows: int32 [R, T], filled up to `stop`.
+
+    Args:
+      chunk: rows that pass through the model whole at once; None: all.
+      fresh: `start` is 0, so that there is nothing to prefill (save lyrics).
+    """
+    conditions = in_chunks(
+        lambda codes, *told: condition(config, weights, *told),
+        chunk,
+        inputs.codes,
+        inputs.upper_codes,
+        inputs.labels,
+    )
     tokens, before = sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     model, start = config.autoregressive, before + inputs.start
-    caches = autoregressive.prefill(model, weights.decode, tokens, conditions, start)
+    if fresh and not config.num_lyrics:
+        caches = transformer.empty_caches(model.transformer, len(tokens), weights.decode.dtype)
+    else:
+        caches = autoregressive.prefill(model, weights.decode, tokens, conditions, start, chunk)
 
     def step(caches, previous, position):
         return autoregressive.step(model, weights.decode, caches, previous, conditions, position)
@@ -168,55 +191,92 @@ def sample_level(
     total: int,
     given: np.ndarray,
     upper: np.ndarray | None,
-    labels: list[Labels],
+    labels: Sequence[Labels],
     keys: jax.Array,
     window_hop: int,
     temperature: float,
     method: Method,
-    on_window: Callable[[Window, int, int], None] | None = None,
-) -> Iterator[np.ndarray]:
-    """Samples one level window by window; yields all codes so far after each, int32 [B, t].
+    schedule: str = "sequential",
+    memory_fraction: float = 0.8,
+    max_batch: int | None = None,
+    parts: Parts | None = None,
+    on_join: OnJoin | None = None,
+) -> Iterator[LevelProgress]:
+    """Samples one level, batch after batch of windows; yields what is there after each.
+
+    What an item becomes depends on neither the other items nor the batches.
 
     Args:
       config, weights: of the level's prior.
       total: codes of the finished track.
-      given: int32 [B, t], codes that are fixed already (a prompt, or an earlier run).
+      given: int32 [B, t], codes that are fixed already: a prompt, or an earlier run's `codes`.
       upper: int32 [B, total // ratio], the finished level above; None at the top.
       labels: of each item; used if the model is labelled.
       keys: [B], one an item.
       window_hop: codes between the starts of neighbouring windows.
       temperature: 0 is greedy.
       method: top-k and top-p.
-      on_window: called before each window with (window, its number, number of windows).
+      schedule: "sequential", each window after the one before it, or "parallel", all of a track's
+        windows side by side (tasks/schedules.py). The same if there is but one window.
+      memory_fraction: share of the device's memory that a batch and the weights may take.
+      max_batch: rows of a batch at most, fewer than fit; None: as many as fit.
+      parts: an earlier run's `parts`, of the same schedule and `total`.
+      on_join: hears of (item, code, agreement) where a window takes over from another, or a prompt.
+
+    Raises:
+      ValueError: an unknown schedule; windows off the grid of the level above; `parts` of another
+        level; and, at any time, a single window does not fit into memory.
     """
-    seq_len = config.seq_len
-    plan = plan_windows(total, seq_len, window_hop, given.shape[1])
-    codes = np.asarray(given, np.int32)
-    for number, window in enumerate(plan):
-        if on_window is not None:
-            on_window(window, number, len(plan))
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule is {schedule!r}; known: {', '.join(SCHEDULES)}")
+    track = Track(total, config.seq_len, window_hop)
+    ratio = 1 if config.upper is None else config.upper.ratio
+    for start in window_starts(*track):
+        if start % ratio:
+            raise ValueError(
+                f"a window of level {config.level} starts at {start}, which is no multiple of "
+                f"{ratio}; change --hop_fraction"
+            )
+    batch = budget.fitting(config, weights, weights.decode.dtype, memory_fraction)
+
+    def draw(jobs: Sequence[Job], codes: np.ndarray) -> np.ndarray:
+        """What these windows draw, int32 [R, stop - fixed]."""
+        _, _, window = jobs[0]
+        starts = [job.window.start for job in jobs]
+        rows = [codes[job.item, job.window.start : job.window.start + window.fixed] for job in jobs]
         upper_codes = label_rows = None
         if config.upper is not None:
-            ratio = config.upper.ratio
-            if window.start % ratio:
-                raise ValueError(
-                    f"a window of level {config.level} starts at {window.start}, which is no "
-                    f"multiple of {ratio}; change --hop_fraction"
-                )
-            upper_codes = fit(upper[:, window.start // ratio :], seq_len // ratio)
+            above = [upper[job.item, job.window.start // ratio :] for job in jobs]
+            upper_codes = _rows(above, config.seq_len // ratio)
         if config.labels is not None:
-            label_rows = window_labels(config, labels, window.start)
+            vectors = [window_labels(config, [labels[job.item]], job.window.start) for job in jobs]
+            label_rows = jnp.asarray(np.concatenate(vectors), jnp.int32)
         inputs = WindowInputs(
-            codes=jnp.asarray(fit(codes[:, window.start :], seq_len)),
-            upper_codes=None if upper_codes is None else jnp.asarray(upper_codes, jnp.int32),
-            labels=None if label_rows is None else jnp.asarray(label_rows, jnp.int32),
+            codes=_rows(rows, config.seq_len),
+            upper_codes=upper_codes,
+            labels=label_rows,
             start=jnp.int32(window.fixed),
             stop=jnp.int32(window.stop),
-            offset=jnp.int32(window.start),
-            keys=keys,
+            offset=jnp.asarray(starts, jnp.int32),
+            keys=keys[np.array([job.item for job in jobs])],
             temperature=jnp.float32(temperature),
         )
-        filled = np.asarray(fill_window(config, method, weights, inputs))
-        new = filled[:, window.fixed : window.stop]
-        codes = np.concatenate([codes, new], axis=1)
-        yield codes
+        chunk = None if batch.chunk >= len(jobs) else batch.chunk
+        fresh = schedule == "parallel" and not window.fixed
+        filled = fill_window(config, method, weights, inputs, chunk=chunk, fresh=fresh)
+        return np.asarray(filled)[:, window.fixed : window.stop]
+
+    run = schedules.parallel if schedule == "parallel" else schedules.sequential
+    return run(
+        track,
+        draw,
+        given=np.asarray(given, np.int32),
+        parts=parts or {},
+        limit=Limit(batch.rows if max_batch is None else min(batch.rows, max_batch)),
+        on_join=on_join,
+    )
+
+
+def _rows(pieces: Sequence[np.ndarray], length: int) -> jax.Array:
+    """Codes of each row, cut or padded with zeros to int32 [R, length]."""
+    return jnp.asarray(np.concatenate([fit(piece[None], length) for piece in pieces]), jnp.int32)
