@@ -42,7 +42,7 @@ def read_codes(path: str | Path) -> Codes:
       ValueError: the file is missing or no codes.npz.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {int(name.removeprefix("level_")): file[name] for name in file.files}
     except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read as the codes.npz of a sample: {error}") from error
@@ -169,8 +169,8 @@ class SampleFolder:
         return State(np.concatenate([s.codes[:, :shortest] for s in found]), target, parts)
 
     def _load_item_state(self, item: Path, level: int) -> State:
-        with np.load(item / f"level_{level}.parts.npz", allow_pickle=False) as file:
-            parts = {}
+        path, parts = item / f"level_{level}.parts.npz", {}
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             for name in file.files:
                 if name.startswith("window_"):
                     row, number = map(int, name.removeprefix("window_").split("_"))
