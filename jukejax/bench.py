@@ -16,6 +16,7 @@ from jukejax.benches import common
 
 BENCHES = {
     "train": "one real training step here; with --aot compiled for devices elsewhere",
+    "decode": "the token loop: codes a second, share of the bandwidth, and seams",
     "vqvae": "encode, decode and train a VQ-VAE",
     "data": "prepare, separate, encode and load; and how long a training step waits for data",
 }

@@ -54,3 +54,23 @@ def table(rows: Iterator[dict]) -> Iterator[str]:
             before = columns
         cells = ["" if found[name] is None else str(found[name]) for name in columns]
         yield "  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip()
+
+
+def read_bandwidth(size: int = 1 << 28) -> float:
+    """Bytes a second that this device reads from its memory: of a matrix times one to four vectors.
+
+    Args:
+      size: bytes of the matrix, far more than any cache holds.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jnp.ones((4096, size // 4 // 4096), jnp.float32)
+    product = jax.jit(jnp.dot)
+
+    def seconds(vectors: int) -> float:
+        given = jnp.ones((vectors, 4096), jnp.float32)
+        jax.block_until_ready(product(given, matrix))
+        return min(timed(lambda: jax.block_until_ready(product(given, matrix))) for _ in range(3))
+
+    return size / min(seconds(vectors) for vectors in (1, 2, 4))

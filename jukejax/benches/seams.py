@@ -1,0 +1,173 @@
+"""A bundle sampled in both schedules: how long each level takes, and whether its joins are heard.
+
+All schedules of a level start from the same codes of the level above, so that rows of one level
+differ by the order of the windows alone. `jukejax.analysis.seams` says what the figures mean. Short
+windows leave no place that is far from every join: so the places halfway between two are measured
+too.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+
+from jukejax import memory
+from jukejax.analysis.seams import NEAR, seam_figures
+from jukejax.benches import common
+from jukejax.model import Model, default_dtype
+from jukejax.progress import Progress
+from jukejax.sampling import Method
+from jukejax.tasks import generate
+from jukejax.tasks.schedules import SCHEDULES
+
+HOP_FRACTION = 0.5  # of a window is new in the next one, and temperature: as `sample` has them
+TEMPERATURE = 0.98
+
+
+class Made(NamedTuple):
+    """A level of a batch of tracks.
+
+    Attributes:
+      codes: int32 [B, t].
+      joins: of each item, codes where a window takes over.
+      agreement: share of the codes around joins on which the windows agree; None without joins.
+      seconds: without compiling.
+      compile_seconds: what the first batch took longer the first time.
+    """
+
+    codes: np.ndarray
+    joins: list[list[int]]
+    agreement: float | None
+    seconds: float
+    compile_seconds: float
+
+
+def rows(values: flags.FlagValues) -> Iterator[dict]:
+    """A row for each level and schedule, and one for all levels of each schedule.
+
+    Args:
+      values: model, schedule ("both" or one), seconds, batch, dtype, weights.
+    """
+    dtype = values.dtype or default_dtype()
+    model = Model(values.model, dtype, values.weights)
+    top = len(model.hops) - 1
+    if top not in model.levels:
+        raise ValueError(f"--model={values.model} has no prior for level {top} to begin with")
+    totals = model.totals(model.top_codes(values.seconds))
+    wanted = SCHEDULES if values.schedule == "both" else (values.schedule,)
+    common_fields = {
+        "config": values.model,
+        "batch": values.batch,
+        "device": common.device(),
+        "dtype": dtype,
+        "weights": values.weights,
+    }
+    codes, spent = {}, dict.fromkeys(wanted, 0.0)
+    for level in range(top, -1, -1):
+        if level not in model.levels:
+            break
+        for schedule in wanted if level < top else ("sequential",):
+            made = sample(model, level, schedule, totals, codes.get(level + 1), values.batch)
+            codes.setdefault(level, made.codes)
+            for name in (schedule,) if level < top else wanted:
+                spent[name] += made.seconds
+            yield common.row(
+                "decode",
+                f"level {level} {schedule}",
+                **common_fields,
+                seconds=made.seconds,
+                compile_seconds=made.compile_seconds,
+                peak_memory_bytes=memory.peak_bytes(),
+                schedule=schedule,
+                level=level,
+                tokens=made.codes.size,
+                tokens_per_s=made.codes.size / made.seconds,
+                joins=sum(map(len, made.joins)),
+                agreement=made.agreement,
+                **heard(model, level, made),
+            )
+    for schedule, seconds in spent.items():
+        yield common.row(
+            "decode",
+            f"all levels {schedule}",
+            **common_fields,
+            seconds=seconds,
+            peak_memory_bytes=memory.peak_bytes(),
+            schedule=schedule,
+            levels=sorted(codes),
+            seconds_per_second_of_audio=seconds / (values.batch * values.seconds),
+        )
+
+
+def sample(
+    model: Model,
+    level: int,
+    schedule: str,
+    totals: dict[int, int],
+    upper: np.ndarray | None,
+    batch: int,
+) -> Made:
+    """Makes one level, after its programs are compiled; seed 0, no labels."""
+    config, weights = model.prior(level)
+    total, items = totals[level], range(batch)
+    length = total * model.hops[level] / model.sample_rate
+    labels = [model.labels(level, artist=None, genre=None, total_seconds=length)] * batch
+    joins: list[tuple[int, int, float]] = []
+
+    def begin() -> Iterator[generate.LevelProgress]:
+        joins.clear()
+        return generate.sample_level(
+            config,
+            weights,
+            total=total,
+            given=np.zeros((batch, 0), np.int32),
+            upper=upper,
+            labels=labels,
+            keys=generate.item_keys(0, items, level),
+            window_hop=model.window_hop(level, HOP_FRACTION),
+            temperature=TEMPERATURE,
+            method=Method(),
+            schedule=schedule,
+            on_join=lambda *told: joins.append(told),
+        )
+
+    cold = common.timed(lambda: next(begin()))
+    steps, began = begin(), time.perf_counter()
+    step = next(steps)
+    warm = time.perf_counter() - began
+    progress = Progress(f"level {level} {schedule}, codes", step.total)
+    progress.update(step.done)
+    for step in steps:
+        progress.update(step.done)
+    return Made(
+        codes=step.codes,
+        joins=[[code for who, code, _ in joins if who == item] for item in items],
+        agreement=_mean([share for _, _, share in joins]),
+        seconds=time.perf_counter() - began,
+        compile_seconds=max(cold - warm, 0.0),
+    )
+
+
+def heard(model: Model, level: int, made: Made) -> dict[str, float | None]:
+    """The joins of all items in what the level sounds like; null where there are none."""
+    hop, found = model.hops[level], []
+    for codes, joins in zip(made.codes, made.joins, strict=True):
+        sound = model.codec.decode(codes, level)
+        at = seam_figures(sound, model.sample_rate, [join * hop for join in joins])
+        if 2 * len(joins) * 4 * NEAR * model.sample_rate > len(sound):  # no rest to speak of
+            at = at._replace(flux_elsewhere=None, flux_ratio=None, jump_db_elsewhere=None)
+        ends = [0, *joins, len(codes)] if joins else []
+        halfway = [(a + b) * hop // 2 for a, b in itertools.pairwise(ends)]
+        between = seam_figures(sound, model.sample_rate, halfway)
+        found.append(
+            at._asdict() | {"flux_between": between.flux_at, "jump_db_between": between.jump_db_at}
+        )
+    return {name: _mean([one[name] for one in found]) for name in found[0]}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
