@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# One call on a Linux GPU machine that has JAX and no TensorFlow, under 9 minutes: the fast tests on
-# the GPU, then the demo's road at its GPU size; figures as JSON into $OUT (default benchmarks/results).
+# One call on a Linux GPU machine that has JAX and no TensorFlow, under 9 minutes: the fast tests on the
+# GPU, every bench at released sizes with random weights, then, in the time that is left, the demo's road
+# at its GPU size; figures as JSON into $OUT (default benchmarks/results).
 #   OUT=benchmarks/results PYTHON=python3 launch/gpu_check.sh
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -9,8 +10,12 @@ OUT=${OUT:-benchmarks/results}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 export PYTHON PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
-TEST_SECONDS=${TEST_SECONDS:-180}
-ROAD_SECONDS=${ROAD_SECONDS:-340}
+LIMIT=${LIMIT:-530}                    # seconds of all together
+TEST_SECONDS=${TEST_SECONDS:-110}
+BENCH_SECONDS=${BENCH_SECONDS:-80}     # of one bench
+BENCH_UNTIL=${BENCH_UNTIL:-430}        # no bench begins later
+MODELS=${MODELS:-released}             # of bench decode; a small machine may take small_prior
+TRAINED=${TRAINED:-small_prior upsampler}
 mkdir -p "$OUT"
 
 "$PYTHON" - <<'PY' || exit 2
@@ -42,14 +47,41 @@ JUKEJAX_TEST_PLATFORM=device timeout "$TEST_SECONDS" "$PYTHON" -m pytest -m "not
 tests=${PIPESTATUS[0]}
 test_seconds=$((SECONDS - start))
 
+# bench NAME FLAGS...: adds a line of JSON for each row to gpu_bench.jsonl; one that fails is named
+: > "$OUT/gpu_bench.log"
+: > "$OUT/gpu_bench.jsonl"
+failed=()
+bench() {
+    local limit=$((BENCH_UNTIL + BENCH_SECONDS - SECONDS))
+    if [ "$SECONDS" -gt "$BENCH_UNTIL" ]; then
+        failed+=("no time: $*")
+        return
+    fi
+    printf '$ bench %s\n' "$*" | tee -a "$OUT/gpu_bench.log"
+    timeout "$((limit < BENCH_SECONDS ? limit : BENCH_SECONDS))" "$PYTHON" -m jukejax.bench "$@" --json \
+        2>> "$OUT/gpu_bench.log" | tee -a "$OUT/gpu_bench.jsonl"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$*")
+}
+benches=$SECONDS
+bench decode --config="$MODELS" --dtype=bfloat16 --batch=1 --tokens=512
+for model in $TRAINED; do
+    bench train --config="$model" --dtype=bfloat16 --remat=block --batch=4
+done
+bench vqvae --seconds=30 --batch=4
+bench decode --config="$MODELS" --dtype=bfloat16 --batch=8 --tokens=512
+bench decode --config="$MODELS" --dtype=bfloat16 --weights=int8 --batch=1 --tokens=512
+bench_seconds=$((SECONDS - benches))
+[ ${#failed[@]} -eq 0 ] || printf 'failed: bench %s\n' "${failed[@]}"
+
 start=$SECONDS
 DEMO=.cache/gpu_demo
 rm -rf "$DEMO"
-DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$ROAD_SECONDS" launch/demo.sh > "$OUT/gpu_road.log" 2>&1
-road=$?
+DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$((LIMIT - SECONDS))" launch/demo.sh > "$OUT/gpu_road.log" 2>&1
+road=$?                                # 124: cut off by LIMIT
 tail -20 "$OUT/gpu_road.log"
 
-TESTS=$tests ROAD=$road TEST_SECONDS=$test_seconds ROAD_SECONDS=$((SECONDS - start)) DEMO=$DEMO OUT=$OUT \
+export TESTS=$tests ROAD=$road BENCHES_FAILED=${#failed[@]} DEMO OUT
+TEST_SECONDS=$test_seconds BENCH_SECONDS=$bench_seconds ROAD_SECONDS=$((SECONDS - start)) \
     "$PYTHON" - <<'PY'
 import datetime, json, os, pathlib
 import jax
@@ -64,6 +96,9 @@ result = {
     "jax": jax.__version__,
     "tests_exit_code": int(os.environ["TESTS"]),
     "tests_seconds": int(os.environ["TEST_SECONDS"]),
+    "benches_failed": int(os.environ["BENCHES_FAILED"]),
+    "benches_seconds": int(os.environ["BENCH_SECONDS"]),
+    "benches": [json.loads(line) for line in (out / "gpu_bench.jsonl").read_text().splitlines()],
     "road_exit_code": int(os.environ["ROAD"]),
     "road_seconds": int(os.environ["ROAD_SECONDS"]),
     "peak_memory_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
@@ -75,4 +110,4 @@ path = out / f"gpu_check_{device.device_kind.replace(' ', '_')}_{result['date']}
 path.write_text(json.dumps(result, indent=1) + "\n")
 print(f"figures: {path}")
 PY
-[ "$tests" -eq 0 ] && [ "$road" -eq 0 ]
+[ "$tests" -eq 0 ] && [ "${#failed[@]}" -eq 0 ] && { [ "$road" -eq 0 ] || [ "$road" -eq 124 ]; }

@@ -19,6 +19,7 @@ from jukejax.models.block import Block, TransformerConfig
 from jukejax.models.transformer import Transformer
 from jukejax.ops.attention import AttentionKind
 from jukejax.ops.cache import Cache
+from jukejax.ops.chunks import in_chunks
 from jukejax.ops.int8 import quantize
 from jukejax.ops.placement import constrain
 
@@ -241,17 +242,7 @@ def prefill(
         states = conditions.encoder_states
         return transformer.prefill_layers(config.transformer, weights.layers, x, states, length)[1]
 
-    batch = codes.shape[0]
-    if chunk is None or chunk >= batch:
-        return run(codes, conditions)
-    groups = -(-batch // chunk)
-    places = jnp.minimum(jnp.arange(groups * chunk), batch - 1).reshape(groups, chunk)
-
-    def part(items: jax.Array) -> tuple[Cache, ...]:
-        return run(*jax.tree.map(lambda leaf: leaf[items], (codes, conditions)))
-
-    parts = jax.lax.map(part, places)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:batch], parts)
+    return in_chunks(run, chunk, codes, conditions)
 
 
 def attention_probabilities(
