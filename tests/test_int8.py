@@ -38,11 +38,12 @@ def dequantised(tree):
         return tree
     found = {}
     for name, part in tree.items():
-        if name == "kernel" and "scale" in tree:
-            found[name] = restored(part, tree["scale"], 0)
+        if name == "rows" and "scale" in tree:
+            scale = np.asarray(tree["scale"]).reshape(part.shape[:-1])
+            found[name] = restored(part, scale, -1)
         elif f"{name}_scale" in tree:
             found[name] = restored(part, tree[f"{name}_scale"], 1)
-        elif not name.endswith("scale") or "kernel" not in tree:
+        elif not name.endswith("scale") or "rows" not in tree:
             found[name] = dequantised(part)
     return {name: part for name, part in found.items() if not name.endswith("_scale")}
 
@@ -72,21 +73,24 @@ def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decod
 
 
 @pytest.mark.parametrize("weights", ["float", "int8"])
-def test_kernels_kept_as_rows_give_the_same(weights):
-    """As on GPUs."""
+def test_every_layout_of_kernels_gives_the_same(weights, monkeypatch):
+    """Whole on TPUs, by rows on GPUs, in groups of rows on CPUs: windows, steps and logits."""
+    monkeypatch.setattr(ar.os, "cpu_count", lambda: 3)  # divides some widths, not all
     config = config_of(6, 4)
     conditions = conditions_of(config, "full")
     params = params_of(config, conditions)
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
-    run = jax.jit(ar.prefill, static_argnums=0)
+    run, step = (jax.jit(f, static_argnums=0) for f in (ar.prefill, ar.step))
     found = []
-    for platform in ("cpu", "gpu"):
+    for platform, name, axes in (("tpu", "kernel", 2), ("gpu", "rows", 2), ("cpu", "rows", 3)):
         told = ar.decode_weights(config, params, jnp.float32, weights, platform)
-        names = {"rows", "kernel"} & set(told.layers[0]["mlp_in"])
-        assert names == {"rows" if platform == "gpu" else "kernel"}
-        found.append(run(config, told, codes, conditions, jnp.int32(5)))
-    for left, right in zip(*map(jax.tree.leaves, found), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+        assert told.layers[0]["attn"]["query_key_value"][name].ndim == axes
+        caches = run(config, told, codes, conditions, jnp.int32(5))
+        after = step(config, told, caches, codes[:, 4], conditions, jnp.int32(5))
+        found.append((caches, after))
+    for other in found[1:]:
+        for left, right in zip(*map(jax.tree.leaves, (found[0], other)), strict=True):
+            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
 def test_unknown_weights_are_named():

@@ -8,6 +8,8 @@ Dimensions: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
 
 import dataclasses
 import functools
+import math
+import os
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 from jukejax.models import transformer
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.models.transformer import Transformer
+from jukejax.ops import rows
 from jukejax.ops.attention import AttentionKind
 from jukejax.ops.cache import Cache
 from jukejax.ops.chunks import in_chunks
@@ -72,10 +75,15 @@ class AutoregressiveConfig:
 
 
 class Autoregressive(nn.Module):
-    """Codes [B, T] and conditions to logits [B, T, V], teacher-forced."""
+    """Codes [B, T] and conditions to logits [B, T, V], teacher-forced.
+
+    Attributes:
+      groups: of the output weights' rows, in products with few positions (ops/rows.py).
+    """
 
     config: AutoregressiveConfig
     dtype: jnp.dtype = jnp.float32
+    groups: int = 1
 
     def setup(self):
         config, stack = self.config, self.config.transformer
@@ -141,9 +149,8 @@ class Autoregressive(nn.Module):
         if not self.config.merged_decoder and code_cond is not None:
             x = x + code_cond.astype(x.dtype)
         flat = x.reshape(-1, x.shape[-1])  # one axis of positions, as in `Projection`
-        logits = jnp.einsum(
-            "ne,ve->nv", flat, weights.astype(x.dtype), preferred_element_type=jnp.float32
-        )
+        table = weights.astype(x.dtype).reshape(self.groups, -1, flat.shape[1])
+        logits = rows.product(flat, table, jnp.float32)
         logits = (logits if scale is None else logits * scale).reshape(*x.shape[:-1], -1)
         return constrain(logits, "batch", "time", "act_vocab") if logits.ndim == 3 else logits
 
@@ -172,6 +179,12 @@ class DecodeWeights(NamedTuple):
         """What is computed in; matrices may be kept in eight bits."""
         return self.outer["position_embedding"].dtype
 
+    def model(self, config: AutoregressiveConfig) -> Autoregressive:
+        """The module that `outer` belongs to."""
+        kept = self.layers[0]["mlp_in"].get("rows")
+        cores = 1 if kept is None or kept.ndim == 2 else len(kept)
+        return Autoregressive(config, self.dtype, math.gcd(cores, config.vocab_size))
+
 
 def decode_weights(
     config: AutoregressiveConfig,
@@ -186,20 +199,24 @@ def decode_weights(
       weights: one of WEIGHTS; "int8" keeps matrices in eight bits, with float32 scales beside them.
       platform: where they will run; None: here. For GPUs kernels [in, out] are kept as rows
         [out, in]: of a product with one vector XLA writes out all summands, unless the axis that it
-        sums over is the last.
+        sums over is the last. For CPUs they are kept as groups of rows, one a core (ops/rows.py).
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
     params = dict(params)
     stacks = params.pop("transformer")
     layers = transformer.unstack_layers(config.transformer.pattern, stacks)
-    by_rows = (platform or jax.default_backend()) == "gpu"
-    lay_out = functools.partial(_lay_out, dtype=dtype, int8=weights == "int8", by_rows=by_rows)
+    groups = {"gpu": 1, "cpu": os.cpu_count() or 1}.get(platform or jax.default_backend())
+    lay_out = functools.partial(_lay_out, dtype=dtype, int8=weights == "int8", groups=groups)
     return DecodeWeights(lay_out(params), tuple(map(lay_out, layers)))
 
 
-def _lay_out(tree: Tree, *, dtype: jnp.dtype, int8: bool, by_rows: bool) -> Tree:
-    """A tree whose kernels [in, out] and tables [V, E] are kept as the flags say."""
+def _lay_out(tree: Tree, *, dtype: jnp.dtype, int8: bool, groups: int | None) -> Tree:
+    """A tree whose kernels [in, out] and tables [V, E] are kept as the flags say.
+
+    Args:
+      groups: of the rows of kernels, at most; None: kernels are kept as they are.
+    """
     if not isinstance(tree, dict):
         return jnp.asarray(tree).astype(dtype)  # cast on the device
     found = {}
@@ -210,14 +227,17 @@ def _lay_out(tree: Tree, *, dtype: jnp.dtype, int8: bool, by_rows: bool) -> Tree
             "output": ("output_scale", 1),
         }.get(name, (None, None))
         if scale_name is None:
-            found[name] = _lay_out(part, dtype=dtype, int8=int8, by_rows=by_rows)
+            found[name] = _lay_out(part, dtype=dtype, int8=int8, groups=groups)
             continue
         if int8:
             part, found[scale_name] = quantize(jnp.asarray(part), axis)
         else:
             part = jnp.asarray(part).astype(dtype)
-        turned = by_rows and name == "kernel"
-        found["rows" if turned else name] = part.T if turned else part
+        if name == "kernel" and groups is not None:
+            name, part = "rows", part.T
+            each = math.gcd(groups, len(part))
+            part = part if each == 1 else part.reshape(each, -1, part.shape[1])
+        found[name] = part
     return found
 
 
@@ -235,7 +255,7 @@ def prefill(
       chunk: items that pass through the stack at once, so that the activations of a large batch
         need not fit; None: all.
     """
-    model = Autoregressive(config, weights.dtype)
+    model = weights.model(config)
 
     def run(codes: jax.Array, conditions: Conditions) -> tuple[Cache, ...]:
         x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
@@ -254,7 +274,7 @@ def attention_probabilities(
 ) -> jax.Array:
     """What each position of codes [B, T] attends to in one layer, laid out as `attend` does."""
     pattern = config.transformer.pattern
-    model = Autoregressive(config, weights.dtype)
+    model = weights.model(config)
     x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
     states = conditions.encoder_states
     for kind, params in zip(pattern[:layer], weights.layers, strict=False):
@@ -276,7 +296,7 @@ def step(
     position: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
     """Logits [B, V] of the code at `position`, given the one before it [B], and the new caches."""
-    model = Autoregressive(config, weights.dtype)
+    model = weights.model(config)
     outer = {"params": weights.outer}
     code_cond = conditions.code_cond
     if code_cond is not None:

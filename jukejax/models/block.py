@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.ops import cache as caches
+from jukejax.ops import rows
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
 from jukejax.ops.placement import constrain
@@ -151,8 +152,8 @@ def _one_pass(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 class Projection(nn.Module):
     """x @ kernel + bias, both cast to x's dtype.
 
-    For decoding the kernel [in, out] may stand as `rows` [out, in], and either in eight bits with
-    `scale` [out] beside it (see `autoregressive.decode_weights`).
+    For decoding the kernel [in, out] may stand as `rows` (ops/rows.py), and either in eight bits
+    with `scale` [out] beside it (see `autoregressive.decode_weights`).
     """
 
     features: int
@@ -167,21 +168,22 @@ class Projection(nn.Module):
         kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
         if self.has_variable("params", "rows"):
-            rows = self.get_variable("params", "rows")
-            out = jnp.einsum("ne,fe->nf", flat, rows.astype(x.dtype), **self._wide())
+            out = rows.product(
+                flat, self.get_variable("params", "rows").astype(x.dtype), self._summed_in()
+            )
         else:
             kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
-            out = jnp.dot(flat, kernel.astype(x.dtype), **self._wide())
+            kernel = kernel.astype(x.dtype)
+            out = jnp.dot(flat, kernel, preferred_element_type=self._summed_in())
         if self.has_variable("params", "scale"):
             out = (out * self.get_variable("params", "scale")).astype(x.dtype)
         bias = self.param("bias", bias_init, (self.features,))
         out = out + bias.astype(x.dtype)
         return out.reshape(*x.shape[:-1], self.features)
 
-    def _wide(self) -> dict:
+    def _summed_in(self) -> jnp.dtype | None:
         """Products of eight bits are summed and scaled in float32."""
-        eight_bits = self.has_variable("params", "scale")
-        return {"preferred_element_type": jnp.float32} if eight_bits else {}
+        return jnp.float32 if self.has_variable("params", "scale") else None
 
 
 class Attention(nn.Module):

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.models import transformer
-from jukejax.models.autoregressive import Autoregressive
 from jukejax.models.prior import PriorConfig, sequence
 from jukejax.tasks.generate import Labels, PriorWeights, condition, fit, window_labels
 
@@ -33,7 +32,7 @@ def window_bits(
     conditions = condition(config, weights, upper_codes, labels)
     tokens, before = sequence(config, codes, labels), config.lyric_prefix
     outer, stack = {"params": weights.decode.outer}, config.autoregressive.transformer
-    model = Autoregressive(config.autoregressive, weights.decode.dtype)
+    model = weights.decode.model(config.autoregressive)
     x = model.apply(outer, tokens, conditions, True, method=model.embed)
     states, length = conditions.encoder_states, jnp.int32(tokens.shape[1])
     x, _ = transformer.prefill_layers(stack, weights.decode.layers, x, states, length)

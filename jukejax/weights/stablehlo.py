@@ -67,8 +67,14 @@ def vqvae_functions(config: VQVAEConfig, *, samples: int, batch: int) -> Functio
 
 
 def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[str, np.ndarray]:
-    """A prior's parameters cast and laid out for decoding, by name; layers lie apart."""
-    decode = autoregressive.decode_weights(config.autoregressive, params["autoregressive"], dtype)
+    """A prior's parameters cast and laid out for decoding, by name; layers lie apart.
+
+    Kernels stay [in, out], as for TPUs: a file that runs anywhere cannot know how many cores there
+    will be.
+    """
+    decode = autoregressive.decode_weights(
+        config.autoregressive, params["autoregressive"], dtype, platform="tpu"
+    )
     layers = {str(i): layer for i, layer in enumerate(decode.layers)}
     others = {name: part for name, part in params.items() if name != "autoregressive"}
     tree = {"conditioners": others, "outer": decode.outer, "layers": layers}
