@@ -110,6 +110,26 @@ def _write(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> j
     return jax.lax.dynamic_update_slice(cache, new.astype(cache.dtype), start)
 
 
+def _step_in_row(
+    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, col: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """`step` of kind 1: the new position sees its row as it was, and itself beside it.
+
+    NOTE: the cache is read before it is written, and what is written depends on what was read.
+    Otherwise XLA's CPU compiler makes up to three copies of it a step.
+    """
+    slots = jnp.arange(cache.key.shape[2])
+    own = slots == col
+    scores = jnp.einsum("bhd,bhsd->bhs", q, cache.key, preferred_element_type=jnp.float32)
+    itself = jnp.einsum("bhd,bhd->bh", q, k, preferred_element_type=jnp.float32)
+    probs = softmax(jnp.where(own, itself[..., None], scores), slots <= col)
+    before = jnp.where(own, 0.0, probs).astype(v.dtype)
+    share = jnp.where(own, probs, 0.0).sum(axis=-1).astype(v.dtype)
+    out = jnp.einsum("bhs,bhsd->bhd", before, cache.value) + share[..., None] * v
+    k, v = k + 0.0 * out, v + 0.0 * out
+    return out, Cache(_write(cache.key, k, (), col), _write(cache.value, v, (), col))
+
+
 def step(
     kind: AttentionKind,
     grid: Grid,
@@ -142,9 +162,7 @@ def step(
             visible = jnp.arange(cache.key.shape[2]) <= position
             keys, values = cache
         case AttentionKind.BLOCK:
-            cache = Cache(_write(cache.key, k, (), col), _write(cache.value, v, (), col))
-            visible = jnp.arange(grid.block_len) <= col
-            keys, values = cache
+            return _step_in_row(cache, q, k, v, col)
         case AttentionKind.TRANSPOSED_BLOCK:
             cache = Cache(_write(cache.key, k, (col,), row), _write(cache.value, v, (col,), row))
             visible = jnp.arange(grid.num_rows) <= row
