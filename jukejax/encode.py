@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from jukejax import cli
+from jukejax import cli, platform_flags
 from jukejax.data import audio, corpus, reading, records, work
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ def main() -> int:
         raise ValueError(f"--offsets={OFFSETS.value} must lie in 1 to {records.HOPS[-1]}")
     if BATCH_SIZE.value < 0:
         raise ValueError(f"--batch_size={BATCH_SIZE.value} must be 1 or more, or 0")
+    platform_flags.keep_memory()
     dataset = corpus.open_dataset(INPUT.value)
     if dataset.kind != "audio":
         raise ValueError(

@@ -9,6 +9,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 # jaxlib: flags for CPUs. XLA ends a process that is given a flag it does not know, so a flag is
 # only set for releases that it was tried with.
@@ -22,6 +25,7 @@ WIDE = 512
 
 # glibc's malloc.h. A program's intermediate arrays are allocated anew at each call: from fresh
 # pages of the kernel's unless malloc keeps what was freed (no mapping, no trimming, one arena).
+HUGE_PAGES = ("glibc.malloc.hugetlb", "1")  # transparent ones, where the kernel lets programs ask
 KEEP_MEMORY = {-4: 0, -1: -1, -8: 1}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
 
 
@@ -34,15 +38,33 @@ def on_cpu() -> bool:
 
 
 def keep_memory() -> None:
-    """Keeps freed memory for the next step, on CPUs under glibc.
+    """Keeps freed memory for the next step, in huge pages, on CPUs under glibc.
 
     Of a training step of six layers 256 wide on two cores, 0.42 s became 0.32 s; the process may
-    hold up to twice the memory. Before any thread is started.
+    hold up to twice the memory. Huge pages took another tenth of the processor time (1.17 to 1.07
+    s), for there are no page faults left. Before any thread is started.
     """
     if on_cpu() and platform.libc_ver()[0] == "glibc":
+        _start_again_with_huge_pages()
         libc = ctypes.CDLL(None)
         for parameter, value in KEEP_MEMORY.items():
             libc.mallopt(parameter, value)
+
+
+def _start_again_with_huge_pages() -> None:
+    """Replaces this process by the same command with glibc told to use them, which it is only
+    where a program starts. Not of programs that are no command of ours (tests, notebooks)."""
+    said = os.environ.get("GLIBC_TUNABLES", "")
+    if HUGE_PAGES[0] in said or not _is_command(sys.orig_argv):
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [said, "=".join(HUGE_PAGES)]))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _is_command(words: Sequence[str]) -> bool:
+    """Whether a command line is `python -m jukejax.VERB ...` or `jukejax VERB ...`."""
+    found = words[1:3] + [""] * 2
+    return found[1].startswith("jukejax.") if found[0] == "-m" else Path(found[0]).name == "jukejax"
 
 
 def set_defaults(width: int) -> None:

@@ -13,7 +13,6 @@ TRACK_SECONDS=${TRACK_SECONDS:-30}
 SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-8}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}   # huge pages: less time in the kernel on CPUs
 
 mkdir -p "$DEMO"
 : > "$DEMO/commands.txt"

@@ -162,3 +162,26 @@ def test_memory_is_kept_on_cpus_only(monkeypatch):
     calls.clear()
     platform_flags.keep_memory()
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (["python", "-m", "jukejax.train", "--config=x"], True),
+        (["python3", "/x/bin/jukejax", "train"], True),
+        (["python", "-m", "pytest"], False),
+        (["python", "script.py"], False),
+        (["python"], False),
+    ],
+)
+def test_only_our_own_commands_start_again_with_huge_pages(monkeypatch, words, ours):
+    started = []
+    monkeypatch.setattr(os, "environ", {"GLIBC_TUNABLES": "glibc.cpu.x=1"})
+    monkeypatch.setattr(os, "execv", lambda *told: started.append(told))
+    monkeypatch.setattr(platform_flags.sys, "orig_argv", words)
+    platform_flags._start_again_with_huge_pages()
+    assert started == ([(sys.executable, [sys.executable, *words[1:]])] if ours else [])
+    if ours:
+        assert os.environ["GLIBC_TUNABLES"] == "glibc.cpu.x=1:glibc.malloc.hugetlb=1"
+        platform_flags._start_again_with_huge_pages()  # and only once
+        assert len(started) == 1
