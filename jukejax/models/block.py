@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.ops import attention_xla
 from jukejax.ops import cache as caches
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
@@ -219,26 +220,25 @@ class Attention(nn.Module):
         return key, value
 
     def __call__(
-        self, x: jax.Array, encoder_states: jax.Array | None = None, deterministic: bool = True
-    ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-        """[B, T, E] to (output [B, T, E], probabilities, (keys, values))."""
+        self,
+        x: jax.Array,
+        encoder_states: jax.Array | None = None,
+        deterministic: bool = True,
+        probabilities: bool = False,
+    ) -> tuple[jax.Array, jax.Array | None, tuple[jax.Array, jax.Array]]:
+        """[B, T, E] to (output [B, T, E], probabilities if asked for, (keys, values))."""
         if self.kind == AttentionKind.ENCODER_DECODER:
             (query,) = self._heads(self.query(x), 1)
             key, value = self.encode(encoder_states)
         else:
             query, key, value = self._heads(self.query_key_value(x), 3)
         grid = self.config.grid
-        dropout = functools.partial(self.dropout, deterministic=deterministic)
-        out, probs = attend(
-            self.kind,
-            query,
-            key,
-            value,
-            block_len=grid.block_len,
-            spread=grid.spread,
-            prime_len=grid.prime_len,
-            dropout=dropout,
-        )
+        shape = dict(block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len)
+        if probabilities or (self.config.attn_dropout and not deterministic):
+            dropout = functools.partial(self.dropout, deterministic=deterministic)
+            out, probs = attend(self.kind, query, key, value, **shape, dropout=dropout)
+        else:
+            out, probs = attention_xla.attend(self.kind, query, key, value, **shape), None
         return self.out(out.reshape(*out.shape[:2], -1)), probs, (key, value)
 
     def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
