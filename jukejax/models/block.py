@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops import attention_xla
+from jukejax.ops import attention_backends
 from jukejax.ops import cache as caches
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
@@ -40,6 +40,7 @@ class TransformerConfig:
       encoder_len: states of the lyric encoder, for kind 6; a prior sets it itself.
       attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
         embeddings.
+      attention: how layers attend in training and prefill, one of attention_backends.BACKENDS.
       remat: what the forward pass keeps for the backward pass: "none" everything, "dots" matrix
         products, "block" the input of each layer, "full" the input of each cycle of the pattern.
     """
@@ -61,6 +62,7 @@ class TransformerConfig:
     attn_dropout: float = 0.0
     resid_dropout: float = 0.0
     emb_dropout: float = 0.0
+    attention: str = "auto"
     remat: str = "none"
 
     def __post_init__(self):
@@ -74,6 +76,9 @@ class TransformerConfig:
                 f"num_heads {self.num_heads} does not divide the attention state {self.attn_dim} "
                 f"(attn_ratio {self.attn_ratio} x emb_dim {self.emb_dim})"
             )
+        if self.attention not in attention_backends.BACKENDS:
+            known = ", ".join(attention_backends.BACKENDS)
+            raise ValueError(f"attention is {self.attention!r}; known: {known}")
         if self.remat not in REMAT:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT)}")
         if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
@@ -238,7 +243,9 @@ class Attention(nn.Module):
             dropout = functools.partial(self.dropout, deterministic=deterministic)
             out, probs = attend(self.kind, query, key, value, **shape, dropout=dropout)
         else:
-            out, probs = attention_xla.attend(self.kind, query, key, value, **shape), None
+            backend = self.config.attention
+            out = attention_backends.attend(backend, self.kind, query, key, value, **shape)
+            probs = None
         return self.out(out.reshape(*out.shape[:2], -1)), probs, (key, value)
 
     def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:

@@ -176,7 +176,7 @@ def _backward_kernel(
 
 
 def _specs(kind: AttentionKind, rows: int, block_len: int, width: int):
-    """(block of queries, of keys, of a number a query), for arrays [B, R, L, H, D] and [B, R, L, H].
+    """Blocks of queries, of keys, of a number a query, of arrays [B, R, L, H, D] and [B, R, L, H].
 
     Program (b, g, h) has row or column g. Of kind 3 it has the keys of row g and the queries of the
     next; the last has row 0's queries, which see nothing, so that each row is written once.
