@@ -192,18 +192,13 @@ def program(case: Case, direction: str, sharding=None):
 
 def compile_case(case: Case, direction: str, sharding=None):
     """(compiled program, shapes of its arguments, seconds, bytes that it needs)."""
+    from jukejax import aot
+
     begun = time.perf_counter()
     lowered, shapes = program(case, direction, sharding)
     compiled = lowered.compile()
     seconds = time.perf_counter() - begun
-    memory = compiled.memory_analysis()
-    need = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-    )
-    return compiled, shapes, seconds, need
+    return compiled, shapes, seconds, aot.bytes_needed(compiled)
 
 
 def measured(values, case: Case, direction: str, before: list[dict]) -> dict:
