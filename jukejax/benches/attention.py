@@ -3,6 +3,7 @@
 python -m jukejax.bench attention
 python -m jukejax.bench attention --seq_lens=8192 --kinds=pattern,dense3
 python -m jukejax.bench attention --plot=attention.png --json
+python -m jukejax.bench attention --pictures=docs/attention
 python -m jukejax.bench attention --config=upsampler --dtype=bfloat16 --backend=pallas --aot=h200:1
 
 A layer is the model's: projections, attention, projection. `pattern` is kinds 1, 2 and 3 in a row,
@@ -52,6 +53,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("repeat", 15, "Timed runs at most; their median counts.", 1)
     flags.DEFINE_float("longest", 20.0, "Seconds that one run may take, by the last length's.", 0.1)
     flags.DEFINE_string("plot", "", "Draw time and memory against length into this PNG.")
+    flags.DEFINE_string("pictures", "", "Only draw what each kind sees, into this folder.")
     flags.DEFINE_string("aot", "", "Only compile, for one such device: h200:1, v100:1, v5e:2x2.")
 
 
@@ -100,6 +102,12 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     for name in values.kinds:
         if name not in KINDS:
             raise ValueError(f"--kinds has {name!r}; known: {', '.join(KINDS)}")
+    if values.pictures:
+        from jukejax.benches import attention_pictures
+
+        for path in attention_pictures.draw(Path(values.pictures)):
+            yield common.row("attention", f"drew {path}")
+        return
     if values.aot:
         yield from compiled_elsewhere(values)
         return
@@ -174,7 +182,8 @@ def program(case: Case, direction: str, sharding=None):
     def place(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
 
-    shapes = [nn.meta.unbox(jax.eval_shape(layer.init, jax.random.key(0), x)) for layer in layers]
+    key = jax.eval_shape(lambda: jax.random.key(0))  # traced: a described device draws nothing
+    shapes = [nn.meta.unbox(jax.eval_shape(layer.init, key, x)) for layer in layers]
     params = jax.tree.map(place, shapes)
 
     def forward(params, x):
