@@ -22,6 +22,7 @@ from pathlib import Path
 
 from absl import flags
 
+from jukejax import platform_flags
 from jukejax.benches import common
 
 LENGTHS = tuple(2**power for power in range(9, 18))
@@ -49,7 +50,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1)
     flags.DEFINE_string("dtype", "", "float32, bfloat16 or float16; default: the device's.")
     flags.DEFINE_string("backend", "auto", "How kinds 1, 2, 3 and 7 attend.")
-    flags.DEFINE_string("dense_backend", "dense", "How kind 0 attends.")
+    flags.DEFINE_string("dense_backend", "auto", "How kind 0 attends.")
     flags.DEFINE_integer("repeat", 15, "Timed runs at most; their median counts.", 1)
     flags.DEFINE_float("longest", 20.0, "Seconds that one run may take, by the last length's.", 0.1)
     flags.DEFINE_string("plot", "", "Draw time and memory against length into this PNG.")
@@ -111,6 +112,8 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     if values.aot:
         yield from compiled_elsewhere(values)
         return
+    platform_flags.keep_memory()  # as training does
+    platform_flags.set_defaults(values.width)
     from jukejax.model import default_dtype
 
     found: list[dict] = []
@@ -236,7 +239,8 @@ def measured(values, case: Case, direction: str, before: list[dict]) -> dict:
 
     run()
     times = [run()]
-    while len(times) < values.repeat and sum(times) < values.longest / 4:
+    # Three at least: a median of one is whatever else the machine did then.
+    while len(times) < values.repeat and (len(times) < 3 or sum(times) < values.longest / 4):
         times.append(run())
     low, seconds, high = (float(x) for x in np.quantile(times, (0.25, 0.5, 0.75)))
     done = case.flops(direction) / seconds
