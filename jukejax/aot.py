@@ -131,6 +131,17 @@ def compile_step(program: Program) -> tuple[jax.stages.Compiled, float]:
     return compiled, time.perf_counter() - start
 
 
+def bytes_needed(compiled: jax.stages.Compiled) -> int:
+    """Memory that a program needs by the compiler: arguments, results and temporaries."""
+    found = compiled.memory_analysis()
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+        + found.temp_size_in_bytes
+    )
+
+
 def _figure(text: str) -> str:
     """Of a compiler's long complaint the sentences up to the first with a number of bytes."""
     said = text[max(0, text.find("Ran out of memory")) :]

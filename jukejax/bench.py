@@ -15,6 +15,7 @@ from jukejax import cli
 from jukejax.benches import common
 
 BENCHES = {
+    "attention": "sparse against dense attention, by length, kind and backend",
     "train": "one real training step here; with --aot compiled for devices elsewhere",
     "decode": "the token loop: codes a second, share of the bandwidth, and seams",
     "vqvae": "encode, decode and train a VQ-VAE",

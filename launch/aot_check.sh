@@ -46,6 +46,17 @@ check() {
     fi
 }
 
+# attention NAME TOPOLOGY FLAGS...: attention layers alone, forward and backward; any fallback fails
+attention() {
+    local name=$1 topology=$2
+    shift 2
+    printf '\n$ python -m jukejax.bench attention --aot=%s %s\n' "$topology" "$*"
+    if ! "$PYTHON" -W error::UserWarning -m jukejax.bench attention "--aot=$topology" "$@" 2>&1 \
+        | tee "$OUT/$name.txt"; then
+        failed=1
+    fi
+}
+
 # refused NAME TOPOLOGY FLAGS...: the same for a slice that is too small: one line, exit code 2
 refused() {
     local name=$1 topology=$2 code=0
@@ -72,4 +83,15 @@ check pod_5b_v5e_two_slices v5e:8x16 --slices=2 "$POD"
 refused pod_5b_v5e_8 v5e:2x4 "$POD" --mesh=fsdp:8 --batch=16
 check house_prior_v100_8 v100:8 --config=configs/house_prior.py --batch=32
 check house_prior_1b_h200_8 h200:8 --config=configs/house_prior_1b.py
+ATTENTION="--seq_lens=8192 --kinds=1,2,3,pattern"
+for shape in "--width=1920 --num_heads=1 --num_blocks=128" "--width=2048 --num_heads=2 --num_blocks=64"; do
+    width=${shape#--width=}
+    name=attention_${width%% *}
+    # shellcheck disable=SC2086  # the flags are words
+    {
+        attention "${name}_splash_v5e" v5e:2x2 $shape $ATTENTION --backend=splash
+        attention "${name}_pallas_h200" h200:1 $shape $ATTENTION --backend=pallas
+        attention "${name}_auto_v100" v100:1 $shape $ATTENTION
+    }
+done
 exit "$failed"

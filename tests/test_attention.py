@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jukejax.models.block import Attention, TransformerConfig
+from jukejax.ops import attention_xla
 from jukejax.ops.attention import (
     AttentionKind,
     attend,
@@ -51,7 +52,7 @@ def random_qkv(time, heads, head_dim, batch=2):
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 @pytest.mark.parametrize("kind", OWN_SEQUENCE, ids=lambda kind: kind.name)
-def test_block_attention_equals_dense_attention_with_a_mask(kind, grid):
+def test_both_ways_to_attend_equal_dense_attention_with_a_mask(kind, grid):
     rows, block_len, heads, head_dim, spread, prime_len = grid
     time = rows * block_len
     shape = dict(block_len=block_len, spread=spread, prime_len=prime_len)
@@ -67,12 +68,14 @@ def test_block_attention_equals_dense_attention_with_a_mask(kind, grid):
 
     @jax.jit
     def both(*qkv):
-        ours = with_gradients(lambda *x: attend(kind, *x, **shape)[0], *qkv)
-        return ours, with_gradients(lambda *x: dense_attention(*x, mask), *qkv)
+        plain = with_gradients(lambda *x: attend(kind, *x, **shape)[0], *qkv)
+        fast = with_gradients(lambda *x: attention_xla.attend(kind, *x, **shape), *qkv)
+        return plain, fast, with_gradients(lambda *x: dense_attention(*x, mask), *qkv)
 
-    ours, dense = both(q, k, v)
-    for name, x, y in zip(("out", "grad q", "grad k", "grad v"), ours, dense, strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6, err_msg=name)
+    plain, fast, dense = both(q, k, v)
+    for way in (plain, fast):
+        for name, x, y in zip(("out", "grad q", "grad k", "grad v"), way, dense, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", OWN_SEQUENCE, ids=lambda kind: kind.name)
@@ -84,7 +87,7 @@ def test_receptive_field_by_gradient_is_the_definition(kind):
     weights = normal(*q.shape, seed=3)
 
     def outputs(v):
-        return (attend(kind, q, k, v, **shape)[0] * weights).sum(axis=(0, 2, 3))
+        return (attention_xla.attend(kind, q, k, v, **shape) * weights).sum(axis=(0, 2, 3))
 
     reach = np.abs(jax.jit(jax.jacrev(outputs))(v)).sum(axis=(1, 3, 4)) > 0
     np.testing.assert_array_equal(reach, visible(kind, time, **shape))

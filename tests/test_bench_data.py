@@ -71,8 +71,11 @@ def test_every_part_has_a_row_with_the_fields_that_others_read(folder, tmp_path)
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "error: bench needs a name; there are train, vqvae, data"),
-        (("dta", "--json"), "error: no bench 'dta'; there are train, vqvae, data"),
+        ((), "error: bench needs a name; there are attention, train, decode, vqvae, data"),
+        (
+            ("dta", "--json"),
+            "error: no bench 'dta'; there are attention, train, decode, vqvae, data",
+        ),
         (("data", "--jsn"), "error: Unknown command line flag 'jsn'"),
         (("data", "more"), "error: unexpected argument 'more'; flags are written --name=value"),
     ],

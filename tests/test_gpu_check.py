@@ -44,7 +44,7 @@ def test_one_call_tests_and_benches_and_keeps_every_row(tmp_path):
     assert code == 0
     assert "pytest" in calls[0]
     benches = [call.split()[2] for call in calls if "jukejax.bench" in call]
-    assert set(benches) >= {"decode", "train", "vqvae"}
+    assert set(benches) >= {"attention", "decode", "train", "vqvae"}
     assert [row["bench"] for row in figures["benches"]] == benches
     assert any("--weights=int8" in call for call in calls)
     assert any("jukejax.sample" in call for call in calls)  # the road

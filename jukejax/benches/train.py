@@ -2,6 +2,7 @@
 
 python -m jukejax.bench train --config=tiny --batch=4
 python -m jukejax.bench train --config=configs/house_prior.py --dtype=bfloat16 --json
+python -m jukejax.bench train --config=small --attention=dense
 python -m jukejax.bench train --aot=v5e:16x16 --config=configs/pod_prior_5b.py
 python -m jukejax.bench train --aot=v100:8 --config=configs/house_prior.py --batch=32
 
@@ -20,6 +21,7 @@ from absl import flags
 from jukejax import memory, platform_flags
 from jukejax.benches import common
 
+ATTENTION = {"sparse": 2, "dense": 0}  # attn_order
 NAMES = ("tiny", "small", "train_small", "small_prior", "upsampler")
 
 
@@ -32,6 +34,13 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("dtype", "", "float32, bfloat16 or float16; default: the config's.")
     flags.DEFINE_string("remat", "", "none, dots, block or full; default: the config's.")
+    flags.DEFINE_enum(
+        "attention",
+        "",
+        ["", "sparse", "dense"],
+        "sparse: pattern 2 (kinds 1, 2, 3); dense: every layer sees all; default: the config's.",
+    )
+    flags.DEFINE_string("backend", "", "How layers attend (ops/attention_backends.py).")
     flags.DEFINE_integer("accumulate", 0, "Parts of a batch; 0: the config's.", 0)
     flags.DEFINE_string("mesh", "", "Devices an axis, as data:4,fsdp:64; default: the config's.")
     flags.DEFINE_integer("repeat", 3, "Timed steps; the fastest counts.", 1)
@@ -87,6 +96,14 @@ def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
         if config.task != "prior":
             raise ValueError("--remat is for priors; a VQ-VAE has model.remat=true or false")
         config.model.transformer.remat = values.remat
+    if values.attention or values.backend:
+        if config.task != "prior":
+            raise ValueError("--attention and --backend are for priors; a VQ-VAE does not attend")
+        stack = config.model.transformer
+        if values.attention:
+            stack.attn_order = ATTENTION[values.attention]
+        if values.backend:
+            stack.attention = values.backend
     if values.config in shapes.TRANSFORMERS:
         task = shapes.transformer_task(config)
     else:
@@ -122,6 +139,8 @@ def measured(values: flags.FlagValues) -> dict:
         tokens_per_s=examples * built.task.example_codes / seconds,
         mfu=mfu,
         model_flops=int(work * examples),
+        attention=values.attention or None,
+        step_memory_bytes=aot.bytes_needed(compiled),
     )
 
 

@@ -281,7 +281,7 @@ def attention_probabilities(
         x = Block(config.transformer, kind, parent=None).apply({"params": params}, x, states)
 
     def probabilities(block: Block, x: jax.Array) -> jax.Array:
-        return block.attn(block.attn_norm(x), states)[1]
+        return block.attn(block.attn_norm(x), states, probabilities=True)[1]
 
     block = Block(config.transformer, pattern[layer], parent=None)
     return block.apply({"params": weights.layers[layer]}, x, method=probabilities)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.ops import attention_backends
 from jukejax.ops import cache as caches
 from jukejax.ops import rows
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
@@ -40,6 +41,7 @@ class TransformerConfig:
       encoder_len: states of the lyric encoder, for kind 6; a prior sets it itself.
       attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
         embeddings.
+      attention: how layers attend in training and prefill, one of attention_backends.BACKENDS.
       remat: what the forward pass keeps for the backward pass: "none" everything, "dots" matrix
         products, "block" the input of each layer, "full" the input of each cycle of the pattern.
     """
@@ -61,6 +63,7 @@ class TransformerConfig:
     attn_dropout: float = 0.0
     resid_dropout: float = 0.0
     emb_dropout: float = 0.0
+    attention: str = "auto"
     remat: str = "none"
 
     def __post_init__(self):
@@ -74,6 +77,9 @@ class TransformerConfig:
                 f"num_heads {self.num_heads} does not divide the attention state {self.attn_dim} "
                 f"(attn_ratio {self.attn_ratio} x emb_dim {self.emb_dim})"
             )
+        if self.attention not in attention_backends.BACKENDS:
+            known = ", ".join(attention_backends.BACKENDS)
+            raise ValueError(f"attention is {self.attention!r}; known: {known}")
         if self.remat not in REMAT:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT)}")
         if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
@@ -221,26 +227,27 @@ class Attention(nn.Module):
         return key, value
 
     def __call__(
-        self, x: jax.Array, encoder_states: jax.Array | None = None, deterministic: bool = True
-    ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-        """[B, T, E] to (output [B, T, E], probabilities, (keys, values))."""
+        self,
+        x: jax.Array,
+        encoder_states: jax.Array | None = None,
+        deterministic: bool = True,
+        probabilities: bool = False,
+    ) -> tuple[jax.Array, jax.Array | None, tuple[jax.Array, jax.Array]]:
+        """[B, T, E] to (output [B, T, E], probabilities if asked for, (keys, values))."""
         if self.kind == AttentionKind.ENCODER_DECODER:
             (query,) = self._heads(self.query(x), 1)
             key, value = self.encode(encoder_states)
         else:
             query, key, value = self._heads(self.query_key_value(x), 3)
         grid = self.config.grid
-        dropout = functools.partial(self.dropout, deterministic=deterministic)
-        out, probs = attend(
-            self.kind,
-            query,
-            key,
-            value,
-            block_len=grid.block_len,
-            spread=grid.spread,
-            prime_len=grid.prime_len,
-            dropout=dropout,
-        )
+        shape = dict(block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len)
+        if probabilities or (self.config.attn_dropout and not deterministic):
+            dropout = functools.partial(self.dropout, deterministic=deterministic)
+            out, probs = attend(self.kind, query, key, value, **shape, dropout=dropout)
+        else:
+            backend = self.config.attention
+            out = attention_backends.attend(backend, self.kind, query, key, value, **shape)
+            probs = None
         return self.out(out.reshape(*out.shape[:2], -1)), probs, (key, value)
 
     def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:

@@ -1,0 +1,143 @@
+"""Which of the ways to attend runs: one signature, chosen by name or by the device.
+
+    reference  one dense product under an explicit [T, T] mask: what the others are tested against
+    xla        reshaped batched products, any device (attention_xla)
+    dense      jax.nn.dot_product_attention, for whole sequences or rows (attention_dense)
+    splash     JAX's block-sparse kernel on TPUs (attention_splash)
+    pallas     our fused kernel on GPUs of compute capability 8.0 or newer (attention_pallas)
+    auto       the fastest that was measured on such a device; xla where nobody has measured
+
+A backend that cannot run a layer on this device says why, once, and xla runs it.
+"""
+
+import functools
+import re
+import warnings
+
+import jax
+import jax.numpy as jnp
+
+from jukejax.ops import attention_dense, attention_pallas, attention_splash, attention_xla
+from jukejax.ops.attention import AttentionKind, visible_positions
+
+BACKENDS = ("auto", "reference", "xla", "dense", "splash", "pallas")
+
+
+def attend(
+    backend: str,
+    kind: AttentionKind,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    block_len: int,
+    spread: int = 1,
+    prime_len: int = 0,
+    interpret: bool = False,
+) -> jax.Array:
+    """Attention of every position at once: [B, T, H, D] in q's dtype.
+
+    Args:
+      backend: one of BACKENDS.
+      kind: what each query may see.
+      q: [B, T, H, D]; T is a multiple of block_len for kinds 1 to 5.
+      k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
+      v: as k.
+      block_len: columns of the grid.
+      spread: positions a row leaves behind, kind 5.
+      prime_len: positions that kind 7 may see.
+      interpret: run `splash` and `pallas` step by step on any device, for tests.
+    """
+    shape = dict(block_len=block_len, prime_len=prime_len)
+    name = "xla" if backend == "auto" else backend  # no kernel has been measured to be faster yet
+    reason = refusal(name, kind, q, block_len=block_len, interpret=interpret)
+    if reason:
+        _say(f"attention backend {name!r} cannot run here: {reason}; xla runs instead")
+        name = "xla"
+    if name == "reference":
+        return _reference(kind, q, k, v, spread=spread, **shape)
+    if name == "dense":
+        gpu = _device()[0] == "gpu"
+        return attention_dense.attend(kind, q, k, v, **shape, cudnn=gpu and _capability() >= 8.0)
+    if name == "splash":
+        return attention_splash.attend(kind, q, k, v, **shape, interpret=interpret)
+    if name == "pallas":
+        return attention_pallas.attend(kind, q, k, v, block_len=block_len, interpret=interpret)
+    return attention_xla.attend(kind, q, k, v, **shape, spread=spread)
+
+
+def refusal(
+    backend: str, kind: AttentionKind, q: jax.Array, *, block_len: int, interpret: bool = False
+) -> str | None:
+    """Why a backend cannot run a layer on the device that is compiled for; None if it can."""
+    if backend not in BACKENDS:
+        raise ValueError(f"attention is {backend!r}; known: {', '.join(BACKENDS)}")
+    if backend == "reference" and kind in _ZERO_SLOTS:
+        return f"kind {int(kind)} has keys that are no positions of its sequence"
+    if backend == "dense":
+        return attention_dense.refusal(kind)
+    if backend not in ("splash", "pallas"):
+        return None
+    mesh, (platform, name) = jax.sharding.get_abstract_mesh(), _device()
+    if not interpret:
+        wanted = "tpu" if backend == "splash" else "gpu"
+        if platform != wanted:
+            return f"it is for {wanted.upper()}s, and this is {name}"
+        if backend == "pallas" and _capability() < 8.0:
+            return f"it needs compute capability 8.0, and {name} has {_capability():.1f}"
+        if backend == "pallas" and q.dtype == jnp.float32:
+            return "it is for float16 and bfloat16, and this is float32"
+        if not mesh.empty and mesh.size > 1:
+            return f"it runs on one device, and the mesh has {mesh.size}"
+    if backend == "splash":
+        return attention_splash.refusal(kind, seq_len=q.shape[1])
+    rows = q.shape[1] // block_len
+    return attention_pallas.refusal(kind, rows=rows, block_len=block_len, head_dim=q.shape[-1])
+
+
+# -- The device --------------------------------------------------------------------------------
+
+
+def _device() -> tuple[str, str]:
+    """(platform, name) of what a program is traced for: the mesh's devices, or those here."""
+    mesh = jax.sharding.get_abstract_mesh()
+    described = None if mesh.empty else mesh.abstract_device
+    if described is not None:
+        return described.platform, described.device_kind
+    device = jax.devices()[0]
+    return device.platform, device.device_kind
+
+
+# Of GPUs that are older than the kernels; what is not named here is new enough.
+_OLD = {"V100": 7.0, "T4": 7.5, "RTX 20": 7.5, "P100": 6.0, "P40": 6.1, "P4": 6.1, "K80": 3.7}
+
+
+def _capability() -> float:
+    """Compute capability of the GPU by its name; a described device tells no more."""
+    name = _device()[1]
+    return next((value for part, value in _OLD.items() if re.search(rf"\b{part}", name)), 8.0)
+
+
+@functools.cache
+def _say(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
+
+
+# -- The reference -----------------------------------------------------------------------------
+
+_ZERO_SLOTS = (
+    AttentionKind.SUMMARY,
+    AttentionKind.SUMMARY_SPREAD,
+    AttentionKind.ENCODER_DECODER,
+)
+
+
+def _reference(kind, q, k, v, *, block_len, spread, prime_len):
+    """softmax(q k / sqrt(D)) v under the mask that defines the kind; what sees nothing is zero."""
+    mask = visible_positions(
+        kind, q.shape[1], block_len=block_len, spread=spread, prime_len=prime_len
+    )
+    scores = jnp.einsum("bthd,bshd->bhts", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask, scores * q.shape[-1] ** -0.5, -1e30)
+    probs = jnp.where(mask.any(axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
+    return jnp.einsum("bhts,bshd->bthd", probs.astype(v.dtype), v)
