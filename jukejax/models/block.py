@@ -10,9 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops import attention_backends
+from jukejax.ops import attention_backends, rows
 from jukejax.ops import cache as caches
-from jukejax.ops import rows
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
 from jukejax.ops.placement import constrain
