@@ -21,6 +21,7 @@ _QUIET = 2e-3  # norm of a spectrogram under which a sound counts as silent, as 
 _LOG_FLOOR = 1e-4
 _MEL_FLOOR_DB = -80.0
 MEL_FFT, MEL_HOP = 2048, 512
+SHORTEST = MEL_FFT // 2  # samples: a sound must have more
 VISQOL_RATE, VISQOL_SECONDS = 48_000, 8.0
 
 

@@ -1,6 +1,8 @@
 """Sets of sounds to be measured: a folder of files, generated tracks, or a prepared corpus."""
 
-from collections.abc import Callable
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +40,13 @@ class SoundSet:
     entries: tuple[Entry, ...]
 
 
-def open_set(path: str | Path, flag: str, *, limit: int = 0) -> SoundSet:
-    """What there is to measure at a path.
-
-    Of a prepared corpus the held-out tracks, if it has any; of generated tracks the finest level.
+def open_set(path: str | Path, flag: str, *, limit: int = 0, split: str = "heldout") -> SoundSet:
+    """What there is to measure at a path; of generated tracks the finest level.
 
     Args:
       flag: that named the path, for messages.
       limit: at most so many, spread evenly; 0: all.
+      split: of a prepared corpus, "train", "heldout" (or the other if it is empty) or "all".
 
     Raises:
       ValueError: nothing that can be measured is there.
@@ -54,7 +55,7 @@ def open_set(path: str | Path, flag: str, *, limit: int = 0) -> SoundSet:
     if not path.exists():
         raise ValueError(f"--{flag}={path} does not exist")
     if (path / "dataset.json").exists():
-        kind, entries = "corpus", _of_corpus(path, flag)
+        kind, entries = "corpus", _of_corpus(path, flag, split)
     elif path.is_dir() and any(path.glob("item_*/meta.json")):
         kind, entries = "samples", _of_samples(path)
     elif path.is_dir():
@@ -68,7 +69,16 @@ def open_set(path: str | Path, flag: str, *, limit: int = 0) -> SoundSet:
         )
     if limit and len(entries) > limit:
         entries = [entries[i * len(entries) // limit] for i in range(limit)]
-    return SoundSet(path, kind, tuple(entries))
+    return SoundSet(path, kind, tuple(_told_apart(entries)))
+
+
+def _told_apart(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """The same sounds, of equal names all but the first with a number."""
+    seen: Counter[str] = Counter()
+    for entry in entries:
+        seen[entry.name] += 1
+        count = seen[entry.name]
+        yield entry if count == 1 else dataclasses.replace(entry, name=f"{entry.name} ({count})")
 
 
 def _files(path: Path) -> list:
@@ -85,17 +95,20 @@ def _of_file(name: str, path: Path) -> Entry:
     return Entry(name, read)
 
 
-def _of_corpus(path: Path, flag: str) -> list[Entry]:
+def _of_corpus(path: Path, flag: str, split: str) -> list[Entry]:
     dataset = corpus.open_dataset(path)
     if dataset.kind != "audio":
         raise ValueError(
             f"--{flag}={path} holds {dataset.kind}, not audio; give the output of prepare (codes "
             "are for --codes)"
         )
-    split = "heldout" if dataset.tracks("heldout") else "train"
+    splits = corpus.SPLITS if split == "all" else (split,)
+    if not any(map(dataset.tracks, splits)):
+        splits = corpus.SPLITS
     return [
-        Entry(track.name, lambda i=i: dataset.read_track(split, i))
-        for i, track in enumerate(dataset.tracks(split))
+        Entry(track.name, lambda name=name, i=i: dataset.read_track(name, i))
+        for name in splits
+        for i, track in enumerate(dataset.tracks(name))
     ]
 
 
