@@ -34,7 +34,7 @@ def check_rate(codec: Codec) -> None:
 
 def reconstruct(
     codec: Codec, entries: Sequence[Entry], what: str, *, seconds: float, with_visqol: bool
-) -> Iterator[tuple[str, list[dict[str, float]], list[np.ndarray]]]:
+) -> Iterator[tuple[list[dict[str, float]], list[np.ndarray]]]:
     """Each track through the VQ-VAE and back.
 
     Args:
@@ -42,7 +42,7 @@ def reconstruct(
       seconds: of each, from the middle; 0: all.
 
     Yields:
-      Name; for each level the figures of `fidelity.figures` and counts of codes [K].
+      For each level the figures of `fidelity.figures` and counts of codes [K].
     """
     size = codec.config.codebook_size
     progress = Progress(f"reconstructing the {what}, tracks", len(entries))
@@ -54,7 +54,7 @@ def reconstruct(
             figures.append(
                 fidelity.figures(sound[:, 0], decoded, codec.sample_rate, with_visqol=with_visqol)
             )
-        yield entry.name, figures, [codebook.counts(level, size) for level in codes]
+        yield figures, [codebook.counts(level, size) for level in codes]
         progress.update(done)
 
 
@@ -164,14 +164,14 @@ def check_codes(model: Model, dataset: corpus.Dataset) -> None:
         )
 
 
-def joins(model: Model, item: runs.Item, level: int, schedule: str) -> list[int]:
+def joins(model: Model, item: runs.Item, level: int) -> list[int]:
     """Codes of a level at which a window took over, in a generated track; [] where not known.
 
     Windows side by side are joined where their codes agree best, which the folder does not tell:
     `bench decode` measures those.
     """
-    top = max(model.levels)
-    if level not in model.levels or (schedule != "sequential" and level < top):
+    side_by_side = item.meta.get("schedule") == "parallel" and level < max(model.levels)
+    if level not in model.levels or side_by_side:
         return []
     seconds = item.seconds or 0.0
     total = model.totals(model.top_codes(seconds, round))[level]
@@ -193,13 +193,12 @@ def seams(
       Level; figures of each track; and of each reference track at the same places, where nothing
       was joined.
     """
-    schedule = runs.read_json(folder / "settings.json").get("schedule") or "sequential"
     items = runs.read_items(folder)
     others = [entry.read() for entry in reference[: len(items)]]
     for level in sorted(model.levels, reverse=True):
         found, null = [], []
         for number, item in enumerate(items):
-            borders = [at * model.hops[level] for at in joins(model, item, level, schedule)]
+            borders = [at * model.hops[level] for at in joins(model, item, level)]
             if level not in item.wavs or not borders:
                 continue
             sound, rate = audio.decode(item.wavs[level])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jukejax.analysis import bootstrap
+from jukejax.analysis import bootstrap, distribution
 from jukejax.analysis.bootstrap import Interval
 
 # {name: (what people call it, unit, form)}, in the order in which they are shown.
@@ -169,8 +169,6 @@ def distances(
     Args:
       given, reference: embeddings [n, E] of the pieces of each track.
     """
-    from jukejax.analysis import distribution
-
     size = min(len(given), len(reference) // 2)
     if size < 1 or min(sum(map(len, x)) for x in (given, reference)) < 4:
         return []

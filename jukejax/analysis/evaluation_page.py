@@ -3,8 +3,8 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from jukejax.analysis.assets import Assets
 from jukejax.analysis.bootstrap import Interval, finite
 from jukejax.analysis.comparison import METRICS, Row
 from jukejax.analysis.rhythm import BARS
+from jukejax.analysis.runs import figure
 from jukejax.analysis.track_figures import Measured
 from jukejax.data.audio import write_atomic
 
@@ -24,8 +25,7 @@ _COLUMNS += ("true_peak_db", "silent", "clipped")
 _MAX_TRACKS = 200
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Protocol):
     """All that was found.
 
     Attributes:
@@ -34,7 +34,6 @@ class Evaluation:
       counts: {level: (input, reference)}, how often each code occurs, int64 [K] or None.
       bits: {level: {held-out track: bits per code}}.
       notes: what was left out, and why.
-      about: what was compared, and the settings.
     """
 
     rows: Sequence[Row]
@@ -42,13 +41,16 @@ class Evaluation:
     counts: Mapping[int, tuple[np.ndarray | None, np.ndarray | None]]
     bits: Mapping[int, Mapping[str, float]]
     notes: Sequence[str]
-    about: dict
 
 
-def write(folder: str | os.PathLike, found: Evaluation) -> Path:
-    """Writes FOLDER/evaluate.json, FOLDER/index.html and FOLDER/assets; returns the page's path."""
+def write(folder: str | os.PathLike, found: Evaluation, about: dict) -> Path:
+    """Writes FOLDER/evaluate.json, FOLDER/index.html and FOLDER/assets; returns the page's path.
+
+    Args:
+      about: what was compared, and the settings.
+    """
     assets = Assets(folder)
-    content = json.dumps(table(found), indent=1, ensure_ascii=False, allow_nan=False)
+    content = json.dumps(about | table(found), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomic(assets.root / "evaluate.json", content.encode())
     chapters = [
         ("figures", "All figures", _figures(found)),
@@ -63,7 +65,7 @@ def write(folder: str | os.PathLike, found: Evaluation) -> Path:
         "Evaluation",
         _summary(found),
         *(page.section(*chapter) for chapter in chapters),
-        page.details("Settings", page.tag("pre", json.dumps(found.about, indent=2))),
+        page.details("Settings", page.tag("pre", json.dumps(about, indent=2))),
         contents=[(name, title) for name, title, _ in chapters],
     )
     path = assets.root / "index.html"
@@ -76,12 +78,12 @@ def table(found: Evaluation) -> dict:
 
     def tracks(measured: Sequence[Measured]) -> list[dict]:
         return [
-            {"name": track.name, "seconds": round(track.seconds, 3), **track.figures}
+            {"name": track.name, "seconds": round(track.seconds, 3)}
+            | {name: figure(value) for name, value in track.figures.items()}
             for track in measured
         ]
 
     return {
-        **found.about,
         "rows": [row.table() for row in found.rows],
         "tracks": dict(zip(("input", "reference"), map(tracks, found.measured), strict=True)),
         "heldout_bits": {f"level_{level}": dict(bits) for level, bits in found.bits.items()},
