@@ -126,8 +126,6 @@ def test_kernel_distance_is_unbiased_and_grows_with_a_shift():
     assert 0.1 < near < far
     with pytest.raises(ValueError, match="at least 2"):
         distribution.kernel_distance(np.ones((1, 4)), np.ones((5, 4)))
-    scaled = distribution.standardiser(np.array([[1.0, 7.0], [3.0, 7.0]]))
-    np.testing.assert_allclose(scaled(np.array([[4.0, 9.0]])), [[2.0, 0.0]])
     with pytest.raises(ValueError, match=r"\[N, E\]"):
         distribution.frechet_distance(np.ones((3, 4)), np.ones((5, 3)))
 
@@ -174,3 +172,14 @@ def test_the_floor_shrinks_with_more_tracks():
     # Two halves of n/2 normal figures differ by 2 / sqrt(n) * sqrt(2 / pi) on average.
     assert bootstrap.floor(many) == pytest.approx(2 / np.sqrt(800) * np.sqrt(2 / np.pi), rel=0.25)
     assert bootstrap.floor(few) > 5 * bootstrap.floor(many)
+
+
+def test_a_feature_that_hardly_moves_does_not_outweigh_the_others():
+    scaled = distribution.standardiser(np.array([[1.0, 7.0], [3.0, 7.0]]))
+    np.testing.assert_allclose(scaled(np.array([[4.0, 9.0]])), [[2.0, 4.0]])
+    random = np.random.default_rng(0)
+    reference = random.normal(0, [1, 1, 1, 1e-9], (50, 4))
+    other = random.normal(0, [1, 1, 1, 1e-2], (50, 4))
+    scaled = distribution.standardiser(reference)
+    near = distribution.frechet_distance(scaled(other), scaled(reference))
+    assert near < 1

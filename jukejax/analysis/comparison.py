@@ -195,7 +195,8 @@ def distances(
         if apart:
             low, high = np.quantile(apart, (0.025, 0.975))
             interval = Interval(float(np.mean(apart)), float(low), float(high), size)
-            rows.append(Row(part, name, interval, None, float(np.mean(floor))))
+            # Unbiased distances of like sets lie on both sides of 0: how far, is what chance makes.
+            rows.append(Row(part, name, interval, None, float(np.abs(floor).mean())))
     return rows
 
 

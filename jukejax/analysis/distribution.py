@@ -53,9 +53,14 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def standardiser(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """What brings features to mean 0 and spread 1 over a set [N, E]; a constant one becomes 0."""
+    """What brings features to mean 0 and spread 1 over a set [N, E].
+
+    A feature that hardly moves in the set counts as if it moved half as much as the median one:
+    else the least departure of another set in it would outweigh all else.
+    """
     centre, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 1e-9 * max(scale.max(initial=0.0), 1e-30), scale, np.inf)
+    usual = np.median(scale[scale > 0]) if np.any(scale > 0) else 1.0
+    scale = np.maximum(scale, 0.5 * usual)
     return lambda y: (y - centre) / scale
 
 
