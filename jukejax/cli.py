@@ -18,6 +18,8 @@ VERBS = {
     "export": "training runs or a bundle to a bundle, safetensors, OpenAI layout, StableHLO ...",
     "convert": "released weights to a model bundle",
     "sample": "generate tracks",
+    "evaluate": "how good tracks are: sound, rhythm, likeness to a reference",
+    "embed": "what a prior hears in music: activations of its layers",
     "bench": "how fast each part is on this machine",
     "report": "one page that shows what a whole run of the road made",
 }

@@ -40,11 +40,13 @@ class Preview:
       audio: {name: float32 [time]}, mono.
       sample_rate: of it, in Hz.
       histograms: {name: numbers of any shape} whose spread is shown.
+      original: the sound that all others are copies of; None if they are not.
     """
 
     audio: dict[str, np.ndarray]
     sample_rate: int
     histograms: dict[str, np.ndarray]
+    original: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from jukejax import distributed
-from jukejax.analysis import pictures
+from jukejax.analysis import fidelity, pictures
+from jukejax.analysis.track_figures import track_figures
+from jukejax.data.audio import SAMPLE_RATE
 from jukejax.events import EventFile, playable
 from jukejax.run_log import RunLog
 from jukejax.task import Preview
@@ -143,9 +145,15 @@ class Telemetry:
             sink.scalars(step, split, numbers)
 
     def show(self, step: int, preview: Preview) -> None:
-        """Sounds, pictures of them, and histograms."""
-        if not self._sinks:
+        """Sounds, pictures of them, what is measured of them, and histograms."""
+        if not distributed.is_writer():
             return
+        measured = sound_figures(preview)
+        if measured:
+            self._log.write(step, "sample", measured)
+            shown = {f"sample/{name}": value for name, value in measured.items()}
+            for sink in self._sinks:
+                sink.scalars(step, PREVIEW, shown)
         for name, sound in preview.audio.items():
             picture = mel_png(sound, preview.sample_rate, f"{name}, step {step}")
             for sink in self._sinks:
@@ -158,6 +166,24 @@ class Telemetry:
         for sink in self._sinks:
             sink.close()
         self._log.close()
+
+
+def sound_figures(preview: Preview) -> dict[str, float]:
+    """The quick part of `evaluate` for each sound of a preview: `generated/tempo_bpm`, ...
+
+    Level, faults and rhythm; of copies also what they lost. Figures that a sound is too short or
+    too silent for are left out.
+    """
+    found: dict[str, float | None] = {}
+    target = preview.audio.get(preview.original)
+    for name, sound in preview.audio.items():
+        figures = {}
+        if preview.sample_rate == SAMPLE_RATE:
+            figures = track_figures(sound[:, None])
+        if target is not None and name != preview.original and len(sound) > fidelity.SHORTEST:
+            figures |= fidelity.figures(target, sound, preview.sample_rate)
+        found |= {f"{name}/{figure}": value for figure, value in figures.items()}
+    return {name: v for name, v in found.items() if v is not None and np.isfinite(v)}
 
 
 def mel_png(sound: np.ndarray, sample_rate: int, title: str) -> bytes:

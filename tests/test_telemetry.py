@@ -10,6 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jukejax import memory, telemetry
+from jukejax.data import house
 from jukejax.task import Preview
 
 RATE = 8000
@@ -203,3 +204,24 @@ def test_the_heldout_line_shows_the_gap_to_training():
     assert telemetry.heldout_note(values) == (
         "held out: 4.000 bits per code; tracks 4.000 to 4.000, worst: a"
     )
+
+
+def test_what_is_measured_of_a_preview_lands_beside_the_figures(tmp_path):
+    track = house.track(0, seconds=6.0).mix.mean(axis=1)
+    sounds = {"original": track, "level_0": 0.9 * track, "level_2": np.zeros_like(track)}
+    shown_twice = Preview(sounds, 44_100, {}, original="original")
+    log = telemetry.Telemetry(tmp_path, {}, step=0)
+    log.show(5, shown_twice)
+    log.close()
+    (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert (row["step"], row["split"]) == (5, "sample")
+    assert row["original/tempo_bpm"] == pytest.approx(house.track(0, seconds=6.0).bpm, rel=0.01)
+    assert row["original/four_on_the_floor"] > 0.5
+    assert row["level_0/spectral_convergence_db"] == pytest.approx(-20, abs=0.01)
+    assert row["level_2/spectral_convergence_db"] == pytest.approx(0, abs=0.01)
+    assert row["level_2/silent"] == 1.0
+    assert "level_2/tempo_bpm" not in row  # silence has none
+    assert "original/mel_db" not in row
+    curves = shown(tmp_path / "tensorboard/heldout")
+    (point,) = curves.Scalars("sample/level_0/spectral_convergence_db")
+    assert (point.step, point.value) == (5, pytest.approx(-20, abs=0.01))

@@ -20,7 +20,7 @@ MEL_FLOOR_DB = -90.0
 _DPI = 272  # so that the letters stay readable where three pictures share a row
 _FFT, _HOP, _MELS, _LOWEST_HZ = 2048, 512, 96, 30.0
 _MAX_COLUMNS = 1200
-_COLOURS = ("#e4622e", "#2f86d6", "#9a63d8", "#2a9d78")
+COLOURS = ("#e4622e", "#2f86d6", "#9a63d8", "#2a9d78")
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,29 @@ def _mel_to_hz(mel):
 
 
 @functools.lru_cache(maxsize=4)
-def mel_filters(sample_rate: int) -> np.ndarray:
-    """Triangular filters of height 1, float64 [mels, bins]."""
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(_LOWEST_HZ), _hz_to_mel(sample_rate / 2), _MELS + 2))
-    bins = np.fft.rfftfreq(_FFT, 1 / sample_rate)
+def mel_filters(
+    sample_rate: int,
+    n_fft: int = _FFT,
+    mels: int = _MELS,
+    lowest_hz: float = _LOWEST_HZ,
+    highest_hz: float | None = None,
+) -> np.ndarray:
+    """Triangular filters of height 1, float64 [mels, bins]; up to half the sample rate."""
+    edges = mel_edges(mels, lowest_hz, highest_hz or sample_rate / 2)
+    bins = np.fft.rfftfreq(n_fft, 1 / sample_rate)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rise, fall = (bins - low) / (centre - low), (high - bins) / (high - centre)
     return np.maximum(0, np.minimum(rise, fall))
+
+
+def mel_edges(mels: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
+    """Edges of the bands in Hz, float64 [mels + 2]: band i begins, peaks and ends at i to i + 2."""
+    return _mel_to_hz(np.linspace(_hz_to_mel(lowest_hz), _hz_to_mel(highest_hz), mels + 2))
+
+
+def mel_centres(sample_rate: int = 44_100) -> np.ndarray:
+    """The frequencies in Hz at which our spectrograms' bands peak, float64 [mels]."""
+    return mel_edges(_MELS, _LOWEST_HZ, sample_rate / 2)[1:-1]
 
 
 def mel_spectrogram(audio: np.ndarray, sample_rate: int = 44_100) -> np.ndarray:
@@ -136,7 +152,7 @@ def mel_picture(
         axes.set_xlabel("time (seconds)")
         axes.set_ylabel("frequency (Hz)")
 
-    _write(draw, path, title)
+    write(draw, path, title)
 
 
 def curve_picture(
@@ -161,7 +177,7 @@ def curve_picture(
     def draw(figure, axes, theme):
         del figure
         for curve in curves:
-            colour = _COLOURS[curve.colour % len(_COLOURS)]
+            colour = COLOURS[curve.colour % len(COLOURS)]
             few = len(curve.x) <= 40 and not curve.faint
             axes.plot(
                 curve.x,
@@ -181,12 +197,9 @@ def curve_picture(
         axes.grid(color=theme.grid, linewidth=0.6)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        legend = axes.legend(fontsize=6.5, frameon=True, facecolor=theme.paper, framealpha=0.85)
-        legend.get_frame().set_edgecolor(theme.grid)
-        for text in legend.get_texts():
-            text.set_color(theme.ink)
+        add_legend(axes, theme)
 
-    _write(draw, path, title)
+    write(draw, path, title)
 
 
 def _shown_range(curves: Sequence[Curve], lines, log_y: bool) -> tuple[float, float]:
@@ -218,7 +231,7 @@ def codebook_picture(counts: np.ndarray, path: str | os.PathLike, title: str) ->
     def draw(figure, axes, theme):
         del figure
         rank = np.arange(used + 1) + 0.5
-        axes.stairs(share[:used], rank, fill=True, color=_COLOURS[1], alpha=0.85, zorder=2)
+        axes.stairs(share[:used], rank, fill=True, color=COLOURS[1], alpha=0.85, zorder=2)
         even = 100 / len(counts)
         axes.axhline(even, color=theme.ink, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
         axes.annotate(
@@ -239,10 +252,18 @@ def codebook_picture(counts: np.ndarray, path: str | os.PathLike, title: str) ->
         axes.set_xlabel("codes, the most used first")
         axes.set_ylabel("share of all codes")
 
-    _write(draw, path, title)
+    write(draw, path, title)
 
 
-def _write(draw: Callable, path: str | os.PathLike, title: str) -> None:
+def add_legend(axes, theme) -> None:
+    """Names the lines of a picture."""
+    legend = axes.legend(fontsize=6.5, frameon=True, facecolor=theme.paper, framealpha=0.85)
+    legend.get_frame().set_edgecolor(theme.grid)
+    for text in legend.get_texts():
+        text.set_color(theme.ink)
+
+
+def write(draw: Callable, path: str | os.PathLike, title: str) -> None:
     """Draws once a theme and puts the finished files in place, never half of one."""
     from matplotlib.figure import Figure
 

@@ -316,7 +316,7 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
             f"{name.replace('codebooks', 'level')}_code_use": to_host(book["codebook_count"])
             for name, book in extra.items()
         }
-        return Preview(reconstruction(params, extra), sample_rate, use)
+        return Preview(reconstruction(params, extra), sample_rate, use, original="original")
 
     def finish(params, extra, workdir: str, evaluation: dict[str, float]) -> dict:
         sounds = reconstruction(params, extra)

@@ -1,0 +1,132 @@
+"""How good tracks are: figures of sound, rhythm and likeness to a reference, and how sure they are.
+
+    python -m jukejax.evaluate --input=samples --reference=data/audio --output=report
+    python -m jukejax.evaluate --input=samples --reference=data/audio --model=models/mine \\
+        --codes=data/codes --output=report
+
+--input and --reference are folders of sound files, of tracks that sample made, or the output of
+prepare (of which --split is taken). Both are measured alike, each figure with its 95 %
+interval; beside them stands the floor: what two random halves of the reference differ by, so that a
+smaller difference says nothing. With --model also what its VQ-VAE loses, how its codes are used,
+whether its windows' joins are heard, and what its priors hear; with --codes what the priors know of
+held-out music. OUTPUT gets index.html with pictures, and evaluate.json with every figure. What each
+figure means: docs/evaluation.md.
+"""
+
+import sys
+
+from absl import flags
+
+from jukejax import cli
+
+INPUT = flags.DEFINE_string("input", None, "What to measure: a folder of sounds, or one file.")
+REFERENCE = flags.DEFINE_string(
+    "reference", None, "What to compare with; without it the figures stand alone."
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for index.html, pictures and evaluate.json.")
+MODEL = flags.DEFINE_string("model", None, "Model bundle, made by export or convert.")
+CODES = flags.DEFINE_string(
+    "codes", None, "Code shards of the model's own VQ-VAE (of encode), for held-out bits per code."
+)
+MUSICNN = flags.DEFINE_string(
+    "musicnn",
+    None,
+    "The wheel musicnn-0.1.0 of PyPI (pip download --no-deps musicnn==0.1.0): compares the sets by "
+    "its features too. Not the published FAD.",
+)
+PAIRED = flags.DEFINE_bool(
+    "paired",
+    False,
+    "--input holds processed versions of --reference under the same names: measures what was lost.",
+)
+SPLIT = flags.DEFINE_enum(
+    "split", "heldout", ["heldout", "train", "all"], "Which tracks of a prepared corpus."
+)
+MAX_TRACKS = flags.DEFINE_integer("max_tracks", 0, "At most so many of each set; 0: all.")
+SECONDS = flags.DEFINE_float("seconds", 0.0, "So many seconds from each track's middle; 0: all.")
+MODEL_SECONDS = flags.DEFINE_float(
+    "model_seconds", 30.0, "Seconds of each track that go through the model; 0: all."
+)
+MAX_WINDOWS = flags.DEFINE_integer(
+    "max_windows", 64, "Windows of held-out codes for each level, spread over all; 0: all."
+)
+DRAWS = flags.DEFINE_integer("bootstrap", 1000, "Draws behind each interval.")
+SEED = flags.DEFINE_integer("seed", 0, "Of those draws.")
+
+
+def check_flags() -> None:
+    if INPUT.value is None or OUTPUT.value is None:
+        raise ValueError("--input and --output are needed; see --help")
+    for flag in (MAX_TRACKS, SECONDS, MODEL_SECONDS, MAX_WINDOWS, SEED):
+        if flag.value < 0:
+            raise ValueError(f"--{flag.name}={flag.value} must be 0 or more")
+    if DRAWS.value < 1:
+        raise ValueError(f"--bootstrap={DRAWS.value} must be 1 or more")
+    for needs, flag in ((MODEL, CODES), (REFERENCE, MUSICNN), (REFERENCE, PAIRED)):
+        if flag.value and not needs.value:
+            raise ValueError(f"--{flag.name} needs --{needs.name}")
+
+
+def main() -> int:
+    check_flags()
+    from jukejax import evaluate_model
+    from jukejax.analysis import comparison, evaluation_page, sound_sets
+    from jukejax.data import corpus
+    from jukejax.evaluation import Evaluation, Settings
+    from jukejax.model import Model
+    from jukejax.weights import musicnn
+
+    which = {"limit": MAX_TRACKS.value, "split": SPLIT.value}
+    given = sound_sets.open_set(INPUT.value, "input", **which)
+    reference = None
+    if REFERENCE.value:
+        reference = sound_sets.open_set(REFERENCE.value, "reference", **which)
+    settings = Settings(
+        seconds=SECONDS.value,
+        model_seconds=MODEL_SECONDS.value,
+        max_windows=MAX_WINDOWS.value,
+        draws=DRAWS.value,
+        seed=SEED.value,
+    )
+    # What is wrong with these is said before anything is measured.
+    model, weights = None, None
+    if MODEL.value:
+        model = Model(MODEL.value)
+        evaluate_model.check_rate(model.codec)
+    if CODES.value:
+        evaluate_model.check_codes(model, corpus.open_dataset(CODES.value))
+    if MUSICNN.value:
+        weights = musicnn.load(MUSICNN.value)
+    found = Evaluation(settings, given, reference)
+    found.sounds()
+    if PAIRED.value:
+        found.pairs()
+    if model:
+        found.model(model)
+    if CODES.value:
+        found.heldout(model, CODES.value)
+    if weights:
+        found.by_musicnn(weights)
+    for line in comparison.text(found.rows):
+        print(line)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    page = evaluation_page.write(OUTPUT.value, found, about(given, reference))
+    print(f"Look: {page.resolve().as_uri()}")
+    return 0
+
+
+def about(given, reference) -> dict:
+    """What was compared and how, for the JSON and the page."""
+    asked = (INPUT, REFERENCE, MODEL, CODES, MUSICNN, PAIRED, SPLIT, MAX_TRACKS, SECONDS)
+    asked += (MODEL_SECONDS, MAX_WINDOWS, DRAWS, SEED)
+    sets = {
+        name: {"path": str(found.path), "kind": found.kind, "tracks": len(found.entries)}
+        for name, found in (("input", given), ("reference", reference))
+        if found
+    }
+    return sets | {"settings": {flag.name: flag.value for flag in asked}}
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)
