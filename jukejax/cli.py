@@ -18,6 +18,7 @@ VERBS = {
     "export": "training runs or a bundle to a bundle, safetensors, OpenAI layout, StableHLO ...",
     "convert": "released weights to a model bundle",
     "sample": "generate tracks",
+    "audit": "did the model copy its training set?",
     "bench": "how fast each part is on this machine",
     "report": "one page that shows what a whole run of the road made",
 }

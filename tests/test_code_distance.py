@@ -1,4 +1,4 @@
-"""Near fragments: found where they are at any shift, with errors in them, and not where none are."""
+"""Near fragments: found at any shift, with errors in them, and not where none are."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The fragments of a corpus that sound most like a passage, by the distance between codebook vectors.
+"""The fragments of a corpus that sound most like a passage, by the distance of codebook vectors.
 
 A model that copies does so with errors: a code in ten is another one that sounds the same, and no
 long run is exact. What is compared is windows of one, three and nine seconds, each with its best

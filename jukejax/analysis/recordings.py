@@ -102,7 +102,7 @@ class Recordings:
     def _correlate(
         self, piece: np.ndarray, track: int, offset: float
     ) -> tuple[float, float, np.ndarray]:
-        """Correlation with the track about `offset`, the lag in seconds, and that of each second."""
+        """Correlation with the track about `offset`, lag in seconds, correlation of each second."""
         slack = round(SLACK * self._rate)
         count = round(len(piece) / SAMPLE_RATE * self._rate) + 2 * slack
         there = self._read(track, round(offset * self._rate) - slack, count)

@@ -2,10 +2,11 @@
 
 Each kind of evidence is a number for each second, the higher the more alike. What a corpus has in
 common with music that is not in it (the same drum machine, the same loop) differs between corpora,
-so that thresholds come from its own held-out tracks: above what one in 200 of their windows reaches,
-by a margin. `RULES` bounds them, because held-out tracks may be few, or hold a copy themselves.
+so that thresholds come from its own held-out tracks: they lie, by a margin, above what one in 200
+of their windows reaches. `RULES` bounds them, because held-out tracks may be few, or copies.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,12 +93,14 @@ class Second:
       verdict: `NOVEL`, `SIMILAR`, `COPIED`, or `PROMPT` where it was given by the user.
       because: the kind of evidence that went furthest beyond its thresholds; "" if none did.
       value: of that evidence.
+      reach: how far it went: 1 at the threshold of `SIMILAR`, 2 at that of `COPIED`.
       chance: of a held-out window with as much (see `Thresholds.chance`).
     """
 
     verdict: str
     because: str = ""
     value: float = 0.0
+    reach: float = 0.0
     chance: float | None = None
 
 
@@ -112,14 +115,12 @@ def judge(evidence: Mapping[str, np.ndarray], thresholds: Mapping[str, Threshold
 
 def _judge_second(values: Mapping[str, float], thresholds: Mapping[str, Thresholds]) -> Second:
     best = Second(NOVEL)
-    furthest = 0.0
     for kind, value in values.items():
         limit = thresholds[kind]
-        # 1 at `similar`, 2 at `copied`
-        beyond = 1 + (value - limit.similar) / (limit.copied - limit.similar)
-        if value >= limit.similar and beyond > furthest:
+        reach = 1 + (value - limit.similar) / (limit.copied - limit.similar)
+        if value >= limit.similar and reach > best.reach:
             verdict = COPIED if value >= limit.copied else SIMILAR
-            best, furthest = Second(verdict, kind, float(value), limit.chance(value)), beyond
+            best = Second(verdict, kind, float(value), float(reach), limit.chance(value))
     return best
 
 
@@ -127,8 +128,8 @@ def set_apart(seconds: Sequence[Second], prompt_seconds: float) -> list[Second]:
     """Marks what the user gave: those seconds say nothing of the model."""
     # A second that is given in part is the user's: what is found in it may be from the prompt.
     return [
-        Second(PROMPT, s.because, s.value, s.chance) if i < prompt_seconds else s
-        for i, s in enumerate(seconds)
+        dataclasses.replace(second, verdict=PROMPT) if i < prompt_seconds else second
+        for i, second in enumerate(seconds)
     ]
 
 
