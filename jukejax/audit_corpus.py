@@ -30,7 +30,7 @@ RATE = audio.SAMPLE_RATE
 LEVEL = 2  # of the codes that are compared: the plan of the music
 CODE_RATE = RATE / records.HOPS[LEVEL]
 NULL_EXCERPTS = 300  # of held-out tracks whose recordings are looked for
-NULL_SECONDS = 900  # of held-out tracks whose codes are looked for
+NULL_SECONDS = 600  # of held-out tracks whose codes are looked for
 VERSION = 1  # of what is kept; a change makes kept ones stale
 
 

@@ -25,6 +25,7 @@ DIRECTIONS = 16
 PHASES = (0, POOL // 2)  # codes: where the grid of the coarse search begins
 CANDIDATES = 4  # places for each second, each of another part of the corpus
 QUIET = 0.05  # of the codebook's variance as it is used: windows that move less have no nearness
+_SPARSE = 8  # one code in so many is enough to tell where the best fragment begins
 _BLOCK = 8192  # coarse places worked on at a time
 
 
@@ -35,10 +36,12 @@ class Nearest:
     Attributes:
       nearness: float [seconds]; -inf where the window is not to be compared.
       at: int64 [seconds], the place of the fragment in `CodeIndex.text`.
+      by_second: float [seconds, length], nearness of each second of the window to its like there.
     """
 
     nearness: np.ndarray
     at: np.ndarray
+    by_second: np.ndarray
 
 
 class Neighbours:
@@ -87,13 +90,18 @@ class Neighbours:
         places = self._coarse(query, starts)  # [seconds, candidates]
         found = {}
         for length in WINDOWS:
-            rows = np.full(seconds, -np.inf), np.zeros(seconds, np.int64)
+            best = Nearest(
+                np.full(seconds, -np.inf),
+                np.zeros(seconds, np.int64),
+                np.full((seconds, length), -np.inf),
+            )
             for s in range(seconds - length + 1):
                 window = query[starts[s] : starts[s] + round(length * self._second)]
                 lead = starts[s : s + length] - starts[s]  # codes from the window's start
                 near = np.unique(places[s : s + length] - lead[:, None])
-                rows[0][s], rows[1][s] = self._fine(window, near)
-            found[length] = Nearest(*rows)
+                best.nearness[s], best.at[s], each = self._fine(window, near)
+                best.by_second[s, : len(each)] = each
+            found[length] = best
         return found
 
     def _coarse(self, query: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -141,21 +149,29 @@ class Neighbours:
             places[rows[better], worst[better]] = first + at[better]
         return best, places
 
-    def _fine(self, window: np.ndarray, places: Sequence[int]) -> tuple[float, int]:
-        """Nearness and place of the best fragment within `POOL` codes of any of `places`."""
+    def _fine(self, window: np.ndarray, places: Sequence[int]) -> tuple[float, int, np.ndarray]:
+        """Nearness and place of the best fragment about any of `places`, nearness of each second.
+
+        Every shift of each place is tried with one code in `_SPARSE`, the best one with all.
+        """
         vectors = self._vectors[window]
         variance = float(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean())
-        if not len(places) or variance < QUIET * self._variance:
-            return -np.inf, 0
-        text, best, at = self._index.text, np.inf, 0
-        for place in places:
-            low = max(int(place) - POOL // 2, 0)
-            high = min(int(place) + POOL // 2 + 1, len(text) - len(window) + 1)
-            if low >= high:
-                continue
-            codes = np.minimum(text[low : high + len(window) - 1], len(self._vectors))
-            shifted = np.lib.stride_tricks.sliding_window_view(codes, len(window))
-            mean = self._distance[shifted, window].mean(axis=1)
-            if mean.min() < best:
-                best, at = float(mean.min()), low + int(mean.argmin())
-        return 1 - best / (2 * variance), at
+        if variance < QUIET * self._variance:
+            return -np.inf, 0, np.zeros(0)
+        shifts = np.arange(-POOL // 2, POOL // 2 + 1)
+        tried = (np.asarray(places, np.int64)[:, None] + shifts).ravel()
+        tried = tried[(tried >= 0) & (tried <= len(self._index.text) - len(window))]
+        if not len(tried):
+            return -np.inf, 0, np.zeros(0)
+        sparse = np.arange(0, len(window), _SPARSE)
+        mean = self._between(tried[:, None] + sparse, window[sparse]).mean(axis=1)
+        best = int(tried[mean.argmin()])
+        each = self._between(best + np.arange(len(window)), window)
+        cuts = np.round(np.arange(0, len(window) - 1, self._second)).astype(int)
+        seconds = np.add.reduceat(each, cuts) / np.diff([*cuts, len(window)])
+        return 1 - float(each.mean()) / (2 * variance), best, 1 - seconds / (2 * variance)
+
+    def _between(self, places: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Squared distance of the codes at `places` of the text from `codes`."""
+        there = np.minimum(self._index.text[places], len(self._vectors)).astype(np.int64)
+        return self._distance.ravel().take(there * len(self._vectors) + codes)

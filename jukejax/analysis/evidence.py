@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.analysis.code_distance import Nearest
 from jukejax.analysis.code_index import CodeIndex, Runs
-from jukejax.analysis.recordings import Hit
+from jukejax.analysis.recordings import OWN_SHARE, Hit
 from jukejax.analysis.verdict import Second
 
 
@@ -37,7 +37,7 @@ class Evidence:
 
 
 def of_hits(hits: Sequence[Hit], seconds: int) -> dict[str, Evidence]:
-    """ "votes" and "correlation"; an excerpt's hit counts for those of its seconds that are in it."""
+    """The kinds "votes" and "correlation"; a hit counts for those seconds that it was heard in."""
     votes, correlation = Evidence.none(seconds), Evidence.none(seconds)
     for hit in hits:
         shift = hit.offset_seconds - hit.second
@@ -67,15 +67,20 @@ def of_runs(runs: Runs, seconds: int, rate: float) -> Evidence:
 def of_nearest(
     nearest: Mapping[int, Nearest], index: CodeIndex, seconds: int, rate: float
 ) -> dict[str, Evidence]:
-    """ "nearness_1", "nearness_3", "nearness_9"; a window counts for all of its seconds."""
+    """For each length of window "nearness_LENGTH".
+
+    A window counts for those of its seconds that are near on their own, `OWN_SHARE` as near as all
+    of it.
+    """
     result = {}
     for length, best in nearest.items():
         found = result[f"nearness_{length}"] = Evidence.none(seconds)
         track, offset = index.place(best.at)
         for s in np.nonzero(np.isfinite(best.nearness))[0]:
-            for second in range(s, s + length):
-                there = offset[s] / rate + second - s
-                found.note(second, best.nearness[s], track[s], there)
+            own = best.by_second[s] >= OWN_SHARE * best.nearness[s]
+            for step in np.nonzero(own)[0]:
+                there = offset[s] / rate + step
+                found.note(s + step, best.nearness[s], track[s], there)
     return result
 
 

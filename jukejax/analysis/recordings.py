@@ -64,12 +64,12 @@ class Recordings:
 
         Args:
           mono: float [time] at `sample_rate`.
-          starts: seconds at which excerpts begin; by default each that one fits behind.
+          starts: seconds at which excerpts begin; by default each that has one behind it.
         """
         sound = soxr.resample(np.asarray(mono, np.float32), self._rate, SAMPLE_RATE, quality="HQ")
         marks = landmarks(sound, SAMPLE_RATE, excerpt=True)
         if starts is None:
-            starts = range(max(len(sound) // SAMPLE_RATE - WINDOW, 0) + 1)
+            starts = range(max(round(len(sound) / SAMPLE_RATE) - WINDOW, 0) + 1)
         return [hit for second in starts for hit in self._excerpt(sound, marks, second)]
 
     def _excerpt(self, sound: np.ndarray, marks: Landmarks, second: int) -> list[Hit]:
