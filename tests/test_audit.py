@@ -183,10 +183,9 @@ def test_landmarks_are_kept_track_by_track(music, tmp_path, monkeypatch):
     ],
 )
 def test_what_cannot_work_is_one_line_and_code_2(
-    flags, message, music, input_folder, codes, tmp_path, capsys
+    flags, message, music, input_folder, codes, tmp_path
 ):
     names = {"music": music, "input": input_folder / "new.wav", "codes": codes / "codes"}
-    names["music"] = music if "holds no" not in message else music
     flags = [flag.format(**names) for flag in flags]
     if len(flags) > 1:
         flags.append(f"--output={tmp_path}")
