@@ -40,11 +40,13 @@ class Preview:
       audio: {name: float32 [time]}, mono.
       sample_rate: of it, in Hz.
       histograms: {name: numbers of any shape} whose spread is shown.
+      figures: {name: number} to be logged with the held-out ones.
     """
 
     audio: dict[str, np.ndarray]
     sample_rate: int
     histograms: dict[str, np.ndarray]
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

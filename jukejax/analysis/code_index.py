@@ -160,6 +160,14 @@ class CodeIndex:
         track, offset = self.place(at[keep])
         return Runs(start[keep], length[keep], track, offset, bits[keep])
 
+    def share(self, query: np.ndarray, min_bits: float) -> float:
+        """The share of codes [m] that lie in runs worth `min_bits` or more."""
+        covered = np.zeros(len(query), bool)
+        runs = self.runs(query, min_bits)
+        for start, length in zip(runs.start, runs.length, strict=True):
+            covered[start : start + length] = True
+        return float(covered.mean()) if len(query) else 0.0
+
     def _surprise(self, query: np.ndarray) -> np.ndarray:
         """float64 [m], bits of each code after the one before it."""
         single, pairs = self._counts
