@@ -17,7 +17,7 @@ import soxr
 from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, SAMPLE_RATE, Index, Landmarks, landmarks
 
 WINDOW = 3  # seconds
-CANDIDATES, LEAST_VOTES = 5, 5  # places to compare waveforms at; chance gives 3 votes
+CANDIDATES, LEAST_VOTES = 12, 4  # places to compare waveforms at; chance gives 3 votes
 LOWEST_HZ = 200.0  # compared above it: kicks and basses of one tempo are alike in many tracks
 SLACK = 0.06  # seconds around a place: landmarks are exact to two frames, 0.046 s
 SURE = 0.9  # a correlation at which no other place needs to be looked at
@@ -107,7 +107,7 @@ class Recordings:
         count = round(len(piece) / SAMPLE_RATE * self._rate) + 2 * slack
         there = self._read(track, round(offset * self._rate) - slack, count)
         there = soxr.resample(there, self._rate, SAMPLE_RATE, quality="HQ")
-        there, piece = _high(there), _high(piece)
+        there, piece = _weighted(_high(there), _high(piece))
         count = len(there) - len(piece) + 1
         if count < 1:
             return 0.0, 0.0, np.zeros(1)
@@ -133,6 +133,17 @@ def _high(sound: np.ndarray) -> np.ndarray:
     """What lies above `LOWEST_HZ`."""
     sections = scipy.signal.butter(4, LOWEST_HZ, "high", fs=SAMPLE_RATE, output="sos")
     return scipy.signal.sosfilt(sections, sound).astype(np.float32)
+
+
+def _weighted(original: np.ndarray, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both, louder where the original is loud: noise added to a copy counts for less.
+
+    The weight is the fourth root of the original's power spectrum, in 257 taps.
+    """
+    _, power = scipy.signal.welch(original, nperseg=512)
+    weight = (power / max(power.max(), 1e-20)) ** 0.25
+    taps = scipy.signal.firwin2(257, np.linspace(0, 1, len(weight)), weight)
+    return tuple(scipy.signal.fftconvolve(sound, taps, "same") for sound in (original, piece))
 
 
 def _likeness(a: np.ndarray, b: np.ndarray) -> float:

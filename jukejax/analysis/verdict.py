@@ -49,7 +49,7 @@ class Rule:
 
 RULES = {
     "votes": Rule(similar=(10, 24), copied=(16, 40), margin=0.15),
-    "correlation": Rule(similar=(0.5, 0.7), copied=(0.65, 0.8), margin=0.1, ends_at_1=True),
+    "correlation": Rule(similar=(0.5, 0.68), copied=(0.65, 0.75), margin=0.1, ends_at_1=True),
     "run_bits": Rule(similar=(60, 300), copied=(90, 600), margin=0.25),
     "nearness_1": Rule(similar=(0.7, 0.98), copied=(0.85, 0.99), margin=0.3, ends_at_1=True),
     "nearness_3": Rule(similar=(0.5, 0.9), copied=(0.65, 0.95), margin=0.3, ends_at_1=True),
