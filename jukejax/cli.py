@@ -20,6 +20,7 @@ VERBS = {
     "sample": "generate tracks",
     "evaluate": "how good tracks are: sound, rhythm, likeness to a reference",
     "embed": "what a prior hears in music: activations of its layers",
+    "audit": "did the model copy its training set?",
     "bench": "how fast each part is on this machine",
     "report": "one page that shows what a whole run of the road made",
 }

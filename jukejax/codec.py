@@ -177,6 +177,10 @@ class Codec:
         """Samples of one top-level code."""
         return self.config.hops[-1]
 
+    def codebook(self, level: int) -> np.ndarray:
+        """float32 [codes, emb_dim], what the codes of a level stand for."""
+        return np.asarray(self._variables["codebook"][f"codebooks_{level}"]["codebook"])
+
     def encode(self, audio: np.ndarray) -> list[np.ndarray]:
         """float32 [time, channels] to int32 [time // hop] for each level.
 

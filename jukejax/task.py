@@ -41,12 +41,14 @@ class Preview:
       sample_rate: of it, in Hz.
       histograms: {name: numbers of any shape} whose spread is shown.
       original: the sound that all others are copies of; None if they are not.
+      figures: {name: number} to be logged with the held-out ones.
     """
 
     audio: dict[str, np.ndarray]
     sample_rate: int
     histograms: dict[str, np.ndarray]
     original: str | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from jukejax.weights import bundle
 # What may change between two starts of one run; anything else would be another run.
 MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
 MAY_CHANGE |= {"keep_best", "mesh", "accumulate", "tensorboard", "max_skipped", "wandb"}
-MAY_CHANGE |= {"sample_every", "vqvae", "peak_flops"}
+MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
 REPETITION = (4, 16)  # epochs at which the owner is told
 STOP_AFTER = 20  # steps in a row that are not finite
 
@@ -134,6 +134,7 @@ class Training:
         self.peak_flops = config.get("peak_flops") or devices.peak_flops(
             self.mesh.devices.flat[0].device_kind, config.dtype
         )
+        self.gap: dict[str, float] = {}  # held-out less training loss, as far as it is known
         self.sample_rate = self.task.describe()["sample_rate"] if config.task == "vqvae" else None
 
     def run(self) -> dict:
@@ -335,6 +336,7 @@ class Training:
         values = found.metrics | telemetry.track_spread(found.by_track.get("example_bits", {}))
         if "bits_per_code" in values:  # the training loss is of the same kind
             values["gap"] = values["bits_per_code"] - float(self.state.anneal.smoothed)
+            self.gap = {"gap": values["gap"]}
             if distributed.is_writer():
                 print(f"step {step}, {telemetry.heldout_note(values)}", file=sys.stderr)
         log.write(step, "heldout", values)
@@ -342,8 +344,14 @@ class Training:
 
     def _show(self, step: int, log: Telemetry) -> None:
         """Lets the owner hear and see the averaged weights; all processes compute it together."""
-        if self.task.preview is not None:
-            log.show(step, self.task.preview(self.state.ema_params, self.state.extra))
+        if self.task.preview is None:
+            return
+        shown = self.task.preview(self.state.ema_params, self.state.extra)
+        log.show(step, shown)
+        if shown.figures:
+            values = shown.figures | self.gap
+            log.write(step, "heldout", values)
+            print(f"step {step}, {telemetry.match_note(values)}", file=sys.stderr)
 
     # -- End -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukejax import telemetry
 from jukejax.codec import Codec
 from jukejax.data import corpus
 from jukejax.data.labels import Vocabulary
@@ -15,6 +16,7 @@ from jukejax.models.prior import Prior, PriorConfig
 from jukejax.sharding import unbox
 from jukejax.tasks import preview, vqvae
 from tests import small_bundle
+from tests.small_codes import write_codes
 from tests.test_configs import load
 
 SEQ = 32
@@ -72,6 +74,33 @@ def test_generated_and_real_codes_are_decoded_side_by_side(level):
     for name, codes in (("heldout", real), ("generated", made)):
         np.testing.assert_array_equal(shown.audio[name], codec.decode(codes, level)[:, 0])
         assert shown.audio[name].shape == (SEQ * config.hop_length,)
+
+
+def test_codes_of_the_training_tracks_are_told_from_others(tmp_path):
+    """The share that is copied: all of it, half of it, none of it."""
+    folder = write_codes(tmp_path)
+    dataset = corpus.open_dataset(folder)
+    matched = preview.matcher(dataset, 2)
+    known = dataset.read_codes("train", 3)[2][500:900].astype(int)
+    new = np.random.default_rng(9).integers(0, 32, 400)
+    assert matched(known) == 1.0
+    assert matched(new) == 0.0
+    assert matched(np.concatenate([new, known])) == pytest.approx(0.5, abs=0.01)
+    assert matched(dataset.read_codes("heldout", 0)[2]) == 0.0
+
+
+def test_match_rates_are_logged_beside_the_gap():
+    config, batch = prior(2), window(2)
+
+    def matched(codes):
+        return float(np.array_equal(codes, batch["codes"][0]))
+
+    listen = preview.sampler(config, jnp.float32, codec, batch, 3, matched)
+    shown = listen(params_of(config, batch), {})
+    assert shown.figures == {"match_rate": 0.0, "match_rate_heldout": 1.0}
+    note = telemetry.match_note(shown.figures | {"gap": 0.25})
+    assert "copied: 0.0 % of the preview, 100.0 % of held-out music" in note
+    assert "0.250 bits" in note
 
 
 def test_a_preview_is_the_same_at_the_same_weights_and_another_at_others():

@@ -4,6 +4,7 @@ Both begin where a held-out window begins and are told what that window is told,
 can be compared with the one before it: same labels, same codes above, same noise.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax import distributed
+from jukejax.analysis.code_index import CodeIndex
+from jukejax.analysis.verdict import RULES
 from jukejax.codec import Codec
+from jukejax.data import corpus
 from jukejax.models.prior import PriorConfig
 from jukejax.sampling import Method
 from jukejax.task import Preview, to_host
@@ -19,6 +24,7 @@ from jukejax.tasks import generate
 
 Tree = Any
 SECONDS = 6.0
+COPIED_BITS = RULES["run_bits"].copied[0]  # what a run of the training set's codes must be worth
 
 
 def open_codec(path: str, made_codes: dict) -> Codec:
@@ -39,8 +45,29 @@ def open_codec(path: str, made_codes: dict) -> Codec:
     return codec
 
 
+def matcher(dataset: corpus.Dataset, level: int) -> Callable[[np.ndarray], float]:
+    """The share of codes [time] that lie in long runs of the training tracks' codes.
+
+    It is a small part of `jukejax.audit`: exact runs only, no thresholds from held-out tracks. The
+    index, 6 bytes a code, is made at the first call.
+    """
+
+    @functools.cache
+    def index() -> CodeIndex:
+        tracks = range(len(dataset.tracks("train")))
+        codes = [dataset.read_codes("train", track)[level] for track in tracks]
+        return CodeIndex.build(codes, dataset.info["codebook_size"])
+
+    return lambda codes: index().share(codes, COPIED_BITS)
+
+
 def sampler(
-    config: PriorConfig, dtype: jnp.dtype, codec: Codec, window: dict[str, np.ndarray], seed: int
+    config: PriorConfig,
+    dtype: jnp.dtype,
+    codec: Codec,
+    window: dict[str, np.ndarray],
+    seed: int,
+    matched: Callable[[np.ndarray], float] | None = None,
 ) -> Callable[[Tree, Tree], Preview]:
     """A task's `preview`.
 
@@ -48,6 +75,8 @@ def sampler(
       dtype: compute type of the model.
       window: a held-out batch of one, the same on every process.
       seed: of the noise.
+      matched: see `matcher`; its figures are logged as `match_rate` (of what is generated) and
+        `match_rate_heldout` (of the real window: what the music has in common anyway).
     """
     count = max(1, min(config.seq_len, int(SECONDS * codec.sample_rate) // config.hop_length))
     inputs = generate.WindowInputs(
@@ -75,10 +104,14 @@ def sampler(
             name: codec.decode(codes, config.level)[:, 0]
             for name, codes in (("generated", made), ("heldout", real))
         }
+        figures = {}
+        if matched is not None and distributed.is_writer():
+            figures = {"match_rate": matched(made), "match_rate_heldout": matched(real)}
         return Preview(
             audio=sounds,
             sample_rate=codec.sample_rate,
             histograms={"generated_codes": made, "heldout_codes": real},
+            figures=figures,
         )
 
     return preview

@@ -62,7 +62,8 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
     Args:
       with_data: False: a task to be planned or compiled, whose data need not be there.
 
-    With `config.vqvae`, the VQ-VAE that made the codes, the task can be listened to (`preview`).
+    With `config.vqvae`, the VQ-VAE that made the codes, the task can be listened to (`preview`);
+    with `config.audit` as well, what it plays is looked for in the training tracks.
     """
     dataset = corpus.open_dataset(config.data.folder) if with_data else None
     if with_data and dataset.kind != "codes":
@@ -179,7 +180,13 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
         codec = preview.open_codec(config.vqvae, dataset.info["vqvae"])
         with contextlib.closing(windows("heldout", 1)) as held_out:
             window = next(held_out)
-        listen = preview.sampler(frozen, model.dtype, codec, window, config.seed)
+        matched = preview.matcher(dataset, frozen.level) if config.get("audit") else None
+        listen = preview.sampler(frozen, model.dtype, codec, window, config.seed, matched)
+    elif with_data and config.get("audit"):
+        raise ValueError(
+            "config.audit looks for previews in the training tracks, and there are none without "
+            "config.vqvae; name the VQ-VAE that made the codes, or leave config.audit away"
+        )
 
     return Task(
         name=KIND,
