@@ -351,9 +351,9 @@ def run_levels(hps, configs, weights, labels, given: dict, theirs: dict) -> dict
     """Samples every level and compares each window's inputs; codes by level."""
     fill, seen = generate.fill_window, []
 
-    def record(config, method, prior_weights, inputs):
+    def record(config, method, prior_weights, inputs, **how):
         seen.append((config, jax.tree.map(np.asarray, inputs._replace(keys=None))))
-        return fill(config, method, prior_weights, inputs)
+        return fill(config, method, prior_weights, inputs, **how)
 
     codes = {}
     for config in reversed(configs):
@@ -372,8 +372,8 @@ def run_levels(hps, configs, weights, labels, given: dict, theirs: dict) -> dict
                 temperature=0.0,
                 method=Method(),
             )
-            for done in windows:  # noqa: B007, the last one is the whole level
-                pass
+            for step in windows:
+                done = step.codes
         codes[level] = done
         np.testing.assert_array_equal(done, theirs.pop(f"z_l{level}"), err_msg=f"z_l{level}")
     check_calls(seen, hps.get("max_batch_size") or hps["n_samples"], theirs)
