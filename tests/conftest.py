@@ -34,6 +34,7 @@ def key():
 
 
 def pytest_collection_modifyitems(items):
-    """The longest tests first, so that no worker is left alone with them at the end."""
-    first = ("test_road.py", "test_golden.py", "test_prepare.py")
-    items.sort(key=lambda item: item.path.name not in first)
+    """The longest files first, so that no worker is left alone with one at the end: a file is run
+    by one worker, so that what its tests share is made once."""
+    longest = ("golden", "road", "eight_devices", "prepare", "audit", "evaluate")
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)

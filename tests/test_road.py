@@ -12,7 +12,6 @@ from jukejax import checkpoint
 
 from .command import run, stop_when
 
-pytestmark = pytest.mark.xdist_group("road")  # one worker walks the road, once
 STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")
 
 

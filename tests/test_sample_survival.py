@@ -14,7 +14,7 @@ from tests.command import command, environment, run, stop_when
 from tests.small_sample import contents
 from tests.test_disk_full import NAMESPACE, can_mount
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("survival")]
+pytestmark = pytest.mark.slow
 TOP = 345 * 2  # codes of the top level, 2 s: twenty windows, and 16 times as many of level 0
 CODES = TOP * (1 + 4 + 16)
 
