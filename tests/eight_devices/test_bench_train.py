@@ -35,7 +35,7 @@ def tiny(monkeypatch):
 def values(**changed):
     found = dict(
         config="tiny", batch=8, dtype="", remat="", accumulate=0, mesh="", repeat=1,
-        peak_flops=0.0, aot="", slices=1, json=True,
+        peak_flops=0.0, aot="", slices=1, json=True, attention="", backend="",
     )  # fmt: skip
     return types.SimpleNamespace(**found | changed)
 
