@@ -22,7 +22,7 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     topologies.prepare(topology)
     with topologies.quiet():
         import jax  # noqa: F401
-    from jukejax import devices
+    from jukejax import aot, devices
     from jukejax.benches import decode_program
 
     dtype = values.dtype or ("float16" if topology.kind == "v100" else "bfloat16")
@@ -37,7 +37,6 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     begun = time.perf_counter()
     compiled = loop.compile(device)
     seconds = time.perf_counter() - begun
-    memory = compiled.memory_analysis()
     step = step_module(hlo.parse(compiled.as_text()))
     kernels = kernels_in(step)
     traffic = hlo_costs.traffic(step)
@@ -51,16 +50,13 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
         device=str(topology),
         dtype=dtype,
         compile_seconds=seconds,
-        peak_memory_bytes=memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes,
+        peak_memory_bytes=aot.bytes_needed(compiled),
         weights=values.weights,
         tokens=None,
         tokens_per_s=None,
         positions_per_s_by_eighth=None,
         bandwidth_share=None,
-        temporary_bytes=memory.temp_size_in_bytes,
+        temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
         kernels_per_step=kernels,
         kernels_per_layer=kernels / loop.stack.num_layers,
         bytes_per_step=least,

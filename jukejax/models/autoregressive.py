@@ -28,6 +28,11 @@ from jukejax.ops.placement import constrain
 
 Tree = Any
 WEIGHTS = ("float", "int8")
+SCALES = {  # of the matrices: what their scales are called, and the axis that products sum over
+    "kernel": ("scale", 0),
+    "code_embedding": ("code_embedding_scale", 1),
+    "output": ("output_scale", 1),
+}
 
 
 class Conditions(NamedTuple):
@@ -149,7 +154,9 @@ class Autoregressive(nn.Module):
         if not self.config.merged_decoder and code_cond is not None:
             x = x + code_cond.astype(x.dtype)
         flat = x.reshape(-1, x.shape[-1])  # one axis of positions, as in `Projection`
-        table = weights.astype(x.dtype).reshape(self.groups, -1, flat.shape[1])
+        table = weights.astype(x.dtype)
+        if self.groups > 1:
+            table = table.reshape(self.groups, -1, flat.shape[1])
         logits = rows.product(flat, table, jnp.float32)
         logits = (logits if scale is None else logits * scale).reshape(*x.shape[:-1], -1)
         return constrain(logits, "batch", "time", "act_vocab") if logits.ndim == 3 else logits
@@ -221,11 +228,7 @@ def _lay_out(tree: Tree, *, dtype: jnp.dtype, int8: bool, groups: int | None) ->
         return jnp.asarray(tree).astype(dtype)  # cast on the device
     found = {}
     for name, part in tree.items():
-        scale_name, axis = {
-            "kernel": ("scale", 0),
-            "code_embedding": ("code_embedding_scale", 1),
-            "output": ("output_scale", 1),
-        }.get(name, (None, None))
+        scale_name, axis = SCALES.get(name, (None, None))
         if scale_name is None:
             found[name] = _lay_out(part, dtype=dtype, int8=int8, groups=groups)
             continue
