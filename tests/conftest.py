@@ -19,6 +19,7 @@ if "optimization_level" not in flags:  # programs are compiled in a hurry: most 
 if "device_count=8" not in os.environ["XLA_FLAGS"]:
     collect_ignore = ["eight_devices"]
 cache = Path(__file__).resolve().parents[1] / ".cache" / "jax"
+cache.mkdir(parents=True, exist_ok=True)  # pytest's own folder lies beside it
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")  # no TF32 where we compare
