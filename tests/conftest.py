@@ -14,7 +14,8 @@ if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
 flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in flags:
     os.environ["XLA_FLAGS"] = flags = flags + " --xla_force_host_platform_device_count=2"
-if "optimization_level" not in flags:  # programs are compiled in a hurry: most are run twice or so
+if os.environ.get("JAX_PLATFORMS") == "cpu" and "optimization_level" not in flags:
+    # Programs are compiled in a hurry: most are run twice or so. An accelerator's as they are used.
     os.environ["XLA_FLAGS"] = flags + " --xla_backend_optimization_level=0"
 if "device_count=8" not in os.environ["XLA_FLAGS"]:
     collect_ignore = ["eight_devices"]
