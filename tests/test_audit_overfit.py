@@ -13,6 +13,7 @@ from tests import small_codec
 from tests.command import run
 
 SIZE, TOP = small_codec.CONFIG.codebook_size, 1500
+LOOP = 125  # top-level codes, 0.36 s: a track is one loop, twelve times over
 SHAPE = {"emb_dim": 96, "num_layers": 3, "num_heads": 2}
 STEPS = 1500
 
@@ -20,14 +21,16 @@ pytestmark = pytest.mark.slow
 
 
 def write_corpus(folder, vqvae_hash):
-    """Four tracks of 4.4 s to train on, four held out: no two have anything in common."""
+    """Four loops of 4.4 s to train on, four held out: no two have anything in common."""
     random = np.random.default_rng(0)
     info = {"codebook_size": SIZE, "vqvae": {"hash": vqvae_hash}, "separator": "none", "source": ""}
     vocabulary = labels.Vocabulary.build(["a"], ["house"])
     with corpus.DatasetWriter(folder, kind="codes", vocabulary=vocabulary, **info) as writer:
         for i in range(8):
             levels = {
-                f"level_{k}": random.integers(0, SIZE, TOP * 4 ** (2 - k)).astype(np.uint16)
+                f"level_{k}": np.tile(
+                    random.integers(0, SIZE, LOOP * 4 ** (2 - k)).astype(np.uint16), TOP // LOOP
+                )
                 for k in range(3)
             }
             track = corpus.Track(f"t{i}", "a", ("house",), content=str(i))
@@ -65,8 +68,9 @@ def test_an_overfitted_model_is_flagged_and_its_controls_are_not(tmp_path):
         "sample",
         f"--model={model}",
         "--levels=2",
-        "--seconds=4",
+        f"--seconds={TOP * 128 / 44100}",
         "--num_samples=4",
+        "--artist=a",
         "--genre=house",
         f"--output={samples}",
     )
