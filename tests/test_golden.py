@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .golden_kinds import prior, runtime, text, transformer, vqvae
+from .golden_kinds import bottleneck, prior, runtime, text, tracks, transformer, vqvae
 from .golden_kinds.case import Case
 
 FOLDER = Path(os.environ.get("JUKEJAX_GOLDEN", Path(__file__).parent / "golden"))
@@ -18,11 +18,11 @@ CHECKS = {
     "opt": runtime.check_opt,
     "windows": runtime.check_windows,
     "vqvae": vqvae.check_vqvae,
-    "bottleneck": vqvae.check_bottleneck,
+    "bottleneck": bottleneck.check_bottleneck,
     "audio": vqvae.check_audio,
     "train": prior.check_train,
     "prior": prior.check_prior,
-    "e2e": prior.check_e2e,
+    "e2e": tracks.check_e2e,
     "text": text.check_text,
     "dataset_index": text.check_dataset_index,
 }

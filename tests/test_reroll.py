@@ -10,7 +10,8 @@ from jukejax import reroll
 from jukejax.models.prior import Prior
 from jukejax.tasks.generate import Labels, fit, item_keys, prior_weights, window_labels
 from jukejax.tasks.score import span_bits
-from tests.test_generate import COUNTING, LYRICS, TOP, UPSAMPLER, VOCAB
+from tests.small_priors import LYRICS, TOP, UPSAMPLER, VOCAB
+from tests.test_generate import COUNTING
 
 
 def random_prior(config, seed=0):
