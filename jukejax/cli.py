@@ -40,8 +40,28 @@ def _raise_stopped(signum, frame):
     raise Stopped
 
 
+def _at_home(word: str) -> str:
+    """`--name=~/a,~/b` with the home folder written out, which shells leave alone behind a `=`."""
+    name, equals, value = word.partition("=")
+    if not (name.startswith("--") and equals):
+        return word
+    return name + equals + ",".join(os.path.expanduser(part) for part in value.split(","))
+
+
+def _of_the_system(error: OSError) -> str:
+    """An error of the system's, with the flag that names the place."""
+    place = str(error.filename)
+    for name in flags.FLAGS:
+        given = flags.FLAGS[name].value
+        if isinstance(given, str) and given and f"{place}/".startswith(given.rstrip("/") + "/"):
+            return f"--{name}={given} cannot be used: {place}: {error.strerror}; take another"
+    return f"{place}: {error.strerror}"
+
+
 def _one_line(error: Exception) -> str:
     """What an error says; of a traceback inside it (an error in a config file) its last line."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return _of_the_system(error)
     message = str(error)
     if "Traceback (most recent call last)" in message:
         message = message.strip().splitlines()[-1].partition(": ")[2]
@@ -79,7 +99,8 @@ def run(main: Callable[[], int | None], doc: str, argv: Sequence[str] | None = N
     """
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
-        code = _run_parsed(main, doc, list(sys.argv if argv is None else argv))
+        words = sys.argv if argv is None else argv
+        code = _run_parsed(main, doc, [_at_home(word) for word in words])
     except (flags.Error, ValueError, OSError) as error:
         if os.environ.get("JUKEJAX_TRACEBACK"):
             raise

@@ -66,7 +66,7 @@ PROMPT = flags.DEFINE_string(
     "prompt", None, "Audio file to start from (--mode=primed or upsample)."
 )
 PROMPT_SECONDS = flags.DEFINE_float(
-    "prompt_seconds", None, "Seconds of the prompt to keep; default: all of it."
+    "prompt_seconds", None, "Seconds of --prompt or --codes to keep; default: all of it."
 )
 CODES = flags.DEFINE_string(
     "codes", None, "codes.npz of a sample (--mode=continue, upsample or reroll)."
@@ -184,9 +184,10 @@ def main() -> int:
     from jukejax.model import Model
     from jukejax.sample_folder import SampleFolder, claim, held
     from jukejax.sample_run import Run
-    from jukejax.sample_start import begin
+    from jukejax.sample_start import begin, with_labels
 
     model = Model(MODEL.value, DTYPE.value, WEIGHTS.value)
+    asked = with_labels(model, asked)
     start = begin(model, asked)
     output = Path(OUTPUT.value)
     with held(output):

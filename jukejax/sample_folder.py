@@ -19,10 +19,10 @@ import contextlib
 import errno
 import fcntl
 import io
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from jukejax.weights import bundle
 Codes = dict[int, np.ndarray]
 Parts = dict[tuple[int, int], np.ndarray]
 
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def read_codes(path: str | Path) -> Codes:
@@ -42,6 +42,10 @@ def read_codes(path: str | Path) -> Codes:
       ValueError: the file is missing or no codes.npz.
     """
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError(
+                "it is no .npz file" if Path(path).exists() else "there is no such file"
+            )
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {int(name.removeprefix("level_")): file[name] for name in file.files}
     except _UNREADABLE as error:
@@ -53,6 +57,14 @@ def read_codes(path: str | Path) -> Codes:
                 f"{codes.dtype} {list(codes.shape)}, not whole numbers one after the other"
             )
     return {level: codes.astype(np.int32) for level, codes in found.items()}
+
+
+def read_told(codes: str | Path) -> dict[str, str]:
+    """The artist, genre and lyrics that a sample's codes.npz was made with, as far as any were, by
+    the meta.json beside it."""
+    path = Path(codes).with_name("meta.json")
+    meta = bundle.read_json(path) if path.exists() else {}
+    return {name: meta[name] for name in ("artist", "genre", "lyrics") if meta.get(name)}
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

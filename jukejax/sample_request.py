@@ -32,8 +32,8 @@ class Request:
       items: numbers of the tracks.
       lyrics: text to sing, "" for none.
       prompt: audio file to start from.
-      prompt_seconds: of it to take; None: all.
       codes: codes.npz to start from.
+      prompt_seconds: of either to take; None: all.
       reroll: (start, stop) of the range to make anew.
       candidates: versions of that range to choose from.
       temperature, hop_fraction: by level.
@@ -125,8 +125,8 @@ class Request:
             what = {"prompt": "--prompt, an audio file", "codes": "--codes, a sample's codes.npz"}
             needs = " or ".join(what[name] for name in wanted)
             raise ValueError(f"--mode={self.mode} needs {needs}" + ", not both" * (len(given) > 1))
-        if self.prompt_seconds is not None and self.prompt is None:
-            raise ValueError("--prompt_seconds needs --prompt, the audio that it is a part of")
+        if self.prompt_seconds is not None and (not given or self.mode == "reroll"):
+            raise ValueError("--prompt_seconds is a part of --prompt, or of --codes to go on from")
         if (self.mode == "reroll") != (self.reroll is not None):
             raise ValueError("--mode=reroll and --reroll=START:STOP (seconds) need each other")
         if self.mode != "reroll":

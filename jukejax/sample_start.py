@@ -3,6 +3,7 @@
 Dimensions: t codes of a level.
 """
 
+import dataclasses
 import math
 import sys
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from jukejax.data import audio
 from jukejax.model import Model
-from jukejax.sample_folder import Codes, read_codes
+from jukejax.sample_folder import Codes, read_codes, read_told
 from jukejax.sample_request import DEFAULT_SECONDS, Request
 from jukejax.tasks.generate import Labels
 
@@ -50,6 +51,25 @@ def levels_to_make(wanted: tuple[int, ...], model: Model) -> list[int]:
     return kept
 
 
+def with_labels(model: Model, request: Request) -> Request:
+    """The request with the artist, genre and lyrics of the sample that it starts from, where it
+    names none of its own and the model knows them."""
+    if request.codes is None or request.artist or request.genre or request.lyrics:
+        return request
+    told = read_told(request.codes)
+    labelled = dataclasses.replace(request, **told)
+    names = ", ".join(f"--{name}={value!r}" for name, value in told.items() if name != "lyrics")
+    try:
+        for level in levels_to_make(request.levels, model):
+            _labels(model, labelled, level, model.totals(1))
+    except ValueError as error:
+        print(f"without the labels of {request.codes}: {error}", file=sys.stderr)
+        return request
+    if names:
+        print(f"as {request.codes} was made: {names}", file=sys.stderr)
+    return labelled
+
+
 def begin(model: Model, request: Request) -> Start:
     """Reads what the request starts from and fits it to the track's length.
 
@@ -82,10 +102,7 @@ def _given_seconds(
             _check_reroll(request, levels, totals, there, hop)
             return request.reroll[0]
     if all(there[level] == totals[level] for level in levels):
-        raise ValueError(
-            f"nothing is left to make: what is given fills {totals[first] * hop:.2f} s at every "
-            "level; raise --seconds, or take less with --prompt_seconds"
-        )
+        raise ValueError(_filled(totals[first] * hop))
     if request.mode == "upsample":
         return 0.0
     if not there[first]:
@@ -93,6 +110,13 @@ def _given_seconds(
             f"the starting codes have none of level {first}; --mode=upsample makes it anew"
         )
     return there[first] * hop
+
+
+def _filled(seconds: float) -> str:
+    return (
+        f"nothing is left to make: what is given fills all {seconds:.2f} s; raise --seconds, or "
+        "take less of it with --prompt_seconds"
+    )
 
 
 def _labels(model: Model, request: Request, level: int, totals: dict[int, int]) -> Labels:
@@ -118,6 +142,7 @@ def _source(model: Model, request: Request, first: int) -> Codes:
             raise ValueError(f"--prompt={request.prompt} cannot be used: {error}") from error
         if request.prompt_seconds is not None:
             sound = sound[: int(request.prompt_seconds * model.sample_rate)]
+        _check_length(model, request, model.top_codes(len(sound) / model.sample_rate, math.floor))
         codes = dict(enumerate(model.codec.encode(sound)))
     elif request.codes is not None:
         codes = read_codes(request.codes)
@@ -129,11 +154,31 @@ def _source(model: Model, request: Request, first: int) -> Codes:
                     f"code {value.max(initial=0)}, the model {len(model.hops)} levels of {size} "
                     "codes"
                 )
+        if request.prompt_seconds is not None:
+            kept = model.totals(model.top_codes(request.prompt_seconds, math.floor))
+            codes = {level: value[: kept[level]] for level, value in codes.items()}
     else:
         return {}
     if request.mode == "upsample" and codes:
         codes = {level: v for level, v in codes.items() if level > first or level == max(codes)}
     return codes
+
+
+def _check_length(model: Model, request: Request, source: int) -> None:
+    """Of a recording of so many top-level codes, before the long work of encoding it."""
+    seconds = request.seconds or DEFAULT_SECONDS
+    if request.mode == "upsample":
+        _check_upsampled(model, request, source)
+    elif source > model.top_codes(seconds):
+        raise ValueError(_filled(seconds))
+
+
+def _check_upsampled(model: Model, request: Request, source: int) -> None:
+    if request.seconds is not None and model.top_codes(request.seconds) > source:
+        raise ValueError(
+            f"--seconds={request.seconds:g} is more than the {model.seconds(source):.2f} s that "
+            "are given; leave --seconds away to take all of it"
+        )
 
 
 def _totals(model: Model, request: Request, codes: Codes) -> dict[int, int]:
@@ -144,12 +189,8 @@ def _totals(model: Model, request: Request, codes: Codes) -> dict[int, int]:
         raise ValueError(f"--codes={request.codes} holds no codes")
     highest = max(codes)
     source = len(codes[highest]) * model.hops[highest] // model.hops[-1]
+    _check_upsampled(model, request, source)
     wanted = source if request.seconds is None else model.top_codes(request.seconds)
-    if wanted > source:
-        raise ValueError(
-            f"--seconds={request.seconds:g} is more than the {model.seconds(source):.2f} s that "
-            "are given; leave --seconds away to take all of it"
-        )
     return model.totals(wanted)
 
 
@@ -174,10 +215,12 @@ def _check_reroll(
                 f"--codes={request.codes} has {there[level]} of the {totals[level]} codes of level "
                 f"{level}: only whole levels can be re-rolled; leave it out of --levels"
             )
-    if request.reroll[0] >= totals[levels[0]] * hop:
+    start, stop = request.reroll
+    end = totals[levels[0]] * hop
+    if start >= end or stop > math.ceil(100 * end) / 100:
+        verb = "begins" if start >= end else "ends"
         raise ValueError(
-            f"--reroll={request.reroll[0]:g}:{request.reroll[1]:g} begins behind the end of the "
-            f"track, {totals[levels[0]] * hop:.2f} s"
+            f"--reroll={start:g}:{stop:g} {verb} behind the end of the track, {end:.2f} s"
         )
 
 

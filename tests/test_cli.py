@@ -15,11 +15,15 @@ PROGRAM = """
     from jukejax import cli
     _HOW = flags.DEFINE_string("how", "well", "how to end")
     _MANY = flags.DEFINE_integer("many", 1, "seconds of audio")
+    _FROM = flags.DEFINE_string("from", "", "a file")
+    _SOME = flags.DEFINE_list("some", [], "files")
 
     def main():
         match _HOW.value:
             case "value": raise ValueError("the width is 3;\\n   make it even")
             case "os": open("/nowhere/at/all")
+            case "home": print(_FROM.value, *_SOME.value)
+            case "from": open(_FROM.value + "/more")
             case "bug": raise KeyError("ours")
             case "code": return 3
             case "empty": raise ValueError
@@ -53,7 +57,11 @@ def run(*arguments, **environment):
     ("arguments", "says"),
     [
         (["--how=value"], "error: the width is 3; make it even"),
-        (["--how=os"], "error: [Errno 2] No such file or directory: '/nowhere/at/all'"),
+        (["--how=os"], "error: /nowhere/at/all: No such file or directory"),
+        (
+            ["--how=from", "--from=/dev/null"],
+            "error: --from=/dev/null cannot be used: /dev/null/more: Not a directory; take another",
+        ),
         (["--how=empty"], "error: ValueError"),
         (["--hwo=value"], "hwo"),
         (["--many=few"], "few"),
@@ -67,6 +75,11 @@ def test_bad_usage_and_bad_input_end_with_2_and_one_line(program, arguments, say
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert says in ended.stderr
+
+
+def test_the_home_folder_is_written_out_wherever_a_shell_leaves_it(program):
+    done = run(program, "--how=home", "--from=~/a b", "--some=~,c~,~/d", HOME="/home/me")
+    assert done.stdout == "/home/me/a b /home/me c~ /home/me/d\n"
 
 
 def test_other_endings(program):

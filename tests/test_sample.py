@@ -8,7 +8,7 @@ import soundfile
 
 from jukejax.model import Model
 from jukejax.sample_folder import read_codes
-from jukejax.sample_start import begin
+from jukejax.sample_start import begin, with_labels
 from tests import small_bundle
 from tests.small_sample import SECONDS, TOP, ask, make
 
@@ -54,6 +54,35 @@ def test_continue_keeps_what_is_there_and_goes_on(model, track, tmp_path):
     for level in range(3):
         np.testing.assert_array_equal(longer[0][level][: len(before[level])], before[level])
         assert len(longer[0][level]) == (TOP + 35) * 4 ** (2 - level)
+
+
+def test_the_end_of_an_earlier_track_can_be_made_anew(model, track):
+    before = read_codes(track / "codes.npz")
+    asked = {"mode": "continue", "codes": str(track / "codes.npz"), "prompt_seconds": 0.2}
+    start = begin(model, ask(**asked))
+    for level, codes in start.codes.items():
+        kept = int(0.2 * 44100 / 128) * 4 ** (2 - level)
+        np.testing.assert_array_equal(codes, before[level][:kept])
+    assert start.prompt_seconds == pytest.approx(0.2, abs=128 / 44100)
+
+
+@pytest.mark.parametrize(
+    ("mode", "more"), [("continue", {"seconds": 1.0}), ("reroll", {"reroll": (0.1, 0.2)})]
+)
+def test_what_starts_from_a_sample_has_its_labels(model, tmp_path, mode, more, capsys):
+    made = tmp_path / "labelled"
+    make(model, made, artist="ben", genre="house", levels=(2,))
+    asked = {"mode": mode, "codes": str(made / "item_000" / "codes.npz"), "seconds": None} | more
+    asked |= {"levels": (2,)}
+    with_its_own = with_labels(model, ask(**asked))
+    assert (with_its_own.artist, with_its_own.genre) == ("ben", "house")
+    assert "was made: --artist='ben', --genre='house'" in capsys.readouterr().err
+    told_another = with_labels(model, ask(artist="anna", **asked))
+    assert (told_another.artist, told_another.genre) == ("anna", None)
+    meta = made / "item_000" / "meta.json"
+    meta.write_text(meta.read_text().replace("house", "polka"))
+    assert with_labels(model, ask(**asked)).genre is None
+    assert "no genre 'polka'" in capsys.readouterr().err
 
 
 def test_upsampling_keeps_the_coarsest_codes_and_their_length(model, track, tmp_path):
@@ -141,9 +170,10 @@ def test_a_missing_level_stops_the_run_there_and_says_so(model, capsys):
         ({"levels": (1, 0)}, "level 1 needs 150 codes of level 2, the starting codes have 0"),
         ({"lyrics": "la la"}, "made without lyrics; leave --lyrics_file away"),
         ({"genre": "polka"}, "no genre 'polka'"),
-        ({"mode": "continue"}, "nothing is left to make: what is given fills 0.44 s"),
+        ({"mode": "continue"}, "nothing is left to make: what is given fills all 0.44 s"),
         ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
         ({"mode": "reroll", "reroll": (5.0, 6.0)}, "--reroll=5:6 begins behind the end"),
+        ({"mode": "reroll", "reroll": (0.2, 6.0)}, "--reroll=0.2:6 ends behind the end of the tra"),
     ],
 )
 def test_what_does_not_fit_the_model_is_one_line(model, track, asked, said):
@@ -153,6 +183,21 @@ def test_what_does_not_fit_the_model_is_one_line(model, track, asked, said):
         asked["seconds"] = SECONDS
     with pytest.raises(ValueError, match=said):
         begin(model, ask(**asked))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"mode": "primed", "seconds": 0.3}, "what is given fills all 0.30 s"),
+        ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
+    ],
+)
+def test_recordings_that_do_not_fit_are_refused_before_they_are_encoded(
+    model, track, monkeypatch, asked, said
+):
+    monkeypatch.setattr(type(model.codec), "encode", None)
+    with pytest.raises(ValueError, match=said):
+        begin(model, ask(prompt=str(track / "level_0.wav"), **asked))
 
 
 def test_codes_of_another_model_are_refused(model, track, tmp_path):

@@ -85,7 +85,7 @@ def test_texts_that_are_no_numbers_are_named():
         ({"prompt": "FILE"}, "--prompt does not go with --mode=ancestral; it is for primed, ups"),
         ({"mode": "primed", "prompt": "/none"}, "--prompt=/none is no file"),
         ({"mode": "upsample", "prompt": "FILE", "codes": "FILE"}, "not both"),
-        ({"mode": "continue", "codes": "FILE", "prompt_seconds": 2.0}, "--prompt_seconds needs"),
+        ({"prompt_seconds": 2.0}, "--prompt_seconds is a part of"),
         ({"mode": "reroll", "codes": "FILE"}, "--mode=reroll and --reroll"),
         ({"mode": "continue", "codes": "FILE", "reroll": (1.0, 2.0)}, "need each other"),
         ({"mode": "reroll", "codes": "FILE", "reroll": (2.0, 2.0)}, "--reroll=2:2 must be"),
