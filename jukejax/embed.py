@@ -148,14 +148,22 @@ def main() -> int:
         missing = [entry for entry in sounds.entries if not (output / files[entry.name]).exists()]
         total = len(sounds.entries)
         progress = Progress("embedding, tracks", total, done=total - len(missing))
+        failed = []
         for done, entry in enumerate(missing, start=total - len(missing) + 1):
             try:
                 content = embed(listener, model, entry, numbers)
             except ValueError as error:
-                raise ValueError(f"{entry.name}: {error}") from error
-            audio.write_atomic(output / files[entry.name], content)
+                failed.append(f"{entry.name}: {error}")
+                files.pop(entry.name)
+            else:
+                audio.write_atomic(output / files[entry.name], content)
             progress.update(done, entry.name)
         bundle.write_json(output / "tracks.json", files)
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {total} track(s) could not be embedded, the others are done in "
+            f"{output}; the first: {failed[0]}"
+        )
     print(
         f"{total} track(s), layer(s) {', '.join(map(str, numbers))} of level {listener.level}, "
         f"{POOLING.value} of windows of {listener.window_seconds:.1f} s: {output}"

@@ -60,6 +60,17 @@ def test_a_file_for_each_track_that_a_killed_run_does_not_make_again(place, tmp_
     assert "was begun with layers=[0, 3], not [1]" in refused.stderr
 
 
+def test_a_broken_file_does_not_stop_the_others(place, tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    (music / "a.wav").write_bytes(b"RIFF of nothing at all")
+    audio.write_wav(music / "b.wav", house.track(0, seconds=4.0).mix[:40_000])
+    done = ask(place, tmp_path / "out", f"--input={music}", code=2)
+    assert "1 of 2 track(s) could not be embedded, the others are done" in done.stderr
+    assert "a.wav: " in done.stderr.splitlines()[-1]
+    assert set(json.loads((tmp_path / "out/tracks.json").read_text())) == {"b.wav"}
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -143,6 +143,7 @@ def test_a_folder_against_its_originals(place, tmp_path):
     )
     report = json.loads((tmp_path / "out/evaluate.json").read_text())
     lost = means(report, "input against its originals", "input")
+    assert "takes two tracks of the reference" not in (tmp_path / "out/index.html").read_text()
     assert lost["spectral_convergence_db"] == pytest.approx(-20, abs=0.05)
     assert lost["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.1)
     sides = [means(report, "sound and rhythm", side) for side in ("input", "reference")]

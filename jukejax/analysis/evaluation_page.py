@@ -104,9 +104,13 @@ def _summary(found: Evaluation) -> list[page.Html]:
     if said:
         parts.append(page.tag("p", "What chance does not explain, the farthest apart first:"))
         parts.append(page.tag("ul", [page.tag("li", _sentence(row)) for row in said[:10]]))
-    elif found.measured[1]:
+    elif any(row.floors is not None for row in found.rows):
         parts.append(
             page.tag("p", "No figure is farther from the reference than chance would have it.")
+        )
+    elif found.measured[1]:
+        parts.append(
+            page.tag("p", "No floor could be measured, which takes two tracks of the reference.")
         )
     parts += [page.note(f"Left out: {note}.") for note in found.notes]
     return parts

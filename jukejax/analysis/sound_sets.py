@@ -90,7 +90,7 @@ def _of_file(name: str, path: Path) -> Entry:
         try:
             return audio.load(path)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {error}; take it out of the folder") from error
 
     return Entry(name, read)
 

@@ -17,6 +17,7 @@ import numpy as np
 from jukejax.data import audio
 
 UNKNOWN = "unknown"
+FEW = 12  # names of a vocabulary that an error lists whole; of more it says the nearest three
 NUM_TIMING = 4  # total length, offset, sample length, artist: what precedes the genres
 
 
@@ -90,7 +91,8 @@ def _find(name: str, ids: dict[str, int], names: tuple[str, ...], what: str) -> 
     key = normalise(name) or UNKNOWN
     if key in ids:
         return ids[key]
-    near = [names[ids[k]] for k in difflib.get_close_matches(key, ids, n=3, cutoff=0.0)]
+    count = FEW if len(ids) <= FEW else 3
+    near = [names[ids[k]] for k in difflib.get_close_matches(key, ids, n=count, cutoff=0.0)]
     raise ValueError(f"no {what} {name!r} in the vocabulary; nearest: {', '.join(near)}")
 
 
