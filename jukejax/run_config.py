@@ -30,6 +30,7 @@ KEYS = {
     "sample_every": "steps between sounds and pictures in TensorBoard; 0: never; as eval_every if "
     "it is not given",
     "vqvae": "the VQ-VAE of a prior's codes (workdir or bundle), which makes its samples audible",
+    "audit": "true: what a prior plays at such a step is looked for in its training tracks",
     "checkpoint_every": "steps between checkpoints",
     "keep": "newest checkpoints to keep",
     "keep_best": "checkpoints to keep with the lowest held-out loss",

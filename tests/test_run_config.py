@@ -1,11 +1,13 @@
 """Which keys a training config may have, in files and on the command line."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from absl import flags
 
-from jukejax import run_config
+from jukejax import run_config, training
 from tests.test_configs import VARIANTS, load
 
 # ml_collections loads config files in an old way.
@@ -59,3 +61,15 @@ def test_a_key_that_means_nothing_is_named_with_its_nearest(monkeypatch):
 def test_every_shipped_config_keeps_to_the_known_keys():
     for name, variant in VARIANTS:
         run_config.checked(load(name, variant))
+
+
+def test_every_key_that_training_reads_can_be_given():
+    """Those that a run may change, and those that the code asks a config for by name."""
+    package = Path(run_config.__file__).parent
+    asked = {
+        key
+        for path in package.rglob("*.py")
+        for key in re.findall(r'\bconfig\.get\("(\w+)"', path.read_text())
+    }
+    assert training.MAY_CHANGE <= run_config.KEYS.keys()
+    assert {"audit", "vqvae"} <= asked <= run_config.KEYS.keys()
