@@ -9,14 +9,15 @@ Compiled programs are kept under .cache, so that a second run is much faster.
 import os
 from pathlib import Path
 
+from tests.command import HURRY
+
 if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
     os.environ["JAX_PLATFORMS"] = "cpu"
 flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in flags:
     os.environ["XLA_FLAGS"] = flags = flags + " --xla_force_host_platform_device_count=2"
 if os.environ.get("JAX_PLATFORMS") == "cpu" and "optimization_level" not in flags:
-    # Programs are compiled in a hurry: most are run twice or so. An accelerator's as they are used.
-    os.environ["XLA_FLAGS"] = flags + " --xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = f"{flags} {HURRY}"  # an accelerator's programs as they are used
 if "device_count=8" not in os.environ["XLA_FLAGS"]:
     collect_ignore = ["eight_devices"]
 cache = Path(__file__).resolve().parents[1] / ".cache" / "jax"

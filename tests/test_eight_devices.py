@@ -1,15 +1,11 @@
 """The tests of the folder eight_devices, in a process that has eight."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 
-from .command import ROOT
-
-# Programs are compiled in a hurry: they are run twice or so.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+from .command import ROOT, environment
 
 
 def run(folder, marked):
@@ -17,7 +13,7 @@ def run(folder, marked):
     done = subprocess.run(
         [*command, "tests/eight_devices"],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS},
+        env=environment("--xla_force_host_platform_device_count=8"),
         capture_output=True,
         text=True,
     )
