@@ -86,7 +86,7 @@ def one(audit: Audit, sound: audit_input.Sound, folder: Path) -> dict:
         digest.update(file.read_bytes())
     path = folder / f"{digest.hexdigest()[:32]}.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return json.loads(path.read_text()) | {"name": sound.name, "given": sound.given}
     found = audit(sound)
     audio.write_atomic(path, json.dumps(found).encode())
     return found

@@ -31,7 +31,9 @@ LEVEL = 2  # of the codes that are compared: the plan of the music
 CODE_RATE = RATE / records.HOPS[LEVEL]
 NULL_EXCERPTS = 300  # of held-out tracks whose recordings are looked for
 NULL_SECONDS = 600  # of held-out tracks whose codes are looked for
-VERSION = 1  # of what is kept; a change makes kept ones stale
+NULL_STRETCH = 30  # seconds, the least of a track: the longest windows are 9 s
+MARK = "corpus.txt"  # in an index's folder: whose it is
+VERSION = 2  # of what is kept; a change makes kept ones stale
 
 
 def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.Dataset | None]:
@@ -57,13 +59,14 @@ def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.D
 
 
 def _kept(cache: Path, kind: str, dataset: corpus.Dataset) -> Path:
-    """The folder of an index; those of other states of the corpus go."""
+    """The folder of an index; those of other states of the same corpus go."""
     key = hashlib.sha256(f"{dataset.corpus_hash} {VERSION}".encode()).hexdigest()[:16]
-    folder = cache / f"{kind}-{key}"
-    for other in cache.glob(f"{kind}-*"):
-        if other != folder:
-            shutil.rmtree(other)
+    folder, owner = cache / f"{kind}-{key}", str(dataset.folder.resolve())
+    for mark in cache.glob(f"{kind}-*/{MARK}"):
+        if mark.parent != folder and mark.read_text() == owner:
+            shutil.rmtree(mark.parent)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text(owner)
     return folder
 
 
@@ -196,15 +199,16 @@ class CodeCorpus:
 
     def _null(self) -> dict[str, list[float]]:
         """What seconds of held-out tracks reach."""
-        tracks = self.dataset.tracks("heldout")
-        progress = Progress("held-out codes, tracks", len(tracks))
-        count = round(NULL_SECONDS / max(len(tracks), 1) * CODE_RATE)
+        tracks = len(self.dataset.tracks("heldout"))
+        looked_at = min(tracks, NULL_SECONDS // NULL_STRETCH)
+        progress = Progress("held-out codes, tracks", looked_at)
+        count = round(NULL_SECONDS / max(looked_at, 1) * CODE_RATE)
         kinds = ["run_bits"]
         if self._near is not None:
             kinds += [kind for kind in RULES if kind.startswith("nearness")]
         best = {kind: [] for kind in kinds}
-        for i in range(len(tracks)):
-            codes = read_codes(self.dataset, "heldout", i)
+        for i in range(looked_at):
+            codes = read_codes(self.dataset, "heldout", i * tracks // looked_at)
             first = max(len(codes) - count, 0) // 2
             for kind, found in self.evidence(codes[first : first + count]).items():
                 best[kind] += found.values[np.isfinite(found.values)].tolist()

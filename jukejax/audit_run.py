@@ -134,8 +134,12 @@ class Audit:
         audio.write_atomic(output / "audit.json", text.encode())
         assets = Assets(output)
         pieces = [
-            audit_page.Piece(item, self._play(assets, sound), self._pairs(assets, sound, item))
-            for sound, item in zip(sounds, items, strict=True)
+            audit_page.Piece(
+                item,
+                self._play(assets, sound, f"{number:03d}_{_file_name(sound.name)}"),
+                self._pairs(assets, sound, f"{number:03d}_{_file_name(sound.name)}", item),
+            )
+            for number, (sound, item) in enumerate(zip(sounds, items, strict=True))
         ]
         page = audit_page.document(table, pieces)
         audio.write_atomic(output / "report.html", page.encode())
@@ -168,13 +172,15 @@ class Audit:
 
     # -- What can be heard -----------------------------------------------------------------------
 
-    def _play(self, assets: Assets, sound: Sound) -> Path | None:
+    def _play(self, assets: Assets, sound: Sound, name: str) -> Path | None:
         """The whole piece, where the page reaches it."""
         if sound.wav is None:
             return None
-        return assets.take(sound.wav, f"{_file_name(sound.name)}{sound.wav.suffix}")
+        return assets.take(sound.wav, f"{name}{sound.wav.suffix}")
 
-    def _pairs(self, assets: Assets, sound: Sound, item: dict) -> dict[int, tuple[Path, Path]]:
+    def _pairs(
+        self, assets: Assets, sound: Sound, name: str, item: dict
+    ) -> dict[int, tuple[Path, Path]]:
         """{number of a passage: (generated, original)} of the strongest passages."""
         order = sorted(range(len(item["passages"])), key=lambda i: -item["passages"][i]["reach"])
         mono, pairs = sound.mono() if order else None, {}
@@ -188,9 +194,8 @@ class Audit:
             if original is not None:
                 first = round((passage["start"] - before) * RATE)
                 made = mono[first : first + round(length * RATE)]
-                name = f"{_file_name(sound.name)}_{i:02d}"
                 pairs[i] = tuple(
-                    self._save(assets, f"{name}_{which}.wav", part)
+                    self._save(assets, f"{name}_{i:02d}_{which}.wav", part)
                     for which, part in (("generated", made), ("original", original))
                 )
         return pairs

@@ -96,6 +96,8 @@ def settings(model, level: int, numbers: list[int]) -> dict:
         "model": model.hash,
         "level": level,
         "layers": numbers,
+        "input": str(Path(INPUT.value).resolve()),
+        "split": SPLIT.value,
         **{flag.name: flag.value for flag in asked},
     }
 

@@ -18,6 +18,7 @@ from jukejax.data import audio, corpus, pipeline
 from jukejax.listener import Listener
 from jukejax.model import Model
 from jukejax.progress import Progress, track
+from jukejax.sample_start import reroll_span
 from jukejax.tasks.score import window_bits
 from jukejax.windows import plan_windows
 
@@ -80,10 +81,13 @@ class _Names:
             return 0
 
     def genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
+        return tuple(self._genre_id(genre) for genre in genres) or (0,)
+
+    def _genre_id(self, genre: str) -> int:
         try:
-            return self._names.genre_ids(genres)
+            return self._names.genre_ids((genre,))[0]
         except ValueError:
-            return (0,)
+            return 0
 
 
 def heldout_bits(
@@ -173,17 +177,25 @@ def joins(model: Model, item: runs.Item, level: int) -> list[int]:
     `bench decode` measures those.
     """
     side_by_side = item.meta.get("schedule") == "parallel" and level < max(model.levels)
-    if level not in model.levels or side_by_side:
+    told = item.meta.get("temperature")
+    made = not isinstance(told, dict) or f"level_{level}" in told
+    mode = item.meta.get("mode")
+    if level not in model.levels or side_by_side or not made:
         return []
+    if mode == "upsample" and level == len(model.hops) - 1:
+        return []  # it was given
     seconds = item.seconds or 0.0
     total = model.totals(model.top_codes(seconds, round))[level]
     fraction = item.meta.get("hop_fraction")
     fraction = runs.figure(fraction.get(f"level_{level}")) if isinstance(fraction, dict) else None
     hop = model.window_hop(level, fraction or HOP_FRACTION)
     given = runs.figure(item.meta.get("prompt_seconds")) or 0.0
-    given = round(given * model.sample_rate / model.hops[level])
-    plan = plan_windows(total, model.config(level).seq_len, hop, given)
-    return [window.start + window.fixed for window in plan if window.start + window.fixed]
+    given, end = round(given * model.sample_rate / model.hops[level]), total
+    if mode == "reroll" and item.meta.get("reroll"):
+        given, end = reroll_span(tuple(item.meta["reroll"]), model, level, total)
+    plan = plan_windows(end, model.config(level).seq_len, hop, given)
+    found = [window.start + window.fixed for window in plan if window.start + window.fixed]
+    return found + [end] * (end < total)
 
 
 def seams(

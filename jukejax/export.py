@@ -43,6 +43,13 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 WEIGHTS = flags.DEFINE_enum(
     "weights", "ema", ["ema", "raw"], "Of a training run: the moving average, or the latest."
 )
+CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint",
+    "newest",
+    ["newest", "best"],
+    "Of the runs of priors. best: where an evaluation on the way found the lowest held-out loss; "
+    "for a run that began to learn its tracks by heart.",
+)
 LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights; without it that of the bundle, or unspecified."
 )
@@ -99,8 +106,16 @@ def from_workdirs(workdirs: list[str]) -> tuple[dict[str, Part], dict]:
     return parts, {
         "vocabulary": vocabulary,
         "license": LICENSE.value or "unspecified",
-        "provenance": [f"{part.where} ({WEIGHTS.value})" for part in parts.values()],
+        "provenance": [
+            f"{part.where} ({WEIGHTS.value}{', best' * _best(name)})"
+            for name, part in parts.items()
+        ],
     }
+
+
+def _best(name: str) -> bool:
+    """Whether a model's best checkpoint is wanted; codes are made with the VQ-VAE's newest."""
+    return CHECKPOINT.value == "best" and name != "vqvae"
 
 
 def _loader(workdir: str, name: str) -> Callable[[], Tree]:
@@ -108,8 +123,8 @@ def _loader(workdir: str, name: str) -> Callable[[], Tree]:
         from jukejax import checkpoint, loading
 
         if WEIGHTS.value == "ema":
-            return loading.load_part(workdir, name)[1]
-        state = checkpoint.read_state(workdir)
+            return loading.load_part(workdir, name, best=_best(name))[1]
+        state = checkpoint.read_state(workdir, best=_best(name))
         return {"params": state["params"], "extra": state.get("extra") or {}}
 
     return load
@@ -121,8 +136,11 @@ def from_bundle(folder: str) -> tuple[dict[str, Part], dict]:
     from jukejax.weights import bundle
 
     told = bundle.open_bundle(folder)
-    if WEIGHTS.value == "raw":
-        raise ValueError(f"{folder} is a bundle and holds one set of weights; leave out --weights")
+    if WEIGHTS.value == "raw" or CHECKPOINT.value == "best":
+        raise ValueError(
+            f"{folder} is a bundle and holds one set of weights; leave out --weights and "
+            "--checkpoint"
+        )
     parts = {}
     for name in ("vqvae", *(f"level_{level}" for level in sorted(told["levels"]))):
         place = Path(folder) / name

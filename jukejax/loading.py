@@ -23,12 +23,13 @@ def read_description(path: str | Path, name: str) -> dict:
     return description
 
 
-def load_part(path: str | Path, name: str) -> tuple[dict, Tree]:
+def load_part(path: str | Path, name: str, *, best: bool = False) -> tuple[dict, Tree]:
     """(description, {"params", "extra"}) of one model.
 
     Args:
       path: a workdir of `train` (its averaged weights are taken), a bundle, or a part of one.
       name: the part, if `path` is a bundle: "vqvae", "level_0", ...
+      best: of a workdir take the checkpoint with the lowest held-out loss, not the newest.
 
     Raises:
       ValueError: nothing usable is there, or it is another model than `name`.
@@ -36,7 +37,7 @@ def load_part(path: str | Path, name: str) -> tuple[dict, Tree]:
     description = read_description(path, name)
     place, is_run = _place(Path(path), name)
     if is_run:
-        state = checkpoint.read_state(place)
+        state = checkpoint.read_state(place, best=best)
         return description, {"params": state["ema_params"], "extra": state.get("extra") or {}}
     weights = bundle.load_part(place)[1]
     return description, {"params": weights["params"], "extra": weights.get("extra", {})}

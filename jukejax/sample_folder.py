@@ -114,6 +114,11 @@ def claim(output: Path, settings: dict) -> None:
     bundle.write_json(path, settings)
 
 
+def _unfinished(name: str) -> tuple[str, str]:
+    """What a file is called while it is written."""
+    return f".{name}.tmp", f"{name}.part"
+
+
 class State(NamedTuple):
     """What is there of a level that is being made.
 
@@ -210,10 +215,12 @@ class SampleFolder:
 
     def tidy(self) -> None:
         """Removes what a killed run left behind of files that it was writing."""
-        for folder in (self.output, *self.items):
-            for pattern in (".*.tmp", "*.part"):
-                for path in folder.glob(pattern):
-                    path.unlink()
+        ours = [self.output / name for name in ("settings.json", "index.html")]
+        left = [path.with_name(form) for path in ours for form in _unfinished(path.name)]
+        for folder in self.items:
+            left += [path for form in _unfinished("*") for path in folder.glob(form)]
+        for path in left:
+            path.unlink(missing_ok=True)
 
     def meta(self, row: int) -> dict:
         """What is known of an item so far."""

@@ -93,8 +93,8 @@ class Request:
             raise ValueError("--num_samples=0 must be at least 1")
         if self.items[0] < 0:
             raise ValueError(f"--first_item={self.items[0]} must be 0 or more")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"--seed={self.seed} must be 0 or more")
+        if not 0 <= self.seed < 2**32:  # what a key of JAX's keeps of it
+            raise ValueError(f"--seed={self.seed} must be 0 or more, and below 2**32")
         if self.top_k < 0 or not 0 <= self.top_p <= 1:
             raise ValueError(f"--top_k={self.top_k} --top_p={self.top_p}: k >= 0 and 0 <= p <= 1")
         for value in self.temperature.values():

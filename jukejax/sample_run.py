@@ -181,19 +181,16 @@ class Run:
         config, weights = self._model.prior(level)
         count, items = self._request.candidates, len(self._folder.rows)
         total = self._start.totals[level]
-        begin, stop = reroll_span(self._request, self._model, level, total)
+        begin, stop = reroll_span(self._request.reroll, self._model, level, total)
         before = np.tile(self._start.codes[level], (items, 1))
-        upper = drawn_upper = None
-        if config.upper is not None:
-            upper = self._codes[level + 1]
-            drawn_upper = np.repeat(upper[:, : stop // config.upper.ratio], count, axis=0)
+        upper = None if config.upper is None else self._codes[level + 1]
         keys = generate.item_keys(self._request.seed, self._request.items, level)
         drawn = self._draw(
             config,
             weights,
             given=np.repeat(before[:, :begin], count, axis=0),
             targets=[stop],
-            upper=drawn_upper,
+            upper=None if upper is None else np.repeat(upper, count, axis=0),
             keys=reroll.candidate_keys(keys, count),
             keep=lambda codes: clock.note(),
         )
@@ -221,7 +218,7 @@ class Run:
 
         Args:
           given: int32 [R, t] that rows begin with.
-          upper: int32 [R, ...], the level above.
+          upper: int32 [R, ...], the level above, to the end of the last target or beyond.
           keys: [R].
           keep: called with the codes so far, int32 [R, t], after their state is on disk.
         """

@@ -224,10 +224,12 @@ def _check_reroll(
         )
 
 
-def reroll_span(request: Request, model: Model, level: int, total: int) -> tuple[int, int]:
-    """The range to make anew in codes of a level, widened to whole codes of the top level."""
+def reroll_span(
+    reroll: tuple[float, float], model: Model, level: int, total: int
+) -> tuple[int, int]:
+    """The range of seconds in codes of a level, widened to whole codes of the top level."""
     width = model.hops[-1] // model.hops[level]
-    start, stop = request.reroll
+    start, stop = reroll
     first = model.top_codes(start, math.floor)
     return first * width, min(max(model.top_codes(stop), first + 1) * width, total)
 

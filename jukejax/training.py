@@ -156,6 +156,8 @@ class Training:
             self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
         )
         interruption = Interruption()
+        with contextlib.closing(self.task.batches("heldout", self.rows)):
+            pass  # too little held-out music is said now, not at the first evaluation
         with jax.set_mesh(self.mesh), contextlib.closing(batches):
             self.state, step = self._start(checkpoints, batches)
             with contextlib.closing(Telemetry(self.workdir, self.plain_config, step)) as log:
@@ -207,12 +209,12 @@ class Training:
         config = self.config
         progress = Progress(f"training {self.workdir.name}", config.steps, done=step)
         rows, since, waited = [], time.monotonic(), batches.waited
-        stop_at = config.steps
+        stop_at = step if self._gave_up() else self._stop_at(int(self.state.anneal.start), step)
         while step < stop_at and interruption.exception is None:
             self.state, metrics = self.program.update(self.state, next(batches), self.key)
             rows.append(metrics)
             step += 1
-            last = step == config.steps
+            last = step >= stop_at
             if step % config.log_every == 0 or last:
                 values = mean(rows)
                 elapsed = time.monotonic() - since

@@ -128,6 +128,19 @@ def test_every_part_is_measured_and_shown(reported):
         assert (folder / picture).read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_bench_says_what_weights_in_eight_bits_cost(place):
+    flags = (f"--model={place / 'model'}", f"--codes={place / 'codes'}", "--json")
+    rows = [json.loads(line) for line in run("bench", "decode", *flags).stdout.splitlines()]
+    assert [row["level"] for row in rows] == sorted(LEVELS)
+    model = Model(place / "model")
+    for row in rows:
+        bits = evaluate_model.heldout_bits(model, place / "codes", row["level"], max_windows=32)
+        assert row["bits_per_code"] == pytest.approx(np.mean(list(bits.values())), rel=1e-4)
+        rounded = row["bits_per_code_int8"] - row["bits_per_code"]
+        assert row["cost_in_bits"] == pytest.approx(rounded, abs=2e-3)
+        assert 0 < abs(row["cost_in_bits"]) < 0.05
+
+
 def test_a_folder_against_its_originals(place, tmp_path):
     soft = tmp_path / "soft"
     soft.mkdir()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jukejax.analysis import page, report
-from jukejax.analysis.runs import CodebookUse, Corpus, Run
+from jukejax.analysis.runs import Corpus, Run
 from jukejax.data import audio, corpus
 from jukejax.data.labels import Vocabulary
 
@@ -305,12 +305,6 @@ def test_a_level_worse_than_the_control_is_not_sold_as_better(tmp_path):
     index, figures = report.write_road_page(tmp_path / "page", vqvae=runs[0], control=runs[1])
     assert "0.6000 0.5000 20.0 % higher" in words_of(index.read_text("utf-8"))
     assert "20.0\u00a0% above a frozen codebook" in dict(figures)["spectral convergence, level 0"]
-
-
-def test_entropy_and_perplexity_of_known_histograms():
-    even, single = CodebookUse(np.array([5, 5, 5, 5])), CodebookUse(np.array([0, 9, 0]))
-    assert (even.used, even.entropy, even.perplexity) == (4, 2.0, 4.0)
-    assert (single.used, single.entropy, single.perplexity) == (1, 0.0, 1.0)
 
 
 def test_runs_read_what_is_there(tmp_path):

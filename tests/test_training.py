@@ -71,11 +71,22 @@ def test_a_run_without_progress_is_stopped_and_its_best_checkpoint_kept(codes, t
     assert "stopped: no better held-out loss at step 9" in capsys.readouterr().err
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert kept == [3, 9]
+    assert int(checkpoint.read_state(tmp_path, best=True)["step"]) == 3
     rows = rows_of(tmp_path, "heldout")
     assert [row["step"] for row in rows] == [3, 6, 9, 9]
     last = rows_of(tmp_path, "train")[-1]["loss"]
     assert abs(rows[0]["gap"]) < 1.0
     assert last > 3
+    (tmp_path / "summary.json").unlink()  # as if killed while it ended
+    assert Training(config_of(codes, **changes), tmp_path).run()["steps"] == 9
+
+
+def test_too_little_held_out_music_is_said_before_the_first_step(codes, tmp_path):
+    windows = Training(config_of(codes, steps=1), tmp_path).task.epoch_size
+    config = config_of(codes, steps=1, data__batch_size=windows)
+    with pytest.raises(ValueError, match=r"the heldout split has .* windows and a batch needs"):
+        Training(config, tmp_path).run()
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_held_out_bits_are_told_by_track(codes, tmp_path):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jukejax.analysis import page, pictures, tracks
+from jukejax.analysis import codebook, page, pictures, tracks
 from jukejax.analysis.assets import Assets
 from jukejax.analysis.road import Road, margin
 from jukejax.analysis.runs import LEVELS, Run, figure, words
@@ -209,24 +209,25 @@ def _loss_curves(road: Road, assets: Assets) -> object:
 
 
 def _codebooks(road: Road, assets: Assets) -> object:
-    used, source = road.codebook_use()
-    if not used:
+    counts, source = road.codebook_counts()
+    if not counts:
         return page.note("Left out: there are no codes to count.")
     cards = []
-    for level, use in used.items():
+    for level, occurrences in counts.items():
         path = assets.new(f"codebook_{level}.png")
-        pictures.codebook_picture(use.counts, path, f"Level {level}")
+        pictures.codebook_picture(occurrences, path, f"Level {level}")
         alt = f"Level {level}: share of all codes, from the most used code to the least"
         cards.append(page.card("", page.picture(assets.link(path), alt)))
+    figures = {level: codebook.figures(occurrences) for level, occurrences in counts.items()}
     rows = [
         (
             _LEVEL_NAMES[level],
-            f"{use.used:,} of {len(use.counts):,}",
-            percent(use.used / len(use.counts)),
-            page.number(use.entropy, ".2f", "bits"),
+            f"{use.used:,} of {use.size:,}",
+            percent(use.used / use.size),
+            page.number(use.entropy_bits, ".2f", "bits"),
             page.number(use.perplexity, ",.0f"),
         )
-        for level, use in used.items()
+        for level, use in figures.items()
     ]
     columns = ["level", "codes in use", "usage", "entropy", "perplexity"]
     explained = page.note(

@@ -10,7 +10,6 @@ import numpy as np
 from jukejax.analysis.page import duration
 from jukejax.analysis.runs import (
     LEVELS,
-    CodebookUse,
     Corpus,
     Item,
     Run,
@@ -69,22 +68,21 @@ class Road:
             timings={stage: value for stage, value in seconds.items() if value is not None},
         )
 
-    def codebook_use(self) -> tuple[dict[int, CodebookUse], str]:
-        """Counts by level, and a line that says where they come from."""
+    def codebook_counts(self) -> tuple[dict[int, np.ndarray], str]:
+        """How often each code of a level occurs, and a line that says where they come from."""
         size = 0
         if self.codes and (self.codes / "dataset.json").is_file():
             size = int(figure(read_json(self.codes / "dataset.json").get("codebook_size")) or 0)
             counts, seconds = count_codes(self.codes, size)
             if seconds:
-                used = {level: CodebookUse(found) for level, found in counts.items()}
-                return used, f"Counted in {duration(seconds)} of encoded music."
+                return counts, f"Counted in {duration(seconds)} of encoded music."
         found = {level: codes_of_items(self.items, level) for level in LEVELS}
-        used = {
-            level: CodebookUse(np.bincount(np.concatenate(parts), minlength=size))
+        counts = {
+            level: np.bincount(np.concatenate(parts), minlength=size)
             for level, parts in found.items()
             if sum(map(len, parts))
         }
-        return used, "Counted in the generated tracks, since the encoded music is not at hand."
+        return counts, "Counted in the generated tracks, since the encoded music is not at hand."
 
     def fidelity(self) -> list[tuple[int, float, float | None]]:
         """Level, held-out spectral convergence, and that of the frozen control."""

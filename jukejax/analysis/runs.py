@@ -141,29 +141,6 @@ def without_times(item: Item) -> Item:
 
 
 @dataclass(frozen=True)
-class CodebookUse:
-    """How often each code of one level was used."""
-
-    counts: np.ndarray = field(repr=False)
-
-    @property
-    def used(self) -> int:
-        """Codes that occur at all."""
-        return int((self.counts > 0).sum())
-
-    @property
-    def entropy(self) -> float:
-        """Bits: what a code costs to a reader who knows only how often each occurs."""
-        share = self.counts[self.counts > 0] / self.counts.sum()
-        return max(0.0, float(-(share * np.log2(share)).sum()))
-
-    @property
-    def perplexity(self) -> float:
-        """The size of a codebook that is used evenly and carries as much."""
-        return 2.0**self.entropy
-
-
-@dataclass(frozen=True)
 class Corpus:
     """The tracks of a data set folder, by split."""
 

@@ -82,6 +82,9 @@ def test_the_newest_and_the_best_are_kept(tmp_path, state):
     save(tmp_path, state, [1, 2, 3, 4, 5], losses=[3.0, 1.0, 2.0, 4.0, 5.0])
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert kept == [2, 4, 5]
+    save(tmp_path, state, [6, 7], losses=[2.0, 3.0])  # by another process, later
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [2, 6, 7]
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, eight, state, capsys):
@@ -122,3 +125,17 @@ def test_the_state_is_read_without_the_program(tmp_path, state):
     np.testing.assert_array_equal(table, np.asarray(expected))
     with pytest.raises(ValueError, match="holds no checkpoints"):
         read_state(tmp_path / "elsewhere")
+
+
+def test_the_state_is_read_of_the_best_and_past_a_damaged_one(tmp_path, state, capsys):
+    save(tmp_path, state, [1, 2, 3], losses=[1.0, 3.0, 2.0])
+    assert int(read_state(tmp_path)["step"]) == 3
+    assert int(read_state(tmp_path, best=True)["step"]) == 1
+    for path in (tmp_path / "checkpoints/3/state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert int(read_state(tmp_path)["step"]) == 2
+    assert "warning: checkpoint 3 of" in capsys.readouterr().err
+    save(tmp_path / "blind", state, [4])
+    with pytest.raises(ValueError, match="has a held-out loss"):
+        read_state(tmp_path / "blind", best=True)
