@@ -1,7 +1,8 @@
-"""OpenAI's released models, to train from nothing or to go on from converted weights.
+"""OpenAI's released models, to train from nothing or to go on from converted weights; those with
+lyrics to convert, compile and sample only, since code shards hold no lyrics yet.
 
-    python -m jukejax.train --config=configs/openai_released.py:1b_lyrics \\
-        --workdir=runs/1b_lyrics --config.data.folder=CODES --config.data.batch_size=64
+    python -m jukejax.train --config=configs/openai_released.py:upsampler1 \\
+        --workdir=runs/upsampler1 --config.data.folder=CODES --config.data.batch_size=64
 
 Variants, with their parameters:
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,7 +17,8 @@ def _dataclass_in(hint: Any) -> type | None:
 
 
 def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """Builds `cls` from `values`; lists become tuples and nested mappings nested dataclasses.
+    """Builds `cls` from `values`; lists, and for a field that is a tuple text with commas, become
+    tuples, nested mappings nested dataclasses.
 
     Raises:
       ValueError: an unknown or missing key, named together with its nearest known one.
@@ -25,14 +26,13 @@ def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     known = {}
+    check_keys(values, names, where)
     for name, value in values.items():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
-            raise ValueError(f"unknown key {where}.{name}{hint}")
         nested = _dataclass_in(hints[name])
         if nested is not None and isinstance(value, Mapping):
             value = freeze(nested, value, f"{where}.{name}")
+        if isinstance(value, str) and typing.get_origin(hints[name]) is tuple:
+            value = [part.strip() for part in value.split(",") if part.strip()]
         known[name] = tuple(value) if isinstance(value, list) else value
     required = [
         field.name
@@ -44,6 +44,15 @@ def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     if required:
         raise ValueError(f"{where} lacks {', '.join(required)}")
     return cls(**known)
+
+
+def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Raises ValueError for a key that means nothing, with its nearest known one."""
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+            raise ValueError(f"unknown key {where}.{name}{hint}")
 
 
 def plain(value: Any) -> Any:

@@ -70,6 +70,7 @@ done
 bench vqvae --seconds=30 --batch=4
 bench attention --seq_lens=1024,2048,4096,8192,16384,32768 --width=1920 --num_heads=1 --kinds=pattern,dense3 \
     --dtype=bfloat16 --repeat=5 --longest=4
+bench attention --config=upsampler --kinds=1,2,3,pattern --dtype=bfloat16
 bench attention --config=upsampler --kinds=1,2,3,pattern --dtype=bfloat16 --backend=pallas
 bench decode --config="$MODELS" --dtype=bfloat16 --batch=8 --tokens=512
 bench decode --config="$MODELS" --dtype=bfloat16 --weights=int8 --batch=1 --tokens=512

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from jukejax.config import freeze, plain
+from jukejax.optim import OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,8 @@ def test_nested_mappings_become_nested_dataclasses_and_lists_tuples():
     assert frozen == Outer("a", Inner(3, (8, 32)), Inner(1))
     assert hash(frozen)  # static under jit
     assert freeze(Outer, {**VALUES, "other": None}).other is None
+    named = freeze(OptimizerConfig, {"no_decay": "bias, norm"})  # as a command line gives it
+    assert named.no_decay == ("bias", "norm")
 
 
 def test_plain_is_the_way_back_through_json():
@@ -53,7 +56,5 @@ def test_errors_name_the_key_and_the_nearest_known_one(values, message):
 
 
 def test_the_class_itself_still_checks_its_values():
-    from jukejax.optim import OptimizerConfig
-
     with pytest.raises(ValueError, match=r"optimizer\.adam is 'sgd'; known: optax, openai"):
         freeze(OptimizerConfig, {"adam": "sgd"}, "config.optimizer")

@@ -49,6 +49,8 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     """A row for each model, and one for all levels of `released`."""
     if 0 < values.tokens < 8:
         raise ValueError(f"--tokens={values.tokens} must be 8 or more, an eighth each time")
+    if values.reference and (values.aot or values.model or values.config == "released"):
+        raise ValueError("--reference is compared with one shape's token loop, named by --config")
     reference = references(values.reference) if values.reference else []
     if values.aot:
         from jukejax.benches import decode_aot

@@ -28,6 +28,7 @@ from jukejax.models.block import TransformerConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops import cache as caches
 from jukejax.ops.attention import AttentionKind
+from jukejax.tasks.prior import prior_config
 
 Tree = Any
 # OpenAI's 1b_lyrics: 384 letters before 6144 codes, in 64 rows (design: its table of models).
@@ -179,14 +180,18 @@ def make(name: str, *, batch: int, dtype: str, weights: str, platform: str | Non
       ValueError: the name is neither, or the config trains no prior.
     """
     if name in MODELS:
-        told, vocab_size = MODELS[name], shapes.CODES
+        stack = freeze(TransformerConfig, MODELS[name], f"--config={name}")
+        model = AutoregressiveConfig(shapes.CODES, stack, labelled=True)
     else:
         config = shapes.load_config(name)
         if "transformer" not in config.model:
             raise ValueError(f"--config={name} trains no prior, so there is nothing to decode")
-        told, vocab_size = config.model.transformer, config.model.get("vocab_size", shapes.CODES)
-    stack = freeze(TransformerConfig, told, f"--config={name}")
-    model = AutoregressiveConfig(vocab_size, stack, labelled=True)
+        model = prior_config(config, None).autoregressive
+        if model.transformer.encoder_len:
+            raise ValueError(
+                f"--config={name} reads lyrics with an encoder of its own, which is not timed "
+                "here; take one without, or with lyrics among the codes"
+            )
     return Loop(model, batch, precision.compute_dtype(dtype), weights, platform)
 
 

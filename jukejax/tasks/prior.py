@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from jukejax import finetune, flops, precision
-from jukejax.config import freeze, plain
+from jukejax.config import check_keys, freeze, plain
 from jukejax.data import corpus, pipeline
 from jukejax.data.labels import Vocabulary
 from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
@@ -18,6 +18,7 @@ from jukejax.task import Task, data_facts
 from jukejax.tasks import preview
 
 KIND = "prior"
+DATA_KEYS = ("folder", "batch_size", "aug_shift")
 NO_DATA = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
 
 
@@ -48,7 +49,7 @@ def prior_config(config: ml_collections.ConfigDict, dataset: corpus.Dataset | No
     if top != (frozen.upper is None):
         wanted = "must not have" if top else "needs"
         raise ValueError(f"level {level} {wanted} model.upper, the conditioner on the level above")
-    if not top and frozen.upper.ratio != hops[level + 1] // hops[level]:
+    if dataset is not None and not top and frozen.upper.ratio != hops[level + 1] // hops[level]:
         raise ValueError(
             f"model.upper goes up {frozen.upper.ratio} times, but hops {hops} ask for "
             f"{hops[level + 1] // hops[level]}"
@@ -68,6 +69,7 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
     dataset = corpus.open_dataset(config.data.folder) if with_data else None
     if with_data and dataset.kind != "codes":
         raise ValueError(f"data.folder {config.data.folder} holds {dataset.kind}; run encode on it")
+    check_keys(config.data, DATA_KEYS, "config.data")
     frozen = prior_config(config, dataset)
     known = dataset.vocabulary if dataset else Vocabulary()
     if with_data:  # else what the shards know is guessed

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from jukejax import distributed, finetune, flops, precision
-from jukejax.config import freeze, plain
+from jukejax.config import check_keys, freeze, plain
 from jukejax.data import audio, corpus, pipeline
 from jukejax.models.layers import start_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
@@ -21,6 +21,7 @@ from jukejax.ops.stft import STFT, Bandwidth
 from jukejax.task import Preview, Task, WholeBatch, data_facts, to_host
 
 KIND = "vqvae"
+DATA_KEYS = ("folder", "window", "batch_size", "aug_shift", "aug_blend")
 BANDWIDTH_SECONDS = 600.0  # of training audio that the bandwidth is measured on
 RECONSTRUCTION_SECONDS = 6.0
 RECONS = ("l1", "l2", "linf", "lmix")
@@ -187,6 +188,7 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
       with_data: False: a task to be planned or compiled, whose data need not be there.
     """
     frozen = freeze(VQVAEConfig, config.model, "config.model")
+    check_keys(config.data, DATA_KEYS, "config.data")
     loss_config = freeze(LossConfig, config.get("loss", {}), "config.loss")
     if frozen.channels != 1:
         raise ValueError(f"config.model.channels is {frozen.channels}: audio shards are read mono")

@@ -1,0 +1,65 @@
+"""`bench decode` on a small prior: what its rows say of each other, and what it refuses."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from jukejax.benches import decode, decode_program
+
+PRIOR = "configs/tiny.py:prior"
+
+
+def values(**more):
+    plain = dict(config=PRIOR, batch=2, tokens=16, dtype="float32", weights="float")
+    return SimpleNamespace(**plain | dict(reference="", aot="", model="", codes="") | more)
+
+
+@pytest.mark.parametrize("weights", ["float", "int8"])
+def test_a_row_says_rates_bytes_and_how_many_times_the_reference_it_is(tmp_path, weights):
+    lines = [
+        {"bench": "train", "config": PRIOR, "tokens_per_s": 1.0},
+        {"bench": "sample", "config": PRIOR, "batch": 2, "tokens_per_s": 50.0},
+    ]
+    file = tmp_path / "port.json"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    (row,) = decode.rows(values(reference=str(file), weights=weights))
+    assert row["tokens"] == 16
+    assert len(row["positions_per_s_by_eighth"]) == 8
+    assert row["tokens_per_s"] == pytest.approx(2 * 16 / row["seconds"], rel=0.01)
+    assert row["times_reference"] == pytest.approx(row["tokens_per_s"] / 50, rel=0.01)
+    moved = row["bytes_per_step"] * 16 / row["seconds"]
+    assert row["bandwidth_share"] == pytest.approx(moved / row["read_bandwidth"], rel=0.01)
+    assert row["cache_bytes_per_sequence"] < 0.5 * row["dense_cache_bytes_per_sequence"]
+
+
+def test_weights_in_eight_bits_are_fewer_bytes_a_step():
+    wide, small = (
+        decode_program.make(PRIOR, batch=1, dtype="float32", weights=weights)
+        for weights in ("float", "int8")
+    )
+    assert small.bytes_per_step() < 0.5 * wide.bytes_per_step()
+
+
+def test_a_config_is_decoded_with_its_own_codebook():
+    loop = decode_program.make(
+        "configs/openai_small.py:small_upsampler", batch=1, dtype="float32", weights="float"
+    )
+    assert loop.config.vocab_size == 1024
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"config": "configs/tiny.py:vqvae"}, "trains no prior"),
+        ({"config": "configs/openai_released.py:5b_lyrics"}, "an encoder of its own"),
+        ({"tokens": 4}, "--tokens=4 must be 8 or more"),
+        ({"tokens": 4096}, "--tokens=4096 exceeds the window of 128"),
+        ({"codes": "x"}, "--codes=x needs --model"),
+        ({"reference": "x", "config": "released"}, "--reference is compared with one shape"),
+        ({"reference": "/nowhere"}, "--reference=/nowhere: "),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(more, said):
+    with pytest.raises(ValueError, match=said):
+        list(decode.rows(values(**more)))
