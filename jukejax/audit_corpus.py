@@ -10,6 +10,7 @@ kept track by track: an audit that was killed goes on with the next one.
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +62,8 @@ def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.D
 def _kept(cache: Path, kind: str, dataset: corpus.Dataset) -> Path:
     """The folder of an index; those of other states of the same corpus go."""
     key = hashlib.sha256(f"{dataset.corpus_hash} {VERSION}".encode()).hexdigest()[:16]
-    folder, owner = cache / f"{kind}-{key}", str(dataset.folder.resolve())
+    owner = os.path.relpath(dataset.folder.resolve(), cache.resolve())  # both may be moved
+    folder = cache / f"{kind}-{key}"
     for mark in cache.glob(f"{kind}-*/{MARK}"):
         if mark.parent != folder and mark.read_text() == owner:
             shutil.rmtree(mark.parent)

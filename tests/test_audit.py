@@ -78,7 +78,7 @@ def test_the_page_plays_the_copy_beside_its_original(report):
     page = (output / "report.html").read_text()
     assert "Generated, 5 to 11 s" in page
     made, original = (
-        audio.load(output / "assets" / f"copy_00_{which}.wav")[:, 0]
+        audio.load(output / "assets" / f"000_copy_00_{which}.wav")[:, 0]
         for which in ("generated", "original")
     )
     both = slice(RATE, 7 * RATE)  # a second of context before
@@ -205,8 +205,29 @@ def test_a_corpus_that_changed_gets_a_new_index(music, tmp_path):
     info = json.loads((copy / "dataset.json").read_text())
     before = {path.name for path in (copy / "audit").glob("recordings-*")}
     (copy / "dataset.json").write_text(json.dumps(info | {"corpus_hash": "another"}))
+    others = copy / "audit" / "recordings-of-mine"
+    others.mkdir()
     recordings, _ = open_training([str(copy)])
     AudioCorpus(recordings, copy / "audit")
-    after = {path.name for path in (copy / "audit").glob("recordings-*")}
+    after = {path.name for path in (copy / "audit").glob("recordings-*")} - {others.name}
     assert len(after) == 1
     assert after.isdisjoint(before)
+    assert others.is_dir()
+
+
+def test_many_held_out_tracks_set_thresholds_of_every_length(tmp_path):
+    """40 of them: half are looked at, 30 s of each, which windows of 9 s fit into."""
+    random = np.random.default_rng(0)
+    info = {"codebook_size": 64, "vqvae": {"hash": "x"}, "separator": "none", "source": ""}
+    vocabulary = labels.Vocabulary.build(["a"], ["b"])
+    with corpus.DatasetWriter(tmp_path, kind="codes", vocabulary=vocabulary, **info) as writer:
+        for i in range(42):
+            count = int(32 * 44100 / 128)
+            drawn = {f"level_{k}": random.integers(0, 64, count * 4 ** (2 - k)) for k in range(3)}
+            track = corpus.Track(f"t{i}", "a", ("b",), content=str(i))
+            writer.add("train" if i < 2 else "heldout", track, **drawn)
+    _, dataset = open_training([str(tmp_path)])
+    found = CodeCorpus(dataset, tmp_path / "audit", random.normal(size=(64, 4)))
+    counts = {kind: len(limit.null) for kind, limit in found.thresholds.items()}
+    assert counts.keys() == {"run_bits", "nearness_1", "nearness_3", "nearness_9"}
+    assert min(counts.values()) >= 20 * (30 - 9)
