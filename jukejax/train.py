@@ -62,7 +62,7 @@ def main() -> int:
     if CONFIG.value is None or (WORKDIR.value is None and not DRY_RUN.value):
         raise ValueError("--config and --workdir are needed; see --help")
     platform_flags.keep_memory()
-    platform_flags.set_defaults(platform_flags.width(CONFIG.value))
+    platform_flags.set_defaults(*platform_flags.shape(CONFIG.value))
     if DRY_RUN.value:
         from jukejax import dry_run
 

@@ -115,31 +115,32 @@ def environment(monkeypatch):
 
 
 def test_cpu_flags_are_set_where_the_user_did_not(environment):
-    platform_flags.set_defaults(1024)
+    platform_flags.set_defaults(1024, 512)
     name, value = next(iter(platform_flags.CPU_FLAGS["0.10"].items()))
     assert environment["XLA_FLAGS"] == f"{name}={value}"
     environment["XLA_FLAGS"] = f"--xla_dump_to=/tmp/x {name}=OTHER"
-    platform_flags.set_defaults(1024)
+    platform_flags.set_defaults(1024, 512)
     assert environment["XLA_FLAGS"] == f"--xla_dump_to=/tmp/x {name}=OTHER"
 
 
-def test_narrow_models_and_others_keep_their_flags(environment):
-    config = ConfigDict({"model": {"transformer": {"emb_dim": 256}}})
+def test_small_models_and_others_keep_their_flags(environment):
+    config = ConfigDict({"model": {"transformer": {"emb_dim": 256, "seq_len": 1024}}})
     for narrow in (config, ConfigDict({"model": {}}), ConfigDict()):
-        platform_flags.set_defaults(platform_flags.width(narrow))
+        platform_flags.set_defaults(*platform_flags.shape(narrow))
         assert "XLA_FLAGS" not in environment
-    config.model.transformer.emb_dim = 512
-    platform_flags.set_defaults(platform_flags.width(config))
-    assert "LIBRARY_FUSION_TYPE_DOT" in environment["XLA_FLAGS"]
+    for changed in ({"emb_dim": 512}, {"seq_len": 8192}):
+        large = ConfigDict({"model": {"transformer": {"emb_dim": 256, "seq_len": 1024} | changed}})
+        platform_flags.set_defaults(*platform_flags.shape(large))
+        assert "LIBRARY_FUSION_TYPE_DOT" in environment.pop("XLA_FLAGS")
 
 
 def test_accelerators_and_unknown_releases_keep_their_flags(environment, monkeypatch):
     environment["JAX_PLATFORMS"] = "cuda,cpu"
-    platform_flags.set_defaults(1024)
+    platform_flags.set_defaults(1024, 512)
     assert "XLA_FLAGS" not in environment
     environment["JAX_PLATFORMS"] = "cpu"
     monkeypatch.setattr(platform_flags.importlib.metadata, "version", lambda _: "0.12.0")
-    platform_flags.set_defaults(1024)
+    platform_flags.set_defaults(1024, 512)
     assert "XLA_FLAGS" not in environment
 
 

@@ -113,11 +113,13 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
         yield from compiled_elsewhere(values)
         return
     platform_flags.keep_memory()  # as training does
-    platform_flags.set_defaults(values.width)
+    named = list(cases(values, values.dtype))
+    platform_flags.set_defaults(named[0].width, max(case.seq_len for case in named))
     from jukejax.model import default_dtype
 
     found: list[dict] = []
-    for case in cases(values, values.dtype or default_dtype()):
+    for case in named:
+        case = dataclasses.replace(case, dtype=case.dtype or default_dtype())
         for direction in DIRECTIONS:
             line = measured(values, case, direction, found)
             found.append(line)

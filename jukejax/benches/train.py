@@ -81,7 +81,7 @@ def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
         config = shapes.load_config(values.config)
     if devices is None:
         platform_flags.keep_memory()
-        platform_flags.set_defaults(platform_flags.width(config))
+        platform_flags.set_defaults(*platform_flags.shape(config))
     if values.batch:
         config.data.batch_size = values.batch
     if values.dtype:
