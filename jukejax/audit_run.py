@@ -18,7 +18,7 @@ from jukejax.data import audio, records
 if TYPE_CHECKING:
     from jukejax.codec import Codec
 
-VERSION = 1  # of what is said of a piece; a change makes kept answers stale
+VERSION = 2  # of what is said of a piece; a change makes kept answers stale
 PHASES = 4  # grids on which a sound without codes gets them; music is stored on one of 128
 HEARD = 4  # passages of a piece that can be listened to
 CONTEXT_SECONDS = 1  # heard before and after a passage
@@ -76,7 +76,8 @@ class Audit:
             "shares": verdict.shares(seconds),
             "passages": [self._tell(passage) for passage in passages(seconds, evidence)],
             "timeline": [
-                asdict(second) | {"evidence": _at(values, s)} for s, second in enumerate(seconds)
+                asdict(second) | {"evidence": _at(values, s), "places": self._places(evidence, s)}
+                for s, second in enumerate(seconds)
             ],
         }
 
@@ -110,16 +111,21 @@ class Audit:
     def _tell(self, passage: Passage) -> dict:
         """A passage as audit.json has it."""
         strongest = asdict(passage.strongest)
-        way = self._way(strongest["because"])
-        track = way.tracks[passage.track]
-        offset = passage.offset_seconds + track.offset / RATE
+        place = self._place(strongest["because"], passage.track, passage.offset_seconds)
+        return {"start": passage.start, "end": passage.end, **strongest, **place}
+
+    def _places(self, evidence: dict[str, Evidence], second: int) -> dict[str, dict]:
+        """Where the like of a second is in the corpus, by kind."""
+        found = {kind: e for kind, e in evidence.items() if second < len(e.values)}
         return {
-            "start": passage.start,
-            "end": passage.end,
-            **strongest,
-            "track": track.name,
-            "offset_seconds": round(offset, 3),
+            kind: self._place(kind, int(e.track[second]), float(e.offset[second]))
+            for kind, e in found.items()
+            if e.track[second] >= 0
         }
+
+    def _place(self, kind: str, track: int, offset: float) -> dict:
+        found = self._way(kind).tracks[track]
+        return {"track": found.name, "offset_seconds": round(offset + found.offset / RATE, 3)}
 
     def _way(self, kind: str) -> AudioCorpus | CodeCorpus:
         return self._recordings if kind in ("votes", "correlation") else self._codes

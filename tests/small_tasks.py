@@ -50,7 +50,9 @@ def config_of(name, accumulate=1, remat="none"):
     config = ConfigDict(MODELS[name])
     config.dtype = "float32"
     config.accumulate = accumulate
-    config.data = dict(folder="", batch_size=BATCH, window=2048)
+    config.data = dict(folder="", batch_size=BATCH)
+    if config.task == "vqvae":
+        config.data.window = 2048
     # Adam divides by |gradient| + eps: without a large eps its first steps would blow up the
     # rounding of gradients that are zero.
     config.optimizer = dict(learning_rate=0.01, warmup_steps=1, eps=1e-2, ema_decay=0.5)

@@ -69,6 +69,11 @@ def test_a_copy_is_flagged_at_its_seconds_with_its_original(report):
     (passage,) = found["items"][0]["passages"]
     assert (passage["start"], passage["end"], passage["track"]) == (5, 11, "t2")
     assert passage["offset_seconds"] == pytest.approx(4.0, abs=0.03)
+    second = found["items"][0]["timeline"][7]
+    assert second["evidence"]["votes"] >= 16
+    for kind in ("votes", "correlation"):
+        assert second["places"][kind]["track"] == "t2"
+        assert second["places"][kind]["offset_seconds"] == pytest.approx(6.0, abs=0.03)
     assert found["thresholds"]["correlation"]["heldout_windows"] == 15
     assert found["training"][0]["tracks"] == 4
 

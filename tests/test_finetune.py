@@ -64,7 +64,8 @@ def config_of(folder, codes, part="level_2", **changes) -> ConfigDict:
             seed=3,
             init_from=str(folder),
             dtype="float32",
-            data=dict(folder=str(codes), batch_size=2, window=2048),
+            data=dict(folder=str(codes), batch_size=2)
+            | (dict(window=2048) if part == "vqvae" else {}),
             optimizer={},
             model=model,
             loss=dict(linf_k=128),
