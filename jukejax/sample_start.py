@@ -60,7 +60,7 @@ def with_labels(model: Model, request: Request) -> Request:
     labelled = dataclasses.replace(request, **told)
     names = ", ".join(f"--{name}={value!r}" for name, value in told.items() if name != "lyrics")
     try:
-        for level in levels_to_make(request.levels, model):
+        for level in set(request.levels) & set(model.levels):
             _labels(model, labelled, level, model.totals(1))
     except ValueError as error:
         print(f"without the labels of {request.codes}: {error}", file=sys.stderr)
