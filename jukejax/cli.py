@@ -22,6 +22,7 @@ VERBS = {
     "embed": "what a prior hears in music: activations of its layers",
     "audit": "did the model copy its training set?",
     "bench": "how fast each part is on this machine",
+    "doctor": "what this machine can do: devices, memory, which released models fit, extras",
     "report": "one page that shows what a whole run of the road made",
 }
 

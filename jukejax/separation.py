@@ -79,7 +79,7 @@ def make_separator(method: str | None = None, weights: str | None = None) -> Sep
                 f"--separator_weights={weights} is for --separator=spleeter, not for {method}"
             )
         return Separator(method)
-    path = _find(weights)
+    path = find_weights(weights)
     if path is None and method is None:
         return Separator("none")
     if path is None:
@@ -91,7 +91,7 @@ def make_separator(method: str | None = None, weights: str | None = None) -> Sep
         return Separator("spleeter", str(path), hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _find(weights: str | None) -> Path | None:
+def find_weights(weights: str | None = None) -> Path | None:
     """The file of weights: what is asked for must be there, the cached one may be."""
     told = {"--separator_weights": weights, f"${VARIABLE}": os.environ.get(VARIABLE)}
     for source, value in told.items():

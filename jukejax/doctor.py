@@ -1,0 +1,152 @@
+"""What this machine can do: devices, memory, compute type, which released models fit, extras.
+
+    python -m jukejax.doctor
+    python -m jukejax.doctor --json
+
+A released model fits if the largest of its parts, which are loaded one at a time, its caches for
+one track included, lies within the memory of one device. What training takes, several times as
+much, `train --dry_run` says of a config.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+
+from absl import flags
+
+from jukejax import cli
+
+JSON = flags.DEFINE_bool("json", False, "One JSON object instead of lines.")
+
+PACKAGES = ("jukejax", "jax", "jaxlib", "flax", "orbax-checkpoint")
+EXTRAS = {  # module: (extra of pyproject.toml, what it is for)
+    "tensorflow": ("tfds", "data sets through TFDS"),
+    "apache_beam": ("beam", "prepare on many machines"),
+    "torch": ("convert", "released weights in .pth.tar files"),
+    "unidecode": ("lyrics", "lyrics in other scripts"),
+    "visqol": ("visqol", "ViSQOL in evaluate"),
+    "tensorboard": ("tensorboard", "to look at what train writes"),
+    "wandb": ("wandb", "logging to Weights & Biases"),
+}
+
+
+def devices_here() -> list[dict]:
+    """One row for each device of this process."""
+    import jax
+
+    from jukejax import devices, memory
+
+    found = []
+    for device in jax.local_devices():
+        known = devices.find(device.device_kind)
+        found.append(
+            {
+                "platform": device.platform,
+                "kind": device.device_kind,
+                "memory_bytes": memory.memory_of(device),
+                "peak_flops": known.peak_flops if known else None,
+                "bandwidth": known.bandwidth if known else None,
+            }
+        )
+    return found
+
+
+def released_models(dtype: str, limit: float | None) -> list[dict]:
+    """Bytes that each released model needs to sample one track, and whether they fit."""
+    import jax
+    import jax.numpy as jnp
+
+    from jukejax import precision
+    from jukejax.models.transformer import empty_caches
+    from jukejax.weights import openai_prior, released
+
+    compute = precision.compute_dtype(dtype)
+    needs: dict[str, int] = {}
+
+    def bytes_of(part: str, config) -> int:
+        if part == "vqvae":
+            return 0  # 12 MB
+        key = repr(config)
+        if key not in needs:
+            params = sum(leaf.size for leaf in jax.tree.leaves(openai_prior.prior_shapes(config)))
+            stack = config.autoregressive.transformer
+            caches = jax.eval_shape(lambda: empty_caches(stack, 1, compute))
+            cached = sum(leaf.size for leaf in jax.tree.leaves(caches))
+            needs[key] = (params + cached) * jnp.dtype(compute).itemsize
+        return needs[key]
+
+    found = []
+    for name in released.MODELS:
+        largest = max(bytes_of(*part) for part in released.configs_of(name).items())
+        fits = None if limit is None else largest < limit
+        found.append({"model": name, "bytes": largest, "fits": fits})
+    return found
+
+
+def report() -> dict:
+    """All that there is to say."""
+    import jax
+
+    from jukejax import separation
+    from jukejax.model import default_dtype
+
+    here, dtype = devices_here(), default_dtype()
+    extras = [
+        {"module": module, "extra": extra, "for": use, "there": _is_there(module)}
+        for module, (extra, use) in EXTRAS.items()
+    ]
+    return {
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "processors": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "processes": jax.process_count(),
+        "devices": here,
+        "dtype": dtype,
+        "spleeter_weights": separation.find_weights() is not None,
+        "models": released_models(dtype, here[0]["memory_bytes"]),
+        "extras": extras,
+    }
+
+
+def _is_there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _lines(found: dict) -> list[str]:
+    gb = 1e9
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    lines = [
+        f"software    Python {found['python']}, {versions}",
+        f"machine     {found['processors']} processor(s), {found['memory_bytes'] / gb:.1f} GB",
+    ]
+    for number, device in enumerate(found["devices"]):
+        memory, peak = device["memory_bytes"], device["peak_flops"]
+        known = f", {memory / gb:.1f} GB" if memory else ""
+        if peak:
+            best = max(peak, key=peak.get)
+            known += f", at most {peak[best] / 1e12:.0f} TFLOP/s ({best})"
+        lines.append(f"device {number:<4} {device['platform']}: {device['kind']}{known}")
+    lines.append(f"computes in {found['dtype']}, if nothing else is asked for")
+    weights = "there" if found["spleeter_weights"] else "missing: make spleeter-weights"
+    lines += [f"spleeter    weights are {weights}", "", "released models, to sample one track:"]
+    said = {True: "fits", False: "does not fit", None: "this device's memory is not known"}
+    for model in found["models"]:
+        size = f"{model['bytes'] / gb:.1f} GB"
+        lines.append(f"  {model['model']:<28} {size:>8}   {said[model['fits']]}")
+    lines += ["", "extras:"]
+    for extra in found["extras"]:
+        there = "there" if extra["there"] else f"missing: pip install -e '.[{extra['extra']}]'"
+        lines.append(f"  {extra['extra']:<12} {extra['for']:<36} {there}")
+    return lines
+
+
+def main() -> None:
+    found = report()
+    print(json.dumps(found) if JSON.value else "\n".join(_lines(found)))
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)
