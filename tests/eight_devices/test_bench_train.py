@@ -29,7 +29,7 @@ def get_config(arg="vqvae"):
 def tiny(monkeypatch):
     """A smaller "tiny", and no flags set for this process."""
     monkeypatch.setitem(shapes.TRANSFORMERS, "tiny", TINY)
-    monkeypatch.setattr("jukejax.platform_flags.set_defaults", lambda width: None)
+    monkeypatch.setattr("jukejax.platform_flags.set_defaults", lambda *shape: None)
 
 
 def values(**changed):
