@@ -27,25 +27,21 @@ def command(verb: str, *args: str) -> list[str]:
     return [sys.executable, "-m", f"jukejax.{verb}", *map(str, args)]
 
 
-def run(
-    verb: str, *args: str, code: int = 0, xla_flags: str = HURRY
-) -> subprocess.CompletedProcess:
+def run(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
     """Runs a verb and checks its exit code."""
     done = subprocess.run(
-        command(verb, *args), cwd=ROOT, env=environment(xla_flags), capture_output=True, text=True
+        command(verb, *args), cwd=ROOT, env=environment(), capture_output=True, text=True
     )
     assert done.returncode == code, f"{verb} {args}: {done.returncode}\n{done.stderr[-3000:]}"
     return done
 
 
-def stop_when(
-    verb: str, *args: str, ready, with_signal: int = signal.SIGKILL, xla_flags: str = HURRY
-) -> int:
+def stop_when(verb: str, *args: str, ready, with_signal: int = signal.SIGKILL) -> int:
     """Starts a verb, sends the signal as soon as `ready()` holds, returns the exit code."""
     process = subprocess.Popen(
         command(verb, *args),
         cwd=ROOT,
-        env=environment(xla_flags),
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -1,6 +1,5 @@
 """The whole road at the smallest size, by its commands: music in, a generated track out."""
 
-import functools
 import json
 import shutil
 import signal
@@ -11,11 +10,7 @@ import soundfile
 
 from jukejax import checkpoint
 
-from . import command
-
-# As users run them: programs are compiled in full.
-run = functools.partial(command.run, xla_flags="")
-stop_when = functools.partial(command.stop_when, xla_flags="")
+from .command import run, stop_when
 
 STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")
 
