@@ -9,6 +9,7 @@ gradients. Dimensions as in ops/attention.py.
 """
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -101,8 +102,8 @@ def _kernel(kind, seq_len, heads, block_len, prime_len, interpret):
         block_q_dkv=size, block_kv_dkv=size, block_kv_dkv_compute=size,
         block_q_dq=size, block_kv_dq=size,
     )  # fmt: skip
-    # Built while tracing, but kept: the tables of blocks must be constants.
-    with jax.ensure_compile_time_eval():
+
+    def build():
         return splash.make_splash_mha(
             masks.MultiHeadMask([one] * heads),
             block_sizes=sizes,
@@ -110,3 +111,8 @@ def _kernel(kind, seq_len, heads, block_len, prime_len, interpret):
             q_seq_shards=1,
             interpret=interpret,
         )
+
+    # The tables of blocks must be constants, and are kept. A thread of its own knows nothing of the
+    # program that is being traced, nor of its mesh, whose devices may not be here.
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(build).result()
