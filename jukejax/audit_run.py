@@ -139,13 +139,12 @@ class Audit:
         text = json.dumps(table | {"items": list(items)}, indent=1) + "\n"
         audio.write_atomic(output / "audit.json", text.encode())
         assets = Assets(output)
+        names = [f"{number:03d}_{_file_name(sound.name)}" for number, sound in enumerate(sounds)]
         pieces = [
             audit_page.Piece(
-                item,
-                self._play(assets, sound, f"{number:03d}_{_file_name(sound.name)}"),
-                self._pairs(assets, sound, f"{number:03d}_{_file_name(sound.name)}", item),
+                item, self._play(assets, sound, name), self._pairs(assets, sound, name, item)
             )
-            for number, (sound, item) in enumerate(zip(sounds, items, strict=True))
+            for sound, item, name in zip(sounds, items, names, strict=True)
         ]
         page = audit_page.document(table, pieces)
         audio.write_atomic(output / "report.html", page.encode())

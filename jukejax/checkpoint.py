@@ -110,8 +110,7 @@ class Checkpoints:
                     ),
                 )
             except Exception as error:  # Orbax lets whatever its storage raises through
-                reason = str(error).strip().splitlines() or [type(error).__name__]
-                damaged.append((step, reason[0][:200]))
+                damaged.append((step, _first_line(error)))
                 continue
             for bad, reason in damaged:
                 print(
@@ -158,6 +157,11 @@ def _plain_state(state: Any) -> Any:
     return state.item() if isinstance(state, np.generic) else state
 
 
+def _first_line(error: Exception) -> str:
+    """Of what an error says, which from Orbax may be pages; its name if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
     """A checkpoint of a run as nested dictionaries of host arrays, on any machine.
 
@@ -186,7 +190,7 @@ def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
         try:
             return _read(folder / str(step) / "state")
         except Exception as error:  # Orbax lets whatever its storage raises through
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = _first_line(error)
             print(
                 f"warning: checkpoint {step} of {folder} cannot be read ({reason})", file=sys.stderr
             )

@@ -8,6 +8,7 @@ one track included, lies within the memory of one device. What training takes, s
 much, `train --dry_run` says of a config.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -55,41 +56,39 @@ def devices_here() -> list[dict]:
 
 def released_models(dtype: str, limit: float | None) -> list[dict]:
     """Bytes that each released model needs to sample one track, and whether they fit."""
+    from jukejax.weights import released
+
+    found = []
+    for name in released.MODELS:
+        parts = released.configs_of(name)
+        parts.pop("vqvae")  # 12 MB
+        largest = max(_bytes_of(prior, dtype) for prior in parts.values())
+        fits = None if limit is None else largest < limit
+        found.append({"model": name, "bytes": largest, "fits": fits})
+    return found
+
+
+@functools.cache  # the models share their upsamplers
+def _bytes_of(config, dtype: str) -> int:
+    """Of a prior's parameters and its caches for one track."""
     import jax
     import jax.numpy as jnp
 
     from jukejax import precision
     from jukejax.models.transformer import empty_caches
-    from jukejax.weights import openai_prior, released
+    from jukejax.weights import openai_prior
 
-    compute = precision.compute_dtype(dtype)
-    needs: dict[str, int] = {}
-
-    def bytes_of(part: str, config) -> int:
-        if part == "vqvae":
-            return 0  # 12 MB
-        key = repr(config)
-        if key not in needs:
-            params = sum(leaf.size for leaf in jax.tree.leaves(openai_prior.prior_shapes(config)))
-            stack = config.autoregressive.transformer
-            caches = jax.eval_shape(lambda: empty_caches(stack, 1, compute))
-            cached = sum(leaf.size for leaf in jax.tree.leaves(caches))
-            needs[key] = (params + cached) * jnp.dtype(compute).itemsize
-        return needs[key]
-
-    found = []
-    for name in released.MODELS:
-        largest = max(bytes_of(*part) for part in released.configs_of(name).items())
-        fits = None if limit is None else largest < limit
-        found.append({"model": name, "bytes": largest, "fits": fits})
-    return found
+    compute, stack = precision.compute_dtype(dtype), config.autoregressive.transformer
+    caches = jax.eval_shape(lambda: empty_caches(stack, 1, compute))
+    numbers = jax.tree.leaves((openai_prior.prior_shapes(config), caches))
+    return sum(leaf.size for leaf in numbers) * jnp.dtype(compute).itemsize
 
 
 def report() -> dict:
     """All that there is to say."""
     import jax
 
-    from jukejax import separation
+    from jukejax import memory, separation
     from jukejax.model import default_dtype
 
     here, dtype = devices_here(), default_dtype()
@@ -101,7 +100,7 @@ def report() -> dict:
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "processors": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "memory_bytes": memory.machine_bytes(),
         "processes": jax.process_count(),
         "devices": here,
         "dtype": dtype,

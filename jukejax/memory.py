@@ -32,12 +32,17 @@ def process_peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def machine_bytes() -> int:
+    """Of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def memory_of(device) -> float | None:
     """Bytes of a JAX device that a program can use; of a CPU the machine's memory."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:
         return limit
     if device.platform == "cpu":
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return machine_bytes()
     known = devices.find(device.device_kind)
     return known.memory if known else None

@@ -149,6 +149,8 @@ class Training:
         if distributed.is_writer():
             bundle.write_json(self.workdir / "config.json", self.plain_config)
             bundle.write_json(self.workdir / "description.json", self.task.describe())
+        # Too little held-out music is said now, not at the first evaluation.
+        self.task.batches("heldout", self.rows).close()
         batches = Feeder(
             self.task.batches("train", self.rows), lambda b: sharding.put_batch(self.mesh, b)
         )
@@ -156,8 +158,6 @@ class Training:
             self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
         )
         interruption = Interruption()
-        with contextlib.closing(self.task.batches("heldout", self.rows)):
-            pass  # too little held-out music is said now, not at the first evaluation
         with jax.set_mesh(self.mesh), contextlib.closing(batches):
             self.state, step = self._start(checkpoints, batches)
             with contextlib.closing(Telemetry(self.workdir, self.plain_config, step)) as log:

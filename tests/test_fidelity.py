@@ -86,6 +86,9 @@ def test_codebook_figures_equal_the_golden_ones():
 def test_an_even_codebook_is_worth_its_size():
     found = codebook.figures(np.array([5, 5, 5, 5, 0, 0, 0, 0]))
     assert found.table() == {"usage": 0.5, "dead": 0.5, "perplexity": 4.0, "entropy_bits": 2.0}
+    even, single = codebook.figures(np.full(4, 5)), codebook.figures(np.array([0, 9, 0]))
+    assert (even.used, even.entropy_bits, even.perplexity) == (4, 2.0, 4.0)
+    assert (single.used, single.entropy_bits, single.perplexity) == (1, 0.0, 1.0)
     with pytest.raises(ValueError, match="another VQ-VAE"):
         codebook.counts(np.array([1, 8]), 8)
     with pytest.raises(ValueError, match="at least one code"):
