@@ -14,6 +14,7 @@ from jukejax.ops import attention_backends, rows
 from jukejax.ops import cache as caches
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
+from jukejax.ops.norm import layer_norm, layer_norm_of_few
 from jukejax.ops.placement import constrain
 
 REMAT = ("none", "dots", "block", "full")
@@ -132,26 +133,8 @@ class LayerNorm(nn.Module):
         bias = self.param(
             "bias", nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)), shape
         )
-        wide = x.astype(jnp.float32)
-        centred, variance = (_two_passes if x.ndim > 2 else _one_pass)(wide)
-        wide = centred * jax.lax.rsqrt(variance + 1e-5)
-        return (wide * scale + bias).astype(x.dtype)
-
-
-def _two_passes(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """x - E[x] and the variance, for whole windows."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    return x, (x * x).mean(axis=-1, keepdims=True)
-
-
-def _one_pass(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As `_two_passes` with one kernel for both sums, of which a step of decoding is made.
-
-    E[d^2] - E[d]^2 of the distances d to the first feature, so that a large mean costs no digits.
-    """
-    x = x - x[..., :1]
-    mean = x.mean(axis=-1, keepdims=True)
-    return x - mean, jnp.maximum((x * x).mean(axis=-1, keepdims=True) - mean * mean, 0.0)
+        norm = layer_norm if x.ndim > 2 else layer_norm_of_few
+        return norm(x, scale, bias)
 
 
 class Projection(nn.Module):

