@@ -8,7 +8,7 @@ hardware    one V100: float16 with a dynamic loss scale (`--config.dtype=bfloat1
 batch       4 windows of 8192 codes (23.8 s each): 32,768 codes a step. 50 hours are 62 M codes, so
             an epoch is 1,892 steps, and the article's 48 epochs are 90,000 steps
 parameters  161,862,656
-memory      8.7 of 16 GB, compiled for a V100 but not run (13.3 GB with 8 windows); `bench train
+memory      8.9 of 16 GB, compiled for a V100 but not run (13.5 GB with 8 windows); `bench train
             --aot=v100:1 --config=configs/house_prior.py` prints every part
 time        not measured here; the article says 4 days, which is 8.5 k codes a second
 

@@ -6,9 +6,9 @@
 hardware    one H200 (141 GB), or several GPUs: `--config.mesh.fsdp=8` cuts the weights 8 times
 batch       16 windows of 8192 codes (23.8 s each): 131,072 codes a step
 parameters  928,481,280 with one artist and one genre; 2048 more for every further name
-memory      80.9 of 141 GB, compiled for an H200 but not run: 14.9 GB are parameters, two Adam
+memory      81.3 of 141 GB, compiled for an H200 but not run: 14.9 GB are parameters, two Adam
             averages and the EMA in float32, the rest gradients and activations;
-            55.3 of an H100's 80 GB with `--config.accumulate=2`
+            55.4 of an H100's 80 GB with `--config.accumulate=2`
 time        not measured
 
 Made for far more than 50 hours: on those, the article's small model already copied intros. Told

@@ -11,7 +11,7 @@ batch       8 windows of 8192 codes (level 1: 5.9 s, level 0: 1.5 s), in 2 parts
             step. 50 hours are 248 M codes of level 1 (3,785 steps an epoch), and 992 M of level 0
             (15,140 steps)
 parameters  202,270,720 with one artist and one genre; 1024 more for every further name
-memory      11.3 of 16 GB at either level, compiled for a V100 but not run
+memory      11.5 of 16 GB at either level, compiled for a V100 but not run
 time        not measured
 
 The released upsamplers are 1920 wide, 72 layers deep, 981 M parameters: configs/openai_released.py,

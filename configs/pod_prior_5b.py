@@ -9,7 +9,7 @@ hardware    v5e-256 (topology 16x16, 64 hosts of 4 chips); the mesh below also f
             pod (4 x 64 = 256).
 batch       512 windows (4.2 M codes) a step, in 2 parts: one window a chip at a time on 256 chips
 parameters  5,040,153,600 with one artist and one genre; 4800 more for every further name
-memory      of each chip, compiled but not run: v5e-256 9.0 of 16 GB, v4-128 27.6 of 32 GB; 1.3 GB
+memory      of each chip, compiled but not run: v5e-256 9.6 of 16 GB, v4-128 28.5 of 32 GB; 1.3 GB
             are parameters, two Adam averages and the EMA in float32 (81 GB in all), the rest
             gradients and activations. The compiler's figure of every part is printed by
             `bench train --aot=v5e:16x16 --config=configs/pod_prior_5b.py`
