@@ -100,8 +100,8 @@ def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     rows = x.shape[1] // stride + 1
     x = jnp.pad(x, ((0, 0), (stride // 2, stride // 2), (0, 0)))[:, : rows * stride]
     x = x.reshape(x.shape[0], rows, stride * channels)  # [B, rows, S * C]
-    first, second = kernel.reshape(2, stride * channels, features)
-    both = _product(x, jnp.concatenate([first, second], axis=1))
+    halves = kernel.reshape(2, stride * channels, features).swapaxes(0, 1)
+    both = _product(x, halves.reshape(stride * channels, 2 * features))
     return both[:, :-1, :features] + both[:, 1:, features:]
 
 
@@ -113,11 +113,10 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     taps, channels, features = kernel.shape
     batch, length, _ = x.shape
     stride = taps // 2
-    halves = kernel.reshape(2, stride, channels, features).transpose(0, 2, 1, 3)
-    first, second = halves.reshape(2, channels, stride * features)
-    both = _product(x, jnp.concatenate([first, second], axis=1))
-    rows = jnp.pad(both[..., : stride * features], ((0, 0), (0, 1), (0, 0)))
-    rows = rows + jnp.pad(both[..., stride * features :], ((0, 0), (1, 0), (0, 0)))
+    halves = kernel.reshape(2, stride, channels, features).transpose(2, 0, 1, 3)
+    both = _product(x, halves.reshape(channels, 2 * stride * features))
+    first, second = jnp.split(both, 2, axis=-1)
+    rows = jnp.pad(first, ((0, 0), (0, 1), (0, 0))) + jnp.pad(second, ((0, 0), (1, 0), (0, 0)))
     y = rows.reshape(batch, (length + 1) * stride, features)  # [B, T + 1, S * D] -> samples
     return y[:, stride // 2 : stride // 2 + length * stride]
 
