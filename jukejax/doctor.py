@@ -90,6 +90,7 @@ def report() -> dict:
 
     from jukejax import memory, separation
     from jukejax.model import default_dtype
+    from jukejax.ops import kernel_gradient
 
     here, dtype = devices_here(), default_dtype()
     extras = [
@@ -104,6 +105,7 @@ def report() -> dict:
         "processes": jax.process_count(),
         "devices": here,
         "dtype": dtype,
+        "compiled_kernel_gradient": kernel_gradient.compiled(),
         "spleeter_weights": separation.find_weights() is not None,
         "models": released_models(dtype, here[0]["memory_bytes"]),
         "extras": extras,
@@ -129,6 +131,10 @@ def _lines(found: dict) -> list[str]:
             known += f", at most {peak[best] / 1e12:.0f} TFLOP/s ({best})"
         lines.append(f"device {number:<4} {device['platform']}: {device['kind']}{known}")
     lines.append(f"computes in {found['dtype']}, if nothing else is asked for")
+    if any(device["platform"] == "cpu" for device in found["devices"]):
+        missing = "missing: install g++, then pip install --no-build-isolation --no-deps -e ."
+        built = "built" if found["compiled_kernel_gradient"] else missing
+        lines.append(f"training    of VQ-VAEs: the compiled kernel gradient is {built}")
     weights = "there" if found["spleeter_weights"] else "missing: make spleeter-weights"
     lines += [f"spleeter    weights are {weights}", "", "released models, to sample one track:"]
     said = {True: "fits", False: "does not fit", None: "this device's memory is not known"}

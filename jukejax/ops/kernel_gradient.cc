@@ -1,0 +1,213 @@
+// The gradient of a convolution's kernel on CPUs, as an XLA custom call (jax.ffi).
+//
+//   out[k, c, d] = sum over b, t of x[b, t + (k - taps / 2) * dilation, c] * dy[b, t, d]
+//
+// with x zero outside of its window. With one tap it is the gradient of a matrix product, x^T dy.
+// Few outputs, many summands: what general libraries are slow at. The summands are taken a block at
+// a time, both operands of a block are laid out in panels, and a tile of the result stays in
+// registers while a block is added to it (Goto and van de Geijn 2008, "Anatomy of high-performance
+// matrix multiplication"). Threads share out the summands, and their sums are added in order, so
+// that one number of threads always gives the same bits.
+//
+// Shapes: x [B, T, C], dy [B, T, D], out [taps, C, D], all float32.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+constexpr int64_t kBlock = 128;  // summands in a block: a panel of each operand stays in the L1 cache
+
+struct Problem {
+  const float* x;
+  const float* dy;
+  int64_t batch, time, in, out, taps, dilation;
+
+  int64_t BlocksInWindow() const { return (time + kBlock - 1) / kBlock; }
+  int64_t Blocks() const { return batch * BlocksInWindow(); }
+  int64_t OutputSize() const { return taps * in * out; }
+};
+
+// Rows first .. first + count - 1 of a window [time, width] in panels of `panel` columns: of each
+// panel all rows, one after the other. Zeros stand for rows and columns that are not there.
+template <int64_t kPanel>
+inline __attribute__((always_inline)) void Pack(const float* window, int64_t time, int64_t width,
+                                                int64_t first, int64_t count, float* packed) {
+  const int64_t full = width / kPanel, rest = width % kPanel;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t row = first + i;
+    float* to = packed + i * kPanel;
+    if (row < 0 || row >= time) {
+      for (int64_t panel = 0; panel < full + (rest > 0); ++panel, to += count * kPanel) {
+        std::memset(to, 0, kPanel * sizeof(float));
+      }
+      continue;
+    }
+    const float* from = window + row * width;
+    for (int64_t panel = 0; panel < full; ++panel, from += kPanel, to += count * kPanel) {
+      std::memcpy(to, from, kPanel * sizeof(float));
+    }
+    if (rest > 0) {
+      for (int64_t j = 0; j < kPanel; ++j) to[j] = j < rest ? from[j] : 0.0f;
+    }
+  }
+}
+
+template <typename Vector>
+inline __attribute__((always_inline)) Vector Load(const float* from) {
+  Vector vector;
+  std::memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+// tile[r][v] += sum over rows of a[row][r] * b[row][v], with kRows x kVectors registers of sums.
+template <typename Vector, int kRows, int kVectors>
+inline __attribute__((always_inline)) void AddTile(const float* a, const float* b, int64_t count,
+                                                   float* tile, int64_t stride, int64_t rows,
+                                                   int64_t columns) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(float);
+  constexpr int kColumns = kVectors * kLanes;
+  Vector sums[kRows][kVectors] = {};
+  for (int64_t row = 0; row < count; ++row, a += kRows, b += kColumns) {
+    Vector right[kVectors];
+    for (int v = 0; v < kVectors; ++v) right[v] = Load<Vector>(b + v * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += a[r] * right[v];
+    }
+  }
+  if (rows == kRows && columns == kColumns) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        float* to = tile + r * stride + v * kLanes;
+        const Vector sum = Load<Vector>(to) + sums[r][v];
+        std::memcpy(to, &sum, sizeof(sum));
+      }
+    }
+    return;
+  }
+  float found[kRows][kColumns];
+  std::memcpy(found, sums, sizeof(found));
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) tile[r * stride + c] += found[r][c];
+  }
+}
+
+// Adds blocks begin .. end - 1 to `out`.
+template <typename Vector, int kRows, int kVectors>
+inline __attribute__((always_inline)) void AddBlocks(const Problem& p, int64_t begin, int64_t end,
+                                                     float* out) {
+  constexpr int64_t kColumns = kVectors * sizeof(Vector) / sizeof(float);
+  const int64_t row_panels = (p.in + kRows - 1) / kRows;
+  const int64_t column_panels = (p.out + kColumns - 1) / kColumns;
+  std::vector<float> left(row_panels * kRows * kBlock), right(column_panels * kColumns * kBlock);
+  for (int64_t block = begin; block < end; ++block) {
+    const int64_t b = block / p.BlocksInWindow(), first = block % p.BlocksInWindow() * kBlock;
+    const int64_t count = std::min(kBlock, p.time - first);
+    Pack<kColumns>(p.dy + b * p.time * p.out, p.time, p.out, first, count, right.data());
+    for (int64_t tap = 0; tap < p.taps; ++tap) {
+      const int64_t shifted = first + (tap - p.taps / 2) * p.dilation;
+      Pack<kRows>(p.x + b * p.time * p.in, p.time, p.in, shifted, count, left.data());
+      for (int64_t j = 0; j < column_panels; ++j) {
+        for (int64_t i = 0; i < row_panels; ++i) {
+          AddTile<Vector, kRows, kVectors>(
+              left.data() + i * kRows * count, right.data() + j * kColumns * count, count,
+              out + (tap * p.in + i * kRows) * p.out + j * kColumns, p.out,
+              std::min<int64_t>(kRows, p.in - i * kRows),
+              std::min<int64_t>(kColumns, p.out - j * kColumns));
+        }
+      }
+    }
+  }
+}
+
+#if defined(__x86_64__)
+typedef float Wide __attribute__((vector_size(64)));
+typedef float Narrow __attribute__((vector_size(32)));
+
+__attribute__((target("avx512f,fma"))) void AddBlocksAvx512(const Problem& p, int64_t begin,
+                                                             int64_t end, float* out) {
+  AddBlocks<Wide, 8, 2>(p, begin, end, out);
+}
+
+__attribute__((target("avx2,fma"))) void AddBlocksAvx2(const Problem& p, int64_t begin, int64_t end,
+                                                       float* out) {
+  AddBlocks<Narrow, 4, 2>(p, begin, end, out);
+}
+
+bool HasAvx512() { return __builtin_cpu_supports("avx512f"); }
+bool Usable() {
+  return HasAvx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+}
+auto* const kAddBlocks = HasAvx512() ? AddBlocksAvx512 : AddBlocksAvx2;
+#else
+bool Usable() { return false; }
+void kAddBlocks(const Problem&, int64_t, int64_t, float*) {}
+#endif
+
+// The blocks in as many parts as there are threads. Whoever is free takes the next part; the caller
+// takes parts too and only waits for those that run, so no thread that is busy can block it.
+struct Shared {
+  Problem problem;
+  int64_t parts;
+  std::vector<float*> sums;
+  std::atomic<int64_t> next{0}, done{0};
+
+  void Work() {
+    for (int64_t part; (part = next.fetch_add(1)) < parts; done.fetch_add(1)) {
+      const int64_t blocks = problem.Blocks();
+      std::memset(sums[part], 0, problem.OutputSize() * sizeof(float));
+      kAddBlocks(problem, part * blocks / parts, (part + 1) * blocks / parts, sums[part]);
+    }
+  }
+};
+
+ffi::Error KernelGradientImpl(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x,
+                              ffi::Buffer<ffi::F32> dy, ffi::ResultBuffer<ffi::F32> out,
+                              int64_t taps, int64_t dilation) {
+  const auto in = x.dimensions(), grad = dy.dimensions();
+  if (in.size() != 3 || grad.size() != 3 || in[0] != grad[0] || in[1] != grad[1]) {
+    return ffi::Error::InvalidArgument("x and dy must be [B, T, C] and [B, T, D]");
+  }
+  auto shared = std::make_shared<Shared>();
+  const Problem problem{x.typed_data(), dy.typed_data(), in[0], in[1], in[2], grad[2], taps, dilation};
+  shared->problem = problem;
+  const int64_t threads = std::max<int64_t>(1, pool.num_threads());
+  shared->parts = std::max<int64_t>(1, std::min(threads, problem.Blocks()));
+  const int64_t size = problem.OutputSize();
+  std::vector<float> more((shared->parts - 1) * size);
+  shared->sums.push_back(out->typed_data());
+  for (int64_t part = 1; part < shared->parts; ++part) {
+    shared->sums.push_back(more.data() + (part - 1) * size);
+  }
+  for (int64_t part = 1; part < shared->parts; ++part) {
+    pool.Schedule([shared] { shared->Work(); });
+  }
+  shared->Work();
+  while (shared->done.load() < shared->parts) std::this_thread::yield();
+  for (int64_t part = 1; part < shared->parts; ++part) {
+    for (int64_t i = 0; i < size; ++i) shared->sums[0][i] += shared->sums[part][i];
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+extern "C" bool KernelGradientUsable() { return Usable(); }
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(KernelGradient, KernelGradientImpl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int64_t>("taps")
+                                  .Attr<int64_t>("dilation"));

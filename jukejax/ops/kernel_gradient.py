@@ -1,0 +1,73 @@
+"""The gradient of a convolution's kernel, whose few entries are sums over all positions.
+
+XLA's products on CPUs are slow at that shape, and it was half of a VQ-VAE's training step. There is
+an XLA custom call for it, kernel_gradient.cc, which is built when jukejax is installed and there is
+a compiler; without it, and on several devices, XLA's products are used.
+
+Letters: B batch, T time, C channels in, D channels out.
+"""
+
+import ctypes
+import functools
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+_TARGET = "jukejax_kernel_gradient"
+
+
+def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int = 1) -> jax.Array:
+    """Sums over b and t of x[b, t + (k - taps // 2) * dilation, c] * dy[b, t, d], on CPUs.
+
+    Args:
+      x: [B, T, C], zero outside of its window.
+      dy: [B, T, D], of x's type.
+      taps: odd.
+
+    Returns:
+      [taps, C, D], of x's type.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    alone = mesh.empty or mesh.size == 1
+    if alone and x.dtype == jnp.float32 and compiled():
+        shape = jax.ShapeDtypeStruct((taps, x.shape[-1], dy.shape[-1]), x.dtype)
+        call = jax.ffi.ffi_call(_TARGET, shape, vmap_method="sequential")
+        return call(x, dy, taps=np.int64(taps), dilation=np.int64(dilation))
+    return by_products(x, dy, taps=taps, dilation=dilation)
+
+
+@functools.cache
+def compiled() -> bool:
+    """Whether the custom call was built, runs on this processor, and suits this release of JAX."""
+    spec = importlib.util.find_spec("jukejax.ops._kernel_gradient")
+    if spec is None or spec.origin is None:
+        return False
+    library = ctypes.CDLL(spec.origin)
+    library.KernelGradientUsable.restype = ctypes.c_bool
+    if not library.KernelGradientUsable():
+        return False
+    handler = jax.ffi.pycapsule(library.KernelGradient)
+    try:
+        jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
+    except jax.errors.JaxRuntimeError:  # built for another release's interface
+        return False
+    return True
+
+
+def by_products(x: jax.Array, dy: jax.Array, *, taps: int, dilation: int) -> jax.Array:
+    """The same as one product of XLA's, with the gradient's shifted copies side by side."""
+    features = dy.shape[-1]
+
+    def column(tap: int) -> jax.Array:
+        later = dilation * (tap - taps // 2)
+        widths = (tap * features, (taps - 1 - tap) * features, 0)
+        return lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), (later, -later, 0), widths))
+
+    # NOTE: added, and kept as they are: a fusion that writes once. What concatenates them writes
+    # each by itself before. Of 32,768 positions and 64 features 3.1 ms instead of 6.8.
+    columns = lax.optimization_barrier(sum(map(column, range(taps))))
+    product = x.reshape(-1, x.shape[-1]).T @ columns.reshape(-1, taps * features)
+    return product.reshape(-1, taps, features).swapaxes(0, 1)
