@@ -3,7 +3,7 @@
 //   out[k, c, d] = sum over b, t of x[b, t + (k - taps / 2) * dilation, c] * dy[b, t, d]
 //
 // with x zero outside of its window. With one tap it is the gradient of a matrix product, x^T dy.
-// Few outputs, many summands: what general libraries are slow at. The summands are taken a block at
+// Few results of many summands, at which XLA's products are slow. The summands are taken a block at
 // a time, both operands of a block are laid out in panels, and a tile of the result stays in
 // registers while a block is added to it (Goto and van de Geijn 2008, "Anatomy of high-performance
 // matrix multiplication"). Threads share out the summands, and their sums are added in order, so
