@@ -17,9 +17,9 @@ import numpy as np
 from jax import lax
 
 _TARGET = "jukejax_kernel_gradient"
-# Results of so many entries. On two cores, of 32,768 summands and 64 x 64 entries: 172 GFLOP/s and
-# XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141
-# to 145; of 8,192 and 512 x 512 163 and 185.
+# Results of at most so many entries a tap. On two cores, of 32,768 summands and 64 x 64: 172
+# GFLOP/s and XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141 to 145; of 8,192 and
+# 512 x 512 163 and 185.
 FEW = 256 * 256
 
 
