@@ -1,6 +1,6 @@
-"""The one part that is compiled: ops/kernel_gradient.cc, for training on CPUs. All else is said in
-pyproject.toml. Where it cannot be built (no compiler, no jaxlib yet, another processor) jukejax
-installs without it and lets XLA do that work."""
+"""What is compiled, for training on CPUs: ops/*.cc. All else is said in pyproject.toml. What cannot
+be built (no compiler, no jaxlib yet, another processor) jukejax installs without, and lets XLA do
+that work."""
 
 import importlib.util
 import platform
@@ -17,12 +17,14 @@ def extensions() -> list[Extension]:
     flags = ["-O3", "-std=c++17", "-ffp-contract=fast", "-Wno-psabi", "-isystem", str(headers)]
     return [
         Extension(
-            "jukejax.ops._kernel_gradient",
-            sources=["jukejax/ops/kernel_gradient.cc"],
+            f"jukejax.ops._{name}",
+            sources=[f"jukejax/ops/{name}.cc"],
+            depends=[f"jukejax/ops/{header}.h" for header in ("parts", "scratch", "vectors")],
             extra_compile_args=flags,
             language="c++",
             optional=True,
         )
+        for name in ("attention", "kernel_gradient", "norm", "products")
     ]
 
 

@@ -90,7 +90,7 @@ def report() -> dict:
 
     from jukejax import memory, separation
     from jukejax.model import default_dtype
-    from jukejax.ops import kernel_gradient
+    from jukejax.ops import attention_native, kernel_gradient, norm, products
 
     here, dtype = devices_here(), default_dtype()
     extras = [
@@ -105,7 +105,12 @@ def report() -> dict:
         "processes": jax.process_count(),
         "devices": here,
         "dtype": dtype,
-        "compiled_kernel_gradient": kernel_gradient.compiled(),
+        "compiled": {
+            "attention": attention_native.usable(),
+            "kernel_gradient": kernel_gradient.usable(),
+            "norm": norm.usable(),
+            "products": products.usable(),
+        },
         "spleeter_weights": separation.find_weights() is not None,
         "models": released_models(dtype, here[0]["memory_bytes"]),
         "extras": extras,
@@ -133,8 +138,9 @@ def _lines(found: dict) -> list[str]:
     lines.append(f"computes in {found['dtype']}, if nothing else is asked for")
     if any(device["platform"] == "cpu" for device in found["devices"]):
         missing = "missing: install g++, then pip install --no-build-isolation --no-deps -e ."
-        built = "built" if found["compiled_kernel_gradient"] else missing
-        lines.append(f"training    of VQ-VAEs: the compiled kernel gradient is {built}")
+        without = [name for name, there in found["compiled"].items() if not there]
+        built = "all built" if not without else f"{', '.join(without)} {missing}"
+        lines.append(f"compiled    for training on CPUs: {built}")
     weights = "there" if found["spleeter_weights"] else "missing: make spleeter-weights"
     lines += [f"spleeter    weights are {weights}", "", "released models, to sample one track:"]
     said = {True: "fits", False: "does not fit", None: "this device's memory is not known"}

@@ -21,8 +21,8 @@ def test_it_says_what_is_here_in_words_and_as_json():
     for name in models:
         assert name in said
     assert "computes in float32" in said
-    built = "is built" if found["compiled_kernel_gradient"] else "is missing"
-    assert f"the compiled kernel gradient {built}" in said
+    missing = [name for name, there in found["compiled"].items() if not there]
+    assert f"for training on CPUs: {', '.join(missing) or 'all built'}" in said
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(4e9, True), (2e9, False), (None, None)])

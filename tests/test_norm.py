@@ -49,3 +49,16 @@ def test_the_backward_pass_keeps_no_normalised_copy():
     _, residuals = norm._normalised(x, scale, bias)
     kept = sum(leaf.nbytes for leaf in residuals if leaf is not x and leaf is not scale)
     assert kept == 2 * 4 * 16 * 4  # two float32 numbers a position
+
+
+@pytest.mark.parametrize("shape", [(2, 500, 48), (3, 16), (1, 40, 1920)])
+def test_the_compiled_form_is_the_formula(shape):
+    if not norm.usable():
+        pytest.skip("no compiler when jukejax was installed, or a processor without AVX2")
+    x, scale, bias, dy = given(shape)
+    expected, back = jax.vjp(plain, x, scale, bias)
+    out, ours = jax.vjp(norm.layer_norm, x, scale, bias)
+    assert norm.TARGET in jax.jit(norm.layer_norm).lower(x, scale, bias).as_text()
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+    for found, right in zip(ours(dy), back(dy), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-5 * x.size**0.5)

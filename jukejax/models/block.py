@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops import attention_backends, rows
+from jukejax.ops import attention_backends, attention_native, products, rows
 from jukejax.ops import cache as caches
 from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
@@ -162,7 +162,10 @@ class Projection(nn.Module):
         else:
             kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
             kernel = kernel.astype(x.dtype)
-            out = jnp.dot(flat, kernel, preferred_element_type=self._summed_in())
+            if products.suits(flat, self.features):
+                out = products.product(flat, kernel)
+            else:
+                out = jnp.dot(flat, kernel, preferred_element_type=self._summed_in())
         if self.has_variable("params", "scale"):
             out = (out * self.get_variable("params", "scale")).astype(x.dtype)
         bias = self.param("bias", bias_init, (self.features,))
@@ -216,21 +219,34 @@ class Attention(nn.Module):
         probabilities: bool = False,
     ) -> tuple[jax.Array, jax.Array | None, tuple[jax.Array, jax.Array]]:
         """[B, T, E] to (output [B, T, E], probabilities if asked for, (keys, values))."""
+        projected = None
         if self.kind == AttentionKind.ENCODER_DECODER:
             (query,) = self._heads(self.query(x), 1)
             key, value = self.encode(encoder_states)
         else:
-            query, key, value = self._heads(self.query_key_value(x), 3)
+            projected = self.query_key_value(x)
+            query, key, value = self._heads(projected, 3)
         grid = self.config.grid
-        shape = dict(block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len)
         if probabilities or (self.config.attn_dropout and not deterministic):
+            shape = dict(block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len)
             dropout = functools.partial(self.dropout, deterministic=deterministic)
             out, probs = attend(self.kind, query, key, value, **shape, dropout=dropout)
         else:
-            backend = self.config.attention
-            out = attention_backends.attend(backend, self.kind, query, key, value, **shape)
+            out = self._attend(query, key, value, projected)
             probs = None
         return self.out(out.reshape(*out.shape[:2], -1)), probs, (key, value)
+
+    def _attend(
+        self, query: jax.Array, key: jax.Array, value: jax.Array, projected: jax.Array | None
+    ) -> jax.Array:
+        """[B, T, H, D] each to [B, T, H, D]; `projected` [B, T, 3 H D]: all three side by side."""
+        grid = self.config.grid
+        backend, block_len = self.config.attention, grid.block_len
+        if attention_backends.chosen(backend, self.kind, query, block_len=block_len) == "native":
+            packed = projected.reshape(*query.shape[:2], 3, *query.shape[2:])
+            return attention_native.attend_packed(self.kind, packed, block_len)
+        shape = dict(block_len=block_len, spread=grid.spread, prime_len=grid.prime_len)
+        return attention_backends.attend(backend, self.kind, query, key, value, **shape)
 
     def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
         """[B, E] at `position` to (output [B, E], cache)."""

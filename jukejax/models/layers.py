@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 
+from jukejax.ops import products
 from jukejax.ops.kernel_gradient import kernel_gradient
 from jukejax.ops.placement import constrain
 
@@ -33,30 +34,36 @@ def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
     return _dilated_conv(x, kernel, dilation)
 
 
-@jax.custom_vjp
 def _product(x: jax.Array, matrix: jax.Array) -> jax.Array:
     """[B, T, C] times [C, D]. As one flat product, so that the gradient is one too: with two
     summed axes XLA transposes whole activations on a CPU."""
-    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
+    flat = x.reshape(-1, x.shape[-1])
+    multiply = products.product if products.suits(flat, matrix.shape[1]) else _flat_product
+    return multiply(flat, matrix).reshape(*x.shape[:-1], -1)
 
 
-def _product_forward(x: jax.Array, matrix: jax.Array):
-    return _product(x, matrix), (x, matrix)
+@jax.custom_vjp
+def _flat_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    return x @ matrix
 
 
-def _product_backward(residuals, dy: jax.Array):
+def _flat_product_forward(x: jax.Array, matrix: jax.Array):
+    return x @ matrix, (x, matrix)
+
+
+def _flat_product_backward(residuals, dy: jax.Array):
     x, matrix = residuals
 
-    def flat(x, dy):
-        return x.reshape(-1, x.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
+    def default(x, dy):
+        return x.T @ dy
 
     def ours(x, dy):
-        return kernel_gradient(x, dy)[0]
+        return kernel_gradient(x[None], dy[None])[0]
 
-    return _product(dy, matrix.T), lax.platform_dependent(x, dy, cpu=ours, default=flat)
+    return dy @ matrix.T, lax.platform_dependent(x, dy, cpu=ours, default=default)
 
 
-_product.defvjp(_product_forward, _product_backward)
+_flat_product.defvjp(_flat_product_forward, _flat_product_backward)
 
 
 def _plain_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.ops import cache as caches
+from jukejax.ops import products
 from jukejax.ops.attention import AttentionKind
 from jukejax.ops.cache import Cache
 from jukejax.ops.placement import constrain
@@ -124,8 +125,12 @@ def run_layers(
         return block.apply({"params": params}, x, encoder_states, key is None, rngs=rngs)
 
     if config.remat in ("block", "dots"):
-        dots = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-        policy = dots if config.remat == "dots" else None
+        policy = None
+        if config.remat == "dots":
+            policy = jax.checkpoint_policies.save_from_both_policies(
+                jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+                jax.checkpoint_policies.save_only_these_names(products.RESULT),
+            )
         apply = jax.checkpoint(apply, static_argnums=(0,), policy=policy)
 
     def run_cycle(cycle, x, params, key):

@@ -5,7 +5,9 @@
     dense      jax.nn.dot_product_attention, for whole sequences or rows (attention_dense)
     splash     JAX's block-sparse kernel on TPUs (attention_splash)
     pallas     our fused kernel on GPUs of compute capability 8.0 or newer (attention_pallas)
-    auto       the fastest that was measured on such a device; xla where nobody has measured
+    native     our compiled kernel on CPUs (attention_native)
+    auto       the fastest that was measured on such a device: native on CPUs where it runs; xla
+               where nobody has measured
 
 A backend that cannot run a layer on this device says why, once, and xla runs it.
 """
@@ -17,10 +19,17 @@ import warnings
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops import attention_dense, attention_pallas, attention_splash, attention_xla
+from jukejax.ops import (
+    attention_dense,
+    attention_native,
+    attention_pallas,
+    attention_splash,
+    attention_xla,
+    compiled,
+)
 from jukejax.ops.attention import AttentionKind, visible_positions
 
-BACKENDS = ("auto", "reference", "xla", "dense", "splash", "pallas")
+BACKENDS = ("auto", "reference", "xla", "dense", "splash", "pallas", "native")
 
 
 def attend(
@@ -49,11 +58,7 @@ def attend(
       interpret: run `splash` and `pallas` step by step on any device, for tests.
     """
     shape = dict(block_len=block_len, prime_len=prime_len)
-    name = "xla" if backend == "auto" else backend  # no kernel has been measured to be faster yet
-    reason = refusal(name, kind, q, block_len=block_len, interpret=interpret)
-    if reason:
-        _say(f"attention backend {name!r} cannot run here: {reason}; xla runs instead")
-        name = "xla"
+    name = chosen(backend, kind, q, block_len=block_len, interpret=interpret)
     if name == "reference":
         return _reference(kind, q, k, v, spread=spread, **shape)
     if name == "dense":
@@ -63,7 +68,23 @@ def attend(
         return attention_splash.attend(kind, q, k, v, **shape, interpret=interpret)
     if name == "pallas":
         return attention_pallas.attend(kind, q, k, v, block_len=block_len, interpret=interpret)
+    if name == "native":
+        return attention_native.attend(kind, q, k, v, block_len=block_len)
     return attention_xla.attend(kind, q, k, v, **shape, spread=spread)
+
+
+def chosen(
+    backend: str, kind: AttentionKind, q: jax.Array, *, block_len: int, interpret: bool = False
+) -> str:
+    """The backend that runs a layer with queries like q [B, T, H, D]: `backend`, or what takes its
+    place, which is said once."""
+    if backend == "auto":  # NOTE: no kernel for GPUs or TPUs was measured to be faster yet
+        return "xla" if refusal("native", kind, q, block_len=block_len) else "native"
+    reason = refusal(backend, kind, q, block_len=block_len, interpret=interpret)
+    if reason:
+        _say(f"attention backend {backend!r} cannot run here: {reason}; xla runs instead")
+        return "xla"
+    return backend
 
 
 def refusal(
@@ -76,9 +97,16 @@ def refusal(
         return f"kind {int(kind)} has keys that are no positions of its sequence"
     if backend == "dense":
         return attention_dense.refusal(kind)
-    if backend not in ("splash", "pallas"):
+    if backend not in ("splash", "pallas", "native"):
         return None
     mesh, (platform, name) = jax.sharding.get_abstract_mesh(), _device()
+    if backend == "native":
+        if platform != "cpu":
+            return f"it is for CPUs, and this is {name}"
+        if not compiled.for_one_cpu():
+            return "it runs on one device, and this is for several or for other machines"
+        shape = dict(seq_len=q.shape[1], block_len=block_len, head_dim=q.shape[-1])
+        return attention_native.refusal(kind, **shape, dtype=q.dtype)
     if not interpret:
         wanted = "tpu" if backend == "splash" else "gpu"
         if platform != wanted:

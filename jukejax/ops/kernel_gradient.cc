@@ -12,13 +12,12 @@
 // Shapes: x [B, T, C], dy [B, T, D], out [taps, C, D], all float32.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <thread>
 #include <vector>
 
+#include "parts.h"
+#include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -26,7 +25,6 @@ namespace ffi = xla::ffi;
 namespace {
 
 constexpr int64_t kNarrow = 64;  // columns of an operand that is used as it lies
-constexpr int64_t kLine = 16;    // floats of a cache line
 
 struct Problem {
   const float* x;
@@ -55,7 +53,7 @@ constexpr int64_t PanelStep(int64_t count, int64_t panel) { return count * panel
 // used where they lie. Others are copied to `packed`: of each panel all rows, one after the other,
 // with zeros for rows and columns that are not there.
 template <int64_t kPanel>
-inline __attribute__((always_inline)) Panels View(const float* window, int64_t time, int64_t width,
+JUKEJAX_INLINE Panels View(const float* window, int64_t time, int64_t width,
                                                   int64_t first, int64_t count, float* packed) {
   const int64_t full = width / kPanel, rest = width % kPanel, step = PanelStep(count, kPanel);
   if (width <= kNarrow && rest == 0 && first >= 0 && first + count <= time) {
@@ -81,15 +79,8 @@ inline __attribute__((always_inline)) Panels View(const float* window, int64_t t
   return {packed, step, kPanel};
 }
 
-template <typename Vector>
-inline __attribute__((always_inline)) Vector Load(const float* from) {
-  Vector vector;
-  std::memcpy(&vector, from, sizeof(vector));
-  return vector;
-}
-
 // Asks for a part of the next block, while this one is added up.
-inline __attribute__((always_inline)) void Prefetch(const float* from, int64_t size, int64_t part,
+JUKEJAX_INLINE void Prefetch(const float* from, int64_t size, int64_t part,
                                                     int64_t parts) {
   for (int64_t i = part * size / parts; i < (part + 1) * size / parts; i += kLine) {
     __builtin_prefetch(from + i, 0, 2);
@@ -98,7 +89,7 @@ inline __attribute__((always_inline)) void Prefetch(const float* from, int64_t s
 
 // tile[r][v] += sum over rows of a[row][r] * b[row][v], with kRows x kVectors registers of sums.
 template <typename Vector, int kRows, int kVectors>
-inline __attribute__((always_inline)) void AddTile(
+JUKEJAX_INLINE void AddTile(
     const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t count, float* tile,
     int64_t stride, int64_t rows, int64_t columns) {
   constexpr int kLanes = sizeof(Vector) / sizeof(float);
@@ -130,7 +121,7 @@ inline __attribute__((always_inline)) void AddTile(
 
 // Adds blocks begin .. end - 1 to `out`.
 template <typename Vector, int kRows, int kVectors>
-inline __attribute__((always_inline)) void AddBlocks(const Problem& p, int64_t begin, int64_t end,
+JUKEJAX_INLINE void AddBlocks(const Problem& p, int64_t begin, int64_t end,
                                                      float* out) {
   constexpr int64_t kColumns = kVectors * sizeof(Vector) / sizeof(float);
   const int64_t length = p.BlockLength();
@@ -165,47 +156,18 @@ inline __attribute__((always_inline)) void AddBlocks(const Problem& p, int64_t b
   }
 }
 
-#if defined(__x86_64__)
-typedef float Wide __attribute__((vector_size(64)));
-typedef float Narrow __attribute__((vector_size(32)));
-
-__attribute__((target("avx512f,fma"))) void AddBlocksAvx512(const Problem& p, int64_t begin,
+JUKEJAX_AVX512 void AddBlocksAvx512(const Problem& p, int64_t begin,
                                                              int64_t end, float* out) {
   AddBlocks<Wide, 8, 2>(p, begin, end, out);
 }
 
-__attribute__((target("avx2,fma"))) void AddBlocksAvx2(const Problem& p, int64_t begin, int64_t end,
+JUKEJAX_AVX2 void AddBlocksAvx2(const Problem& p, int64_t begin, int64_t end,
                                                        float* out) {
   AddBlocks<Narrow, 4, 2>(p, begin, end, out);
 }
 
-bool HasAvx512() { return __builtin_cpu_supports("avx512f"); }
-bool Usable() {
-  return HasAvx512() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-}
+bool Usable() { return HasAvx512() || HasAvx2(); }
 auto* const kAddBlocks = HasAvx512() ? AddBlocksAvx512 : AddBlocksAvx2;
-#else
-bool Usable() { return false; }
-void kAddBlocks(const Problem&, int64_t, int64_t, float*) {}
-#endif
-
-// The blocks in as many parts as there are threads. Whoever is free takes the next part; the caller
-// takes parts too and only waits for those that run, so no thread that is busy can block it.
-struct Shared {
-  Problem problem;
-  int64_t parts;
-  std::vector<float*> sums;
-  std::atomic<int64_t> next{0}, done{0};
-
-  void Work() {
-    for (int64_t part; (part = next.fetch_add(1)) < parts; done.fetch_add(1)) {
-      const int64_t blocks = problem.Blocks();
-      std::memset(sums[part], 0, problem.OutputSize() * sizeof(float));
-      kAddBlocks(problem, part * blocks / parts, (part + 1) * blocks / parts, sums[part]);
-    }
-  }
-};
-
 ffi::Error KernelGradientImpl(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x,
                               ffi::Buffer<ffi::F32> dy, ffi::ResultBuffer<ffi::F32> out,
                               int64_t taps, int64_t dilation) {
@@ -213,25 +175,23 @@ ffi::Error KernelGradientImpl(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x,
   if (in.size() != 3 || grad.size() != 3 || in[0] != grad[0] || in[1] != grad[1]) {
     return ffi::Error::InvalidArgument("x and dy must be [B, T, C] and [B, T, D]");
   }
-  auto shared = std::make_shared<Shared>();
   const Problem problem{x.typed_data(), dy.typed_data(), in[0], in[1], in[2], grad[2],
                         taps,           dilation};
-  shared->problem = problem;
+  const int64_t blocks = problem.Blocks(), size = problem.OutputSize();
   const int64_t threads = std::max<int64_t>(1, pool.num_threads());
-  shared->parts = std::max<int64_t>(1, std::min(threads, problem.Blocks()));
-  const int64_t size = problem.OutputSize();
-  std::vector<float> more((shared->parts - 1) * size);
-  shared->sums.push_back(out->typed_data());
-  for (int64_t part = 1; part < shared->parts; ++part) {
-    shared->sums.push_back(more.data() + (part - 1) * size);
-  }
-  for (int64_t part = 1; part < shared->parts; ++part) {
-    pool.Schedule([shared] { shared->Work(); });
-  }
-  shared->Work();
-  while (shared->done.load() < shared->parts) std::this_thread::yield();
-  for (int64_t part = 1; part < shared->parts; ++part) {
-    for (int64_t i = 0; i < size; ++i) shared->sums[0][i] += shared->sums[part][i];
+  const int64_t parts = std::max<int64_t>(1, std::min(threads, blocks));
+  std::vector<float> more((parts - 1) * size);
+  const auto sum = [&](int64_t part) {
+    return part == 0 ? out->typed_data() : more.data() + (part - 1) * size;
+  };
+  RunParts(pool, parts, [&](int64_t part) {
+    std::memset(sum(part), 0, size * sizeof(float));
+    kAddBlocks(problem, part * blocks / parts, (part + 1) * blocks / parts, sum(part));
+  });
+  for (int64_t part = 1; part < parts; ++part) {
+    const float* const from = sum(part);
+    float* const to = sum(0);
+    for (int64_t i = 0; i < size; ++i) to[i] += from[i];
   }
   return ffi::Error::Success();
 }

@@ -7,16 +7,14 @@ a compiler; without it, on several devices and for wide kernels, XLA's products 
 Letters: B batch, T time, C channels in, D channels out.
 """
 
-import ctypes
-import functools
-import importlib.util
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_TARGET = "jukejax_kernel_gradient"
+from jukejax.ops import compiled
+
+TARGET = compiled.target("kernel_gradient", "KernelGradient")
 # Results of at most so many entries a tap. On two cores, of 32,768 summands and 64 x 64: 172
 # GFLOP/s and XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141 to 145; of 8,192 and
 # 512 x 512 163 and 185.
@@ -34,32 +32,17 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int
     Returns:
       [taps, C, D], of x's type.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    alone = mesh.empty or mesh.size == 1
     few = x.shape[-1] * dy.shape[-1] <= FEW
-    if alone and few and x.dtype == jnp.float32 and compiled():
+    if few and x.dtype == jnp.float32 and compiled.for_one_cpu() and usable():
         shape = jax.ShapeDtypeStruct((taps, x.shape[-1], dy.shape[-1]), x.dtype)
-        call = jax.ffi.ffi_call(_TARGET, shape, vmap_method="sequential")
+        call = jax.ffi.ffi_call(TARGET, shape, vmap_method="sequential")
         return call(x, dy, taps=np.int64(taps), dilation=np.int64(dilation))
     return by_products(x, dy, taps=taps, dilation=dilation)
 
 
-@functools.cache
-def compiled() -> bool:
+def usable() -> bool:
     """Whether the custom call was built, runs on this processor, and suits this release of JAX."""
-    spec = importlib.util.find_spec("jukejax.ops._kernel_gradient")
-    if spec is None or spec.origin is None:
-        return False
-    library = ctypes.CDLL(spec.origin)
-    library.KernelGradientUsable.restype = ctypes.c_bool
-    if not library.KernelGradientUsable():
-        return False
-    handler = jax.ffi.pycapsule(library.KernelGradient)
-    try:
-        jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
-    except jax.errors.JaxRuntimeError:  # built for another release's interface
-        return False
-    return True
+    return compiled.load("kernel_gradient", "KernelGradientUsable", ("KernelGradient",))
 
 
 def by_products(x: jax.Array, dy: jax.Array, *, taps: int, dilation: int) -> jax.Array:

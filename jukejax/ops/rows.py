@@ -10,6 +10,8 @@ Dimensions: N vectors, I inputs, O outputs, G groups.
 import jax
 import jax.numpy as jnp
 
+from jukejax.ops import products
+
 FEW = 32  # vectors; of more, whole windows say, the plain product is the faster one
 
 
@@ -22,6 +24,8 @@ def product(x: jax.Array, rows: jax.Array, out_dtype: jnp.dtype | None = None) -
     """
     if rows.ndim == 2 or len(x) > FEW:
         whole = rows.reshape(-1, rows.shape[-1])
+        if products.suits(x, len(whole)):
+            return products.product(x, whole, True)
         return jnp.einsum("ni,oi->no", x, whole, preferred_element_type=out_dtype)
     each = jnp.broadcast_to(x, (len(rows), *x.shape))
     out = jnp.einsum("goi,gni->gon", rows, each, preferred_element_type=out_dtype)

@@ -23,6 +23,7 @@ from jukejax.models import autoregressive
 from jukejax.models.autoregressive import Conditions, DecodeWeights
 from jukejax.models.prior import Prior, PriorConfig, sequence
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.ops import compiled
 from jukejax.ops.cache import Cache
 from jukejax.weights import bundle
 
@@ -35,9 +36,9 @@ def serialise(function: Callable, weights: dict[str, np.ndarray], arguments: tup
     """A function for all PLATFORMS; `arguments` are shapes (anything with .shape and .dtype)."""
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
     told = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in weights.items()}
-    return bytes(
-        jax.export.export(jax.jit(function), platforms=PLATFORMS)(told, *shapes).serialize()
-    )
+    with compiled.left_out():
+        exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(told, *shapes)
+    return bytes(exported.serialize())
 
 
 def _codes(batch: int, length: int) -> jax.ShapeDtypeStruct:

@@ -1,0 +1,66 @@
+"""The parts that are compiled when jukejax is installed and there is a compiler (see setup.py)."""
+
+import contextlib
+import contextvars
+import ctypes
+import functools
+import importlib.util
+from collections.abc import Iterator
+
+import jax
+
+
+@functools.cache
+def load(name: str, usable: str, handlers: tuple[str, ...]) -> bool:
+    """Registers a library's custom calls, if it was built, runs here, and suits this JAX.
+
+    Args:
+      name: of the library, as in setup.py.
+      usable: its function that says whether this processor can run it.
+      handlers: its custom calls; registered as `jukejax_<name>_<handler>` for CPUs.
+    """
+    spec = importlib.util.find_spec(f"jukejax.ops._{name}")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        library = ctypes.CDLL(spec.origin)
+    except OSError:  # built for another system
+        return False
+    runs_here = getattr(library, usable)
+    runs_here.restype = ctypes.c_bool
+    if not runs_here():
+        return False
+    try:
+        for handler in handlers:
+            capsule = jax.ffi.pycapsule(getattr(library, handler))
+            jax.ffi.register_ffi_target(target(name, handler), capsule, platform="cpu")
+    except jax.errors.JaxRuntimeError:  # built for another release's interface
+        return False
+    return True
+
+
+def target(name: str, handler: str) -> str:
+    """The name by which a program calls a library's handler."""
+    return f"jukejax_{name}_{handler}"
+
+
+def for_one_cpu() -> bool:
+    """Whether what is traced is for one CPU of this machine. XLA cannot part a custom call."""
+    mesh = jax.sharding.get_abstract_mesh()
+    described = None if mesh.empty else mesh.abstract_device
+    platform = jax.default_backend() if described is None else described.platform
+    alone = mesh.empty or mesh.size == 1
+    return platform == "cpu" and alone and not _left_out.get()
+
+
+_left_out = contextvars.ContextVar("left_out", default=False)
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[None]:
+    """What is traced within has no custom call: for programs that other machines run."""
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)

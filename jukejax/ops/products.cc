@@ -1,0 +1,297 @@
+// Products of float32 matrices on CPUs, as an XLA custom call (jax.ffi).
+//
+//   out[M, N] = left right    left [M, K], or [K, M] if it is transposed
+//                             right [K, N], or [N, K] if it is transposed
+//
+// Some rows of `left` lie in the L1 cache and a block of `right` in the L2 cache, both copied to
+// where they are read, and a few rows of the result stay in registers while their products are
+// added up (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+// Threads share out the result, or the summands if these are more; then their sums are added in
+// order, so that one number of threads always gives the same bits.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "parts.h"
+#include "scratch.h"
+#include "vectors.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+constexpr int64_t kDepth = 128, kWide = 512;  // of `right`, what is copied at once
+constexpr int64_t kTall = 16;                 // at least the rows of a block
+constexpr int64_t kPartsOfThread = 4;
+constexpr int64_t kAdded = 1 << 14;  // entries of the result that a thread adds up at once
+constexpr double kSpeed = 16;  // multiplications in the time of copying an entry
+
+struct Problem {
+  const float* left;
+  const float* right;
+  int64_t rows, depth, columns;
+  bool left_transposed, right_transposed;
+};
+
+struct Range {
+  int64_t begin, end;
+
+  // Part `part` of `parts`, in whole units.
+  Range Split(int64_t part, int64_t parts, int64_t unit) const {
+    const int64_t units = (end - begin + unit - 1) / unit;
+    return {std::min(end, begin + part * units / parts * unit),
+            std::min(end, begin + (part + 1) * units / parts * unit)};
+  }
+};
+
+// How a product is shared out: each part has some rows, columns and depth.
+struct Grid {
+  int64_t rows, columns, depth;
+
+  int64_t Parts() const { return rows * columns * depth; }
+};
+
+// The grid that keeps `threads` threads busy for the shortest time: with what is multiplied, copied
+// and added up, and waiting for the last part. Threads are never equally fast, so there are more
+// parts than threads.
+Grid BestGrid(const Problem& p, int64_t threads) {
+  Grid best{1, 1, 1};
+  double least = -1;
+  const int64_t most = kPartsOfThread * threads;
+  for (int64_t d = 1; d <= most && kDepth * d <= std::max(p.depth, kDepth); ++d) {
+    for (int64_t c = 1; c * d <= most && kWide * c <= std::max(p.columns, kWide); ++c) {
+      for (int64_t r = 1; r * c * d <= most && kTall * r <= std::max(p.rows, kTall); ++r) {
+        const Grid grid{r, c, d};
+        const double rows = double(p.rows) / r, columns = double(p.columns) / c;
+        const double depth = double(p.depth) / d;
+        const double copied = rows * std::max(1.0, columns / kWide) + columns;
+        const double part = rows * columns * depth / kSpeed + copied * depth;
+        const double added = d == 1 ? 0.0 : double(d) * p.rows * p.columns;
+        const double time = std::max(1.0, double(grid.Parts()) / threads) * part + part / 2 + added;
+        if (least < 0 || time < least) best = grid, least = time;
+      }
+    }
+  }
+  return best;
+}
+
+// The form for one kind of processor: kRows x kVectors registers hold sums.
+template <typename Vector, int kRows, int kVectors>
+struct Form {
+  static constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
+  static constexpr int64_t kColumns = kVectors * kLanes;
+
+  // out[count, kColumns] = left right, or is added to. left is [kRows, kDepth] as it lies, or
+  // [depth, kRows] if transposed; right [depth, kColumns].
+  template <int count, bool kTransposed>
+  static JUKEJAX_INLINE void Block(const float* left, const float* right,
+                                                          int64_t depth, float* out,
+                                                          int64_t stride, bool add) {
+    Vector sums[count][kVectors] = {};
+    for (int r = 0; r < count; ++r) {
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(out + r * stride + v * kLanes, 1);
+    }
+    for (int64_t k = 0; k < depth; ++k, right += kColumns, left += kTransposed ? kRows : 1) {
+      Vector from_right[kVectors];
+      for (int v = 0; v < kVectors; ++v) from_right[v] = Load<Vector>(right + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < count; ++r) {
+        const Vector from_left = left[kTransposed ? r : r * kDepth] - Vector{};
+        for (int v = 0; v < kVectors; ++v) sums[r][v] += from_left * from_right[v];
+      }
+    }
+    for (int r = 0; r < count; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        float* const to = out + r * stride + v * kLanes;
+        Store(add ? Load<Vector>(to) + sums[r][v] : sums[r][v], to);
+      }
+    }
+  }
+};
+
+#define JUKEJAX_FORM(name, Vector, kRows, kVectors, features)                                     \
+  struct name {                                                                                  \
+    using F = Form<Vector, kRows, kVectors>;                                                     \
+    static constexpr int64_t rows = kRows, columns = F::kColumns;                                \
+    template <int count, bool kTransposed>                                                       \
+    __attribute__((target(features))) static void Block(const float* left, const float* right,   \
+                                                        int64_t depth, float* out,               \
+                                                        int64_t stride, bool add) {              \
+      F::template Block<count, kTransposed>(left, right, depth, out, stride, add);               \
+    }                                                                                            \
+  }
+
+JUKEJAX_FORM(Avx512, Wide, 14, 2, "avx512f,fma");
+JUKEJAX_FORM(Avx2, Narrow, 6, 2, "avx2,fma");
+
+using BlockFunction = void (*)(const float*, const float*, int64_t, float*, int64_t, bool);
+
+template <typename Kind, bool kTransposed, int... kCounts>
+BlockFunction Pick(int64_t count, std::integer_sequence<int, kCounts...>) {
+  static constexpr BlockFunction kBlocks[] = {Kind::template Block<kCounts + 1, kTransposed>...};
+  return kBlocks[count - 1];
+}
+
+// Columns [depth, columns] of `right`, panel after panel, with zeros for what is not there.
+template <int64_t kColumns>
+void CopyRight(const Problem& p, Range columns, Range depth, float* to) {
+  const int64_t deep = depth.end - depth.begin;
+  for (int64_t n = columns.begin; n < columns.end; n += kColumns, to += deep * kColumns) {
+    const int64_t count = std::min(kColumns, columns.end - n);
+    if (count < kColumns) std::memset(to, 0, deep * kColumns * sizeof(float));
+    if (p.right_transposed) {
+      for (int64_t k = 0; k < deep; ++k) {
+        for (int64_t j = 0; j < count; ++j) {
+          to[k * kColumns + j] = p.right[(n + j) * p.depth + depth.begin + k];
+        }
+      }
+    } else {
+      for (int64_t k = 0; k < deep; ++k) {
+        const float* const from = p.right + (depth.begin + k) * p.columns + n;
+        if (count == kColumns) {
+          std::memcpy(to + k * kColumns, from, kColumns * sizeof(float));
+        } else {
+          std::memcpy(to + k * kColumns, from, count * sizeof(float));
+        }
+      }
+    }
+  }
+}
+
+// A few rows of `left`: as they lie [kRows, kDepth], or [depth, kRows] if transposed.
+template <int64_t kRows>
+void CopyLeft(const Problem& p, int64_t row, int64_t count, Range depth, float* to) {
+  const int64_t deep = depth.end - depth.begin;
+  if (!p.left_transposed) {
+    for (int64_t r = 0; r < count; ++r) {
+      std::memcpy(to + r * kDepth, p.left + (row + r) * p.depth + depth.begin,
+                  deep * sizeof(float));
+    }
+    return;
+  }
+  for (int64_t k = 0; k < deep; ++k) {
+    const float* const from = p.left + (depth.begin + k) * p.rows + row;
+    if (count == kRows) {
+      std::memcpy(to + k * kRows, from, kRows * sizeof(float));
+    } else {
+      std::memcpy(to + k * kRows, from, count * sizeof(float));
+    }
+  }
+}
+
+// Asks for a part of what is copied next.
+template <int64_t kRows>
+void PrefetchLeft(const Problem& p, int64_t row, int64_t count, Range depth, int64_t part, int64_t parts) {
+  if (count <= 0) return;
+  const int64_t deep = depth.end - depth.begin;
+  if (!p.left_transposed) {
+    for (int64_t r = part * count / parts; r < (part + 1) * count / parts; ++r) {
+      const float* const from = p.left + (row + r) * p.depth + depth.begin;
+      for (int64_t k = 0; k < deep; k += 16) __builtin_prefetch(from + k, 0, 2);
+    }
+    return;
+  }
+  for (int64_t k = part * deep / parts; k < (part + 1) * deep / parts; ++k) {
+    const float* const from = p.left + (depth.begin + k) * p.rows + row;
+    __builtin_prefetch(from, 0, 2);
+    __builtin_prefetch(from + count - 1, 0, 2);
+  }
+}
+
+// The product of a range of rows, columns and depth, into out [p.rows, p.columns].
+template <typename Kind>
+void MultiplyPart(const Problem& p, Range rows, Range columns, Range depth, float* out) {
+  constexpr int64_t kRows = Kind::rows, kColumns = Kind::columns;
+  constexpr auto kCounts = std::make_integer_sequence<int, kRows>();
+  static thread_local Scratch scratch;
+  float* const left = scratch.Of((kTall + kWide) * kDepth);
+  float* const right = left + kTall * kDepth;
+  for (int64_t n0 = columns.begin; n0 < columns.end; n0 += kWide) {
+    const Range wide{n0, std::min(n0 + kWide, columns.end)};
+    for (int64_t k0 = depth.begin; k0 < depth.end; k0 += kDepth) {
+      const Range deep{k0, std::min(k0 + kDepth, depth.end)};
+      const int64_t size = deep.end - deep.begin;
+      CopyRight<kColumns>(p, wide, deep, right);
+      for (int64_t m = rows.begin; m < rows.end; m += kRows) {
+        const int64_t count = std::min(kRows, rows.end - m);
+        CopyLeft<kRows>(p, m, count, deep, left);
+        const BlockFunction block = p.left_transposed ? Pick<Kind, true>(count, kCounts)
+                                                      : Pick<Kind, false>(count, kCounts);
+        const bool add = k0 > depth.begin;
+        for (int64_t n = n0; n < wide.end; n += kColumns) {
+          float* const to = out + m * p.columns + n;
+          const float* const panel = right + (n - n0) * size;
+          PrefetchLeft<kRows>(p, m + kRows, std::min(kRows, rows.end - m - kRows), deep, (n - n0) / kColumns, (wide.end - n0 + kColumns - 1) / kColumns);
+          if (n + kColumns <= wide.end) {
+            block(left, panel, size, to, p.columns, add);
+            continue;
+          }
+          float found[kRows * kColumns];
+          block(left, panel, size, found, kColumns, false);
+          for (int64_t r = 0; r < count; ++r) {
+            for (int64_t j = 0; j < wide.end - n; ++j) {
+              float& sum = to[r * p.columns + j];
+              sum = (add ? sum : 0.0f) + found[r * kColumns + j];
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+bool Usable() { return HasAvx512() || HasAvx2(); }
+auto* const kMultiplyPart = HasAvx512() ? MultiplyPart<Avx512> : MultiplyPart<Avx2>;
+
+using Matrix = ffi::Buffer<ffi::F32>;
+
+ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
+                       ffi::ResultBuffer<ffi::F32> result, bool left_transposed,
+                       bool right_transposed) {
+  const auto a = left.dimensions(), b = right.dimensions();
+  if (a.size() != 2 || b.size() != 2 || a[left_transposed ? 0 : 1] != b[right_transposed ? 1 : 0]) {
+    return ffi::Error::InvalidArgument("matrices do not fit together");
+  }
+  const Problem p{left.typed_data(),     right.typed_data(),
+                  a[left_transposed],    b[right_transposed],
+                  b[!right_transposed],  left_transposed,
+                  right_transposed};
+  const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()));
+  float* const out = result->typed_data();
+  const int64_t size = p.rows * p.columns;
+  static thread_local Scratch scratch;
+  float* const more = scratch.Of((grid.depth - 1) * size);
+  RunParts(pool, grid.Parts(), [&](int64_t part) {
+    const int64_t d = part % grid.depth, c = part / grid.depth % grid.columns;
+    const int64_t r = part / grid.depth / grid.columns;
+    kMultiplyPart(p, Range{0, p.rows}.Split(r, grid.rows, 1),
+                  Range{0, p.columns}.Split(c, grid.columns, 32),
+                  Range{0, p.depth}.Split(d, grid.depth, 1),
+                  d == 0 ? out : more + (d - 1) * size);
+  });
+  if (grid.depth == 1) return ffi::Error::Success();
+  const int64_t parts = std::max<int64_t>(1, size / kAdded);
+  RunParts(pool, parts, [&](int64_t part) {
+    for (int64_t d = 1; d < grid.depth; ++d) {
+      const float* const from = more + (d - 1) * size;
+      for (int64_t i = part * size / parts; i < (part + 1) * size / parts; ++i) out[i] += from[i];
+    }
+  });
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+extern "C" bool ProductUsable() { return Usable(); }
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Product, ProductImpl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Matrix>()
+                                  .Arg<Matrix>()
+                                  .Ret<Matrix>()
+                                  .Attr<bool>("left_transposed")
+                                  .Attr<bool>("right_transposed"));

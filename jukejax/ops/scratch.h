@@ -1,0 +1,31 @@
+// Memory that a thread keeps, for to get it anew costs more than the work on it.
+
+#ifndef JUKEJAX_OPS_SCRATCH_H_
+#define JUKEJAX_OPS_SCRATCH_H_
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+class Scratch {
+ public:
+  // At least so many floats, uninitialised. Ends the use of those of an earlier call.
+  float* Of(int64_t size) {
+    if (size > size_) {
+      const int64_t bytes = (size * sizeof(float) + kPage - 1) / kPage * kPage;
+      memory_.reset(static_cast<float*>(std::aligned_alloc(kPage, bytes)));
+      size_ = size;
+    }
+    return memory_.get();
+  }
+
+ private:
+  static constexpr int64_t kPage = 4096;
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<float, Free> memory_;
+  int64_t size_ = 0;
+};
+
+#endif  // JUKEJAX_OPS_SCRATCH_H_

@@ -1,0 +1,57 @@
+"""What setup.py compiles: its forms for other processors, and what happens without it."""
+
+import importlib.machinery
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jukejax.ops import attention_native, compiled, kernel_gradient, norm, products
+
+USERS = (attention_native, kernel_gradient, norm, products)
+
+
+@pytest.mark.skipif(not products.usable(), reason="nothing was compiled")
+def test_the_forms_for_processors_without_avx512_are_right():
+    names = ("products", "attention_native", "norm", "kernel_gradient")
+    tests = [f"tests/test_{name}.py" for name in names]
+    command = [sys.executable, "-m", "pytest", "-q", "--basetemp=.cache/pytest-avx2", *tests]
+    told = {**os.environ, "JUKEJAX_NO_AVX512": "1"}
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, env=told, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("user", USERS, ids=lambda user: user.__name__.split(".")[-1])
+def test_without_a_library_or_with_a_broken_one_xla_does_the_work(monkeypatch, tmp_path, user):
+    broken = tmp_path / "broken.so"
+    broken.write_text("no library")
+    compiled.load.cache_clear()
+    try:
+        for spec in (None, importlib.machinery.ModuleSpec("x", None, origin=str(broken))):
+            monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name, spec=spec: spec)
+            assert not user.usable()
+            compiled.load.cache_clear()
+    finally:
+        monkeypatch.undo()
+        compiled.load.cache_clear()
+
+
+def test_programs_for_other_machines_have_no_custom_calls():
+    x, vector = jnp.asarray(np.ones((4096, 64), np.float32)), jnp.ones(64)
+
+    def work(x):
+        return (
+            products.product(x, x[:64])
+            if products.suits(x, 64)
+            else norm.layer_norm(x @ x[:64], vector, vector)
+        )
+
+    with compiled.left_out():
+        text = jax.jit(work).lower(x).as_text()
+    assert "custom_call" not in text

@@ -1,0 +1,90 @@
+"""The compiled products against sums in float64, and when they are used."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jukejax.ops import compiled, products
+
+
+@pytest.fixture
+def needs_compiled():
+    if not products.usable():
+        pytest.skip("no compiler when jukejax was installed, or a processor without AVX2")
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng((seed, *shape)).normal(size=shape).astype(np.float32)
+
+
+# Rows, channels and features around the sizes of registers (14), blocks (32, 512) and depths (128).
+SHAPES = [(1, 1, 1), (13, 5, 31), (15, 129, 33), (300, 257, 65), (64, 96, 1100), (40, 2000, 48)]
+
+
+@pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_products_and_gradients_are_as_exact_as_float32_is(shape, transposed):
+    rows, channels, features = shape
+    x, matrix, dy = normal(rows, channels), normal(channels, features), normal(rows, features)
+    given = matrix.T.copy() if transposed else matrix
+    out, pullback = jax.vjp(lambda x, m: products.product(x, m, transposed), x, given)
+    dx, dm = pullback(jnp.asarray(dy))
+    wide, wide_dy = x.astype(np.float64), dy.astype(np.float64)
+    exact = wide @ matrix, wide_dy @ matrix.T.astype(np.float64), wide.T @ wide_dy
+    for found, y, terms in zip(
+        (out, dx, dm.T if transposed else dm), exact, (1, 2, 0), strict=True
+    ):
+        summands = (rows, channels, features)[terms]
+        assert found.shape == y.shape
+        np.testing.assert_allclose(found, y, rtol=0, atol=2e-6 * summands**0.5)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize("shape", [(4096, 256, 64), (64, 8192, 96)])
+def test_gives_the_same_bits_each_time(shape):
+    """Also where threads share out the summands."""
+    rows, channels, features = shape
+    x, matrix = normal(rows, channels), normal(channels, features)
+    work = jax.jit(products.product, static_argnums=2)
+    first = np.asarray(work(x, matrix, False))
+    assert all(np.array_equal(first, work(x, matrix, False)) for _ in range(20))
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_what_is_not_a_number_stays_one():
+    x, matrix = normal(64, 64), normal(64, 64)
+    x[3, 5] = np.nan
+    found = np.isnan(products.product(x, matrix))
+    assert found[3].all()
+    assert found.sum() == 64
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_large_products_in_float32_on_one_device_are_ours():
+    large = jax.ShapeDtypeStruct((4096, 64), jnp.float32)
+    assert products.suits(large, 64)
+    assert not products.suits(jax.ShapeDtypeStruct((4096, 64), jnp.bfloat16), 64)
+    assert not products.suits(jax.ShapeDtypeStruct((16, 64), jnp.float32), 64)
+    with compiled.left_out():
+        assert not products.suits(large, 64)
+    mesh = jax.sharding.AbstractMesh((2,), ("x",))
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert not products.suits(large, 64)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_results_have_a_name_for_policies_of_rematerialisation():
+    saved = jax.checkpoint_policies.save_only_these_names(products.RESULT)
+
+    def calls(policy):
+        def loss(x, matrix):
+            run = jax.checkpoint(lambda x: jnp.sin(products.product(x, matrix)), policy=policy)
+            return run(x).sum()
+
+        gradient = jax.jit(jax.value_and_grad(loss))
+        text = gradient.lower(normal(64, 64), normal(64, 64)).as_text()
+        return text.count(f"@{products.TARGET}(")
+
+    assert calls(None) == calls(saved) + 1
