@@ -11,8 +11,6 @@
 //
 // All float32; D and the sizes of groups are multiples of 16, groups of at most 256.
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -84,50 +82,7 @@ float* Stats(const Problem& p, const Group& g, int64_t which) {
   return p.stats + ((which * p.batch + g.item) * p.heads + g.head) * p.time + g.first;
 }
 
-constexpr int64_t kTile = 16;  // rows and columns that are transposed at once
-constexpr int kRows = 8;       // of a block of a product
-
-// to[j][i] = from[i][j], 16 x 16.
-JUKEJAX_AVX512 inline void TransposeTile(const float* from, int64_t stride, float* to, int64_t lead,
-                                         Wide) {
-  __m512 r[16], t[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(from + i * stride);
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const __m512d a = (__m512d)t[4 * i], b = (__m512d)t[4 * i + 1];
-    const __m512d c = (__m512d)t[4 * i + 2], d = (__m512d)t[4 * i + 3];
-    r[4 * i] = (__m512)_mm512_unpacklo_pd(a, c);
-    r[4 * i + 1] = (__m512)_mm512_unpackhi_pd(a, c);
-    r[4 * i + 2] = (__m512)_mm512_unpacklo_pd(b, d);
-    r[4 * i + 3] = (__m512)_mm512_unpackhi_pd(b, d);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    _mm512_storeu_ps(to + i * lead, _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88));
-    _mm512_storeu_ps(to + (i + 4) * lead, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88));
-    _mm512_storeu_ps(to + (i + 8) * lead, _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd));
-    _mm512_storeu_ps(to + (i + 12) * lead, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd));
-  }
-}
-
-inline void TransposeTile(const float* from, int64_t stride, float* to, int64_t lead, Narrow) {
-  for (int64_t i = 0; i < kTile; ++i) {
-    for (int64_t j = 0; j < kTile; ++j) to[j * lead + i] = from[i * stride + j];
-  }
-}
+constexpr int kRows = 8;  // of a block of a product
 
 // e^x for x <= 0, to about 1e-7 of it (Cody and Waite's reduction, Cephes' polynomial); NaN stays.
 template <typename Vector, typename Int>

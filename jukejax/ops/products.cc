@@ -27,7 +27,7 @@ constexpr int64_t kDepth = 128, kWide = 512;  // of `right`, what is copied at o
 constexpr int64_t kTall = 16;                 // at least the rows of a block
 constexpr int64_t kPartsOfThread = 4;
 constexpr int64_t kAdded = 1 << 14;  // entries of the result that a thread adds up at once
-constexpr double kSpeed = 16;  // multiplications in the time of copying an entry
+constexpr double kSpeed = 16;        // multiplications in the time of copying an entry
 
 struct Problem {
   const float* left;
@@ -45,6 +45,7 @@ struct Range {
     return {std::min(end, begin + part * units / parts * unit),
             std::min(end, begin + (part + 1) * units / parts * unit)};
   }
+  int64_t size() const { return end - begin; }
 };
 
 // How a product is shared out: each part has some rows, columns and depth.
@@ -79,17 +80,18 @@ Grid BestGrid(const Problem& p, int64_t threads) {
 }
 
 // The form for one kind of processor: kRows x kVectors registers hold sums.
-template <typename Vector, int kRows, int kVectors>
+template <typename VectorType, int rows, int vectors>
 struct Form {
+  using Vector = VectorType;
+  static constexpr int kRows = rows, kVectors = vectors;
   static constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
   static constexpr int64_t kColumns = kVectors * kLanes;
 
   // out[count, kColumns] = left right, or is added to. left is [kRows, kDepth] as it lies, or
   // [depth, kRows] if transposed; right [depth, kColumns].
   template <int count, bool kTransposed>
-  static JUKEJAX_INLINE void Block(const float* left, const float* right,
-                                                          int64_t depth, float* out,
-                                                          int64_t stride, bool add) {
+  static JUKEJAX_INLINE void Block(const float* left, const float* right, int64_t depth, float* out,
+                                   int64_t stride, bool add) {
     Vector sums[count][kVectors] = {};
     for (int r = 0; r < count; ++r) {
       for (int v = 0; v < kVectors; ++v) __builtin_prefetch(out + r * stride + v * kLanes, 1);
@@ -112,43 +114,39 @@ struct Form {
   }
 };
 
-#define JUKEJAX_FORM(name, Vector, kRows, kVectors, features)                                     \
-  struct name {                                                                                  \
-    using F = Form<Vector, kRows, kVectors>;                                                     \
-    static constexpr int64_t rows = kRows, columns = F::kColumns;                                \
-    template <int count, bool kTransposed>                                                       \
-    __attribute__((target(features))) static void Block(const float* left, const float* right,   \
-                                                        int64_t depth, float* out,               \
-                                                        int64_t stride, bool add) {              \
-      F::template Block<count, kTransposed>(left, right, depth, out, stride, add);               \
-    }                                                                                            \
+// A function for each processor, for whose kind a template has no attribute of its own.
+struct Avx512 : Form<Wide, 14, 2> {
+  template <int count, bool kTransposed>
+  JUKEJAX_AVX512 static void Run(const float* left, const float* right, int64_t depth, float* out,
+                                 int64_t stride, bool add) {
+    Block<count, kTransposed>(left, right, depth, out, stride, add);
   }
-
-JUKEJAX_FORM(Avx512, Wide, 14, 2, "avx512f,fma");
-JUKEJAX_FORM(Avx2, Narrow, 6, 2, "avx2,fma");
+};
+struct Avx2 : Form<Narrow, 6, 2> {
+  template <int count, bool kTransposed>
+  JUKEJAX_AVX2 static void Run(const float* left, const float* right, int64_t depth, float* out,
+                               int64_t stride, bool add) {
+    Block<count, kTransposed>(left, right, depth, out, stride, add);
+  }
+};
 
 using BlockFunction = void (*)(const float*, const float*, int64_t, float*, int64_t, bool);
 
 template <typename Kind, bool kTransposed, int... kCounts>
 BlockFunction Pick(int64_t count, std::integer_sequence<int, kCounts...>) {
-  static constexpr BlockFunction kBlocks[] = {Kind::template Block<kCounts + 1, kTransposed>...};
+  static constexpr BlockFunction kBlocks[] = {Kind::template Run<kCounts + 1, kTransposed>...};
   return kBlocks[count - 1];
 }
 
 // Columns [depth, columns] of `right`, panel after panel, with zeros for what is not there.
-template <int64_t kColumns>
-void CopyRight(const Problem& p, Range columns, Range depth, float* to) {
-  const int64_t deep = depth.end - depth.begin;
+template <typename Kind>
+JUKEJAX_INLINE void CopyRight(const Problem& p, Range columns, Range depth, float* to) {
+  constexpr int64_t kColumns = Kind::kColumns;
+  const int64_t deep = depth.size();
   for (int64_t n = columns.begin; n < columns.end; n += kColumns, to += deep * kColumns) {
     const int64_t count = std::min(kColumns, columns.end - n);
     if (count < kColumns) std::memset(to, 0, deep * kColumns * sizeof(float));
-    if (p.right_transposed) {
-      for (int64_t k = 0; k < deep; ++k) {
-        for (int64_t j = 0; j < count; ++j) {
-          to[k * kColumns + j] = p.right[(n + j) * p.depth + depth.begin + k];
-        }
-      }
-    } else {
+    if (!p.right_transposed) {
       for (int64_t k = 0; k < deep; ++k) {
         const float* const from = p.right + (depth.begin + k) * p.columns + n;
         if (count == kColumns) {
@@ -157,23 +155,36 @@ void CopyRight(const Problem& p, Range columns, Range depth, float* to) {
           std::memcpy(to + k * kColumns, from, count * sizeof(float));
         }
       }
+      continue;
+    }
+    const float* const from = p.right + n * p.depth + depth.begin;
+    const int64_t tiles = count == kColumns && kColumns % kTile == 0 ? deep / kTile * kTile : 0;
+    for (int64_t k = 0; k < tiles; k += kTile) {
+      for (int64_t j = 0; j < kColumns; j += kTile) {
+        TransposeTile(from + j * p.depth + k, p.depth, to + k * kColumns + j, kColumns,
+                      typename Kind::Vector{});
+      }
+    }
+    for (int64_t k = tiles; k < deep; ++k) {
+      for (int64_t j = 0; j < count; ++j) to[k * kColumns + j] = from[j * p.depth + k];
     }
   }
 }
 
 // A few rows of `left`: as they lie [kRows, kDepth], or [depth, kRows] if transposed.
-template <int64_t kRows>
-void CopyLeft(const Problem& p, int64_t row, int64_t count, Range depth, float* to) {
-  const int64_t deep = depth.end - depth.begin;
+template <typename Kind>
+JUKEJAX_INLINE void CopyLeft(const Problem& p, Range rows, Range depth, float* to) {
+  constexpr int64_t kRows = Kind::kRows;
+  const int64_t deep = depth.size(), count = rows.size();
   if (!p.left_transposed) {
     for (int64_t r = 0; r < count; ++r) {
-      std::memcpy(to + r * kDepth, p.left + (row + r) * p.depth + depth.begin,
+      std::memcpy(to + r * kDepth, p.left + (rows.begin + r) * p.depth + depth.begin,
                   deep * sizeof(float));
     }
     return;
   }
   for (int64_t k = 0; k < deep; ++k) {
-    const float* const from = p.left + (depth.begin + k) * p.rows + row;
+    const float* const from = p.left + (depth.begin + k) * p.rows + rows.begin;
     if (count == kRows) {
       std::memcpy(to + k * kRows, from, kRows * sizeof(float));
     } else {
@@ -183,55 +194,58 @@ void CopyLeft(const Problem& p, int64_t row, int64_t count, Range depth, float* 
 }
 
 // Asks for a part of what is copied next.
-template <int64_t kRows>
-void PrefetchLeft(const Problem& p, int64_t row, int64_t count, Range depth, int64_t part, int64_t parts) {
-  if (count <= 0) return;
-  const int64_t deep = depth.end - depth.begin;
+JUKEJAX_INLINE void PrefetchLeft(const Problem& p, Range rows, Range depth, int64_t part,
+                                 int64_t parts) {
+  if (rows.size() <= 0) return;
   if (!p.left_transposed) {
-    for (int64_t r = part * count / parts; r < (part + 1) * count / parts; ++r) {
-      const float* const from = p.left + (row + r) * p.depth + depth.begin;
-      for (int64_t k = 0; k < deep; k += 16) __builtin_prefetch(from + k, 0, 2);
+    const Range some = rows.Split(part, parts, 1);
+    for (int64_t row = some.begin; row < some.end; ++row) {
+      const float* const from = p.left + row * p.depth;
+      for (int64_t k = depth.begin; k < depth.end; k += kLine) __builtin_prefetch(from + k, 0, 2);
     }
     return;
   }
-  for (int64_t k = part * deep / parts; k < (part + 1) * deep / parts; ++k) {
-    const float* const from = p.left + (depth.begin + k) * p.rows + row;
-    __builtin_prefetch(from, 0, 2);
-    __builtin_prefetch(from + count - 1, 0, 2);
+  const Range some = depth.Split(part, parts, 1);
+  for (int64_t k = some.begin; k < some.end; ++k) {
+    __builtin_prefetch(p.left + k * p.rows + rows.begin, 0, 2);
+    __builtin_prefetch(p.left + k * p.rows + rows.end - 1, 0, 2);
   }
 }
 
 // The product of a range of rows, columns and depth, into out [p.rows, p.columns].
 template <typename Kind>
-void MultiplyPart(const Problem& p, Range rows, Range columns, Range depth, float* out) {
-  constexpr int64_t kRows = Kind::rows, kColumns = Kind::columns;
+JUKEJAX_INLINE void MultiplyPart(const Problem& p, Range rows, Range columns, Range depth,
+                                 float* out) {
+  constexpr int64_t kRows = Kind::kRows, kColumns = Kind::kColumns;
   constexpr auto kCounts = std::make_integer_sequence<int, kRows>();
   static thread_local Scratch scratch;
   float* const left = scratch.Of((kTall + kWide) * kDepth);
   float* const right = left + kTall * kDepth;
   for (int64_t n0 = columns.begin; n0 < columns.end; n0 += kWide) {
     const Range wide{n0, std::min(n0 + kWide, columns.end)};
+    const int64_t panels = (wide.size() + kColumns - 1) / kColumns;
     for (int64_t k0 = depth.begin; k0 < depth.end; k0 += kDepth) {
       const Range deep{k0, std::min(k0 + kDepth, depth.end)};
-      const int64_t size = deep.end - deep.begin;
-      CopyRight<kColumns>(p, wide, deep, right);
+      const bool add = k0 > depth.begin;
+      CopyRight<Kind>(p, wide, deep, right);
       for (int64_t m = rows.begin; m < rows.end; m += kRows) {
-        const int64_t count = std::min(kRows, rows.end - m);
-        CopyLeft<kRows>(p, m, count, deep, left);
-        const BlockFunction block = p.left_transposed ? Pick<Kind, true>(count, kCounts)
-                                                      : Pick<Kind, false>(count, kCounts);
-        const bool add = k0 > depth.begin;
-        for (int64_t n = n0; n < wide.end; n += kColumns) {
+        const Range these{m, std::min(m + kRows, rows.end)};
+        const Range next{these.end, std::min(these.end + kRows, rows.end)};
+        CopyLeft<Kind>(p, these, deep, left);
+        const BlockFunction block = p.left_transposed ? Pick<Kind, true>(these.size(), kCounts)
+                                                      : Pick<Kind, false>(these.size(), kCounts);
+        for (int64_t panel = 0; panel < panels; ++panel) {
+          const float* const from = right + panel * kColumns * deep.size();
+          const int64_t n = n0 + panel * kColumns;
           float* const to = out + m * p.columns + n;
-          const float* const panel = right + (n - n0) * size;
-          PrefetchLeft<kRows>(p, m + kRows, std::min(kRows, rows.end - m - kRows), deep, (n - n0) / kColumns, (wide.end - n0 + kColumns - 1) / kColumns);
+          PrefetchLeft(p, next, deep, panel, panels);
           if (n + kColumns <= wide.end) {
-            block(left, panel, size, to, p.columns, add);
+            block(left, from, deep.size(), to, p.columns, add);
             continue;
           }
           float found[kRows * kColumns];
-          block(left, panel, size, found, kColumns, false);
-          for (int64_t r = 0; r < count; ++r) {
+          block(left, from, deep.size(), found, kColumns, false);
+          for (int64_t r = 0; r < these.size(); ++r) {
             for (int64_t j = 0; j < wide.end - n; ++j) {
               float& sum = to[r * p.columns + j];
               sum = (add ? sum : 0.0f) + found[r * kColumns + j];
@@ -243,8 +257,17 @@ void MultiplyPart(const Problem& p, Range rows, Range columns, Range depth, floa
   }
 }
 
+JUKEJAX_AVX512 void MultiplyAvx512(const Problem& p, Range rows, Range columns, Range depth,
+                                   float* out) {
+  MultiplyPart<Avx512>(p, rows, columns, depth, out);
+}
+JUKEJAX_AVX2 void MultiplyAvx2(const Problem& p, Range rows, Range columns, Range depth,
+                               float* out) {
+  MultiplyPart<Avx2>(p, rows, columns, depth, out);
+}
+
 bool Usable() { return HasAvx512() || HasAvx2(); }
-auto* const kMultiplyPart = HasAvx512() ? MultiplyPart<Avx512> : MultiplyPart<Avx2>;
+auto* const kMultiply = HasAvx512() ? MultiplyAvx512 : MultiplyAvx2;
 
 using Matrix = ffi::Buffer<ffi::F32>;
 
@@ -267,10 +290,9 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
   RunParts(pool, grid.Parts(), [&](int64_t part) {
     const int64_t d = part % grid.depth, c = part / grid.depth % grid.columns;
     const int64_t r = part / grid.depth / grid.columns;
-    kMultiplyPart(p, Range{0, p.rows}.Split(r, grid.rows, 1),
-                  Range{0, p.columns}.Split(c, grid.columns, 32),
-                  Range{0, p.depth}.Split(d, grid.depth, 1),
-                  d == 0 ? out : more + (d - 1) * size);
+    kMultiply(p, Range{0, p.rows}.Split(r, grid.rows, 1),
+              Range{0, p.columns}.Split(c, grid.columns, 32),
+              Range{0, p.depth}.Split(d, grid.depth, 1), d == 0 ? out : more + (d - 1) * size);
   });
   if (grid.depth == 1) return ffi::Error::Success();
   const int64_t parts = std::max<int64_t>(1, size / kAdded);
