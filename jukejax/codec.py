@@ -1,5 +1,6 @@
 """A trained VQ-VAE over whole tracks: window by window, with results as if in one piece."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -19,6 +20,7 @@ from jukejax import loading
 from jukejax.config import freeze
 from jukejax.models.layers import Conv, DownConv, ResidualStack
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.ops import compiled
 from jukejax.weights import bundle
 
 Tree = Any
@@ -227,7 +229,8 @@ class Codec:
                 lengths[row] = min(self._window, len(part.codes[-1]) * self.hop)
                 part.sound.read(part.start, audio[row, : lengths[row], 0])
             audio, lengths = jax.device_put((audio, lengths), rows)
-            running.append((batch, _encode(self.config, variables, audio, lengths)))
+            with compiled.left_out() if len(devices) > 1 else contextlib.nullcontext():
+                running.append((batch, _encode(self.config, variables, audio, lengths)))
             if len(running) == 2:  # the next windows are read while a run is at work
                 yield from self._settle(*running.popleft(), progress)
         for run in running:

@@ -27,6 +27,7 @@ from jukejax.models.autoregressive import (
 from jukejax.models.block import TransformerConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops import cache as caches
+from jukejax.ops import compiled
 from jukejax.ops.attention import AttentionKind
 from jukejax.tasks.prior import prior_config
 
@@ -119,12 +120,15 @@ class Loop:
     def compile(self, device: jax.Device | None = None) -> jax.stages.Compiled:
         """For `device`, which need not be here; None: the default one."""
         told = self.arguments()
-        if device is not None:
-            place = jax.sharding.SingleDeviceSharding(device)
-            told = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), told
-            )
-        return jax.jit(self.run, donate_argnums=(1, 2)).lower(*told).compile()
+        program = jax.jit(self.run, donate_argnums=(1, 2))
+        if device is None:
+            return program.lower(*told).compile()
+        place = jax.sharding.SingleDeviceSharding(device)
+        told = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), told
+        )
+        with compiled.left_out():
+            return program.lower(*told).compile()
 
     def cache_bytes(self) -> int:
         """Of one sequence, all layers, keys and values."""

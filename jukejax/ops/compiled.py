@@ -1,7 +1,6 @@
 """The parts that are compiled when jukejax is installed and there is a compiler (see setup.py)."""
 
 import contextlib
-import contextvars
 import ctypes
 import functools
 import importlib.util
@@ -26,15 +25,15 @@ def load(name: str, usable: str, handlers: tuple[str, ...]) -> bool:
         library = ctypes.CDLL(spec.origin)
     except OSError:  # built for another system
         return False
-    runs_here = getattr(library, usable)
-    runs_here.restype = ctypes.c_bool
-    if not runs_here():
-        return False
     try:
+        runs_here = getattr(library, usable)
+        runs_here.restype = ctypes.c_bool
+        if not runs_here():
+            return False
         for handler in handlers:
             capsule = jax.ffi.pycapsule(getattr(library, handler))
             jax.ffi.register_ffi_target(target(name, handler), capsule, platform="cpu")
-    except jax.errors.JaxRuntimeError:  # built for another release's interface
+    except (AttributeError, jax.errors.JaxRuntimeError):  # of another version, or another JAX's
         return False
     return True
 
@@ -44,23 +43,22 @@ def target(name: str, handler: str) -> str:
     return f"jukejax_{name}_{handler}"
 
 
+# NOTE: known to JAX, so that what was traced in one is not used in the other.
+_left_out = jax.make_user_context(False)
+
+
 def for_one_cpu() -> bool:
     """Whether what is traced is for one CPU of this machine. XLA cannot part a custom call."""
     mesh = jax.sharding.get_abstract_mesh()
     described = None if mesh.empty else mesh.abstract_device
     platform = jax.default_backend() if described is None else described.platform
     alone = mesh.empty or mesh.size == 1
-    return platform == "cpu" and alone and not _left_out.get()
-
-
-_left_out = contextvars.ContextVar("left_out", default=False)
+    return platform == "cpu" and alone and not _left_out.value
 
 
 @contextlib.contextmanager
 def left_out() -> Iterator[None]:
-    """What is traced within has no custom call: for programs that other machines run."""
-    token = _left_out.set(True)
-    try:
+    """What is traced within has no custom call: for programs that other machines run, and for
+    derivatives of derivatives and in forward mode, which custom calls have not."""
+    with _left_out(True):
         yield
-    finally:
-        _left_out.reset(token)

@@ -285,6 +285,10 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
   const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()));
   float* const out = result->typed_data();
   const int64_t size = p.rows * p.columns;
+  if (p.depth == 0) {
+    std::memset(out, 0, size * sizeof(float));
+    return ffi::Error::Success();
+  }
   static thread_local Scratch scratch;
   float* const more = scratch.Of((grid.depth - 1) * size);
   RunParts(pool, grid.Parts(), [&](int64_t part) {

@@ -17,7 +17,8 @@ from jukejax.ops import compiled
 
 TARGET = compiled.target("products", "Product")
 RESULT = "product"  # the name of results, for policies of rematerialisation
-_FEWEST = 1 << 22  # multiplications; of fewer XLA's products are as fast
+# Of fewer XLA's products are as fast or faster.
+_FEWEST_ROWS, _FEWEST_MULTIPLICATIONS = 64, 1 << 22
 
 
 def usable() -> bool:
@@ -29,7 +30,8 @@ def suits(x: jax.Array, features: int) -> bool:
     """Whether x [N, C] times a matrix with D `features` is to be made by `product`."""
     return (
         x.dtype == jnp.float32
-        and x.size * features >= _FEWEST
+        and x.shape[0] >= _FEWEST_ROWS
+        and x.size * features >= _FEWEST_MULTIPLICATIONS
         and compiled.for_one_cpu()
         and usable()
     )
