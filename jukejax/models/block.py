@@ -241,8 +241,11 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """[B, T, H, D] each to [B, T, H, D]; `projected` [B, T, 3 H D]: all three side by side."""
         grid = self.config.grid
-        backend, block_len = self.config.attention, grid.block_len
-        if attention_backends.chosen(backend, self.kind, query, block_len=block_len) == "native":
+        block_len = grid.block_len
+        backend = attention_backends.chosen(
+            self.config.attention, self.kind, query, block_len=block_len
+        )
+        if backend == "native":
             packed = projected.reshape(*query.shape[:2], 3, *query.shape[2:])
             return attention_native.attend_packed(self.kind, packed, block_len)
         shape = dict(block_len=block_len, spread=grid.spread, prime_len=grid.prime_len)

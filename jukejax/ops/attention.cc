@@ -333,7 +333,6 @@ JUKEJAX_AVX2 void BackwardAvx2(const Problem& p, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) Form<Narrow, NarrowInt>::Backward(p, i);
 }
 
-bool Usable() { return HasAvx512() || HasAvx2(); }
 auto* const kForward = HasAvx512() ? ForwardAvx512 : ForwardAvx2;
 auto* const kBackward = HasAvx512() ? BackwardAvx512 : BackwardAvx2;
 

@@ -62,7 +62,7 @@ def attend(
     if name == "reference":
         return _reference(kind, q, k, v, spread=spread, **shape)
     if name == "dense":
-        gpu = _device()[0] == "gpu"
+        gpu = compiled.target_device()[0] == "gpu"
         return attention_dense.attend(kind, q, k, v, **shape, cudnn=gpu and _capability() >= 8.0)
     if name == "splash":
         return attention_splash.attend(kind, q, k, v, **shape, interpret=interpret)
@@ -99,7 +99,7 @@ def refusal(
         return attention_dense.refusal(kind)
     if backend not in ("splash", "pallas", "native"):
         return None
-    mesh, (platform, name) = jax.sharding.get_abstract_mesh(), _device()
+    mesh, (platform, name) = jax.sharding.get_abstract_mesh(), compiled.target_device()
     if backend == "native":
         if platform != "cpu":
             return f"it is for CPUs, and this is {name}"
@@ -126,23 +126,13 @@ def refusal(
 # -- The device --------------------------------------------------------------------------------
 
 
-def _device() -> tuple[str, str]:
-    """(platform, name) of what a program is traced for: the mesh's devices, or those here."""
-    mesh = jax.sharding.get_abstract_mesh()
-    described = None if mesh.empty else mesh.abstract_device
-    if described is not None:
-        return described.platform, described.device_kind
-    device = jax.devices()[0]
-    return device.platform, device.device_kind
-
-
 # Of GPUs that are older than the kernels; what is not named here is new enough.
 _OLD = {"V100": 7.0, "T4": 7.5, "RTX 20": 7.5, "P100": 6.0, "P40": 6.1, "P4": 6.1, "K80": 3.7}
 
 
 def _capability() -> float:
     """Compute capability of the GPU by its name; a described device tells no more."""
-    name = _device()[1]
+    name = compiled.target_device()[1]
     return next((value for part, value in _OLD.items() if re.search(rf"\b{part}", name)), 8.0)
 
 

@@ -43,6 +43,16 @@ def target(name: str, handler: str) -> str:
     return f"jukejax_{name}_{handler}"
 
 
+def target_device() -> tuple[str, str]:
+    """(platform, name) of what a program is traced for: the mesh's devices, or those here."""
+    mesh = jax.sharding.get_abstract_mesh()
+    described = None if mesh.empty else mesh.abstract_device
+    if described is not None:
+        return described.platform, described.device_kind
+    device = jax.devices()[0]
+    return device.platform, device.device_kind
+
+
 # NOTE: known to JAX, so that what was traced in one is not used in the other.
 _left_out = jax.make_user_context(False)
 
@@ -50,10 +60,8 @@ _left_out = jax.make_user_context(False)
 def for_one_cpu() -> bool:
     """Whether what is traced is for one CPU of this machine. XLA cannot part a custom call."""
     mesh = jax.sharding.get_abstract_mesh()
-    described = None if mesh.empty else mesh.abstract_device
-    platform = jax.default_backend() if described is None else described.platform
     alone = mesh.empty or mesh.size == 1
-    return platform == "cpu" and alone and not _left_out.value
+    return target_device()[0] == "cpu" and alone and not _left_out.value
 
 
 @contextlib.contextmanager

@@ -53,8 +53,8 @@ constexpr int64_t PanelStep(int64_t count, int64_t panel) { return count * panel
 // used where they lie. Others are copied to `packed`: of each panel all rows, one after the other,
 // with zeros for rows and columns that are not there.
 template <int64_t kPanel>
-JUKEJAX_INLINE Panels View(const float* window, int64_t time, int64_t width,
-                                                  int64_t first, int64_t count, float* packed) {
+JUKEJAX_INLINE Panels View(const float* window, int64_t time, int64_t width, int64_t first,
+                           int64_t count, float* packed) {
   const int64_t full = width / kPanel, rest = width % kPanel, step = PanelStep(count, kPanel);
   if (width <= kNarrow && rest == 0 && first >= 0 && first + count <= time) {
     return {window + first * width, kPanel, width};
@@ -80,8 +80,7 @@ JUKEJAX_INLINE Panels View(const float* window, int64_t time, int64_t width,
 }
 
 // Asks for a part of the next block, while this one is added up.
-JUKEJAX_INLINE void Prefetch(const float* from, int64_t size, int64_t part,
-                                                    int64_t parts) {
+JUKEJAX_INLINE void Prefetch(const float* from, int64_t size, int64_t part, int64_t parts) {
   for (int64_t i = part * size / parts; i < (part + 1) * size / parts; i += kLine) {
     __builtin_prefetch(from + i, 0, 2);
   }
@@ -89,9 +88,9 @@ JUKEJAX_INLINE void Prefetch(const float* from, int64_t size, int64_t part,
 
 // tile[r][v] += sum over rows of a[row][r] * b[row][v], with kRows x kVectors registers of sums.
 template <typename Vector, int kRows, int kVectors>
-JUKEJAX_INLINE void AddTile(
-    const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t count, float* tile,
-    int64_t stride, int64_t rows, int64_t columns) {
+JUKEJAX_INLINE void AddTile(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+                            int64_t count, float* tile, int64_t stride, int64_t rows,
+                            int64_t columns) {
   constexpr int kLanes = sizeof(Vector) / sizeof(float);
   constexpr int kColumns = kVectors * kLanes;
   Vector sums[kRows][kVectors] = {};
@@ -121,8 +120,7 @@ JUKEJAX_INLINE void AddTile(
 
 // Adds blocks begin .. end - 1 to `out`.
 template <typename Vector, int kRows, int kVectors>
-JUKEJAX_INLINE void AddBlocks(const Problem& p, int64_t begin, int64_t end,
-                                                     float* out) {
+JUKEJAX_INLINE void AddBlocks(const Problem& p, int64_t begin, int64_t end, float* out) {
   constexpr int64_t kColumns = kVectors * sizeof(Vector) / sizeof(float);
   const int64_t length = p.BlockLength();
   const int64_t row_panels = (p.in + kRows - 1) / kRows;
@@ -156,18 +154,16 @@ JUKEJAX_INLINE void AddBlocks(const Problem& p, int64_t begin, int64_t end,
   }
 }
 
-JUKEJAX_AVX512 void AddBlocksAvx512(const Problem& p, int64_t begin,
-                                                             int64_t end, float* out) {
+JUKEJAX_AVX512 void AddBlocksAvx512(const Problem& p, int64_t begin, int64_t end, float* out) {
   AddBlocks<Wide, 8, 2>(p, begin, end, out);
 }
 
-JUKEJAX_AVX2 void AddBlocksAvx2(const Problem& p, int64_t begin, int64_t end,
-                                                       float* out) {
+JUKEJAX_AVX2 void AddBlocksAvx2(const Problem& p, int64_t begin, int64_t end, float* out) {
   AddBlocks<Narrow, 4, 2>(p, begin, end, out);
 }
 
-bool Usable() { return HasAvx512() || HasAvx2(); }
 auto* const kAddBlocks = HasAvx512() ? AddBlocksAvx512 : AddBlocksAvx2;
+
 ffi::Error KernelGradientImpl(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x,
                               ffi::Buffer<ffi::F32> dy, ffi::ResultBuffer<ffi::F32> out,
                               int64_t taps, int64_t dilation) {

@@ -117,7 +117,6 @@ JUKEJAX_AVX2 void BackwardAvx2(const Problem& p, int64_t begin, int64_t end, flo
   Form<Narrow>::Backward(p, begin, end, sums);
 }
 
-bool Usable() { return HasAvx512() || HasAvx2(); }
 const Work kForward = HasAvx512() ? ForwardAvx512 : ForwardAvx2;
 const Work kBackward = HasAvx512() ? BackwardAvx512 : BackwardAvx2;
 

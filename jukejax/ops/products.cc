@@ -266,7 +266,6 @@ JUKEJAX_AVX2 void MultiplyAvx2(const Problem& p, Range rows, Range columns, Rang
   MultiplyPart<Avx2>(p, rows, columns, depth, out);
 }
 
-bool Usable() { return HasAvx512() || HasAvx2(); }
 auto* const kMultiply = HasAvx512() ? MultiplyAvx512 : MultiplyAvx2;
 
 using Matrix = ffi::Buffer<ffi::F32>;

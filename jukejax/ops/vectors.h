@@ -82,5 +82,6 @@ inline bool HasAvx512() {
   return __builtin_cpu_supports("avx512f") && std::getenv("JUKEJAX_NO_AVX512") == nullptr;
 }
 inline bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+inline bool Usable() { return HasAvx512() || HasAvx2(); }
 
 #endif  // JUKEJAX_OPS_VECTORS_H_
