@@ -1,6 +1,7 @@
 """Several processes as one run: who they are, who writes, and how all of them stop together."""
 
 import os
+import sys
 from dataclasses import dataclass
 
 import jax
@@ -90,3 +91,15 @@ def barrier(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def leave() -> None:
+    """Waits until every process is done, then ends the connection between them.
+
+    Without it, whoever is slower is aborted as soon as process 0 has gone. Not for a process that
+    fails alone: the others would not come.
+    """
+    try:
+        jax.distributed.shutdown()
+    except jax.errors.JaxRuntimeError as error:
+        print(f"warning: the other processes left before: {error}", file=sys.stderr)

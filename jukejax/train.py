@@ -74,7 +74,12 @@ def main() -> int:
     distributed.join(distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value))
     from jukejax.training import Training
 
-    summary = Training(run_config.checked(CONFIG.value), Path(WORKDIR.value)).run()
+    try:
+        summary = Training(run_config.checked(CONFIG.value), Path(WORKDIR.value)).run()
+    except cli.Stopped:
+        distributed.leave()
+        raise
+    distributed.leave()
     if distributed.is_writer():
         for name, value in summary["heldout"].items():
             print(f"heldout {name}: {value if not isinstance(value, float) else round(value, 4)}")

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import jax
@@ -92,6 +93,35 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_ends_the_run(code
     losses = [[row["loss"] for row in log if row["split"] == "train"] for log in logs]
     assert len(losses[0]) == len(losses[1]) == STEPS
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+LEAVING = """
+import os, sys, time
+from jukejax import distributed
+number = int(sys.argv[2])
+distributed.join(distributed.Place(sys.argv[1], 2, number))
+time.sleep(4 * number)
+distributed.leave()
+os._exit(143)
+"""
+
+
+def test_a_slow_process_is_waited_for():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVING, address, str(number)],
+            cwd=ROOT,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in pair]
+    assert [process.returncode for process in pair] == [143, 143], said
 
 
 def test_a_place_is_given_whole_or_not_at_all():
