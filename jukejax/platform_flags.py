@@ -53,6 +53,12 @@ def keep_memory() -> None:
             libc.mallopt(parameter, value)
 
 
+def release_memory() -> None:
+    """Gives the system back what `keep_memory` kept, before work of quite another size."""
+    if on_cpu() and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _start_again_with_huge_pages() -> None:
     """Replaces this process by the same command with glibc told to use them, which it is only
     where a program starts. Not of programs that are no command of ours (tests, notebooks)."""

@@ -1,10 +1,12 @@
 """`bench attention`: what it counts, what it concludes, and its rows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from jukejax import memory
 from jukejax.benches import attention, attention_pictures
 from jukejax.ops.attention import AttentionKind, prime_length, visible_positions
 from tests.command import run
@@ -78,6 +80,17 @@ def test_a_run_has_every_field_of_the_contract(tmp_path):
     assert {row["num_blocks"] for row in measured} == {8}  # 2^3 <= sqrt(64), sqrt(128) < 2^4
     assert any(row["what"] == "three dense layers / the pattern" for row in rows)
     assert plot.stat().st_size > 1000
+
+
+def test_what_a_process_that_keeps_memory_cannot_hold_is_left_out(monkeypatch):
+    case = attention.Case(kind="dense", seq_len=64, num_blocks=8, **SHAPE)
+    need = attention.compile_case(case, "forward")[3]
+    flags = SimpleNamespace(longest=20.0, repeat=1)
+    for share, left_out in ((0.6, True), (0.4, False)):
+        monkeypatch.setattr(memory, "memory_of", lambda _, share=share: need / share)
+        row = attention.measured(flags, case, "forward", [])
+        assert row["what"].startswith("left out: needs") == left_out
+        assert row["peak_memory_bytes"] == need
 
 
 def test_the_three_kinds_in_turn_reach_every_earlier_position():
