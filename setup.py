@@ -8,6 +8,9 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
+SOURCES = ("attention", "convolution", "kernel_gradient", "norm", "products")
+HEADERS = ("block", "convolution", "kernel_gradient", "parts", "scratch", "vectors")
+
 
 def extensions() -> list[Extension]:
     jaxlib = importlib.util.find_spec("jaxlib")
@@ -19,12 +22,12 @@ def extensions() -> list[Extension]:
         Extension(
             f"jukejax.ops._{name}",
             sources=[f"jukejax/ops/{name}.cc"],
-            depends=[f"jukejax/ops/{header}.h" for header in ("parts", "scratch", "vectors")],
+            depends=[f"jukejax/ops/{header}.h" for header in HEADERS],
             extra_compile_args=flags,
             language="c++",
             optional=True,
         )
-        for name in ("attention", "kernel_gradient", "norm", "products")
+        for name in SOURCES
     ]
 
 

@@ -90,7 +90,7 @@ def report() -> dict:
 
     from jukejax import memory, separation
     from jukejax.model import default_dtype
-    from jukejax.ops import attention_native, kernel_gradient, norm, products
+    from jukejax.ops import attention_native, convolution, kernel_gradient, norm, products
 
     here, dtype = devices_here(), default_dtype()
     extras = [
@@ -107,6 +107,7 @@ def report() -> dict:
         "dtype": dtype,
         "compiled": {
             "attention": attention_native.usable(),
+            "convolution": convolution.usable(),
             "kernel_gradient": kernel_gradient.usable(),
             "norm": norm.usable(),
             "products": products.usable(),

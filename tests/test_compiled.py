@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jukejax.ops import attention_native, compiled, kernel_gradient, norm, products
+from jukejax.ops import attention_native, compiled, convolution, kernel_gradient, norm, products
 
-USERS = (attention_native, kernel_gradient, norm, products)
+USERS = (attention_native, convolution, kernel_gradient, norm, products)
 
 
 @pytest.mark.skipif(not products.usable(), reason="nothing was compiled")
 def test_the_forms_for_processors_without_avx512_are_right():
-    names = ("products", "attention_native", "norm", "kernel_gradient")
+    names = [user.__name__.split(".")[-1] for user in USERS]
     tests = [f"tests/test_{name}.py" for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "--basetemp=.cache/pytest-avx2", *tests]
     told = {**os.environ, "JUKEJAX_NO_AVX512": "1"}

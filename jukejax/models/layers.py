@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 
-from jukejax.ops import products
+from jukejax.ops import convolution, products
 from jukejax.ops.kernel_gradient import kernel_gradient
 from jukejax.ops.placement import constrain
 
@@ -31,6 +31,8 @@ def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
     """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
     if kernel.shape[0] == 1:
         return _product(x, kernel[0])
+    if convolution.suits(x, kernel):
+        return convolution.dilated(x, kernel, dilation)
     return _dilated_conv(x, kernel, dilation)
 
 
@@ -91,7 +93,7 @@ def _dilated_conv_backward(dilation: int, residuals, dy: jax.Array):
     """The gradient to the input is the same convolution with the kernel turned round. That to the
     kernel is XLA's on accelerators; on CPUs, where it would cost more than all the rest, ours."""
     x, kernel = residuals
-    dx = _plain_conv(dy, kernel[::-1].swapaxes(1, 2), dilation)
+    dx = _plain_conv(dy, convolution.turned(kernel), dilation)
 
     def transposed(x, dy):
         return jax.vjp(lambda k: _plain_conv(x, k, dilation), kernel)[1](dy)[0]
@@ -172,11 +174,14 @@ class Conv(nn.Module):
     zero_out: bool = False
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.taps, x.shape[-1], self.features)
-        kernel, bias = _weights(self, shape, zero_out=self.zero_out)
+        kernel, bias = self.weights(x.shape[-1])
         return conv(x.astype(self.dtype), kernel, dilation=self.dilation) + bias
+
+    @nn.compact
+    def weights(self, channels: int) -> tuple[jax.Array, jax.Array]:
+        """Kernel [taps, channels, features] and bias [features], in `dtype`."""
+        return _weights(self, (self.taps, channels, self.features), zero_out=self.zero_out)
 
 
 class DownConv(nn.Module):
@@ -218,10 +223,16 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = Conv(self.hidden, dilation=self.dilation, dtype=self.dtype, name="conv3")(nn.relu(x))
-        h = Conv(x.shape[-1], taps=1, zero_out=self.zero_out, dtype=self.dtype, name="conv1")(
-            nn.relu(h)
-        )
+        width = x.shape[-1]
+        conv3 = Conv(self.hidden, dilation=self.dilation, dtype=self.dtype, name="conv3")
+        conv1 = Conv(width, taps=1, zero_out=self.zero_out, dtype=self.dtype, name="conv1")
+        kernel, bias = conv3.weights(width)
+        if convolution.suits(x, kernel):
+            matrix, out_bias = conv1.weights(self.hidden)
+            return convolution.residual_block(
+                x, kernel, bias, matrix[0], out_bias, self.dilation, self.scale
+            )
+        h = conv1(nn.relu(conv3(nn.relu(x))))
         return x + (h if self.scale == 1.0 else self.scale * h)
 
 

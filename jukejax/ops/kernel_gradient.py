@@ -14,7 +14,7 @@ from jax import lax
 
 from jukejax.ops import compiled
 
-TARGET = compiled.target("kernel_gradient", "KernelGradient")
+TARGET = compiled.target("kernel_gradient", "Sums")
 # Results of at most so many entries a tap. On two cores, of 32,768 summands and 64 x 64: 172
 # GFLOP/s and XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141 to 145; of 8,192 and
 # 512 x 512 163 and 185.
@@ -42,7 +42,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int
 
 def usable() -> bool:
     """Whether the custom call was built, runs on this processor, and suits this release of JAX."""
-    return compiled.load("kernel_gradient", "KernelGradientUsable", ("KernelGradient",))
+    return compiled.load("kernel_gradient", "KernelGradientUsable", ("Sums",))
 
 
 def by_products(x: jax.Array, dy: jax.Array, *, taps: int, dilation: int) -> jax.Array:

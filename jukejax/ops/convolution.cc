@@ -1,0 +1,229 @@
+// Convolutions that keep the length and residual blocks of them, on CPUs, as XLA custom calls
+// (jax.ffi).
+//
+// A residual block, x + scale * (relu(conv(relu(x)) + bias) matrix + out_bias), is a few products
+// between arrays that do not fit a cache. Here it is one pass over them forward and two backward: a
+// few positions at a time go through all that needs them, while they lie in a core's cache.
+//
+// Threads share out the positions; sums over all of them are added in order, so that one number of
+// threads always gives the same bits.
+//
+// Letters: B batch, T time, C channels, D channels out, H hidden channels.
+
+#include "convolution.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "kernel_gradient.h"
+#include "parts.h"
+#include "scratch.h"
+#include "vectors.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace {
+
+constexpr int64_t kPartsOfThread = 4;
+constexpr int64_t kPositions = 56;  // that go through all at a time; whole blocks of rows
+
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::ResultBuffer<ffi::F32>;
+
+struct Range {
+  int64_t begin, end;  // positions of all windows together
+};
+
+// Calls work(positions, sums) for all positions of `batch` windows, never of two at once, and adds
+// up what it adds to its sums, of which there are as many as the results have entries.
+void ForPositions(ffi::ThreadPool& pool, int64_t batch, int64_t time, int64_t at_once,
+                  std::vector<Result> results, const std::function<void(Range, float*)>& work) {
+  int64_t size = 0;
+  for (Result& result : results) size += result->element_count();
+  const int64_t in_window = (time + at_once - 1) / at_once, pieces = batch * in_window;
+  const int64_t threads = std::max<int64_t>(1, pool.num_threads());
+  const int64_t parts = std::max<int64_t>(1, std::min(kPartsOfThread * threads, pieces));
+  static thread_local Scratch scratch;
+  float* const sums = scratch.Of(parts * size);
+  RunParts(pool, parts, [&](int64_t part) {
+    float* const own = sums + part * size;
+    std::memset(own, 0, size * sizeof(float));
+    for (int64_t piece = part * pieces / parts; piece < (part + 1) * pieces / parts; ++piece) {
+      const int64_t first = piece / in_window * time, t = piece % in_window * at_once;
+      work({first + t, first + std::min(time, t + at_once)}, own);
+    }
+  });
+  for (int64_t part = 1; part < parts; ++part) {
+    for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
+  }
+  const float* from = sums;
+  for (Result& result : results) {
+    std::memcpy(result->typed_data(), from, result->size_bytes());
+    from += result->element_count();
+  }
+}
+
+// sums[d] += array[t, d] for some rows.
+template <typename Vector>
+JUKEJAX_INLINE void AddRowsBy(const float* array, int64_t width, Range rows, float* sums) {
+  constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
+  for (int64_t t = rows.begin; t < rows.end; ++t) {
+    const float* const row = array + t * width;
+    int64_t d = 0;
+    for (; d + kLanes <= width; d += kLanes) {
+      Store(Load<Vector>(sums + d) + Load<Vector>(row + d), sums + d);
+    }
+    for (; d < width; ++d) sums[d] += row[d];
+  }
+}
+
+JUKEJAX_AVX512 void AddRowsAvx512(const float* array, int64_t width, Range rows, float* sums) {
+  AddRowsBy<Wide>(array, width, rows, sums);
+}
+JUKEJAX_AVX2 void AddRowsAvx2(const float* array, int64_t width, Range rows, float* sums) {
+  AddRowsBy<Narrow>(array, width, rows, sums);
+}
+
+auto* const kAddRows = HasAvx512() ? AddRowsAvx512 : AddRowsAvx2;
+
+// The positions that fit the sums of such a gradient, as one of its blocks.
+Range BlockOf(const KernelGradient& p, Range positions) {
+  const int64_t window = positions.begin / p.time, t = positions.begin % p.time;
+  const int64_t block = window * p.BlocksInWindow() + t / p.BlockLength();
+  return {block, block + 1};
+}
+
+// out = conv(x).
+ffi::Error PlainImpl(ffi::ThreadPool pool, Array x, Array kernel, Result out, int64_t dilation) {
+  const auto in = x.dimensions(), of = kernel.dimensions();
+  Convolution conv{x.typed_data(), kernel.typed_data(), out->typed_data(), in[0], in[1], in[2],
+                   of[2],          of[0],               dilation};
+  Scratch memory;
+  const float* const laid_out = LayOut(conv, memory);
+  ForPositions(pool, in[0], in[1], kPositions, {},
+               [&](Range t, float*) { kConvolve(conv, laid_out, t.begin, t.end); });
+  return ffi::Error::Success();
+}
+
+// hidden = relu(conv(relu(x)) + bias), out = x + scale * (hidden matrix + out_bias).
+ffi::Error ForwardImpl(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Array matrix,
+                       Array out_bias, Result hidden, Result out, int64_t dilation, float scale) {
+  const auto in = x.dimensions(), of = kernel.dimensions();
+  Convolution first{x.typed_data(), kernel.typed_data(), hidden->typed_data(), in[0], in[1], in[2],
+                    of[2],          of[0],               dilation};
+  first.relu_in = first.relu_out = true;
+  first.bias = bias.typed_data();
+  Convolution second{hidden->typed_data(), matrix.typed_data(), out->typed_data(),
+                     in[0],                in[1],               of[2],
+                     in[2]};
+  second.bias = out_bias.typed_data();
+  second.added = x.typed_data();
+  second.scale = scale;
+  Scratch of_first, of_second;
+  const float* const kernels[] = {LayOut(first, of_first), LayOut(second, of_second)};
+  ForPositions(pool, in[0], in[1], kPositions, {}, [&](Range t, float*) {
+    kConvolve(first, kernels[0], t.begin, t.end);
+    kConvolve(second, kernels[1], t.begin, t.end);
+  });
+  return ffi::Error::Success();
+}
+
+// Back to the hidden channels, with dy [B, T, C], hidden [B, T, H] and the matrix turned, [C, H]:
+// dhidden = dy turned where hidden is above zero, dmatrix = hidden^T dy, dout_bias and dbias the
+// sums of dy and dhidden over all positions. All without the block's scale but dhidden and dbias.
+ffi::Error HiddenImpl(ffi::ThreadPool pool, Array dy, Array hidden, Array turned, Result dhidden,
+                      Result dmatrix, Result dout_bias, Result dbias, float scale) {
+  const auto in = dy.dimensions();
+  const int64_t width = in[2], features = hidden.dimensions()[2];
+  Convolution conv{dy.typed_data(), turned.typed_data(), dhidden->typed_data(), in[0], in[1], width,
+                   features};
+  conv.scale = scale;
+  conv.mask = hidden.typed_data();
+  const KernelGradient gradient{hidden.typed_data(), dy.typed_data(), in[0], in[1], features,
+                                width,               1,               1,     false};
+  Scratch memory;
+  const float* const laid_out = LayOut(conv, memory);
+  ForPositions(pool, in[0], in[1], gradient.BlockLength(), {dmatrix, dout_bias, dbias},
+               [&](Range t, float* sums) {
+                 kConvolve(conv, laid_out, t.begin, t.end);
+                 const Range block = BlockOf(gradient, t);
+                 kAddBlocks(gradient, block.begin, block.end, sums);
+                 sums += features * width;
+                 kAddRows(dy.typed_data(), width, t, sums);
+                 kAddRows(dhidden->typed_data(), features, t, sums + width);
+               });
+  return ffi::Error::Success();
+}
+
+// Back to x, with the kernel turned, [taps, H, C]: dx = dy + conv(dhidden) where x is above zero,
+// and the gradient dkernel [taps, C, H].
+ffi::Error InputImpl(ffi::ThreadPool pool, Array dhidden, Array x, Array dy, Array turned,
+                     Result dx, Result dkernel, int64_t dilation) {
+  const auto in = x.dimensions(), of = turned.dimensions();
+  Convolution conv{dhidden.typed_data(), turned.typed_data(), dx->typed_data(), in[0], in[1], of[1],
+                   in[2],                of[0],               dilation};
+  conv.mask = x.typed_data();
+  conv.added = dy.typed_data();
+  const KernelGradient gradient{x.typed_data(), dhidden.typed_data(), in[0],    in[1], in[2],
+                                of[1],          of[0],                dilation, true};
+  Scratch memory;
+  const float* const laid_out = LayOut(conv, memory);
+  ForPositions(pool, in[0], in[1], gradient.BlockLength(), {dkernel}, [&](Range t, float* sums) {
+    kConvolve(conv, laid_out, t.begin, t.end);
+    const Range block = BlockOf(gradient, t);
+    kAddBlocks(gradient, block.begin, block.end, sums);
+  });
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+extern "C" bool ConvolutionUsable() { return Usable(); }
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Plain, PlainImpl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Ret<Array>()
+                                  .Attr<int64_t>("dilation"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Forward, ForwardImpl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Attr<int64_t>("dilation")
+                                  .Attr<float>("scale"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Hidden, HiddenImpl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Attr<float>("scale"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Input, InputImpl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Arg<Array>()
+                                  .Ret<Array>()
+                                  .Ret<Array>()
+                                  .Attr<int64_t>("dilation"));
