@@ -83,14 +83,19 @@ def test_a_run_has_every_field_of_the_contract(tmp_path):
 
 
 def test_what_a_process_that_keeps_memory_cannot_hold_is_left_out(monkeypatch):
-    case = attention.Case(kind="dense", seq_len=64, num_blocks=8, **SHAPE)
-    need = attention.compile_case(case, "forward")[3]
     flags = SimpleNamespace(longest=20.0, repeat=1)
-    for share, left_out in ((0.6, True), (0.4, False)):
-        monkeypatch.setattr(memory, "memory_of", lambda _, share=share: need / share)
-        row = attention.measured(flags, case, "forward", [])
-        assert row["what"].startswith("left out: needs") == left_out
-        assert row["peak_memory_bytes"] == need
+
+    def told(kind, room):
+        monkeypatch.setattr(memory, "memory_of", lambda _: room)
+        case = attention.Case(kind=kind, seq_len=256, num_blocks=16, **SHAPE)
+        return attention.measured(flags, case, "forward", [])["what"]
+
+    pattern = attention.Case(kind="pattern", seq_len=256, num_blocks=16, **SHAPE)
+    need = attention.compile_case(pattern, "forward")[3]
+    assert told("pattern", need / 0.4).startswith("left out: needs")
+    assert told("pattern", need / 0.3) == "attention"
+    scores = 4 * 2 * 256**2  # of two heads, which the compiler may not count
+    assert told("dense", 2 * scores / 0.4).startswith("left out: needs")
 
 
 def test_the_three_kinds_in_turn_reach_every_earlier_position():

@@ -9,7 +9,7 @@
 //
 //   kind 1: a row, causal    kind 2: a column, causal    kind 3: a row and the whole row before it
 //
-// All float32; D and the sizes of groups are multiples of 16, groups of at most 256.
+// All float32; D and the sizes of groups are multiples of 16, groups of at most 512.
 
 #include <algorithm>
 #include <cmath>
@@ -25,7 +25,7 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-constexpr int64_t kMost = 256;           // queries or keys of a group
+constexpr int64_t kMost = 512;           // queries or keys of a group
 constexpr int64_t kLead = kMost + kLine;  // from one row of scores to the next: no power of two
 
 enum Kind : int64_t { kRow = 1, kColumn = 2, kPrevious = 3 };
@@ -340,7 +340,7 @@ auto* const kBackward = HasAvx512() ? BackwardAvx512 : BackwardAvx2;
 ffi::Error Run(ffi::ThreadPool& pool, const Problem& p,
                void (*work)(const Problem&, int64_t, int64_t)) {
   if (p.dim % kLine || p.Size() % kLine || p.Size() > kMost || p.time % p.block_len) {
-    return ffi::Error::InvalidArgument("sizes must be multiples of 16, groups of at most 256");
+    return ffi::Error::InvalidArgument("sizes must be multiples of 16, groups of at most 512");
   }
   constexpr int64_t kPartsOfThread = 8;  // threads are never equally fast
   const int64_t groups = p.Groups();

@@ -15,7 +15,7 @@ import numpy as np
 from jukejax.ops import attention_rows, compiled
 from jukejax.ops.attention import AttentionKind
 
-_TILE, _MOST = 16, 256  # sizes are multiples of the one; groups have at most the other
+_TILE, _MOST = 16, 512  # sizes are multiples of the one; groups have at most the other
 
 
 def usable() -> bool:
