@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jukejax import loading
 from jukejax.config import freeze
-from jukejax.models.layers import Conv, DownConv, ResidualStack
+from jukejax.models.layers import Conv, DownConv, ResidualBlock, ResidualStack
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import compiled
 from jukejax.weights import bundle
@@ -61,6 +61,9 @@ def context(config: VQVAEConfig, level: int) -> int:
     return -(-(reach + 1) // config.hops[-1]) * config.hops[-1]
 
 
+_READERS = (Conv, DownConv, ResidualBlock)  # of neighbouring positions
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(
     config: VQVAEConfig, variables: Tree, audio: jax.Array, lengths: jax.Array
@@ -69,11 +72,12 @@ def _encode(
 
     A convolution pads the end of its input with zeros. For every window to see just that at the end
     of its own sound, whatever follows is set to zero before each convolution: biases would fill it.
+    A residual block may be one operation; its second convolution reads no neighbours.
     `lengths` must be whole top-level codes; the codes behind them mean nothing.
     """
 
     def end_with_zeros(apply, args, kwargs, context):
-        if isinstance(context.module, Conv | DownConv) and context.method_name == "__call__":
+        if isinstance(context.module, _READERS) and context.method_name == "__call__":
             (x,) = args
             ends = lengths // (audio.shape[1] // x.shape[1])
             inside = jnp.arange(x.shape[1]) < ends[:, None]

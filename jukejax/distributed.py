@@ -102,4 +102,5 @@ def leave() -> None:
     try:
         jax.distributed.shutdown()
     except jax.errors.JaxRuntimeError as error:
-        print(f"warning: the other processes left before: {error}", file=sys.stderr)
+        reason = str(error).splitlines()[0]
+        print(f"warning: the other processes cannot be waited for ({reason})", file=sys.stderr)

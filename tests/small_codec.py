@@ -13,9 +13,9 @@ CONFIG = VQVAEConfig(emb_dim=4, codebook_size=16, width=4, depth=2, multipliers=
 DESCRIPTION = {"kind": "vqvae", "hops": [8, 32, 128], "sample_rate": 44100, "config": plain(CONFIG)}
 
 
-def weights(seed: int = 0) -> dict:
+def weights(seed: int = 0, config: VQVAEConfig = CONFIG) -> dict:
     """{"params", "extra"}; the codes are features of noise, so that none is far from all music."""
-    model, random = VQVAE(CONFIG), np.random.default_rng(seed)
+    model, random = VQVAE(config), np.random.default_rng(seed)
     noise = jnp.asarray(random.normal(0, 0.2, (1, 4096, 1)), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(seed), noise)
     params = nn.meta.unbox(start_params(shapes["params"], jax.random.key(seed)))
@@ -25,7 +25,7 @@ def weights(seed: int = 0) -> dict:
     books = {}
     for level, found in enumerate(features):
         rows = np.asarray(found[0])
-        vectors = rows[random.choice(len(rows), CONFIG.codebook_size, replace=False)]
+        vectors = rows[random.choice(len(rows), config.codebook_size, replace=False)]
         books[f"codebooks_{level}"] = {
             "codebook": vectors,
             "codebook_sum": vectors,

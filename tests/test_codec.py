@@ -1,5 +1,6 @@
 """Whole tracks through a VQ-VAE: the same codes as in one piece, whatever the windows."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from jukejax import codec
 from jukejax.models.vqvae import VQVAE
+from jukejax.ops import convolution
 from tests import small_codec
 
 WINDOW = 44160  # a second in whole codes, which the tests take for a window
@@ -71,6 +73,20 @@ def test_one_sound_is_the_same_as_many(made, sounds, in_one_piece):
         stereo = np.concatenate([2 * sound, np.zeros_like(sound)], axis=1)
         for level, whole in zip(made.encode(stereo), expected, strict=True):
             np.testing.assert_array_equal(level, whole)
+
+
+def test_of_a_wide_model_too_sound_ends_where_it_ends():
+    """Wide enough for the residual blocks of ops/convolution.py."""
+    config = dataclasses.replace(small_codec.CONFIG, emb_dim=32, width=32)
+    made = small_codec.weights(config=config)
+    variables = {"params": made["params"], "codebook": made["extra"]}
+    sound = np.random.default_rng(0).normal(0, 0.3, (2, 8192, 1)).astype(np.float32)
+    given = (config, variables, jnp.asarray(sound), np.array([4096, 8192]))
+    if convolution.usable():
+        assert convolution.FORWARD in codec._encode.lower(*given).as_text()
+    short = codec._encode(config, variables, jnp.asarray(sound[:1, :4096]), np.array([4096]))
+    for found, expected in zip(codec._encode(*given), short, strict=True):
+        np.testing.assert_array_equal(found[0, : expected.shape[1]], expected[0])
 
 
 def test_every_length_runs_the_same_program(made, sounds):

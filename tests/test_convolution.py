@@ -61,9 +61,23 @@ def test_a_residual_block_is_what_it_is_without(key, time, width, hidden):
 @pytest.mark.usefixtures("needs_compiled")
 def test_gives_the_same_bits_each_time(key):
     x, kernel = jax.random.normal(key(), (2, 5000, 64)), jax.random.normal(key(), (3, 64, 64))
-    work = jax.jit(lambda x, k: convolution.dilated(x, k, 3))
-    first = np.asarray(work(x, kernel))
-    assert all(np.array_equal(first, work(x, kernel)) for _ in range(20))
+    vector = jnp.ones(64)
+
+    @jax.jit
+    def work(*operands):
+        out, back = jax.vjp(lambda *a: convolution.residual_block(*a, 3, 0.5), *operands)
+        return out, back(out)
+
+    first = work(x, kernel, vector, kernel[0], vector)
+    for _ in range(20):
+        again = work(x, kernel, vector, kernel[0], vector)
+        assert jax.tree.all(jax.tree.map(np.array_equal, first, again))
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_operands_that_do_not_fit_are_refused():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="do not fit together"):
+        convolution.dilated(jnp.ones((1, 50, 8)), jnp.ones((3, 9, 8)), 1)
 
 
 @pytest.mark.usefixtures("needs_compiled")

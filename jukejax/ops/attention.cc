@@ -2,10 +2,10 @@
 //
 // Queries, keys and values are read where the projection wrote them, qkv [B, T, 3, H, D], and their
 // gradients are written there. T positions lie in rows of `block_len`. A group of queries and the
-// keys it sees is a small attention by itself, for each head: its scores never leave the L2 cache,
-// and the backward pass computes them again (Dao et al. 2022, "FlashAttention", without its tiles,
-// for a group is small). Scores are held by key, [S, Q]: then softmax runs down the columns and
-// needs no sums across a vector.
+// keys it sees is a small attention by itself, for each head: its scores stay in a core's L2 cache
+// (up to 256 positions), and the backward pass computes them again (Dao et al. 2022,
+// "FlashAttention", without its tiles, for a group is small). Scores are held by key, [S, Q]: then
+// softmax runs down the columns and needs no sums across a vector.
 //
 //   kind 1: a row, causal    kind 2: a column, causal    kind 3: a row and the whole row before it
 //

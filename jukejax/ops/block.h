@@ -9,6 +9,8 @@
 
 #include "vectors.h"
 
+namespace {  // each library has its own
+
 constexpr int64_t kDepth = 128;  // from one row of `left` to the next; the deepest block
 
 // The form for one kind of processor: kRows x kVectors registers hold sums.
@@ -69,5 +71,7 @@ BlockFunction Pick(int64_t count, std::integer_sequence<int, kCounts...>) {
   static constexpr BlockFunction kBlocks[] = {Kind::template Run<kCounts + 1, kTransposed>...};
   return kBlocks[count - 1];
 }
+
+}  // namespace
 
 #endif  // JUKEJAX_OPS_BLOCK_H_

@@ -29,7 +29,9 @@ namespace ffi = xla::ffi;
 namespace {
 
 constexpr int64_t kPartsOfThread = 4;
-constexpr int64_t kPositions = 56;  // that go through all at a time; whole blocks of rows
+constexpr int64_t kPositions = 56;       // that go through all at a time
+constexpr int64_t kMostSums = 1 << 22;  // of all parts together
+constexpr int64_t kAdded = 1 << 14;     // sums that a thread adds up at once
 
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
@@ -46,8 +48,9 @@ void ForPositions(ffi::ThreadPool& pool, int64_t batch, int64_t time, int64_t at
   for (Result& result : results) size += result->element_count();
   const int64_t in_window = (time + at_once - 1) / at_once, pieces = batch * in_window;
   const int64_t threads = std::max<int64_t>(1, pool.num_threads());
-  const int64_t parts = std::max<int64_t>(1, std::min(kPartsOfThread * threads, pieces));
-  static thread_local Scratch scratch;
+  const int64_t most = size == 0 ? pieces : std::min(pieces, kMostSums / size);
+  const int64_t parts = std::max<int64_t>(1, std::min(kPartsOfThread * threads, most));
+  Scratch scratch;
   float* const sums = scratch.Of(parts * size);
   RunParts(pool, parts, [&](int64_t part) {
     float* const own = sums + part * size;
@@ -57,9 +60,16 @@ void ForPositions(ffi::ThreadPool& pool, int64_t batch, int64_t time, int64_t at
       work({first + t, first + std::min(time, t + at_once)}, own);
     }
   });
-  for (int64_t part = 1; part < parts; ++part) {
-    for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
-  }
+  if (size == 0) return;
+  const int64_t shares = (size + kAdded - 1) / kAdded;
+  RunParts(pool, shares, [&](int64_t share) {
+    for (int64_t part = 1; part < parts; ++part) {
+      const float* const from = sums + part * size;
+      for (int64_t i = share * size / shares; i < (share + 1) * size / shares; ++i) {
+        sums[i] += from[i];
+      }
+    }
+  });
   const float* from = sums;
   for (Result& result : results) {
     std::memcpy(result->typed_data(), from, result->size_bytes());
@@ -97,8 +107,32 @@ Range BlockOf(const KernelGradient& p, Range positions) {
   return {block, block + 1};
 }
 
+// Whether x [B, T, C] can meet a kernel [taps, C, D].
+bool Fits(const Array& x, const Array& kernel) {
+  const auto in = x.dimensions(), of = kernel.dimensions();
+  return in.size() == 3 && of.size() == 3 && in[2] == of[1] && of[0] % 2 == 1;
+}
+
+// Whether they are arrays over the same positions.
+bool Beside(const Array& x, const Array& y) {
+  const auto a = x.dimensions(), b = y.dimensions();
+  return a.size() == 3 && b.size() == 3 && a[0] == b[0] && a[1] == b[1];
+}
+
+bool IsMatrix(const Array& matrix, int64_t rows, int64_t columns) {
+  const auto of = matrix.dimensions();
+  return of.size() == 2 && of[0] == rows && of[1] == columns;
+}
+
+bool IsVector(const Array& vector, int64_t size) {
+  return vector.dimensions().size() == 1 && vector.dimensions()[0] == size;
+}
+
+ffi::Error Misfit() { return ffi::Error::InvalidArgument("operands do not fit together"); }
+
 // out = conv(x).
 ffi::Error PlainImpl(ffi::ThreadPool pool, Array x, Array kernel, Result out, int64_t dilation) {
+  if (!Fits(x, kernel)) return Misfit();
   const auto in = x.dimensions(), of = kernel.dimensions();
   Convolution conv{x.typed_data(), kernel.typed_data(), out->typed_data(), in[0], in[1], in[2],
                    of[2],          of[0],               dilation};
@@ -112,7 +146,10 @@ ffi::Error PlainImpl(ffi::ThreadPool pool, Array x, Array kernel, Result out, in
 // hidden = relu(conv(relu(x)) + bias), out = x + scale * (hidden matrix + out_bias).
 ffi::Error ForwardImpl(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Array matrix,
                        Array out_bias, Result hidden, Result out, int64_t dilation, float scale) {
+  if (!Fits(x, kernel)) return Misfit();
   const auto in = x.dimensions(), of = kernel.dimensions();
+  const bool second_fits = IsMatrix(matrix, of[2], in[2]) && IsVector(out_bias, in[2]);
+  if (!second_fits || !IsVector(bias, of[2])) return Misfit();
   Convolution first{x.typed_data(), kernel.typed_data(), hidden->typed_data(), in[0], in[1], in[2],
                     of[2],          of[0],               dilation};
   first.relu_in = first.relu_out = true;
@@ -137,8 +174,10 @@ ffi::Error ForwardImpl(ffi::ThreadPool pool, Array x, Array kernel, Array bias, 
 // sums of dy and dhidden over all positions. All without the block's scale but dhidden and dbias.
 ffi::Error HiddenImpl(ffi::ThreadPool pool, Array dy, Array hidden, Array turned, Result dhidden,
                       Result dmatrix, Result dout_bias, Result dbias, float scale) {
+  if (!Beside(dy, hidden)) return Misfit();
   const auto in = dy.dimensions();
   const int64_t width = in[2], features = hidden.dimensions()[2];
+  if (!IsMatrix(turned, width, features)) return Misfit();
   Convolution conv{dy.typed_data(), turned.typed_data(), dhidden->typed_data(), in[0], in[1], width,
                    features};
   conv.scale = scale;
@@ -163,6 +202,10 @@ ffi::Error HiddenImpl(ffi::ThreadPool pool, Array dy, Array hidden, Array turned
 // and the gradient dkernel [taps, C, H].
 ffi::Error InputImpl(ffi::ThreadPool pool, Array dhidden, Array x, Array dy, Array turned,
                      Result dx, Result dkernel, int64_t dilation) {
+  if (!Fits(dhidden, turned) || !Beside(x, dhidden) || !Beside(x, dy)) return Misfit();
+  if (turned.dimensions()[2] != x.dimensions()[2] || dy.dimensions()[2] != x.dimensions()[2]) {
+    return Misfit();
+  }
   const auto in = x.dimensions(), of = turned.dimensions();
   Convolution conv{dhidden.typed_data(), turned.typed_data(), dx->typed_data(), in[0], in[1], of[1],
                    in[2],                of[0],               dilation};

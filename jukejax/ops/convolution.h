@@ -22,6 +22,8 @@
 #include "scratch.h"
 #include "vectors.h"
 
+namespace {  // each library has its own
+
 constexpr int64_t kMostRows = 16;  // of any Form
 
 struct Convolution {
@@ -183,14 +185,17 @@ JUKEJAX_AVX2 inline void ConvolveAvx2(const Convolution& p, const float* kernel,
   Convolve<Avx2>(p, kernel, begin, end);
 }
 
-inline auto* const kConvolve = HasAvx512() ? ConvolveAvx512 : ConvolveAvx2;
+const bool kAvx512 = HasAvx512();
+auto* const kConvolve = kAvx512 ? ConvolveAvx512 : ConvolveAvx2;
 
 // The kernel as `kConvolve` takes it.
 inline const float* LayOut(const Convolution& p, Scratch& memory) {
-  const int64_t columns = HasAvx512() ? Avx512::kColumns : Avx2::kColumns;
+  const int64_t columns = kAvx512 ? Avx512::kColumns : Avx2::kColumns;
   float* const to = memory.Of(p.Depth() * ((p.features + columns - 1) / columns) * columns);
-  HasAvx512() ? CopyKernelAvx512(p, to) : CopyKernelAvx2(p, to);
+  kAvx512 ? CopyKernelAvx512(p, to) : CopyKernelAvx2(p, to);
   return to;
 }
+
+}  // namespace
 
 #endif  // JUKEJAX_OPS_CONVOLUTION_H_

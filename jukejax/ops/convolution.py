@@ -4,8 +4,8 @@
 A residual block is a few products between activations that are read and written again and again:
 half of what XLA does there is not multiplication. Here they are read and written once forward and
 twice backward. The custom calls are built when jukejax is installed and there is a compiler;
-without them, on several devices, in other types and for wide kernels `suits` says no, and XLA's
-convolutions are to be used.
+without them, on several devices, in other types, for wide kernels and for few positions `suits`
+says no, and XLA's convolutions are to be used.
 
 Letters: B batch, T time, C channels in, D channels out, H hidden channels.
 """
@@ -34,7 +34,7 @@ def usable() -> bool:
 def suits(x: jax.Array, kernel: jax.Array) -> bool:
     """Whether x [B, T, C] is to meet a kernel [taps, C, D] here."""
     return (
-        x.dtype == jnp.float32
+        x.dtype == kernel.dtype == jnp.float32
         and kernel.size <= _MOST_ENTRIES
         and x.size // x.shape[-1] * kernel.size >= _FEWEST_MULTIPLICATIONS
         and compiled.for_one_cpu()

@@ -20,6 +20,8 @@
 #include "scratch.h"
 #include "vectors.h"
 
+namespace {  // each library has its own
+
 constexpr int64_t kNarrow = 64;  // columns of an operand that is used as it lies
 
 struct KernelGradient {
@@ -160,15 +162,17 @@ JUKEJAX_INLINE void AddBlocks(const KernelGradient& p, int64_t begin, int64_t en
 }
 
 JUKEJAX_AVX512 inline void AddBlocksAvx512(const KernelGradient& p, int64_t begin, int64_t end,
-                                    float* out) {
+                                           float* out) {
   AddBlocks<Wide, 8, 2>(p, begin, end, out);
 }
 
 JUKEJAX_AVX2 inline void AddBlocksAvx2(const KernelGradient& p, int64_t begin, int64_t end,
-                                float* out) {
+                                       float* out) {
   AddBlocks<Narrow, 4, 2>(p, begin, end, out);
 }
 
-inline auto* const kAddBlocks = HasAvx512() ? AddBlocksAvx512 : AddBlocksAvx2;
+auto* const kAddBlocks = HasAvx512() ? AddBlocksAvx512 : AddBlocksAvx2;
+
+}  // namespace
 
 #endif  // JUKEJAX_OPS_KERNEL_GRADIENT_H_

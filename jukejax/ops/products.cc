@@ -24,8 +24,8 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-constexpr int64_t kWide = 512;   // columns of `right` that are copied at once, kDepth of them deep
-constexpr int64_t kTall = 16;                 // at least the rows of a block
+constexpr int64_t kWide = 512;  // columns of `right` that are copied at once, kDepth of them deep
+constexpr int64_t kTall = 16;   // at least the rows of a block
 constexpr int64_t kPartsOfThread = 4;
 constexpr int64_t kAdded = 1 << 14;  // entries of the result that a thread adds up at once
 constexpr double kSpeed = 16;        // multiplications in the time of copying an entry
