@@ -43,3 +43,10 @@ def pytest_collection_modifyitems(items):
     by one worker, so that what its tests share is made once."""
     longest = ("golden", "road", "eight_devices", "prepare", "audit", "evaluate")
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)
+
+
+@pytest.fixture
+def needs_compiled(request):
+    """Skips where the custom calls of a test file's `COMPILED` cannot be used."""
+    if not request.module.COMPILED.usable():
+        pytest.skip("no compiler when jukejax was installed, or a processor without AVX2")

@@ -29,9 +29,8 @@ namespace ffi = xla::ffi;
 namespace {
 
 constexpr int64_t kPartsOfThread = 4;
-constexpr int64_t kPositions = 56;       // that go through all at a time
+constexpr int64_t kPositions = 56;      // that go through all at a time
 constexpr int64_t kMostSums = 1 << 22;  // of all parts together
-constexpr int64_t kAdded = 1 << 14;     // sums that a thread adds up at once
 
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
@@ -61,15 +60,7 @@ void ForPositions(ffi::ThreadPool& pool, int64_t batch, int64_t time, int64_t at
     }
   });
   if (size == 0) return;
-  const int64_t shares = (size + kAdded - 1) / kAdded;
-  RunParts(pool, shares, [&](int64_t share) {
-    for (int64_t part = 1; part < parts; ++part) {
-      const float* const from = sums + part * size;
-      for (int64_t i = share * size / shares; i < (share + 1) * size / shares; ++i) {
-        sums[i] += from[i];
-      }
-    }
-  });
+  AddSums(pool, sums + size, parts - 1, size, sums);
   const float* from = sums;
   for (Result& result : results) {
     std::memcpy(result->typed_data(), from, result->size_bytes());
@@ -100,11 +91,11 @@ JUKEJAX_AVX2 void AddRowsAvx2(const float* array, int64_t width, Range rows, flo
 
 auto* const kAddRows = HasAvx512() ? AddRowsAvx512 : AddRowsAvx2;
 
-// The positions that fit the sums of such a gradient, as one of its blocks.
-Range BlockOf(const KernelGradient& p, Range positions) {
+// Adds a gradient's summands at these positions, which are one of its blocks.
+void AddBlock(const KernelGradient& p, Range positions, float* sums) {
   const int64_t window = positions.begin / p.time, t = positions.begin % p.time;
   const int64_t block = window * p.BlocksInWindow() + t / p.BlockLength();
-  return {block, block + 1};
+  kAddBlocks(p, block, block + 1, sums);
 }
 
 // Whether x [B, T, C] can meet a kernel [taps, C, D].
@@ -189,8 +180,7 @@ ffi::Error HiddenImpl(ffi::ThreadPool pool, Array dy, Array hidden, Array turned
   ForPositions(pool, in[0], in[1], gradient.BlockLength(), {dmatrix, dout_bias, dbias},
                [&](Range t, float* sums) {
                  kConvolve(conv, laid_out, t.begin, t.end);
-                 const Range block = BlockOf(gradient, t);
-                 kAddBlocks(gradient, block.begin, block.end, sums);
+                 AddBlock(gradient, t, sums);
                  sums += features * width;
                  kAddRows(dy.typed_data(), width, t, sums);
                  kAddRows(dhidden->typed_data(), features, t, sums + width);
@@ -217,8 +207,7 @@ ffi::Error InputImpl(ffi::ThreadPool pool, Array dhidden, Array x, Array dy, Arr
   const float* const laid_out = LayOut(conv, memory);
   ForPositions(pool, in[0], in[1], gradient.BlockLength(), {dkernel}, [&](Range t, float* sums) {
     kConvolve(conv, laid_out, t.begin, t.end);
-    const Range block = BlockOf(gradient, t);
-    kAddBlocks(gradient, block.begin, block.end, sums);
+    AddBlock(gradient, t, sums);
   });
   return ffi::Error::Success();
 }

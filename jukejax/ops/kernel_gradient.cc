@@ -36,11 +36,7 @@ ffi::Error SumsImpl(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
     std::memset(sum(part), 0, size * sizeof(float));
     kAddBlocks(problem, part * blocks / parts, (part + 1) * blocks / parts, sum(part));
   });
-  for (int64_t part = 1; part < parts; ++part) {
-    const float* const from = sum(part);
-    float* const to = sum(0);
-    for (int64_t i = 0; i < size; ++i) to[i] += from[i];
-  }
+  AddSums(pool, more.data(), parts - 1, size, sum(0));
   return ffi::Error::Success();
 }
 

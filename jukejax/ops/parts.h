@@ -3,6 +3,7 @@
 #ifndef JUKEJAX_OPS_PARTS_H_
 #define JUKEJAX_OPS_PARTS_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -34,6 +35,20 @@ inline void RunParts(xla::ffi::ThreadPool& pool, int64_t parts,
   }
   shared->Run();
   while (shared->done.load() < parts) std::this_thread::yield();
+}
+
+// out[i] += more[0, i] + more[1, i] + ..., with `rows` rows of `size` entries, in this order.
+inline void AddSums(xla::ffi::ThreadPool& pool, const float* more, int64_t rows, int64_t size,
+                    float* out) {
+  constexpr int64_t kAdded = 1 << 14;  // entries that a thread adds up at once
+  if (rows == 0) return;
+  const int64_t parts = std::max<int64_t>(1, size / kAdded);
+  RunParts(pool, parts, [&](int64_t part) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* const from = more + row * size;
+      for (int64_t i = part * size / parts; i < (part + 1) * size / parts; ++i) out[i] += from[i];
+    }
+  });
 }
 
 #endif  // JUKEJAX_OPS_PARTS_H_

@@ -27,7 +27,6 @@ namespace {
 constexpr int64_t kWide = 512;  // columns of `right` that are copied at once, kDepth of them deep
 constexpr int64_t kTall = 16;   // at least the rows of a block
 constexpr int64_t kPartsOfThread = 4;
-constexpr int64_t kAdded = 1 << 14;  // entries of the result that a thread adds up at once
 constexpr double kSpeed = 16;        // multiplications in the time of copying an entry
 
 struct Problem {
@@ -239,14 +238,7 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
               Range{0, p.columns}.Split(c, grid.columns, 32),
               Range{0, p.depth}.Split(d, grid.depth, 1), d == 0 ? out : more + (d - 1) * size);
   });
-  if (grid.depth == 1) return ffi::Error::Success();
-  const int64_t parts = std::max<int64_t>(1, size / kAdded);
-  RunParts(pool, parts, [&](int64_t part) {
-    for (int64_t d = 1; d < grid.depth; ++d) {
-      const float* const from = more + (d - 1) * size;
-      for (int64_t i = part * size / parts; i < (part + 1) * size / parts; ++i) out[i] += from[i];
-    }
-  });
+  AddSums(pool, more, grid.depth - 1, size, out);
   return ffi::Error::Success();
 }
 
