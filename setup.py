@@ -9,7 +9,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 SOURCES = ("attention", "convolution", "kernel_gradient", "norm", "products")
-HEADERS = ("block", "convolution", "kernel_gradient", "parts", "scratch", "vectors")
+HEADERS = ("block", "convolution", "kernel_gradient", "parts", "scratch", "tiles", "vectors")
 
 
 def extensions() -> list[Extension]:

@@ -16,11 +16,14 @@ USERS = (attention_native, convolution, kernel_gradient, norm, products)
 
 
 @pytest.mark.skipif(not products.usable(), reason="nothing was compiled")
-def test_the_forms_for_processors_without_avx512_are_right():
-    names = [user.__name__.split(".")[-1] for user in USERS]
+@pytest.mark.parametrize(
+    ("without", "users"), [("JUKEJAX_NO_AVX512", USERS), ("JUKEJAX_NO_TILES", (products,))]
+)
+def test_the_forms_for_other_processors_are_right(without, users):
+    names = [user.__name__.split(".")[-1] for user in users]
     tests = [f"tests/test_{name}.py" for name in names]
-    command = [sys.executable, "-m", "pytest", "-q", "--basetemp=.cache/pytest-avx2", *tests]
-    told = {**os.environ, "JUKEJAX_NO_AVX512": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "--basetemp=.cache/pytest-other", *tests]
+    told = {**os.environ, without: "1"}
     root = Path(__file__).parents[1]
     done = subprocess.run(command, env=told, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -14,7 +14,8 @@ def normal(*shape, seed=0):
     return np.random.default_rng((seed, *shape)).normal(size=shape).astype(np.float32)
 
 
-# Rows, channels and features around the sizes of registers (14), blocks (32, 512) and depths (128).
+# Rows, channels and features around the sizes of registers (14), tiles (16), blocks (32, 512) and
+# depths (128, 256).
 SHAPES = [(1, 1, 1), (13, 5, 31), (15, 129, 33), (300, 257, 65), (64, 96, 1100), (40, 2000, 48)]
 
 
@@ -35,6 +36,15 @@ def test_products_and_gradients_are_as_exact_as_float32_is(shape, transposed):
         summands = (rows, channels, features)[terms]
         assert found.shape == y.shape
         np.testing.assert_allclose(found, y, rtol=0, atol=2e-6 * summands**0.5)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize(("of_x", "of_matrix"), [(1e-15, 1e15), (1e25, 1e-30), (1e-12, 1e-12)])
+def test_small_and_large_numbers_lose_nothing(of_x, of_matrix):
+    x, matrix = normal(100, 70), normal(70, 90)
+    found = products.product(x * np.float32(of_x), matrix * np.float32(of_matrix))
+    exact = (x * np.float32(of_x)).astype(np.float64) @ (matrix * np.float32(of_matrix))
+    np.testing.assert_allclose(found, exact, rtol=0, atol=2e-6 * 70**0.5 * of_x * of_matrix)
 
 
 @pytest.mark.usefixtures("needs_compiled")

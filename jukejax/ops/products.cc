@@ -8,6 +8,8 @@
 // added up (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
 // Threads share out the result, or the summands if these are more; then their sums are added in
 // order, so that one number of threads always gives the same bits.
+//
+// Processors with tiles multiply these (tiles.h), others vectors (block.h).
 
 #include <algorithm>
 #include <cstdint>
@@ -17,6 +19,7 @@
 #include "block.h"
 #include "parts.h"
 #include "scratch.h"
+#include "tiles.h"
 #include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -25,9 +28,8 @@ namespace ffi = xla::ffi;
 namespace {
 
 constexpr int64_t kWide = 512;  // columns of `right` that are copied at once, kDepth of them deep
-constexpr int64_t kTall = 16;   // at least the rows of a block
+constexpr int64_t kTall = 16;  // at least the rows of a block
 constexpr int64_t kPartsOfThread = 4;
-constexpr double kSpeed = 16;        // multiplications in the time of copying an entry
 
 struct Problem {
   const float* left;
@@ -58,7 +60,7 @@ struct Grid {
 // The grid that keeps `threads` threads busy for the shortest time: with what is multiplied, copied
 // and added up, and waiting for the last part. Threads are never equally fast, so there are more
 // parts than threads.
-Grid BestGrid(const Problem& p, int64_t threads) {
+Grid BestGrid(const Problem& p, int64_t threads, double speed) {
   Grid best{1, 1, 1};
   double least = -1;
   const int64_t most = kPartsOfThread * threads;
@@ -69,7 +71,7 @@ Grid BestGrid(const Problem& p, int64_t threads) {
         const double rows = double(p.rows) / r, columns = double(p.columns) / c;
         const double depth = double(p.depth) / d;
         const double copied = rows * std::max(1.0, columns / kWide) + columns;
-        const double part = rows * columns * depth / kSpeed + copied * depth;
+        const double part = rows * columns * depth / speed + copied * depth;
         const double added = d == 1 ? 0.0 : double(d) * p.rows * p.columns;
         const double time = std::max(1.0, double(grid.Parts()) / threads) * part + part / 2 + added;
         if (least < 0 || time < least) best = grid, least = time;
@@ -153,6 +155,17 @@ JUKEJAX_INLINE void PrefetchLeft(const Problem& p, Range rows, Range depth, int6
   }
 }
 
+// What was found at the edge of the result is put there, or added.
+inline void AddEdge(const float* found, int64_t found_stride, int64_t rows, int64_t columns,
+                    bool add, float* out, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t j = 0; j < columns; ++j) {
+      float& sum = out[r * stride + j];
+      sum = (add ? sum : 0.0f) + found[r * found_stride + j];
+    }
+  }
+}
+
 // The product of a range of rows, columns and depth, into out [p.rows, p.columns].
 template <typename Kind>
 JUKEJAX_INLINE void MultiplyPart(const Problem& p, Range rows, Range columns, Range depth,
@@ -186,12 +199,73 @@ JUKEJAX_INLINE void MultiplyPart(const Problem& p, Range rows, Range columns, Ra
           }
           float found[kRows * kColumns];
           block(left, from, deep.size(), found, kColumns, false);
-          for (int64_t r = 0; r < these.size(); ++r) {
-            for (int64_t j = 0; j < wide.end - n; ++j) {
-              float& sum = to[r * p.columns + j];
-              sum = (add ? sum : 0.0f) + found[r * kColumns + j];
-            }
+          AddEdge(found, kColumns, these.size(), wide.end - n, add, to, p.columns);
+        }
+      }
+    }
+  }
+}
+
+// Blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the next.
+template <bool kPairs, bool kTurned>
+JUKEJAX_TILES void LayOutBlocks(const float* from, int64_t stride, Range side, Range deep,
+                                uint16_t* to) {
+  for (int64_t i = side.begin; i < side.end; i += kUnit) {
+    for (int64_t k = deep.begin; k < deep.end; k += kUnit, to += kBlock) {
+      for (int64_t half = 0; half < 2; ++half) {
+        const int64_t first = i + half * kSide;
+        const int64_t row = kPairs ? k : first, column = kPairs ? first : k;
+        const int64_t rows = (kPairs ? deep : side).end - row;
+        const int64_t columns = (kPairs ? side : deep).end - column;
+        LayOut<kPairs, kTurned>(from + row * stride + column, stride, rows, columns,
+                                to + half * kTileSize);
+      }
+    }
+  }
+}
+
+// The same as MultiplyPart, with tiles.
+JUKEJAX_TILES void MultiplyTiles(const Problem& p, Range rows, Range columns, Range depth,
+                                 float* out) {
+  constexpr int64_t kDeep = 256;
+  constexpr int64_t kFloats = kBlock / 2 / kUnit * kDeep / kUnit;  // for one row or column
+  static thread_local Scratch scratch;
+  uint16_t* const left = reinterpret_cast<uint16_t*>(scratch.Of((kUnit + kWide) * kFloats));
+  uint16_t* const right = left + 2 * kUnit * kFloats;
+  const TilesInUse tiles;
+  for (int64_t n0 = columns.begin; n0 < columns.end; n0 += kWide) {
+    const Range wide{n0, std::min(n0 + kWide, columns.end)};
+    for (int64_t k0 = depth.begin; k0 < depth.end; k0 += kDeep) {
+      const Range deep{k0, std::min(k0 + kDeep, depth.end)};
+      const int64_t count = (deep.size() + kUnit - 1) / kUnit;
+      const int64_t panels = (wide.size() + kUnit - 1) / kUnit;
+      const bool add = k0 > depth.begin;
+      if (p.right_transposed) {
+        LayOutBlocks<false, true>(p.right, p.depth, wide, deep, right);
+      } else {
+        LayOutBlocks<true, false>(p.right, p.columns, wide, deep, right);
+      }
+      for (int64_t m = rows.begin; m < rows.end; m += kUnit) {
+        const Range these{m, std::min(m + kUnit, rows.end)};
+        const Range next{these.end, std::min(these.end + kUnit, rows.end)};
+        if (p.left_transposed) {
+          LayOutBlocks<true, true>(p.left, p.rows, these, deep, left);
+        } else {
+          LayOutBlocks<false, false>(p.left, p.depth, these, deep, left);
+        }
+        for (int64_t panel = 0; panel < panels; ++panel) {
+          const uint16_t* const from = right + panel * count * kBlock;
+          const int64_t n = n0 + panel * kUnit;
+          const int64_t across = std::min(kUnit, wide.end - n);
+          float* const to = out + m * p.columns + n;
+          PrefetchLeft(p, next, deep, panel, panels);
+          if (these.size() == kUnit && across == kUnit) {
+            MultiplyBlocks(left, from, count, to, p.columns, add);
+            continue;
           }
+          alignas(64) float found[kUnit * kUnit];
+          MultiplyBlocks(left, from, count, found, kUnit, false);
+          AddEdge(found, kUnit, these.size(), across, add, to, p.columns);
         }
       }
     }
@@ -207,7 +281,15 @@ JUKEJAX_AVX2 void MultiplyAvx2(const Problem& p, Range rows, Range columns, Rang
   MultiplyPart<Avx2>(p, rows, columns, depth, out);
 }
 
-auto* const kMultiply = HasAvx512() ? MultiplyAvx512 : MultiplyAvx2;
+// How this processor multiplies.
+struct Way {
+  void (*multiply)(const Problem& p, Range rows, Range columns, Range depth, float* out);
+  int64_t unit;  // of rows and depth
+  double speed;  // multiplications in the time of copying an entry
+};
+const Way kWay = HasTiles()    ? Way{MultiplyTiles, kUnit, 64}
+                 : HasAvx512() ? Way{MultiplyAvx512, 1, 16}
+                               : Way{MultiplyAvx2, 1, 16};
 
 using Matrix = ffi::Buffer<ffi::F32>;
 
@@ -222,7 +304,7 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
                   a[left_transposed],    b[right_transposed],
                   b[!right_transposed],  left_transposed,
                   right_transposed};
-  const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()));
+  const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()), kWay.speed);
   float* const out = result->typed_data();
   const int64_t size = p.rows * p.columns;
   if (p.depth == 0) {
@@ -234,9 +316,10 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
   RunParts(pool, grid.Parts(), [&](int64_t part) {
     const int64_t d = part % grid.depth, c = part / grid.depth % grid.columns;
     const int64_t r = part / grid.depth / grid.columns;
-    kMultiply(p, Range{0, p.rows}.Split(r, grid.rows, 1),
-              Range{0, p.columns}.Split(c, grid.columns, 32),
-              Range{0, p.depth}.Split(d, grid.depth, 1), d == 0 ? out : more + (d - 1) * size);
+    kWay.multiply(p, Range{0, p.rows}.Split(r, grid.rows, kWay.unit),
+                  Range{0, p.columns}.Split(c, grid.columns, 32),
+                  Range{0, p.depth}.Split(d, grid.depth, kWay.unit),
+                  d == 0 ? out : more + (d - 1) * size);
   });
   AddSums(pool, more, grid.depth - 1, size, out);
   return ffi::Error::Success();
