@@ -15,18 +15,16 @@ only the times in meta.json (`analysis.runs.MEASURED`) are those of the clock.
 Dimensions: B items, R rows (items, each with all its candidates), t codes of a level.
 """
 
-import contextlib
-import errno
-import fcntl
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.data import audio
+from jukejax.data import audio, work
 from jukejax.weights import bundle
 
 Codes = dict[int, np.ndarray]
@@ -73,27 +71,13 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     audio.write_atomic(path, buffer.getbuffer())
 
 
-@contextlib.contextmanager
-def held(output: Path) -> Iterator[None]:
+def held(output: Path) -> AbstractContextManager[None]:
     """Makes `output` and holds it against a second process.
 
     Raises:
       ValueError: another process writes to it, or, at any time inside, the disk is full.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with open(output / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"another sample is writing to {output}; wait for it") from error
-            yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ValueError(
-                f"the disk of {output} is full; make room and run again: what is done is kept"
-            ) from error
-        raise
+    return work.locked(output / ".lock", output, "sample")
 
 
 def claim(output: Path, settings: dict) -> None:

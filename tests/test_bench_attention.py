@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jukejax import memory
-from jukejax.benches import attention, attention_pictures
+from jukejax.benches import attention, attention_conclusions, attention_pictures
 from jukejax.ops.attention import AttentionKind, prime_length, visible_positions
 from tests.command import run
 
@@ -50,7 +50,7 @@ def test_exponents_ratios_and_the_crossover_are_read_off_the_rows():
     lengths = [512, 1024, 2048, 4096]
     rows = [fake("pattern", n, 32.0 * n**1.5, 5.0 * n**1.5) for n in lengths]
     rows += [fake("dense3", n, 1.0 * n**2, 2.0 * n**2) for n in lengths]
-    found = list(attention.conclusions(rows))
+    found = list(attention_conclusions.conclusions(rows))
     fits = {row["kind"]: row for row in found if "time_exponent" in row}
     assert fits["pattern"]["time_exponent"] == pytest.approx(1.5)
     assert fits["pattern"]["memory_exponent"] == pytest.approx(1.5)

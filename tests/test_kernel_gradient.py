@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models import layers
+from jukejax.models import convolutions
 from jukejax.ops import kernel_gradient as ours
 
 COMPILED = ours  # what `needs_compiled` asks for
@@ -27,7 +27,7 @@ def operands(key, batch, time, channels, features):
 def test_equals_xla_s(key, shape, taps, dilation):
     x, dy = operands(key, *shape)
     kernel = jnp.zeros((taps, shape[2], shape[3]))
-    theirs = jax.vjp(lambda k: layers._plain_conv(x, k, dilation), kernel)[1](dy)[0]
+    theirs = jax.vjp(lambda k: convolutions.plain_conv(x, k, dilation), kernel)[1](dy)[0]
     found = ours.kernel_gradient(x, dy, taps=taps, dilation=dilation)
     np.testing.assert_allclose(found, theirs, rtol=1e-4, atol=1e-4 * shape[1] ** 0.5)
 
@@ -62,6 +62,6 @@ def test_is_used_for_narrow_kernels_in_float32(key):
 def test_without_it_products_give_the_same(key, taps):
     x, dy = operands(key, 2, 50, 6, 7)
     kernel = jnp.zeros((taps, 6, 7))
-    theirs = jax.vjp(lambda k: layers._plain_conv(x, k, 4), kernel)[1](dy)[0]
+    theirs = jax.vjp(lambda k: convolutions.plain_conv(x, k, 4), kernel)[1](dy)[0]
     found = ours.by_products(x, dy, taps=taps, dilation=4)
     np.testing.assert_allclose(found, theirs, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jukejax.models import layers
+from jukejax.models import convolutions, layers
 from jukejax.models.layers import DecoderBlock, EncoderBlock, ResidualStack
 
 
@@ -29,15 +29,15 @@ def test_dilated_conv_equals_a_loop(key, dilation):
             if 0 <= source < 15:
                 slow[:, t] += np.asarray(x)[:, source] @ np.asarray(kernel)[tap]
     np.testing.assert_allclose(
-        layers.conv(x, kernel, dilation=dilation), slow, rtol=1e-4, atol=1e-5
+        convolutions.conv(x, kernel, dilation=dilation), slow, rtol=1e-4, atol=1e-5
     )
 
 
 @pytest.mark.parametrize(("taps", "dilation"), [(1, 1), (3, 1), (3, 4), (3, 30), (5, 2)])
 def test_conv_gradients_equal_xla_s_own(key, taps, dilation):
     x, kernel = jax.random.normal(key(), (2, 21, 4)), jax.random.normal(key(), (taps, 4, 5))
-    y, ours = jax.vjp(lambda x, k: layers.conv(x, k, dilation=dilation), x, kernel)
-    _, theirs = jax.vjp(lambda x, k: layers._plain_conv(x, k, dilation), x, kernel)
+    y, ours = jax.vjp(lambda x, k: convolutions.conv(x, k, dilation=dilation), x, kernel)
+    _, theirs = jax.vjp(lambda x, k: convolutions.plain_conv(x, k, dilation), x, kernel)
     cotangent = jax.random.normal(key(), y.shape)
     for a, b in zip(ours(cotangent), theirs(cotangent), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -53,7 +53,7 @@ def test_strided_conv_equals_xla_s(key, stride, length):
     theirs = lax.conv_general_dilated(
         x, kernel, (stride,), [(stride // 2, stride // 2)], dimension_numbers=layers._DIMENSIONS
     )
-    ours = layers.strided_conv(x, kernel)
+    ours = convolutions.strided_conv(x, kernel)
     assert ours.shape == (2, length // stride, 5)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -61,9 +61,9 @@ def test_strided_conv_equals_xla_s(key, stride, length):
 @pytest.mark.parametrize("stride", [2, 4])
 def test_transposed_conv_is_the_adjoint_of_the_strided_one(key, stride):
     x, kernel = jax.random.normal(key(), (2, 6, 3)), jax.random.normal(key(), (2 * stride, 3, 5))
-    ours = layers.transposed_conv(x, kernel)
+    ours = convolutions.transposed_conv(x, kernel)
     assert ours.shape == (2, 6 * stride, 5)
-    _, adjoint = jax.vjp(lambda y: layers.strided_conv(y, kernel.swapaxes(1, 2)), ours)
+    _, adjoint = jax.vjp(lambda y: convolutions.strided_conv(y, kernel.swapaxes(1, 2)), ours)
     np.testing.assert_allclose(ours, adjoint(x)[0], rtol=1e-4, atol=1e-5)
 
 
@@ -93,7 +93,9 @@ def test_a_stack_is_its_blocks_in_order(key):
     for i, dilation in enumerate([1, 2]):
         weights = variables["params"][f"block_{i}"]
         assert weights["conv3"]["kernel"].shape == (3, 4, 6)
-        h = layers.conv(jnp.maximum(expected, 0), weights["conv3"]["kernel"], dilation=dilation)
+        h = convolutions.conv(
+            jnp.maximum(expected, 0), weights["conv3"]["kernel"], dilation=dilation
+        )
         h = jnp.maximum(h + weights["conv3"]["bias"], 0)
         h = h @ weights["conv1"]["kernel"][0] + weights["conv1"]["bias"]
         expected = expected + h / np.sqrt(2)

@@ -20,14 +20,25 @@ def held(output: Path, verb: str) -> Iterator[Path]:
       ValueError: another process holds it, or the disk is full.
     """
     folder = output / ".work"
+    with locked(folder / LOCK, output, verb):
+        yield folder
+
+
+@contextlib.contextmanager
+def locked(path: Path, output: Path, verb: str) -> Iterator[None]:
+    """Holds the lock at `path`, in or below `output`, against a second `verb`.
+
+    Raises:
+      ValueError: another process holds it, or, at any time inside, the disk is full.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / LOCK, "w") as lock:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ValueError(f"another {verb} is writing to {output}; wait for it") from error
-            yield folder
+            yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ValueError(
