@@ -59,11 +59,15 @@ def test_gives_the_same_bits_each_time(shape):
 
 
 @pytest.mark.usefixtures("needs_compiled")
-def test_what_is_not_a_number_stays_one():
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00001, 0x7FFFFFFF, 0x7F800000, 0xFF800000])
+def test_what_is_not_finite_stays_so(bits):
     x, matrix = normal(64, 64), normal(64, 64)
-    x[3, 5] = np.nan
-    found = np.isnan(products.product(x, matrix))
+    x[3, 5] = np.array(bits, np.uint32).view(np.float32)
+    found = ~np.isfinite(products.product(x, matrix))
     assert found[3].all()
+    assert found.sum() == 64
+    found = ~np.isfinite(products.product(matrix, x))
+    assert found[:, 5].all()
     assert found.sum() == 64
 
 

@@ -207,18 +207,17 @@ JUKEJAX_INLINE void MultiplyPart(const Problem& p, Range rows, Range columns, Ra
 }
 
 // Blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the next.
-template <bool kPairs, bool kTurned>
-JUKEJAX_TILES void LayOutBlocks(const float* from, int64_t stride, Range side, Range deep,
-                                uint16_t* to) {
+template <bool kLeft>
+JUKEJAX_TILES void LayOutBlocks(const float* matrix, int64_t stride, bool transposed, Range side,
+                                Range deep, uint16_t* to) {
   for (int64_t i = side.begin; i < side.end; i += kUnit) {
     for (int64_t k = deep.begin; k < deep.end; k += kUnit, to += kBlock) {
       for (int64_t half = 0; half < 2; ++half) {
         const int64_t first = i + half * kSide;
-        const int64_t row = kPairs ? k : first, column = kPairs ? first : k;
-        const int64_t rows = (kPairs ? deep : side).end - row;
-        const int64_t columns = (kPairs ? side : deep).end - column;
-        LayOut<kPairs, kTurned>(from + row * stride + column, stride, rows, columns,
-                                to + half * kTileSize);
+        const int64_t row = kLeft ? first : k, column = kLeft ? k : first;
+        const int64_t offset = transposed ? column * stride + row : row * stride + column;
+        LayOut<kLeft>(matrix + offset, stride, transposed, (kLeft ? side : deep).end - row,
+                      (kLeft ? deep : side).end - column, to + half * kTileSize);
       }
     }
   }
@@ -229,6 +228,8 @@ JUKEJAX_TILES void MultiplyTiles(const Problem& p, Range rows, Range columns, Ra
                                  float* out) {
   constexpr int64_t kDeep = 256;
   constexpr int64_t kFloats = kBlock / 2 / kUnit * kDeep / kUnit;  // for one row or column
+  const int64_t left_stride = p.left_transposed ? p.rows : p.depth;
+  const int64_t right_stride = p.right_transposed ? p.depth : p.columns;
   static thread_local Scratch scratch;
   uint16_t* const left = reinterpret_cast<uint16_t*>(scratch.Of((kUnit + kWide) * kFloats));
   uint16_t* const right = left + 2 * kUnit * kFloats;
@@ -240,19 +241,11 @@ JUKEJAX_TILES void MultiplyTiles(const Problem& p, Range rows, Range columns, Ra
       const int64_t count = (deep.size() + kUnit - 1) / kUnit;
       const int64_t panels = (wide.size() + kUnit - 1) / kUnit;
       const bool add = k0 > depth.begin;
-      if (p.right_transposed) {
-        LayOutBlocks<false, true>(p.right, p.depth, wide, deep, right);
-      } else {
-        LayOutBlocks<true, false>(p.right, p.columns, wide, deep, right);
-      }
+      LayOutBlocks<false>(p.right, right_stride, p.right_transposed, wide, deep, right);
       for (int64_t m = rows.begin; m < rows.end; m += kUnit) {
         const Range these{m, std::min(m + kUnit, rows.end)};
         const Range next{these.end, std::min(these.end + kUnit, rows.end)};
-        if (p.left_transposed) {
-          LayOutBlocks<true, true>(p.left, p.rows, these, deep, left);
-        } else {
-          LayOutBlocks<false, false>(p.left, p.depth, these, deep, left);
-        }
+        LayOutBlocks<true>(p.left, left_stride, p.left_transposed, these, deep, left);
         for (int64_t panel = 0; panel < panels; ++panel) {
           const uint16_t* const from = right + panel * count * kBlock;
           const int64_t n = n0 + panel * kUnit;

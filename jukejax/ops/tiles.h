@@ -23,8 +23,7 @@
 
 #include "vectors.h"
 
-#define JUKEJAX_TILES \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,amx-tile,amx-bf16")))
+#define JUKEJAX_TILES __attribute__((target("avx512f,fma,amx-tile,amx-bf16")))
 
 namespace {  // each library has its own
 
@@ -41,81 +40,58 @@ inline bool HasTiles() {
   constexpr long kAskPermission = 0x1023, kTileData = 18;  // of arch_prctl
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!HasAvx512() || std::getenv("JUKEJAX_NO_TILES") != nullptr) return false;
-  if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) return false;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   if ((d >> 22 & 1) == 0 || (d >> 24 & 1) == 0) return false;  // AMX-BF16, AMX-TILE
-  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || (a >> 5 & 1) == 0) return false;  // AVX512-BF16
   return syscall(SYS_arch_prctl, kAskPermission, kTileData) == 0;
 }
 
-struct Planes {
-  __m512i plane[kPlanes];
-};
-
-// 32 entries of a row, in order.
-JUKEJAX_TILES JUKEJAX_INLINE Planes SplitRow(__m512 first, __m512 second) {
-  Planes found;
-#pragma GCC unroll 3
-  for (int i = 0; i < kPlanes; ++i) {
-    const __m512i v = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-    const __m256i low = _mm512_castsi512_si256(v), high = _mm512_extracti64x4_epi64(v, 1);
-    found.plane[i] = v;
-    first -= (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(low), 16);
-    second -= (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16);
+// Lays out a tile of all planes: of the left operand [16, 32], of the right one [32, 16]. The
+// processor multiplies pairs of entries that lie side by side; here entry k of the depth and entry
+// k + 16 are a pair, of both operands, for then none has to be moved across.
+//
+// Args:
+//   from: the first entry; from one of its rows (columns if `transposed`) to the next is `stride`.
+//   rows, columns: how many are there; zeros are in place of others.
+//   to: the first plane; from one to the next is kPlane.
+template <bool kLeft>
+JUKEJAX_TILES void LayOut(const float* from, int64_t stride, bool transposed, int64_t rows,
+                          int64_t columns, uint16_t* to) {
+  constexpr int64_t kRows = kLeft ? kSide : kUnit, kColumns = kLeft ? kUnit : kSide;
+  alignas(64) float some[kRows * kColumns];
+  const bool all = rows >= kRows && columns >= kColumns;
+  if (!all) {
+    std::memset(some, 0, sizeof(some));
+    for (int64_t i = 0; i < std::min(rows, kRows); ++i) {
+      for (int64_t j = 0; j < std::min(columns, kColumns); ++j) {
+        some[i * kColumns + j] = transposed ? from[j * stride + i] : from[i * stride + j];
+      }
+    }
+  } else if (transposed) {
+    const int64_t second_from = kSide * (kLeft ? stride : 1);
+    const int64_t second_to = kSide * (kLeft ? 1 : kColumns);
+    TransposeTile(from, stride, some, kColumns, Wide{});
+    TransposeTile(from + second_from, stride, some + second_to, kColumns, Wide{});
   }
-  return found;
-}
+  if (!all || transposed) from = some, stride = kColumns;
 
-// 16 entries of two rows, side by side.
-JUKEJAX_TILES JUKEJAX_INLINE Planes SplitPair(__m512 even, __m512 odd) {
-  alignas(64) static constexpr uint16_t kOrder[32] = {
-      0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const __m512i order = _mm512_load_si512(kOrder), high = _mm512_set1_epi32(0xffff0000);
-  Planes found;
-#pragma GCC unroll 3
-  for (int i = 0; i < kPlanes; ++i) {
-    const __m512i v = _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
-    found.plane[i] = v;
-    even -= (__m512)_mm512_slli_epi32(v, 16);
-    odd -= (__m512)_mm512_and_si512(v, high);
-  }
-  return found;
-}
-
-// Lays out a tile of all planes. Pairs of neighbours lie side by side in it: with kPairs two rows of
-// 16 columns, of which there are 16 pairs; else two columns, of which 16 rows have 16 pairs.
-// kTurned: then the rows of the tile become its columns, pair by pair.
-template <bool kPairs, bool kTurned>
-JUKEJAX_TILES void LayOutTile(const float* from, int64_t stride, uint16_t* to) {
+  const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(0xffff0000);
   for (int64_t i = 0; i < kSide; ++i) {
-    const float* const row = from + (kPairs ? 2 * i : i) * stride;
-    const __m512 first = _mm512_loadu_ps(row);
-    const __m512 second = _mm512_loadu_ps(kPairs ? row + stride : row + kSide);
-    const Planes split = kPairs ? SplitPair(first, second) : SplitRow(first, second);
+    const float* const line = from + i * stride;
+    __m512 first = _mm512_loadu_ps(line);
+    __m512 second = _mm512_loadu_ps(line + kSide * (kLeft ? 1 : stride));
+#pragma GCC unroll 3
     for (int plane = 0; plane < kPlanes; ++plane) {
-      _mm512_store_si512(to + plane * kPlane + i * kUnit, split.plane[plane]);
+      __m512i a = (__m512i)first, b = (__m512i)second;
+      if (plane < kPlanes - 1) {  // rounded to bfloat16; what is left at last is one
+        a = _mm512_and_si512(_mm512_add_epi32(a, half), high);
+        b = _mm512_and_si512(_mm512_add_epi32(b, half), high);
+        first -= (__m512)a;
+        second -= (__m512)b;
+      }
+      const __m512i pairs = _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_and_si512(b, high));
+      _mm512_store_si512(to + plane * kPlane + i * kUnit, pairs);
     }
   }
-  if (!kTurned) return;
-  for (int plane = 0; plane < kPlanes; ++plane) {
-    float* const tile = reinterpret_cast<float*>(to + plane * kPlane);
-    TransposeTile(tile, kSide, tile, kSide, Wide{});
-  }
-}
-
-// The same where only some rows and columns are there, and zeros are to be in place of the others.
-template <bool kPairs, bool kTurned>
-JUKEJAX_TILES void LayOut(const float* from, int64_t stride, int64_t rows, int64_t columns,
-                          uint16_t* to) {
-  constexpr int64_t kRows = kPairs ? kUnit : kSide, kColumns = kPairs ? kSide : kUnit;
-  if (rows >= kRows && columns >= kColumns) return LayOutTile<kPairs, kTurned>(from, stride, to);
-  alignas(64) float some[kRows * kColumns] = {};
-  const int64_t count = std::max<int64_t>(0, std::min(columns, kColumns));
-  for (int64_t i = 0; i < std::min(rows, kRows); ++i) {
-    std::memcpy(some + i * kColumns, from + i * stride, count * sizeof(float));
-  }
-  LayOutTile<kPairs, kTurned>(some, kColumns, to);
 }
 
 struct alignas(64) TileConfig {
