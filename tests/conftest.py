@@ -7,6 +7,7 @@ Compiled programs are kept under .cache, so that a second run is much faster.
 """
 
 import os
+import signal
 from pathlib import Path
 
 from tests.command import HURRY
@@ -25,6 +26,9 @@ cache.mkdir(parents=True, exist_ok=True)  # pytest's own folder lies beside it
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")  # no TF32 where we compare
+# A shell's background jobs ignore SIGINT, and so would what the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -51,7 +51,11 @@ def test_strided_conv_equals_xla_s(key, stride, length):
         jax.random.normal(key(), (2 * stride, 3, 5)),
     )
     theirs = lax.conv_general_dilated(
-        x, kernel, (stride,), [(stride // 2, stride // 2)], dimension_numbers=layers._DIMENSIONS
+        x,
+        kernel,
+        (stride,),
+        [(stride // 2, stride // 2)],
+        dimension_numbers=convolutions.DIMENSIONS,
     )
     ours = convolutions.strided_conv(x, kernel)
     assert ours.shape == (2, length // stride, 5)

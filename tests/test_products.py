@@ -1,5 +1,9 @@
 """The compiled products against sums in float64, and when they are used."""
 
+import ctypes
+import importlib.util
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +21,16 @@ def normal(*shape, seed=0):
 # Rows, channels and features around the sizes of registers (14), tiles (16), blocks (32, 512) and
 # depths (128, 256).
 SHAPES = [(1, 1, 1), (13, 5, 31), (15, 129, 33), (300, 257, 65), (64, 96, 1100), (40, 2000, 48)]
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_tiles_are_left_out_on_demand():
+    library = ctypes.CDLL(importlib.util.find_spec("jukejax.ops._products").origin)
+    library.ProductUsesTiles.restype = ctypes.c_bool
+    if os.environ.keys() & {"JUKEJAX_NO_AVX512", "JUKEJAX_NO_TILES"}:
+        assert not library.ProductUsesTiles()
+    elif not library.ProductUsesTiles():
+        pytest.skip("this processor has no tiles: the tests here are of its vectors")
 
 
 @pytest.mark.usefixtures("needs_compiled")

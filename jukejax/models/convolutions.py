@@ -13,7 +13,7 @@ from jax import lax
 from jukejax.ops import convolution, products
 from jukejax.ops.kernel_gradient import kernel_gradient
 
-_DIMENSIONS = ("NWC", "WIO", "NWC")
+DIMENSIONS = ("NWC", "WIO", "NWC")
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
@@ -66,7 +66,7 @@ def plain_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
         window_strides=(1,),
         padding=[(pad, pad)],
         rhs_dilation=(dilation,),
-        dimension_numbers=_DIMENSIONS,
+        dimension_numbers=DIMENSIONS,
     )
 
 

@@ -3,9 +3,8 @@
 //   out[M, N] = left right    left [M, K], or [K, M] if it is transposed
 //                             right [K, N], or [N, K] if it is transposed
 //
-// Some rows of `left` lie in the L1 cache and a block of `right` in the L2 cache, both copied to
-// where they are read, and a few rows of the result stay in registers while their products are
-// added up (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+// Some rows of `left` and a block of `right` are copied to where they are read, close to the L1 and
+// the L2 cache, and a few rows of the result stay in registers while their products are added up (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
 // Threads share out the result, or the summands if these are more; then their sums are added in
 // order, so that one number of threads always gives the same bits.
 //
@@ -57,21 +56,29 @@ struct Grid {
   int64_t Parts() const { return rows * columns * depth; }
 };
 
+// How a processor multiplies.
+struct Way {
+  // Into out [p.rows, p.columns].
+  void (*multiply)(const Problem& p, Range rows, Range columns, Range depth, float* out);
+  int64_t unit;  // parts begin at multiples of it, along rows and depth
+  double speed;  // multiplications in the time of copying an entry, of the size that was fastest
+};
+
 // The grid that keeps `threads` threads busy for the shortest time: with what is multiplied, copied
 // and added up, and waiting for the last part. Threads are never equally fast, so there are more
 // parts than threads.
-Grid BestGrid(const Problem& p, int64_t threads, double speed) {
+Grid BestGrid(const Problem& p, int64_t threads, const Way& way) {
   Grid best{1, 1, 1};
   double least = -1;
-  const int64_t most = kPartsOfThread * threads;
+  const int64_t most = kPartsOfThread * threads, tall = std::max(kTall, way.unit);
   for (int64_t d = 1; d <= most && kDepth * d <= std::max(p.depth, kDepth); ++d) {
     for (int64_t c = 1; c * d <= most && kWide * c <= std::max(p.columns, kWide); ++c) {
-      for (int64_t r = 1; r * c * d <= most && kTall * r <= std::max(p.rows, kTall); ++r) {
+      for (int64_t r = 1; r * c * d <= most && tall * r <= std::max(p.rows, tall); ++r) {
         const Grid grid{r, c, d};
         const double rows = double(p.rows) / r, columns = double(p.columns) / c;
         const double depth = double(p.depth) / d;
         const double copied = rows * std::max(1.0, columns / kWide) + columns;
-        const double part = rows * columns * depth / speed + copied * depth;
+        const double part = rows * columns * depth / way.speed + copied * depth;
         const double added = d == 1 ? 0.0 : double(d) * p.rows * p.columns;
         const double time = std::max(1.0, double(grid.Parts()) / threads) * part + part / 2 + added;
         if (least < 0 || time < least) best = grid, least = time;
@@ -206,6 +213,8 @@ JUKEJAX_INLINE void MultiplyPart(const Problem& p, Range rows, Range columns, Ra
   }
 }
 
+#ifdef JUKEJAX_HAS_TILES
+
 // Blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the next.
 template <bool kLeft>
 JUKEJAX_TILES void LayOutBlocks(const float* matrix, int64_t stride, bool transposed, Range side,
@@ -226,8 +235,10 @@ JUKEJAX_TILES void LayOutBlocks(const float* matrix, int64_t stride, bool transp
 // The same as MultiplyPart, with tiles.
 JUKEJAX_TILES void MultiplyTiles(const Problem& p, Range rows, Range columns, Range depth,
                                  float* out) {
+  // At 256 the blocks of `left` fill the L1 cache. With 128 the result is read and written twice as
+  // often, with 512 neither operand fits: both were slower.
   constexpr int64_t kDeep = 256;
-  constexpr int64_t kFloats = kBlock / 2 / kUnit * kDeep / kUnit;  // for one row or column
+  constexpr int64_t kFloats = kBlock / 2 / kUnit * kDeep / kUnit;  // that a row or column takes
   const int64_t left_stride = p.left_transposed ? p.rows : p.depth;
   const int64_t right_stride = p.right_transposed ? p.depth : p.columns;
   static thread_local Scratch scratch;
@@ -265,6 +276,8 @@ JUKEJAX_TILES void MultiplyTiles(const Problem& p, Range rows, Range columns, Ra
   }
 }
 
+#endif  // JUKEJAX_HAS_TILES
+
 JUKEJAX_AVX512 void MultiplyAvx512(const Problem& p, Range rows, Range columns, Range depth,
                                    float* out) {
   MultiplyPart<Avx512>(p, rows, columns, depth, out);
@@ -274,13 +287,14 @@ JUKEJAX_AVX2 void MultiplyAvx2(const Problem& p, Range rows, Range columns, Rang
   MultiplyPart<Avx2>(p, rows, columns, depth, out);
 }
 
-// How this processor multiplies.
-struct Way {
-  void (*multiply)(const Problem& p, Range rows, Range columns, Range depth, float* out);
-  int64_t unit;  // of rows and depth
-  double speed;  // multiplications in the time of copying an entry
-};
-const Way kWay = HasTiles()    ? Way{MultiplyTiles, kUnit, 64}
+#ifdef JUKEJAX_HAS_TILES
+const bool kTilesUsed = HasTiles();
+const Way kTilesWay{MultiplyTiles, kUnit, 64};
+#else
+constexpr bool kTilesUsed = false;
+constexpr Way kTilesWay{};
+#endif
+const Way kWay = kTilesUsed    ? kTilesWay
                  : HasAvx512() ? Way{MultiplyAvx512, 1, 16}
                                : Way{MultiplyAvx2, 1, 16};
 
@@ -297,7 +311,7 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
                   a[left_transposed],    b[right_transposed],
                   b[!right_transposed],  left_transposed,
                   right_transposed};
-  const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()), kWay.speed);
+  const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()), kWay);
   float* const out = result->typed_data();
   const int64_t size = p.rows * p.columns;
   if (p.depth == 0) {
@@ -321,6 +335,7 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
 }  // namespace
 
 extern "C" bool ProductUsable() { return Usable(); }
+extern "C" bool ProductUsesTiles() { return kTilesUsed; }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(Product, ProductImpl,
                               ffi::Ffi::Bind()
