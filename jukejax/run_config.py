@@ -4,10 +4,10 @@ A file says what it must; every other key can still be given on the command line
 `model`, `data`, `optimizer` and so on are those of the dataclasses that they become.
 """
 
+import difflib
+
 from absl import flags
 from ml_collections import ConfigDict, config_flags
-
-from jukejax.config import check_keys
 
 KEYS = {
     "task": "what is trained: vqvae or prior",
@@ -68,7 +68,11 @@ def checked(config: ConfigDict) -> ConfigDict:
     Raises:
       ValueError: a key that means nothing, named together with its nearest known one.
     """
-    check_keys(config, KEYS, "config")
+    for key in config:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean config.{near[0]}?" if near else f"known: {', '.join(KEYS)}"
+            raise ValueError(f"unknown key config.{key}; {hint}")
     for group in _GROUPS:
         if group in config and not len(config[group]):
             del config[group]

@@ -54,7 +54,7 @@ def test_groups_that_nothing_was_put_into_are_not_there(monkeypatch):
 
 
 def test_a_key_that_means_nothing_is_named_with_its_nearest(monkeypatch):
-    with pytest.raises(ValueError, match=r"unknown key config.stepz; did you mean 'steps'\?"):
+    with pytest.raises(ValueError, match=r"unknown key config.stepz; did you mean config.steps\?"):
         parsed(monkeypatch, TINY, "--config.stepz=7")
 
 

@@ -4,7 +4,8 @@
 //                             right [K, N], or [N, K] if it is transposed
 //
 // Some rows of `left` and a block of `right` are copied to where they are read, close to the L1 and
-// the L2 cache, and a few rows of the result stay in registers while their products are added up (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
+// the L2 cache, and a few rows of the result stay in registers while their products are added up
+// (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
 // Threads share out the result, or the summands if these are more; then their sums are added in
 // order, so that one number of threads always gives the same bits.
 //
