@@ -9,7 +9,16 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 SOURCES = ("attention", "convolution", "kernel_gradient", "norm", "products")
-HEADERS = ("block", "convolution", "kernel_gradient", "parts", "scratch", "tiles", "vectors")
+HEADERS = (
+    "block",
+    "convolution",
+    "finish",
+    "kernel_gradient",
+    "parts",
+    "scratch",
+    "tiles",
+    "vectors",
+)
 
 
 def extensions() -> list[Extension]:

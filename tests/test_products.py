@@ -52,6 +52,54 @@ def test_products_and_gradients_are_as_exact_as_float32_is(shape, transposed):
         np.testing.assert_allclose(found, y, rtol=0, atol=2e-6 * summands**0.5)
 
 
+def exact_dense(x, matrix, bias, residual, gelu, dy):
+    """In float64: the result and the gradients of x, matrix, bias."""
+    x, matrix, bias, dy = (given.astype(np.float64) for given in (x, matrix, bias, dy))
+    before = x @ matrix + bias
+    gate = 1 / (1 + np.exp(-1.702 * before))
+    slope = gate + 1.702 * before * gate * (1 - gate) if gelu else 1.0
+    out = (before * gate if gelu else before) + (0.0 if residual is None else residual)
+    return out, (dy * slope) @ matrix.T, x.T @ (dy * slope), (dy * slope).sum(axis=0)
+
+
+# The last two: threads share out the summands, of the product and of its matrix's gradient.
+@pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize("follows", ["nothing", "gelu", "residual"])
+@pytest.mark.parametrize("shape", [*SHAPES, (64, 8192, 96), (8192, 64, 96)], ids=str)
+def test_dense_layers_and_gradients_are_as_exact_as_float32_is(shape, follows):
+    rows, channels, features = shape
+    x, matrix, bias = normal(rows, channels), normal(channels, features), normal(features)
+    residual = normal(rows, features, seed=1) if follows == "residual" else None
+    matrix, gelu, dy = matrix / np.float32(channels**0.5), follows == "gelu", normal(rows, features)
+
+    def work(x, matrix, bias, residual):
+        return products.dense(x, matrix, bias, residual, gelu)
+
+    out, pullback = jax.vjp(work, x, matrix, bias, residual)
+    *gradients, of_residual = pullback(jnp.asarray(dy))
+    exact = exact_dense(x, matrix, bias, residual, gelu, dy)
+    for found, y, terms in zip((out, *gradients), exact, (1, 2, 0, 0), strict=True):
+        summands = (rows, channels, features)[terms]
+        assert found.shape == y.shape
+        np.testing.assert_allclose(found, y, rtol=0, atol=3e-6 * summands**0.5)
+    if follows == "residual":
+        np.testing.assert_array_equal(of_residual, dy)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_activations_are_right_far_from_zero():
+    x = np.zeros((64, 8), np.float32)
+    bias = np.array([-np.inf, -3e38, -200.0, -0.0, 1e-30, 60.0, 3e38, np.nan], np.float32)
+    found = products.dense(x, np.zeros((8, 8), np.float32), bias, None, True)[0]
+    np.testing.assert_allclose(found, bias * [np.nan, 0.0, 0.0, 0.5, 0.5, 1.0, 1.0, np.nan])
+
+
+def test_a_residual_and_an_activation_are_not_for_the_same_layer():
+    x, matrix, bias = normal(64, 64), normal(64, 64), normal(64)
+    with pytest.raises(ValueError, match="give one of the two"):
+        products.dense(x, matrix, bias, x, True)
+
+
 @pytest.mark.usefixtures("needs_compiled")
 @pytest.mark.parametrize(("of_x", "of_matrix"), [(1e-15, 1e15), (1e25, 1e-30), (1e-12, 1e-12)])
 def test_small_and_large_numbers_lose_nothing(of_x, of_matrix):
@@ -112,13 +160,17 @@ def test_large_products_in_float32_on_one_device_are_ours():
 def test_results_have_a_name_for_policies_of_rematerialisation():
     saved = jax.checkpoint_policies.save_only_these_names(products.RESULT)
 
-    def calls(policy):
+    def calls(work, policy):
         def loss(x, matrix):
-            run = jax.checkpoint(lambda x: jnp.sin(products.product(x, matrix)), policy=policy)
+            run = jax.checkpoint(lambda x: jnp.sin(work(x, matrix)), policy=policy)
             return run(x).sum()
 
         gradient = jax.jit(jax.value_and_grad(loss))
         text = gradient.lower(normal(64, 64), normal(64, 64)).as_text()
         return text.count(f"@{products.TARGET}(")
 
-    assert calls(None) == calls(saved) + 1
+    def activated(x, matrix):
+        return products.dense(x, matrix, matrix[0], None, True)
+
+    for work in (products.product, activated):
+        assert calls(work, None) == calls(work, saved) + 1

@@ -138,7 +138,7 @@ class LayerNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """x @ kernel + bias, both cast to x's dtype.
+    """x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
 
     For decoding the kernel [in, out] may stand as `rows` (ops/rows.py), and either in eight bits
     with `scale` [out] beside it (see `autoregressive.decode_weights`).
@@ -147,34 +147,41 @@ class Projection(nn.Module):
     features: int
     std: float
     axes: tuple[str, str]
+    gelu: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, residual: jax.Array | None = None) -> jax.Array:
+        """[..., in] -> [..., features], added to `residual` [..., features] if there is one."""
         # NOTE: one axis of positions: with two, XLA's CPU compiler writes transposed copies of both
         # operands of the weights' gradient.
-        flat = x.reshape(-1, x.shape[-1])
+        flat, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.features)
         kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
-        if self.has_variable("params", "rows"):
-            out = rows.product(
-                flat, self.get_variable("params", "rows").astype(x.dtype), self._summed_in()
-            )
-        else:
+        plain = not any(self.has_variable("params", name) for name in ("rows", "scale"))
+        if plain:
             kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
             kernel = kernel.astype(x.dtype)
-            if products.suits(flat, self.features):
-                out = products.product(flat, kernel)
-            else:
-                out = jnp.dot(flat, kernel, preferred_element_type=self._summed_in())
-        if self.has_variable("params", "scale"):
-            out = (out * self.get_variable("params", "scale")).astype(x.dtype)
-        bias = self.param("bias", bias_init, (self.features,))
-        out = out + bias.astype(x.dtype)
-        return out.reshape(*x.shape[:-1], self.features)
+        bias = self.param("bias", bias_init, (self.features,)).astype(x.dtype)
+        if plain and products.suits(flat, self.features):
+            added = None if residual is None else residual.reshape(-1, self.features)
+            return products.dense(flat, kernel, bias, added, self.gelu).reshape(shape)
+        out = jnp.dot(flat, kernel) if plain else self._by_decode_weights(flat)
+        out = (out + bias).reshape(shape)
+        if self.gelu:
+            out = quick_gelu(out)
+        return out if residual is None else residual + out
 
-    def _summed_in(self) -> jnp.dtype | None:
-        """Products of eight bits are summed and scaled in float32."""
-        return jnp.float32 if self.has_variable("params", "scale") else None
+    def _by_decode_weights(self, x: jax.Array) -> jax.Array:
+        """[N, in] to [N, features]. Products of eight bits are summed and scaled in float32."""
+        scaled = self.has_variable("params", "scale")
+        summed_in = jnp.float32 if scaled else None
+        if self.has_variable("params", "rows"):
+            matrix = self.get_variable("params", "rows").astype(x.dtype)
+            out = rows.product(x, matrix, summed_in)
+        else:
+            matrix = self.get_variable("params", "kernel").astype(x.dtype)
+            out = jnp.dot(x, matrix, preferred_element_type=summed_in)
+        return (out * self.get_variable("params", "scale")).astype(x.dtype) if scaled else out
 
 
 class Attention(nn.Module):
@@ -217,8 +224,12 @@ class Attention(nn.Module):
         encoder_states: jax.Array | None = None,
         deterministic: bool = True,
         probabilities: bool = False,
+        residual: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array | None, tuple[jax.Array, jax.Array]]:
-        """[B, T, E] to (output [B, T, E], probabilities if asked for, (keys, values))."""
+        """[B, T, E] to (output [B, T, E], probabilities if asked for, (keys, values)).
+
+        The output is added to `residual` [B, T, E] if there is one.
+        """
         projected = None
         if self.kind == AttentionKind.ENCODER_DECODER:
             (query,) = self._heads(self.query(x), 1)
@@ -234,7 +245,7 @@ class Attention(nn.Module):
         else:
             out = self._attend(query, key, value, projected)
             probs = None
-        return self.out(out.reshape(*out.shape[:2], -1)), probs, (key, value)
+        return self.out(out.reshape(*out.shape[:2], -1), residual), probs, (key, value)
 
     def _attend(
         self, query: jax.Array, key: jax.Array, value: jax.Array, projected: jax.Array | None
@@ -251,8 +262,10 @@ class Attention(nn.Module):
         shape = dict(block_len=block_len, spread=grid.spread, prime_len=grid.prime_len)
         return attention_backends.attend(backend, self.kind, query, key, value, **shape)
 
-    def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
-        """[B, E] at `position` to (output [B, E], cache)."""
+    def step(
+        self, x: jax.Array, cache: Cache, position: jax.Array, residual: jax.Array | None = None
+    ) -> tuple[jax.Array, Cache]:
+        """[B, E] at `position` to (output [B, E], cache); `residual` [B, E] as in `__call__`."""
         key = value = None
         if self.kind == AttentionKind.ENCODER_DECODER:
             (query,) = self._heads(self.query(x), 1)
@@ -260,7 +273,7 @@ class Attention(nn.Module):
             query, key, value = self._heads(self.query_key_value(x), 3)
         grid = self.config.grid
         out, cache = caches.step(self.kind, grid, cache, query, key, value, position)
-        return self.out(out.reshape(out.shape[0], -1)), cache
+        return self.out(out.reshape(out.shape[0], -1), residual), cache
 
 
 class Block(nn.Module):
@@ -276,35 +289,54 @@ class Block(nn.Module):
         self.attn_norm = LayerNorm()
         self.attn = Attention(config, self.kind)
         self.mlp_norm = LayerNorm()
-        self.mlp_in = Projection(config.mlp_dim, std, ("embed", "mlp"))
+        self.mlp_in = Projection(config.mlp_dim, std, ("embed", "mlp"), gelu=True)
         self.mlp_out = Projection(config.emb_dim, 0.0 if zero else std, ("mlp", "embed"))
         self.dropout = nn.Dropout(config.resid_dropout)
 
-    def _rest(self, x: jax.Array, attended: jax.Array, deterministic: bool) -> jax.Array:
-        attended = self.dropout(attended, deterministic=deterministic)
-        hidden = quick_gelu(self.mlp_in(self.mlp_norm(x + attended)))
+    def _plain(self, deterministic: bool) -> bool:
+        """Whether branches are added as they are, which projections do themselves."""
+        return not self.config.res_scale and (deterministic or not self.config.resid_dropout)
+
+    def _mlp(self, x: jax.Array, residual: jax.Array | None) -> jax.Array:
+        hidden = self.mlp_in(self.mlp_norm(x))
         if hidden.ndim == 3:
             hidden = constrain(hidden, "batch", "time", "act_mlp")
-        mixed = self.dropout(self.mlp_out(hidden), deterministic=deterministic)
+        return self.mlp_out(hidden, residual)
+
+    def _rest(self, x: jax.Array, attended: jax.Array, deterministic: bool) -> jax.Array:
+        """What follows attention; `attended` has x in it already if branches are plain."""
+        if self._plain(deterministic):
+            return self._mlp(attended, attended)
+        attended = self.dropout(attended, deterministic=deterministic)
+        mixed = self.dropout(self._mlp(x + attended, None), deterministic=deterministic)
         scale = 1.0 / self.config.num_layers if self.config.res_scale else 1.0
         return x + scale * (attended + mixed)
+
+    def _residual(self, x: jax.Array, deterministic: bool) -> jax.Array | None:
+        return x if self._plain(deterministic) else None
 
     def __call__(
         self, x: jax.Array, encoder_states: jax.Array | None = None, deterministic: bool = True
     ) -> jax.Array:
         """[B, T, E] -> [B, T, E]"""
-        attended, _, _ = self.attn(self.attn_norm(x), encoder_states, deterministic)
+        residual = self._residual(x, deterministic)
+        normed = self.attn_norm(x)
+        attended, _, _ = self.attn(normed, encoder_states, deterministic, residual=residual)
         return self._rest(x, attended, deterministic)
 
     def prefill(
         self, x: jax.Array, encoder_states: jax.Array | None, length: jax.Array
     ) -> tuple[jax.Array, Cache]:
         """As `__call__`, with the cache after the first `length` positions."""
-        attended, _, (key, value) = self.attn(self.attn_norm(x), encoder_states, True)
+        residual = self._residual(x, True)
+        attended, _, (key, value) = self.attn(
+            self.attn_norm(x), encoder_states, True, residual=residual
+        )
         cache = caches.fill(self.kind, self.config.grid, key, value, length)
         return self._rest(x, attended, True), cache
 
     def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
         """[B, E] at `position` -> ([B, E], cache)."""
-        attended, cache = self.attn.step(self.attn_norm(x), cache, position)
+        residual = self._residual(x, True)
+        attended, cache = self.attn.step(self.attn_norm(x), cache, position, residual)
         return self._rest(x, attended, True), cache

@@ -84,25 +84,6 @@ float* Stats(const Problem& p, const Group& g, int64_t which) {
 
 constexpr int kRows = 8;  // of a block of a product
 
-// e^x for x <= 0, to about 1e-7 of it (Cody and Waite's reduction, Cephes' polynomial); NaN stays.
-template <typename Vector, typename Int>
-JUKEJAX_INLINE Vector Exp(Vector x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  const Vector zero = {};
-  const Vector at_least = x < zero - 87.0f ? zero - 87.0f : x;
-  const Vector shifted = at_least * 1.44269504088896341f + kRound;
-  const Vector whole = shifted - kRound;
-  const Vector r = at_least - whole * 0.693359375f + whole * 2.12194440e-4f;
-  Vector power = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  power = power * r + 8.3334519073e-3f;
-  power = power * r + 4.1665795894e-2f;
-  power = power * r + 1.6666665459e-1f;
-  power = power * r + 5.0000001201e-1f;
-  power = power * (r * r) + r + 1.0f;
-  const Int exponent = ((Int)shifted - (Int)(zero + kRound)) << 23;
-  return x == x ? (Vector)((Int)power + exponent) : x;
-}
-
 // The work on one group, for one kind of vector.
 template <typename Vector, typename Int>
 struct Form {

@@ -3,6 +3,8 @@
 //   out[M, N] = left right    left [M, K], or [K, M] if it is transposed
 //                             right [K, N], or [N, K] if it is transposed
 //
+// and what would else be a pass over memory of its own: see finish.h.
+//
 // Some rows of `left` and a block of `right` are copied to where they are read, close to the L1 and
 // the L2 cache, and a few rows of the result stay in registers while their products are added up
 // (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication").
@@ -17,6 +19,7 @@
 #include <utility>
 
 #include "block.h"
+#include "finish.h"
 #include "parts.h"
 #include "scratch.h"
 #include "tiles.h"
@@ -27,28 +30,9 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-constexpr int64_t kWide = 512;  // columns of `right` that are copied at once, kDepth of them deep
-constexpr int64_t kTall = 16;  // at least the rows of a block
+constexpr int64_t kWide = 512;  // columns of `right` that are copied at once, kDeep of them deep
+constexpr int64_t kTall = 16;   // at least the rows of a block
 constexpr int64_t kPartsOfThread = 4;
-
-struct Problem {
-  const float* left;
-  const float* right;
-  int64_t rows, depth, columns;
-  bool left_transposed, right_transposed;
-};
-
-struct Range {
-  int64_t begin, end;
-
-  // Part `part` of `parts`, in whole units.
-  Range Split(int64_t part, int64_t parts, int64_t unit) const {
-    const int64_t units = (end - begin + unit - 1) / unit;
-    return {std::min(end, begin + part * units / parts * unit),
-            std::min(end, begin + (part + 1) * units / parts * unit)};
-  }
-  int64_t size() const { return end - begin; }
-};
 
 // How a product is shared out: each part has some rows, columns and depth.
 struct Grid {
@@ -57,10 +41,18 @@ struct Grid {
   int64_t Parts() const { return rows * columns * depth; }
 };
 
+struct Part {
+  Range rows, columns, depth;
+  float* out;   // [p.rows, p.columns]
+  float* sums;  // [p.columns] of `right`, or null
+
+  bool Whole(const Problem& p) const { return depth.size() == p.depth; }
+};
+
 // How a processor multiplies.
 struct Way {
-  // Into out [p.rows, p.columns].
-  void (*multiply)(const Problem& p, Range rows, Range columns, Range depth, float* out);
+  void (*multiply)(const Problem& p, const Part& part);
+  void (*finish)(const Problem& p, Range rows, Range columns);
   int64_t unit;  // parts begin at multiples of it, along rows and depth
   double speed;  // multiplications in the time of copying an entry, of the size that was fastest
 };
@@ -89,62 +81,7 @@ Grid BestGrid(const Problem& p, int64_t threads, const Way& way) {
   return best;
 }
 
-// Columns [depth, columns] of `right`, panel after panel, with zeros for what is not there.
-template <typename Kind>
-JUKEJAX_INLINE void CopyRight(const Problem& p, Range columns, Range depth, float* to) {
-  constexpr int64_t kColumns = Kind::kColumns;
-  const int64_t deep = depth.size();
-  for (int64_t n = columns.begin; n < columns.end; n += kColumns, to += deep * kColumns) {
-    const int64_t count = std::min(kColumns, columns.end - n);
-    if (count < kColumns) std::memset(to, 0, deep * kColumns * sizeof(float));
-    if (!p.right_transposed) {
-      for (int64_t k = 0; k < deep; ++k) {
-        const float* const from = p.right + (depth.begin + k) * p.columns + n;
-        if (count == kColumns) {
-          std::memcpy(to + k * kColumns, from, kColumns * sizeof(float));
-        } else {
-          std::memcpy(to + k * kColumns, from, count * sizeof(float));
-        }
-      }
-      continue;
-    }
-    const float* const from = p.right + n * p.depth + depth.begin;
-    const int64_t tiles = count == kColumns && kColumns % kTile == 0 ? deep / kTile * kTile : 0;
-    for (int64_t k = 0; k < tiles; k += kTile) {
-      for (int64_t j = 0; j < kColumns; j += kTile) {
-        TransposeTile(from + j * p.depth + k, p.depth, to + k * kColumns + j, kColumns,
-                      typename Kind::Vector{});
-      }
-    }
-    for (int64_t k = tiles; k < deep; ++k) {
-      for (int64_t j = 0; j < count; ++j) to[k * kColumns + j] = from[j * p.depth + k];
-    }
-  }
-}
-
-// A few rows of `left`: as they lie [kRows, kDepth], or [depth, kRows] if transposed.
-template <typename Kind>
-JUKEJAX_INLINE void CopyLeft(const Problem& p, Range rows, Range depth, float* to) {
-  constexpr int64_t kRows = Kind::kRows;
-  const int64_t deep = depth.size(), count = rows.size();
-  if (!p.left_transposed) {
-    for (int64_t r = 0; r < count; ++r) {
-      std::memcpy(to + r * kDepth, p.left + (rows.begin + r) * p.depth + depth.begin,
-                  deep * sizeof(float));
-    }
-    return;
-  }
-  for (int64_t k = 0; k < deep; ++k) {
-    const float* const from = p.left + (depth.begin + k) * p.rows + rows.begin;
-    if (count == kRows) {
-      std::memcpy(to + k * kRows, from, kRows * sizeof(float));
-    } else {
-      std::memcpy(to + k * kRows, from, count * sizeof(float));
-    }
-  }
-}
-
-// Asks for a part of what is copied next.
+// Asks for a part of the rows of `left` that are copied next.
 JUKEJAX_INLINE void PrefetchLeft(const Problem& p, Range rows, Range depth, int64_t part,
                                  int64_t parts) {
   if (rows.size() <= 0) return;
@@ -174,162 +111,259 @@ inline void AddEdge(const float* found, int64_t found_stride, int64_t rows, int6
   }
 }
 
-// The product of a range of rows, columns and depth, into out [p.rows, p.columns].
+// A part of the product, by one of the kinds below.
 template <typename Kind>
-JUKEJAX_INLINE void MultiplyPart(const Problem& p, Range rows, Range columns, Range depth,
-                                 float* out) {
+JUKEJAX_INLINE void Multiply(const Problem& p, const Part& part) {
   constexpr int64_t kRows = Kind::kRows, kColumns = Kind::kColumns;
-  constexpr auto kCounts = std::make_integer_sequence<int, kRows>();
+  using Entry = typename Kind::Entry;
+  constexpr int64_t kLeftFloats = Kind::kLeftSize * sizeof(Entry) / sizeof(float);
+  constexpr int64_t kRightFloats = Kind::Panel(Kind::kDeep) * sizeof(Entry) / sizeof(float);
   static thread_local Scratch scratch;
-  float* const left = scratch.Of((kTall + kWide) * kDepth);
-  float* const right = left + kTall * kDepth;
+  float* const floats = scratch.Of(kLeftFloats + kWide / kColumns * kRightFloats);
+  Entry* const left = reinterpret_cast<Entry*>(floats);
+  Entry* const right = reinterpret_cast<Entry*>(floats + kLeftFloats);
+  [[maybe_unused]] const typename Kind::InUse in_use;
+  const Range rows = part.rows, columns = part.columns, depth = part.depth;
   for (int64_t n0 = columns.begin; n0 < columns.end; n0 += kWide) {
     const Range wide{n0, std::min(n0 + kWide, columns.end)};
     const int64_t panels = (wide.size() + kColumns - 1) / kColumns;
-    for (int64_t k0 = depth.begin; k0 < depth.end; k0 += kDepth) {
-      const Range deep{k0, std::min(k0 + kDepth, depth.end)};
+    for (int64_t k0 = depth.begin; k0 < depth.end; k0 += Kind::kDeep) {
+      const Range deep{k0, std::min(k0 + Kind::kDeep, depth.end)};
       const bool add = k0 > depth.begin;
-      CopyRight<Kind>(p, wide, deep, right);
+      const bool last = deep.end == depth.end && part.Whole(p);
+      if (part.sums != nullptr) {
+        SumColumns<typename Kind::Vector>(p, wide, deep, add, part.sums);
+      }
+      Kind::LayOutRight(p, wide, deep, right);
       for (int64_t m = rows.begin; m < rows.end; m += kRows) {
         const Range these{m, std::min(m + kRows, rows.end)};
         const Range next{these.end, std::min(these.end + kRows, rows.end)};
-        CopyLeft<Kind>(p, these, deep, left);
-        const BlockFunction block = p.left_transposed ? Pick<Kind, true>(these.size(), kCounts)
-                                                      : Pick<Kind, false>(these.size(), kCounts);
+        Kind::LayOutLeft(p, these, deep, left);
         for (int64_t panel = 0; panel < panels; ++panel) {
-          const float* const from = right + panel * kColumns * deep.size();
-          const int64_t n = n0 + panel * kColumns;
-          float* const to = out + m * p.columns + n;
+          const Entry* const from = right + panel * Kind::Panel(deep.size());
+          const Range across{n0 + panel * kColumns,
+                             std::min(n0 + (panel + 1) * kColumns, wide.end)};
+          float* const to = part.out + m * p.columns + across.begin;
           PrefetchLeft(p, next, deep, panel, panels);
-          if (n + kColumns <= wide.end) {
-            block(left, from, deep.size(), to, p.columns, add);
-            continue;
+          if (last) PrefetchFinish(p, these, across);
+          if (across.size() == kColumns && (Kind::kFewer || these.size() == kRows)) {
+            Kind::Block(p, left, from, these.size(), deep.size(), to, p.columns, add);
+          } else {
+            alignas(64) float found[kRows * kColumns];
+            Kind::Block(p, left, from, these.size(), deep.size(), found, kColumns, false);
+            AddEdge(found, kColumns, these.size(), across.size(), add, to, p.columns);
           }
-          float found[kRows * kColumns];
-          block(left, from, deep.size(), found, kColumns, false);
-          AddEdge(found, kColumns, these.size(), wide.end - n, add, to, p.columns);
+          if (last) Finish<typename Kind::Vector, typename Kind::Int>(p, these, across);
         }
       }
     }
   }
 }
 
-#ifdef JUKEJAX_HAS_TILES
+// With vectors, by a form of block.h.
+template <typename Form, typename IntVector>
+struct Vectors {
+  using Vector = typename Form::Vector;
+  using Int = IntVector;
+  using Entry = float;
+  struct InUse {};
+  static constexpr int64_t kRows = Form::kRows, kColumns = Form::kColumns, kDeep = kDepth;
+  static constexpr int64_t kLeftSize = kTall * kDeep;
+  static constexpr bool kFewer = true;  // blocks may have fewer rows
+  static_assert(kRows <= kTall);
 
-// Blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the next.
-template <bool kLeft>
-JUKEJAX_TILES void LayOutBlocks(const float* matrix, int64_t stride, bool transposed, Range side,
-                                Range deep, uint16_t* to) {
-  for (int64_t i = side.begin; i < side.end; i += kUnit) {
-    for (int64_t k = deep.begin; k < deep.end; k += kUnit, to += kBlock) {
-      for (int64_t half = 0; half < 2; ++half) {
-        const int64_t first = i + half * kSide;
-        const int64_t row = kLeft ? first : k, column = kLeft ? k : first;
-        const int64_t offset = transposed ? column * stride + row : row * stride + column;
-        LayOut<kLeft>(matrix + offset, stride, transposed, (kLeft ? side : deep).end - row,
-                      (kLeft ? deep : side).end - column, to + half * kTileSize);
+  static constexpr int64_t Panel(int64_t deep) { return deep * kColumns; }
+
+  // Columns [depth, columns] of `right`, panel after panel, with zeros for what is not there.
+  static JUKEJAX_INLINE void LayOutRight(const Problem& p, Range columns, Range depth, float* to) {
+    const int64_t deep = depth.size();
+    for (int64_t n = columns.begin; n < columns.end; n += kColumns, to += deep * kColumns) {
+      const int64_t count = std::min(kColumns, columns.end - n);
+      if (count < kColumns) std::memset(to, 0, deep * kColumns * sizeof(float));
+      if (!p.right_transposed) {
+        for (int64_t k = 0; k < deep; ++k) {
+          const float* const from = p.right + (depth.begin + k) * p.columns + n;
+          if (count == kColumns) {
+            std::memcpy(to + k * kColumns, from, kColumns * sizeof(float));
+          } else {
+            std::memcpy(to + k * kColumns, from, count * sizeof(float));
+          }
+        }
+        continue;
+      }
+      const float* const from = p.right + n * p.depth + depth.begin;
+      const int64_t tiles = count == kColumns && kColumns % kTile == 0 ? deep / kTile * kTile : 0;
+      for (int64_t k = 0; k < tiles; k += kTile) {
+        for (int64_t j = 0; j < kColumns; j += kTile) {
+          TransposeTile(from + j * p.depth + k, p.depth, to + k * kColumns + j, kColumns, Vector{});
+        }
+      }
+      for (int64_t k = tiles; k < deep; ++k) {
+        for (int64_t j = 0; j < count; ++j) to[k * kColumns + j] = from[j * p.depth + k];
       }
     }
   }
+
+  // A few rows of `left`: as they lie [kRows, kDepth], or [depth, kRows] if transposed.
+  static JUKEJAX_INLINE void LayOutLeft(const Problem& p, Range rows, Range depth, float* to) {
+    const int64_t deep = depth.size(), count = rows.size();
+    if (!p.left_transposed) {
+      for (int64_t r = 0; r < count; ++r) {
+        std::memcpy(to + r * kDepth, p.left + (rows.begin + r) * p.depth + depth.begin,
+                    deep * sizeof(float));
+      }
+      return;
+    }
+    for (int64_t k = 0; k < deep; ++k) {
+      const float* const from = p.left + (depth.begin + k) * p.rows + rows.begin;
+      if (count == kRows) {
+        std::memcpy(to + k * kRows, from, kRows * sizeof(float));
+      } else {
+        std::memcpy(to + k * kRows, from, count * sizeof(float));
+      }
+    }
+  }
+
+  static JUKEJAX_INLINE void Block(const Problem& p, const float* left, const float* right,
+                                   int64_t rows, int64_t deep, float* out, int64_t stride,
+                                   bool add) {
+    constexpr auto kCounts = std::make_integer_sequence<int, Form::kRows>();
+    const BlockFunction block =
+        p.left_transposed ? Pick<Form, true>(rows, kCounts) : Pick<Form, false>(rows, kCounts);
+    block(left, right, deep, out, stride, add);
+  }
+};
+
+JUKEJAX_AVX512 void MultiplyAvx512(const Problem& p, const Part& part) {
+  Multiply<Vectors<Avx512, WideInt>>(p, part);
+}
+JUKEJAX_AVX2 void MultiplyAvx2(const Problem& p, const Part& part) {
+  Multiply<Vectors<Avx2, NarrowInt>>(p, part);
 }
 
-// The same as MultiplyPart, with tiles.
-JUKEJAX_TILES void MultiplyTiles(const Problem& p, Range rows, Range columns, Range depth,
-                                 float* out) {
+JUKEJAX_AVX512 void FinishAvx512(const Problem& p, Range rows, Range columns) {
+  Finish<Wide, WideInt>(p, rows, columns);
+}
+JUKEJAX_AVX2 void FinishAvx2(const Problem& p, Range rows, Range columns) {
+  Finish<Narrow, NarrowInt>(p, rows, columns);
+}
+
+#ifdef JUKEJAX_HAS_TILES
+
+struct Tiles {
+  using Vector = Wide;
+  using Int = WideInt;
+  using Entry = uint16_t;
+  using InUse = TilesInUse;
   // At 256 the blocks of `left` fill the L1 cache. With 128 the result is read and written twice as
   // often, with 512 neither operand fits: both were slower.
-  constexpr int64_t kDeep = 256;
-  constexpr int64_t kFloats = kBlock / 2 / kUnit * kDeep / kUnit;  // that a row or column takes
-  const int64_t left_stride = p.left_transposed ? p.rows : p.depth;
-  const int64_t right_stride = p.right_transposed ? p.depth : p.columns;
-  static thread_local Scratch scratch;
-  uint16_t* const left = reinterpret_cast<uint16_t*>(scratch.Of((kUnit + kWide) * kFloats));
-  uint16_t* const right = left + 2 * kUnit * kFloats;
-  const TilesInUse tiles;
-  for (int64_t n0 = columns.begin; n0 < columns.end; n0 += kWide) {
-    const Range wide{n0, std::min(n0 + kWide, columns.end)};
-    for (int64_t k0 = depth.begin; k0 < depth.end; k0 += kDeep) {
-      const Range deep{k0, std::min(k0 + kDeep, depth.end)};
-      const int64_t count = (deep.size() + kUnit - 1) / kUnit;
-      const int64_t panels = (wide.size() + kUnit - 1) / kUnit;
-      const bool add = k0 > depth.begin;
-      LayOutBlocks<false>(p.right, right_stride, p.right_transposed, wide, deep, right);
-      for (int64_t m = rows.begin; m < rows.end; m += kUnit) {
-        const Range these{m, std::min(m + kUnit, rows.end)};
-        const Range next{these.end, std::min(these.end + kUnit, rows.end)};
-        LayOutBlocks<true>(p.left, left_stride, p.left_transposed, these, deep, left);
-        for (int64_t panel = 0; panel < panels; ++panel) {
-          const uint16_t* const from = right + panel * count * kBlock;
-          const int64_t n = n0 + panel * kUnit;
-          const int64_t across = std::min(kUnit, wide.end - n);
-          float* const to = out + m * p.columns + n;
-          PrefetchLeft(p, next, deep, panel, panels);
-          if (these.size() == kUnit && across == kUnit) {
-            MultiplyBlocks(left, from, count, to, p.columns, add);
-            continue;
-          }
-          alignas(64) float found[kUnit * kUnit];
-          MultiplyBlocks(left, from, count, found, kUnit, false);
-          AddEdge(found, kUnit, these.size(), across, add, to, p.columns);
+  static constexpr int64_t kRows = kUnit, kColumns = kUnit, kDeep = 256;
+  static constexpr int64_t kLeftSize = kDeep / kUnit * kBlock;
+  static constexpr bool kFewer = false;
+
+  static constexpr int64_t Blocks(int64_t deep) { return (deep + kUnit - 1) / kUnit; }
+  static constexpr int64_t Panel(int64_t deep) { return Blocks(deep) * kBlock; }
+
+  static JUKEJAX_INLINE void LayOutRight(const Problem& p, Range columns, Range depth,
+                                         uint16_t* to) {
+    const int64_t stride = p.right_transposed ? p.depth : p.columns;
+    LayOutBlocks<false>(p.right, stride, p.right_transposed, columns, depth, to);
+  }
+
+  static JUKEJAX_INLINE void LayOutLeft(const Problem& p, Range rows, Range depth, uint16_t* to) {
+    const int64_t stride = p.left_transposed ? p.rows : p.depth;
+    LayOutBlocks<true>(p.left, stride, p.left_transposed, rows, depth, to);
+  }
+
+  static JUKEJAX_INLINE void Block(const Problem&, const uint16_t* left, const uint16_t* right,
+                                   int64_t, int64_t deep, float* out, int64_t stride, bool add) {
+    MultiplyBlocks(left, right, Blocks(deep), out, stride, add);
+  }
+
+  // Blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the next.
+  template <bool kLeft>
+  JUKEJAX_TILES static void LayOutBlocks(const float* matrix, int64_t stride, bool transposed,
+                                         Range side, Range deep, uint16_t* to) {
+    for (int64_t i = side.begin; i < side.end; i += kUnit) {
+      for (int64_t k = deep.begin; k < deep.end; k += kUnit, to += kBlock) {
+        for (int64_t half = 0; half < 2; ++half) {
+          const int64_t first = i + half * kSide;
+          const int64_t row = kLeft ? first : k, column = kLeft ? k : first;
+          const int64_t offset = transposed ? column * stride + row : row * stride + column;
+          LayOut<kLeft>(matrix + offset, stride, transposed, (kLeft ? side : deep).end - row,
+                        (kLeft ? deep : side).end - column, to + half * kTileSize);
         }
       }
     }
   }
-}
+};
 
-#endif  // JUKEJAX_HAS_TILES
+JUKEJAX_TILES void MultiplyTiles(const Problem& p, const Part& part) { Multiply<Tiles>(p, part); }
 
-JUKEJAX_AVX512 void MultiplyAvx512(const Problem& p, Range rows, Range columns, Range depth,
-                                   float* out) {
-  MultiplyPart<Avx512>(p, rows, columns, depth, out);
-}
-JUKEJAX_AVX2 void MultiplyAvx2(const Problem& p, Range rows, Range columns, Range depth,
-                               float* out) {
-  MultiplyPart<Avx2>(p, rows, columns, depth, out);
-}
-
-#ifdef JUKEJAX_HAS_TILES
 const bool kTilesUsed = HasTiles();
-const Way kTilesWay{MultiplyTiles, kUnit, 64};
+const Way kTilesWay{MultiplyTiles, FinishAvx512, kUnit, 64};
 #else
 constexpr bool kTilesUsed = false;
 constexpr Way kTilesWay{};
-#endif
+#endif  // JUKEJAX_HAS_TILES
+
 const Way kWay = kTilesUsed    ? kTilesWay
-                 : HasAvx512() ? Way{MultiplyAvx512, 1, 16}
-                               : Way{MultiplyAvx2, 1, 16};
+                 : HasAvx512() ? Way{MultiplyAvx512, FinishAvx512, 1, 16}
+                               : Way{MultiplyAvx2, FinishAvx2, 1, 16};
 
 using Matrix = ffi::Buffer<ffi::F32>;
 
-ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right,
-                       ffi::ResultBuffer<ffi::F32> result, bool left_transposed,
-                       bool right_transposed) {
+// Args:
+//   more: none, a bias [N], or a bias and a residual [M, N].
+//   results: none, or one: with `gelu` the activated [M, N], else the sums [N] of right's columns.
+ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right, ffi::RemainingArgs more,
+                       ffi::ResultBuffer<ffi::F32> result, ffi::RemainingRets results,
+                       bool left_transposed, bool right_transposed, bool gelu) {
   const auto a = left.dimensions(), b = right.dimensions();
   if (a.size() != 2 || b.size() != 2 || a[left_transposed ? 0 : 1] != b[right_transposed ? 1 : 0]) {
     return ffi::Error::InvalidArgument("matrices do not fit together");
   }
-  const Problem p{left.typed_data(),     right.typed_data(),
-                  a[left_transposed],    b[right_transposed],
-                  b[!right_transposed],  left_transposed,
-                  right_transposed};
+  Problem p{left.typed_data(), right.typed_data(), a[left_transposed], b[right_transposed],
+            b[!right_transposed], left_transposed, right_transposed};
+  p.out = result->typed_data();
+  if (more.size() > 0) p.bias = more.get<Matrix>(0)->typed_data();
+  if (more.size() > 1) p.residual = more.get<Matrix>(1)->typed_data();
+  float* rest = nullptr;
+  if (results.size() > 0) rest = (*results.get<Matrix>(0))->typed_data();
+  if (gelu) p.activated = rest;
+  float* const sums = gelu ? nullptr : rest;
+  if (sums != nullptr && right_transposed) {
+    return ffi::Error::InvalidArgument("sums are only of a matrix that is not transposed");
+  }
+
   const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()), kWay);
-  float* const out = result->typed_data();
   const int64_t size = p.rows * p.columns;
+  static thread_local Scratch scratch;
+  float* const products = scratch.Of((grid.depth - 1) * (size + p.columns));
+  float* const more_sums = products + (grid.depth - 1) * size;
+  const Range rows{0, p.rows}, columns{0, p.columns};
   if (p.depth == 0) {
-    std::memset(out, 0, size * sizeof(float));
+    std::memset(p.out, 0, size * sizeof(float));
+    if (sums != nullptr) std::memset(sums, 0, p.columns * sizeof(float));
+    kWay.finish(p, rows, columns);
     return ffi::Error::Success();
   }
-  static thread_local Scratch scratch;
-  float* const more = scratch.Of((grid.depth - 1) * size);
-  RunParts(pool, grid.Parts(), [&](int64_t part) {
-    const int64_t d = part % grid.depth, c = part / grid.depth % grid.columns;
-    const int64_t r = part / grid.depth / grid.columns;
-    kWay.multiply(p, Range{0, p.rows}.Split(r, grid.rows, kWay.unit),
-                  Range{0, p.columns}.Split(c, grid.columns, 32),
-                  Range{0, p.depth}.Split(d, grid.depth, kWay.unit),
-                  d == 0 ? out : more + (d - 1) * size);
+  RunParts(pool, grid.Parts(), [&](int64_t index) {
+    const int64_t d = index % grid.depth, c = index / grid.depth % grid.columns;
+    const int64_t r = index / grid.depth / grid.columns;
+    float* const sums_here = d == 0 ? sums : more_sums + (d - 1) * p.columns;
+    kWay.multiply(p, Part{rows.Split(r, grid.rows, kWay.unit), columns.Split(c, grid.columns, 32),
+                          Range{0, p.depth}.Split(d, grid.depth, kWay.unit),
+                          d == 0 ? p.out : products + (d - 1) * size,
+                          sums != nullptr && r == 0 ? sums_here : nullptr});
   });
-  AddSums(pool, more, grid.depth - 1, size, out);
+  if (grid.depth > 1) {
+    AddSums(pool, products, grid.depth - 1, size, p.out);
+    if (sums != nullptr) AddSums(pool, more_sums, grid.depth - 1, p.columns, sums);
+    RunParts(pool, grid.rows, [&](int64_t part) {
+      kWay.finish(p, rows.Split(part, grid.rows, 1), columns);
+    });
+  }
   return ffi::Error::Success();
 }
 
@@ -343,6 +377,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(Product, ProductImpl,
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Matrix>()
                                   .Arg<Matrix>()
+                                  .RemainingArgs()
                                   .Ret<Matrix>()
+                                  .RemainingRets()
                                   .Attr<bool>("left_transposed")
-                                  .Attr<bool>("right_transposed"));
+                                  .Attr<bool>("right_transposed")
+                                  .Attr<bool>("gelu"));

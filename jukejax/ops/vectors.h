@@ -33,6 +33,40 @@ JUKEJAX_INLINE void Store(Vector vector, float* to) {
   std::memcpy(to, &vector, sizeof(vector));
 }
 
+// `count` entries, with zeros after them if these are fewer than the vector has.
+template <typename Vector>
+JUKEJAX_INLINE Vector LoadSome(const float* from, int64_t count) {
+  if (count * sizeof(float) >= sizeof(Vector)) return Load<Vector>(from);
+  Vector vector = {};
+  std::memcpy(&vector, from, count * sizeof(float));
+  return vector;
+}
+
+template <typename Vector>
+JUKEJAX_INLINE void StoreSome(Vector vector, float* to, int64_t count) {
+  if (count * sizeof(float) >= sizeof(Vector)) return Store(vector, to);
+  std::memcpy(to, &vector, count * sizeof(float));
+}
+
+// e^x for x <= 0, to about 1e-7 of it (Cody and Waite's reduction, Cephes' polynomial); NaN stays.
+template <typename Vector, typename Int>
+JUKEJAX_INLINE Vector Exp(Vector x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Vector zero = {};
+  const Vector at_least = x < zero - 87.0f ? zero - 87.0f : x;
+  const Vector shifted = at_least * 1.44269504088896341f + kRound;
+  const Vector whole = shifted - kRound;
+  const Vector r = at_least - whole * 0.693359375f + whole * 2.12194440e-4f;
+  Vector power = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  power = power * r + 8.3334519073e-3f;
+  power = power * r + 4.1665795894e-2f;
+  power = power * r + 1.6666665459e-1f;
+  power = power * r + 5.0000001201e-1f;
+  power = power * (r * r) + r + 1.0f;
+  const Int exponent = ((Int)shifted - (Int)(zero + kRound)) << 23;
+  return x == x ? (Vector)((Int)power + exponent) : x;
+}
+
 constexpr int64_t kTile = 16;  // rows and columns that are transposed at once
 
 // to[j][i] = from[i][j], 16 x 16.
