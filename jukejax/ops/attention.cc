@@ -141,8 +141,8 @@ struct Form {
     if (transposed == nullptr) return;
     for (int64_t i = 0; i < size; i += kTile) {
       for (int64_t d = 0; d < dim; d += kTile) {
-        TransposeTile(rows.data + i * rows.stride + d, rows.stride, transposed + d * kLead + i,
-                      kLead, Vector{});
+        TransposeTile<Vector>(rows.data + i * rows.stride + d, rows.stride,
+                              transposed + d * kLead + i, kLead);
       }
     }
   }

@@ -195,7 +195,7 @@ struct Vectors {
       const int64_t tiles = count == kColumns && kColumns % kTile == 0 ? deep / kTile * kTile : 0;
       for (int64_t k = 0; k < tiles; k += kTile) {
         for (int64_t j = 0; j < kColumns; j += kTile) {
-          TransposeTile(from + j * p.depth + k, p.depth, to + k * kColumns + j, kColumns, Vector{});
+          TransposeTile<Vector>(from + j * p.depth + k, p.depth, to + k * kColumns + j, kColumns);
         }
       }
       for (int64_t k = tiles; k < deep; ++k) {

@@ -77,8 +77,8 @@ JUKEJAX_TILES void LayOut(const float* from, int64_t stride, bool transposed, in
   } else if (transposed) {
     const int64_t second_from = kSide * (kLeft ? stride : 1);
     const int64_t second_to = kSide * (kLeft ? 1 : kColumns);
-    TransposeTile(from, stride, some, kColumns, Wide{});
-    TransposeTile(from + second_from, stride, some + second_to, kColumns, Wide{});
+    TransposeTile<Wide>(from, stride, some, kColumns);
+    TransposeTile<Wide>(from + second_from, stride, some + second_to, kColumns);
   }
   if (!all || transposed) from = some, stride = kColumns;
 

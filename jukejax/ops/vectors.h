@@ -70,8 +70,16 @@ JUKEJAX_INLINE Vector Exp(Vector x) {
 constexpr int64_t kTile = 16;  // rows and columns that are transposed at once
 
 // to[j][i] = from[i][j], 16 x 16.
-JUKEJAX_AVX512 inline void TransposeTile(const float* from, int64_t stride, float* to, int64_t lead,
-                                         Wide) {
+template <typename Vector>
+inline void TransposeTile(const float* from, int64_t stride, float* to, int64_t lead) {
+  for (int64_t i = 0; i < kTile; ++i) {
+    for (int64_t j = 0; j < kTile; ++j) to[j * lead + i] = from[i * stride + j];
+  }
+}
+
+template <>
+JUKEJAX_AVX512 inline void TransposeTile<Wide>(const float* from, int64_t stride, float* to,
+                                               int64_t lead) {
   __m512 r[16], t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(from + i * stride);
@@ -105,14 +113,9 @@ JUKEJAX_AVX512 inline void TransposeTile(const float* from, int64_t stride, floa
   }
 }
 
-inline void TransposeTile(const float* from, int64_t stride, float* to, int64_t lead, Narrow) {
-  for (int64_t i = 0; i < kTile; ++i) {
-    for (int64_t j = 0; j < kTile; ++j) to[j * lead + i] = from[i * stride + j];
-  }
-}
-
 // NOTE: the variable is for tests of the AVX2 forms on processors that would never use them.
 inline bool HasAvx512() {
+  __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") && std::getenv("JUKEJAX_NO_AVX512") == nullptr;
 }
 inline bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
