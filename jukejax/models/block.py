@@ -313,6 +313,7 @@ class Block(nn.Module):
         return x + scale * (attended + mixed)
 
     def _residual(self, x: jax.Array, deterministic: bool) -> jax.Array | None:
+        """What the projection of attention adds its output to."""
         return x if self._plain(deterministic) else None
 
     def __call__(
