@@ -101,6 +101,16 @@ def test_a_residual_and_an_activation_are_not_for_the_same_layer():
 
 
 @pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize("misfit", ["bias", "residual"])
+def test_what_does_not_fit_the_product_is_refused(misfit):
+    x, matrix = normal(64, 8), normal(8, 16)
+    bias = normal(15 if misfit == "bias" else 16)
+    residual = normal(64, 15 if misfit == "residual" else 16)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="bias or the residual does not fit"):
+        jax.block_until_ready(products.dense(x, matrix, bias, residual, False))
+
+
+@pytest.mark.usefixtures("needs_compiled")
 @pytest.mark.parametrize(("of_x", "of_matrix"), [(1e-15, 1e15), (1e25, 1e-30), (1e-12, 1e-12)])
 def test_small_and_large_numbers_lose_nothing(of_x, of_matrix):
     x, matrix = normal(100, 70), normal(70, 90)

@@ -326,8 +326,14 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right, ffi::Rem
   Problem p{left.typed_data(), right.typed_data(), a[left_transposed], b[right_transposed],
             b[!right_transposed], left_transposed, right_transposed};
   p.out = result->typed_data();
-  if (more.size() > 0) p.bias = more.get<Matrix>(0)->typed_data();
-  if (more.size() > 1) p.residual = more.get<Matrix>(1)->typed_data();
+  const int64_t size = p.rows * p.columns, sizes[] = {p.columns, size};
+  for (size_t i = 0; i < more.size(); ++i) {
+    const auto given = more.get<Matrix>(i);
+    if (i > 1 || !given.has_value() || int64_t(given->element_count()) != sizes[i]) {
+      return ffi::Error::InvalidArgument("the bias or the residual does not fit the product");
+    }
+    (i == 0 ? p.bias : p.residual) = given->typed_data();
+  }
   float* rest = nullptr;
   if (results.size() > 0) rest = (*results.get<Matrix>(0))->typed_data();
   if (gelu) p.activated = rest;
@@ -337,7 +343,6 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right, ffi::Rem
   }
 
   const Grid grid = BestGrid(p, std::max<int64_t>(1, pool.num_threads()), kWay);
-  const int64_t size = p.rows * p.columns;
   static thread_local Scratch scratch;
   float* const products = scratch.Of((grid.depth - 1) * (size + p.columns));
   float* const more_sums = products + (grid.depth - 1) * size;

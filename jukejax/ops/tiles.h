@@ -161,6 +161,7 @@ JUKEJAX_TILES inline void MultiplyBlocks(const uint16_t* left, const uint16_t* r
   _tile_dpbf16ps(3, 5, 7);  \
   Space()
   for (int64_t k = 0; k < count; ++k, left += kBlock, right += kBlock) {
+    // What lies beside this result is multiplied next: it is fetched meanwhile.
     for (int64_t r = k * kUnit / count; r < (k + 1) * kUnit / count; ++r) {
       __builtin_prefetch(out + r * stride + kUnit, 1);
       __builtin_prefetch(out + r * stride + kUnit + kSide, 1);
