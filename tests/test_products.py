@@ -151,6 +151,9 @@ def test_what_is_infinite_does_not_become_finite(infinity):
     found = ~np.isfinite(products.product(x, matrix))
     assert found[3].all()
     assert found.sum() == 64
+    found = ~np.isfinite(products.product(matrix, x))
+    assert found[:, 5].all()
+    assert found.sum() == 64
 
 
 @pytest.mark.usefixtures("needs_compiled")
