@@ -9,16 +9,6 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 SOURCES = ("attention", "convolution", "kernel_gradient", "norm", "products")
-HEADERS = (
-    "block",
-    "convolution",
-    "finish",
-    "kernel_gradient",
-    "parts",
-    "scratch",
-    "tiles",
-    "vectors",
-)
 
 
 def extensions() -> list[Extension]:
@@ -31,7 +21,7 @@ def extensions() -> list[Extension]:
         Extension(
             f"jukejax.ops._{name}",
             sources=[f"jukejax/ops/{name}.cc"],
-            depends=[f"jukejax/ops/{header}.h" for header in HEADERS],
+            depends=[str(header) for header in Path("jukejax/ops").glob("*.h")],
             extra_compile_args=flags,
             language="c++",
             optional=True,
