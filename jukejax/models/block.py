@@ -16,6 +16,7 @@ from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prim
 from jukejax.ops.cache import Cache, Grid
 from jukejax.ops.norm import layer_norm, layer_norm_of_few
 from jukejax.ops.placement import constrain
+from jukejax.ops.products import quick_gelu
 
 REMAT = ("none", "dots", "block", "full")
 
@@ -114,11 +115,6 @@ class TransformerConfig:
             spread=self.spread,
             prime_len=prime_length(self.lyric_len, self.num_blocks) if self.lyric_len else 0,
         )
-
-
-def quick_gelu(x: jax.Array) -> jax.Array:
-    """x * sigmoid(1.702 x), the activation of the released models."""
-    return x * jax.nn.sigmoid(1.702 * x)
 
 
 class LayerNorm(nn.Module):

@@ -365,9 +365,11 @@ ffi::Error ProductImpl(ffi::ThreadPool pool, Matrix left, Matrix right, ffi::Rem
   if (grid.depth > 1) {
     AddSums(pool, products, grid.depth - 1, size, p.out);
     if (sums != nullptr) AddSums(pool, more_sums, grid.depth - 1, p.columns, sums);
-    RunParts(pool, grid.rows, [&](int64_t part) {
-      kWay.finish(p, rows.Split(part, grid.rows, 1), columns);
-    });
+    if (p.bias != nullptr) {
+      RunParts(pool, grid.rows, [&](int64_t part) {
+        kWay.finish(p, rows.Split(part, grid.rows, 1), columns);
+      });
+    }
   }
   return ffi::Error::Success();
 }
