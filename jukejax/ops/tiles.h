@@ -118,9 +118,9 @@ struct TilesInUse {
   JUKEJAX_TILES ~TilesInUse() { _tile_release(); }
 };
 
-// Keeps instructions on tiles apart. Where another thread shares the core, as on rented machines, those
-// that follow each other closely wait for each other: with eight instructions between them blocks are
-// multiplied 1.5 times as fast. Where the core is ours alone it makes no difference.
+// Keeps instructions on tiles apart. Where another thread shares the core, as on rented machines,
+// those that follow each other closely wait for each other: with eight instructions between them
+// blocks are multiplied 1.5 times as fast. Where the core is ours alone it makes no difference.
 JUKEJAX_INLINE void Space() { asm volatile(".rept 8\n nop\n .endr"); }
 
 // out[32, 32] = left right, or is added to. Both are `count` blocks, one after the other. Tiles 0 to
@@ -142,7 +142,7 @@ JUKEJAX_TILES inline void MultiplyBlocks(const uint16_t* left, const uint16_t* r
     _tile_zero(2);
     _tile_zero(3);
   }
-#define JUKEJAX_LOAD(tile, from)        \
+#define JUKEJAX_LOAD(tile, from)       \
   _tile_loadd(tile, from, 2 * kUnit);  \
   Space()
 #define JUKEJAX_LEFT(plane)                          \
