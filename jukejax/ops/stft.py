@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jukejax.ops import dft
+
 
 @dataclass(frozen=True)
 class STFT:
@@ -42,21 +44,28 @@ MULTI = (STFT(2048, 240, 1200), STFT(1024, 120, 600), STFT(512, 50, 240))
 
 
 def magnitudes(audio: jax.Array, stft: STFT = SINGLE) -> jax.Array:
-    """Magnitude spectrogram. [B, T] -> [B, F, K] with F = T // hop + 1, K = n_fft // 2 + 1."""
-    length = audio.shape[1]
+    """Computes the magnitude spectrogram of one channel.
+
+    [B, T] -> [B, F, K] with F = T // hop + 1, K = n_fft // 2 + 1.
+
+    A magnitude does not depend on where in the frame the window lies, so only the samples under the
+    window are cut out and transformed.
+
+    Raises:
+      ValueError: the audio is not longer than half of `n_fft`, which reflected edges need.
+    """
+    batch, length = audio.shape
     pad = stft.n_fft // 2
     if length <= pad:
         raise ValueError(
             f"{length} samples are too few for n_fft {stft.n_fft}: give more than {pad}"
         )
     audio = jnp.pad(audio, ((0, 0), (pad, pad)), mode="reflect")
-    # A magnitude does not feel where in the frame the window lies, so only the samples under the
-    # window are cut out and transformed.
     audio = audio[:, (stft.n_fft - stft.window) // 2 :]
     num_frames = length // stft.hop + 1
-    frames = _frames(audio, num_frames, stft.hop, stft.window)
-    spectrum = jnp.fft.rfft(frames * stft.hann.astype(np.float32), n=stft.n_fft)
-    return _safe_sqrt(jnp.square(spectrum.real) + jnp.square(spectrum.imag))
+    frames = _frames(audio, num_frames, stft.hop, stft.window) * stft.hann.astype(np.float32)
+    power = dft.power_spectrum(frames.reshape(batch * num_frames, stft.window), stft.n_fft)
+    return _safe_sqrt(power).reshape(batch, num_frames, -1)
 
 
 def _frames(audio: jax.Array, num_frames: int, hop: int, window: int) -> jax.Array:
@@ -84,17 +93,17 @@ def _norm(x: jax.Array) -> jax.Array:
     return _safe_sqrt(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))))
 
 
-def _spectra(target: jax.Array, output: jax.Array, stft: STFT) -> tuple[jax.Array, jax.Array]:
-    """Magnitudes of both signals. [B, T, C] each -> [B, F, K] each."""
-    both = jnp.concatenate([target, output]).astype(jnp.float32).mean(axis=-1)
-    first, second = jnp.split(magnitudes(both, stft), 2)
-    return first, second
+def _mono_magnitudes(audio: jax.Array, stft: STFT) -> jax.Array:
+    """Computes the magnitude spectrogram of the channels' mean. [B, T, C] -> [B, F, K].
+
+    A target's is the same expression in the losses of all levels: XLA computes it once.
+    """
+    return magnitudes(audio.astype(jnp.float32).mean(axis=-1), stft)
 
 
 def spectral_loss(target: jax.Array, output: jax.Array, stft: STFT = SINGLE) -> jax.Array:
     """Distance of the magnitude spectrograms. [B, T, C] -> [B]."""
-    a, b = _spectra(target, output, stft)
-    return _norm(a - b)
+    return _norm(_mono_magnitudes(target, stft) - _mono_magnitudes(output, stft))
 
 
 def multispectral_loss(
@@ -108,17 +117,18 @@ def spectral_convergence(
     target: jax.Array, output: jax.Array, stft: STFT = SINGLE, *, epsilon: float = 2e-3
 ) -> jax.Array:
     """`spectral_loss` relative to the target's norm; 0 where the target is silent. -> [B]."""
-    a, b = _spectra(target, output, stft)
-    size = _norm(a)
-    return jnp.where(size > epsilon, _norm(a - b), 0.0) / jnp.maximum(size, epsilon)
+    target_magnitudes = _mono_magnitudes(target, stft)
+    size = _norm(target_magnitudes)
+    distance = _norm(target_magnitudes - _mono_magnitudes(output, stft))
+    return jnp.where(size > epsilon, distance, 0.0) / jnp.maximum(size, epsilon)
 
 
 def log_magnitude_loss(
     target: jax.Array, output: jax.Array, stft: STFT = SINGLE, *, epsilon: float = 1e-4
 ) -> jax.Array:
     """Mean absolute difference of the log magnitudes. -> scalar."""
-    a, b = _spectra(target, output, stft)
-    return jnp.mean(jnp.abs(jnp.log(a + epsilon) - jnp.log(b + epsilon)))
+    logs = [jnp.log(_mono_magnitudes(audio, stft) + epsilon) for audio in (target, output)]
+    return jnp.mean(jnp.abs(logs[0] - logs[1]))
 
 
 def l1(target: jax.Array, output: jax.Array) -> jax.Array:

@@ -125,7 +125,9 @@ def total_loss(
     for level, decoded in enumerate(output.audio):
         parts = level_losses(loss, bandwidth, target, decoded)
         total += parts["recons"]
-        total += loss.spectral * parts["spectral"] + loss.multispectral * parts["multispectral"]
+        for name, weight in (("spectral", loss.spectral), ("multispectral", loss.multispectral)):
+            if weight:  # a term of weight 0 is logged, and needs no gradient
+                total += weight * parts[name]
         if output.quantised is not None:
             quantised = output.quantised[level]
             total += loss.commit * quantised.commit
