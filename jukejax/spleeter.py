@@ -12,8 +12,8 @@ corpus there is `CORPUS`, with two differences (its one-segment mixes agree belo
 On four tracks of the embedded corpus the instrumental is at 9.4 dB SI-SDR in the mix, 11.1 dB after
 `OFFICIAL`, 12.9 dB with the highs kept, 13.2 dB with the overlap too.
 
-Transform, nets, masks and inverse are one program of fixed shape. Segments are independent up to
-the sum of their outputs, so memory does not grow with the mix.
+Nets and masks are one program of fixed shape; transform and inverse run on the host. Segments are
+independent up to the sum of their outputs, so memory does not grow with the mix.
 """
 
 import functools
@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax import resynthesis
 from jukejax.models.unet import UNetConfig, UNets
-from jukejax.ops import resynthesis
 from jukejax.weights import spleeter as weights_file
 
 SAMPLE_RATE = 44100
@@ -62,40 +62,24 @@ OFFICIAL = Layout(overlap=0, keep_highs=False)
 CORPUS = Layout(overlap=128, keep_highs=True)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "stems", "keep_highs"))
-def _separate(
-    variables,
-    audio: jax.Array,
-    weights: jax.Array,
-    *,
-    config: UNetConfig,
-    stems: tuple[str, ...],
-    keep_highs: bool,
+@functools.partial(jax.jit, static_argnames=("config", "stems"))
+def _compute_masks(
+    variables, magnitudes: jax.Array, *, config: UNetConfig, stems: tuple[str, ...]
 ) -> jax.Array:
-    """Segments of a mix to those of its stems.
+    """Computes each stem's share of every bin by the squares of the nets' estimates.
 
     Args:
       variables: of `UNets`.
-      audio: float32 [B, SPAN, 2].
-      weights: float32 [B, SEGMENT], of the frames in the sum of all segments.
-      stems: which.
+      magnitudes: float32 [B, SEGMENT, BINS, 2] of a mix.
+      stems: whose masks to return.
 
     Returns:
-      float32 [stems, B, SPAN, 2], to be added where segments overlap.
+      float32 [stems, B, SEGMENT, BINS, 2], in [0, 1].
     """
-    spectra = resynthesis.spectrogram(audio, FRAME)  # [B, N, F, C]
-    estimates = UNets(config).apply(variables, jnp.abs(spectra[:, :, :BINS]))
-    power = jnp.square(estimates)  # [stems, B, N, BINS, C]
+    power = jnp.square(UNets(config).apply(variables, magnitudes))
     total = power.sum(axis=0) + EPSILON
-    result = []
-    for stem in stems:
-        mask = (power[config.stems.index(stem)] + EPSILON / len(config.stems)) / total
-        missing = spectra.shape[2] - BINS
-        highs = float(keep_highs and stem == "accompaniment")
-        mask = jnp.pad(mask, ((0, 0), (0, 0), (0, missing), (0, 0)), constant_values=highs)
-        mask *= weights[:, :, None, None]
-        result.append(resynthesis.overlap_add(mask * spectra, FRAME))
-    return jnp.stack(result)
+    floor = EPSILON / len(config.stems)
+    return jnp.stack([(power[config.stems.index(stem)] + floor) / total for stem in stems])
 
 
 def starts(samples: int, overlap: int) -> list[int]:
@@ -158,20 +142,40 @@ class Spleeter:
                 row[max(0, -offset) : samples - offset] = mix[max(0, offset) : offset + SPAN]
             shares = np.zeros((self._batch, SEGMENT), np.float32)
             shares[: len(offsets)] = weights[group]
-            separated = _separate(
-                self._variables,
-                audio,
-                shares,
-                config=self._config,
-                stems=stems,
-                keep_highs=layout.keep_highs,
-            )
-            for stem, parts in zip(stems, np.asarray(separated), strict=True):
+            separated = self._separate(audio, shares, stems, layout.keep_highs)
+            for stem, parts in separated.items():
                 for part, offset in zip(parts, offsets, strict=False):
                     piece = part[max(0, -offset) : samples - offset]
                     piece = piece if channels == 2 else piece.mean(axis=1, keepdims=True)
                     result[stem][max(0, offset) : offset + SPAN] += piece
         return result
+
+    def _separate(
+        self, audio: np.ndarray, weights: np.ndarray, stems: tuple[str, ...], keep_highs: bool
+    ) -> dict[str, np.ndarray]:
+        """Separates segments of a mix.
+
+        Args:
+          audio: float32 [B, SPAN, 2].
+          weights: float32 [B, SEGMENT], of the frames in the sum of all segments.
+          stems: which.
+          keep_highs: see `Layout`.
+
+        Returns:
+          float32 [B, SPAN, 2] by stem, to be added where segments overlap.
+        """
+        spectra = resynthesis.spectrogram(audio, FRAME)
+        magnitudes = np.abs(spectra[:, :, :BINS])
+        masks = _compute_masks(self._variables, magnitudes, config=self._config, stems=stems)
+        spectra *= weights[:, :, None, None]
+        separated = {}
+        for stem, mask in zip(stems, np.asarray(masks), strict=True):
+            masked = np.zeros_like(spectra)
+            masked[:, :, :BINS] = mask * spectra[:, :, :BINS]
+            if keep_highs and stem == "accompaniment":
+                masked[:, :, BINS:] = spectra[:, :, BINS:]
+            separated[stem] = resynthesis.overlap_add(masked, FRAME)
+        return separated
 
 
 @functools.lru_cache(maxsize=1)

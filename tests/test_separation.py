@@ -115,15 +115,14 @@ def test_a_segment_fades_into_the_next(separate, monkeypatch):
     """Nets that answer by the segment: without overlap their answers jump, with it they ramp."""
     mix = np.full((30 * RATE, 2), 0.5, np.float32)
 
-    def by_segment(variables, audio, weights, **_):
+    def by_segment(self, audio, weights, stems, keep_highs):
         gain = by_segment.calls % 2
         by_segment.calls += 1
         shares = np.repeat(weights, spleeter.HOP, axis=1)[:, :, None] * gain
-        return np.pad(np.broadcast_to(shares, (*shares.shape[:2], 2)), ((0, 0), (0, 3072), (0, 0)))[
-            None
-        ]
+        stereo = np.broadcast_to(shares, (*shares.shape[:2], 2))
+        return {stems[0]: np.pad(stereo, ((0, 0), (0, 3072), (0, 0)))}
 
-    monkeypatch.setattr(spleeter, "_separate", by_segment)
+    monkeypatch.setattr(spleeter.Spleeter, "_separate", by_segment)
     steps = {}
     for name, layout in (("jump", spleeter.OFFICIAL), ("ramp", spleeter.CORPUS)):
         by_segment.calls = 0
