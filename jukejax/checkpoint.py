@@ -65,6 +65,13 @@ class Checkpoints:
         """The newest complete step, None at the start of a run."""
         return self._manager.latest_step()
 
+    def describe_last(self) -> str:
+        """Describes the newest complete checkpoint; safe to call from any thread."""
+        steps = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
+        if not steps:
+            return "nothing was saved yet"
+        return f"last saved at step {max(steps)}; the same command goes on from there"
+
     def save(
         self, step: int, state: TrainState, iterator: Iterator, about: dict, loss: float | None
     ) -> None:

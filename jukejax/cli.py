@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
+from jukejax import interruption
+
 VERBS = {
     "prepare": "a folder of music to audio shards",
     "train": "train what a config names: VQ-VAE, top prior or upsampler",
@@ -38,6 +40,8 @@ def _usage_error(message: str) -> int:
 
 def _raise_stopped(signum, frame):
     del signum, frame
+    if (watch := interruption.active()) is not None:
+        watch.acknowledge()
     raise Stopped
 
 
@@ -96,12 +100,14 @@ def run(main: Callable[[], int | None], doc: str, argv: Sequence[str] | None = N
     """Parses flags, calls `main`, and ends the process with the contract's exit code.
 
     `doc` is shown by --help. Bad flags, `ValueError` and `OSError` become one line on stderr and
-    exit code 2 (JUKEJAX_TRACEBACK=1 shows where they came from); a bug keeps its traceback.
+    exit code 2 (JUKEJAX_TRACEBACK=1 shows where they came from); a bug keeps its traceback. A
+    second Ctrl-C ends the process at once, whatever it waits for.
     """
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         words = sys.argv if argv is None else argv
-        code = _run_parsed(main, doc, [_at_home(word) for word in words])
+        with interruption.SignalWatch():
+            code = _run_parsed(main, doc, [_at_home(word) for word in words])
     except (flags.Error, ValueError, OSError) as error:
         if os.environ.get("JUKEJAX_TRACEBACK"):
             raise

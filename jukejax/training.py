@@ -24,6 +24,7 @@ from jukejax import (
     distributed,
     finetune,
     flops,
+    interruption,
     memory,
     program,
     sharding,
@@ -31,6 +32,7 @@ from jukejax import (
 )
 from jukejax.feeding import Feeder
 from jukejax.progress import Progress
+from jukejax.step_watch import StepWatch
 from jukejax.telemetry import Telemetry
 from jukejax.weights import bundle
 
@@ -64,6 +66,18 @@ class Interruption:
 
     def _set(self, exception: BaseException) -> None:
         self.exception = exception
+
+    def watch(self, steps: StepWatch, checkpoints: checkpoint.Checkpoints) -> None:
+        """Lets SIGTERM end the process at once while no step ends, and a second Ctrl-C always."""
+        if (signals := interruption.active()) is not None:
+            signals.idle_seconds = steps.idle_seconds
+            signals.describe = checkpoints.describe_last
+
+    def acknowledge(self) -> None:
+        """Notes that the loop has ended: from here on the process ends by itself."""
+        if (signals := interruption.active()) is not None:
+            signals.acknowledge()
+            signals.idle_seconds = None
 
     def release(self) -> None:
         """Lets signals act at once again."""
@@ -157,16 +171,21 @@ class Training:
         checkpoints = checkpoint.Checkpoints(
             self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
         )
-        interruption = Interruption()
+        stop = Interruption()
         with jax.set_mesh(self.mesh), contextlib.closing(batches):
             self.state, step = self._start(checkpoints, batches)
-            with contextlib.closing(Telemetry(self.workdir, self.plain_config, step)) as log:
-                step = self._loop(step, batches, checkpoints, log, interruption)
+            with (
+                contextlib.closing(Telemetry(self.workdir, self.plain_config, step)) as log,
+                StepWatch(step) as self.watch,
+            ):
+                stop.watch(self.watch, checkpoints)
+                step = self._loop(step, batches, checkpoints, log, stop)
+                stop.acknowledge()
                 checkpoints.close()
-                interruption.release()
-                if interruption.exception is not None:
+                stop.release()
+                if stop.exception is not None:
                     print(f"saved at step {step}; the same command goes on", file=sys.stderr)
-                    raise interruption.exception
+                    raise stop.exception
                 return self._end(step, log)
 
     # -- Start -----------------------------------------------------------------------------------
@@ -205,15 +224,16 @@ class Training:
 
     # -- Loop ------------------------------------------------------------------------------------
 
-    def _loop(self, step, batches, checkpoints, log, interruption) -> int:
+    def _loop(self, step, batches, checkpoints, log, stop: Interruption) -> int:
         config = self.config
         progress = Progress(f"training {self.workdir.name}", config.steps, done=step)
         rows, since, waited = [], time.monotonic(), batches.waited
         stop_at = step if self._gave_up() else self._stop_at(int(self.state.anneal.start), step)
-        while step < stop_at and interruption.exception is None:
+        while step < stop_at and stop.exception is None:
             self.state, metrics = self.program.update(self.state, next(batches), self.key)
             rows.append(metrics)
             step += 1
+            self.watch.dispatched(step, metrics["loss"])
             last = step >= stop_at
             if step % config.log_every == 0 or last:
                 values = mean(rows)
@@ -239,13 +259,14 @@ class Training:
             if (step % config.checkpoint_every == 0 or better) and not last:
                 self._save(step, checkpoints, batches, loss)
             if distributed.is_shared() and checkpoints.reached_preemption(step):
-                interruption.exception = cli.Stopped()
+                stop.exception = cli.Stopped()
         self._save(step, checkpoints, batches, None)
         return step
 
     def _save(self, step, checkpoints, batches, loss) -> None:
         about = {"corpus_hash": self.task.corpus_hash, "config": self.plain_config}
         checkpoints.save(step, self.state, batches, about, loss)
+        self.watch.progressed()
 
     def _pace(self, step: int, steps: int, elapsed: float, waited: float) -> dict[str, float]:
         examples = self.config.data.batch_size * steps
@@ -306,6 +327,7 @@ class Training:
             batch = sharding.put_batch(self.mesh, batch)
             found = self.program.evaluate(self.state.ema_params, self.state.extra, batch)
             found = {name: np.asarray(value) for name, value in found.items()}
+            self.watch.progressed()
             tracks = found.pop("track")
             for name, value in found.items():
                 if value.ndim == 0:
@@ -349,6 +371,7 @@ class Training:
         if self.task.preview is None:
             return
         shown = self.task.preview(self.state.ema_params, self.state.extra)
+        self.watch.progressed()
         log.show(step, shown)
         if shown.figures:
             values = shown.figures | self.gap
