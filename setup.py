@@ -2,6 +2,7 @@
 be built (no compiler, no jaxlib yet, another processor) jukejax installs without, and lets XLA do
 that work."""
 
+import importlib.metadata
 import importlib.util
 import platform
 from pathlib import Path
@@ -22,6 +23,7 @@ def extensions() -> list[Extension]:
             f"jukejax.ops._{name}",
             sources=[f"jukejax/ops/{name}.cc"],
             depends=[str(header) for header in Path("jukejax/ops").glob("*.h")],
+            define_macros=[("JUKEJAX_JAXLIB", f'"{importlib.metadata.version("jaxlib")}"')],
             extra_compile_args=flags,
             language="c++",
             optional=True,

@@ -93,6 +93,8 @@ def report() -> dict:
     from jukejax.ops import attention_native, convolution, kernel_gradient, norm, products
 
     here, dtype = devices_here(), default_dtype()
+    modules = (attention_native, convolution, kernel_gradient, norm, products)
+    libraries = [module.LIBRARY for module in modules]
     extras = [
         {"module": module, "extra": extra, "for": use, "there": _is_there(module)}
         for module, (extra, use) in EXTRAS.items()
@@ -105,12 +107,9 @@ def report() -> dict:
         "processes": jax.process_count(),
         "devices": here,
         "dtype": dtype,
-        "compiled": {
-            "attention": attention_native.usable(),
-            "convolution": convolution.usable(),
-            "kernel_gradient": kernel_gradient.usable(),
-            "norm": norm.usable(),
-            "products": products.usable(),
+        "compiled": {library.name: library.is_usable() for library in libraries},
+        "compiled_faults": {
+            library.name: fault for library in libraries if (fault := library.find_fault())
         },
         "spleeter_weights": separation.find_weights() is not None,
         "models": released_models(dtype, here[0]["memory_bytes"]),
@@ -138,10 +137,13 @@ def _lines(found: dict) -> list[str]:
         lines.append(f"device {number:<4} {device['platform']}: {device['kind']}{known}")
     lines.append(f"computes in {found['dtype']}, if nothing else is asked for")
     if any(device["platform"] == "cpu" for device in found["devices"]):
-        missing = "missing: install g++, then pip install --no-build-isolation --no-deps -e ."
-        without = [name for name, there in found["compiled"].items() if not there]
-        built = "all built" if not without else f"{', '.join(without)} {missing}"
-        lines.append(f"compiled    for training on CPUs: {built}")
+        by_fault = {}
+        for name, fault in found["compiled_faults"].items():
+            by_fault.setdefault(fault, []).append(name)
+        for fault, names in by_fault.items():
+            lines.append(f"compiled    for training on CPUs: {', '.join(names)}: {fault}")
+        if not by_fault:
+            lines.append("compiled    for training on CPUs: all built")
     weights = "there" if found["spleeter_weights"] else "missing: make spleeter-weights"
     lines += [f"spleeter    weights are {weights}", "", "released models, to sample one track:"]
     said = {True: "fits", False: "does not fit", None: "this device's memory is not known"}

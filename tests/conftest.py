@@ -52,5 +52,5 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def needs_compiled(request):
     """Skips where the custom calls of a test file's `COMPILED` cannot be used."""
-    if not request.module.COMPILED.usable():
+    if not request.module.COMPILED.LIBRARY.is_usable():
         pytest.skip("no compiler when jukejax was installed, or a processor without AVX2")

@@ -82,7 +82,7 @@ def test_of_a_wide_model_too_sound_ends_where_it_ends():
     variables = {"params": made["params"], "codebook": made["extra"]}
     sound = np.random.default_rng(0).normal(0, 0.3, (2, 8192, 1)).astype(np.float32)
     given = (config, variables, jnp.asarray(sound), np.array([4096, 8192]))
-    if convolution.usable():
+    if convolution.LIBRARY.is_usable():
         assert convolution.FORWARD in codec._encode.lower(*given).as_text()
     short = codec._encode(config, variables, jnp.asarray(sound[:1, :4096]), np.array([4096]))
     for found, expected in zip(codec._encode(*given), short, strict=True):

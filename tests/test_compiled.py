@@ -1,5 +1,6 @@
 """What setup.py compiles: its forms for other processors, and what happens without it."""
 
+import contextlib
 import importlib.machinery
 import os
 import subprocess
@@ -10,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jukejax import doctor
 from jukejax.ops import attention_native, compiled, convolution, kernel_gradient, norm, products
 
 USERS = (attention_native, convolution, kernel_gradient, norm, products)
 
 
-@pytest.mark.skipif(not products.usable(), reason="nothing was compiled")
+@pytest.mark.skipif(not products.LIBRARY.is_usable(), reason="nothing was compiled")
 @pytest.mark.parametrize(
     ("without", "users"), [("JUKEJAX_NO_AVX512", USERS), ("JUKEJAX_NO_TILES", (products,))]
 )
@@ -33,15 +35,35 @@ def test_the_forms_for_other_processors_are_right(without, users):
 def test_without_a_library_or_with_a_broken_one_xla_does_the_work(monkeypatch, tmp_path, user):
     broken = tmp_path / "broken.so"
     broken.write_text("no library")
-    compiled.load.cache_clear()
-    try:
+    with fresh_libraries():
         for spec in (None, importlib.machinery.ModuleSpec("x", None, origin=str(broken))):
             monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name, spec=spec: spec)
-            assert not user.usable()
-            compiled.load.cache_clear()
-    finally:
+            assert not user.LIBRARY.is_usable()
+            compiled._register.cache_clear()
         monkeypatch.undo()
-        compiled.load.cache_clear()
+
+
+@contextlib.contextmanager
+def fresh_libraries():
+    """Forgets before and after what was found out about libraries."""
+    compiled._register.cache_clear()
+    try:
+        yield
+    finally:
+        compiled._register.cache_clear()
+
+
+@pytest.mark.skipif(not products.LIBRARY.is_usable(), reason="nothing was compiled")
+def test_a_library_for_another_jaxlib_is_refused_and_doctor_says_so(monkeypatch):
+    before = compiled.jaxlib.__version__
+    with fresh_libraries(), monkeypatch.context() as patch:
+        patch.setattr(compiled.jaxlib, "__version__", "9.9.9")
+        assert not norm.LIBRARY.is_usable()
+        report = doctor.report()
+        assert not any(report["compiled"].values())
+        (line,) = (line for line in doctor._lines(report) if line.startswith("compiled"))
+    names = "attention, convolution, kernel_gradient, norm, products"
+    assert f"{names}: built for jaxlib {before}, not 9.9.9: pip install" in line
 
 
 def test_programs_for_other_machines_have_no_custom_calls():
@@ -52,4 +74,4 @@ def test_programs_for_other_machines_have_no_custom_calls():
     with compiled.left_out():
         assert norm.TARGET not in work.lower(x).as_text()
     assert work.lower(x).as_text() == here
-    assert (norm.TARGET in here) == norm.usable()
+    assert (norm.TARGET in here) == norm.LIBRARY.is_usable()

@@ -16,11 +16,7 @@ from jukejax.ops import attention_rows, compiled
 from jukejax.ops.attention import AttentionKind
 
 _TILE, _MOST = 16, 512  # sizes are multiples of the one; groups have at most the other
-
-
-def usable() -> bool:
-    """Whether the custom calls were built and run on this processor."""
-    return compiled.load("attention", "AttentionUsable", ("Forward", "Backward"))
+LIBRARY = compiled.Library("attention", "AttentionUsable", ("Forward", "Backward"))
 
 
 def refusal(
@@ -36,9 +32,7 @@ def refusal(
         return f"it is for groups of 16, 32 ... {_MOST} positions, and these have {size}"
     if head_dim % _TILE:
         return f"it is for heads of 16, 32 ... numbers, and these have {head_dim}"
-    if not usable():
-        return "it was not built (see jukejax doctor), or this processor has no AVX2"
-    return None
+    return LIBRARY.find_fault() or None
 
 
 def attend(
@@ -72,6 +66,5 @@ attend_packed.defvjp(_forward, _backward)
 
 
 def _call(handler: str, result, kind: AttentionKind, block_len: int):
-    name = compiled.target("attention", handler)
-    call = jax.ffi.ffi_call(name, result, vmap_method="sequential")
+    call = jax.ffi.ffi_call(LIBRARY.target(handler), result, vmap_method="sequential")
     return functools.partial(call, kind=np.int64(kind), block_len=np.int64(block_len))

@@ -2,45 +2,69 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import importlib.util
 from collections.abc import Iterator
 
 import jax
+import jaxlib
+
+REINSTALL = "pip install --no-build-isolation --no-deps -e ."
+
+
+REINSTALL = "pip install --no-build-isolation --no-deps -e ."
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """A compiled library and its custom calls.
+
+    Attributes:
+      name: as in setup.py.
+      usable_symbol: its function that says whether this processor can run it.
+      handlers: its custom calls.
+    """
+
+    name: str
+    usable_symbol: str
+    handlers: tuple[str, ...]
+
+    def target(self, handler: str) -> str:
+        """Returns the name by which a program calls a handler."""
+        return f"jukejax_{self.name}_{handler}"
+
+    def is_usable(self) -> bool:
+        """Whether the library was built, runs on this processor, and suits this JAX."""
+        return not self.find_fault()
+
+    def find_fault(self) -> str:
+        """Registers the custom calls, or returns why they cannot be used here ("" if they can)."""
+        return _register(self)
 
 
 @functools.cache
-def load(name: str, usable: str, handlers: tuple[str, ...]) -> bool:
-    """Registers a library's custom calls, if it was built, runs here, and suits this JAX.
-
-    Args:
-      name: of the library, as in setup.py.
-      usable: its function that says whether this processor can run it.
-      handlers: its custom calls; registered as `jukejax_<name>_<handler>` for CPUs.
-    """
-    spec = importlib.util.find_spec(f"jukejax.ops._{name}")
+def _register(library: Library) -> str:
+    spec = importlib.util.find_spec(f"jukejax.ops._{library.name}")
     if spec is None or spec.origin is None:
-        return False
+        return f"not built: install g++, then {REINSTALL}"
     try:
-        library = ctypes.CDLL(spec.origin)
-    except OSError:  # built for another system
-        return False
-    try:
-        runs_here = getattr(library, usable)
+        symbols = ctypes.CDLL(spec.origin)
+        symbols.JukejaxJaxlib.restype = ctypes.c_char_p
+        built_for = symbols.JukejaxJaxlib().decode()
+        runs_here = getattr(symbols, library.usable_symbol)
         runs_here.restype = ctypes.c_bool
+        if built_for != jaxlib.__version__:
+            # The interface of custom calls may differ between releases.
+            return f"built for jaxlib {built_for}, not {jaxlib.__version__}: {REINSTALL}"
         if not runs_here():
-            return False
-        for handler in handlers:
-            capsule = jax.ffi.pycapsule(getattr(library, handler))
-            jax.ffi.register_ffi_target(target(name, handler), capsule, platform="cpu")
-    except (AttributeError, jax.errors.JaxRuntimeError):  # of another version, or another JAX's
-        return False
-    return True
-
-
-def target(name: str, handler: str) -> str:
-    """The name by which a program calls a library's handler."""
-    return f"jukejax_{name}_{handler}"
+            return "this processor has neither AVX-512 nor AVX2"
+        for handler in library.handlers:
+            capsule = jax.ffi.pycapsule(getattr(symbols, handler))
+            jax.ffi.register_ffi_target(library.target(handler), capsule, platform="cpu")
+    except (OSError, AttributeError, jax.errors.JaxRuntimeError):
+        return f"built for another system or version of jukejax: {REINSTALL}"
+    return ""
 
 
 def target_device() -> tuple[str, str]:

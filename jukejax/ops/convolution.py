@@ -20,15 +20,11 @@ from jukejax.ops import compiled
 from jukejax.ops.kernel_gradient import kernel_gradient
 
 _HANDLERS = ("Plain", "Forward", "Hidden", "Input")
-PLAIN, FORWARD, HIDDEN, INPUT = (compiled.target("convolution", name) for name in _HANDLERS)
+LIBRARY = compiled.Library("convolution", "ConvolutionUsable", _HANDLERS)
+PLAIN, FORWARD, HIDDEN, INPUT = (LIBRARY.target(name) for name in _HANDLERS)
 # A kernel of more entries does not lie in a core's cache beside what it is multiplied with.
 _MOST_ENTRIES = 1 << 17
 _FEWEST_MULTIPLICATIONS = 1 << 22
-
-
-def usable() -> bool:
-    """Whether the custom calls were built and run on this processor."""
-    return compiled.load("convolution", "ConvolutionUsable", _HANDLERS)
 
 
 def suits(x: jax.Array, kernel: jax.Array) -> bool:
@@ -38,7 +34,7 @@ def suits(x: jax.Array, kernel: jax.Array) -> bool:
         and kernel.size <= _MOST_ENTRIES
         and x.size // x.shape[-1] * kernel.size >= _FEWEST_MULTIPLICATIONS
         and compiled.for_one_cpu()
-        and usable()
+        and LIBRARY.is_usable()
     )
 
 

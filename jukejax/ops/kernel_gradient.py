@@ -14,7 +14,8 @@ from jax import lax
 
 from jukejax.ops import compiled
 
-TARGET = compiled.target("kernel_gradient", "Sums")
+LIBRARY = compiled.Library("kernel_gradient", "KernelGradientUsable", ("Sums",))
+TARGET = LIBRARY.target("Sums")
 # Results of at most so many entries a tap. On two cores, of 32,768 summands and 64 x 64: 172
 # GFLOP/s and XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141 to 145; of 8,192 and
 # 512 x 512 163 and 185.
@@ -33,16 +34,11 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int
       [taps, C, D], of x's type.
     """
     few = x.shape[-1] * dy.shape[-1] <= FEW
-    if few and x.dtype == jnp.float32 and compiled.for_one_cpu() and usable():
+    if few and x.dtype == jnp.float32 and compiled.for_one_cpu() and LIBRARY.is_usable():
         shape = jax.ShapeDtypeStruct((taps, x.shape[-1], dy.shape[-1]), x.dtype)
         call = jax.ffi.ffi_call(TARGET, shape, vmap_method="sequential")
         return call(x, dy, taps=np.int64(taps), dilation=np.int64(dilation))
     return by_products(x, dy, taps=taps, dilation=dilation)
-
-
-def usable() -> bool:
-    """Whether the custom call was built, runs on this processor, and suits this release of JAX."""
-    return compiled.load("kernel_gradient", "KernelGradientUsable", ("Sums",))
 
 
 def by_products(x: jax.Array, dy: jax.Array, *, taps: int, dilation: int) -> jax.Array:

@@ -17,7 +17,8 @@ from jax import lax
 from jukejax.ops import compiled
 
 EPSILON = 1e-5
-TARGET = compiled.target("norm", "Forward")
+LIBRARY = compiled.Library("norm", "NormUsable", ("Forward", "Backward"))
+TARGET = LIBRARY.target("Forward")
 
 
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
@@ -31,14 +32,9 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
         x.dtype == scale.dtype == bias.dtype == jnp.float32
         and x.shape[-1] % 16 == 0
         and compiled.for_one_cpu()
-        and usable()
+        and LIBRARY.is_usable()
     )
     return _layer_norm(native, x, scale, bias)
-
-
-def usable() -> bool:
-    """Whether the custom calls were built and run on this processor."""
-    return compiled.load("norm", "NormUsable", ("Forward", "Backward"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -69,7 +65,7 @@ _layer_norm.defvjp(_forward, _backward)
 
 
 def _call(handler: str, result):
-    call = jax.ffi.ffi_call(compiled.target("norm", handler), result, vmap_method="sequential")
+    call = jax.ffi.ffi_call(LIBRARY.target(handler), result, vmap_method="sequential")
     return functools.partial(call, epsilon=np.float32(EPSILON))
 
 

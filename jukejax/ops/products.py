@@ -15,15 +15,11 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jukejax.ops import compiled
 
-TARGET = compiled.target("products", "Product")
+LIBRARY = compiled.Library("products", "ProductUsable", ("Product",))
+TARGET = LIBRARY.target("Product")
 RESULT = "product"  # the name of results, for policies of rematerialisation
 # Of fewer XLA's products are as fast or faster.
 _FEWEST_ROWS, _FEWEST_MULTIPLICATIONS = 64, 1 << 22
-
-
-def usable() -> bool:
-    """Whether the custom call was built and runs on this processor."""
-    return compiled.load("products", "ProductUsable", ("Product",))
 
 
 def suits(x: jax.Array, features: int) -> bool:
@@ -33,7 +29,7 @@ def suits(x: jax.Array, features: int) -> bool:
         and x.shape[0] >= _FEWEST_ROWS
         and x.size * features >= _FEWEST_MULTIPLICATIONS
         and compiled.for_one_cpu()
-        and usable()
+        and LIBRARY.is_usable()
     )
 
 

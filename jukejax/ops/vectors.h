@@ -21,6 +21,10 @@ typedef int32_t NarrowInt __attribute__((vector_size(32)));
 
 constexpr int64_t kLine = 16;  // floats of a cache line
 
+// The jaxlib whose headers a library was compiled with: each library exports it, and is refused
+// under another (ops/compiled.py).
+extern "C" __attribute__((used)) inline const char* JukejaxJaxlib() { return JUKEJAX_JAXLIB; }
+
 template <typename Vector>
 JUKEJAX_INLINE Vector Load(const float* from) {
   Vector vector;
