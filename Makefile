@@ -17,7 +17,7 @@ help:            ## what there is
 
 setup: .venv/.installed  ## create .venv from requirements.lock
 
-.venv/.installed: requirements.lock pyproject.toml setup.py $(wildcard jukejax/ops/*.cc jukejax/ops/*.h)
+.venv/.installed: requirements.lock pyproject.toml setup.py $(wildcard jukejax/ops/cpu/*.cc jukejax/ops/cpu/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jukejax needs Python 3.11 or newer; say PYTHON=/path/to/python3" >&2; exit 2; }
 	$(PYTHON) -m venv .venv || { echo "python3 cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock

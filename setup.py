@@ -1,4 +1,4 @@
-"""What is compiled, for training on CPUs: ops/*.cc. All else is said in pyproject.toml. What cannot
+"""What is compiled, for training on CPUs: ops/cpu/*.cc. All else is said in pyproject.toml. What cannot
 be built (no compiler, no jaxlib yet, another processor) jukejax installs without, and lets XLA do
 that work."""
 
@@ -20,9 +20,9 @@ def extensions() -> list[Extension]:
     flags = ["-O3", "-std=c++17", "-ffp-contract=fast", "-Wno-psabi", "-isystem", str(headers)]
     return [
         Extension(
-            f"jukejax.ops._{name}",
-            sources=[f"jukejax/ops/{name}.cc"],
-            depends=[str(header) for header in Path("jukejax/ops").glob("*.h")],
+            f"jukejax.ops.cpu._{name}",
+            sources=[f"jukejax/ops/cpu/{name}.cc"],
+            depends=[str(header) for header in Path("jukejax/ops/cpu").glob("*.h")],
             define_macros=[("JUKEJAX_JAXLIB", f'"{importlib.metadata.version("jaxlib")}"')],
             extra_compile_args=flags,
             language="c++",

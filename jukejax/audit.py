@@ -22,11 +22,13 @@ from pathlib import Path
 
 from absl import flags
 
-from jukejax import audit_input, cli
-from jukejax.audit_corpus import AudioCorpus, CodeCorpus, open_training
-from jukejax.audit_run import VERSION, Audit
-from jukejax.data import audio, work
-from jukejax.progress import Progress
+from jukejax import cli
+from jukejax.auditing import pieces as audit_input
+from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
+from jukejax.auditing.run import VERSION, Audit
+from jukejax.common import files as work
+from jukejax.common.progress import Progress
+from jukejax.data import audio
 
 INPUT = flags.DEFINE_string(
     "input", None, "Generated music: a sound file, a folder of them, or a folder that sample wrote."
@@ -51,7 +53,7 @@ CACHE = flags.DEFINE_string(
 
 def open_codec(path: str, codes):
     """The VQ-VAE of --vqvae, checked against the code shards."""
-    from jukejax.codec import Codec
+    from jukejax.inference.codec import Codec
 
     codec = Codec.load(path)
     if codec.hash != codes.info["vqvae"]["hash"]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
-from jukejax import interruption
+from jukejax.common import interruption
 
 VERBS = {
     "prepare": "a folder of music to audio shards",

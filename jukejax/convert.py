@@ -88,7 +88,8 @@ class Source:
 
 def openai_sources(inputs: list[str]) -> tuple[dict[str, Source], dict]:
     """Parts by name from OpenAI's files, and what an export of ours says of them."""
-    from jukejax.weights import openai, released
+    from jukejax.weights.openai import checkpoint as openai
+    from jukejax.weights.openai import released
 
     files: list[Path] = []
     for path in map(Path, inputs):
@@ -112,7 +113,9 @@ def openai_sources(inputs: list[str]) -> tuple[dict[str, Source], dict]:
 
 def huggingface_sources(inputs: list[str]) -> tuple[dict[str, Source], dict]:
     """The same from a model folder of Transformers."""
-    from jukejax.weights import bundle, huggingface, huggingface_config
+    from jukejax.weights import bundle
+    from jukejax.weights.huggingface import checkpoint as huggingface
+    from jukejax.weights.huggingface import config as huggingface_config
 
     if len(inputs) != 1 or not Path(inputs[0]).is_dir():
         raise ValueError(
@@ -163,7 +166,7 @@ def config_for(part: str, source: Source, state: Mapping[str, np.ndarray]):
 
     Returns (config, words on where it comes from, for messages).
     """
-    from jukejax.weights import released
+    from jukejax.weights.openai import released
 
     said = dict(map(released.read_config, CONFIG.value))
     if part in said:
@@ -206,7 +209,7 @@ def vocabulary_for(config, given: dict | None) -> dict:
 
 def check(sources: dict[str, Source]) -> dict:
     """The config of each part, once every tensor is known to fit; one checkpoint at a time."""
-    from jukejax.weights import openai
+    from jukejax.weights.openai import checkpoint as openai
 
     configs = {}
     for part, source in sources.items():
@@ -223,7 +226,8 @@ def check(sources: dict[str, Source]) -> dict:
 
 def write_part(folder: Path, config, state: Mapping[str, np.ndarray], description: dict) -> None:
     """One model of the bundle."""
-    from jukejax.weights import openai, stream
+    from jukejax.weights import stream
+    from jukejax.weights.openai import checkpoint as openai
 
     dtype = None if folder.name == "vqvae" else DTYPES.get(DTYPE.value)
     leaves = openai.plan(config, state, dtype)
@@ -241,7 +245,7 @@ def main() -> int:
     output = Path(OUTPUT.value)
     if (output / "model.json").exists():
         raise ValueError(f"{output} holds a bundle already; choose another folder")
-    from jukejax import codec
+    from jukejax.inference import codec
     from jukejax.weights import bundle
 
     sources, facts = (openai_sources if origin == "openai" else huggingface_sources)(INPUT.value)
@@ -296,7 +300,7 @@ def convert_spleeter() -> int:
 
 def describe(part: str, config, sample_rate: int, made_by: str | None, vocabulary: dict | None):
     """What a bundle says of a part, in the words of training runs."""
-    from jukejax.config import plain
+    from jukejax.common.config import plain
 
     if part == "vqvae":
         return {

@@ -37,7 +37,7 @@ def devices_here() -> list[dict]:
     """One row for each device of this process."""
     import jax
 
-    from jukejax import devices, memory
+    from jukejax.runtime import devices, memory
 
     found = []
     for device in jax.local_devices():
@@ -56,7 +56,7 @@ def devices_here() -> list[dict]:
 
 def released_models(dtype: str, limit: float | None) -> list[dict]:
     """Bytes that each released model needs to sample one track, and whether they fit."""
-    from jukejax.weights import released
+    from jukejax.weights.openai import released
 
     found = []
     for name in released.MODELS:
@@ -74,9 +74,9 @@ def _bytes_of(config, dtype: str) -> int:
     import jax
     import jax.numpy as jnp
 
-    from jukejax import precision
     from jukejax.models.transformer import empty_caches
-    from jukejax.weights import openai_prior
+    from jukejax.runtime import precision
+    from jukejax.weights.openai import prior as openai_prior
 
     compute, stack = precision.compute_dtype(dtype), config.autoregressive.transformer
     caches = jax.eval_shape(lambda: empty_caches(stack, 1, compute))
@@ -88,9 +88,12 @@ def report() -> dict:
     """All that there is to say."""
     import jax
 
-    from jukejax import memory, separation
-    from jukejax.model import default_dtype
-    from jukejax.ops import attention_native, convolution, kernel_gradient, norm, products
+    from jukejax.inference.loaded_model import default_dtype
+    from jukejax.ops import norm
+    from jukejax.ops.cpu import attention as attention_native
+    from jukejax.ops.cpu import convolution, kernel_gradient, products
+    from jukejax.preparation import separators as separation
+    from jukejax.runtime import memory
 
     here, dtype = devices_here(), default_dtype()
     modules = (attention_native, convolution, kernel_gradient, norm, products)

@@ -104,7 +104,7 @@ def settings(model, level: int, numbers: list[int]) -> dict:
 
 def embed(listener, model, entry, numbers: list[int]) -> bytes:
     """The content of a track's file."""
-    from jukejax.analysis.sound_sets import middle
+    from jukejax.evaluation.sound_sets import middle
 
     codes = model.codec.encode(middle(entry.read(), SECONDS.value))
     found = listener.hear(
@@ -127,14 +127,15 @@ def embed(listener, model, entry, numbers: list[int]) -> bytes:
 
 def main() -> int:
     check_flags()
-    from jukejax.analysis import sound_sets
-    from jukejax.data import audio, work
-    from jukejax.evaluate_model import check_rate
-    from jukejax.listener import Listener
-    from jukejax.model import Model
-    from jukejax.progress import Progress
-    from jukejax.sample_folder import claim
-    from jukejax.tasks import activations
+    from jukejax.common import files as work
+    from jukejax.common.progress import Progress
+    from jukejax.data import audio
+    from jukejax.evaluation import sound_sets
+    from jukejax.evaluation.model_figures import check_rate
+    from jukejax.inference import activations
+    from jukejax.inference.listener import Listener
+    from jukejax.inference.loaded_model import Model
+    from jukejax.sampling.folder import claim
     from jukejax.weights import bundle
 
     sounds = sound_sets.open_set(INPUT.value, "input", split=SPLIT.value)

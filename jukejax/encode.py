@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from jukejax import cli, platform_flags
-from jukejax.data import audio, corpus, reading, records, work
+from jukejax import cli
+from jukejax.common import files as work
+from jukejax.data import audio, corpus, reading, records
+from jukejax.runtime import platform_flags
 
 if TYPE_CHECKING:
-    from jukejax.codec import Codec
+    from jukejax.inference.codec import Codec
 
 VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of a VQ-VAE run, or a bundle.")
 INPUT = flags.DEFINE_string("input", None, "Audio shards: the output of prepare.")
@@ -130,7 +132,7 @@ def finished(output: Path, info: dict) -> bool:
 
 def encode(codec: "Codec", todo: list[Piece], folder: Path, batch_size: int) -> float:
     """Makes the codes that are not kept yet; returns how many seconds of audio that were."""
-    from jukejax.progress import Progress
+    from jukejax.common.progress import Progress
 
     paths = {id(piece): piece.kept(folder, codec.hash) for piece in todo}
     missing = [piece for piece in todo if read_kept(paths[id(piece)]) is None]
@@ -178,7 +180,7 @@ def main() -> int:
         raise ValueError(
             f"--input={INPUT.value} holds {dataset.kind}, not audio; run prepare first"
         )
-    from jukejax.codec import Codec, default_batch_size
+    from jukejax.inference.codec import Codec, default_batch_size
 
     codec = Codec.load(VQVAE.value)
     if list(codec.config.hops) != list(records.HOPS):

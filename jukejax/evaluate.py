@@ -69,11 +69,12 @@ def check_flags() -> None:
 
 def main() -> int:
     check_flags()
-    from jukejax import evaluate_model
-    from jukejax.analysis import comparison, evaluation_page, sound_sets
     from jukejax.data import corpus
-    from jukejax.evaluation import Evaluation, Settings
-    from jukejax.model import Model
+    from jukejax.evaluation import comparison, sound_sets
+    from jukejax.evaluation import model_figures as evaluate_model
+    from jukejax.evaluation import page as evaluation_page
+    from jukejax.evaluation.run import Evaluation, Settings
+    from jukejax.inference.loaded_model import Model
     from jukejax.weights import musicnn
 
     which = {"limit": MAX_TRACKS.value, "split": SPLIT.value}

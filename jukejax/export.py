@@ -76,8 +76,8 @@ class Part:
 
 def from_workdirs(workdirs: list[str]) -> tuple[dict[str, Part], dict]:
     """Models by name ("vqvae", "level_0", ...) from training runs, and what holds for all."""
-    from jukejax import codec, loading
-    from jukejax.weights import bundle
+    from jukejax.inference import codec
+    from jukejax.weights import bundle, loading
 
     parts: dict[str, Part] = {}
     for workdir in workdirs:
@@ -120,7 +120,8 @@ def _best(name: str) -> bool:
 
 def _loader(workdir: str, name: str) -> Callable[[], Tree]:
     def load() -> Tree:
-        from jukejax import checkpoint, loading
+        from jukejax.training import checkpoint
+        from jukejax.weights import loading
 
         if WEIGHTS.value == "ema":
             return loading.load_part(workdir, name, best=_best(name))[1]
@@ -132,8 +133,7 @@ def _loader(workdir: str, name: str) -> Callable[[], Tree]:
 
 def from_bundle(folder: str) -> tuple[dict[str, Part], dict]:
     """The same from a bundle, whose licence and provenance are kept."""
-    from jukejax import loading
-    from jukejax.weights import bundle
+    from jukejax.weights import bundle, loading
 
     told = bundle.open_bundle(folder)
     if WEIGHTS.value == "raw" or CHECKPOINT.value == "best":
@@ -184,7 +184,8 @@ def write_safetensors(output: Path, parts: dict[str, Part], facts: dict) -> None
 
 
 def write_openai(output: Path, parts: dict[str, Part], facts: dict) -> None:
-    from jukejax.weights import openai, released
+    from jukejax.weights.openai import checkpoint as openai
+    from jukejax.weights.openai import released
 
     openai.torch_module()
     told = {key: json.dumps(facts[key]) for key in ("license", "provenance")}
@@ -197,15 +198,17 @@ def write_openai(output: Path, parts: dict[str, Part], facts: dict) -> None:
 
 def write_huggingface(output: Path, parts: dict[str, Part], facts: dict) -> None:
     del facts
-    from jukejax.weights import huggingface, released
+    from jukejax.weights.huggingface import checkpoint as huggingface
+    from jukejax.weights.openai import released
 
     configs = dict(released.described(part.description) for part in parts.values())
     huggingface.write_model(output, configs, lambda name: parts[name].load())
 
 
 def write_stablehlo(output: Path, parts: dict[str, Part], facts: dict) -> None:
-    from jukejax import precision
-    from jukejax.weights import bundle, released, stablehlo
+    from jukejax.runtime import precision
+    from jukejax.weights import bundle, stablehlo
+    from jukejax.weights.openai import released
 
     _, vqvae = released.described(parts["vqvae"].description)
     codes = max(1, round(SECONDS.value * facts["sample_rate"] / vqvae.hops[-1]))

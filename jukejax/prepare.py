@@ -20,24 +20,23 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from jukejax import cli, separation
-from jukejax.data import (
-    audio,
+from jukejax import cli
+from jukejax.common import files as work
+from jukejax.common.progress import Progress, clock
+from jukejax.data import audio, corpus, labels
+from jukejax.preparation import (
     beam_runner,
-    corpus,
     fates,
     groups,
-    labels,
     local_runner,
     places,
     rules,
     sources,
     tfds_source,
     tracks,
-    work,
 )
-from jukejax.data.job import Job
-from jukejax.progress import Progress, clock
+from jukejax.preparation import separators as separation
+from jukejax.preparation.job import Job
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

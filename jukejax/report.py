@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
-from jukejax.analysis import report
+from jukejax.pages import report
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("audio", None, "Folder of audio shards that prepare wrote.")

@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
-from jukejax.sample_request import (
+from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
     Request,
@@ -181,10 +181,10 @@ def main() -> int:
         raise ValueError("--model and --output are needed; see --help")
     asked = request()
 
-    from jukejax.model import Model
-    from jukejax.sample_folder import SampleFolder, claim, held
-    from jukejax.sample_run import Run
-    from jukejax.sample_start import begin, with_labels
+    from jukejax.inference.loaded_model import Model
+    from jukejax.sampling.folder import SampleFolder, claim, held
+    from jukejax.sampling.run import Run
+    from jukejax.sampling.start import begin, with_labels
 
     model = Model(MODEL.value, DTYPE.value, WEIGHTS.value)
     asked = with_labels(model, asked)

@@ -16,7 +16,9 @@ from typing import ClassVar
 
 from absl import flags
 
-from jukejax import cli, platform_flags, run_config
+from jukejax import cli
+from jukejax.runtime import platform_flags
+from jukejax.training import config_keys as run_config
 
 CONFIG = run_config.define_flag(
     "config", "What to train: a file of configs/, with a variant after a colon."
@@ -64,15 +66,15 @@ def main() -> int:
     platform_flags.keep_memory()
     platform_flags.set_defaults(*platform_flags.shape(CONFIG.value))
     if DRY_RUN.value:
-        from jukejax import dry_run
+        from jukejax.training import dry_run
 
         for line in dry_run.run(run_config.checked(CONFIG.value), DRY_RUN.value):
             print(line, flush=True)
         return 0
-    from jukejax import distributed
+    from jukejax.runtime import distributed
 
     distributed.join(distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value))
-    from jukejax.training import Training
+    from jukejax.training.loop import Training
 
     try:
         summary = Training(run_config.checked(CONFIG.value), Path(WORKDIR.value)).run()

@@ -41,9 +41,9 @@ PY
 
 start=$SECONDS
 JUKEJAX_TEST_PLATFORM=device timeout "$TEST_SECONDS" "$PYTHON" -m pytest -m "not slow" -p no:cacheprovider \
-    tests/test_golden.py tests/test_attention.py tests/test_cache.py tests/test_transformer.py \
-    tests/test_autoregressive.py tests/test_logits.py tests/test_sampling.py tests/test_stft.py \
-    tests/test_quantize.py 2>&1 | tee "$OUT/gpu_tests.log" | tail -15
+    tests/test_golden.py tests/ops/attention/test_kinds.py tests/ops/test_cache.py tests/models/test_transformer.py \
+    tests/models/test_autoregressive.py tests/ops/test_logits.py tests/inference/test_token_loop.py tests/ops/test_stft.py \
+    tests/ops/test_quantize.py 2>&1 | tee "$OUT/gpu_tests.log" | tail -15
 tests=${PIPESTATUS[0]}
 test_seconds=$((SECONDS - start))
 

@@ -6,7 +6,7 @@
 #   jobserver   a Beam job server: JOB_ENDPOINT=host:port, or one started here for this run
 #   dataflow    Google Cloud: PROJECT, REGION, BUCKET (gs://...), IMAGE; --input and --cache in gs://
 #   flink       an Apache Flink cluster: FLINK_MASTER=host:8081, IMAGE, PARALLELISM (8); a shared --cache
-# `processes` and `jobserver` are tested (tests/test_beam.py); `dataflow` and `flink` have not been run.
+# `processes` and `jobserver` are tested (tests/integration/test_beam.py); `dataflow` and `flink` have not been run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.command import HURRY
+from tests.support.command import HURRY
 
 if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
     os.environ["JAX_PLATFORMS"] = "cpu"

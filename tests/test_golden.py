@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from .golden_kinds import bottleneck, prior, runtime, text, tracks, transformer, vqvae
-from .golden_kinds.case import Case
+from tests.golden.kinds import bottleneck, prior, runtime, text, tracks, transformer, vqvae
+from tests.golden.kinds.case import Case
 
 FOLDER = Path(os.environ.get("JUKEJAX_GOLDEN", Path(__file__).parent / "golden"))
 CHECKS = {

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.analysis.pictures import mel_filters
-from jukejax.data.separate import si_sdr
+from jukejax.pages.pictures import mel_filters
+from jukejax.preparation.repet import si_sdr
 
 _BLOCK = 2048  # frames worked on at once
 _QUIET = 2e-3  # norm of a spectrogram under which a sound counts as silent, as in training

@@ -33,7 +33,7 @@ MAX_BINS, MIN_FRAMES, MAX_FRAMES = 127, 2, 63  # between the two peaks of a pair
 SHIFTS, EXCERPT_FAN_OUT = 4, 8  # for excerpts: see `landmarks`
 CELL = 11  # frames, a quarter of a second
 CELL_VOTES = 5  # more votes than this in a cell count as this many: one drum hit is no record
-MIN_VOTES = 16  # what a match needs: found with 3 s excerpts, see tests/test_fingerprint.py
+MIN_VOTES = 16  # of a match, measured with 3 s excerpts: tests/analysis/test_fingerprint.py
 COMMON = 8  # hashes that come up more often than this in each track say nothing
 
 _BLOCK = 4096  # frames worked on at once: memory does not grow with the recording

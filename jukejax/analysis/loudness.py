@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 
 from jukejax.data.audio import SAMPLE_RATE
-from jukejax.data.rules import loudness
+from jukejax.preparation.rules import loudness
 
 __all__ = ["clipped_share", "dc_offset", "figures", "loudness", "silent_share", "true_peak_db"]
 

@@ -23,7 +23,7 @@ from jukejax.analysis.beats import (
     steady_beats,
     track_beats,
 )
-from jukejax.analysis.pictures import mel_filters
+from jukejax.pages.pictures import mel_filters
 
 N_FFT = 1024
 SHORTEST = 4.0  # seconds under which nothing is said

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from absl import flags
 
-from jukejax import platform_flags
 from jukejax.benches import attention_conclusions, common
+from jukejax.runtime import platform_flags
 
 LENGTHS = tuple(2**power for power in range(9, 18))
 KINDS = {
@@ -122,7 +122,7 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     platform_flags.keep_memory()  # as training does
     named = list(cases(values, values.dtype))
     platform_flags.set_defaults(named[0].width, max(case.seq_len for case in named))
-    from jukejax.model import default_dtype
+    from jukejax.inference.loaded_model import default_dtype
 
     found: list[dict] = []
     for case in named:
@@ -174,9 +174,9 @@ def program(case: Case, direction: str, sharding=None):
     import jax
     from flax import linen as nn
 
-    from jukejax import precision
     from jukejax.models.block import Attention, TransformerConfig
-    from jukejax.ops.attention import AttentionKind
+    from jukejax.ops.attention.kinds import AttentionKind
+    from jukejax.runtime import precision
 
     config = TransformerConfig(
         emb_dim=case.width,
@@ -213,7 +213,7 @@ def program(case: Case, direction: str, sharding=None):
 
 def compile_case(case: Case, direction: str, sharding=None):
     """(compiled program, shapes of its arguments, seconds, bytes that it needs)."""
-    from jukejax import aot
+    from jukejax.benches.aot import step as aot
 
     begun = time.perf_counter()
     lowered, shapes = program(case, direction, sharding)
@@ -227,7 +227,7 @@ def measured(values, case: Case, direction: str, before: list[dict]) -> dict:
     import jax
     import numpy as np
 
-    from jukejax import devices, memory
+    from jukejax.runtime import devices, memory
 
     expected = expected_seconds(case, direction, before)
     if expected is not None and expected > values.longest:
@@ -311,7 +311,7 @@ def line(case: Case, direction: str, what: str, **fields) -> dict:
 
 def compiled_elsewhere(values: flags.FlagValues) -> Iterator[dict]:
     """Rows of layers that are compiled for a device of the kind that --aot names."""
-    from jukejax import topologies
+    from jukejax.benches.aot import topologies
 
     topology = topologies.parse(values.aot)
     topologies.prepare(topology)

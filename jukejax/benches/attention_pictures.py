@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.ops.attention import AttentionKind, visible_positions
+from jukejax.ops.attention.kinds import AttentionKind, visible_positions
 
 ROWS, BLOCK_LEN = 8, 8
 SPREAD, PRIME_LEN = 3, 16

@@ -21,12 +21,12 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jukejax import memory
 from jukejax.benches import common
 from jukejax.data import audio, corpus, records
+from jukejax.runtime import memory
 
 if TYPE_CHECKING:
-    from jukejax.task import Task
+    from jukejax.training.task import Task
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "tiny.py"
 HOUSE = ("--house_tracks=6", "--house_seconds=30", "--separator=none", "--heldout=0.1")
@@ -49,7 +49,7 @@ def define_flags() -> None:
 
 def rows(values: flags.FlagValues) -> Iterator[dict]:
     """One row a part, in the order of the module's docstring."""
-    from jukejax import program
+    from jukejax.training import program
 
     config = ConfigDict(values.config)
     if config.task != "vqvae":
@@ -108,9 +108,9 @@ def length(sounds: list[np.ndarray]) -> float:
 def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
     import soundfile
 
-    from jukejax.data import tracks
-    from jukejax.data.rules import Rules
-    from jukejax.separation import Separator
+    from jukejax.preparation import tracks
+    from jukejax.preparation.rules import Rules
+    from jukejax.preparation.separators import Separator
 
     paths = [scratch / f"{i}.flac" for i in range(len(sounds))]
     for path, sound in zip(paths, sounds, strict=True):
@@ -139,7 +139,7 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
 
 
 def separate(sound: np.ndarray) -> Iterator[dict]:
-    from jukejax import separation
+    from jukejax.preparation import separators as separation
 
     mix = audio.to_float(sound)
     for method in separation.METHODS:
@@ -166,7 +166,8 @@ def separate(sound: np.ndarray) -> Iterator[dict]:
 def encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterator[dict]:
     import jax
 
-    from jukejax import codec, sharding
+    from jukejax.inference import codec
+    from jukejax.runtime import sharding
 
     params, extra = jax.device_get(sharding.unbox(jax.jit(task.init)(jax.random.key(0))))
     model = codec.Codec(task.describe(), {"params": params, "extra": extra})
@@ -236,8 +237,9 @@ def train(task: "Task", config: ConfigDict, shape: str, seconds: float) -> Itera
     """Steps as `train` makes them, but each is waited for: an upper bound of what data costs."""
     import jax
 
-    from jukejax import program, sharding
-    from jukejax.feeding import Feeder
+    from jukejax.runtime import sharding
+    from jukejax.training import program
+    from jukejax.training.feeding import Feeder
 
     batch_size = config.data.batch_size
     mesh = sharding.make_mesh(program.mesh_config(config))

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from absl import flags
 
-from jukejax import memory
 from jukejax.benches import common
+from jukejax.runtime import memory
 
 TRACK_SECONDS = 90.0
 
@@ -53,7 +53,7 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
         raise ValueError("--reference is compared with one shape's token loop, named by --config")
     reference = references(values.reference) if values.reference else []
     if values.aot:
-        from jukejax.benches import decode_aot
+        from jukejax.benches.aot import decode as decode_aot
 
         yield from decode_aot.rows(values)
     elif values.codes and not values.model:
@@ -106,7 +106,7 @@ def measured(values: flags.FlagValues, name: str, reference: list[dict]) -> dict
     import numpy as np
 
     from jukejax.benches import decode_program
-    from jukejax.model import default_dtype
+    from jukejax.inference.loaded_model import default_dtype
 
     dtype = values.dtype or default_dtype()
     loop = decode_program.make(name, batch=values.batch, dtype=dtype, weights=values.weights)

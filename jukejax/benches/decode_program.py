@@ -14,9 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax import precision, sampling
 from jukejax.benches import shapes
-from jukejax.config import freeze
+from jukejax.common.config import freeze
+from jukejax.inference import token_loop as sampling
 from jukejax.models import autoregressive
 from jukejax.models.autoregressive import (
     Autoregressive,
@@ -27,9 +27,10 @@ from jukejax.models.autoregressive import (
 from jukejax.models.block import TransformerConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops import cache as caches
-from jukejax.ops import compiled
-from jukejax.ops.attention import AttentionKind
-from jukejax.tasks.prior import prior_config
+from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.cpu import library as compiled
+from jukejax.runtime import precision
+from jukejax.training.tasks.prior import prior_config
 
 Tree = Any
 # OpenAI's 1b_lyrics: 384 letters before 6144 codes, in 64 rows (design: its table of models).

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from jukejax import memory
 from jukejax.analysis.seams import NEAR, seam_figures
 from jukejax.benches import common
-from jukejax.model import Model, default_dtype
-from jukejax.progress import Progress
-from jukejax.sampling import Method
-from jukejax.tasks import generate
-from jukejax.tasks.schedules import SCHEDULES
+from jukejax.common.progress import Progress
+from jukejax.inference import generate
+from jukejax.inference.loaded_model import Model, default_dtype
+from jukejax.inference.schedules import SCHEDULES
+from jukejax.inference.token_loop import Method
+from jukejax.runtime import memory
 
 HOP_FRACTION = 0.5  # of a window is new in the next one, and temperature: as `sample` has them
 TEMPERATURE = 0.98

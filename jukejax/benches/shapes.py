@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax import flops, precision, sharding
 from jukejax.benches import common
-from jukejax.config import freeze
+from jukejax.common.config import freeze
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.block import TransformerConfig
 from jukejax.models.prior import PriorConfig, bits_per_code
-from jukejax.program import Program
-from jukejax.task import Task
+from jukejax.runtime import precision, sharding
+from jukejax.training import flops
+from jukejax.training.program import Program
+from jukejax.training.task import Task
 
 CODES = 2048
 # Width x depth, window, heads, rows; pattern 2 (row, column, previous row).

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from jukejax import memory, platform_flags
 from jukejax.benches import common
+from jukejax.runtime import memory, platform_flags
 
 ATTENTION = {"sparse": 2, "dense": 0}  # attn_order
 NAMES = ("tiny", "small", "train_small", "small_prior", "upsampler")
@@ -40,7 +40,7 @@ def define_flags() -> None:
         ["", "sparse", "dense"],
         "sparse: pattern 2 (kinds 1, 2, 3); dense: every layer sees all; default: the config's.",
     )
-    flags.DEFINE_string("backend", "", "How layers attend (ops/attention_backends.py).")
+    flags.DEFINE_string("backend", "", "How layers attend (ops/attention/backends.py).")
     flags.DEFINE_integer("accumulate", 0, "Parts of a batch; 0: the config's.", 0)
     flags.DEFINE_string("mesh", "", "Devices an axis, as data:4,fsdp:64; default: the config's.")
     flags.DEFINE_integer("repeat", 3, "Timed steps; the fastest counts.", 1)
@@ -59,7 +59,7 @@ def define_flags() -> None:
 def rows(values: flags.FlagValues) -> Iterator[dict]:
     """The row of one step."""
     if values.aot:
-        from jukejax import topologies
+        from jukejax.benches.aot import topologies
 
         topology = topologies.parse(values.aot, values.slices)
         topologies.prepare(topology, values.effort)
@@ -72,8 +72,9 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
 
 def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
     """(program, compute type) of what the flags name, on the devices given or those here."""
-    from jukejax import program, sharding
     from jukejax.benches import shapes
+    from jukejax.runtime import sharding
+    from jukejax.training import program
 
     if values.config in shapes.TRANSFORMERS:
         config = shapes.transformer_config(values.config)
@@ -114,8 +115,10 @@ def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
 
 def measured(values: flags.FlagValues) -> dict:
     """A step on this machine."""
-    from jukejax import aot, devices, flops
     from jukejax.benches import shapes
+    from jukejax.benches.aot import step as aot
+    from jukejax.runtime import devices
+    from jukejax.training import flops
 
     built, dtype = plan(values, None)
     compiled, compile_seconds = aot.compile_step(built)
@@ -146,7 +149,9 @@ def measured(values: flags.FlagValues) -> dict:
 
 def described(values: flags.FlagValues, topology) -> dict:
     """A step compiled for devices that are not here."""
-    from jukejax import aot, flops, topologies
+    from jukejax.benches.aot import step as aot
+    from jukejax.benches.aot import topologies
+    from jukejax.training import flops
 
     built, dtype = plan(values, topologies.devices(topology), topology.slices)
     compiled, seconds = aot.compile_step(built)
@@ -183,7 +188,7 @@ def described(values: flags.FlagValues, topology) -> dict:
 
 def details(report, mesh, tokens: int) -> dict:
     """A report's figures as JSON takes them; times and MFU are a roofline's, not measured."""
-    from jukejax import aot
+    from jukejax.benches.aot import step as aot
 
     line = report.roofline
     estimate = None

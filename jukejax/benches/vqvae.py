@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from jukejax import memory, platform_flags
 from jukejax.benches import common
+from jukejax.runtime import memory, platform_flags
 
 RELEASED = "released"
 CODEC_BATCH = 1
@@ -80,9 +80,9 @@ def make_config(values: flags.FlagValues):
 
 
 def make_model(config):
-    from jukejax import precision
-    from jukejax.config import freeze
+    from jukejax.common.config import freeze
     from jukejax.models.vqvae import VQVAE, VQVAEConfig
+    from jukejax.runtime import precision
 
     frozen = freeze(VQVAEConfig, config.model, "config.model")
     return VQVAE(frozen, precision.compute_dtype(config.dtype))
@@ -93,8 +93,9 @@ def codec(values: flags.FlagValues, config) -> dict:
     import jax
     import numpy as np
 
-    from jukejax import program, sharding
     from jukejax.data import audio
+    from jukejax.runtime import sharding
+    from jukejax.training import program
 
     model = make_model(config)
     top = model.config.hops[-1]
@@ -132,9 +133,11 @@ def codec(values: flags.FlagValues, config) -> dict:
 def train(values: flags.FlagValues, config) -> dict:
     """A training step, with its codebooks and averages; `seconds` of one."""
 
-    from jukejax import aot, program, sharding
     from jukejax.benches import shapes
+    from jukejax.benches.aot import step as aot
     from jukejax.data import audio
+    from jukejax.runtime import sharding
+    from jukejax.training import program
 
     task = program.make_task(config, with_data=False)
     if values.loss == "l2":

@@ -6,8 +6,8 @@ import numpy as np
 from absl import flags
 
 from jukejax.benches import common
-from jukejax.evaluate_model import heldout_bits
-from jukejax.model import Model, default_dtype
+from jukejax.evaluation.model_figures import heldout_bits
+from jukejax.inference.loaded_model import Model, default_dtype
 
 WINDOWS = 32  # of each level; all, if there are fewer
 

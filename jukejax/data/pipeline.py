@@ -16,7 +16,7 @@ import grain
 import numpy as np
 
 from jukejax.data import corpus, labels, records
-from jukejax.data.plan import Example, Order, Windows, plan_windows
+from jukejax.data.epochs import Example, Order, Windows, plan_windows
 from jukejax.data.reading import read_codes, read_mono
 
 

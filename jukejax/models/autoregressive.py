@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jukejax.models import transformer
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.models.transformer import Transformer
-from jukejax.ops import rows
-from jukejax.ops.attention import AttentionKind
+from jukejax.ops import decode_weights as rows
+from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import Cache
 from jukejax.ops.chunks import in_chunks
 from jukejax.ops.int8 import quantize
-from jukejax.ops.placement import constrain
+from jukejax.ops.logical_axes import constrain
 
 Tree = Any
 WEIGHTS = ("float", "int8")
@@ -83,7 +83,7 @@ class Autoregressive(nn.Module):
     """Codes [B, T] and conditions to logits [B, T, V], teacher-forced.
 
     Attributes:
-      groups: of the output weights' rows, in products with few positions (ops/rows.py).
+      groups: of the output weights' rows, in products with few positions (ops/decode_weights.py).
     """
 
     config: AutoregressiveConfig
@@ -209,7 +209,8 @@ def decode_weights(
       weights: one of WEIGHTS; "int8" keeps matrices in eight bits, with float32 scales beside them.
       platform: where they will run; None: here. For GPUs kernels [in, out] are kept as rows
         [out, in]: of a product with one vector XLA writes out all summands, unless the axis that it
-        sums over is the last. For CPUs they are kept as groups of rows, one a core (ops/rows.py).
+        sums over is the last. For CPUs they are kept as groups of rows, one a core
+        (ops/decode_weights.py).
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")

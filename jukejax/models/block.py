@@ -10,13 +10,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops import attention_backends, attention_native, products, rows
 from jukejax.ops import cache as caches
-from jukejax.ops.attention import AttentionKind, attend, attention_pattern, prime_length
+from jukejax.ops import decode_weights as rows
+from jukejax.ops.attention import backends as attention_backends
+from jukejax.ops.attention.kinds import AttentionKind, attend, attention_pattern, prime_length
 from jukejax.ops.cache import Cache, Grid
+from jukejax.ops.cpu import attention as attention_native
+from jukejax.ops.cpu import products
+from jukejax.ops.cpu.products import quick_gelu
+from jukejax.ops.logical_axes import constrain
 from jukejax.ops.norm import layer_norm, layer_norm_of_few
-from jukejax.ops.placement import constrain
-from jukejax.ops.products import quick_gelu
 
 REMAT = ("none", "dots", "block", "full")
 
@@ -136,8 +139,8 @@ class LayerNorm(nn.Module):
 class Projection(nn.Module):
     """x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
 
-    For decoding the kernel [in, out] may stand as `rows` (ops/rows.py), and either in eight bits
-    with `scale` [out] beside it (see `autoregressive.decode_weights`).
+    For decoding the kernel [in, out] may stand as `rows` (ops/decode_weights.py), and either in
+    eight bits with `scale` [out] beside it (see `autoregressive.decode_weights`).
     """
 
     features: int

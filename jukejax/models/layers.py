@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jukejax.models.convolutions import conv, strided_conv, transposed_conv
-from jukejax.ops import convolution
-from jukejax.ops.placement import constrain
+from jukejax.ops.convolution import conv, strided_conv, transposed_conv
+from jukejax.ops.cpu import convolution
+from jukejax.ops.logical_axes import constrain
 
 Tree = Any
 

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.ops import cache as caches
-from jukejax.ops import products
-from jukejax.ops.attention import AttentionKind
+from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import Cache
-from jukejax.ops.placement import constrain
+from jukejax.ops.cpu import products
+from jukejax.ops.logical_axes import constrain
 
 Tree = Any
 UNROLLED = 12  # layers; deeper stacks are scanned, which compiles faster but copies activations

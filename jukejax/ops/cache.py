@@ -10,7 +10,7 @@
 | encoder-decoder      | the encoder's keys and values            | [B, H, S, D]            |
 | prime                | the first `prime_len` positions          | [B, H, P, D]            |
 
-Dimensions as in ops/attention.py. Keys are stored scaled. A head's keys lie together, so that a
+Dimensions as in attention/kinds.py. Keys are stored scaled. A head's keys lie together, so that a
 step multiplies them where they are.
 """
 
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops.attention import (
+from jukejax.ops.attention.kinds import (
     AttentionKind,
     scale_query_key,
     softmax,

@@ -1,136 +1,127 @@
-"""Convolutions and residual blocks in float32 on CPUs, by XLA custom calls of our own
-(convolution.cc).
+"""Convolutions with the gradients that are fast where they run, and strided ones as products.
 
-A residual block is a few products between activations that are read and written again and again:
-half of what XLA does there is not multiplication. Here they are read and written once forward and
-twice backward. The custom calls are built when jukejax is installed and there is a compiler;
-without them, on several devices, in other types, for wide kernels and for few positions `suits`
-says no, and XLA's convolutions are to be used.
-
-Letters: B batch, T time, C channels in, D channels out, H hidden channels.
+Arrays are [batch, time, channels]. Kernels are [taps, in, out]. Letters: B batch, T time, S stride,
+C channels in, D channels out.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
-from jukejax.ops import compiled
-from jukejax.ops.kernel_gradient import kernel_gradient
+from jukejax.ops.cpu import convolution, products
+from jukejax.ops.cpu.kernel_gradient import kernel_gradient
 
-_HANDLERS = ("Plain", "Forward", "Hidden", "Input")
-LIBRARY = compiled.Library("convolution", "ConvolutionUsable", _HANDLERS)
-PLAIN, FORWARD, HIDDEN, INPUT = (LIBRARY.target(name) for name in _HANDLERS)
-# A kernel of more entries does not lie in a core's cache beside what it is multiplied with.
-_MOST_ENTRIES = 1 << 17
-_FEWEST_MULTIPLICATIONS = 1 << 22
+DIMENSIONS = ("NWC", "WIO", "NWC")
 
 
-def suits(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether x [B, T, C] is to meet a kernel [taps, C, D] here."""
-    return (
-        x.dtype == kernel.dtype == jnp.float32
-        and kernel.size <= _MOST_ENTRIES
-        and x.size // x.shape[-1] * kernel.size >= _FEWEST_MULTIPLICATIONS
-        and compiled.for_one_cpu()
-        and LIBRARY.is_usable()
+def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
+    """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
+    if kernel.shape[0] == 1:
+        return _product(x, kernel[0])
+    if convolution.suits(x, kernel):
+        return convolution.dilated(x, kernel, dilation)
+    return _dilated_conv(x, kernel, dilation)
+
+
+def _product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """[B, T, C] times [C, D]. As one flat product, so that the gradient is one too: with two
+    summed axes XLA transposes whole activations on a CPU."""
+    flat = x.reshape(-1, x.shape[-1])
+    multiply = products.product if products.suits(flat, matrix.shape[1]) else _flat_product
+    return multiply(flat, matrix).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _flat_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    return x @ matrix
+
+
+def _flat_product_forward(x: jax.Array, matrix: jax.Array):
+    return x @ matrix, (x, matrix)
+
+
+def _flat_product_backward(residuals, dy: jax.Array):
+    x, matrix = residuals
+
+    def default(x, dy):
+        return x.T @ dy
+
+    def ours(x, dy):
+        return kernel_gradient(x[None], dy[None])[0]
+
+    return dy @ matrix.T, lax.platform_dependent(x, dy, cpu=ours, default=default)
+
+
+_flat_product.defvjp(_flat_product_forward, _flat_product_backward)
+
+
+def plain_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    """`conv` by XLA, with XLA's gradients."""
+    pad = dilation * (kernel.shape[0] // 2)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1,),
+        padding=[(pad, pad)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=DIMENSIONS,
     )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def dilated(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
-    result = _like(x, (*x.shape[:-1], kernel.shape[-1]))
-    return _call(PLAIN, result, x, kernel, dilation=np.int64(dilation))
+def _dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    return plain_conv(x, kernel, dilation)
 
 
-def _dilated_forward(x: jax.Array, kernel: jax.Array, dilation: int):
-    return dilated(x, kernel, dilation), (x, kernel)
+def _dilated_conv_forward(x: jax.Array, kernel: jax.Array, dilation: int):
+    return plain_conv(x, kernel, dilation), (x, kernel)
 
 
-def _dilated_backward(dilation: int, residuals, dy: jax.Array):
+def _dilated_conv_backward(dilation: int, residuals, dy: jax.Array):
+    """The gradient to the input is the same convolution with the kernel turned round. That to the
+    kernel is XLA's on accelerators; on CPUs, where it would cost more than all the rest, ours."""
     x, kernel = residuals
-    taps = kernel.shape[0]
-    dkernel = kernel_gradient(x, dy, taps=taps, dilation=dilation)
-    return dilated(dy, turned(kernel), dilation), dkernel
+    dx = plain_conv(dy, convolution.turned(kernel), dilation)
+
+    def transposed(x, dy):
+        return jax.vjp(lambda k: plain_conv(x, k, dilation), kernel)[1](dy)[0]
+
+    products = functools.partial(kernel_gradient, taps=kernel.shape[0], dilation=dilation)
+    return dx, lax.platform_dependent(x, dy, cpu=products, default=transposed)
 
 
-dilated.defvjp(_dilated_forward, _dilated_backward)
+_dilated_conv.defvjp(_dilated_conv_forward, _dilated_conv_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def residual_block(
-    x: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array,
-    matrix: jax.Array,
-    out_bias: jax.Array,
-    dilation: int,
-    scale: float,
-) -> jax.Array:
-    """x + scale * (relu(conv(relu(x)) + bias) matrix + out_bias) (Jukebox, section 3.1).
+def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution of 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T // S, D].
 
-    Args:
-      x: [B, T, C].
-      kernel, bias: [taps, C, H] and [H], of the dilated convolution.
-      matrix, out_bias: [H, C] and [C].
-
-    Returns:
-      [B, T, C].
+    Written as one matrix product over rows of S samples, which is what it is: each output sees two
+    neighbouring rows, and each row is multiplied by both halves of the kernel at once.
     """
-    return _residual_forward(x, kernel, bias, matrix, out_bias, dilation, scale)[0]
+    taps, channels, features = kernel.shape
+    stride = taps // 2
+    rows = x.shape[1] // stride + 1
+    x = jnp.pad(x, ((0, 0), (stride // 2, stride // 2), (0, 0)))[:, : rows * stride]
+    x = x.reshape(x.shape[0], rows, stride * channels)  # [B, rows, S * C]
+    halves = kernel.reshape(2, stride * channels, features).swapaxes(0, 1)
+    both = _product(x, halves.reshape(stride * channels, 2 * features))
+    return both[:, :-1, :features] + both[:, 1:, features:]
 
 
-def _residual_forward(x, kernel, bias, matrix, out_bias, dilation: int, scale: float):
-    hidden, out = _call(
-        FORWARD,
-        (_like(x, (*x.shape[:-1], bias.size)), _like(x, x.shape)),
-        x,
-        kernel,
-        bias,
-        matrix,
-        out_bias,
-        dilation=np.int64(dilation),
-        scale=np.float32(scale),
-    )
-    return out, (x, hidden, kernel, matrix)
+def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T S, D].
 
-
-def _residual_backward(dilation: int, scale: float, residuals, dy: jax.Array):
-    x, hidden, kernel, matrix = residuals
-    shapes = hidden.shape, matrix.shape, x.shape[-1:], hidden.shape[-1:]
-    dhidden, dmatrix, dout_bias, dbias = _call(
-        HIDDEN,
-        [_like(x, shape) for shape in shapes],
-        dy,
-        hidden,
-        matrix.T,
-        scale=np.float32(scale),
-    )
-    dx, dkernel = _call(
-        INPUT,
-        (_like(x, x.shape), _like(x, kernel.shape)),
-        dhidden,
-        x,
-        dy,
-        turned(kernel),
-        dilation=np.int64(dilation),
-    )
-    return dx, dkernel, dbias, scale * dmatrix, scale * dout_bias
-
-
-residual_block.defvjp(_residual_forward, _residual_backward)
-
-
-def turned(kernel: jax.Array) -> jax.Array:
-    """The kernel [taps, D, C] with which gradients go back through one of [taps, C, D]."""
-    return kernel[::-1].swapaxes(1, 2)
-
-
-def _like(x: jax.Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, x.dtype)
-
-
-def _call(target: str, results, *operands: jax.Array, **attributes):
-    return jax.ffi.ffi_call(target, results, vmap_method="sequential")(*operands, **attributes)
+    Each input row gives 2S output samples, which overlap the next row's by S: one matrix product.
+    """
+    taps, channels, features = kernel.shape
+    batch, length, _ = x.shape
+    stride = taps // 2
+    halves = kernel.reshape(2, stride, channels, features).transpose(2, 0, 1, 3)
+    both = _product(x, halves.reshape(channels, 2 * stride * features))
+    first, second = jnp.split(both, 2, axis=-1)
+    rows = jnp.pad(first, ((0, 0), (0, 1), (0, 0))) + jnp.pad(second, ((0, 0), (1, 0), (0, 0)))
+    y = rows.reshape(batch, (length + 1) * stride, features)  # [B, T + 1, S * D] -> samples
+    return y[:, stride // 2 : stride // 2 + length * stride]

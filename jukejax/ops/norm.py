@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jukejax.ops import compiled
+from jukejax.ops.cpu import library as compiled
 
 EPSILON = 1e-5
 LIBRARY = compiled.Library("norm", "NormUsable", ("Forward", "Backward"))

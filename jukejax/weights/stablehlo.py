@@ -23,8 +23,8 @@ from jukejax.models import autoregressive
 from jukejax.models.autoregressive import Conditions, DecodeWeights
 from jukejax.models.prior import Prior, PriorConfig, sequence
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
-from jukejax.ops import compiled
 from jukejax.ops.cache import Cache
+from jukejax.ops.cpu import library as compiled
 from jukejax.weights import bundle
 
 Tree = Any

@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jukejax import anneal, aot, devices, flops, optim, program, sharding, state, topologies
 from jukejax.benches import train
-from jukejax.hlo_costs import Collective
-from jukejax.task import Task
-from jukejax.topologies import Topology
-from tests.command import run
+from jukejax.benches.aot import step as aot
+from jukejax.benches.aot import topologies
+from jukejax.benches.aot.hlo_costs import Collective
+from jukejax.benches.aot.topologies import Topology
+from jukejax.runtime import devices, sharding
+from jukejax.training import anneal, flops, optim, program, state
+from jukejax.training.task import Task
+from tests.support.command import run
 
 LAYERS, WIDTH, LENGTH, BATCH = 3, 64, 4, 16
 WORK = flops.Work(2.0 * LAYERS * LENGTH * WIDTH**2, 4.0 * LAYERS * LENGTH * WIDTH**2)

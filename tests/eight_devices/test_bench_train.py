@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax import program, sharding
 from jukejax.benches import shapes, train, vqvae
+from jukejax.runtime import sharding
+from jukejax.training import program
 
 TINY = dict(emb_dim=32, num_layers=3, num_heads=2, seq_len=64, num_blocks=8, attn_order=2)
 VQVAE = """
@@ -29,7 +30,7 @@ def get_config(arg="vqvae"):
 def tiny(monkeypatch):
     """A smaller "tiny", and no flags set for this process."""
     monkeypatch.setitem(shapes.TRANSFORMERS, "tiny", TINY)
-    monkeypatch.setattr("jukejax.platform_flags.set_defaults", lambda *shape: None)
+    monkeypatch.setattr("jukejax.runtime.platform_flags.set_defaults", lambda *shape: None)
 
 
 def values(**changed):

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax import program, sharding
-from jukejax.checkpoint import Checkpoints, read_state
-from jukejax.sharding import MeshConfig
-
-from ..small_tasks import config_of
+from jukejax.runtime import sharding
+from jukejax.runtime.sharding import MeshConfig
+from jukejax.training import program
+from jukejax.training.checkpoint import Checkpoints, read_state
+from tests.support.small_tasks import config_of
 
 ABOUT = {"corpus_hash": "abc"}
 

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jukejax import program, sharding
-from jukejax.sharding import MeshConfig
-
-from ..small_tasks import batches, config_of
+from jukejax.runtime import sharding
+from jukejax.runtime.sharding import MeshConfig
+from jukejax.training import program
+from tests.support.small_tasks import batches, config_of
 
 MESHES = {
     "data": MeshConfig(8),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jukejax import hlo, hlo_costs
+from jukejax.benches.aot import hlo, hlo_costs
 
 LOOP = """HloModule jit_f, is_scheduled=true
 

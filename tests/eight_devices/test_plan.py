@@ -6,10 +6,11 @@ import jax
 import pytest
 from jax.sharding import AbstractMesh, Mesh
 
-from jukejax import dry_run, plan, program, sharding
-from jukejax.sharding import MeshConfig
-from tests.command import run
-from tests.test_configs import load
+from jukejax.runtime import sharding
+from jukejax.runtime.sharding import MeshConfig
+from jukejax.training import dry_run, plan, program
+from tests.integration.test_configs import load
+from tests.support.command import run
 
 LABELS = 2 * 32 + 3 * 8 * 32  # one artist, one genre, three tables of timing
 

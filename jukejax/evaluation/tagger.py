@@ -1,0 +1,53 @@
+"""musicnn at work: sounds to the features that its tags are made of, 3 s at a time."""
+
+import numpy as np
+import soxr
+
+from jukejax.data.audio import SAMPLE_RATE
+from jukejax.models.musicnn import Weights, forward
+from jukejax.pages.pictures import mel_edges, mel_filters
+
+RATE, N_FFT, HOP, MELS = 16_000, 512, 256, 96
+FRAMES = 187  # of a piece, 3 s
+_BATCH = 8
+
+
+def embed(weights: Weights, sound: np.ndarray) -> np.ndarray:
+    """Features of each 3 s of a sound, float32 [pieces, 200].
+
+    Args:
+      sound: float32 [time, channels] at 44.1 kHz; one shorter than 3 s is repeated.
+    """
+    return _run(weights, sound)[0]
+
+
+def tags(weights: Weights, sound: np.ndarray) -> np.ndarray:
+    """How likely each tag is in each 3 s of a sound, float32 [pieces, 50]."""
+    return _run(weights, sound)[1]
+
+
+def _run(weights: Weights, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mono = soxr.resample(np.asarray(sound, np.float32).mean(axis=1), SAMPLE_RATE, RATE, "HQ")
+    mel = log_mel(np.resize(mono, max(len(mono), FRAMES * HOP)))
+    pieces = mel[: len(mel) // FRAMES * FRAMES].reshape(-1, FRAMES, MELS)
+    found = []
+    for start in range(0, len(pieces), _BATCH):
+        batch = pieces[start : start + _BATCH]
+        padded = np.pad(batch, ((0, _BATCH - len(batch)), (0, 0), (0, 0)))
+        features, probabilities = forward(weights, padded)
+        found.append((features[: len(batch)], probabilities[: len(batch)]))
+    return tuple(np.concatenate([np.asarray(x) for x in part]) for part in zip(*found, strict=True))
+
+
+def log_mel(mono: np.ndarray) -> np.ndarray:
+    """log10(1 + 10000 power) in mel bands of area 1, as librosa makes it: float32 [T, M]."""
+    padded = np.pad(mono, N_FFT // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
+    power = np.abs(np.fft.rfft(frames * window)) ** 2
+    filters = mel_filters(RATE, N_FFT, MELS, 0.0)
+    # librosa's bands have an area of 1, so a height of 2 / width; ours have a height of 1.
+    edges = mel_edges(MELS, 0.0, RATE / 2)
+    filters = filters * (2 / (edges[2:] - edges[:-2]))[:, None]
+    mel = (power @ filters.T).astype(np.float16).astype(np.float32)  # musicnn keeps 16 bits here
+    return np.log10(10_000 * mel + 1).astype(np.float32)

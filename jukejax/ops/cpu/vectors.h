@@ -1,0 +1,128 @@
+// Vectors of float32 for AVX-512 and AVX2, by the compilers' vector extensions.
+
+#ifndef JUKEJAX_OPS_VECTORS_H_
+#define JUKEJAX_OPS_VECTORS_H_
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#define JUKEJAX_INLINED __attribute__((always_inline))
+#define JUKEJAX_INLINE inline JUKEJAX_INLINED
+#define JUKEJAX_AVX512 __attribute__((target("avx512f,fma")))
+#define JUKEJAX_AVX2 __attribute__((target("avx2,fma")))
+
+typedef float Wide __attribute__((vector_size(64)));
+typedef float Narrow __attribute__((vector_size(32)));
+typedef int32_t WideInt __attribute__((vector_size(64)));
+typedef int32_t NarrowInt __attribute__((vector_size(32)));
+
+constexpr int64_t kLine = 16;  // floats of a cache line
+
+// The jaxlib whose headers a library was compiled with: each library exports it, and is refused
+// under another (ops/cpu/library.py).
+extern "C" __attribute__((used)) inline const char* JukejaxJaxlib() { return JUKEJAX_JAXLIB; }
+
+template <typename Vector>
+JUKEJAX_INLINE Vector Load(const float* from) {
+  Vector vector;
+  std::memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+template <typename Vector>
+JUKEJAX_INLINE void Store(Vector vector, float* to) {
+  std::memcpy(to, &vector, sizeof(vector));
+}
+
+// `count` entries, with zeros after them if these are fewer than the vector has.
+template <typename Vector>
+JUKEJAX_INLINE Vector LoadSome(const float* from, int64_t count) {
+  if (count * sizeof(float) >= sizeof(Vector)) return Load<Vector>(from);
+  Vector vector = {};
+  std::memcpy(&vector, from, count * sizeof(float));
+  return vector;
+}
+
+template <typename Vector>
+JUKEJAX_INLINE void StoreSome(Vector vector, float* to, int64_t count) {
+  if (count * sizeof(float) >= sizeof(Vector)) return Store(vector, to);
+  std::memcpy(to, &vector, count * sizeof(float));
+}
+
+// e^x for x <= 0, to about 1e-7 of it (Cody and Waite's reduction, Cephes' polynomial); NaN stays.
+template <typename Vector, typename Int>
+JUKEJAX_INLINE Vector Exp(Vector x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  const Vector zero = {};
+  const Vector at_least = x < zero - 87.0f ? zero - 87.0f : x;
+  const Vector shifted = at_least * 1.44269504088896341f + kRound;
+  const Vector whole = shifted - kRound;
+  const Vector r = at_least - whole * 0.693359375f + whole * 2.12194440e-4f;
+  Vector power = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  power = power * r + 8.3334519073e-3f;
+  power = power * r + 4.1665795894e-2f;
+  power = power * r + 1.6666665459e-1f;
+  power = power * r + 5.0000001201e-1f;
+  power = power * (r * r) + r + 1.0f;
+  const Int exponent = ((Int)shifted - (Int)(zero + kRound)) << 23;
+  return x == x ? (Vector)((Int)power + exponent) : x;
+}
+
+constexpr int64_t kTile = 16;  // rows and columns that are transposed at once
+
+// to[j][i] = from[i][j], 16 x 16.
+template <typename Vector>
+inline void TransposeTile(const float* from, int64_t stride, float* to, int64_t lead) {
+  for (int64_t i = 0; i < kTile; ++i) {
+    for (int64_t j = 0; j < kTile; ++j) to[j * lead + i] = from[i * stride + j];
+  }
+}
+
+template <>
+JUKEJAX_AVX512 inline void TransposeTile<Wide>(const float* from, int64_t stride, float* to,
+                                               int64_t lead) {
+  __m512 r[16], t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(from + i * stride);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512d a = (__m512d)t[4 * i], b = (__m512d)t[4 * i + 1];
+    const __m512d c = (__m512d)t[4 * i + 2], d = (__m512d)t[4 * i + 3];
+    r[4 * i] = (__m512)_mm512_unpacklo_pd(a, c);
+    r[4 * i + 1] = (__m512)_mm512_unpackhi_pd(a, c);
+    r[4 * i + 2] = (__m512)_mm512_unpacklo_pd(b, d);
+    r[4 * i + 3] = (__m512)_mm512_unpackhi_pd(b, d);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    _mm512_storeu_ps(to + i * lead, _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88));
+    _mm512_storeu_ps(to + (i + 4) * lead, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88));
+    _mm512_storeu_ps(to + (i + 8) * lead, _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd));
+    _mm512_storeu_ps(to + (i + 12) * lead, _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd));
+  }
+}
+
+// NOTE: the variable is for tests of the AVX2 forms on processors that would never use them.
+inline bool HasAvx512() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && std::getenv("JUKEJAX_NO_AVX512") == nullptr;
+}
+inline bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+inline bool Usable() { return HasAvx512() || HasAvx2(); }
+
+#endif  // JUKEJAX_OPS_VECTORS_H_

@@ -1,0 +1,82 @@
+"""The lead: writes a hook of four bars and has it sung in the drops and in the break."""
+
+import numpy as np
+from numpy.random import RandomState
+
+from jukejax.preparation.house import singer, synth
+from jukejax.preparation.house.score import Score
+from jukejax.preparation.house.singer import Syllable
+from jukejax.preparation.house.synth import SAMPLE_RATE
+
+# (sixteenth, length) of the syllables of one bar; the first rows are hooks, the last answers.
+PHRASES = (
+    ((0, 3), (3, 3), (6, 4), (12, 3)),
+    ((2, 2), (4, 2), (6, 3), (10, 5)),
+    ((0, 2), (2, 1), (3, 3), (8, 2), (10, 5)),
+    ((4, 2), (6, 2), (8, 6)),
+    ((0, 6), (7, 2), (9, 1), (10, 5)),
+    ((0, 12),),
+    ((0, 4), (6, 8)),
+)
+
+
+def _lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[tuple]:
+    """A hook of four bars (A B A C): (bar, sixteenth, length, note, onset, vowel, end vowel)."""
+    scale = [0, 3, 5, 7, 10]  # minor pentatonic: sits over every chord of the roster
+    ladder = [o * 12 + score.root + s for o in range(9) for s in scale]
+    ladder = [n for n in ladder if voice.centre - 6 <= n <= voice.centre + 8]
+    shapes = [PHRASES[i] for i in (rng.randint(5), rng.randint(5), 5 + rng.randint(2))]
+    onsets, vowels = list(singer.ONSETS), list(singer.FORMANTS)
+    bars = []
+    for shape in shapes:
+        place = rng.randint(1, len(ladder) - 1)
+        bar = []
+        for sixteenth, length in shape:
+            place = int(np.clip(place + rng.randint(-2, 3), 0, len(ladder) - 1))
+            onset = onsets[rng.randint(len(onsets))]
+            vowel = vowels[rng.randint(len(vowels))]
+            end = vowels[rng.randint(len(vowels))] if length >= 4 else vowel
+            bar.append((sixteenth, length, ladder[place], onset, vowel, end))
+        bars.append(bar)
+    a, b, c = bars
+    return [(k, *syllable) for k, bar in enumerate((a, b, a, c)) for syllable in bar]
+
+
+def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
+    """The lead with its echo and room, [2, time], and its voicing [time]."""
+    voice, rng = score.artist.voice, score.stream("vocal")
+    lyric = _lyric(score, voice, rng)
+    dry, voicing = synth.silence(score.length), np.zeros(score.length)
+    first = 0
+    for section, count in score.plan:
+        if section in ("drop", "break"):
+            start, end = score.at(first, 0), score.at(first + count, 0)
+            syllables = []
+            for bar in range(count):
+                for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
+                    # The break sings every second line; a last bar leaves room for the turn.
+                    if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
+                        continue
+                    varied = note + (rng.randint(-1, 2) * 2 if bar >= 4 and length == 1 else 0)
+                    begin = (score.at(first + bar, sixteenth) - start) / SAMPLE_RATE
+                    syllables.append(
+                        Syllable(
+                            start=begin + rng.uniform(0.0, 0.012),
+                            length=(length - 0.2) * score.step,
+                            note=varied,
+                            onset=onset,
+                            vowel=vowel,
+                            end_vowel=end_vowel,
+                            level=rng.uniform(0.8, 1.0),
+                        )
+                    )
+            sound, voicing[start:end] = singer.sing(syllables, voice, end - start, rng)
+            dry[start:end] += sound
+        first += count
+    wet = 0.35 * synth.reverb(dry, decay_seconds=1.4, damping=5000.0)
+    beat = round(4 * score.step * SAMPLE_RATE)
+    dull = synth.lowpass(dry, 3500.0)
+    wet[0, beat:] += 0.14 * dull[:-beat]
+    wet[1, 2 * beat :] += 0.09 * dull[: -2 * beat]
+    wet += dry
+    return wet, voicing

@@ -1,0 +1,164 @@
+"""The sung-like lead: a glottal pulse train through moving formants, syllable by syllable.
+
+Source and filter as in Klatt (1980), with the filter applied as a spectral envelope frame by frame.
+The words are nonsense; what counts is what vocal removal has to deal with: vibrato, gliding pitch,
+formants, consonants and breath.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import RandomState
+
+from jukejax.preparation.house import synth
+from jukejax.preparation.house.synth import SAMPLE_RATE
+
+FRAME, HOP = 1024, 256  # samples of the spectral envelope's frames
+
+# First four formants of an adult male voice in Hz (Peterson and Barney, 1952; F4 rounded).
+FORMANTS = {
+    "a": (730.0, 1090.0, 2440.0, 3400.0),
+    "e": (530.0, 1840.0, 2480.0, 3500.0),
+    "i": (270.0, 2290.0, 3010.0, 3700.0),
+    "o": (570.0, 840.0, 2410.0, 3300.0),
+    "u": (300.0, 870.0, 2240.0, 3300.0),
+}
+BANDWIDTHS = (80.0, 100.0, 140.0, 220.0)
+LEVELS = (1.0, 0.65, 0.42, 0.3)
+
+# Onset: where the formants come from, voicing before the vowel, noise, centre of the noise in Hz.
+ONSETS = {
+    "": ((500.0, 1400.0, 2450.0, 3400.0), 0.5, 0.0, 3000.0),
+    "m": ((250.0, 950.0, 2200.0, 3300.0), 0.35, 0.0, 3000.0),
+    "n": ((260.0, 1650.0, 2500.0, 3400.0), 0.35, 0.0, 3000.0),
+    "l": ((360.0, 1200.0, 2800.0, 3400.0), 0.5, 0.0, 3000.0),
+    "y": ((270.0, 2250.0, 2950.0, 3600.0), 0.5, 0.0, 3000.0),
+    "w": ((300.0, 650.0, 2200.0, 3300.0), 0.45, 0.0, 3000.0),
+    "b": ((250.0, 800.0, 2200.0, 3300.0), 0.0, 0.25, 900.0),
+    "d": ((280.0, 1750.0, 2650.0, 3500.0), 0.0, 0.3, 3500.0),
+    "s": ((320.0, 1700.0, 2600.0, 3500.0), 0.0, 0.5, 7200.0),
+    "sh": ((320.0, 1900.0, 2600.0, 3500.0), 0.0, 0.55, 3600.0),
+}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who sings. `size` scales the formants (a woman's: 1.17); `centre` is a MIDI note."""
+
+    size: float = 1.0
+    centre: int = 57
+    vibrato_hz: float = 5.5
+    vibrato: float = 0.35  # semitones at full depth
+    glide: float = 0.03  # portamento, seconds to cover 63 % of the way
+    breath: float = 0.06
+    tilt: float = 1.1  # of the source's harmonics; higher is softer
+
+
+@dataclass(frozen=True)
+class Syllable:
+    start: float  # seconds
+    length: float  # seconds
+    note: float  # MIDI
+    onset: str
+    vowel: str
+    end_vowel: str  # equal to `vowel`, or where a diphthong goes
+    level: float = 1.0
+
+
+def _contours(syllables: Sequence[Syllable], voice: Voice, length: int, rng: RandomState):
+    """Pitch in Hz, formants [frames, 4] and voicing, one value every HOP samples."""
+    frames = length // HOP + 1
+    rate = SAMPLE_RATE / HOP
+    time = np.arange(frames) / rate
+    target = np.full(frames, float(syllables[0].note))
+    formants = np.tile(FORMANTS["a"], (frames, 1))
+    voicing = np.zeros(frames)
+    depth = np.zeros(frames)
+    for syllable in syllables:
+        first = int(syllable.start * rate)
+        last = min(frames, int((syllable.start + syllable.length) * rate) + 1)
+        inside = time[first:last] - syllable.start  # seconds since the syllable's start
+        scoop = rng.uniform(0.0, 1.2)
+        target[first:] = syllable.note  # held through the rest until somebody sings again
+        target[first:last] -= scoop * np.exp(-np.maximum(inside, 0.0) / 0.04)
+        place, murmur, _, _ = ONSETS[syllable.onset]
+        open_mouth = np.clip((inside - 0.02) / 0.07, 0.0, 1.0)
+        toward = np.clip(inside / syllable.length * 1.6 - 0.6, 0.0, 1.0)[:, None]
+        vowel = np.asarray(FORMANTS[syllable.vowel]) * (1 - toward)
+        vowel = vowel + np.asarray(FORMANTS[syllable.end_vowel]) * toward
+        formants[first:last] = vowel * open_mouth[:, None] + np.asarray(place) * (
+            1 - open_mouth[:, None]
+        )
+        swell = murmur + (1.0 - murmur) * open_mouth
+        rise = np.clip((inside + 0.005) / 0.02, 0.0, 1.0)
+        fall = np.clip((syllable.length - inside) / 0.06, 0.0, 1.0)
+        voicing[first:last] = syllable.level * swell * rise * fall
+        depth[first:last] = np.clip((inside - 0.16) / 0.3, 0.0, 1.0)
+    # One-pole smoothing is the portamento; a slow wander keeps the pitch human.
+    pitch = target.copy()
+    keep = np.exp(-1.0 / (voice.glide * rate))
+    wander = 0.0
+    for i in range(1, frames):
+        pitch[i] = target[i] + keep * (pitch[i - 1] - target[i])
+    for i, push in enumerate(rng.uniform(-0.012, 0.012, frames)):
+        wander = 0.97 * wander + push
+        pitch[i] += wander
+    pitch += voice.vibrato * depth * np.sin(2 * np.pi * voice.vibrato_hz * time)
+    return synth.midi_to_hz(pitch), formants * voice.size, voicing
+
+
+def _shape(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """Filters source [time] by the formants [frames, 4] of the frame it is in (overlap-add)."""
+    window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME)  # its square sums to 2 at hop = 1/4
+    padded = np.pad(source, FRAME)
+    starts = np.arange(0, len(source) + FRAME, HOP)
+    strides = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[starts]
+    spectra = np.fft.rfft(strides * window)  # [frames, bins]
+    bins = np.arange(FRAME // 2 + 1) * (SAMPLE_RATE / FRAME)
+    # Frame i is centred on sample i * HOP - FRAME / 2 of the source.
+    centre = np.clip(np.arange(len(starts)) - FRAME // (2 * HOP), 0, len(formants) - 1)
+    envelope = np.full(spectra.shape, 0.004)
+    for k, (bandwidth, level) in enumerate(zip(BANDWIDTHS, LEVELS, strict=True)):
+        distance = (bins - formants[centre, k, None]) * (2.0 / bandwidth)
+        envelope += level / np.sqrt(1.0 + distance * distance)
+    pieces = np.fft.irfft(spectra * envelope) * (0.5 * window)
+    out = np.zeros(len(padded) + FRAME)
+    quarters = pieces.reshape(len(starts), FRAME // HOP, HOP)
+    for quarter in range(FRAME // HOP):
+        at = quarter * HOP
+        out[at : at + len(starts) * HOP] += quarters[:, quarter].reshape(-1)
+    return out[FRAME : FRAME + len(source)]
+
+
+def _consonants(syllables: Sequence[Syllable], length: int, rng: RandomState) -> np.ndarray:
+    out = np.zeros(length)
+    for syllable in syllables:
+        _, _, strength, centre = ONSETS[syllable.onset]
+        if strength == 0.0:
+            continue
+        hiss = syllable.onset.startswith("s")
+        seconds = 0.09 if hiss else 0.03
+        burst = synth.bandpass(synth.noise(rng, int(seconds * SAMPLE_RATE)), centre, 1.5)
+        burst = synth.fade(burst, 0.03 if hiss else 0.001, 0.04 if hiss else 0.02)
+        start = max(0, int((syllable.start + 0.02 - 0.6 * seconds) * SAMPLE_RATE))
+        synth.add(out, burst, start, 0.35 * strength * syllable.level)
+    return out
+
+
+def sing(
+    syllables: Sequence[Syllable], voice: Voice, length: int, rng: RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the dry voice and its voicing (0 where silent), both [length]."""
+    if not syllables:
+        return np.zeros(length), np.zeros(length)
+    pitch, formants, voicing = _contours(syllables, voice, length, rng)
+    position = np.arange(length) / HOP
+    grid = np.arange(len(pitch))
+    frequency = np.interp(position, grid, pitch)
+    voiced = np.interp(position, grid, voicing)
+    table = synth.wavetable(synth.harmonics(float(pitch.max()), voice.tilt))
+    pulses = synth.oscillator(table, frequency, length)
+    air = synth.highpass(synth.noise(rng, length), 1500.0)
+    shaped = _shape((pulses + voice.breath * air) * voiced, formants)
+    return shaped + _consonants(syllables, length, rng), voiced

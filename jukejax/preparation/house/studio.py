@@ -1,0 +1,174 @@
+"""Composes, plays and mixes one track of the embedded corpus."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import RandomState
+
+from jukejax.preparation.house import drums, synth
+from jukejax.preparation.house.artists import ROSTER
+from jukejax.preparation.house.lead import play_vocal
+from jukejax.preparation.house.players import play_bass, play_drums, play_pads, play_stabs
+from jukejax.preparation.house.score import Score, plan_sections
+from jukejax.preparation.house.synth import SAMPLE_RATE
+
+ARTISTS = tuple(artist.name for artist in ROSTER)
+GENRES = tuple(sorted({genre for artist in ROSTER for genre in artist.genres}))
+KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+SHORTEST, LONGEST = 4.0, 600.0  # seconds: two bars; two gigabytes of memory
+PEAK = 0.95
+
+
+@dataclass(frozen=True)
+class HouseTrack:
+    """One track with its truth; stems are on the 16-bit grid, at 44.1 kHz.
+
+    `sections` are (name, start in seconds), in order; each lasts until the next or the end.
+    """
+
+    name: str
+    artist: str
+    genre: str
+    bpm: float
+    key: str
+    instrumental: np.ndarray  # float32 [time, 2]
+    vocal: np.ndarray  # float32 [time, 2]
+    sections: tuple[tuple[str, float], ...]
+
+    @property
+    def mix(self) -> np.ndarray:
+        """float32 [time, 2], the sum of the stems; its peak is at most 0.95."""
+        return self.instrumental + self.vocal
+
+
+def _kick_times(score: Score) -> list[int]:
+    """First samples of the kicks: four to the floor."""
+    times = []
+    for bar, (section, i, count) in enumerate(score.bars):
+        if not score.plays("kick", bar):
+            continue
+        # The last beat before a drop is left out: the hole makes the drop.
+        beats = 3 if section == "build" and i == count - 1 and count > 1 else 4
+        times += [score.at(bar, 4 * beat) for beat in range(beats)]
+    return times
+
+
+def _ducking(kicks: list[int], length: int, depth: float) -> np.ndarray:
+    """The side chain: a gain [time] that drops at every kick and is back 0.32 s later."""
+    recovery = int(0.32 * SAMPLE_RATE)
+    dip = np.minimum(1.0, 1.15 * (1.0 - np.arange(recovery) / recovery)) ** 2
+    gain = np.ones(length)
+    for start in kicks:
+        part = gain[start : start + recovery]
+        part[:] = 1.0 - depth * dip[: len(part)]
+    return gain
+
+
+def _rms(sound: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(sound * sound))) if sound.size else 0.0
+
+
+def _balance_vocal(score: Score, vocal, voicing, instrumental, rng: RandomState) -> np.ndarray:
+    """Gain [time] that puts the voice 4 to 8 dB under the instrumental in every sung section."""
+    gains, places = [], []
+    first = 0
+    for section, count in score.plan:
+        start, end = score.at(first, 0), score.at(first + count, 0)
+        sung = voicing[start:end] > 0.1
+        if section in ("drop", "break") and sung.any():
+            target = 10.0 ** (-rng.uniform(4.0, 8.0) / 20.0)
+            level = _rms(instrumental[:, start:end][:, sung])
+            gains.append(target * level / _rms(vocal[:, start:end][:, sung]))
+            places.append(start)
+        first += count
+    if not gains:
+        return np.zeros(score.length)
+    # Between sections the gain glides for 50 ms; echoes of a section keep its gain.
+    gain = np.full(score.length, gains[0])
+    for place, before, after in zip(places[1:], gains, gains[1:], strict=False):
+        gain[place:] = after
+        ramp = gain[place : place + int(0.05 * SAMPLE_RATE)]
+        ramp[:] = np.linspace(before, after, len(ramp))
+    return gain
+
+
+def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
+    """Plays the score; returns the stems [time, 2] as integers on the 16-bit grid."""
+    artist, rng = score.artist, score.stream("mix")
+    kicks = _kick_times(score)
+    duck = _ducking(kicks, score.length, artist.duck)
+    kick = np.zeros(score.length)
+    sound = drums.kick(artist.kit, score.stream("kick"))
+    for start in kicks:
+        synth.add(kick, sound, start, 0.62 * rng.uniform(0.96, 1.0))
+    bass = play_bass(score) * duck
+    chords = play_stabs(score)
+    chords += play_pads(score)
+    chords *= duck
+    instrumental, room = play_drums(score)
+    room += 0.4 * (chords[0] + chords[1])
+    instrumental += chords
+    instrumental += kick + bass
+    instrumental += 0.5 * synth.reverb(room, decay_seconds=1.3, damping=6000.0)
+    instrumental = synth.soft_clip(1.3 * instrumental)
+    instrumental -= np.mean(instrumental, axis=-1, keepdims=True)
+    vocal, voicing = play_vocal(score)
+    vocal *= _balance_vocal(score, vocal, voicing, instrumental, rng)
+    # One level for the whole track: no two records are mastered alike.
+    both = instrumental + vocal
+    peak = max(both.max(), -both.min())
+    scale = 32768.0 * PEAK * rng.uniform(0.8, 0.99) / peak
+    stems = (synth.fade(scale * stem, 0.002, 0.08) for stem in (instrumental, vocal))
+    return tuple(np.rint(stem).T for stem in stems)
+
+
+def _stream(seed: int, index: int, player: str) -> RandomState:
+    return RandomState([seed, index, zlib.crc32(player.encode())])
+
+
+def track(index: int, *, seconds: float = 45.0, seed: int = 0) -> HouseTrack:
+    """Composes and plays one track, the same bytes for the same arguments on every machine.
+
+    Args:
+        index: which track of the corpus; neighbours are by different artists, all eight in turn.
+        seconds: wanted length; the track has the nearest whole number of bars (of about 2 s).
+        seed: which corpus.
+
+    Returns:
+        The track with its stems and its truth.
+    """
+    if index < 0 or not 0 <= seed < 2**32:
+        raise ValueError(f"house track {index} of seed {seed}: both must be 0 or more, seed < 2^32")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ValueError(
+            f"house tracks last {SHORTEST:g} to {LONGEST:g} seconds, got {seconds:g}; "
+            "change --house_seconds"
+        )
+    rng = _stream(seed, index, "score")
+    artist = ROSTER[index % len(ROSTER)]
+    bpm = round(10 * rng.uniform(*artist.tempo)) / 10
+    score = Score(
+        artist=artist,
+        bpm=bpm,
+        root=int(rng.randint(12)),
+        plan=plan_sections(max(2, round(seconds * bpm / 240.0))),
+        progression=artist.progressions[rng.randint(len(artist.progressions))],
+        stream=lambda player: _stream(seed, index, player),
+    )
+    instrumental, vocal = _mix(score)
+    starts = np.cumsum([0, *(count for _, count in score.plan)])
+    return HouseTrack(
+        name=f"house-{index:04d}",
+        artist=artist.name,
+        genre=artist.genres[rng.randint(len(artist.genres))],
+        bpm=bpm,
+        key=f"{KEYS[score.root]} minor",
+        instrumental=(instrumental / 32768.0).astype(np.float32),
+        vocal=(vocal / 32768.0).astype(np.float32),
+        sections=tuple(
+            (name, score.at(int(bar), 0) / SAMPLE_RATE)
+            for (name, _), bar in zip(score.plan, starts[:-1], strict=True)
+        ),
+    )

@@ -1,0 +1,186 @@
+"""Model FLOPs of one training example, from the frozen configs alone: the numerator of an MFU.
+
+A product of [M, K] and [K, N] is 2 M K N operations. Counted are the products, convolutions and
+Fourier transforms that the model asks for; not elementwise work, nor what is computed twice to save
+memory (remat), nor the optimizer. Attention counts each query with every key of its block or
+column, masked or not, as in PaLM's figures (Chowdhery et al. 2022, appendix B). The backward pass
+costs twice the forward pass: each product has a gradient to either side.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jukejax.models.block import TransformerConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsKind
+from jukejax.models.prior import PriorConfig
+from jukejax.models.vqvae import VQVAEConfig
+from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.stft import STFT
+
+
+class Work(NamedTuple):
+    """FLOPs of a part of a model, for one example."""
+
+    forward: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.backward
+
+
+def _trained(forward: float) -> Work:
+    return Work(forward, 2 * forward)
+
+
+def total(parts: Mapping[str, Work]) -> float:
+    """FLOPs of a training step on one example, all parts together."""
+    return sum(part.total for part in parts.values())
+
+
+def mfu(example_flops: float, examples_per_s: float, peak_flops: float, devices: int) -> float:
+    """Model FLOPs utilisation: the share of the devices' peak that goes into the model.
+
+    Args:
+      example_flops: of a training step, for one example (`total`).
+      examples_per_s: of all devices together.
+      peak_flops: FLOP/s of one device.
+      devices: how many train.
+    """
+    return example_flops * examples_per_s / (peak_flops * devices)
+
+
+def prior(config: PriorConfig) -> dict[str, Work]:
+    """Of a prior or an upsampler, for one window.
+
+    Returns:
+      "layers" (projections and MLPs), "attention" (queries with keys, probabilities with values),
+      "logits", and where there are such parts "upper" (conditioner on the level above) and "lyrics"
+      (their encoder and its own predictions; lyrics in the sequence count with the layers).
+    """
+    whole = config.autoregressive
+    stack = whole.transformer
+    parts = {
+        "layers": _layers(stack),
+        "attention": _attention(stack),
+        "logits": 2.0 * stack.seq_len * stack.emb_dim * whole.vocab_size,
+    }
+    if config.upper is not None:
+        parts["upper"] = _conditioner(config.upper, config.seq_len, stack.emb_dim)
+    if config.lyrics is not None and config.lyrics.kind == LyricsKind.SEPARATE:
+        encoder = config.lyrics.encoder
+        ends = (encoder.emb_dim + config.lyrics.vocab_size) * stack.emb_dim
+        parts["lyrics"] = _layers(encoder) + _attention(encoder) + 2.0 * encoder.seq_len * ends
+    return {name: _trained(forward) for name, forward in parts.items()}
+
+
+def _layers(config: TransformerConfig) -> float:
+    """Products with weights in all layers of a stack."""
+    emb, inner, hidden = config.emb_dim, config.attn_dim, config.mlp_dim
+    mlp = 2 * emb * hidden
+    macs = 0.0
+    for kind in config.pattern:
+        if kind == AttentionKind.ENCODER_DECODER:
+            macs += config.seq_len * (2 * emb * inner + mlp) + config.encoder_len * emb * 2 * inner
+        else:
+            macs += config.seq_len * (4 * emb * inner + mlp)
+    return 2 * macs
+
+
+def _attention(config: TransformerConfig) -> float:
+    """Queries with keys and probabilities with values, in all layers of a stack."""
+    grid = config.grid
+    keys = {
+        AttentionKind.DENSE: config.seq_len,
+        AttentionKind.BLOCK: grid.block_len,
+        AttentionKind.TRANSPOSED_BLOCK: grid.num_rows,
+        AttentionKind.PREVIOUS_BLOCK: grid.block_len,
+        AttentionKind.SUMMARY: grid.num_rows,
+        AttentionKind.SUMMARY_SPREAD: grid.num_rows * grid.spread,
+        AttentionKind.ENCODER_DECODER: config.encoder_len,
+        AttentionKind.PRIME: grid.prime_len,
+    }
+    seen = sum(keys[kind] for kind in config.pattern)
+    return 2.0 * 2 * config.seq_len * seen * config.attn_dim
+
+
+def _conditioner(config: CodeConditionerConfig, seq_len: int, features: int) -> float:
+    """The upsampled codes of the level above, for a window of `seq_len` codes of this level."""
+    return 2.0 * _decoder_macs(
+        positions=seq_len // config.ratio,
+        taken=features,
+        width=config.width,
+        given=features,
+        downs=config.downs,
+        stride=config.stride,
+        stack=_stack_macs(config.width, config.depth, config.m_conv),
+    )
+
+
+def _stack_macs(width: int, depth: int, m_conv: float) -> float:
+    """Multiplications of a residual stack at one position."""
+    hidden = int(m_conv * width)
+    return depth * (3 * width * hidden + hidden * width)
+
+
+def _encoder_macs(*, positions, taken, width, given, downs, stride, stack) -> float:
+    """An `EncoderBlock` from `positions` of `taken` channels to `given` channels."""
+    macs = 0.0
+    for _ in range(downs):
+        positions //= stride
+        macs += positions * (2 * stride * taken * width + stack)
+        taken = width
+    return macs + positions * 3 * taken * given if downs else 0.0
+
+
+def _decoder_macs(*, positions, taken, width, given, downs, stride, stack) -> float:
+    """A `DecoderBlock` from `positions` of `taken` channels to `given` channels."""
+    if not downs:
+        return 0.0
+    macs = positions * 3 * taken * width
+    for i in range(downs):
+        made = given if i == downs - 1 else width
+        macs += positions * (stack + 2 * stride * width * made)
+        positions *= stride
+    return macs
+
+
+def vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) -> dict[str, Work]:
+    """Of a VQ-VAE, for one window of `window` samples.
+
+    Args:
+      stfts: the spectrograms in its loss, for each level.
+
+    Returns:
+      "encoders", "decoders", "codebooks" (distances to all codes, which have no gradient) and
+      "spectra".
+    """
+    encoders = decoders = codebooks = 0.0
+    for level, hop in enumerate(config.hops):
+        multiplier = config.multipliers[level]
+        width = multiplier * config.width
+        stack = _stack_macs(width, multiplier * config.depth, config.m_conv)
+        positions, taken = window, config.channels
+        for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
+            shape = {"width": width, "downs": downs, "stride": stride, "stack": stack}
+            shape["given"] = config.emb_dim
+            encoders += _encoder_macs(positions=positions, taken=taken, **shape)
+            positions, taken = positions // stride**downs, config.emb_dim
+            decoders += _decoder_macs(positions=positions, taken=taken, **shape)
+        decoders += window * 3 * config.emb_dim * config.channels
+        codebooks += window // hop * config.emb_dim * config.codebook_size
+    parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}
+    if config.bottleneck:
+        parts["codebooks"] = Work(2 * codebooks, 0.0)
+    if stfts:
+        # Of the target and of the output; only the output's goes back.
+        one = config.levels * sum(_transform(stft, window) for stft in stfts)
+        parts["spectra"] = Work(2 * one, one)
+    return parts
+
+
+def _transform(stft: STFT, samples: int) -> float:
+    """A spectrogram of real audio, 2.5 n log2 n for each frame (radix 2, half of a complex one)."""
+    frames = samples // stft.hop + 1
+    return frames * 2.5 * stft.n_fft * math.log2(stft.n_fft)

@@ -1,0 +1,154 @@
+"""Fidelity against OpenAI's golden figures, the training's, and sounds whose error is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jukejax.analysis import codebook, fidelity
+from jukejax.ops import stft
+from tests.golden.kinds.case import Case, assert_close
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+RATE = 44_100
+
+
+@pytest.fixture(scope="module")
+def case():
+    return Case(GOLDEN / "audio_losses.npz")
+
+
+@pytest.fixture(scope="module")
+def pairs(case):
+    return [(a[:, 0], b[:, 0]) for a, b in zip(case["in/x_target"], case["in/x_pred"], strict=True)]
+
+
+@pytest.fixture
+def music():
+    time = np.arange(6 * RATE) / RATE
+    random = np.random.default_rng(0)
+    tone = sum(np.sin(2 * np.pi * hz * time) / (1 + i) for i, hz in enumerate((110, 440, 1500)))
+    return 0.2 * tone * (1 + np.sin(3 * time)) + 0.01 * random.normal(size=len(time))
+
+
+def test_the_resolutions_are_those_of_the_training():
+    for ours, theirs in zip(
+        (fidelity.SINGLE, *fidelity.MULTI), (stft.SINGLE, *stft.MULTI), strict=True
+    ):
+        assert ours == (theirs.n_fft, theirs.hop, theirs.window)
+
+
+def test_spectra_equal_the_golden_ones(case, pairs):
+    for name, shape in zip(
+        ("spec_default", "spec_0", "spec_1", "spec_2"),
+        (fidelity.SINGLE, *fidelity.MULTI),
+        strict=True,
+    ):
+        ours = np.stack([fidelity.magnitudes(target, shape).T for target, _ in pairs])
+        assert_close(ours, case[f"out/{name}"], rtol=1e-5, name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("spectral_loss", fidelity.spectral_distance),
+        ("multispectral_loss", fidelity.multispectral_distance),
+        ("spectral_convergence", fidelity.spectral_convergence),
+    ],
+)
+def test_distances_equal_the_golden_ones(case, pairs, name, ours):
+    found = [ours(target, output) for target, output in pairs]
+    assert_close(found, case[f"out/{name}"], rtol=1e-5, name=name)
+
+
+def test_log_magnitudes_equal_the_golden_ones(case, pairs):
+    found = np.mean([fidelity.log_magnitude_distance(a, b) for a, b in pairs])
+    assert_close(found, case["out/log_magnitude_loss"], rtol=1e-5)
+
+
+def test_codebook_figures_equal_the_golden_ones():
+    case, seen = Case(GOLDEN / "bottleneck_update.npz"), 0
+    size = case["param/k"].shape[0]
+    for step in range(3):
+        out = case.group(f"out/s{step}/")
+        counts = codebook.counts(out["x_l"], size)
+        found = codebook.figures(counts)
+        assert_close(found.entropy_bits * np.log(2), out["metrics/entropy"], rtol=1e-5)
+        assert found.used == out["metrics/used_curr"]
+        assert found.dead == size - found.used
+        alive = codebook.figures(out["k_elem"], threshold=1.0)
+        assert alive.used == out["metrics/usage"]
+        seen += found.dead
+    assert seen > 0  # the case has dead codes to tell
+
+
+def test_an_even_codebook_is_worth_its_size():
+    found = codebook.figures(np.array([5, 5, 5, 5, 0, 0, 0, 0]))
+    assert found.table() == {"usage": 0.5, "dead": 0.5, "perplexity": 4.0, "entropy_bits": 2.0}
+    even, single = codebook.figures(np.full(4, 5)), codebook.figures(np.array([0, 9, 0]))
+    assert (even.used, even.entropy_bits, even.perplexity) == (4, 2.0, 4.0)
+    assert (single.used, single.entropy_bits, single.perplexity) == (1, 0.0, 1.0)
+    with pytest.raises(ValueError, match="another VQ-VAE"):
+        codebook.counts(np.array([1, 8]), 8)
+    with pytest.raises(ValueError, match="at least one code"):
+        codebook.figures(np.zeros(8, int))
+
+
+def test_a_scaled_copy_has_the_convergence_of_its_scale(music):
+    assert fidelity.spectral_convergence(music, 0.9 * music) == pytest.approx(0.1)
+    found = fidelity.figures(music, 0.9 * music, RATE)
+    assert found["spectral_convergence_db"] == pytest.approx(-20)
+    assert found["si_sdr_db"] > 100  # SI-SDR does not feel the scale
+    assert found["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.01)
+
+
+def test_noise_20_db_below_has_an_si_sdr_of_20_db(music):
+    noise = np.random.default_rng(1).normal(size=len(music))
+    noise *= 0.1 * np.linalg.norm(music) / np.linalg.norm(noise)
+    found = fidelity.figures(music, music + noise, RATE)
+    assert found["si_sdr_db"] == pytest.approx(20, abs=0.1)
+    softer = fidelity.figures(music, music + 0.1 * noise, RATE)
+    for name in ("spectral_convergence_db", "multi_resolution_stft", "mel_db"):
+        assert softer[name] < found[name], name
+
+
+def test_silence_and_short_sounds_are_no_accident(music):
+    silence = np.zeros_like(music)
+    assert fidelity.spectral_convergence(silence, music) == 0.0
+    assert fidelity.spectral_convergence(music, silence) == pytest.approx(1)
+    with pytest.raises(ValueError, match="1024 samples are too few"):
+        fidelity.magnitudes(music[:1024])
+
+
+def test_long_sounds_are_measured_in_blocks_with_the_same_result(music, monkeypatch):
+    whole = fidelity.figures(music, np.roll(music, 7), RATE)
+    monkeypatch.setattr(fidelity, "_BLOCK", 100)
+    blocks = fidelity.figures(music, np.roll(music, 7), RATE)
+    assert blocks == pytest.approx(whole, rel=1e-9)
+
+
+def test_the_longer_of_a_pair_is_cut(music):
+    cut = fidelity.figures(music, music[:-5000], RATE)
+    assert cut == fidelity.figures(music[:-5000], music[:-5000], RATE)
+
+
+@pytest.mark.slow
+def test_visqol_hears_what_was_done(music):
+    pytest.importorskip("visqol")
+    noise = np.random.default_rng(1).normal(size=len(music))
+    same, little, much = (
+        fidelity.visqol(music, music + gain * noise, RATE) for gain in (0, 0.001, 0.1)
+    )
+    assert same > 4.5
+    assert same > little > much
+    assert much < 3
+
+
+def test_a_missing_visqol_is_named(monkeypatch):
+    import sys
+
+    fidelity._visqol.cache_clear()
+    monkeypatch.setitem(sys.modules, "visqol", None)
+    assert not fidelity.has_visqol()
+    with pytest.raises(ValueError, match="jukejax\\[visqol\\]"):
+        fidelity.visqol(np.ones(RATE), np.ones(RATE), RATE)

@@ -1,0 +1,83 @@
+"""Near fragments: found at any shift, with errors in them, and not where none are."""
+
+import numpy as np
+import pytest
+
+from jukejax.analysis.code_index import CodeIndex
+from jukejax.auditing.code_distance import WINDOWS, Neighbours
+
+SECOND = 344.53125
+SIZE, DIMENSIONS = 64, 8
+
+
+@pytest.fixture(scope="module")
+def book():
+    return np.random.default_rng(0).normal(size=(SIZE, DIMENSIONS))
+
+
+def music(random, seconds):
+    """Codes that last a while, as those of music do."""
+    count = int(seconds * SECOND)
+    codes = random.integers(0, SIZE, count)
+    return np.repeat(codes, random.integers(1, 12, count))[:count]
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    random = np.random.default_rng(1)
+    return [music(random, 30) for _ in range(5)]
+
+
+def worse(codes, share, book, random):
+    """Codes of which `share` are replaced by the code that sounds most like them."""
+    distance = np.square(book[:, None] - book).sum(axis=-1)
+    twin = (distance + 1e9 * np.eye(SIZE)).argmin(axis=1)
+    return np.where(random.random(len(codes)) < share, twin[codes], codes)
+
+
+@pytest.mark.parametrize("at", [0, 1000, 3333, 7 * 345 + 13])
+def test_a_fragment_with_errors_is_found_at_its_place(at, book, corpus):
+    random = np.random.default_rng(at)
+    index = CodeIndex.build(corpus, SIZE)
+    piece = worse(corpus[3][at : at + int(3.1 * SECOND)], 0.3, book, random)
+    assert index.runs(piece).length.max() < SECOND  # no long run is exact
+    found = Neighbours(index, book, SECOND).nearest(piece)
+    track, offset = index.place(found[3].at)
+    assert (track[0], offset[0]) == (3, at)
+    assert found[3].nearness[0] > 0.6
+    assert found[9].nearness.max() == -np.inf  # shorter than the window
+
+
+def test_the_same_codes_have_nearness_1_and_others_much_less(book, corpus):
+    random = np.random.default_rng(5)
+    near = Neighbours(CodeIndex.build(corpus, SIZE), book, SECOND)
+    same = near.nearest(corpus[1][500 : 500 + int(10 * SECOND)])
+    other = near.nearest(music(random, 10))
+    for length in WINDOWS:
+        there = same[length].nearness > -np.inf
+        assert there.sum() == 10 - length
+        assert same[length].nearness[there] == pytest.approx(1, abs=1e-5)
+    assert other[1].nearness.max() < 0.5
+    assert other[9].nearness.max() < other[1].nearness.max()
+
+
+def test_what_does_not_move_is_near_to_nothing(book, corpus):
+    index = CodeIndex.build([*corpus, np.full(5000, 9)], SIZE)
+    found = Neighbours(index, book, SECOND).nearest(np.full(2000, 9))
+    assert found[1].nearness.max() == -np.inf
+
+
+def test_no_fragment_crosses_into_the_next_track(book, corpus):
+    """The end of one track and the beginning of the next are not what the corpus contains."""
+    index = CodeIndex.build(corpus, SIZE)
+    half = int(1.5 * SECOND)
+    seam = np.concatenate([corpus[0][-half:], corpus[1][:half]])
+    found = Neighbours(index, book, SECOND).nearest(np.concatenate([seam, seam[:10]]))
+    assert found[3].nearness[0] < 0.9
+    assert found[1].nearness[0] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_corpus_shorter_than_a_second_and_an_empty_query(book):
+    near = Neighbours(CodeIndex.build([np.arange(40)], SIZE), book, SECOND)
+    assert near.nearest(np.arange(1000) % SIZE)[1].nearness.tolist() == [-np.inf, -np.inf]
+    assert len(near.nearest(np.zeros(10, int))[1].nearness) == 0

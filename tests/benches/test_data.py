@@ -1,0 +1,126 @@
+"""`bench`: its names and flags, its rows, and what the rows of `bench data` say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jukejax.benches import common
+from jukejax.data import corpus
+from jukejax.data.labels import Vocabulary
+from jukejax.runtime import memory
+from tests.support.command import run
+
+COMMON = {
+    "bench", "what", "config", "batch", "device", "dtype", "seconds", "compile_seconds",
+    "peak_memory_bytes",
+}  # fmt: skip
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config():
+    config = ConfigDict(dict(task="vqvae", seed=0, dtype="float32", steps=10))
+    config.data = dict(folder="", window=2048, batch_size=2)
+    config.model = dict(
+        downs=(1,), strides=(4,), multipliers=(1,), width=4, depth=1, emb_dim=4, codebook_size=8
+    )
+    config.loss = dict(linf_k=16, multispectral_n_fft=(256,), multispectral_hop=(60,),
+                       multispectral_window=(240,))
+    config.optimizer = dict(learning_rate=1e-3, warmup_steps=2, decay_start=8, decay_steps=2)
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio")
+    random = np.random.default_rng(0)
+    with corpus.DatasetWriter(
+        folder, kind="audio", vocabulary=Vocabulary(), separator="none"
+    ) as writer:
+        for i in range(2):
+            sound = random.integers(-9000, 9000, (40 * 44100, 2)).astype(np.int16)
+            writer.add("train", corpus.Track(f"t{i}"), audio=sound)
+        writer.add("heldout", corpus.Track("h"), audio=sound[:44100])
+    return folder
+
+
+def test_every_part_has_a_row_with_the_fields_that_others_read(folder, tmp_path):
+    config = tmp_path / "small.py"
+    config.write_text(CONFIG)
+    flags_ = (f"--config={config}", f"--input={folder}", "--seconds=0.3", "--excerpt=3")
+    out = run("bench", "data", "--json", *flags_).stdout
+    rows = {row["what"]: row for row in map(json.loads, out.splitlines())}
+    assert {"prepare", "separate repet", "encode all levels", "train"} <= set(rows)
+    for row in rows.values():
+        assert set(row) == COMMON | {"batches_per_s", "x_realtime", "data_wait"}
+        assert row["bench"] == "data"
+        assert row["seconds"] > 0
+        assert row["x_realtime"] > 0
+        assert row["peak_memory_bytes"] > 20e6
+        assert row["device"] == "cpu"
+    load = rows["load 8 windows of 8 s"]
+    assert load["batch"] == 8
+    assert load["x_realtime"] == pytest.approx(64 * load["batches_per_s"], rel=1e-3)
+    assert load["peak_memory_bytes"] < 600e6
+    assert rows["train"]["config"] == rows["encode all levels"]["config"] == "small"
+    assert 0 <= rows["train"]["data_wait"] <= 1
+    assert rows["prepare"]["data_wait"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "error: bench needs a name; there are attention, train, decode, vqvae, data"),
+        (
+            ("dta", "--json"),
+            "error: no bench 'dta'; there are attention, train, decode, vqvae, data",
+        ),
+        (("data", "--jsn"), "error: Unknown command line flag 'jsn'"),
+        (("data", "more"), "error: unexpected argument 'more'; flags are written --name=value"),
+    ],
+)
+def test_words_that_mean_nothing_end_with_one_line(words, says):
+    error = run("bench", *words, code=2).stderr
+    assert error.startswith(says)
+    assert len(error.splitlines()) == 1
+
+
+def test_help_shows_the_benches_or_the_flags_of_one():
+    assert "data        prepare, separate, encode" in run("bench", "--help").stdout
+    shown = run("bench", "data", "--help").stdout
+    assert "--excerpt" in shown
+    assert "--[no]json" in shown
+    assert "grain" not in shown
+
+
+def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
+    error = run("bench", "data", f"--input={tmp_path}", code=2).stderr
+    assert error.startswith(f"error: {tmp_path} has no dataset.json")
+
+
+def test_a_table_has_a_heading_for_each_set_of_columns_and_blanks_for_null():
+    rows = [
+        common.row("x", "first", seconds=1.23456, config="tiny"),
+        common.row("x", "second", seconds=20.0),
+        common.row("x", "third", tokens=3),
+    ]
+    lines = [line.split() for line in common.table(iter(rows))]
+    assert [line[0] for line in lines] == ["what", "first", "second", "what", "third"]
+    assert lines[1] == ["first", "tiny", "1.235"]
+    assert lines[2] == ["second", "20.0"]
+    assert lines[3][-1] == "tokens"
+    assert lines[4] == ["third", "3"]
+
+
+def test_compiling_is_what_the_first_run_took_longer(monkeypatch):
+    took = iter([5.0, 2.0])
+    monkeypatch.setattr(common, "timed", lambda work: next(took))
+    assert common.compiled(lambda: None) == (2.0, 3.0)
+
+
+def test_memory_counts_what_was_held_and_let_go():
+    before = memory.process_peak_bytes()
+    held = np.ones(before // 8 + 40_000_000)
+    del held
+    assert memory.process_peak_bytes() > before + 200e6

@@ -1,0 +1,77 @@
+"""The seams of a small bundle of random weights, in both schedules."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jukejax.benches import seams
+from jukejax.inference.loaded_model import Model
+from tests.support import small_bundle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(small_bundle.write(tmp_path_factory.mktemp("bundle"), lyrics="none"))
+
+
+def flags(folder, **more):
+    asked = {"schedule": "both", "seconds": 0.2, "batch": 2, "dtype": "", "weights": "float"}
+    return SimpleNamespace(model=folder, **asked | more)
+
+
+def test_every_level_and_schedule_has_a_row(folder):
+    rows = list(seams.rows(flags(folder)))
+    assert [row["what"] for row in rows] == [
+        "level 2 sequential",
+        "level 1 sequential",
+        "level 1 parallel",
+        "level 0 sequential",
+        "level 0 parallel",
+        "all levels sequential",
+        "all levels parallel",
+    ]
+    top = 69  # codes of 0.2 s, in windows of 64 that begin every 32
+    for row, total in zip(rows, (top, 4 * top, 4 * top, 16 * top, 16 * top), strict=False):
+        assert row["tokens"] == 2 * total
+        assert row["joins"] == 2 * -(-(total - 64) // 32)
+        assert row["tokens_per_s"] > 0
+        assert 0 < row["agreement"] <= 1
+        assert (row["dtype"], row["batch"], row["config"]) == ("float32", 2, folder)
+        for name in ("flux_at", "flux_between", "jump_db_at", "jump_db_between"):
+            assert row[name] >= 0
+    assert len({tuple(row) for row in rows[:5]}) == 1  # one table
+    for last, levels in ((rows[5], (0, 1, 3)), (rows[6], (0, 2, 4))):
+        whole = sum(rows[number]["seconds"] for number in levels)
+        assert last["seconds"] == pytest.approx(whole, rel=0.01)
+        assert last["seconds_per_second_of_audio"] == pytest.approx(whole / 0.4, rel=0.01)
+
+
+def test_joins_lie_where_each_schedule_has_them(folder):
+    model = Model(folder)
+    totals = model.totals(69)
+    upper = np.random.default_rng(0).integers(16, size=(2, 69)).astype(np.int32)
+    made = {
+        name: seams.sample(model, 1, name, totals, upper, 2) for name in ("sequential", "parallel")
+    }
+    assert made["sequential"].joins == [[64, 96, 128, 160, 192, 224, 256]] * 2
+    for joins in made["parallel"].joins:
+        for join, start in zip(joins, (32, 64, 96, 128, 160, 192, 212), strict=True):
+            assert start + 16 <= join <= start + 44
+
+
+def test_one_schedule_can_be_asked_for(folder):
+    rows = list(seams.rows(flags(folder, schedule="parallel")))
+    assert [row["what"] for row in rows] == [
+        "level 2 sequential",
+        "level 1 parallel",
+        "level 0 parallel",
+        "all levels parallel",
+    ]
+
+
+def test_a_track_of_one_window_has_no_seams(folder):
+    model = Model(folder)
+    made = seams.Made(np.zeros((2, 40), np.int32), [[], []], None, 1.0, 0.0)
+    found = seams.heard(model, 2, made)
+    assert found["flux_ratio"] is found["flux_at"] is found["jump_db_between"] is None

@@ -1,0 +1,98 @@
+"""Shards that a disk or a copy has damaged, as the commands that read them see it."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from jukejax.data import corpus, records
+from tests.data.test_corpus import write
+from tests.support import small_bundle
+from tests.support.command import run
+
+LENGTHS = [3 * records.CHUNK, 2 * records.CHUNK, 2 * records.CHUNK]  # the second is held out
+SHARD = "train-00000-of-00001.tfrecord"
+
+
+@pytest.fixture(scope="module")
+def sound_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio") / "data"
+    write(folder, LENGTHS, shard_bytes=1 << 30, channels=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vqvae(tmp_path_factory):
+    return small_bundle.write(tmp_path_factory.mktemp("model"), "none")
+
+
+@pytest.fixture
+def folder(sound_folder, tmp_path):
+    return shutil.copytree(sound_folder, tmp_path / "data")
+
+
+def flip_a_bit(path, *numbers):
+    """In the middle of the payload of the records of these numbers."""
+    offsets, lengths, _ = records.index(path)
+    data = bytearray(path.read_bytes())
+    for number in numbers:
+        data[offsets[number] + lengths[number] // 2] ^= 16
+    path.write_bytes(data)
+
+
+def train(folder, workdir, code=0):
+    config = ("--config=configs/tiny.py:vqvae", "--config.steps=2", "--config.eval_every=2")
+    return run(
+        "train", *config, f"--config.data.folder={folder}", f"--workdir={workdir}", code=code
+    )
+
+
+def only_error(stderr):
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in stderr
+    return errors[0]
+
+
+def test_encode_names_the_record_of_a_flipped_bit(folder, vqvae, tmp_path):
+    flip_a_bit(folder / SHARD, 4)
+    flags = (f"--vqvae={vqvae}", f"--input={folder}", f"--output={tmp_path / 'codes'}")
+    error = only_error(run("encode", *flags, code=2).stderr)
+    assert f"{folder / SHARD}: record 4 is damaged" in error
+    assert "copy the shard again" in error
+    assert not (tmp_path / "codes" / "dataset.json").exists()
+
+
+def test_train_names_the_record_of_a_flipped_bit(folder, tmp_path):
+    flip_a_bit(folder / SHARD, *range(5))
+    error = only_error(train(folder, tmp_path / "run", code=2).stderr)
+    assert re.search(rf"{folder / SHARD}: record [0-4] is damaged", error)
+
+
+def test_encode_does_without_the_last_record_of_a_shard_cut_short(folder, vqvae, tmp_path):
+    path = folder / SHARD
+    path.write_bytes(path.read_bytes()[:-1000])
+    flags = (f"--vqvae={vqvae}", f"--input={folder}", f"--output={tmp_path / 'codes'}")
+    stderr = run("encode", *flags).stderr
+    assert f"warning: {path} was cut short: 1 of its 5 records are lost" in stderr
+    codes = corpus.open_dataset(tmp_path / "codes")
+    assert [track.samples for track in codes.tracks("train")] == [LENGTHS[0], records.CHUNK]
+    assert [track.samples for track in codes.tracks("heldout")] == [LENGTHS[1]]
+
+
+@pytest.mark.slow
+def test_train_goes_on_with_a_shard_cut_short(folder, tmp_path):
+    path = folder / SHARD
+    path.write_bytes(path.read_bytes()[:-1000])
+    stderr = train(folder, tmp_path / "run").stderr
+    assert f"warning: {path} was cut short: 1 of its 5 records are lost" in stderr
+
+
+def test_a_flipped_bit_in_a_header_is_named_too(folder):
+    offsets, _, _ = records.index(folder / SHARD)
+    data = np.fromfile(folder / SHARD, np.uint8)
+    data[offsets[2] - 12] ^= 1
+    data.tofile(folder / SHARD)
+    with pytest.raises(ValueError, match=r"train-00000-of-00001\.tfrecord: record 2 is damaged"):
+        corpus.open_dataset(folder).tracks("train")

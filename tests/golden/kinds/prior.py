@@ -1,0 +1,279 @@
+"""Golden checks of whole priors and of their training steps."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jukejax.inference import generate
+from jukejax.inference.align import lyric_attention
+from jukejax.inference.generate import WindowInputs
+from jukejax.inference.token_loop import Method
+from jukejax.models.block import TransformerConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
+from jukejax.models.prior import Prior, PriorConfig, losses, split_labels
+from jukejax.models.vqvae import VQVAE
+from jukejax.training.optim import make_optimizer, schedule, update_ema
+from jukejax.weights import mapping
+from jukejax.weights.openai import prior as openai_prior
+from jukejax.weights.openai import vqvae as openai_vqvae
+from tests.golden.kinds.case import Case, assert_close
+from tests.golden.kinds.runtime import OPTIMIZER, optimizer_config
+from tests.golden.kinds.transformer import as_jax, assert_gradients
+from tests.golden.kinds.vqvae import check_train_vqvae
+from tests.golden.kinds.vqvae import model_config as vqvae_config
+
+LAYER, MODEL = 1e-5, 1e-4
+CALLS = "calls[level,n_past,n_zcond,sample_tokens,bs]"
+
+
+def stack(hps: Mapping, prefix: str, seq_len: int, width: str, depth: str) -> TransformerConfig:
+    """A transformer of theirs; the lyric encoder's settings have the prefix "prime_"."""
+
+    def get(name, default):
+        value = hps.get(prefix + name)
+        return default if value is None else value
+
+    return TransformerConfig(
+        emb_dim=hps[width],
+        num_layers=hps[depth],
+        num_heads=get("heads", 1),
+        seq_len=seq_len,
+        num_blocks=get("blocks", 1),
+        attn_order=get("attn_order", 0),
+        attn_ratio=get("m_attn", 0.25),
+        mlp_ratio=get("m_mlp", 1.0),
+        init_scale=get("init_scale", 1.0),
+        res_scale=get("res_scale", False),
+        zero_out=get("zero_out", False),
+        spread=get("spread", 8),
+    )
+
+
+def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
+    """Their hyper-parameters as ours; `hps` may leave out what has a default."""
+    level, codec = hps["level"], vqvae_config(vq_hps)
+    upper = labels = told = None
+    if level < codec.levels - 1:
+        upper = CodeConditionerConfig(
+            vocab_size=codec.codebook_size,
+            downs=codec.downs[level + 1],
+            stride=codec.strides[level + 1],
+            width=hps["cond_width"],
+            depth=hps["cond_depth"],
+            dilation_growth_rate=hps.get("cond_dilation_growth_rate", 1),
+            dilation_cycle=hps.get("cond_dilation_cycle"),
+            res_scale=hps.get("cond_res_scale", False),
+            m_conv=hps.get("cond_m_conv", 1.0),
+            zero_out=hps.get("cond_zero_out", False),
+            init_scale=hps["init_scale"],
+            remat=bool(hps.get("cond_c_res", 0)),
+        )
+    if hps["labels"]:
+        num_genres, num_artists = hps["y_bins"]
+        labels = LabelConfig(
+            num_artists=num_artists,
+            num_genres=num_genres,
+            max_genres=hps["max_bow_genre_size"],
+            timing_bins=hps["t_bins"],
+            min_duration=hps["min_duration"],
+            max_duration=hps["max_duration"],
+            sample_rate=vq_hps["sr"],
+        )
+    if hps.get("use_tokens") and hps.get("n_tokens"):
+        single = hps.get("single_enc_dec", False)
+        encoder = None
+        if not single:
+            encoder = stack(hps, "prime_", hps["n_tokens"], "prime_width", "prime_depth")
+        told = LyricsConfig(
+            kind=LyricsKind.SINGLE if single else LyricsKind.SEPARATE,
+            num_tokens=hps["n_tokens"],
+            vocab_size=hps["n_vocab"],
+            loss_fraction=hps["prime_loss_fraction"],
+            encoder=encoder,
+        )
+    return PriorConfig(
+        level=level,
+        codebook_size=codec.codebook_size,
+        hop_length=codec.hops[level],
+        transformer=stack(hps, "", hps["n_ctx"], "prior_width", "prior_depth"),
+        upper=upper,
+        labels=labels,
+        lyrics=told,
+        merged_decoder=hps.get("merged_decoder", False),
+    )
+
+
+def load(config: PriorConfig, state: Mapping[str, np.ndarray]) -> tuple[list, dict]:
+    """(the entries, our parameters) of one prior in a file."""
+    checkpointed = config.upper is None or config.upper.remat
+    entries = list(openai_prior.prior_entries(config, checkpointed=checkpointed))
+    return entries, as_jax(mapping.read(entries, state, openai_prior.prior_shapes(config)))
+
+
+def objective(config: PriorConfig):
+    """(params, codes, upper codes, labels) -> ((loss, (predictions, parts)), gradients)."""
+    model = Prior(config)
+
+    def loss(params, codes, upper, labels):
+        predictions = model.apply({"params": params}, codes, upper, labels, method="predictions")
+        total, parts = losses(config, predictions, codes, labels)
+        return total, (predictions, parts)
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+def check_parts(parts: dict, theirs: dict, name: str) -> None:
+    """Losses by part; takes them out of `theirs`."""
+    for key in ("bpd", "gen_loss"):
+        assert_close(parts["bits_per_code"], theirs.pop(f"metrics/{key}"), rtol=MODEL, name=name)
+    golden = theirs.pop("metrics/prime_loss")
+    assert_close(parts.get("bits_per_letter", 0.0), golden, rtol=MODEL, name=f"{name} prime")
+
+
+def check_prior(case: Case) -> None:
+    """Conditions, losses, logits, gradients; greedy, primed and partial sampling; alignment."""
+    hps, out = case.hps, case.group("out/")
+    config = prior_config(hps["hps"], hps["vq_hps"])
+    state = case.group("param/")
+    codec_state = {name: state.pop(name) for name in list(state) if name.startswith("vqvae::")}
+    entries, params = load(config, state)
+    codes = jnp.asarray(case["in/z"], jnp.int32)
+    upper = labels = None
+    if config.upper is not None:
+        upper = jnp.asarray(case["in/z_cond"], jnp.int32)
+    if config.labels is not None:  # OpenAI's labels may hold letters that the model ignores
+        labels = jnp.asarray(case["in/y"][:, : config.label_width], jnp.int32)
+
+    told = jax.jit(
+        lambda params: Prior(config).apply({"params": params}, upper, labels, method="conditions")
+    )(params)
+    if "x_cond" in out:
+        music = told.code_cond[:, config.lyric_prefix :]
+        assert_close(music, out.pop("x_cond"), rtol=MODEL, name="x_cond")
+    if "y_cond" in out:
+        assert_close(told.label_emb[:, None], out.pop("y_cond"), rtol=MODEL, name="y_cond")
+    if "encoder_kv" in out:
+        assert_close(told.encoder_states, out.pop("encoder_kv"), rtol=MODEL, name="encoder_kv")
+    if "prime_tokens" in out:
+        theirs = out.pop("prime_tokens")
+        if config.num_lyrics:
+            np.testing.assert_array_equal(split_labels(config, labels)[1], theirs)
+
+    (total, (predictions, parts)), gradients = objective(config)(params, codes, upper, labels)
+    logits = predictions.codes
+    if config.lyric_prefix:
+        logits = jnp.concatenate([predictions.lyrics, logits], axis=1)
+    for split in ("train", "eval"):
+        theirs = {k.removeprefix(f"{split}/"): out.pop(k) for k in list(out) if split in k}
+        assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"{split} loss")
+        assert_close(logits, theirs.pop("metrics/preds"), rtol=MODEL, name=f"{split} logits")
+        check_parts(parts, theirs, split)
+        assert all(name.startswith("grad/") for name in theirs), f"not checked: {sorted(theirs)}"
+    assert_gradients(entries, gradients, case, "out/train/grad/", MODEL, ("c_attn.b",))
+
+    weights = generate.prior_weights(config, params, jnp.float32)
+    check_sampling(case, config, weights, upper, labels, out)
+    if "attn_weights" in out:
+        ours = lyric_attention(config, weights, codes, labels, hps["alignment_layer"], upper)
+        assert_close(ours, out.pop("attn_weights"), rtol=MODEL, name="attn_weights")
+    if "from_audio/loss" in out:
+        check_audio(case, config, codec_state, total, out)
+    assert not out, f"not checked: {sorted(out)}"
+
+
+def check_sampling(case: Case, config: PriorConfig, weights, upper, labels, out: dict) -> None:
+    """Greedy windows: from nothing, behind a prompt, and a few codes behind a prompt."""
+    given = {"greedy": 0, "primed": case.hps["primed_len"], "partial": case.hps["primed_len"]}
+    for name, start in given.items():
+        out.pop(f"{name}/min_margin", None)
+        theirs = out.pop(f"{name}/z", None)
+        if theirs is None:
+            continue
+        prompt = np.asarray(case["in/z"])[:, :start]
+        filled = generate.fill_window(
+            config,
+            Method(),
+            weights,
+            WindowInputs(
+                codes=jnp.asarray(generate.fit(prompt, config.seq_len), jnp.int32),
+                upper_codes=upper,
+                labels=labels,
+                start=jnp.int32(start),
+                stop=jnp.int32(theirs.shape[1]),
+                offset=jnp.int32(0),
+                keys=generate.item_keys(0, range(len(prompt)), config.level),
+                temperature=jnp.float32(0.0),
+            ),
+        )
+        np.testing.assert_array_equal(filled[:, : theirs.shape[1]], theirs, err_msg=name)
+
+
+def check_audio(case: Case, config: PriorConfig, state: dict, total, out: dict) -> None:
+    """From audio to the loss and back to audio, through the VQ-VAE."""
+    codec = Codec(case.hps["vq_hps"], state)
+    codes = codec.encode(case["in/x"])[config.level]
+    np.testing.assert_array_equal(codes, case["in/z"])
+    assert_close(total, out.pop("from_audio/loss"), rtol=MODEL, name="from_audio loss")
+    audio = codec.decode(codes, config.level)
+    assert_close(audio, out.pop("from_audio/x_out"), rtol=MODEL, name="from_audio x_out")
+
+
+class Codec:
+    """The VQ-VAE of a file."""
+
+    def __init__(self, hps: Mapping, state: Mapping[str, np.ndarray]):
+        config = vqvae_config(hps)
+        params, codebook = openai_vqvae.from_openai(config, state, prefix="vqvae::")
+        self.apply = jax.jit(VQVAE(config).apply, static_argnames=("level", "method"))
+        self.variables = as_jax({"params": params, "codebook": codebook})
+
+    def encode(self, audio: np.ndarray) -> list[np.ndarray]:
+        codes = self.apply(self.variables, jnp.asarray(audio), method="encode")
+        return [np.asarray(level, np.int32) for level in codes]
+
+    def decode(self, codes: np.ndarray, level: int) -> jax.Array:
+        codes = jnp.asarray(codes, jnp.int32)
+        return self.apply(self.variables, codes, level=level, method="decode")
+
+
+def check_train(case: Case) -> None:
+    """Whole optimisation steps, of a prior or of a VQ-VAE."""
+    if case.hps["hps"].get("prior"):
+        check_train_prior(case)
+    else:
+        check_train_vqvae(case)
+
+
+def check_train_prior(case: Case) -> None:
+    """Whole optimisation steps: loss, gradient norm, rate; then weights and their averages."""
+    hps, out = case.hps["hps"], case.group("out/")
+    config = prior_config(hps, hps)
+    entries, params = load(config, case.group("param/"))
+    settings = optimizer_config({name: hps[name] for name in OPTIMIZER if name in hps})
+    optimizer, rate, step = make_optimizer(settings), schedule(settings), objective(config)
+    average, state = params, optimizer.init(params)
+    for i in range(case.hps["n_steps"]):
+        theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}
+        given = [case.get(f"in/{name}_{i}") for name in ("z", "z_cond", "y")]
+        given = [None if value is None else jnp.asarray(value, jnp.int32) for value in given]
+        if given[2] is not None:
+            given[2] = given[2][:, : config.label_width]
+        (total, (_, parts)), gradients = step(params, *given)
+        updates, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        average = update_ema(average, params, case.hps["ema_mu"])
+        assert_close(rate(i), theirs.pop("lr"), rtol=LAYER, name=f"s{i}/lr")
+        assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"s{i}/loss")
+        norm = optax.tree.norm(gradients)
+        assert_close(norm, theirs.pop("grad_norm"), rtol=MODEL, name=f"s{i}/grad_norm")
+        check_parts(parts, theirs, f"s{i}")
+        assert not theirs, f"not checked: {sorted(theirs)}"
+    for kind, tree in {"param": params, "ema": average}.items():
+        ours = mapping.write(entries, tree)
+        for key in [key for key in out if key.startswith(f"final/{kind}/")]:
+            name = key.removeprefix(f"final/{kind}/")
+            assert_close(ours[name], out.pop(key), rtol=MODEL, name=key)
+    assert not out, f"not checked: {sorted(out)}"

@@ -1,0 +1,214 @@
+"""Golden checks of single operations, optimisation and window plans."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jukejax.inference import windows
+from jukejax.models.block import LayerNorm, Projection, quick_gelu
+from jukejax.ops import logits as logits_ops
+from jukejax.training import loss_scale, optim
+from tests.golden.kinds.case import Case, assert_close
+
+EXACT, LAYER = 1e-6, 1e-5
+# OpenAI's names. The models use relu (VQ-VAE, conditioner) and quick_gelu (transformer).
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "swish": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=True),
+    "quick_gelu": quick_gelu,
+}
+
+
+def check_ops(case: Case) -> None:
+    """Activations and their gradients, linear layer, layer norm, logit filters."""
+    hps = case.hps
+    x = jnp.asarray(case["in/x"])
+    for name, golden in case.group("out/act/").items():
+        out, pullback = jax.vjp(ACTIVATIONS[name], x)
+        assert_close(out, golden, rtol=LAYER, name=name)
+        (grad,) = pullback(jnp.ones_like(x))
+        assert_close(grad, case[f"out/act_grad/{name}"], rtol=LAYER, name=f"grad {name}")
+
+    params = case.group("param/")
+    linear = {"kernel": params["conv1d.w"], "bias": params["conv1d.b"]}
+    layer = Projection(hps["n_out"], 0.02, ("embed", "mlp"))
+    assert_close(layer.apply({"params": linear}, x), case["out/conv1d"], rtol=LAYER, name="conv1d")
+
+    norm = {"params": {"scale": params["ln.weight"], "bias": params["ln.bias"]}}
+    out = LayerNorm().apply(norm, x)
+    assert_close(out, case["out/layernorm"], rtol=LAYER, name="layernorm")
+    half = LayerNorm().apply(norm, x.astype(jnp.float16))
+    assert half.dtype == case["out/layernorm_half_in"].dtype
+    # Both round to float16 at the end: one unit in the last place may differ.
+    assert_close(half, case["out/layernorm_half_in"], rtol=2**-10, name="layernorm_half_in")
+
+    logits = jnp.asarray(case["in/logits"])
+    for option, values in (("top_k", hps["top_ks"]), ("top_p", hps["top_ps"])):
+        for value in values:
+            filtered = logits_ops.filter_logits(logits, **{option: value})
+            np.testing.assert_array_equal(
+                filtered, case[f"out/filter_{option}_{value}"], err_msg=f"{option}={value}"
+            )
+
+
+# OpenAI's names of what `OptimizerConfig` holds, with their defaults.
+OPTIMIZER = {
+    "lr": 0.0003,
+    "lr_scale": 1.0,
+    "lr_warmup": 100.0,
+    "lr_decay": 10_000_000_000.0,
+    "lr_gamma": 1.0,
+    "lr_use_linear_decay": False,
+    "lr_start_linear_decay": 0,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "clip": 1.0,
+}
+
+
+UNUSED = {"epochs", "ignore_grad_norm", "lr_use_cosine_decay"}  # no effect in OpenAI's code either
+
+
+def optimizer_config(over: dict) -> optim.OptimizerConfig:
+    unknown = over.keys() - OPTIMIZER.keys() - UNUSED
+    assert not unknown, f"unknown optimizer settings {unknown}"
+    hps = {**OPTIMIZER, **over}
+    return optim.OptimizerConfig(
+        learning_rate=hps["lr"] * hps["lr_scale"],
+        warmup_steps=hps["lr_warmup"],
+        decay_start=hps["lr_start_linear_decay"] if hps["lr_use_linear_decay"] else None,
+        decay_steps=hps["lr_decay"],
+        gamma=hps["lr_gamma"],
+        beta1=hps["beta1"],
+        beta2=hps["beta2"],
+        eps=hps["eps"],
+        weight_decay=hps["weight_decay"],
+        clip=hps["clip"],
+        adam="openai",
+    )
+
+
+def check_opt(case: Case) -> None:
+    """Learning rates, Adam with clipping, the three moving averages, the loss scale."""
+    hps = case.hps
+    for index, schedule in enumerate(hps["lr_hps"]):
+        rate = jax.jit(jax.vmap(optim.schedule(optimizer_config(schedule["over"]))))
+        golden = case[f"out/lr_{index}/lr"]
+        steps = case[f"out/lr_{index}/steps"]
+        assert_close(rate(jnp.asarray(steps)), golden, rtol=EXACT, name=f"lr_{index}")
+        first = case[f"out/lr_{index}/first5_used"]
+        assert_close(rate(jnp.arange(len(first))), first, rtol=EXACT, name=f"first of lr_{index}")
+    check_adam(case)
+    for batch, devices, decay in case["out/ema_default_mu[bs,ngpus->mu]"]:
+        ours = optim.ema_decay(optim.OptimizerConfig(), int(batch * devices))
+        assert_close(ours, decay, rtol=EXACT, name="ema decay")
+    scale, ours = jnp.float32(loss_scale.LossScaleConfig().initial), []
+    for overflow in hps["overflows"]:
+        scale = loss_scale.update(scale, not overflow, window=hps["fp16_scale_window"])
+        ours.append(scale)
+    assert_close(jnp.stack(ours), case["out/loss_scale"], rtol=EXACT, name="loss scale")
+
+
+def check_adam(case: Case) -> None:
+    """Clipped steps, weights, both moments and the averages after each.
+
+    NOTE: on a CPU, OpenAI's `CPUEMA` keeps its average in the very memory of the weights: every
+    `freq` steps it shrinks the weights by mu and then mixes them with themselves. The golden run
+    carries that on from step to step, so it is done to our weights here as well.
+    """
+    hps = case.hps
+    config = optimizer_config(hps["adam"])
+    optimizer, rate = optim.make_optimizer(config), optim.schedule(config)
+    params = {name: jnp.asarray(value) for name, value in case.group("param/").items()}
+    decay, every = hps["ema_mu"], hps["cpu_ema_freq"]
+    average, state = params, optimizer.init(params)
+
+    @jax.jit
+    def step(params, state, average, grads):
+        updates, state = optimizer.update(grads, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        return params, state, optim.update_ema(average, params, decay)
+
+    for number in range(hps["n_steps"]):
+        golden = case.group(f"out/s{number}/")
+        grads = {name: jnp.asarray(case[f"in/g{number}_{name}"]) for name in params}
+        norm = jnp.sqrt(sum((grad**2).sum() for grad in grads.values()))
+        assert_close(norm, golden["grad_norm"], rtol=LAYER, name="grad_norm")
+        clip = jnp.maximum(1.0, norm / config.clip) if config.clip else 1.0
+        assert_close(clip, golden["clip_scale"], rtol=LAYER, name="clip_scale")
+        assert_close(rate(number), golden["lr"], rtol=EXACT, name="lr")
+        params, state, average = step(params, state, average, grads)
+        if (number + 1) % every == 0:
+            shrunk = jax.tree.map(lambda leaf: decay**every * leaf, params)
+            params = optim.update_ema(params, shrunk, decay**every)
+        (adam,) = (part for part in state if isinstance(part, optim.AdamState))
+        for name in params:
+            for ours, theirs in (
+                (params, name),
+                (params, f"cpuema_{name}"),
+                (adam.mu, f"exp_avg_{name}"),
+                (adam.nu, f"exp_avg_sq_{name}"),
+                (average, f"ema_{name}"),
+            ):
+                assert_close(ours[name], golden[theirs], rtol=LAYER, name=f"s{number}/{theirs}")
+        flat = jnp.concatenate([average[name].reshape(-1) for name in sorted(average)])
+        assert_close(flat, golden["fusedema_flat"], rtol=LAYER, name=f"s{number}/fusedema_flat")
+
+
+def check_windows(case: Case) -> None:
+    """Starts, and every window of whole runs: what it keeps, samples and is told."""
+    hps = case.hps
+    for index, arguments in enumerate(hps["starts_args"]):
+        starts = windows.window_starts(*arguments)
+        np.testing.assert_array_equal(starts, case[f"out/starts_{index}"], err_msg=str(arguments))
+    for index, schedule in enumerate(hps["schedules"]):
+        rows, lengths = planned_rows(schedule)
+        np.testing.assert_array_equal(lengths, case[f"out/schedule_{index}/z_lengths"])
+        np.testing.assert_array_equal(rows, case[f"out/schedule_{index}/log"])
+    for index, partial in enumerate(hps["partial"]):
+        check_partial(partial, case.group(f"out/partial_{index}/"))
+
+
+def planned_rows(schedule: dict) -> tuple[np.ndarray, list[int]]:
+    """(rows as in the golden log, codes by level) of an ancestral or primed run.
+
+    A row: level, start, end, codes kept, codes sampled, label offset and length in samples, first
+    code and number of codes of the level above (-1 at the top).
+    """
+    hops = np.cumprod(schedule["downsamples"]).tolist()
+    lengths = [schedule["sample_length"] // hop for hop in hops]
+    rows = []
+    for level in reversed(range(len(hops))):
+        seq_len = schedule["n_ctx"][level]
+        hop = int(schedule["hop_fraction"][level] * seq_len)
+        given = schedule["primed_tokens"][level]
+        for window in windows.plan_windows(lengths[level], seq_len, hop, given):
+            ratio = schedule["downsamples"][level + 1] if level + 1 < len(hops) else 0
+            rows.append(
+                [
+                    level,
+                    window.start,
+                    window.start + seq_len,
+                    window.fixed,
+                    window.stop - window.fixed,
+                    schedule["offset"] + window.start * hops[level],
+                    seq_len * hops[level],
+                    window.start // ratio if ratio else -1,
+                    seq_len // ratio if ratio else -1,
+                ]
+            )
+    return np.array(rows), lengths
+
+
+def check_partial(partial: dict, golden: dict[str, np.ndarray]) -> None:
+    """A level that grows by a few codes at a time, in the window that ends with them."""
+    done, seq_len = partial["current"], partial["n_ctx"]
+    for new, row in zip(partial["tokens_to_sample"], golden["log"], strict=True):
+        window = windows.partial_window(done, new, seq_len)
+        ours = [window.start, window.start + seq_len, window.fixed, window.stop - window.fixed]
+        np.testing.assert_array_equal(ours, row[1:5])
+        done += new
+    assert done == golden["z_length"]

@@ -1,0 +1,260 @@
+"""Window after window, with real priors whose weights are set so that the answer is known."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jukejax.inference import generate
+from jukejax.inference.generate import Labels, item_keys, prior_weights, sample_level
+from jukejax.inference.token_loop import Method, gumbel_noise
+from jukejax.models.prior import Prior
+from jukejax.weights.openai.prior import prior_shapes
+from tests.support.small_priors import LYRICS, SEQ_LEN, TOP, UPSAMPLER, VOCAB
+
+
+def counting_weights(scale):
+    """A top prior that predicts the previous code plus one, `scale` above all others.
+
+    Every layer is zero, so the residual stream holds the previous code's one-hot embedding.
+    """
+    codes = jnp.zeros((1, SEQ_LEN), jnp.int32)
+    shapes = nn.meta.unbox(jax.eval_shape(Prior(TOP).init, jax.random.key(0), codes))["params"]
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    inner = params["autoregressive"]
+    inner["code_embedding"] = np.eye(VOCAB, dtype=np.float32)
+    inner["start_token"] = np.eye(VOCAB, dtype=np.float32)[-1:]
+    inner["output"] = scale * np.roll(np.eye(VOCAB, dtype=np.float32), 1, axis=0)
+    return prior_weights(TOP, params, jnp.float32)
+
+
+COUNTING, NOISE = counting_weights(50.0), counting_weights(0.0)
+
+
+def sample(weights=COUNTING, *, total, hop=3, prompt=None, temperature=0.0, items=range(2), **more):
+    """The codes after each window."""
+    given = np.zeros((len(items), 0), np.int32) if prompt is None else prompt
+    return [
+        made.codes
+        for made in sample_level(
+            TOP,
+            weights,
+            total=total,
+            given=given,
+            upper=None,
+            labels=[],
+            keys=item_keys(0, items, TOP.level),
+            window_hop=hop,
+            temperature=temperature,
+            method=Method(),
+            **more,
+        )
+    ]
+
+
+@pytest.mark.parametrize("total", [4, 6, 17])
+def test_a_track_of_many_windows_counts_on_without_a_seam(total):
+    *_, codes = sample(total=total)
+    np.testing.assert_array_equal(codes, np.tile(np.arange(total) % VOCAB, (2, 1)))
+
+
+@pytest.mark.parametrize("length", [1, 5, 6, 9])
+def test_prompts_survive_and_are_continued(length):
+    """Prompts that end inside the first window, at its end, and past it; other for each item."""
+    rng = np.random.default_rng(length)
+    prompt = rng.integers(VOCAB, size=(2, length)).astype(np.int32)
+    *_, codes = sample(total=14, prompt=prompt)
+    np.testing.assert_array_equal(codes[:, :length], prompt)
+    more = prompt[:, -1:] + 1 + np.arange(14 - length)
+    np.testing.assert_array_equal(codes[:, length:], more % VOCAB)
+
+
+def test_each_window_hands_back_all_codes_so_far():
+    steps = sample(total=14)
+    assert [codes.shape for codes in steps] == [(2, 6), (2, 9), (2, 12), (2, 14)]
+    for codes in steps:
+        np.testing.assert_array_equal(codes, steps[-1][:, : codes.shape[1]])
+
+
+def test_noise_depends_on_the_track_position_not_on_the_window():
+    """A model that ignores its input draws the same track with whatever windows."""
+    drawn = [sample(NOISE, total=17, hop=hop, temperature=1.0)[-1] for hop in (1, 3, 6)]
+    assert len(np.unique(drawn[0])) > 3
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+
+
+def test_going_on_after_a_kill_ends_bit_for_bit_the_same():
+    whole = sample(NOISE, total=14, temperature=1.0)
+    for codes in whole[:-1]:
+        *_, again = sample(NOISE, total=14, prompt=codes, temperature=1.0)
+        np.testing.assert_array_equal(again, whole[-1])
+
+
+def test_an_item_is_the_same_in_any_batch():
+    *_, batch = sample(NOISE, total=14, temperature=1.0, items=range(3))
+    *_, alone = sample(NOISE, total=14, temperature=1.0, items=range(2, 3))
+    np.testing.assert_array_equal(batch[2], alone[0])
+    assert (batch[0] != batch[1]).any()
+
+
+def test_keys_differ_by_seed_item_and_level():
+    keys = [
+        tuple(np.asarray(jax.random.key_data(key)))
+        for seed in (0, 1)
+        for level in range(3)
+        for key in item_keys(seed, range(4), level)
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def upsample(monkeypatch, *, total=24, hop=4):
+    """What each window of an upsampler is told."""
+    told = []
+
+    def record(config, method, weights, inputs, chunk, fresh):
+        told.append(jax.tree.map(np.asarray, inputs._replace(keys=None)))
+        return np.zeros((2, config.seq_len), np.int32)
+
+    monkeypatch.setattr(generate, "fill_window", record)
+    upper = np.arange(2 * total // 2, dtype=np.int32).reshape(2, total // 2)
+    steps = sample_level(
+        UPSAMPLER,
+        COUNTING,
+        total=total,
+        given=np.zeros((2, 0), np.int32),
+        upper=upper,
+        labels=[Labels(1, (2,), 5000), Labels(2, (3, 1), 6000)],
+        keys=item_keys(0, range(2), 1),
+        window_hop=hop,
+        temperature=1.0,
+        method=Method(),
+    )
+    assert [made.codes.shape[1] for made in steps][-1] == total
+    return upper, told
+
+
+def test_levels_line_up_with_the_level_above(monkeypatch):
+    upper, told = upsample(monkeypatch, total=24)
+    starts = [int(inputs.offset[0]) for inputs in told]
+    assert starts == [0, 4, 8, 12, 16]
+    for start, inputs in zip(starts, told, strict=True):
+        np.testing.assert_array_equal(inputs.upper_codes, upper[:, start // 2 : start // 2 + 4])
+
+
+def test_a_window_past_the_end_is_padded_with_zeros(monkeypatch):
+    upper, told = upsample(monkeypatch, total=6)
+    np.testing.assert_array_equal(told[0].upper_codes, np.pad(upper, ((0, 0), (0, 1))))
+    assert (int(told[0].start), int(told[0].stop)) == (0, 6)
+
+
+def test_each_window_has_labels_at_its_own_offset(monkeypatch):
+    """Total length, offset and window length in samples, artist, padded genres."""
+    _, told = upsample(monkeypatch)
+    for inputs in told:
+        offset = int(inputs.offset[0]) * 32
+        np.testing.assert_array_equal(
+            inputs.labels, [[5000, offset, 256, 1, 2, -1], [6000, offset, 256, 2, 3, 1]]
+        )
+
+
+def test_windows_off_the_grid_of_the_level_above_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="starts at 3, which is no multiple of 2"):
+        upsample(monkeypatch, hop=3)
+
+
+def test_stepping_an_upsampler_is_its_teacher_forced_pass():
+    """Each code is the arg max of the whole pass over all of them, plus that position's noise."""
+    rng = np.random.default_rng(0)
+    upper = rng.integers(VOCAB, size=(2, 4)).astype(np.int32)
+    labels = np.array([[5000, 0, 256, 1, 2, -1], [6000, 64, 256, 2, 3, 1]], np.int32)
+    codes = np.zeros((2, 8), np.int32)
+    model = Prior(UPSAMPLER)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), codes, upper, labels)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.2), jnp.float32),
+        nn.meta.unbox(shapes)["params"],
+    )
+    inputs = generate.WindowInputs(
+        codes=jnp.asarray(codes),
+        upper_codes=jnp.asarray(upper),
+        labels=jnp.asarray(labels),
+        start=jnp.int32(0),
+        stop=jnp.int32(8),
+        offset=jnp.int32(0),
+        keys=item_keys(0, range(2), 1),
+        temperature=jnp.float32(1.0),
+    )
+    weights = prior_weights(UPSAMPLER, params, jnp.float32)
+    filled = generate.fill_window(UPSAMPLER, Method(), weights, inputs)
+
+    @jax.jit
+    def noisy_logits(codes):
+        logits = model.apply({"params": params}, codes, upper, labels)
+        noise = gumbel_noise(inputs.keys, jnp.arange(8), VOCAB)
+        return logits + noise.swapaxes(0, 1)
+
+    np.testing.assert_array_equal(filled, jnp.argmax(noisy_logits(filled), axis=-1))
+    assert len(np.unique(filled)) > 2
+
+
+@pytest.mark.parametrize("kind", LYRICS)
+def test_stepping_a_model_with_lyrics_is_its_teacher_forced_pass(kind):
+    """Behind a prompt of 3 codes; a letter that is drawn is read as such by the steps after it."""
+    config = LYRICS[kind]
+    rng = np.random.default_rng(0)
+    labels = np.array(
+        [[5000, 0, 1024, 1, 2, -1, 1, 2, 3, 4], [6000, 64, 1024, 2, 3, 1, 4, 0, 2, 0]]
+    )
+    prompt = np.pad(rng.integers(VOCAB, size=(2, 3)), ((0, 0), (0, 5))).astype(np.int32)
+    model = Prior(config)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
+        prior_shapes(config),
+    )
+    inputs = generate.WindowInputs(
+        codes=jnp.asarray(prompt),
+        upper_codes=None,
+        labels=jnp.asarray(labels, jnp.int32),
+        start=jnp.int32(3),
+        stop=jnp.int32(8),
+        offset=jnp.int32(0),
+        keys=item_keys(0, range(2), 2),
+        temperature=jnp.float32(1.0),
+    )
+    filled = generate.fill_window(
+        config, Method(), prior_weights(config, params, jnp.float32), inputs
+    )
+
+    @jax.jit
+    def forced(shifted):
+        """Draws from the whole pass over codes that may be negative: letters."""
+        logits = model.apply({"params": params}, shifted, None, inputs.labels)
+        noise = gumbel_noise(inputs.keys, jnp.arange(8), logits.shape[-1]).swapaxes(0, 1)
+        drawn = jnp.argmax(logits + noise, axis=-1) - config.code_shift
+        return jnp.where(jnp.arange(8) < 3, shifted, drawn)
+
+    codes = jnp.asarray(prompt)
+    for _ in range(6):  # each pass settles one more code
+        codes = forced(codes)
+    np.testing.assert_array_equal(filled, jnp.maximum(codes, 0))
+    assert len(np.unique(filled)) > 2
+
+
+def test_windows_are_told_the_letters_around_their_place_in_the_song():
+    """12 letters over 4096 samples, windows of 1024 samples at codes 0, 8 and 16 of hop 128."""
+    config, song = LYRICS["separate"], tuple(range(1, 13))
+    item = Labels(1, (2,), total_samples=4096, lyrics=song)
+    told = [generate.window_labels(config, [item], start)[0] for start in (0, 8, 16)]
+    assert [row[:6].tolist() for row in told] == [
+        [4096, offset, 1024, 1, 2, -1] for offset in (0, 1024, 2048)
+    ]
+    assert [row[6:].tolist() for row in told] == [[1, 2, 3, 4], [3, 4, 5, 6], [6, 7, 8, 9]]
+
+
+def test_an_item_that_starts_inside_a_piece_is_labelled_from_there():
+    config = LYRICS["single"]
+    item = Labels(1, (2,), total_samples=4096, offset=1024, lyrics=(4, 3))
+    row = generate.window_labels(config, [item], 8)[0]
+    np.testing.assert_array_equal(row, [4096, 2048, 1024, 1, 2, -1, 0, 0, 4, 3])

@@ -1,0 +1,63 @@
+"""A disk that fills up, for real: a small tmpfs in a mount namespace of its own."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import soundfile
+
+from tests.integration.test_prepare import RATE, contents, music, run
+
+# Prepares on a disk of $SIZE, counts what is whole in the cache, makes room, prepares again.
+SCRIPT = """
+set -e
+mount -t tmpfs -o size=$SIZE none "$DISK"
+"$PYTHON" -m jukejax.prepare --input="$MUSIC" --output="$DISK/data" $FLAGS 2>"$OUT/err" && exit 9
+[ $? -eq 2 ]
+ls "$DISK"/data/.work/*.npy > "$OUT/kept" || true
+(cd "$DISK/data"; ls .work/*.tmp .*.tmp dataset.json > "$OUT/litter" 2> "$OUT/none") || true
+[ ! -s "$OUT/kept" ] || stat -c '%n %Y %i' $(cat "$OUT/kept") > "$OUT/before"
+mount -o remount,size=64m "$DISK"
+"$PYTHON" -m jukejax.prepare --input="$MUSIC" --output="$DISK/data" $FLAGS
+[ ! -s "$OUT/kept" ] || stat -c '%n %Y %i' $(cat "$OUT/kept") > "$OUT/after"
+cp -r "$DISK/data" "$OUT/data"
+"""
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    probe = [*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(probe, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
+@pytest.mark.parametrize(("size", "kept"), [("3m", 2), ("9m", 6)], ids=["cache", "shards"])
+def test_a_full_disk_is_one_clear_line_and_the_cache_goes_on(tmp_path, size, kept):
+    for name in ("music", "disk", "out"):
+        (tmp_path / name).mkdir()
+    for i in range(6):  # 1.06 MB each
+        soundfile.write(tmp_path / "music" / f"{i}.wav", music(seed=i), RATE)
+    out = tmp_path / "out"
+    variables = {"SIZE": size, "DISK": tmp_path / "disk", "OUT": out, "PYTHON": sys.executable}
+    variables |= {"MUSIC": tmp_path / "music", "FLAGS": "--separator=none --workers=1"}
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    command = [*NAMESPACE, "env", *settings, "sh", "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (done.stdout, done.stderr, (out / "err").read_text())
+
+    lines = [x for x in (out / "err").read_text().splitlines() if x.startswith("error: ")]
+    data = tmp_path / "disk" / "data"
+    assert lines == [
+        f"error: the disk of {data} is full; make room and run again: what is done is kept"
+    ]
+    assert len((out / "kept").read_text().splitlines()) == kept
+    assert (out / "litter").read_text() == ""
+    assert (out / "before").read_text() == (out / "after").read_text()
+
+    run(f"--input={tmp_path / 'music'}", f"--output={tmp_path / 'roomy'}")
+    assert contents(out / "data") == contents(tmp_path / "roomy")
+    assert len(json.loads((out / "data" / "corpus.json").read_text())["files"]) == 6

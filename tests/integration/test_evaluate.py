@@ -1,0 +1,251 @@
+"""`evaluate` from the command line on a small corpus, tracks of a small model, and the model."""
+
+import json
+import re
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jukejax.analysis import codebook
+from jukejax.data import audio, corpus, labels
+from jukejax.data.labels import label_vector
+from jukejax.evaluation import model_figures as evaluate_model
+from jukejax.inference.loaded_model import Model
+from jukejax.models.prior import Prior, example_bits
+from jukejax.pages import runs
+from jukejax.preparation import house
+from jukejax.weights import bundle
+from tests.support import small_bundle, small_codec
+from tests.support.command import run
+
+SECONDS = 5.0
+LEVELS = (2, 1)  # that have a prior
+TOP = 4 * 64  # codes of a generated track: four windows of the top level
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """model/, audio/ and codes/ (two tracks held out), samples/ of two tracks, music/ of two."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    bundle.save_part(folder / "model/vqvae", small_codec.DESCRIPTION, small_codec.weights())
+    configs = small_bundle.configs("none")
+    for level in LEVELS:
+        part = f"level_{level}"
+        weights = small_bundle.random_weights(configs[part])
+        bundle.save_part(folder / "model" / part, small_bundle.describe(configs[part]), weights)
+    bundle.save_bundle(folder / "model", small_bundle.FACTS | {"levels": sorted(LEVELS)})
+    codec = Model(folder / "model").codec
+    vocabulary = labels.Vocabulary.build(["anna"], ["house"])
+    audio_writer = corpus.DatasetWriter(
+        folder / "audio", kind="audio", vocabulary=vocabulary, separator="none"
+    )
+    codes_writer = corpus.DatasetWriter(
+        folder / "codes",
+        kind="codes",
+        vocabulary=vocabulary,
+        codebook_size=16,
+        vqvae={"hash": codec.hash},
+        separator="none",
+        source="x",
+    )
+    (folder / "music").mkdir()
+    random = np.random.default_rng(0)
+    with audio_writer, codes_writer:
+        for number in range(2):
+            sound = house.track(number, seconds=SECONDS).mix
+            audio.write_wav(folder / f"music/{number}.wav", sound)
+            track = corpus.Track(f"h{number}", "anna", ("house",), content=str(number))
+            audio_writer.add("heldout", track, audio=audio.to_int16(sound))
+            drawn = {f"level_{i}": random.integers(0, 16, 512 * 4 ** (2 - i)) for i in range(3)}
+            codes_writer.add("heldout", track, **drawn)
+    for number in range(2):
+        item = folder / f"samples/item_{number:03d}"
+        item.mkdir(parents=True)
+        drawn = {f"level_{i}": random.integers(0, 4, TOP * 4 ** (2 - i)) for i in range(3)}
+        np.savez(item / "codes.npz", **drawn)
+        for level in range(3):
+            audio.write_wav(item / f"level_{level}.wav", house.track(5 + number, seconds=4.0).mix)
+        meta = {"seconds": TOP * 128 / 44100, "hop_fraction": {"level_2": 0.5}}
+        (item / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+def means(report, part, side="reference"):
+    """{metric: mean} of a part of the table."""
+    found = {row["metric"]: row[side] for row in report["rows"] if row["part"] == part}
+    return {metric: value["mean"] for metric, value in found.items() if value is not None}
+
+
+@pytest.fixture(scope="module")
+def reported(place, tmp_path_factory):
+    """(what the command printed, its folder, evaluate.json)."""
+    folder = tmp_path_factory.mktemp("report")
+    done = run(
+        "evaluate",
+        f"--input={place / 'samples'}",
+        f"--reference={place / 'audio'}",
+        f"--model={place / 'model'}",
+        f"--codes={place / 'codes'}",
+        f"--output={folder}",
+        "--model_seconds=1",
+        "--bootstrap=50",
+    )
+    return done.stdout, folder, json.loads((folder / "evaluate.json").read_text())
+
+
+def test_every_part_is_measured_and_shown(reported):
+    printed, folder, report = reported
+    parts = list(dict.fromkeys(row["part"] for row in report["rows"]))
+    assert parts == [
+        "sound and rhythm",
+        *(f"reconstruction, level {level}" for level in (2, 1, 0)),
+        *(f"codebook, level {level}" for level in (2, 1, 0)),
+        "distance in hidden states of the level 2 prior",
+        *(f"joins of windows, level {level}" for level in LEVELS),
+        *(f"prior on held-out codes, level {level}" for level in LEVELS),
+    ]
+    for part in parts:
+        assert re.search(f"^{re.escape(part)}$", printed, re.MULTILINE)
+    for metric, value in means(report, "sound and rhythm").items():
+        tracks = [track[metric] for track in report["tracks"]["reference"]]
+        tracks = [number for number in tracks if number is not None]
+        assert value == pytest.approx(np.mean(tracks)), metric
+    for number, track in enumerate(report["tracks"]["reference"]):
+        assert track["tempo_bpm"] == pytest.approx(house.track(number, seconds=5.0).bpm, rel=0.01)
+    used = means(report, "codebook, level 2", "input")
+    assert used["usage"] == 0.25  # codes 0 to 3 of 16
+    assert 3.9 < used["perplexity"] <= 4.0
+    for level in LEVELS:
+        by_track = report["heldout_bits"][f"level_{level}"]
+        assert set(by_track) == {"h0", "h1"}
+        part = means(report, f"prior on held-out codes, level {level}")
+        assert part["bits_per_code"] == pytest.approx(np.mean(list(by_track.values())))
+    page = (folder / "index.html").read_text()
+    pictures = re.findall(r'src="(assets/[^"]+)"', page)
+    assert len(pictures) > 10
+    for picture in pictures:
+        assert (folder / picture).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_joins_lie_where_windows_took_over_and_nowhere_else(place):
+    """Windows of 64 codes that begin every 32; the top level of 256 codes."""
+    model = Model(place / "model")
+    seconds = TOP * 128 / 44100
+    told = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
+
+    def joins(level, **meta):
+        return evaluate_model.joins(model, runs.Item(place, told | meta, 1), level)
+
+    assert joins(2) == [64, 96, 128, 160, 192, 224]
+    assert joins(2, prompt_seconds=100 * 128 / 44100)[0] == 100
+    made = {"level_1": 1.0}
+    assert joins(2, mode="upsample", temperature=made) == []
+    assert joins(2, mode="upsample", temperature=made | {"level_2": 1.0}) == []
+    assert joins(1, mode="upsample", temperature=made)[0] == 64
+    again = {"mode": "reroll", "prompt_seconds": 0.0, "temperature": {"level_2": 1.0}}
+    found = joins(2, reroll=[80.5 * 128 / 44100, 119.5 * 128 / 44100], **again)
+    assert found[0] == 80
+    assert found[-1] == 120
+    assert joins(1, reroll=[0.1, 0.2], **again) == []
+
+
+def test_a_genre_that_a_model_lacks_leaves_the_others(place):
+    names = evaluate_model._Names(Model(place / "model").vocabulary(2))
+    assert names.genre_ids(("house", "obscure")) == (1, 0)
+    assert names.genre_ids(()) == (0,)
+
+
+def test_the_bench_says_what_weights_in_eight_bits_cost(place):
+    flags = (f"--model={place / 'model'}", f"--codes={place / 'codes'}", "--json")
+    rows = [json.loads(line) for line in run("bench", "decode", *flags).stdout.splitlines()]
+    assert [row["level"] for row in rows] == sorted(LEVELS)
+    model = Model(place / "model")
+    for row in rows:
+        bits = evaluate_model.heldout_bits(model, place / "codes", row["level"], max_windows=32)
+        assert row["bits_per_code"] == pytest.approx(np.mean(list(bits.values())), rel=1e-3)
+        rounded = row["bits_per_code_int8"] - row["bits_per_code"]
+        assert row["cost_in_bits"] == pytest.approx(rounded, abs=2e-3)
+        assert 0 < abs(row["cost_in_bits"]) < 0.05
+
+
+def test_a_folder_against_its_originals(place, tmp_path):
+    soft = tmp_path / "soft"
+    soft.mkdir()
+    for path in (place / "music").glob("*.wav"):
+        sound, _ = audio.decode(path)
+        audio.write_wav(soft / f"{path.stem}.flac", 0.9 * sound)
+    run(
+        "evaluate",
+        f"--input={soft}",
+        f"--reference={place / 'music'}",
+        f"--output={tmp_path / 'out'}",
+        "--paired",
+    )
+    report = json.loads((tmp_path / "out/evaluate.json").read_text())
+    lost = means(report, "input against its originals", "input")
+    assert "takes two tracks of the reference" not in (tmp_path / "out/index.html").read_text()
+    assert lost["spectral_convergence_db"] == pytest.approx(-20, abs=0.05)
+    assert lost["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.1)
+    sides = [means(report, "sound and rhythm", side) for side in ("input", "reference")]
+    assert sides[0]["loudness_lufs"] - sides[1]["loudness_lufs"] == pytest.approx(-0.92, abs=0.02)
+    assert sides[0]["tempo_bpm"] == pytest.approx(sides[1]["tempo_bpm"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--output=x"], "--input and --output are needed"),
+        (["--input=nowhere", "--output=x"], "--input=nowhere does not exist"),
+        (["--input=.", "--output=x", "--codes=y"], "--codes needs --model"),
+        (["--input=.", "--output=x", "--seconds=-1"], "--seconds=-1.0 must be 0 or more"),
+    ],
+)
+def test_bad_flags_are_one_line(flags, said):
+    done = run("evaluate", *flags, code=2)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_codes_of_another_vqvae_are_refused(place, tmp_path):
+    shutil.copytree(place / "codes", tmp_path / "codes")
+    about = bundle.read_json(tmp_path / "codes/dataset.json")
+    about["vqvae"]["hash"] = "other"
+    bundle.write_json(tmp_path / "codes/dataset.json", about)
+    with pytest.raises(ValueError, match="made by another VQ-VAE"):
+        evaluate_model.heldout_bits(Model(place / "model"), tmp_path / "codes", 2, max_windows=1)
+
+
+def test_heldout_bits_are_those_of_the_training(place, reported):
+    """Window by window, as `tasks.prior` evaluates it, with the labels of the shards."""
+    _, _, report = reported
+    config = small_bundle.configs("none")["level_2"]
+    model, params = Prior(config), small_bundle.random_weights(config)["params"]
+    dataset = corpus.open_dataset(place / "codes")
+    for number, name in enumerate(("h0", "h1")):
+        windows = dataset.read_codes("heldout", number)[2].astype(np.int32).reshape(-1, 64)
+        starts = 64 * 128 * np.arange(len(windows))
+        rows = [label_vector(512 * 128, start, 64 * 128, 1, (1,), 2) for start in starts]
+        told = {"labels": jnp.asarray(np.array(rows))}
+        windows = jnp.asarray(windows)
+        predictions = model.apply({"params": params}, windows, **told, method=model.predictions)
+        expected = float(example_bits(config, predictions, windows).mean())
+        assert report["heldout_bits"]["level_2"][name] == pytest.approx(expected, rel=1e-5)
+
+
+def test_counts_of_generated_codes(place):
+    counts = evaluate_model.sampled_counts(place / "samples", 3, 16)
+    assert [len(level) for level in counts] == [2, 2, 2]
+    assert [level[0].sum() for level in counts] == [16 * TOP, 4 * TOP, TOP]
+    assert codebook.figures(counts[2][0]).used == 4
+
+
+def test_joins_lie_where_windows_took_over(place):
+    model = Model(place / "model")
+    (item, _) = runs.read_items(place / "samples")
+    # Windows of 64 codes, half of each new: the first join is after 64 codes, then every 32.
+    assert evaluate_model.joins(model, item, 2) == list(range(64, TOP, 32))
+    item.meta["schedule"] = "parallel"
+    assert evaluate_model.joins(model, item, 1) == []
+    assert evaluate_model.joins(model, item, 2) != []  # the top level is always drawn in order

@@ -1,0 +1,322 @@
+"""The launch scripts: the same command in every process, signals passed on, exit codes kept.
+
+Cluster tools (gcloud, srun, ...) and, but for one slow test, training itself are played by small
+scripts that write down how they were called.
+"""
+
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from jukejax.data import corpus, records
+from jukejax.data.labels import Vocabulary
+from jukejax.runtime.sharding import check_batch
+from jukejax.weights import bundle
+from tests.integration.test_configs import load
+from tests.support.command import ROOT
+
+LAUNCH = ROOT / "launch"
+FLAGS = ("--config=configs/tiny.py:prior", "--workdir=a folder/run", "--config.steps=3")
+
+# Plays `python -m jukejax.train`: process FAILS ends with code 7, the others wait for SIGTERM.
+TRAIN = """#!/bin/bash
+number=0
+for flag in "$@"; do case $flag in --process_id=*) number=${flag#*=};; esac; done
+printf '%s\\n' "$@" > "$SEEN/arguments_$number"
+printf '%s\\n' "${CUDA_VISIBLE_DEVICES:-none}" "${JAX_NUM_PROCESSES:-none}" > "$SEEN/place_$number"
+[ "${FAILS:-}" != "$number" ] || { echo "error: no such thing"; exit 7; }
+[ -z "${WAITS:-}" ] && exit 0
+trap 'echo stopped > "$SEEN/stopped_$number"; exit 143' TERM
+touch "$SEEN/ready_$number"
+while true; do sleep 0.05; done
+"""
+
+
+def executable(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """The folder where the players write down what they see, and an environment for scripts."""
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    executable(tmp_path / "bin" / "python", TRAIN)
+    return folder
+
+
+def environment(seen: Path, **more: str) -> dict[str, str]:
+    tools = seen.parent / "bin"
+    kept = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    return kept | {
+        "SEEN": str(seen),
+        "PYTHON": str(tools / "python"),
+        "LOGS": str(seen.parent / "logs"),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PORT": "4321",
+        **more,
+    }
+
+
+def start(script: str, *args: str, env: dict[str, str], cwd: Path = ROOT) -> subprocess.Popen:
+    return subprocess.Popen(
+        [LAUNCH / script, *args], cwd=cwd, env=env, text=True, stderr=subprocess.PIPE
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    """(exit code, what it said on stderr)."""
+    told = process.communicate(timeout=60)[1]
+    return process.returncode, told
+
+
+def wait_for(*paths: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not all(path.exists() for path in paths):
+        assert time.monotonic() < deadline, f"none of {[str(path) for path in paths]} came"
+        time.sleep(0.02)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_sound_and_executable(path):
+    assert os.access(path, os.X_OK)
+    subprocess.run(["bash", "-n", path], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", "--severity=warning", "--exclude=SC2164", path], check=True)
+    for name in re.findall(r"configs/[a-z0-9_]+\.py", path.read_text()):
+        assert (ROOT / name).is_file(), f"{path.name} names {name}"
+
+
+# -- gpu_local.sh --------------------------------------------------------------------------------
+
+
+def test_each_gpu_gets_a_process_with_the_same_command(seen):
+    process = start("gpu_local.sh", *FLAGS, env=environment(seen, CUDA_VISIBLE_DEVICES="2,5,7"))
+    assert finish(process) == (0, "")
+    for number, gpu in enumerate("257"):
+        assert lines(seen / f"arguments_{number}") == [
+            *("-m", "jukejax.train", *FLAGS),
+            *("--coordinator=localhost:4321", "--num_processes=3", f"--process_id={number}"),
+        ]
+        assert lines(seen / f"place_{number}")[0] == gpu
+
+
+def test_a_single_process_joins_nobody(seen):
+    process = start("gpu_local.sh", *FLAGS, env=environment(seen, PROCESSES="1"))
+    assert finish(process) == (0, "")
+    assert lines(seen / "arguments_0") == ["-m", "jukejax.train", *FLAGS]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_every_process_and_the_exit_code_comes_back(seen, number):
+    process = start("gpu_local.sh", *FLAGS, env=environment(seen, PROCESSES="2", WAITS="1"))
+    wait_for(seen / "ready_0", seen / "ready_1")
+    process.send_signal(number)
+    assert finish(process)[0] == 143
+    assert (seen / "stopped_0").exists()
+    assert (seen / "stopped_1").exists()
+
+
+def test_one_that_fails_stops_the_others_and_is_named(seen):
+    env = environment(seen, PROCESSES="3", WAITS="1", FAILS="1")
+    process = start("gpu_local.sh", *FLAGS, env=env)
+    code, told = finish(process)
+    assert code == 7
+    assert "process 1 ended with exit code 7" in told
+    assert "error: no such thing" in told
+
+
+def test_one_that_hangs_is_ended_by_force(seen):
+    hangs = TRAIN.replace("trap 'echo", "trap '' TERM; : 'echo")
+    executable(seen.parent / "bin" / "python", hangs)
+    env = environment(seen, PROCESSES="2", WAITS="1", FAILS="0", GRACE="1")
+    process = start("gpu_local.sh", *FLAGS, env=env)
+    assert finish(process)[0] == 7
+
+
+def test_more_processes_than_gpus_are_refused(seen):
+    env = environment(seen, CUDA_VISIBLE_DEVICES="0", PROCESSES="2")
+    process = start("gpu_local.sh", *FLAGS, env=env)
+    code, told = finish(process)
+    assert code == 2
+    assert "PROCESSES=2, but there are 1 GPUs" in told
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path):
+    codes = tmp_path / "codes"
+    names = Vocabulary.build(["a"], ["house"])
+    with corpus.DatasetWriter(
+        codes, kind="codes", vocabulary=names, codebook_size=16, vqvae={"hash": "x"}
+    ) as writer:
+        for split in corpus.SPLITS:
+            levels = {
+                f"level_{k}": np.full(600 * 128 // hop, k) for k, hop in enumerate(records.HOPS)
+            }
+            writer.add(split, corpus.Track(split, artist="a", genre=("house",)), **levels)
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PROCESSES": "2"}
+    env["LOGS"] = str(tmp_path / "logs")
+    workdir = tmp_path / "run"
+    done = subprocess.run(
+        [
+            LAUNCH / "gpu_local.sh",
+            "--config=configs/tiny.py:prior",
+            f"--workdir={workdir}",
+            f"--config.data.folder={codes}",
+            "--config.steps=3",
+            "--config.mesh.data=2",
+        ],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    log = (tmp_path / "logs" / "process_1.log").read_text()
+    assert done.returncode == 0, done.stderr[-3000:] + log[-3000:]
+    assert "on 2 device(s)" in log
+    assert bundle.read_json(workdir / "summary.json")["steps"] == 3
+    steps = [line for line in lines(workdir / "metrics.jsonl") if '"train"' in line]
+    assert len(steps) == 3, "one writer"
+
+
+# -- slurm.sh ------------------------------------------------------------------------------------
+
+SRUN = """#!/bin/bash
+printf '%s\\n' "$@" > "$SEEN/srun"
+while [[ $1 == --* ]]; do shift; done
+echo $$ > "$SEEN/step"
+exec "$@"
+"""
+SCANCEL = """#!/bin/bash
+echo "$*" > "$SEEN/scancel"
+kill -TERM "$(cat "$SEEN/step")"
+"""
+SCONTROL = '#!/bin/bash\necho "$*" > "$SEEN/scontrol"\n'
+
+
+@pytest.fixture
+def slurm(seen, tmp_path):
+    for name, text in (("srun", SRUN), ("scancel", SCANCEL), ("scontrol", SCONTROL)):
+        executable(tmp_path / "bin" / name, text)
+    return environment(seen, SLURM_JOB_ID="77", SLURM_SUBMIT_DIR=str(tmp_path))
+
+
+def test_slurm_starts_the_command_in_every_task(seen, slurm):
+    process = start("slurm.sh", *FLAGS, env=slurm)
+    assert finish(process) == (0, "")
+    assert lines(seen / "arguments_0") == ["-m", "jukejax.train", *FLAGS]
+    assert "--gpu-bind=none" in lines(seen / "srun")
+    assert not (seen / "scontrol").exists()
+
+
+def test_slurm_saves_before_the_time_limit_and_queues_again(seen, slurm):
+    process = start("slurm.sh", *FLAGS, env=slurm | {"WAITS": "1"})
+    wait_for(seen / "ready_0")
+    process.send_signal(signal.SIGUSR1)
+    assert finish(process)[0] == 143
+    assert (seen / "scancel").read_text() == "--signal=TERM 77.0\n"
+    assert (seen / "scontrol").read_text() == "requeue 77\n"
+
+
+def test_slurm_does_not_repeat_what_fails(seen, slurm):
+    process = start("slurm.sh", *FLAGS, env=slurm | {"FAILS": "0"})
+    assert finish(process)[0] == 7
+    assert not (seen / "scontrol").exists()
+
+
+# -- tpu_pod.sh ----------------------------------------------------------------------------------
+
+GCLOUD = """#!/bin/bash
+printf '%s\\n' "$@" > "$SEEN/gcloud"
+cd "$SEEN/host" && exec bash -c "${!#/--command=/}"
+"""
+# Two hosts, in the form of the metadata server.
+CURL = '#!/bin/bash\nprintf "unknown:unknown:10.0.0.2,unknown:unknown:10.0.0.3"\n'
+
+
+@pytest.fixture
+def pod(seen, tmp_path):
+    executable(tmp_path / "bin" / "gcloud", GCLOUD)
+    executable(tmp_path / "bin" / "curl", CURL)
+    executable(seen / "host" / "jukejax" / ".venv" / "bin" / "python", TRAIN)
+    return environment(seen)
+
+
+def test_a_pod_runs_the_command_on_every_host_and_tells_how_many_there_are(seen, pod):
+    process = start("tpu_pod.sh", "mine", "us-central2-b", *FLAGS, env=pod)
+    assert finish(process) == (0, "")
+    call = lines(seen / "gcloud")
+    assert shlex.join(call[:5]) == "compute tpus tpu-vm ssh mine"
+    assert call[5:7] == ["--zone=us-central2-b", "--worker=all"]
+    assert lines(seen / "arguments_0") == ["-m", "jukejax.train", *FLAGS]
+    assert lines(seen / "place_0")[1] == "2"
+
+
+def test_a_pods_exit_code_comes_back(pod):
+    process = start("tpu_pod.sh", "a", "b", *FLAGS, env=pod | {"FAILS": "0"})
+    assert finish(process)[0] == 7
+
+
+def test_a_pod_is_stopped_through_one_host(seen, pod):
+    training = start("tpu_pod.sh", "mine", "zone", *FLAGS, env=pod | {"WAITS": "1"})
+    wait_for(seen / "ready_0", seen / "host" / "jukejax" / "train.pid")
+    assert finish(start("tpu_pod.sh", "mine", "zone", "stop", env=pod)) == (0, "")
+    assert "--worker=0" in lines(seen / "gcloud")
+    assert finish(training)[0] == 143
+
+
+def test_a_pod_needs_a_name_and_a_zone(pod):
+    process = start("tpu_pod.sh", FLAGS[0], env=pod)
+    code, told = finish(process)
+    assert code == 2
+    assert "NAME ZONE" in told
+
+
+# -- gke.yaml ------------------------------------------------------------------------------------
+
+
+def test_the_jobset_has_what_the_controller_asks_for_and_fits_its_config():
+    job_set = yaml.safe_load((LAUNCH / "gke.yaml").read_text())
+    assert job_set["apiVersion"] == "jobset.x-k8s.io/v1alpha2"
+    assert job_set["kind"] == "JobSet"
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", job_set["metadata"]["name"])
+    assert job_set["spec"]["failurePolicy"]["maxRestarts"] > 0
+    (replicated,) = job_set["spec"]["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    assert replicated["name"]
+    assert job["backoffLimit"] == 0
+    assert pod["restartPolicy"] == "Never"
+    assert pod["terminationGracePeriodSeconds"] >= 300, "time to save"
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+
+    topology = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"]
+    chips = math.prod(map(int, topology.split("x")))
+    assert job["parallelism"] == job["completions"]
+    assert job["parallelism"] * container["resources"]["limits"]["google.com/tpu"] == chips
+
+    command = shlex.join(container["command"])
+    assert command.startswith("python -m jukejax.train --config=configs/pod_prior_5b.py --workdir=")
+    config = load("pod_prior_5b", "")
+    copies, rest = divmod(chips, config.mesh.fsdp * config.mesh.tensor)
+    assert rest == 0
+    shape = {"data": copies, "fsdp": config.mesh.fsdp, "tensor": config.mesh.tensor}
+    check_batch(type("Mesh", (), {"shape": shape}), config.data.batch_size, config.accumulate)

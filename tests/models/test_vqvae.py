@@ -1,0 +1,221 @@
+"""The VQ-VAE whole: its size, rates, learning, sharding, and OpenAI's names for its weights."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jukejax.models.layers import start_params
+from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.ops import quantize
+from jukejax.weights.openai import vqvae as openai_vqvae
+
+TINY = {
+    "downs": (2, 1),
+    "strides": (2, 4),
+    "emb_dim": 6,
+    "codebook_size": 12,
+    "width": 4,
+    "depth": 2,
+    "multipliers": (2, 1),
+}
+
+
+def tiny(**fields):
+    return VQVAEConfig(**(TINY | fields))
+
+
+def build(key, config):
+    """Model and unboxed variables."""
+    model = VQVAE(config)
+    audio = jnp.zeros((1, config.hops[-1], config.channels))
+    shapes = nn.meta.unbox(jax.eval_shape(model.init, key(), audio))
+    start = jax.jit(lambda key: start_params(shapes["params"], key))
+    variables = {"params": start(key())}
+    if config.bottleneck:
+        empty = quantize.empty(config.codebook_size, config.emb_dim)._asdict()
+        variables["codebook"] = {name: dict(empty) for name in shapes["codebook"]}
+    return model, variables
+
+
+def run(model, variables, x, method="__call__", **static):
+    """A method of the model, compiled whole."""
+    return jax.jit(lambda v, x: model.apply(v, x, method=method, **static))(variables, x)
+
+
+def train(model, variables, audio, key):
+    """(output, variables with moved codebooks)."""
+
+    output, moved = _train(model, variables, audio, key)
+    return output, variables | moved
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _train(model, variables, audio, key):
+    rngs = {"codebook": key}
+    return model.apply(variables, audio, train=True, rngs=rngs, mutable=["codebook"])
+
+
+def test_released_model_has_its_size():
+    config = VQVAEConfig()
+    shapes = jax.eval_shape(
+        lambda key: nn.meta.unbox(VQVAE(config).init(key, jnp.zeros((1, 128, 1)))),
+        jax.random.key(0),
+    )
+    assert config.hops == (8, 32, 128)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == 1_485_763
+    codebooks = [shapes["codebook"][f"codebooks_{level}"]["codebook"] for level in range(3)]
+    assert [codebook.shape for codebook in codebooks] == 3 * [(2048, 64)]
+    entries = list(openai_vqvae.vqvae_entries(config))
+    assert len(entries) == 669
+    assert len({entry.name for entry in entries}) == 669
+
+
+def test_codes_come_at_the_hops_rate_and_decode_to_whole_hops(key):
+    model, variables = build(key, tiny())
+    audio = jax.random.normal(key(), (2, 64, 1))
+    _, variables = train(model, variables, audio, key())
+    for length in (64, 61):
+        codes = run(model, variables, audio[:, :length], method="encode")
+        for level, hop in enumerate((4, 16)):
+            assert codes[level].shape == (2, length // hop)
+            assert codes[level].dtype == jnp.int32
+            decoded = run(model, variables, codes[level], method="decode", level=level)
+            assert decoded.shape == (2, length // hop * hop, 1)
+    (top,) = run(model, variables, audio[:, :61], method="encode", start_level=1)
+    np.testing.assert_array_equal(top, codes[1])
+
+
+def test_forward_audio_is_the_decoded_codes_of_each_level_alone(key):
+    model, variables = build(key, tiny())
+    audio = jax.random.normal(key(), (2, 64, 1))
+    _, variables = train(model, variables, audio, key())
+    output = run(model, variables, audio)
+    assert output.metrics == ({}, {})
+    for level, codes in enumerate(run(model, variables, audio, method="encode")):
+        np.testing.assert_array_equal(output.quantised[level].codes, codes)
+        decoded = run(model, variables, codes, method="decode", level=level)
+        np.testing.assert_allclose(output.audio[level], decoded, rtol=1e-4, atol=1e-5)
+
+
+def rows_of(model, variables, audio):
+    """Level 0's features as rows [N, E]."""
+    return np.asarray(run(model, variables, audio, method="features")[0]).reshape(-1, 6)
+
+
+def distance_to_rows(vectors, rows):
+    """Largest distance of a vector to the row nearest to it."""
+    gaps = np.abs(rows[:, None] - np.asarray(vectors))
+    return gaps.max(axis=-1).min(axis=0).max()
+
+
+def test_the_first_batch_starts_the_codebook_and_moves_it_at_once(key):
+    model, variables = build(key, tiny())
+    assert not variables["codebook"]["codebooks_0"]["initialised"]
+    audio = jax.random.normal(key(), (2, 64, 1))
+    output, first = train(model, variables, audio, key())
+    book, rows = first["codebook"]["codebooks_0"], rows_of(model, variables, audio)
+    assert book["initialised"]
+    sums, counts = quantize.totals(rows, output.quantised[0].codes.reshape(-1), 12)
+    np.testing.assert_allclose(book["codebook_count"], 0.99 + 0.01 * counts, rtol=1e-5)
+    start = (book["codebook_sum"] - 0.01 * sums) / 0.99
+    assert distance_to_rows(start, rows) < 1e-5
+    output, second = train(model, first, jax.random.normal(key(), (2, 64, 1)), key())
+    change = second["codebook"]["codebooks_0"]["codebook"] - book["codebook"]
+    np.testing.assert_allclose(output.metrics[0]["dk"], jnp.sqrt(jnp.mean(change**2)), rtol=1e-4)
+    assert float(output.metrics[0]["dk"]) > 0
+
+
+def test_frozen_codebooks_stay_at_rows_of_the_first_batch(key):
+    model, variables = build(key, tiny(ema_decay=1.0, restart_threshold=5.0))
+    audio = jax.random.normal(key(), (2, 64, 1))
+    _, start = train(model, variables, audio, key())
+    rows = rows_of(model, variables, audio)
+    assert distance_to_rows(start["codebook"]["codebooks_0"]["codebook"], rows) < 1e-5
+    _, moved = train(model, start, jax.random.normal(key(), (2, 64, 1)), key())
+    jax.tree.map(np.testing.assert_array_equal, moved["codebook"], start["codebook"])
+
+
+def test_two_devices_learn_what_one_learns(key):
+    model, variables = build(key, tiny(codebook_size=10))
+    audio, step_key = jax.random.normal(key(), (4, 64, 1)), key()
+    alone, expected = train(model, variables, audio, step_key)
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    cut = jax.device_put(audio, NamedSharding(mesh, PartitionSpec("data")))
+    copies = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    together, ours = train(model, copies, cut, step_key)
+    assert len(together.audio[0].sharding.device_set) == 2
+    check = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(check, together, alone)
+    jax.tree.map(check, ours["codebook"], expected["codebook"])
+
+
+def test_without_a_bottleneck_features_pass(key):
+    model, variables = build(key, tiny(bottleneck=False))
+    assert set(variables) == {"params"}
+    audio = jax.random.normal(key(), (1, 64, 1))
+    features = run(model, variables, audio, method="encode")
+    output, _ = train(model, variables, audio, key())
+    assert output.quantised is None
+    for level in range(2):
+        decoded = run(model, variables, features[level], method="decode", level=level)
+        np.testing.assert_allclose(output.audio[level], decoded, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"strides": (2, 3)}, "3 is not an even number"),
+        ({"multipliers": (1,)}, "one entry for each level"),
+        ({"downs": (0, 1)}, "level 0 needs"),
+        ({"ema_decay": 1.5}, "outside"),
+    ],
+)
+def test_impossible_configs_say_why(fields, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**fields)
+
+
+def test_impossible_audio_says_why(key):
+    model, variables = build(key, tiny())
+    with pytest.raises(ValueError, match=r"must be \[batch, time, 1\]"):
+        model.apply(variables, jnp.zeros((1, 64, 2)))
+    with pytest.raises(ValueError, match="less than one code of the top level"):
+        model.apply(variables, jnp.zeros((1, 15, 1)), method="encode")
+    with pytest.raises(ValueError, match="no multiple of the top level's 16"):
+        model.apply(variables, jnp.zeros((1, 63, 1)))
+    with pytest.raises(ValueError, match="level 2 is not one of the 2"):
+        model.apply(variables, jnp.zeros((1, 4), jnp.int32), 2, method="decode")
+
+
+def test_openai_round_trip_is_exact(key):
+    config = tiny()
+    _, variables = build(key, config)
+    state = openai_vqvae.to_openai(config, variables["params"], variables["codebook"], prefix="v.")
+    state["other.weight"] = np.zeros(3)
+    params, codebook = openai_vqvae.from_openai(config, state, prefix="v.", num_tokens=24)
+    jax.tree.map(np.testing.assert_array_equal, params, variables["params"])
+    np.testing.assert_array_equal(codebook["codebooks_1"]["codebook_count"], np.full(12, 2.0))
+    assert codebook["codebooks_1"]["initialised"]
+    again = openai_vqvae.to_openai(config, params, codebook, prefix="v.")
+    assert list(again) == [name for name in state if name != "other.weight"]
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+def test_damaged_checkpoints_name_the_tensor(key):
+    config = tiny()
+    _, variables = build(key, config)
+    state = openai_vqvae.to_openai(config, variables["params"], variables["codebook"])
+    name = "decoders.1.level_blocks.0.model.1.1.weight"
+    for damaged, message in [
+        ({k: v for k, v in state.items() if k != name}, f"lacks the tensor {name}"),
+        (state | {name: state[name][..., :-1]}, f"{name} has shape"),
+        (state | {"encoders.9.weight": state[name]}, "encoders.9.weight, which this model does"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            openai_vqvae.from_openai(config, damaged)

@@ -1,0 +1,98 @@
+"""The compiled convolution and residual block against XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jukejax.models import layers
+from jukejax.ops import convolution as convolutions
+from jukejax.ops.cpu import convolution
+from jukejax.ops.cpu import library as compiled
+
+COMPILED = convolution  # what `needs_compiled` asks for
+
+SHAPES = [(1, 1000, 64, 64), (3, 130, 8, 32), (2, 257, 1, 33), (1, 5, 9, 1), (2, 300, 150, 70)]
+
+
+def close(found, expected, depth):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * depth**0.5)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize("taps", [1, 3, 5])
+@pytest.mark.parametrize("dilation", [1, 27, 400])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_xla_s(key, shape, taps, dilation):
+    batch, time, channels, features = shape
+    x = jax.random.normal(key(), (batch, time, channels))
+    kernel = jax.random.normal(key(), (taps, channels, features))
+    found, back = jax.vjp(lambda x, k: convolution.dilated(x, k, dilation), x, kernel)
+    expected, their_back = jax.vjp(lambda x, k: convolutions.plain_conv(x, k, dilation), x, kernel)
+    close(found, expected, taps * channels)
+    dy = jax.random.normal(key(), found.shape)
+    close(back(dy), their_back(dy), batch * time)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+@pytest.mark.parametrize(
+    ("time", "width", "hidden"), [(900, 64, 48), (20, 64, 600), (3000, 37, 21)]
+)
+def test_a_residual_block_is_what_it_is_without(key, time, width, hidden):
+    block = layers.ResidualBlock(hidden=hidden, dilation=9, scale=0.5)
+    x = jax.random.normal(key(), (2, time, width)).at[0, 0, :5].set(0.0)
+    params = block.init(key(), x)
+    params = jax.tree.map(lambda leaf: jax.random.normal(key(), leaf.shape) * 0.1, params)
+
+    def work(params, x):
+        out, back = jax.vjp(block.apply, params, x)
+        return out, back(jnp.cos(out))
+
+    assert convolution.FORWARD in jax.jit(work).lower(params, x).as_text()
+    with compiled.left_out():
+        expected = jax.jit(work)(params, x)
+        assert convolution.FORWARD not in jax.jit(work).lower(params, x).as_text()
+    close(jax.jit(work)(params, x), expected, 2 * time)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_gives_the_same_bits_each_time(key):
+    x, kernel = jax.random.normal(key(), (2, 5000, 64)), jax.random.normal(key(), (3, 64, 64))
+    vector = jnp.ones(64)
+
+    @jax.jit
+    def work(*operands):
+        out, back = jax.vjp(lambda *a: convolution.residual_block(*a, 3, 0.5), *operands)
+        return out, back(out)
+
+    first = work(x, kernel, vector, kernel[0], vector)
+    for _ in range(20):
+        again = work(x, kernel, vector, kernel[0], vector)
+        assert jax.tree.all(jax.tree.map(np.array_equal, first, again))
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_operands_that_do_not_fit_are_refused():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="do not fit together"):
+        convolution.dilated(jnp.ones((1, 50, 8)), jnp.ones((3, 9, 8)), 1)
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_what_is_not_finite_is_not_hidden():
+    x = jnp.ones((1, 40, 16)).at[0, 20, 3].set(jnp.nan)
+    kernel, vector = jnp.ones((1, 16, 16)), jnp.zeros(16)
+    found = convolution.residual_block(x, kernel, vector, kernel[0], vector, 1, 1.0)
+    assert jnp.isnan(found[0, 20]).all()
+    assert jnp.isfinite(found[0, 19]).all()
+
+
+@pytest.mark.usefixtures("needs_compiled")
+def test_is_used_for_kernels_that_fit_a_cache_in_float32():
+    x, kernel = jnp.zeros((1, 2000, 64)), jnp.zeros((3, 64, 64))
+    assert convolution.suits(x, kernel)
+    assert not convolution.suits(x.astype(jnp.bfloat16), kernel)
+    assert not convolution.suits(x[:, :10], kernel)
+    assert not convolution.suits(jnp.zeros((1, 2000, 512)), jnp.zeros((3, 512, 512)))
+    with compiled.left_out():
+        assert not convolution.suits(x, kernel)

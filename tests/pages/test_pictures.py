@@ -1,0 +1,129 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from jukejax.pages import pictures
+
+
+def sine(hz, seconds=1.0, amplitude=1.0, sample_rate=44_100):
+    return amplitude * np.sin(2 * np.pi * hz * np.arange(int(seconds * sample_rate)) / sample_rate)
+
+
+def test_mel_filters_are_slaneys_without_area_normalisation():
+    import librosa
+
+    expected = librosa.filters.mel(
+        sr=44_100, n_fft=2048, n_mels=96, fmin=30.0, fmax=22_050, norm=None
+    )
+    np.testing.assert_allclose(pictures.mel_filters(44_100), expected, atol=1e-6)
+
+
+def test_no_mel_filter_is_empty():
+    assert pictures.mel_filters(44_100).max(axis=1).min() > 0.1
+
+
+@pytest.mark.parametrize("hz", [220.0, 5000.0])
+def test_a_full_scale_sine_is_zero_db_and_its_half_six_less(hz):
+    loud = pictures.mel_spectrogram(sine(hz))[:, 20:-20]
+    quiet = pictures.mel_spectrogram(sine(hz, amplitude=0.5))[:, 20:-20]
+    power = np.sum(10 ** (loud / 10), axis=0)  # the triangles of neighbours sum to 1
+    np.testing.assert_allclose(10 * np.log10(power), 0, atol=0.5)
+    assert np.isclose(loud.max() - quiet.max(), 6.02, atol=0.01)
+
+
+def test_stereo_is_drawn_as_its_mean_and_silence_is_finite():
+    mono = sine(440)
+    stereo = np.stack([mono * 2, np.zeros_like(mono)], axis=1)
+    np.testing.assert_allclose(
+        pictures.mel_spectrogram(stereo), pictures.mel_spectrogram(mono), atol=1e-3
+    )
+    assert np.isfinite(pictures.mel_spectrogram(np.zeros((50, 2)))).all()
+
+
+def test_long_audio_is_averaged_into_a_bounded_number_of_columns():
+    audio = np.concatenate([sine(440, 20, 0.1), sine(440, 20, 1.0)])
+    mel = pictures.mel_spectrogram(audio)
+    assert mel.shape == (96, 1200)
+    assert np.isclose(mel[:, 900].max() - mel[:, 300].max(), 20, atol=0.1)
+
+
+def test_a_mel_picture_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="0 samples"):
+        pictures.mel_spectrogram(np.zeros(0))
+
+
+def check_pictures(path):
+    for file in (path, pictures.dark_twin(path)):
+        image = imread(file)
+        assert image.shape[:2] == (pictures.HEIGHT, pictures.WIDTH)
+        assert image[..., :3].std() > 0.02
+    light, dark = imread(path), imread(pictures.dark_twin(path))
+    assert light[0, 0, :3].min() > 0.9
+    assert dark[0, 0, :3].max() < 0.2
+
+
+def test_mel_pictures_share_one_scale_so_quieter_is_darker(tmp_path):
+    noise = np.random.default_rng(0).normal(size=44_100) * 0.2
+    for name, audio in (("loud", noise), ("quiet", noise / 30)):
+        pictures.mel_picture(audio, tmp_path / f"{name}.png", "A $title$ with_signs")
+        check_pictures(tmp_path / f"{name}.png")
+    middle = np.s_[200:350, 250:650, :3]
+    loud, quiet = imread(tmp_path / "loud.png"), imread(tmp_path / "quiet.png")
+    assert loud[middle].mean() > quiet[middle].mean() + 0.1
+
+
+def test_the_same_picture_is_the_same_bytes_and_nothing_else_is_left(tmp_path):
+    counts = np.arange(64)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        pictures.codebook_picture(counts, tmp_path / name / "a.png", "Level 2")
+        check_pictures(tmp_path / name / "a.png")
+        assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["a.dark.png", "a.png"]
+    assert (tmp_path / "one/a.png").read_bytes() == (tmp_path / "two/a.png").read_bytes()
+
+
+def test_curves_tolerate_single_points_and_numbers_that_are_not(tmp_path):
+    curves = [
+        pictures.Curve("train", [1, 2, 3], [2.0, float("nan"), 1.0], faint=True),
+        pictures.Curve("held out", [3], [1.5], colour=2),
+        pictures.Curve("nothing", [], []),
+    ]
+    for log_y in (False, True):
+        pictures.curve_picture(
+            curves,
+            tmp_path / "c.png",
+            "Loss",
+            x_label="step",
+            y_label="loss",
+            lines={"entropy": 3.0},
+            log_y=log_y,
+        )
+        check_pictures(tmp_path / "c.png")
+
+
+def test_the_first_steps_do_not_flatten_the_rest():
+    y = np.concatenate([np.full(50, 1000.0), np.full(950, 2.0)])
+    curve = pictures.Curve("loss", np.arange(1000), y)
+    low, high = pictures._shown_range([curve], [2.5], log_y=False)
+    assert 1.5 < low < 2.0
+    assert 2.5 < high < 3.0
+
+
+def test_pictures_without_data_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'Loss' has no points"):
+        pictures.curve_picture([], tmp_path / "c.png", "Loss", x_label="", y_label="")
+    with pytest.raises(ValueError, match="at least one code"):
+        pictures.codebook_picture(np.zeros(8), tmp_path / "c.png", "Level 0")
+
+
+def test_drawing_leaves_pyplot_alone(tmp_path):
+    code = (
+        "import sys, numpy as np; from jukejax.pages import pictures;"
+        "assert 'matplotlib' not in sys.modules;"
+        f"pictures.codebook_picture(np.ones(4), {str(tmp_path / 'a.png')!r}, 'x');"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,151 @@
+"""Near-duplicates are found and kept on one side of the split; what only sounds alike is not."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from jukejax.analysis.fingerprint import landmarks
+from jukejax.data import audio
+from jukejax.preparation import house
+from jukejax.preparation.groups import heldout_mask, near_duplicates
+
+RATE = 44100
+MUSIC = Path(os.environ.get("JUKEJAX_MUSIC", "/tmp/music"))
+
+
+def encoded(mono, kind, rate=RATE):
+    """Through a lossy codec."""
+    sound = mono if rate == RATE else soxr.resample(mono, RATE, rate, quality="HQ")
+    file = io.BytesIO()
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}[kind]
+    with soundfile.SoundFile(
+        file, "w", rate, 1, subtype, format=kind, compression_level=0.8
+    ) as writer:
+        for start in range(0, len(sound), rate):  # libsndfile crashes on a long Vorbis block
+            writer.write(sound[start : start + rate])
+    file.seek(0)
+    sound, rate = soundfile.read(file, dtype="float32")
+    return audio.resample(sound[:, None], rate)[:, 0]
+
+
+def faded(mono, seconds):
+    ramp = np.clip(np.arange(len(mono))[::-1] / (seconds * RATE), 0, 1)
+    return mono * ramp.astype(np.float32)
+
+
+def mixed(*tracks, overlap=8.0):
+    """A DJ mix: each track fades into the next."""
+    count = round(overlap * RATE)
+    up = np.linspace(0, 1, count, dtype=np.float32)
+    result = tracks[0].copy()
+    for track in tracks[1:]:
+        result[-count:] = result[-count:] * (1 - up) + track[:count] * up
+        result = np.concatenate([result, track[count:]])
+    return result
+
+
+def test_copies_edits_and_mixes_are_grouped_and_look_alikes_are_not():
+    """16 house tracks, two by each artist with the same drum kit, and what was made of six."""
+    whole = [house.track(i, seconds=45.0) for i in range(16)]
+    tracks = [track.mix.mean(axis=1) for track in whole]
+    made = {
+        0: encoded(tracks[0], "MP3"),
+        1: encoded(tracks[1], "OGG", 32000),
+        2: 0.3 * tracks[2][5 * RATE + 777 : 25 * RATE],
+        3: np.concatenate([tracks[3][: 12 * RATE], tracks[3][28 * RATE :]]),
+        4: whole[4].instrumental.mean(axis=1),
+        5: mixed(tracks[5], house.track(40, seconds=45.0).mix.mean(axis=1)),
+    }
+    group, links = near_duplicates([landmarks(track) for track in [*tracks, *made.values()]])
+    assert group == [*range(16), *made]
+    assert [(link.a, link.b) for link in links] == [(i, 16 + i) for i in range(6)]
+    assert [link.offset_seconds for link in links[:3]] == pytest.approx([0, 0, 5], abs=0.1)
+    assert links[0].seconds > 30
+    assert 10 < links[2].seconds <= 21
+
+
+def test_a_mix_joins_its_tracks_into_one_group():
+    tracks = [house.track(i, seconds=30.0).mix.mean(axis=1) for i in range(4)]
+    group, links = near_duplicates([landmarks(t) for t in [*tracks, mixed(tracks[1], tracks[3])]])
+    assert group == [0, 1, 2, 1, 1]
+    assert [(link.a, link.b) for link in links] == [(1, 4), (3, 4)]
+
+
+def test_silence_and_single_tones_are_no_duplicates():
+    time = np.arange(8 * RATE) / RATE
+    tone = np.sin(2 * np.pi * 440 * time)
+    sounds = [np.zeros(8 * RATE), tone, tone + np.sin(2 * np.pi * 700 * time), np.zeros(100)]
+    assert near_duplicates([landmarks(sound) for sound in sounds]) == ([0, 1, 2, 3], [])
+    assert near_duplicates([]) == ([], [])
+
+
+def test_held_out_tracks_stay_held_out_as_the_corpus_grows():
+    contents = [f"{i:064x}" for i in range(2000)]
+    held = heldout_mask(contents, 0.1)
+    assert 150 < sum(held) < 250
+    for count in (50, 500):
+        shuffled = np.random.RandomState(count).permutation(2000)[:count]
+        some = heldout_mask([contents[i] for i in shuffled], 0.1, list(range(count)))
+        assert some == [held[i] for i in shuffled]
+
+
+def test_a_group_never_straddles_and_does_not_move_the_others():
+    contents = [f"{i:064x}" for i in range(600)]
+    alone = heldout_mask(contents, 0.2)
+    groups = [i - i % 3 if i < 300 else i for i in range(600)]
+    held = heldout_mask(contents, 0.2, groups)
+    for first in range(0, 300, 3):
+        assert len(set(held[first : first + 3])) == 1
+    assert held[300:] == alone[300:]
+    assert 0.1 < np.mean(held[:300]) < 0.3  # large groups are not held out more often
+
+
+def test_both_sides_get_a_group_when_there_are_two():
+    for i in range(50):
+        for share in (0.01, 0.5, 0.99):
+            assert sorted(heldout_mask([f"a{i}", f"b{i}"], share)) == [False, True]
+    assert heldout_mask(["a"], 0.1) == [False]
+    assert heldout_mask(["a", "b"], 0.0) == [False, False]
+    assert heldout_mask(["a", "b"], 0.1, [0, 0]) == [False, False]
+    with pytest.raises(ValueError, match="--heldout=1"):
+        heldout_mask(["a"], 1)
+
+
+@pytest.mark.slow
+def test_of_60_real_tracks_the_10_made_from_others_end_in_their_groups():
+    """50 tracks of free game music, 10 re-encodes, cuts and edits of ten of them."""
+    kinds = (".ogg", ".opus", ".flac", ".mp3")
+    files = sorted(path for path in MUSIC.rglob("*") if path.suffix in kinds)
+    files = [path for path in files if path.stat().st_size > 1_000_000]
+    files = [path for path in files if "_enhanced" not in path.stem]  # remasters of others
+    if len(files) < 50:
+        pytest.skip(
+            f"{len(files)} real tracks in {MUSIC}; shared/music/get_music.sh fetches more, "
+            "$JUKEJAX_MUSIC names their folder"
+        )
+    step = len(files) / 50
+    files = [files[int(i * step)] for i in range(50)]
+    tracks = [audio.load(path)[: 100 * RATE].mean(axis=1) for path in files]
+    sources = tracks[2::5]
+    made = [
+        encoded(sources[0], "MP3"),
+        encoded(sources[1], "OGG"),
+        encoded(sources[2], "OGG", 32000),
+        encoded(0.2 * sources[3], "MP3"),
+        sources[4][20 * RATE + 123 : 50 * RATE],  # a cut
+        encoded(sources[5][-45 * RATE :], "MP3"),
+        np.concatenate([sources[6][: 30 * RATE], sources[6][50 * RATE :]]),  # a part taken out
+        np.concatenate([sources[7][40 * RATE :], sources[7][: 20 * RATE]]),  # parts exchanged
+        faded(np.pad(sources[8], (3 * RATE, 0))[: 60 * RATE], 10),
+        mixed(house.track(0, seconds=30.0).mix.mean(axis=1), sources[9]),
+    ]
+    group, links = near_duplicates([landmarks(track) for track in [*tracks, *made]])
+    for link in links:
+        print(link, files[link.a].name)
+    assert group[50:] == list(range(2, 50, 5))
+    assert [(files[link.a].name, files[link.b].name) for link in links if link.b < 50] == []

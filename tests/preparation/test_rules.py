@@ -1,0 +1,270 @@
+"""Silence, fade-outs, dead air, lengths and loudness: what is found, and what is done."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from jukejax.data import audio
+from jukejax.preparation import house, rules, tracks
+from jukejax.preparation import repet as separate
+from jukejax.preparation.rules import Rules
+
+RATE = 44100
+
+
+def beat(seconds=30.0, channels=2, level=0.5, seed=0):
+    """Noise bursts at 120 BPM over a soft chord: as uneven in level as house."""
+    random = np.random.RandomState(seed)
+    time = np.arange(round(seconds * RATE)) / RATE
+    bursts = random.randn(len(time), channels) * np.exp(-12 * (time % 0.5))[:, None]
+    chord = sum(np.sin(2 * np.pi * hz * time) for hz in (110, 220.5, 331.2))[:, None]
+    sound = bursts + 0.2 * chord
+    return (level * sound / np.abs(sound).max()).astype(np.float32)
+
+
+def silence(seconds, channels=2):
+    return np.zeros((round(seconds * RATE), channels), np.float32)
+
+
+def faded(sound, seconds, decibels=None):
+    """The end faded out: evenly in amplitude, or evenly in dB."""
+    count = round(seconds * RATE)
+    ramp = (
+        np.linspace(1, 0, count)
+        if decibels is None
+        else 10 ** np.linspace(0, -decibels / 20, count)
+    )
+    faded = sound.copy()
+    faded[-count:] *= ramp[:, None].astype(np.float32)
+    return faded
+
+
+class Keep:
+    """A separator that takes nothing out, and counts."""
+
+    method, hash = "keep", ""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, mix):
+        self.calls += 1
+        return mix
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs tracks.make on a sound."""
+    (tmp_path / "cache").mkdir()
+
+    def run(sound, separator=None, **given):
+        soundfile.write(tmp_path / "a.wav", audio.to_int16(sound), RATE)
+        source = tracks.Source("a.wav", path=str(tmp_path / "a.wav"))
+        made = tracks.make(source, separator or Keep(), str(tmp_path / "cache"), Rules(**given))
+        return made, np.load(made.array) if made.array else None
+
+    return run
+
+
+def test_silence_at_the_ends_goes_but_for_a_margin(make):
+    sound = beat(10)
+    made, stored = make(np.concatenate([silence(3), sound, silence(7)]))
+    assert made.trimmed == pytest.approx([3 - rules.HEAD, 7 - rules.TAIL], abs=rules.STEP)
+    start = round(made.trimmed[0] * RATE)
+    lead = 3 * RATE - start
+    np.testing.assert_array_equal(stored[:lead], 0)
+    expected = audio.to_int16(sound)
+    np.testing.assert_array_equal(stored[lead : lead + len(sound)], expected)
+    assert "silence trimmed: 3.0 s at the start, 6.5 s at the end" in made.notes[0]
+
+
+def test_a_track_without_silence_is_stored_as_it_is(make):
+    sound = beat(10)
+    made, stored = make(sound)
+    np.testing.assert_array_equal(stored, audio.to_int16(sound))
+    assert (made.trimmed, made.notes, made.fade_out, made.dead_air) == ([0, 0], [], 0, [])
+
+
+def test_soft_noise_of_a_record_is_not_silence():
+    noise = 0.002 * np.random.RandomState(0).randn(5 * RATE, 2).astype(np.float32)
+    found = rules.survey(np.concatenate([noise, beat(10)]))
+    assert found.start == 0
+
+
+@pytest.mark.parametrize(("seconds", "decibels"), [(8, None), (12, None), (20, None), (20, 60)])
+def test_a_long_fade_out_is_found_where_it_begins(seconds, decibels):
+    sound = faded(beat(60), seconds, decibels)
+    found = rules.survey(sound)
+    begin = 60 - seconds
+    assert begin - 1 < found.fade_out / RATE < begin + 0.4 * seconds + 1
+    tail = np.sqrt(np.mean(sound[found.fade_out - RATE : found.fade_out] ** 2))
+    assert tail > 10 ** (-5 / 20) * np.sqrt(np.mean(sound[: 30 * RATE] ** 2))
+
+
+def reverb(sound, seconds):
+    """A last chord that decays by 60 dB in so many seconds."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    random = np.random.RandomState(1)
+    tail = 0.15 * random.randn(len(time), 2) * 10 ** (-3 * time / seconds)[:, None]
+    return np.concatenate([sound, tail.astype(np.float32)])
+
+
+def test_other_endings_are_not_fade_outs():
+    steps = beat(60)
+    for i, gain in enumerate((0.5, 0.2, 0.06)):  # instruments leave one after the other
+        steps[(36 + 8 * i) * RATE : (44 + 8 * i) * RATE] *= gain
+    swell = faded(beat(60), 15)
+    swell[-3 * RATE :] += beat(3, level=0.1)  # comes back at the end
+    endings = {
+        "abrupt": beat(30),
+        "quick": faded(beat(30), 2),
+        "reverb": reverb(beat(30), 5.0),
+        "steps": steps,
+        "swell": swell,
+    }
+    for name, sound in endings.items():
+        found = rules.survey(sound)
+        assert found.fade_out == found.stop, name
+
+
+def test_house_tracks_have_no_faults():
+    for index in range(3):
+        sound = house.track(index, seconds=45.0).mix
+        assert rules.survey(sound) == rules.Survey(0, len(sound), len(sound))
+
+
+def test_fades_are_cut_kept_or_dropped(make):
+    sound = faded(beat(60), 15)
+    made, cut = make(sound)
+    assert 8 < made.fade_out < 15
+    assert made.notes[-1] == f"fade-out of {made.fade_out:.1f} s at the end: cut"
+    assert len(cut) == made.samples == len(sound) - round(made.fade_out * RATE)
+    assert np.abs(cut[-RATE:]).max() > 0.4 * np.abs(cut).max()
+    assert np.abs(cut[-20:]).max() < 500  # no click
+    made, kept = make(sound, fades="keep")
+    assert len(kept) == len(sound)
+    assert made.notes[-1] == f"fade-out of {made.fade_out:.1f} s at the end"
+    made, _ = make(sound, fades="drop")
+    assert made.reason == f"fade-out of {made.fade_out:.1f} s at the end, and --fades=drop"
+
+
+def test_dead_air_is_cut_to_a_gap_kept_or_dropped(make):
+    sound = np.concatenate([beat(20), silence(30), beat(15, seed=1)])
+    made, cut = make(sound)
+    assert made.dead_air == [[pytest.approx(20, abs=0.1), pytest.approx(30, abs=0.1)]]
+    assert len(cut) / RATE == pytest.approx(35 + rules.GAP, abs=0.1)
+    assert made.notes == ["dead air of 30.0 s at 20.0 s: cut"]
+    np.testing.assert_array_equal(cut[: 20 * RATE], audio.to_int16(sound)[: 20 * RATE])
+    np.testing.assert_array_equal(cut[-15 * RATE :], audio.to_int16(sound)[-15 * RATE :])
+    made, kept = make(sound, fades="keep")
+    assert (len(kept), made.notes) == (len(sound), ["dead air of 30.0 s at 20.0 s"])
+    assert "dead air" in make(sound, fades="drop")[0].reason
+
+
+def test_a_rest_is_music():
+    assert rules.survey(np.concatenate([beat(9), silence(1.5), beat(9)])).dead_air == ()
+
+
+def test_limits_of_length_have_a_reason_and_are_not_part_of_the_cache(make):
+    separator = Keep()
+    sound = np.concatenate([beat(6), silence(8)])
+    assert not make(sound, separator)[0].reason
+    made, _ = make(sound, separator, min_seconds=7.0)
+    assert made.reason == "6.5 s long, and --min_seconds=7"
+    made, _ = make(sound, separator, max_seconds=6.0)
+    assert made.reason == "6.5 s long, and --max_seconds=6"
+    assert separator.calls == 1
+    made, _ = make(beat(13), separator, max_seconds=12.0)
+    assert made.reason == "13.0 s long, and --max_seconds=12"
+    assert separator.calls == 1  # not worked on in vain
+
+
+def test_what_the_rules_drop_is_remembered(make):
+    separator = Keep()
+    first, _ = make(faded(beat(60), 15), separator, fades="drop")
+    assert make(faded(beat(60), 15), separator, fades="drop")[0] == first
+    assert separator.calls == 1
+
+
+def test_loudness_is_that_of_the_standard():
+    """ITU-R BS.1770: a 997 Hz sine at full scale in one channel is -3.01 LUFS; EBU Tech 3341, 1."""
+    time = np.arange(20 * RATE) / RATE
+    sine = np.sin(2 * np.pi * 997 * time)[:, None].astype(np.float32)
+    left = np.concatenate([sine, 0 * sine], axis=1)
+    assert rules.loudness(left) == pytest.approx(-3.01, abs=0.1)
+    both = np.repeat(sine, 2, axis=1) * 10 ** (-23 / 20)
+    assert rules.loudness(both) == pytest.approx(-23.0, abs=0.1)
+    assert rules.loudness(both[:, :1]) == pytest.approx(rules.loudness(both), abs=1e-3)
+    assert rules.loudness(1e-6 * both) is None
+    assert rules.loudness(both[: RATE // 3]) is None
+
+
+def test_loudness_is_recorded_and_changed_only_when_asked_for(make):
+    sound = beat(10, level=0.2)
+    sound[1000] = 0.9
+    made, stored = make(sound)
+    np.testing.assert_array_equal(stored, audio.to_int16(sound))
+    before = made.loudness
+    made, stored = make(sound, loudness=-30.0)
+    assert made.loudness == pytest.approx(-30, abs=0.01)
+    assert rules.loudness(stored / np.float32(32768)) == pytest.approx(-30, abs=0.05)
+    made, stored = make(sound, loudness=0.0)
+    assert np.abs(stored).max() in (32767, 32768)
+    assert made.loudness == pytest.approx(before - 20 * np.log10(0.9), abs=0.02)
+    assert made.notes == [f"{-made.loudness:.1f} dB softer than --loudness=0: louder would clip"]
+
+
+def test_the_fingerprint_is_that_of_the_mix_and_lies_in_the_cache(tmp_path):
+    from jukejax.analysis import fingerprint
+
+    source = tracks.Source("house", index=1, seconds=16.0)
+
+    class Mute(Keep):
+        def __call__(self, mix):
+            return 0.1 * mix[::-1]
+
+    made = tracks.make(source, Mute(), str(tmp_path), Rules())
+    marks = fingerprint.Landmarks.load(made.fingerprint)
+    expected = fingerprint.landmarks(house.track(1, seconds=16.0).mix.mean(axis=1))
+    np.testing.assert_array_equal(marks.hashes, expected.hashes)
+    (tmp_path / made.fingerprint.rpartition("/")[2]).unlink()
+    assert tracks.make(source, Mute(), str(tmp_path), Rules()) == made  # made again, not half there
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy", ".npz"]
+    json.dumps(made.dead_air)
+
+
+def test_a_track_that_is_all_voice_is_silent_without_it(make):
+    class Mute(Keep):
+        def __call__(self, mix):
+            return 1e-5 * mix
+
+    assert make(beat(8), Mute())[0].reason == "silent once the voice is taken out"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"min_seconds": 0.1}, "--min_seconds=0.1 must be at least 0.5"),
+        ({"max_seconds": 2.0}, "--max_seconds=2 must not be less than --min_seconds=5"),
+        ({"fades": "loud"}, "--fades=loud is unknown; there are keep, cut, drop"),
+        ({"loudness": 3.0}, "--loudness=3.0 must lie between -60 and 0 LUFS"),
+    ],
+)
+def test_rules_without_meaning_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Rules(**given)
+
+
+def test_the_truth_of_a_house_track_is_compared_as_before(tmp_path):
+    track = house.track(1, seconds=16.0)
+
+    class Repet(Keep):
+        def __call__(self, mix):
+            return separate.separate(mix, "repet")
+
+    made = tracks.make(tracks.Source("x", index=1, seconds=16.0), Repet(), str(tmp_path), Rules())
+    before = separate.si_sdr(track.mix, track.instrumental)
+    assert made.sdr["before"] == pytest.approx(before, abs=1e-3)
+    assert made.sdr["after"] > before + 1

@@ -1,0 +1,103 @@
+"""What can be asked for, and what is refused before any model is opened."""
+
+import pytest
+
+from jukejax.sampling.request import Request, length, numbers, parse_range, per_level, whole_numbers
+
+LEVELS = {2: 1.0, 1: 1.0, 0: 1.0}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    return str(path)
+
+
+def ask(**more):
+    return Request(**{"temperature": LEVELS, "hop_fraction": LEVELS} | more)
+
+
+def test_one_number_counts_for_all_levels_or_one_for_each():
+    assert per_level("temperature", ["0.9"], (2, 1, 0)) == {2: 0.9, 1: 0.9, 0: 0.9}
+    assert per_level("temperature", ["0.9", "1"], (1, 0)) == {1: 0.9, 0: 1.0}
+    with pytest.raises(ValueError, match="--temperature has 2 numbers for 3 levels"):
+        per_level("temperature", ["0.9", "1"], (2, 1, 0))
+
+
+def test_bars_of_four_beats_are_seconds_at_a_tempo():
+    assert length(None, bars=32, bpm=124) == pytest.approx(32 * 4 * 60 / 124)
+    assert length(8.5, None, None) == 8.5
+    assert length(None, None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        ((None, 8, None), "--bars and --bpm need each other"),
+        ((None, None, 124), "--bars and --bpm need each other"),
+        ((12, 8, 124), "given twice"),
+        ((None, 8, 0), "--bars=8 --bpm=0 must be positive"),
+    ],
+)
+def test_lengths_that_make_no_sense_are_refused(lengths, said):
+    with pytest.raises(ValueError, match=said):
+        length(*lengths)
+
+
+def test_texts_that_are_no_numbers_are_named():
+    with pytest.raises(ValueError, match="--top=a,1 is not a list of numbers"):
+        numbers("top", ["a", "1"])
+    with pytest.raises(ValueError, match=r"--levels=1\.5 is not a list of whole numbers"):
+        whole_numbers("levels", ["1.5"])
+    assert parse_range("8:12.5") == (8.0, 12.5)
+    with pytest.raises(ValueError, match="--reroll=8-12 is not START:STOP"):
+        parse_range("8-12")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"levels": (0, 1)}, "--levels=0,1 must go down"),
+        ({"levels": (2, 0)}, "leaves out level 1, which level 0 needs"),
+        ({"levels": (1, -1)}, "must go down to 0"),
+        ({"seconds": -1.0}, r"--seconds=-1\.0 must be positive"),
+        ({"seconds": float("inf")}, "--seconds=inf must be positive"),
+        ({"offset_seconds": -2.0}, "--offset_seconds"),
+        ({"offset_seconds": 9.0, "total_seconds": 8.0}, "behind the end of a piece"),
+        ({"items": range(0)}, "--num_samples"),
+        ({"items": range(-1, 2)}, "--first_item=-1"),
+        ({"seed": -1}, "--seed=-1"),
+        ({"top_p": 1.5}, r"--top_p=1\.5"),
+        ({"temperature": LEVELS | {1: -1.0}}, r"--temperature=-1\.0"),
+        ({"hop_fraction": LEVELS | {1: 0.0}}, r"--hop_fraction=0\.0"),
+        ({"memory_fraction": 1.5}, r"--memory_fraction=1\.5"),
+        ({"mode": "primed"}, "--mode=primed needs --prompt, an audio file"),
+        ({"mode": "continue"}, "--mode=continue needs --codes"),
+        ({"mode": "upsample"}, "needs --prompt, an audio file or --codes"),
+        ({"prompt": "FILE"}, "--prompt does not go with --mode=ancestral; it is for primed, ups"),
+        ({"mode": "primed", "prompt": "/none"}, "--prompt=/none is no file"),
+        ({"mode": "upsample", "prompt": "FILE", "codes": "FILE"}, "not both"),
+        ({"prompt_seconds": 2.0}, "--prompt_seconds is a part of"),
+        ({"mode": "reroll", "codes": "FILE"}, "--mode=reroll and --reroll"),
+        ({"mode": "continue", "codes": "FILE", "reroll": (1.0, 2.0)}, "need each other"),
+        ({"mode": "reroll", "codes": "FILE", "reroll": (2.0, 2.0)}, "--reroll=2:2 must be"),
+        ({"mode": "reroll", "codes": "FILE", "reroll": (1.0, 2.0), "seconds": 3.0}, "keeps the le"),
+        ({"mode": "reroll", "codes": "FILE", "reroll": (1.0, 2.0), "stream": True}, "--stream"),
+        ({"mode": "reroll", "codes": "FILE", "reroll": (1.0, 2.0), "candidates": 0}, "--candidat"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line(asked, said, file):
+    asked = {name: file if value == "FILE" else value for name, value in asked.items()}
+    with pytest.raises(ValueError, match=said) as error:
+        ask(**asked)
+    assert "\n" not in str(error.value)
+
+
+def test_every_mode_can_be_asked_for(file):
+    ask()
+    ask(mode="primed", prompt=file, prompt_seconds=3.0, stream=True)
+    ask(mode="continue", codes=file, seconds=20.0)
+    ask(mode="upsample", codes=file)
+    ask(mode="upsample", prompt=file, levels=(1, 0))
+    ask(mode="reroll", codes=file, reroll=(1.0, 2.5))

