@@ -26,9 +26,8 @@ from jukejax import cli
 from jukejax.auditing import pieces as audit_input
 from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
 from jukejax.auditing.run import VERSION, Audit
-from jukejax.common import files as work
+from jukejax.common import files
 from jukejax.common.progress import Progress
-from jukejax.data import audio
 
 INPUT = flags.DEFINE_string(
     "input", None, "Generated music: a sound file, a folder of them, or a folder that sample wrote."
@@ -90,7 +89,7 @@ def one(audit: Audit, sound: audit_input.Sound, folder: Path) -> dict:
     if path.exists():
         return json.loads(path.read_text()) | {"name": sound.name, "given": sound.given}
     found = audit(sound)
-    audio.write_atomic(path, json.dumps(found).encode())
+    files.write_bytes(path, json.dumps(found).encode())
     return found
 
 
@@ -101,13 +100,13 @@ def main() -> int:
     audit = open_audit()
     for warning in audit.warnings():
         print(f"warning: {warning}", file=sys.stderr)
-    with work.held(output, "audit") as folder:
+    with files.lock_output(output, "audit") as folder:
         progress, items = Progress("auditing, pieces", len(sounds)), []
         for done, sound in enumerate(sounds, start=1):
             items.append(one(audit, sound, folder))
             progress.update(done, f"{sound.name}: {items[-1]['verdict']}")
         verdict = audit.write(output, sounds, items)
-        work.clear(folder)
+        files.clear_work(folder)
     counts = Counter(item["verdict"] for item in items)
     told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     print(f"{len(items)} pieces: {told}")

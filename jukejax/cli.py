@@ -29,10 +29,6 @@ VERBS = {
 }
 
 
-class Stopped(Exception):
-    """Raised in the main thread when SIGTERM asks a command to stop."""
-
-
 def _usage_error(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
@@ -42,7 +38,7 @@ def _raise_stopped(signum, frame):
     del signum, frame
     if (watch := interruption.active()) is not None:
         watch.acknowledge()
-    raise Stopped
+    raise interruption.Stopped
 
 
 def _at_home(word: str) -> str:
@@ -115,7 +111,7 @@ def run(main: Callable[[], int | None], doc: str, argv: Sequence[str] | None = N
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    except Stopped:
+    except interruption.Stopped:
         print("stopped by SIGTERM", file=sys.stderr)
         code = 143
     sys.stdout.flush()

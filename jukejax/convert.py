@@ -25,6 +25,7 @@ import numpy as np
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import files
 
 FROM = flags.DEFINE_enum(
     "from",
@@ -113,7 +114,6 @@ def openai_sources(inputs: list[str]) -> tuple[dict[str, Source], dict]:
 
 def huggingface_sources(inputs: list[str]) -> tuple[dict[str, Source], dict]:
     """The same from a model folder of Transformers."""
-    from jukejax.weights import bundle
     from jukejax.weights.huggingface import checkpoint as huggingface
     from jukejax.weights.huggingface import config as huggingface_config
 
@@ -123,7 +123,7 @@ def huggingface_sources(inputs: list[str]) -> tuple[dict[str, Source], dict]:
             "with git or huggingface-cli"
         )
     folder = Path(inputs[0])
-    configs = huggingface_config.configs_from(bundle.read_json(folder / "config.json"))
+    configs = huggingface_config.configs_from(files.read_json(folder / "config.json"))
     states = huggingface.load_states(folder)
 
     def reader(part, config):
@@ -140,11 +140,10 @@ def _reader(read: Callable, path: Path) -> Callable[[], Mapping[str, np.ndarray]
 
 def _export_facts(folders: set[Path]) -> dict:
     """What `export` wrote beside the files, if it was ours."""
-    from jukejax.weights import bundle
 
     for folder in folders:
         if (folder / "export.json").exists():
-            return bundle.read_json(folder / "export.json")
+            return files.read_json(folder / "export.json")
     return {}
 
 

@@ -127,16 +127,14 @@ def embed(listener, model, entry, numbers: list[int]) -> bytes:
 
 def main() -> int:
     check_flags()
-    from jukejax.common import files as work
+    from jukejax.common import files
     from jukejax.common.progress import Progress
-    from jukejax.data import audio
     from jukejax.evaluation import sound_sets
     from jukejax.evaluation.model_figures import check_rate
     from jukejax.inference import activations
     from jukejax.inference.listener import Listener
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.folder import claim
-    from jukejax.weights import bundle
 
     sounds = sound_sets.open_set(INPUT.value, "input", split=SPLIT.value)
     model = Model(MODEL.value, DTYPE.value)
@@ -145,10 +143,10 @@ def main() -> int:
     numbers = layers(listener.config.transformer.num_layers, listener.middle)
     activations.check_layers(listener.config, numbers)
     output = Path(OUTPUT.value)
-    with work.held(output, "embed"):
+    with files.lock_output(output, "embed"):
         claim(output, settings(model, listener.level, numbers))
-        files = {entry.name: file_of(entry.name) for entry in sounds.entries}
-        missing = [entry for entry in sounds.entries if not (output / files[entry.name]).exists()]
+        names = {entry.name: file_of(entry.name) for entry in sounds.entries}
+        missing = [entry for entry in sounds.entries if not (output / names[entry.name]).exists()]
         total = len(sounds.entries)
         progress = Progress("embedding, tracks", total, done=total - len(missing))
         failed = []
@@ -157,11 +155,11 @@ def main() -> int:
                 content = embed(listener, model, entry, numbers)
             except ValueError as error:
                 failed.append(f"{entry.name}: {error}")
-                files.pop(entry.name)
+                names.pop(entry.name)
             else:
-                audio.write_atomic(output / files[entry.name], content)
+                files.write_bytes(output / names[entry.name], content)
             progress.update(done, entry.name)
-        bundle.write_json(output / "tracks.json", files)
+        files.write_json(output / "tracks.json", names)
     if failed:
         raise ValueError(
             f"{len(failed)} of {total} track(s) could not be embedded, the others are done in "

@@ -9,7 +9,6 @@ four grids, and a prior sees four versions of it. A run that was killed goes on 
 
 import dataclasses
 import hashlib
-import io
 import json
 import time
 import zipfile
@@ -20,8 +19,8 @@ import numpy as np
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import files as work
-from jukejax.data import audio, corpus, reading, records
+from jukejax.common import files
+from jukejax.data import corpus, reading, records
 from jukejax.runtime import platform_flags
 
 if TYPE_CHECKING:
@@ -87,10 +86,8 @@ def pieces(dataset: corpus.Dataset, offsets: int) -> list[Piece]:
 
 def keep(path: Path, codes: list[np.ndarray]) -> None:
     """Codes of all levels, whole or not at all."""
-    buffer = io.BytesIO()
     levels = zip(records.LEVELS, codes, strict=True)
-    np.savez(buffer, **{name: level.astype(np.uint16) for name, level in levels})
-    audio.write_atomic(path, buffer.getbuffer())
+    files.write_arrays(path, {name: level.astype(np.uint16) for name, level in levels})
 
 
 def read_kept(path: Path) -> dict[str, np.ndarray] | None:
@@ -193,11 +190,11 @@ def main() -> int:
         return 0
     batch_size = BATCH_SIZE.value or default_batch_size()
     todo, begun = pieces(dataset, OFFSETS.value), time.monotonic()
-    with work.held(output, "encode") as folder:
+    with files.lock_output(output, "encode") as folder:
         seconds = encode(codec, todo, folder, batch_size)
         speed = seconds / (time.monotonic() - begun)
         write(output, todo, folder, info, dataset.vocabulary)
-        work.clear(folder)
+        files.clear_work(folder)
     minutes = sum(piece.samples for piece in todo) / codec.sample_rate / 60
     print(f"{len(todo)} tracks, {minutes:.1f} minutes, {speed:.1f} x real time: {output}")
     return 0

@@ -18,7 +18,6 @@ have an export.json beside them: configs, label vocabulary, provenance, licence.
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,8 @@ from typing import Any
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import files
+from jukejax.weights import checkpoints
 
 Tree = Any
 
@@ -77,14 +78,14 @@ class Part:
 def from_workdirs(workdirs: list[str]) -> tuple[dict[str, Part], dict]:
     """Models by name ("vqvae", "level_0", ...) from training runs, and what holds for all."""
     from jukejax.inference import codec
-    from jukejax.weights import bundle, loading
+    from jukejax.weights import loading
 
     parts: dict[str, Part] = {}
     for workdir in workdirs:
         path = Path(workdir) / "description.json"
         if not path.exists():
             raise ValueError(f"{workdir} is no workdir of train (it has no description.json)")
-        description = bundle.read_json(path)
+        description = files.read_json(path)
         name = loading.part_name(description)
         if name in parts:
             raise ValueError(f"{workdir} and {parts[name].where} are both {name}; give one of them")
@@ -120,12 +121,11 @@ def _best(name: str) -> bool:
 
 def _loader(workdir: str, name: str) -> Callable[[], Tree]:
     def load() -> Tree:
-        from jukejax.training import checkpoint
         from jukejax.weights import loading
 
         if WEIGHTS.value == "ema":
             return loading.load_part(workdir, name, best=_best(name))[1]
-        state = checkpoint.read_state(workdir, best=_best(name))
+        state = checkpoints.read_state(workdir, best=_best(name))
         return {"params": state["params"], "extra": state.get("extra") or {}}
 
     return load
@@ -150,7 +150,7 @@ def from_bundle(folder: str) -> tuple[dict[str, Part], dict]:
         def load(name=name) -> Tree:
             return loading.load_part(folder, name)[1]
 
-        parts[name] = Part(str(place), bundle.read_json(place / "config.json"), load)
+        parts[name] = Part(str(place), files.read_json(place / "config.json"), load)
     return parts, {
         "vocabulary": told["vocabulary"],
         "license": LICENSE.value or told["license"],
@@ -177,9 +177,8 @@ def write_safetensors(output: Path, parts: dict[str, Part], facts: dict) -> None
     for name, part in parts.items():
         told = {"config": part.description, **facts}
         header = {key: json.dumps(value) for key, value in told.items()}
-        temporary = output / f"{name}.safetensors.tmp"
-        save_file(bundle.flatten(part.load()), temporary, metadata=header)
-        os.replace(temporary, output / f"{name}.safetensors")
+        with files.replacing(output / f"{name}.safetensors") as temporary:
+            save_file(bundle.flatten(part.load()), temporary, metadata=header)
         print(f"{name} written", file=sys.stderr)
 
 
@@ -240,7 +239,6 @@ WRITERS = {
 def main() -> int:
     if not WORKDIR.value or OUTPUT.value is None:
         raise ValueError("--workdir and --output are needed; see --help")
-    from jukejax.weights import bundle
 
     first = Path(WORKDIR.value[0])
     if len(WORKDIR.value) == 1 and (first / "model.json").exists():
@@ -258,7 +256,7 @@ def main() -> int:
     WRITERS[FORMAT.value](output, parts, facts)
     if FORMAT.value != "bundle":
         described = {name: part.description for name, part in parts.items()}
-        bundle.write_json(
+        files.write_json(
             output / "export.json", {"layout": FORMAT.value, **facts, "parts": described}
         )
     print(f"{FORMAT.value} with {', '.join(sorted(parts))}: {output}")

@@ -11,7 +11,6 @@ goes on there. With --runner=beam many machines share the work (BUILD.md).
 
 import contextlib
 import functools
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import files as work
+from jukejax.common import files
 from jukejax.common.progress import Progress, clock
 from jukejax.data import audio, corpus, labels
 from jukejax.preparation import (
@@ -150,7 +149,7 @@ def _output_folder() -> Iterator[tuple[Path, str]]:
             raise ValueError(f"--cache={FLAGS.cache} is a file; give a folder")
         Path(FLAGS.cache).mkdir(parents=True, exist_ok=True)
     if not places.is_remote(FLAGS.output):
-        with work.held(Path(FLAGS.output), "prepare") as cache:
+        with files.lock_output(Path(FLAGS.output), "prepare") as cache:
             yield Path(FLAGS.output), FLAGS.cache or str(cache)
         return
     with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
@@ -259,7 +258,7 @@ def _say(table: dict, dataset: corpus.Dataset, unmatched: list[str]) -> None:
 
 def _remove_stale(cache: Path, made: Sequence[tracks.Made]) -> None:
     """Removes what no source of this run needs from a cache that is this output's alone."""
-    keep = {Path(track.array).stem for track in made if track.array} | {work.LOCK, "sources"}
+    keep = {Path(track.array).stem for track in made if track.array} | {files.LOCK, "sources"}
     if FLAGS.input.startswith("tfds:"):
         keep.add("tfds")
     for path in cache.iterdir():
@@ -282,8 +281,7 @@ def main() -> None:
         splits = [corpus.SPLITS[out] for out in held]
         table = {"separator": separator.name, "separation": separator.record()}
         table |= fates.report(made, used, splits, group, links) | {"ignored": ignored}
-        text = json.dumps(table, indent=1) + "\n"
-        audio.write_atomic(output / "corpus.json", text.encode())
+        files.write_json(output / "corpus.json", table)
         if not usable:
             raise ValueError(
                 f"no readable audio in {FLAGS.input}: {len(made)} files, for instance "

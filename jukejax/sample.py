@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import interruption
 from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
@@ -195,7 +196,7 @@ def main() -> int:
         folder = SampleFolder(output, asked.items)
         try:
             Run(model, asked, start, folder, began)()
-        except (KeyboardInterrupt, cli.Stopped):
+        except (KeyboardInterrupt, interruption.Stopped):
             print(f"{output} keeps what is done; the same command goes on", file=sys.stderr)
             raise
     first = start.levels[0]

@@ -17,6 +17,7 @@ from typing import ClassVar
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import interruption
 from jukejax.runtime import platform_flags
 from jukejax.training import config_keys as run_config
 
@@ -78,7 +79,7 @@ def main() -> int:
 
     try:
         summary = Training(run_config.checked(CONFIG.value), Path(WORKDIR.value)).run()
-    except cli.Stopped:
+    except interruption.Stopped:
         distributed.leave()
         raise
     distributed.leave()

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.pages.pictures import mel_filters
-from jukejax.preparation.repet import si_sdr
+from jukejax.analysis.mel import full_scale_power, hann, mel_filters
 
 _BLOCK = 2048  # frames worked on at once
 _QUIET = 2e-3  # norm of a spectrogram under which a sound counts as silent, as in training
@@ -38,10 +37,6 @@ SINGLE = Resolution(2048, 256, 1536)
 MULTI = (Resolution(2048, 240, 1200), Resolution(1024, 120, 600), Resolution(512, 50, 240))
 
 
-def _hann(size: int) -> np.ndarray:
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
-
-
 def _blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
     """Magnitudes, block after block of frames: float64 [F, K] each."""
     n_fft, hop, window = resolution
@@ -53,9 +48,9 @@ def _blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
     padded = np.pad(np.asarray(sound, np.float64), n_fft // 2, mode="reflect")
     padded = padded[(n_fft - window) // 2 :]  # a magnitude does not feel where the window lies
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
-    frames, hann = frames[: len(sound) // hop + 1], _hann(window)
+    frames, weights = frames[: len(sound) // hop + 1], hann(window)
     for start in range(0, len(frames), _BLOCK):
-        yield np.abs(np.fft.rfft(frames[start : start + _BLOCK] * hann, n_fft))
+        yield np.abs(np.fft.rfft(frames[start : start + _BLOCK] * weights, n_fft))
 
 
 def magnitudes(sound: np.ndarray, resolution: Resolution = SINGLE) -> np.ndarray:
@@ -129,14 +124,27 @@ def log_mel(sound: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mel spectrogram in dB, at least -80 under a full-scale sine: float64 [F, mels]."""
     filters = mel_filters(sample_rate).T
     shape = Resolution(MEL_FFT, MEL_HOP, MEL_FFT)
-    scale = 4 / (MEL_FFT * np.sum(_hann(MEL_FFT) ** 2))  # a sine of amplitude 1 has power 1
-    power = np.concatenate([(block**2 * scale) @ filters for block in _blocks(sound, shape)])
+    power = np.concatenate([block**2 @ filters for block in _blocks(sound, shape)])
+    power /= full_scale_power(MEL_FFT)
     return np.maximum(10 * np.log10(np.maximum(power, 1e-12)), _MEL_FLOOR_DB)
 
 
 def mel_distance(target: np.ndarray, output: np.ndarray, sample_rate: int) -> float:
     """Mean absolute difference of the log mel spectrograms in dB."""
     return float(np.abs(log_mel(target, sample_rate) - log_mel(output, sample_rate)).mean())
+
+
+def si_sdr(estimate: np.ndarray, truth: np.ndarray) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019), all channels in one.
+
+    Args:
+      estimate, truth: [time, channels].
+    """
+    estimate = estimate.astype(np.float64).ravel()
+    truth = truth.astype(np.float64).ravel()
+    target = truth * (estimate @ truth) / max(truth @ truth, 1e-20)
+    error = estimate - target
+    return float(10 * np.log10(max(target @ target, 1e-20) / max(error @ error, 1e-20)))
 
 
 @functools.cache

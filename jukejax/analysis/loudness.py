@@ -9,16 +9,33 @@ import numpy as np
 import soxr
 
 from jukejax.data.audio import SAMPLE_RATE
-from jukejax.preparation.rules import loudness
 
-__all__ = ["clipped_share", "dc_offset", "figures", "loudness", "silent_share", "true_peak_db"]
-
+MONO = 10 * math.log10(2)  # dB by which mono from two loudspeakers is louder than from one
 OVERSAMPLING = 4
 SILENCE_DB = -60.0  # RMS of a step under which it counts as silent
 STEP = 0.05  # seconds
 FULL_SCALE, CLIPPED_RUN = 0.999, 3  # samples in a row at full scale are a clipped peak
 _BLOCK = 1 << 18  # samples oversampled at once
 _MARGIN = 512  # samples to each side that the filter may see
+
+
+def loudness(sound: np.ndarray) -> float | None:
+    """Integrated loudness in LUFS (ITU-R BS.1770-4, gated); None if too soft or short.
+
+    Mono counts as played by two loudspeakers, as loud as the same in both channels.
+
+    Args:
+      sound: float32 [time, channels] at 44.1 kHz.
+    """
+    import pyloudnorm
+
+    if len(sound) < 0.4 * SAMPLE_RATE:  # less than one gating block
+        return None
+
+    level = float(pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(sound))
+    if not math.isfinite(level):
+        return None
+    return level + (MONO if sound.shape[1] == 1 else 0.0)
 
 
 def true_peak_db(sound: np.ndarray) -> float:

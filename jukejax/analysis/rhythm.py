@@ -23,7 +23,7 @@ from jukejax.analysis.beats import (
     steady_beats,
     track_beats,
 )
-from jukejax.pages.pictures import mel_filters
+from jukejax.analysis.mel import mel_filters
 
 N_FFT = 1024
 SHORTEST = 4.0  # seconds under which nothing is said
@@ -126,7 +126,13 @@ def onsets(mono: np.ndarray, sample_rate: int) -> Onsets:
     """Spectrogram and onset strengths of a sound, float32 [time]."""
     if sample_rate != SAMPLE_RATE:
         mono = soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
-    filters = mel_filters(SAMPLE_RATE, N_FFT, _BANDS, _LOWEST_HZ, _HIGHEST_HZ).T
+    filters = mel_filters(
+        SAMPLE_RATE,
+        n_fft=N_FFT,
+        num_bands=_BANDS,
+        lowest_hz=_LOWEST_HZ,
+        highest_hz=_HIGHEST_HZ,
+    ).T
     bins = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)
     low = (bins >= KICK_HZ[0]) & (bins <= KICK_HZ[1])
     padded = np.pad(mono, (N_FFT // 2, N_FFT))

@@ -24,7 +24,7 @@ from jukejax.auditing import evidence
 from jukejax.auditing.code_distance import Neighbours
 from jukejax.auditing.evidence import Evidence
 from jukejax.auditing.recordings import WINDOW, Hit, Recordings
-from jukejax.common import files as work
+from jukejax.common import files
 from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus, reading, records
 
@@ -78,7 +78,7 @@ def _remembered(path: Path, make: Callable[[], dict[str, list[float]]]) -> dict[
     if path.exists():
         return json.loads(path.read_text())
     found = make()
-    audio.write_atomic(path, json.dumps(found).encode())
+    files.write_bytes(path, json.dumps(found).encode())
     return found
 
 
@@ -92,7 +92,7 @@ class AudioCorpus:
 
     def __init__(self, dataset: corpus.Dataset, cache: Path):
         self.dataset, self.tracks = dataset, dataset.tracks("train")
-        with work.held(cache, "audit"):
+        with files.lock_output(cache, "audit"):
             folder = _kept(cache, "recordings", dataset)
             self._recordings = Recordings(self._index(folder), self.read, RATE)
             null = _remembered(folder / "heldout.json", self._null)
@@ -177,7 +177,7 @@ class CodeCorpus:
     def __init__(self, dataset: corpus.Dataset, cache: Path, codebook: np.ndarray | None = None):
         self.dataset, self.tracks = dataset, dataset.tracks("train")
         self.size = dataset.info["codebook_size"]
-        with work.held(cache, "audit"):
+        with files.lock_output(cache, "audit"):
             folder = _kept(cache, "codes", dataset)
             self._codes = self._index(folder)
             self._near = None
@@ -248,4 +248,4 @@ def read_codes(dataset: corpus.Dataset, split: str, i: int) -> np.ndarray:
 def _write(path: Path, save: Callable) -> None:
     buffer = io.BytesIO()
     save(buffer)
-    audio.write_atomic(path, buffer.getbuffer())
+    files.write_bytes(path, buffer.getbuffer())

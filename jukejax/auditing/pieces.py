@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages import runs
 from jukejax.sampling.folder import read_codes
@@ -73,7 +74,7 @@ def find(path: str) -> list[Sound]:
 
 def _item(folder: Path) -> Iterator[Sound]:
     """An item of a sample folder, unless nothing of it is finished."""
-    meta = runs.read_json(folder / "meta.json")
+    meta = files.read_json_if_any(folder / "meta.json")
     wavs = [folder / f"level_{level}.wav" for level in (0, 1, 2)]
     wav = next((path for path in wavs if path.exists()), None)
     codes = folder / "codes.npz"

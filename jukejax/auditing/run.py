@@ -1,6 +1,5 @@
 """The audit of one piece after the other, and what it writes of them: audit.json, report.html."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from jukejax.auditing import page as audit_page
 from jukejax.auditing.corpus import CODE_RATE, LEVEL, RATE, AudioCorpus, CodeCorpus
 from jukejax.auditing.evidence import Evidence, Passage, passages, stronger
 from jukejax.auditing.pieces import Sound
+from jukejax.common import files
 from jukejax.data import audio, records
 from jukejax.pages.assets import Assets
 
@@ -137,8 +137,7 @@ class Audit:
         order = (verdict.COPIED, verdict.SIMILAR)
         whole = next((name for name in order if name in verdicts), verdict.NOVEL)
         table = {"verdict": whole, "thresholds": self._limits(), "training": self._corpus()}
-        text = json.dumps(table | {"items": list(items)}, indent=1) + "\n"
-        audio.write_atomic(output / "audit.json", text.encode())
+        files.write_json(output / "audit.json", table | {"items": list(items)})
         assets = Assets(output)
         names = [f"{number:03d}_{_file_name(sound.name)}" for number, sound in enumerate(sounds)]
         pieces = [
@@ -148,7 +147,7 @@ class Audit:
             for sound, item, name in zip(sounds, items, names, strict=True)
         ]
         page = audit_page.document(table, pieces)
-        audio.write_atomic(output / "report.html", page.encode())
+        files.write_text(output / "report.html", page)
         return whole
 
     def _limits(self) -> dict[str, dict]:

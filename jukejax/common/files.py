@@ -1,35 +1,138 @@
-"""The folder in which the maker of a dataset keeps finished parts, so that a killed run goes on.
+"""Files that appear whole or not at all, JSON, locks, and folders that belong to one command line.
 
-It is `.work` inside the output; only one process at a time holds it.
+A killed process leaves the old file or the new one, never a part of one. Unfinished files have
+names of their own (`UNFINISHED`).
 """
 
 import contextlib
 import errno
 import fcntl
-from collections.abc import Iterator
+import io
+import json
+import os
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[2]  # of a checkout: configs, caches
 LOCK = "lock"
+UNFINISHED = ".*.tmp"  # glob of the files that `replacing` has not renamed yet
+
+PathLike = str | os.PathLike
+
+
+def unfinished_path(path: PathLike) -> Path:
+    """Returns the name under which `replacing` writes a file."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.tmp")
 
 
 @contextlib.contextmanager
-def held(output: Path, verb: str) -> Iterator[Path]:
-    """Makes `output` and its work folder, which it gives, and holds them against a second `verb`.
+def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; at the end it is synced to disk and renamed to `path`.
+
+    If the block raises, the temporary file is removed and `path` stays as it was.
+
+    Args:
+      shared: several processes may write this file at once. A killed one may then leave its
+        temporary file.
+    """
+    path = Path(path)
+    temporary = unfinished_path(path)
+    if shared:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(
+    path: PathLike, *parts: bytes | memoryview | np.ndarray, shared: bool = False
+) -> None:
+    """Writes `parts` one after the other; see `replacing`."""
+    with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
+        for part in parts:
+            file.write(part)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Writes UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], *, shared: bool = False) -> None:
+    """Writes an .npz file. Through memory: `np.savez` into a file does not report a full disk."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getbuffer(), shared=shared)
+
+
+# -- JSON --------------------------------------------------------------------------------------
+
+
+def format_json(value: Any) -> str:
+    """Formats JSON for people to read."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def write_json(path: PathLike, value: Any, *, shared: bool = False) -> None:
+    """Writes a JSON file."""
+    write_bytes(path, format_json(value).encode(), shared=shared)
+
+
+def read_json(path: PathLike) -> dict:
+    """Reads a JSON object.
 
     Raises:
-      ValueError: another process holds it, or the disk is full.
+      ValueError: the file is missing, or holds no JSON object.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} is missing")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or UTF-8
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return value
+
+
+def read_json_if_any(path: PathLike) -> dict:
+    """Reads a JSON object; {} where there is none that can be read."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
+# -- Locks and settings ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lock_output(output: Path, verb: str) -> Iterator[Path]:
+    """Locks an output folder against a second `verb`, and yields its folder for unfinished work.
+
+    Raises:
+      ValueError: another process holds the lock, or the disk is full.
     """
     folder = output / ".work"
-    with locked(folder / LOCK, output, verb):
+    with lock_file(folder / LOCK, output, verb):
         yield folder
 
 
 @contextlib.contextmanager
-def locked(path: Path, output: Path, verb: str) -> Iterator[None]:
-    """Holds the lock at `path`, in or below `output`, against a second `verb`.
+def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
+    """Locks `path`, in or below `output`, against a second `verb`.
 
     Raises:
-      ValueError: another process holds it, or, at any time inside, the disk is full.
+      ValueError: another process holds the lock, or, at any time inside, the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,13 +145,38 @@ def locked(path: Path, output: Path, verb: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ValueError(
-                f"the disk of {output} is full; make room and run again: what is done is kept"
+                f"the disk of {output} is full; make room and run again: finished work is kept"
             ) from error
         raise
 
 
-def clear(folder: Path) -> None:
-    """Removes everything from a work folder but the lock."""
+def clear_work(folder: Path) -> None:
+    """Removes everything from the folder of `lock_output` but the lock."""
     for path in folder.iterdir():
         if path.name != LOCK:
             path.unlink()
+
+
+def check_settings(
+    path: Path, settings: Mapping, *, flag: str, prefix: str = "", may_change: Container[str] = ()
+) -> None:
+    """Checks that a folder was begun with these settings, if it was begun.
+
+    Args:
+      path: JSON file of the folder with the settings that it was begun with.
+      flag: of the folder, for the message.
+      prefix: of the settings' names in the message.
+      may_change: names that are not compared.
+
+    Raises:
+      ValueError: a setting differs.
+    """
+    if not path.exists():
+        return
+    before = read_json(path)
+    for name in [*settings, *(name for name in before if name not in settings)]:
+        if name not in may_change and before.get(name) != settings.get(name):
+            raise ValueError(
+                f"{path.parent} was begun with {prefix}{name}={before.get(name)}, not "
+                f"{settings.get(name)}; take another {flag}, or the old value"
+            )

@@ -17,6 +17,10 @@ GRACE_SECONDS = 60.0  # without progress, after which SIGTERM ends the process a
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+class Stopped(Exception):
+    """Raised in the main thread when SIGTERM asks a command to stop."""
+
+
 class SignalWatch:
     """Watches SIGINT and SIGTERM from a thread of its own while it is open (a context manager).
 

@@ -8,6 +8,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from jukejax.common import files
+
 SAMPLE_RATE = 44100
 EXTENSIONS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4"}
@@ -208,28 +210,5 @@ def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAM
     gain = 1.0 if peak <= 1.0 else 1.0 / peak
     buffer = io.BytesIO()
     soundfile.write(buffer, to_int16(audio * gain), sample_rate, "PCM_16", format="WAV")
-    write_atomic(path, buffer.getbuffer())
+    files.write_bytes(path, buffer.getbuffer())
     return gain
-
-
-def write_atomic(
-    path: str | os.PathLike, *parts: bytes | memoryview | np.ndarray, shared: bool = False
-) -> None:
-    """Writes beside `path`, syncs, renames: a killed process leaves the old file or the new one.
-
-    Args:
-      parts: the content, one after the other.
-      shared: several processes may write this file at once; a killed one may leave its part of the
-        work, which is otherwise written over the next time.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp" if shared else f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

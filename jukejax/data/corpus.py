@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import files
 from jukejax.data import audio, records, tfds_info
 from jukejax.data.labels import Vocabulary
 
@@ -148,8 +149,7 @@ class DatasetWriter:
                 path.unlink()
         self._vocabulary.save(self.folder / "vocabulary.json")
         tfds_info.write(self.folder, table)
-        text = json.dumps(table, indent=1) + "\n"
-        audio.write_atomic(self.folder / "dataset.json", text.encode())
+        files.write_json(self.folder / "dataset.json", table)
         return open_dataset(self.folder)
 
     def abandon(self) -> None:

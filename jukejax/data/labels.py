@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.data import audio
+from jukejax.common import files
 
 UNKNOWN = "unknown"
 FEW = 12  # names of a vocabulary that an error lists whole; of more it says the nearest three
@@ -53,8 +53,7 @@ class Vocabulary:
         return tuple(_find(name, self._genre_ids, self.genres, "genre") for name in names) or (0,)
 
     def save(self, path: str | os.PathLike) -> None:
-        text = json.dumps({"artists": self.artists, "genres": self.genres}, indent=1) + "\n"
-        audio.write_atomic(path, text.encode())
+        files.write_json(path, {"artists": self.artists, "genres": self.genres})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Vocabulary":

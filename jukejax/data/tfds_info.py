@@ -6,10 +6,10 @@ the words of tensorflow_datasets/core/proto (dataset_info.proto, feature.proto),
 TFDS nor TensorFlow is imported.
 """
 
-import json
 from pathlib import Path
 
-from jukejax.data import audio, records
+from jukejax.common import files
+from jukejax.data import records
 
 _FEATURES = "tensorflow_datasets.core.features"
 _TEXT = {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}}
@@ -26,8 +26,7 @@ _TEXTS = {
 def write(folder: Path, table: dict) -> None:
     """Writes both files for the dataset that `table`, the content of dataset.json, describes."""
     for name, content in (("features", features(table["kind"])), ("dataset_info", info(table))):
-        text = json.dumps(content, indent=1) + "\n"
-        audio.write_atomic(folder / f"{name}.json", text.encode())
+        files.write_json(folder / f"{name}.json", content)
 
 
 def features(kind: str) -> dict:

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from jukejax.analysis import mel
 from jukejax.analysis.rhythm import BARS
 from jukejax.analysis.track_figures import Measured
-from jukejax.data.audio import write_atomic
+from jukejax.common import files
 from jukejax.evaluation import pictures as evaluation_pictures
 from jukejax.evaluation.bootstrap import Interval, finite
 from jukejax.evaluation.comparison import METRICS, Row
@@ -52,7 +53,7 @@ def write(folder: str | os.PathLike, found: Evaluation, about: dict) -> Path:
     """
     assets = Assets(folder)
     content = json.dumps(about | table(found), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(assets.root / "evaluate.json", content.encode())
+    files.write_bytes(assets.root / "evaluate.json", content.encode())
     chapters = [
         ("figures", "All figures", _figures(found)),
         ("rhythm", "Rhythm", _rhythm(found, assets)),
@@ -70,7 +71,7 @@ def write(folder: str | os.PathLike, found: Evaluation, about: dict) -> Path:
         contents=[(name, title) for name, title, _ in chapters],
     )
     path = assets.root / "index.html"
-    write_atomic(path, text.encode())
+    files.write_text(path, text)
     return path
 
 
@@ -219,7 +220,7 @@ def _dots(found: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[pag
 def _sound(found: Evaluation, assets: Assets) -> list[page.Html]:
     path = assets.new("spectrum.png")
     spectra = [np.array([track.spectrum for track in tracks]) for tracks in found.measured]
-    evaluation_pictures.spectrum_picture(spectra, pictures.mel_centres(), path, "Spectrum")
+    evaluation_pictures.spectrum_picture(spectra, mel.band_centres(), path, "Spectrum")
     cards = [_card(assets, path, "Mean spectrum, and the middle 80 % of the tracks")]
     cards += _dots(found, assets, _OF_SOUND)
     return [page.grid(cards)]

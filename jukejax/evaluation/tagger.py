@@ -3,9 +3,9 @@
 import numpy as np
 import soxr
 
+from jukejax.analysis.mel import mel_filters, mel_power
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.models.musicnn import Weights, forward
-from jukejax.pages.pictures import mel_edges, mel_filters
 
 RATE, N_FFT, HOP, MELS = 16_000, 512, 256, 96
 FRAMES = 187  # of a piece, 3 s
@@ -42,12 +42,7 @@ def _run(weights: Weights, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def log_mel(mono: np.ndarray) -> np.ndarray:
     """log10(1 + 10000 power) in mel bands of area 1, as librosa makes it: float32 [T, M]."""
     padded = np.pad(mono, N_FFT // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
-    power = np.abs(np.fft.rfft(frames * window)) ** 2
-    filters = mel_filters(RATE, N_FFT, MELS, 0.0)
-    # librosa's bands have an area of 1, so a height of 2 / width; ours have a height of 1.
-    edges = mel_edges(MELS, 0.0, RATE / 2)
-    filters = filters * (2 / (edges[2:] - edges[:-2]))[:, None]
-    mel = (power @ filters.T).astype(np.float16).astype(np.float32)  # musicnn keeps 16 bits here
-    return np.log10(10_000 * mel + 1).astype(np.float32)
+    filters = mel_filters(RATE, n_fft=N_FFT, num_bands=MELS, lowest_hz=0.0, area=True)
+    power = mel_power(padded, filters, hop=HOP, num_frames=1 + len(mono) // HOP)
+    power = power.astype(np.float16).astype(np.float32)  # musicnn keeps 16 bits here
+    return np.log10(10_000 * power + 1).astype(np.float32)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import lyrics, openai_labels, pipeline
 from jukejax.inference import generate
@@ -81,7 +82,7 @@ class Model:
         return max(int(hop_fraction * config.seq_len) // ratio, 1) * ratio
 
     def _description(self, level: int) -> dict:
-        return bundle.read_json(self.folder / f"level_{level}" / "config.json")
+        return files.read_json(self.folder / f"level_{level}" / "config.json")
 
     def config(self, level: int) -> PriorConfig:
         """What one level's prior looks like; its weights stay on disk."""

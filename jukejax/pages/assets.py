@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages import page, pictures
 
@@ -20,9 +21,8 @@ class Assets:
         if source.resolve().is_relative_to(self.root.resolve()):
             return source.resolve().relative_to(self.root.resolve())
         target = self.new(name)
-        unfinished = target.with_name(target.name + ".part")
-        shutil.copyfile(source, unfinished)
-        os.replace(unfinished, target)
+        with files.replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
         return target.relative_to(self.root)
 
     def new(self, name: str) -> Path:

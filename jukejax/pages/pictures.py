@@ -7,7 +7,6 @@ page and in every run. Titles are drawn with matplotlib's own font, so text that
 name in any script) belongs on the page, not in the picture.
 """
 
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.analysis import mel
+from jukejax.common import files
+
 WIDTH, HEIGHT = 960, 580  # pixels of every picture; pages show it at half of that on sharp screens
 MEL_FLOOR_DB = -90.0
 _DPI = 272  # so that the letters stay readable where three pictures share a row
-_FFT, _HOP, _MELS, _LOWEST_HZ = 2048, 512, 96, 30.0
-_MAX_COLUMNS = 1200
 COLOURS = ("#e4622e", "#2f86d6", "#9a63d8", "#2a9d78")
 
 
@@ -56,86 +56,18 @@ def dark_twin(path: str | os.PathLike) -> Path:
     return Path(path).with_suffix(".dark.png")
 
 
-# The mel scale of Slaney's Auditory Toolbox (librosa's default): linear to 1 kHz, then logarithmic.
-def _hz_to_mel(hz):
-    hz = np.asarray(hz, np.float64)
-    above = 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4)
-    return np.where(hz < 1000, hz * 3 / 200, 15 + above)
-
-
-def _mel_to_hz(mel):
-    mel = np.asarray(mel, np.float64)
-    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
-
-
-@functools.lru_cache(maxsize=4)
-def mel_filters(
-    sample_rate: int,
-    n_fft: int = _FFT,
-    mels: int = _MELS,
-    lowest_hz: float = _LOWEST_HZ,
-    highest_hz: float | None = None,
-) -> np.ndarray:
-    """Triangular filters of height 1, float64 [mels, bins]; up to half the sample rate."""
-    edges = mel_edges(mels, lowest_hz, highest_hz or sample_rate / 2)
-    bins = np.fft.rfftfreq(n_fft, 1 / sample_rate)
-    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rise, fall = (bins - low) / (centre - low), (high - bins) / (high - centre)
-    return np.maximum(0, np.minimum(rise, fall))
-
-
-def mel_edges(mels: int, lowest_hz: float, highest_hz: float) -> np.ndarray:
-    """Edges of the bands in Hz, float64 [mels + 2]: band i begins, peaks and ends at i to i + 2."""
-    return _mel_to_hz(np.linspace(_hz_to_mel(lowest_hz), _hz_to_mel(highest_hz), mels + 2))
-
-
-def mel_centres(sample_rate: int = 44_100) -> np.ndarray:
-    """The frequencies in Hz at which our spectrograms' bands peak, float64 [mels]."""
-    return mel_edges(_MELS, _LOWEST_HZ, sample_rate / 2)[1:-1]
-
-
-def mel_spectrogram(audio: np.ndarray, sample_rate: int = 44_100) -> np.ndarray:
-    """Loudness in dB of `audio` ([time] or [time, channels]), float32 [mels, columns].
-
-    A full-scale sine is 0 dB. Works block by block, so long audio needs little memory; more than
-    `_MAX_COLUMNS` frames are averaged (in power) into that many columns.
-    """
-    audio = np.asarray(audio, np.float32)
-    audio = np.nan_to_num(audio.mean(axis=1) if audio.ndim == 2 else audio)
-    if audio.size == 0:
-        raise ValueError("a mel picture needs audio, got 0 samples")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
-    padded = np.pad(audio, (_FFT // 2, _FFT // 2 + _HOP))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::_HOP]
-    frames = frames[: 1 + audio.size // _HOP]
-    filters = mel_filters(sample_rate)
-    scale = 4 / (_FFT * np.sum(window**2))  # by Parseval: a sine of amplitude 1 has power 1
-    power = np.concatenate(
-        [
-            filters @ (np.abs(np.fft.rfft(frames[start : start + 512] * window)) ** 2 * scale).T
-            for start in range(0, len(frames), 512)
-        ],
-        axis=1,
-    )
-    columns = min(power.shape[1], _MAX_COLUMNS)
-    firsts = np.arange(columns) * power.shape[1] // columns
-    sizes = np.diff(np.append(firsts, power.shape[1]))
-    power = np.add.reduceat(power, firsts, axis=1) / sizes
-    return (10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32)
-
-
 def mel_picture(
     audio: np.ndarray, path: str | os.PathLike, title: str, *, sample_rate: int = 44_100
 ) -> None:
     """Writes the mel spectrogram of `audio` ([time] or [time, channels]) and its dark twin."""
-    mel = mel_spectrogram(audio, sample_rate)
+    spectrogram = mel.mel_decibels(audio, sample_rate)
     seconds = len(audio) / sample_rate
-    ends = _hz_to_mel([_LOWEST_HZ, sample_rate / 2])
+    ends = mel.hz_to_mel([mel.LOWEST_HZ, sample_rate / 2])
     ticks = [hz for hz in (100, 500, 1000, 2000, 5000, 10_000) if hz < sample_rate / 2]
 
     def draw(figure, axes, theme):
         image = axes.imshow(
-            mel,
+            spectrogram,
             origin="lower",
             aspect="auto",
             cmap="magma",
@@ -148,7 +80,7 @@ def mel_picture(
         bar.outline.set_visible(False)
         bar.ax.tick_params(colors=theme.quiet, labelsize=6, length=2)
         bar.set_label("dB of full scale", color=theme.quiet, fontsize=6.5)
-        axes.set_yticks(_hz_to_mel(ticks), [f"{hz:,}" for hz in ticks])
+        axes.set_yticks(mel.hz_to_mel(ticks), [f"{hz:,}" for hz in ticks])
         axes.set_xlabel("time (seconds)")
         axes.set_ylabel("frequency (Hz)")
 
@@ -281,6 +213,5 @@ def write(draw: Callable, path: str | os.PathLike, title: str) -> None:
             spine.set_visible(name in ("left", "bottom"))
             spine.set_color(theme.grid)
         target = path.with_suffix(theme.suffix)
-        unfinished = target.with_name(target.name + ".part")
-        figure.savefig(unfinished, format="png", metadata={"Software": None})
-        os.replace(unfinished, target)
+        with files.replacing(target) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jukejax.common import files
 from jukejax.pages import chapters, page, tracks
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import read_items, read_json, without_times
+from jukejax.pages.runs import read_items, without_times
 
 
 def write_sample_page(folder: str | os.PathLike) -> Path:
@@ -24,7 +25,7 @@ def write_sample_page(folder: str | os.PathLike) -> Path:
         ]
     else:
         lead = [page.note("No track is finished yet.")]
-    settings = read_json(folder / "settings.json")
+    settings = files.read_json_if_any(folder / "settings.json")
     parts = [*lead, *(tracks.track(item, assets) for item in items)]
     if settings:
         parts.append(
@@ -90,7 +91,5 @@ def write_road_page(
 
 def _write(folder: Path, text: str) -> Path:
     path = folder / "index.html"
-    unfinished = path.with_name("index.html.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    files.write_text(path, text)
     return path

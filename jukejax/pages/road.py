@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import files
 from jukejax.pages.page import duration
 from jukejax.pages.runs import (
     LEVELS,
@@ -17,7 +18,6 @@ from jukejax.pages.runs import (
     count_codes,
     figure,
     read_items,
-    read_json,
 )
 
 
@@ -54,7 +54,7 @@ class Road:
 
         runs = {level: run(folder) for level, folder in zip(LEVELS, priors, strict=False)}
         text = Path(commands) if commands else None
-        measured = read_json(Path(timings)) if timings else {}
+        measured = files.read_json_if_any(Path(timings)) if timings else {}
         seconds = {stage: figure(value) for stage, value in measured.items()}
         return cls(
             corpus=Corpus.read(Path(audio) if audio else None),
@@ -62,7 +62,7 @@ class Road:
             vqvae=run(vqvae),
             control=run(control),
             priors={level: found for level, found in runs.items() if found},
-            model=read_json(Path(bundle) / "model.json") if bundle else {},
+            model=files.read_json_if_any(Path(bundle) / "model.json") if bundle else {},
             items=tuple(read_items(Path(samples))) if samples else (),
             commands=text.read_text("utf-8", "replace") if text and text.is_file() else "",
             timings={stage: value for stage, value in seconds.items() if value is not None},
@@ -72,7 +72,10 @@ class Road:
         """How often each code of a level occurs, and a line that says where they come from."""
         size = 0
         if self.codes and (self.codes / "dataset.json").is_file():
-            size = int(figure(read_json(self.codes / "dataset.json").get("codebook_size")) or 0)
+            size = int(
+                figure(files.read_json_if_any(self.codes / "dataset.json").get("codebook_size"))
+                or 0
+            )
             counts, seconds = count_codes(self.codes, size)
             if seconds:
                 return counts, f"Counted in {duration(seconds)} of encoded music."

@@ -13,18 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import files
+
 LEVELS = (2, 1, 0)  # the order in which music is made: the coarse plan first
 # What the clock says in a generated track's meta.json; all else there depends on the command alone.
 MEASURED = ("timings", "seconds_per_second_of_audio", "seconds_to_first_audio")
-
-
-def read_json(path: Path) -> dict:
-    """The object in `path`, {} where there is none that can be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def figure(value: object) -> float | None:
@@ -55,7 +48,7 @@ class Run:
                 continue
             if isinstance(entry, dict) and figure(entry.get("step")) is not None:
                 lines.append(entry)
-        return cls(folder, tuple(lines), read_json(folder / "summary.json"))
+        return cls(folder, tuple(lines), files.read_json_if_any(folder / "summary.json"))
 
     def series(self, key: str, split: str) -> tuple[list[float], list[float]]:
         """Steps and values of one metric."""
@@ -128,7 +121,7 @@ def read_items(folder: Path) -> list[Item]:
     """The items of a sample folder in order; those of which nothing is written yet are left out."""
     items = []
     for path in sorted(folder.glob("item_*")):
-        item = Item(path, read_json(path / "meta.json"), len(items) + 1)
+        item = Item(path, files.read_json_if_any(path / "meta.json"), len(items) + 1)
         if path.is_dir() and (item.meta or item.wavs):
             items.append(item)
     return items
@@ -151,7 +144,7 @@ class Corpus:
 
     @classmethod
     def read(cls, folder: Path | None) -> "Corpus":
-        described = read_json(folder / "dataset.json") if folder else {}
+        described = files.read_json_if_any(folder / "dataset.json") if folder else {}
         splits = described.get("splits")
         splits = splits if isinstance(splits, dict) else {}
         tracks = {
@@ -163,7 +156,7 @@ class Corpus:
             tracks,
             int(figure(described.get("sample_rate")) or 44_100),
             words(described.get("separator")),
-            read_json(folder / "corpus.json") if folder else {},
+            files.read_json_if_any(folder / "corpus.json") if folder else {},
         )
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukejax.data import audio
+from jukejax.common import files
 
 if TYPE_CHECKING:
     import fsspec
@@ -33,8 +33,8 @@ def check(place: str, flag: str) -> None:
     if not is_remote(place):
         return
     try:
-        files, root = _open(place)
-        files.exists(root)
+        filesystem, root = _open(place)
+        filesystem.exists(root)
     except ImportError as error:  # fsspec's own words name the package to install
         raise ValueError(f"--{flag}={place}: {error}") from error
     except Exception as error:  # clients of buckets raise errors of any type
@@ -43,25 +43,25 @@ def check(place: str, flag: str) -> None:
 
 def find(folder: str) -> list[str]:
     """The paths of all files under a folder of a bucket, relative to it, in alphabetical order."""
-    files, root = _open(folder)
-    files.invalidate_cache()
+    filesystem, root = _open(folder)
+    filesystem.invalidate_cache()
     prefix = root.rstrip("/") + "/"
-    return sorted(name.removeprefix(prefix) for name in files.find(root))
+    return sorted(name.removeprefix(prefix) for name in filesystem.find(root))
 
 
 def state(place: str) -> str:
     """What changes when a file of a bucket does: its size, time, etag, as a hash."""
-    files, name = _open(place)
-    return files.ukey(name)
+    filesystem, name = _open(place)
+    return filesystem.ukey(name)
 
 
 def exists(place: str) -> bool:
     """Whether there is such a file."""
     if not is_remote(place):
         return os.path.exists(place)
-    files, name = _open(place)
-    files.invalidate_cache()
-    return files.exists(name)
+    filesystem, name = _open(place)
+    filesystem.invalidate_cache()
+    return filesystem.exists(name)
 
 
 @contextlib.contextmanager
@@ -70,33 +70,33 @@ def local_copy(place: str | os.PathLike) -> Iterator[Path]:
     if not is_remote(place):
         yield Path(place)
         return
-    files, name = _open(os.fspath(place))
+    filesystem, name = _open(os.fspath(place))
     with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
         copy = Path(folder, name.rpartition("/")[2])
-        files.get_file(name, str(copy))
+        filesystem.get_file(name, str(copy))
         yield copy
 
 
 def put(path: Path, place: str) -> None:
     """Copies a file into a bucket, where it appears whole or not at all."""
-    files, name = _open(place)
-    files.put_file(str(path), name)
+    filesystem, name = _open(place)
+    filesystem.put_file(str(path), name)
 
 
 def put_bytes(data: bytes, place: str) -> None:
     """Writes a file, which appears whole or not at all, and the folders above it."""
     if is_remote(place):
-        files, name = _open(place)
-        files.pipe_file(name, data)
+        filesystem, name = _open(place)
+        filesystem.pipe_file(name, data)
     else:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
-        audio.write_atomic(place, data)
+        files.write_bytes(place, data)
 
 
 def remove(place: str) -> None:
     """Removes a file."""
-    files, name = _open(place)
-    files.rm_file(name)
+    filesystem, name = _open(place)
+    filesystem.rm_file(name)
 
 
 def _open(place: str) -> "tuple[fsspec.AbstractFileSystem, str]":

@@ -111,16 +111,3 @@ def _similar_frames(magnitude: np.ndarray):
     columns = np.repeat(time, count + 1)
     data = np.ones(rows.shape, bool)
     return scipy.sparse.csc_matrix((data, (rows, columns)), shape=(frames, frames))
-
-
-def si_sdr(estimate: np.ndarray, truth: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019), all channels in one.
-
-    Args:
-      estimate, truth: [time, channels].
-    """
-    estimate = estimate.astype(np.float64).ravel()
-    truth = truth.astype(np.float64).ravel()
-    target = truth * (estimate @ truth) / max(truth @ truth, 1e-20)
-    error = estimate - target
-    return float(10 * np.log10(max(target @ target, 1e-20) / max(error @ error, 1e-20)))

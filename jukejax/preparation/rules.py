@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jukejax.analysis.loudness import loudness
+
 SAMPLE_RATE = 44100
 FADES = ("keep", "cut", "drop")
 
@@ -23,7 +25,6 @@ FADE_RISE = 3.0  # dB: what swells again by more is music
 FADE_STEADY = 0.4  # half of all 2 s fall by this share of the mean: an arrangement falls in steps
 EDGE = 0.02  # seconds of the fade that keeps a cut from clicking
 LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over two beats or so
-MONO = 10 * math.log10(2)  # dB by which mono from two loudspeakers is louder than from one
 
 
 @dataclass(frozen=True)
@@ -160,25 +161,6 @@ def keep_pieces(sound: np.ndarray, pieces: list[tuple[int, int]]) -> np.ndarray:
     if pieces[-1][1] < len(sound):
         kept[len(kept) - edge :] *= np.linspace(1, 0, edge, dtype=np.float32)[:, None]
     return kept
-
-
-def loudness(sound: np.ndarray) -> float | None:
-    """Integrated loudness in LUFS (ITU-R BS.1770-4, gated); None if too soft or short.
-
-    Mono counts as played by two loudspeakers, as loud as the same in both channels.
-
-    Args:
-      sound: float32 [time, channels] at 44.1 kHz.
-    """
-    import pyloudnorm
-
-    if len(sound) < 0.4 * SAMPLE_RATE:  # less than one gating block
-        return None
-
-    level = float(pyloudnorm.Meter(SAMPLE_RATE).integrated_loudness(sound))
-    if not math.isfinite(level):
-        return None
-    return level + (MONO if sound.shape[1] == 1 else 0.0)
 
 
 def loudness_gain(sound: np.ndarray, target: float | None) -> tuple[float, float | None, list[str]]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from jukejax.analysis import fingerprint
+from jukejax.analysis import fidelity, fingerprint
+from jukejax.common import files
 from jukejax.data import audio
-from jukejax.preparation import repet as separate
 from jukejax.preparation.rules import Rules, keep_pieces, loudness_gain, survey
 
 if TYPE_CHECKING:
@@ -222,8 +222,8 @@ def _house_facts(track: "HouseTrack", instrumental: np.ndarray) -> dict:
         "bpm": float(track.bpm),
         "key": track.key,
         "sdr": {
-            "before": round(separate.si_sdr(track.mix, track.instrumental), 3),
-            "after": round(separate.si_sdr(instrumental, track.instrumental), 3),
+            "before": round(fidelity.si_sdr(track.mix, track.instrumental), 3),
+            "after": round(fidelity.si_sdr(instrumental, track.instrumental), 3),
         },
     }
 
@@ -283,14 +283,14 @@ def _save(entry: Path, made: Made, marks: fingerprint.Landmarks, array: np.ndarr
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     # Not np.save, which hides a full disk.
-    audio.write_atomic(entry.with_suffix(".npy"), header.getbuffer(), array, shared=True)
+    files.write_bytes(entry.with_suffix(".npy"), header.getbuffer(), array, shared=True)
     packed = io.BytesIO()
     marks.save(packed)
-    audio.write_atomic(entry.with_suffix(".npz"), packed.getbuffer(), shared=True)
+    files.write_bytes(entry.with_suffix(".npz"), packed.getbuffer(), shared=True)
     _save_facts(entry, made)
 
 
 def _save_facts(entry: Path, made: Made) -> None:
     own = ("name", "array", "fingerprint")
     facts = {key: value for key, value in asdict(made).items() if key not in own}
-    audio.write_atomic(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)
+    files.write_bytes(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)

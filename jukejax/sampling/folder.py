@@ -15,7 +15,6 @@ only the times in meta.json (`analysis.runs.MEASURED`) are those of the clock.
 Dimensions: B items, R rows (items, each with all its candidates), t codes of a level.
 """
 
-import io
 import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -24,9 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.common import files as work
+from jukejax.common import files
 from jukejax.data import audio
-from jukejax.weights import bundle
 
 Codes = dict[int, np.ndarray]
 Parts = dict[tuple[int, int], np.ndarray]
@@ -62,14 +60,8 @@ def read_told(codes: str | Path) -> dict[str, str]:
     """The artist, genre and lyrics that a sample's codes.npz was made with, as far as any were, by
     the meta.json beside it."""
     path = Path(codes).with_name("meta.json")
-    meta = bundle.read_json(path) if path.exists() else {}
+    meta = files.read_json(path) if path.exists() else {}
     return {name: meta[name] for name in ("artist", "genre", "lyrics") if meta.get(name)}
-
-
-def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    buffer = io.BytesIO()  # np.savez into a file hides a full disk
-    np.savez(buffer, **arrays)
-    audio.write_atomic(path, buffer.getbuffer())
 
 
 def held(output: Path) -> AbstractContextManager[None]:
@@ -78,7 +70,7 @@ def held(output: Path) -> AbstractContextManager[None]:
     Raises:
       ValueError: another process writes to it, or, at any time inside, the disk is full.
     """
-    return work.locked(output / ".lock", output, "sample")
+    return files.lock_file(output / ".lock", output, "sample")
 
 
 def claim(output: Path, settings: dict) -> None:
@@ -88,20 +80,8 @@ def claim(output: Path, settings: dict) -> None:
       ValueError: the folder was begun with others.
     """
     path = output / "settings.json"
-    if path.exists():
-        before = bundle.read_json(path)
-        for name, value in settings.items():
-            if before.get(name) != value:
-                raise ValueError(
-                    f"{output} was begun with {name}={before.get(name)}, not {value}; take another "
-                    "--output"
-                )
-    bundle.write_json(path, settings)
-
-
-def _unfinished(name: str) -> tuple[str, str]:
-    """What a file is called while it is written."""
-    return f".{name}.tmp", f"{name}.part"
+    files.check_settings(path, settings, flag="--output")
+    files.write_json(path, settings)
 
 
 class State(NamedTuple):
@@ -150,7 +130,7 @@ class SampleFolder:
         """Writes each item's codes {level: [B, t]}."""
         for row, item in enumerate(self.items):
             arrays = {f"level_{k}": v[row].astype(np.uint16) for k, v in sorted(codes.items())}
-            _write_arrays(item / "codes.npz", arrays)
+            files.write_arrays(item / "codes.npz", arrays)
 
     def load_state(self, level: int) -> State | None:
         """Where an unfinished level stands; None if it was not begun, or its files are damaged.
@@ -191,7 +171,7 @@ class SampleFolder:
             }
             codes = state.codes[rows.start : rows.stop].astype(np.uint16)
             arrays |= {"codes": codes, "target": np.int64(state.target)}
-            _write_arrays(item / f"level_{level}.parts.npz", arrays)
+            files.write_arrays(item / f"level_{level}.parts.npz", arrays)
 
     def finish_level(self, level: int) -> None:
         """Removes what was needed to go on with a level."""
@@ -201,20 +181,20 @@ class SampleFolder:
     def tidy(self) -> None:
         """Removes what a killed run left behind of files that it was writing."""
         ours = [self.output / name for name in ("settings.json", "index.html")]
-        left = [path.with_name(form) for path in ours for form in _unfinished(path.name)]
+        left = [files.unfinished_path(path) for path in ours]
         for folder in self.items:
-            left += [path for form in _unfinished("*") for path in folder.glob(form)]
+            left += folder.glob(files.UNFINISHED)
         for path in left:
             path.unlink(missing_ok=True)
 
     def meta(self, row: int) -> dict:
         """What is known of an item so far."""
         path = self.items[row] / "meta.json"
-        return bundle.read_json(path) if path.exists() else {}
+        return files.read_json(path) if path.exists() else {}
 
     def write_meta(self, row: int, **values) -> None:
         """Adds to what is known of an item."""
-        bundle.write_json(self.items[row] / "meta.json", self.meta(row) | values)
+        files.write_json(self.items[row] / "meta.json", self.meta(row) | values)
 
     def seconds_spent(self, level: int) -> float:
         """What a level has cost in earlier runs, all items together."""

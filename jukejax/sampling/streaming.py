@@ -9,12 +9,12 @@ file is the sound of the finest level.
 Samples are 32-bit float: loudness cannot be known before the end, and nothing is ever clipped.
 """
 
-import os
 import struct
 from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import files
 from jukejax.inference.codec import Codec
 
 CROSSFADE_SECONDS = 0.01
@@ -85,9 +85,7 @@ class Stream:
         fresh = self.frames == 0
         self.frames = max(self.frames, end)
         if fresh:
-            unfinished = self._path.with_name(f".{self._path.name}.tmp")
-            unfinished.write_bytes(header(0, self._codec.sample_rate))
-            os.replace(unfinished, self._path)
+            files.write_bytes(self._path, header(0, self._codec.sample_rate))
         with open(self._path, "r+b") as file:
             file.seek(_HEADER.size + begin * _SAMPLE.itemsize)
             file.write(self._sound[begin:end].astype(_SAMPLE).tobytes())

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jukejax.common import files
 from jukejax.common.config import plain
 from jukejax.data import labels, openai_labels
 from jukejax.data.labels import Vocabulary
@@ -132,10 +133,10 @@ def origin(config) -> dict:
     path = Path(config.init_from)
     told = {}
     if (path / "description.json").exists():  # a run that may itself have started from weights
-        told = bundle.read_json(path / "description.json").get("init_from", {})
+        told = files.read_json(path / "description.json").get("init_from", {})
     for folder in (path.parent, path):  # a part of a bundle, or a bundle
         if (folder / "model.json").exists():
-            told = bundle.read_json(folder / "model.json")
+            told = files.read_json(folder / "model.json")
     kept = {key: told[key] for key in ("license", "provenance") if key in told}
     return {"init_from": {"path": str(path), **kept}}
 

@@ -16,15 +16,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jukejax import cli
-from jukejax.common import interruption
+from jukejax.common import files, interruption
 from jukejax.common.progress import Progress
 from jukejax.runtime import devices, distributed, memory, sharding
 from jukejax.training import anneal, checkpoint, finetune, flops, program, telemetry
 from jukejax.training.feeding import Feeder
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
-from jukejax.weights import bundle
 
 # What may change between two starts of one run; anything else would be another run.
 MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
@@ -48,7 +46,7 @@ class Interruption:
         else:
             handlers = {
                 signal.SIGINT: lambda *_: self._set(KeyboardInterrupt()),
-                signal.SIGTERM: lambda *_: self._set(cli.Stopped()),
+                signal.SIGTERM: lambda *_: self._set(interruption.Stopped()),
             }
         self._before = {
             number: signal.signal(number, handler) for number, handler in handlers.items()
@@ -78,15 +76,7 @@ class Interruption:
 def check_same_run(workdir: Path, config: dict) -> None:
     """Keeps two different configs out of one folder."""
     path = workdir / "config.json"
-    if not path.exists():
-        return
-    before = bundle.read_json(path)
-    for key in sorted(before.keys() | config.keys()):
-        if key not in MAY_CHANGE and before.get(key) != config.get(key):
-            raise ValueError(
-                f"{workdir} holds a run with config.{key} = {before.get(key)}, not "
-                f"{config.get(key)}; take another --workdir, or the old value"
-            )
+    files.check_settings(path, config, flag="--workdir", prefix="config.", may_change=MAY_CHANGE)
 
 
 def mean(rows: list[dict]) -> dict[str, float]:
@@ -145,14 +135,14 @@ class Training:
         """Trains to the end; returns what summary.json says.
 
         Raises:
-          cli.Stopped, KeyboardInterrupt: after a checkpoint, if the run was asked to stop.
+          interruption.Stopped, KeyboardInterrupt: after a checkpoint, if the run was asked to stop.
         """
         finished = self._finished()
         if finished is not None:
             return finished
         if distributed.is_writer():
-            bundle.write_json(self.workdir / "config.json", self.plain_config)
-            bundle.write_json(self.workdir / "description.json", self.task.describe())
+            files.write_json(self.workdir / "config.json", self.plain_config)
+            files.write_json(self.workdir / "description.json", self.task.describe())
         # Too little held-out music is said now, not at the first evaluation.
         self.task.batches("heldout", self.rows).close()
         batches = Feeder(
@@ -184,7 +174,7 @@ class Training:
         path = self.workdir / "summary.json"
         if not path.exists():
             return None
-        summary = bundle.read_json(path)
+        summary = files.read_json(path)
         if summary["steps"] < self.config.steps and not summary.get("ended"):
             return None
         print(f"{self.workdir} is finished: {summary['steps']} steps", file=sys.stderr)
@@ -249,7 +239,7 @@ class Training:
             if (step % config.checkpoint_every == 0 or better) and not last:
                 self._save(step, checkpoints, batches, loss)
             if distributed.is_shared() and checkpoints.reached_preemption(step):
-                stop.exception = cli.Stopped()
+                stop.exception = interruption.Stopped()
         self._save(step, checkpoints, batches, None)
         return step
 
@@ -387,7 +377,7 @@ class Training:
             "heldout_by_track": found.by_track,
         }
         if distributed.is_writer():
-            bundle.write_json(self.workdir / "summary.json", summary)
+            files.write_json(self.workdir / "summary.json", summary)
         return summary
 
 

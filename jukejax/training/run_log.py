@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from jukejax.data.audio import write_atomic
+from jukejax.common import files
 from jukejax.runtime import distributed
 
 
@@ -17,7 +17,7 @@ class RunLog:
             return
         rows = [row for row in read(path) if row["step"] <= step]
         self._before = rows[-1]["seconds"] if rows else 0.0
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        files.write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self._file = path.open("a")
 
     @property

@@ -7,14 +7,13 @@ BUNDLE/level_2/ ... level_0/  the same for each prior; a level may be missing
 
 import hashlib
 import importlib.metadata
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jukejax.data.audio import write_atomic
+from jukejax.common import files
 
 Tree = dict[str, Any]
 FORMAT = 1
@@ -50,10 +49,9 @@ def save_part(folder: str | os.PathLike, description: dict, weights: Tree) -> No
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "weights.safetensors.tmp"
-    save_file(flatten(weights), temporary)
-    os.replace(temporary, folder / "weights.safetensors")
-    write_json(folder / "config.json", description)
+    with files.replacing(folder / "weights.safetensors") as temporary:
+        save_file(flatten(weights), temporary)
+    files.write_json(folder / "config.json", description)
 
 
 def load_part(folder: str | os.PathLike) -> tuple[dict, Tree]:
@@ -66,7 +64,7 @@ def load_part(folder: str | os.PathLike) -> tuple[dict, Tree]:
     from safetensors.numpy import load_file
 
     folder = Path(folder)
-    description = read_json(folder / "config.json")
+    description = files.read_json(folder / "config.json")
     path = folder / "weights.safetensors"
     if not path.exists():
         raise ValueError(f"{path} is missing; export the model again")
@@ -81,7 +79,8 @@ def save_bundle(folder: str | os.PathLike, description: dict) -> None:
     versions = {
         name: importlib.metadata.version(name) for name in ("jukejax", "jax", "flax", "safetensors")
     }
-    write_json(Path(folder) / "model.json", {"format": FORMAT, **description, "versions": versions})
+    content = {"format": FORMAT, **description, "versions": versions}
+    files.write_json(Path(folder) / "model.json", content)
 
 
 def open_bundle(folder: str | os.PathLike) -> dict:
@@ -95,7 +94,7 @@ def open_bundle(folder: str | os.PathLike) -> dict:
         raise ValueError(
             f"{folder} is no model bundle (it has no model.json); make one with export"
         )
-    description = read_json(path)
+    description = files.read_json(path)
     if description.get("format") != FORMAT:
         raise ValueError(
             f"{path} is of format {description.get('format')}, we read format {FORMAT}"
@@ -112,21 +111,3 @@ def weights_hash(folder: str | os.PathLike) -> str:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Atomically."""
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def read_json(path: Path) -> dict:
-    """Raises ValueError where the file is missing or no JSON."""
-    if not path.exists():
-        raise ValueError(f"{path} is missing")
-    try:
-        value = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
-    return value

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from jukejax.training import checkpoint
-from jukejax.weights import bundle
+from jukejax.common import files
+from jukejax.weights import bundle, checkpoints
 
 Tree = Any
 
@@ -16,7 +16,7 @@ def read_description(path: str | Path, name: str) -> dict:
       ValueError: nothing usable is there, or it is another model than `name`.
     """
     place, is_run = _place(Path(path), name)
-    description = bundle.read_json(place / ("description.json" if is_run else "config.json"))
+    description = files.read_json(place / ("description.json" if is_run else "config.json"))
     found = part_name(description)
     if found != name:
         raise ValueError(f"{path} holds {found}, but {name} is needed here")
@@ -37,7 +37,7 @@ def load_part(path: str | Path, name: str, *, best: bool = False) -> tuple[dict,
     description = read_description(path, name)
     place, is_run = _place(Path(path), name)
     if is_run:
-        state = checkpoint.read_state(place, best=best)
+        state = checkpoints.read_state(place, best=best)
         return description, {"params": state["ema_params"], "extra": state.get("extra") or {}}
     weights = bundle.load_part(place)[1]
     return description, {"params": weights["params"], "extra": weights.get("extra", {})}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.data.audio import write_atomic
+from jukejax.common import files
 from jukejax.models.unet import UNetConfig
 from jukejax.weights import bundle, tf_bundle
 from jukejax.weights.mapping import Entry, Tree, read
@@ -124,7 +124,7 @@ def convert(source: str | os.PathLike, folder: str | os.PathLike) -> tuple[Path,
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     content = dump(tree, description)
-    write_atomic(path, content)
+    files.write_bytes(path, content)
     return path, hashlib.sha256(content).hexdigest()
 
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax.common import files
 from jukejax.models import autoregressive
 from jukejax.models.autoregressive import Conditions, DecodeWeights
 from jukejax.models.prior import Prior, PriorConfig, sequence
@@ -148,4 +149,4 @@ def write(folder: Path, weights: dict[str, np.ndarray], functions: Functions) ->
     for name, (function, arguments) in functions.items():
         (folder / f"{name}.stablehlo").write_bytes(serialise(function, weights, arguments))
         signatures[name] = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", arguments)
-    bundle.write_json(folder / "signatures.json", signatures)
+    files.write_json(folder / "signatures.json", signatures)

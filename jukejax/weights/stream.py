@@ -15,7 +15,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from jukejax.weights import bundle
+from jukejax.common import files
 from jukejax.weights.mapping import Entry, Tree
 
 DTYPES = {
@@ -179,8 +179,7 @@ def write(
     text += b" " * (-len(text) % 8)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    with open(temporary, "wb") as file:
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for leaf in everything:
             source = whole if leaf.name in whole else state
@@ -188,9 +187,6 @@ def write(
                 file.write(part.reshape(-1).view(np.uint8).data)
                 if isinstance(source, MappedState):
                     _forget(source[piece.name])
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _forget(value: np.ndarray) -> None:
@@ -216,7 +212,7 @@ def save_part(
 ) -> None:
     """One model of a bundle, as `bundle.save_part` writes it."""
     write(Path(folder) / "weights.safetensors", leaves, state, extra)
-    bundle.write_json(Path(folder) / "config.json", description)
+    files.write_json(Path(folder) / "config.json", description)
 
 
 def map_file(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -8,7 +8,8 @@ import pytest
 from jukejax.runtime import sharding
 from jukejax.runtime.sharding import MeshConfig
 from jukejax.training import program
-from jukejax.training.checkpoint import Checkpoints, read_state
+from jukejax.training.checkpoint import Checkpoints
+from jukejax.weights.checkpoints import read_state
 from tests.support.small_tasks import config_of
 
 ABOUT = {"corpus_hash": "abc"}

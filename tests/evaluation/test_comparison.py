@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from jukejax.analysis import codebook
+from jukejax.analysis import codebook, mel
 from jukejax.evaluation import comparison
 from jukejax.evaluation import pictures as evaluation_pictures
 from jukejax.evaluation.bootstrap import Interval
-from jukejax.pages import pictures
 
 DRAWS = {"draws": 200, "seed": 0}
 
@@ -87,7 +86,7 @@ def test_pictures_of_two_sets_come_light_and_dark(tmp_path):
     evaluation_pictures.tempo_picture([(seconds, 120 + seconds / 60)], tmp_path / "tempo.png", "t")
     evaluation_pictures.spectrum_picture(
         [random.normal(-40, 3, (4, 96)), np.zeros((0,))],
-        pictures.mel_centres(),
+        mel.band_centres(),
         tmp_path / "spectrum.png",
         "s",
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from jukejax.common import files
 from jukejax.weights import bundle, stream
 from jukejax.weights.huggingface import checkpoint as huggingface
 from jukejax.weights.huggingface import config as huggingface_config
@@ -50,7 +51,7 @@ def test_every_weight_and_config_of_a_transformers_folder_arrives(tmp_path, sour
         assert_same_weights(
             tmp_path / "b" / part / "weights.safetensors", source / part / "weights.safetensors"
         )
-        told = bundle.read_json(tmp_path / "b" / part / "config.json")
+        told = files.read_json(tmp_path / "b" / part / "config.json")
         assert released.described(told) == (part, small_bundle.configs()[part])
     model = bundle.open_bundle(tmp_path / "b")
     assert model["levels"] == [0, 1, 2]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jukejax.runtime import distributed
-from jukejax.training import checkpoint
+from jukejax.weights import checkpoints
 from tests.support.command import ROOT, command, environment, run
 from tests.support.small_codes import write_codes
 
@@ -80,7 +80,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_ends_the_run(code
     assert all(f"saved at step {step}" in text for text in said)
 
     run("train", *flags(codes, workdir))
-    whole, stopped = (checkpoint.read_state(tmp_path / name) for name in ("whole", "stopped"))
+    whole, stopped = (checkpoints.read_state(tmp_path / name) for name in ("whole", "stopped"))
     for name in ("params", "ema_params"):
         leaves = jax.tree.leaves(
             jax.tree.map(lambda a, b: np.abs(a - b).max(), whole[name], stopped[name])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jukejax import encode
-from jukejax.common import files as work
-from jukejax.data import audio, corpus, pipeline
+from jukejax.common import files
+from jukejax.data import corpus, pipeline
 from jukejax.data.labels import Vocabulary
 from jukejax.inference import codec
 from jukejax.weights import bundle
@@ -54,11 +54,11 @@ def dataset(folder):
 
 def write_all(made, dataset, output, offsets=1):
     todo = encode.pieces(dataset, offsets)
-    with work.held(output, "encode") as kept:
+    with files.lock_output(output, "encode") as kept:
         encode.encode(made, todo, kept, batch_size=2)
         info = encode.info_of(dataset, made, offsets)
         encode.write(output, todo, kept, info, dataset.vocabulary)
-        work.clear(kept)
+        files.clear_work(kept)
     return corpus.open_dataset(output)
 
 
@@ -99,7 +99,7 @@ def test_windows_of_an_offset_are_labelled_by_the_whole_track(made, dataset, tmp
 
 def test_only_what_is_not_kept_is_encoded(made, dataset, tmp_path, monkeypatch):
     todo = encode.pieces(dataset, 2)
-    with work.held(tmp_path, "encode") as kept:
+    with files.lock_output(tmp_path, "encode") as kept:
         assert encode.encode(made, todo[:3], kept, 2) == sum(p.samples for p in todo[:3]) / 44100
         damaged = todo[1].kept(kept, made.hash)
         damaged.write_bytes(damaged.read_bytes()[:-200])
@@ -128,7 +128,7 @@ def test_codes_are_kept_apart_by_model_corpus_track_and_offset(dataset, tmp_path
 def test_a_full_disk_ends_with_one_line_and_leaves_what_is_done(
     made, dataset, tmp_path, monkeypatch
 ):
-    todo, whole = encode.pieces(dataset, 1), audio.write_atomic
+    todo, whole = encode.pieces(dataset, 1), files.write_bytes
     left = iter(range(2))
 
     def full(path, data):
@@ -136,10 +136,10 @@ def test_a_full_disk_ends_with_one_line_and_leaves_what_is_done(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         whole(path, data)
 
-    monkeypatch.setattr(audio, "write_atomic", full)
+    monkeypatch.setattr(files, "write_bytes", full)
     with (
         pytest.raises(ValueError, match=r"the disk of .* is full; make room and run again"),
-        work.held(tmp_path, "encode") as kept,
+        files.lock_output(tmp_path, "encode") as kept,
     ):
         encode.encode(made, todo, kept, 2)
     monkeypatch.undo()
@@ -151,9 +151,9 @@ def test_a_full_disk_ends_with_one_line_and_leaves_what_is_done(
 
 def test_only_one_process_encodes_into_a_folder(tmp_path):
     with (
-        work.held(tmp_path, "encode"),
+        files.lock_output(tmp_path, "encode"),
         pytest.raises(ValueError, match="another encode is writing to"),
-        work.held(tmp_path, "encode"),
+        files.lock_output(tmp_path, "encode"),
     ):
         pass
 
@@ -186,7 +186,7 @@ def test_a_killed_encode_goes_on_and_ends_the_same(vqvae, folder, tmp_path):
     assert not (killed / "dataset.json").exists()
     run("encode", *flags(killed))
     assert contents(killed) == contents(whole)
-    assert [path.name for path in (killed / ".work").iterdir()] == [work.LOCK]
+    assert [path.name for path in (killed / ".work").iterdir()] == [files.LOCK]
     assert run("encode", *flags(whole)).stdout == f"{whole} holds these codes already\n"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jukejax.analysis import codebook
+from jukejax.common import files
 from jukejax.data import audio, corpus, labels
 from jukejax.data.labels import label_vector
 from jukejax.evaluation import model_figures as evaluate_model
@@ -210,9 +211,9 @@ def test_bad_flags_are_one_line(flags, said):
 
 def test_codes_of_another_vqvae_are_refused(place, tmp_path):
     shutil.copytree(place / "codes", tmp_path / "codes")
-    about = bundle.read_json(tmp_path / "codes/dataset.json")
+    about = files.read_json(tmp_path / "codes/dataset.json")
     about["vqvae"]["hash"] = "other"
-    bundle.write_json(tmp_path / "codes/dataset.json", about)
+    files.write_json(tmp_path / "codes/dataset.json", about)
     with pytest.raises(ValueError, match="made by another VQ-VAE"):
         evaluate_model.heldout_bits(Model(place / "model"), tmp_path / "codes", 2, max_windows=1)
 

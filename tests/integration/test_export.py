@@ -13,6 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from jukejax.common import files
 from jukejax.models.prior import Prior
 from jukejax.models.vqvae import VQVAE
 from jukejax.weights import bundle
@@ -59,7 +60,7 @@ def test_safetensors_say_what_they_are_in_their_headers(tmp_path, source):
         assert told["license"] == "MIT"
         assert told["vocabulary"] == small_bundle.VOCABULARY
         assert told["provenance"][0] == "random numbers"
-    facts = bundle.read_json(output / "export.json")
+    facts = files.read_json(output / "export.json")
     assert facts["layout"] == "safetensors"
     assert facts["parts"].keys() == set(PARTS)
 
@@ -70,7 +71,7 @@ def test_averaged_or_latest_weights_of_a_run(tmp_path, weights):
     latest, averaged = (small_bundle.random_weights(config, seed) for seed in (1, 2))
     workdir = tmp_path / "run"
     workdir.mkdir()
-    bundle.write_json(workdir / "description.json", small_bundle.describe(config))
+    files.write_json(workdir / "description.json", small_bundle.describe(config))
     state = {
         "params": latest["params"],
         "ema_params": averaged["params"],
@@ -191,9 +192,9 @@ def test_stablehlo_computes_the_same_without_our_code(tmp_path, lyrics):
     subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment, check=True)
     expected = {k: v[:, 5:9] if k.startswith("logits") else v for k, v in expected.items()}
     assert_equal(np.load(tmp_path / "found.npz"), expected)
-    signatures = bundle.read_json(output / "level_1" / "signatures.json")
+    signatures = files.read_json(output / "level_1" / "signatures.json")
     assert signatures["start"][0] == {"labels": "int32[1, 6]", "upper_codes": "int32[1, 16]"}
-    assert bundle.read_json(output / "export.json")["license"] == "CC0-1.0"
+    assert files.read_json(output / "export.json")["license"] == "CC0-1.0"
 
 
 # ------------------------------------------------------------------------------- with Transformers

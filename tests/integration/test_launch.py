@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import yaml
 
+from jukejax.common import files
 from jukejax.data import corpus, records
 from jukejax.data.labels import Vocabulary
 from jukejax.runtime.sharding import check_batch
-from jukejax.weights import bundle
 from tests.integration.test_configs import load
 from tests.support.command import ROOT
 
@@ -190,7 +190,7 @@ def test_two_processes_train_together(tmp_path):
     log = (tmp_path / "logs" / "process_1.log").read_text()
     assert done.returncode == 0, done.stderr[-3000:] + log[-3000:]
     assert "on 2 device(s)" in log
-    assert bundle.read_json(workdir / "summary.json")["steps"] == 3
+    assert files.read_json(workdir / "summary.json")["steps"] == 3
     steps = [line for line in lines(workdir / "metrics.jsonl") if '"train"' in line]
     assert len(steps) == 3, "one writer"
 

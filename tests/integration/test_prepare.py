@@ -13,9 +13,9 @@ import pytest
 import soundfile
 from mutagen.flac import FLAC
 
+from jukejax.analysis import fidelity
 from jukejax.data import corpus
 from jukejax.preparation import house, rules, sources, tracks
-from jukejax.preparation import repet as separate
 from jukejax.preparation import separators as separation
 from jukejax.preparation.job import Job
 from tests.data.test_audio import write_av
@@ -289,10 +289,10 @@ def test_house_is_measured_against_its_truth(tmp_path):
     track = house.track(1, seconds=16.0)
     source = tracks.Source("house_0001", index=1, seconds=16.0)
     made = tracks.make(source, separation.make_separator("repet"), str(tmp_path), rules.Rules())
-    before = separate.si_sdr(track.mix, track.instrumental)
+    before = fidelity.si_sdr(track.mix, track.instrumental)
     assert made.sdr["before"] == pytest.approx(before, abs=1e-3)
     sound = np.load(made.array).astype(np.float32)
-    assert made.sdr["after"] == pytest.approx(separate.si_sdr(sound, track.instrumental), abs=0.01)
+    assert made.sdr["after"] == pytest.approx(fidelity.si_sdr(sound, track.instrumental), abs=0.01)
     assert made.sdr["after"] > before + 1
     assert (made.artist, made.genre, made.bpm) == (track.artist, track.genre, track.bpm)
 

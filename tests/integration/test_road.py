@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukejax.training import checkpoint
+from jukejax.weights import checkpoints
 from tests.support.command import run, stop_when
 
 STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")
@@ -160,7 +160,7 @@ def test_a_killed_run_ends_with_the_same_bits(road, tmp_path, stage):
     flags = train_flags(road, stage, workdir)
     assert stop_when("train", *flags, ready=far_enough) == -signal.SIGKILL
     run("train", *flags)
-    once, twice = checkpoint.read_state(road / stage), checkpoint.read_state(workdir)
+    once, twice = checkpoints.read_state(road / stage), checkpoints.read_state(workdir)
     assert flat(once).keys() == flat(twice).keys()
     for name, value in flat(once).items():
         np.testing.assert_array_equal(value, flat(twice)[name], err_msg=name)
@@ -185,7 +185,7 @@ def test_sigterm_saves_and_leaves_with_143(road, tmp_path):
         return path.exists() and '"step": 5,' in path.read_text()
 
     assert stop_when("train", *flags, ready=begun, with_signal=signal.SIGTERM) == 143
-    state = checkpoint.read_state(workdir)
+    state = checkpoints.read_state(workdir)
     steps = [json.loads(x)["step"] for x in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert int(state["step"]) == max(steps)
 

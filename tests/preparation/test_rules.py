@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukejax.analysis import fidelity, loudness
 from jukejax.data import audio
 from jukejax.preparation import house, rules, tracks
 from jukejax.preparation import repet as separate
@@ -193,12 +194,12 @@ def test_loudness_is_that_of_the_standard():
     time = np.arange(20 * RATE) / RATE
     sine = np.sin(2 * np.pi * 997 * time)[:, None].astype(np.float32)
     left = np.concatenate([sine, 0 * sine], axis=1)
-    assert rules.loudness(left) == pytest.approx(-3.01, abs=0.1)
+    assert loudness.loudness(left) == pytest.approx(-3.01, abs=0.1)
     both = np.repeat(sine, 2, axis=1) * 10 ** (-23 / 20)
-    assert rules.loudness(both) == pytest.approx(-23.0, abs=0.1)
-    assert rules.loudness(both[:, :1]) == pytest.approx(rules.loudness(both), abs=1e-3)
-    assert rules.loudness(1e-6 * both) is None
-    assert rules.loudness(both[: RATE // 3]) is None
+    assert loudness.loudness(both) == pytest.approx(-23.0, abs=0.1)
+    assert loudness.loudness(both[:, :1]) == pytest.approx(loudness.loudness(both), abs=1e-3)
+    assert loudness.loudness(1e-6 * both) is None
+    assert loudness.loudness(both[: RATE // 3]) is None
 
 
 def test_loudness_is_recorded_and_changed_only_when_asked_for(make):
@@ -209,7 +210,7 @@ def test_loudness_is_recorded_and_changed_only_when_asked_for(make):
     before = made.loudness
     made, stored = make(sound, loudness=-30.0)
     assert made.loudness == pytest.approx(-30, abs=0.01)
-    assert rules.loudness(stored / np.float32(32768)) == pytest.approx(-30, abs=0.05)
+    assert loudness.loudness(stored / np.float32(32768)) == pytest.approx(-30, abs=0.05)
     made, stored = make(sound, loudness=0.0)
     assert np.abs(stored).max() in (32767, 32768)
     assert made.loudness == pytest.approx(before - 20 * np.log10(0.9), abs=0.02)
@@ -265,6 +266,6 @@ def test_the_truth_of_a_house_track_is_compared_as_before(tmp_path):
             return separate.separate(mix, "repet")
 
     made = tracks.make(tracks.Source("x", index=1, seconds=16.0), Repet(), str(tmp_path), Rules())
-    before = separate.si_sdr(track.mix, track.instrumental)
+    before = fidelity.si_sdr(track.mix, track.instrumental)
     assert made.sdr["before"] == pytest.approx(before, abs=1e-3)
     assert made.sdr["after"] > before + 1

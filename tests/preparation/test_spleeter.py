@@ -232,8 +232,9 @@ def test_a_separator_travels_and_refuses_other_weights_there(nowhere, weights):
 
 def test_making_a_separator_imports_no_jax_and_both_know_the_same_file():
     code = (
-        "import sys; from jukejax.preparation import separators as separation; separation.make_separator('repet'); "
-        "print('jax' in sys.modules, separation.uses_accelerator())"
+        "import sys; from jukejax.preparation import separators; "
+        "separators.make_separator('repet'); "
+        "print('jax' in sys.modules, separators.uses_accelerator())"
     )
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)

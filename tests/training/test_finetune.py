@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from jukejax.common import files
 from jukejax.common.config import freeze, plain
 from jukejax.data import corpus, openai_labels, records
 from jukejax.data.labels import Vocabulary
@@ -183,7 +184,7 @@ def test_a_workdir_gives_its_averaged_weights(folder, codes, tmp_path):
     checkpoints.save(7, state, batches, {}, None)
     checkpoints.close()
     batches.close()
-    bundle.write_json(tmp_path / "description.json", task.describe())
+    files.write_json(tmp_path / "description.json", task.describe())
 
     told = started(config_of(tmp_path, codes))
     assert told[0].describe()["vocabulary"] == GROWN  # nothing is new any more
@@ -296,7 +297,7 @@ def test_codes_of_another_vqvae_are_warned_of(folder, codes, tmp_path, capsys):
 
 def test_the_licence_of_the_weights_goes_along(folder, codes, tmp_path):
     told = program.make_task(config_of(folder, codes)).describe()
-    bundle.write_json(tmp_path / "description.json", told)
+    files.write_json(tmp_path / "description.json", told)
     from_a_run = finetune.origin(config_of(tmp_path, codes))["init_from"]
     assert from_a_run == told["init_from"] | {"path": str(tmp_path)}
     assert told["init_from"] == {

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from jukejax.training import checkpoint, run_log
+from jukejax.training import run_log
 from jukejax.training.loop import Training
+from jukejax.weights import checkpoints
 from tests.support.command import ROOT
 from tests.support.small_codes import write_codes
 
@@ -70,7 +71,7 @@ def test_a_run_without_progress_is_stopped_and_its_best_checkpoint_kept(codes, t
     assert "stopped: no better held-out loss at step 9" in capsys.readouterr().err
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert kept == [3, 9]
-    assert int(checkpoint.read_state(tmp_path, best=True)["step"]) == 3
+    assert int(checkpoints.read_state(tmp_path, best=True)["step"]) == 3
     rows = rows_of(tmp_path, "heldout")
     assert [row["step"] for row in rows] == [3, 6, 9, 9]
     last = rows_of(tmp_path, "train")[-1]["loss"]
@@ -124,10 +125,10 @@ def test_other_data_under_a_run_is_refused(codes, tmp_path):
 
 def test_what_a_run_computes_may_not_change_but_how_may(codes, tmp_path):
     Training(config_of(codes, steps=2), tmp_path).run()
-    with pytest.raises(ValueError, match=r"holds a run with config\.seed = 0, not 1"):
+    with pytest.raises(ValueError, match=r"was begun with config\.seed=0, not 1"):
         Training(config_of(codes, steps=4, seed=1), tmp_path)
     summary = Training(config_of(codes, steps=4, accumulate=2), tmp_path).run()
     assert summary["steps"] == 4
     about = json.loads((tmp_path / "config.json").read_text())
     assert about["accumulate"] == 2
-    assert int(checkpoint.read_state(tmp_path)["step"]) == 4
+    assert int(checkpoints.read_state(tmp_path)["step"]) == 4

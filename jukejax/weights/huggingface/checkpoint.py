@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.weights import bundle, stream
+from jukejax.common import files
+from jukejax.weights import stream
 from jukejax.weights.huggingface.config import LEVELS, model_config
 from jukejax.weights.mapping import Tree
 from jukejax.weights.openai import checkpoint as openai
@@ -103,11 +104,11 @@ def load_states(folder: str | os.PathLike) -> dict[str, np.ndarray]:
     ):
         index = folder / f"{name}.index.json"
         if index.exists():
-            files = sorted(set(bundle.read_json(index).get("weight_map", {}).values()))
+            names = sorted(set(files.read_json(index).get("weight_map", {}).values()))
         else:
-            files = [name] if (folder / name).exists() else []
-        if files:
-            found = [read(folder / file) for file in files]
+            names = [name] if (folder / name).exists() else []
+        if names:
+            found = [read(folder / name) for name in names]
             whole = {name: value for states in found for name, value in states.items()}
             mapped = all(isinstance(states, stream.MappedState) for states in found)
             return stream.MappedState(whole) if mapped else whole
@@ -157,7 +158,6 @@ def write_model(
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "model.safetensors.tmp"
-    save_file(states, temporary, metadata={"format": "pt"})
-    os.replace(temporary, folder / "model.safetensors")
-    bundle.write_json(folder / "config.json", described)
+    with files.replacing(folder / "model.safetensors") as temporary:
+        save_file(states, temporary, metadata={"format": "pt"})
+    files.write_json(folder / "config.json", described)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
+from jukejax.common import files
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import quantize
@@ -87,10 +88,9 @@ def write_checkpoint(path: str | os.PathLike, state: State, facts: Mapping) -> N
     torch = torch_module()
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(path.suffix + ".tmp")
     tensors = {name: _to_tensor(torch, value) for name, value in state.items()}
-    torch.save({"model": tensors, **facts}, temporary)
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        torch.save({"model": tensors, **facts}, temporary)
 
 
 def _first_sentence(error: Exception) -> str:

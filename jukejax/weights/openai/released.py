@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
-from jukejax.weights import bundle, stream
+from jukejax.weights import stream
 from jukejax.weights.openai import checkpoint as openai
 from jukejax.weights.openai.checkpoint import Config
 
@@ -47,7 +48,7 @@ def read_config(spec: str) -> tuple[str, Config]:
     if not path.is_file():
         raise ValueError(f"config file {path} is missing")
     if path.suffix == ".json":
-        return described(bundle.read_json(path))
+        return described(files.read_json(path))
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     if module_spec is None:
         raise ValueError(f"{path} is no config: give a .py file or a config.json")
