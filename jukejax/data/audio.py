@@ -126,7 +126,7 @@ def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
 
     blocks, rate, declared = [], 0, 0.0
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with av.open(str(path), **_av_options(av.__version__)) as container:
             if not container.streams.audio:
                 raise ValueError("no audio stream in it")
             stream = container.streams.audio[0]
@@ -151,6 +151,14 @@ def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
     if len({block.shape[1] for block in blocks}) > 1:
         raise ValueError("the number of channels changes within the file")
     return np.concatenate(blocks), rate, round(declared * rate)
+
+
+def _av_options(version: str) -> dict[str, str]:
+    """Returns what `av.open` must be told so that tags that are no UTF-8 are no error.
+
+    PyAV 19 decodes them without errors, and has no such argument.
+    """
+    return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
 
 
 def _frame_to_float(frame) -> np.ndarray:

@@ -160,3 +160,24 @@ def test_write_wav_leaves_quiet_audio_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
     with pytest.raises(ValueError, match="NaN"):
         audio.write_wav(tmp_path / "b.wav", np.array([np.nan]))
+
+
+def test_a_tag_that_is_no_utf8_is_no_error(tmp_path):
+    """PyAV 18 and 19 are told so in different ways."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "tagged.m4a"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "QQQQQQ"
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        for start in range(0, 10 * 1024, 1024):
+            silence = np.zeros((1, 1024), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.rate, frame.pts = 44100, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = path.read_bytes()
+    assert b"QQQQQQ" in content
+    path.write_bytes(content.replace(b"QQQQQQ", b"\xff\xfe\xc3\x28\xa0\xa1"))
+    samples, rate = audio.decode(path)
+    assert rate == 44100
+    assert len(samples) >= 10 * 1024
