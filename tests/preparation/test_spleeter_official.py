@@ -106,7 +106,7 @@ def test_both_stems_agree_and_ours_takes_half_the_time(
 ):
     mix = np.tile(clip, (copies, 1))
     np.save(tmp_path / "mix.npy", mix)
-    script = (official_python, ROOT / "tests" / "official_spleeter.py", models)
+    script = (official_python, ROOT / "tests" / "support" / "official_spleeter.py", models)
     files = (tmp_path / "mix.npy", tmp_path / "stems.npz")
     done = subprocess.run([*script, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,6 +1,6 @@
 """Code shards and samples of any size, to see how the audit scales: no music, but its statistics.
 
-    python -m tests.synthetic_codes FOLDER HOURS
+    python -m tests.support.synthetic_codes FOLDER HOURS
 
 writes FOLDER/vqvae (random weights, 2048 codes), FOLDER/codes (HOURS of codes in tracks of five
 minutes) and FOLDER/samples (10 items of 90 s; the even ones hold 20 s of a training track).
