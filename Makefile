@@ -40,8 +40,8 @@ test: setup      ## the test suite (under 15 minutes on 2 cores)
 test-slow: setup ## minutes-long and scale checks too
 	$(BIN)/python -m pytest
 
-lint: setup      ## formatting and static checks
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: setup      ## formatting, static checks and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 lock: setup      ## renew requirements.lock after a change in pyproject.toml
 	$(BIN)/pip install -q uv

@@ -21,15 +21,13 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
+from jukejax.common.types import Tree
 from jukejax.weights import checkpoints
-
-Tree = Any
 
 WORKDIR = flags.DEFINE_list(
     "workdir", None, "Workdirs of train, separated by commas, or one bundle."

@@ -8,7 +8,7 @@ Dimensions: B batch, T seq_len.
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jukejax.benches import shapes
 from jukejax.common.config import freeze
+from jukejax.common.types import Tree
 from jukejax.inference import token_loop as sampling
 from jukejax.models import autoregressive
 from jukejax.models.autoregressive import (
@@ -32,7 +33,6 @@ from jukejax.ops.cpu import library as compiled
 from jukejax.runtime import precision
 from jukejax.training.tasks.prior import prior_config
 
-Tree = Any
 # OpenAI's 1b_lyrics: 384 letters before 6144 codes, in 64 rows (design: its table of models).
 PRIOR_1B = dict(
     emb_dim=2048, num_layers=72, seq_len=6528, num_heads=2, num_blocks=64, attn_order=12,

@@ -5,14 +5,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from jukejax.common.formatting import format_clock
+
 T = TypeVar("T")
-
-
-def clock(seconds: float) -> str:
-    """`65` to `1:05`, `3725` to `1:02:05`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class Progress:
@@ -39,9 +34,11 @@ class Progress:
 
     def _write(self, note: str, now: float) -> None:
         elapsed, made = now - self._start, self._done - self._first
-        left = f"eta {clock(elapsed / made * (self._total - self._done))}" if made else "eta ?"
+        left = (
+            f"eta {format_clock(elapsed / made * (self._total - self._done))}" if made else "eta ?"
+        )
         if self._done >= self._total:
-            left = f"in {clock(elapsed)}"
+            left = f"in {format_clock(elapsed)}"
         percent = 100 * self._done // max(self._total, 1)
         line = f"{self._what} {self._done}/{self._total} {percent}% {left}"
         line += f"  {note}" if note else ""

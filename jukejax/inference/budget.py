@@ -6,18 +6,17 @@ takes a few rows after each other.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NOISE_AHEAD
 from jukejax.models.prior import PriorConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import cache_shape
 from jukejax.runtime.memory import memory_of
-
-Tree = Any
 
 SLACK = 1.15  # what allocators leave between arrays, and what a program keeps besides
 CPU_ROWS = 16  # more do not get a CPU further, and a row is lost when a run is killed

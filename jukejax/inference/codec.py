@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -17,12 +17,11 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jukejax.common.config import freeze
+from jukejax.common.types import Tree
 from jukejax.models.layers import Conv, DownConv, ResidualBlock, ResidualStack
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops.cpu import library as compiled
 from jukejax.weights import bundle, loading
-
-Tree = Any
 
 WINDOW_SECONDS = 12  # of audio that one program run sees, context included
 

@@ -5,12 +5,13 @@ Dimensions: B items, R rows of a batch, T seq_len, V codebook_size.
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax.common.types import Tree
 from jukejax.data import lyrics as lyrics_data
 from jukejax.data.labels import label_vector
 from jukejax.inference import budget, schedules
@@ -23,8 +24,6 @@ from jukejax.models import autoregressive, transformer
 from jukejax.models.autoregressive import Conditions
 from jukejax.models.prior import Prior, PriorConfig, music, sequence
 from jukejax.ops.chunks import in_chunks
-
-Tree = Any
 
 
 class Labels(NamedTuple):

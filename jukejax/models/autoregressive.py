@@ -10,12 +10,13 @@ import dataclasses
 import functools
 import math
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.types import Tree
 from jukejax.models import transformer
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.models.transformer import Transformer
@@ -26,7 +27,6 @@ from jukejax.ops.chunks import in_chunks
 from jukejax.ops.int8 import quantize
 from jukejax.ops.logical_axes import constrain
 
-Tree = Any
 WEIGHTS = ("float", "int8")
 SCALES = {  # of the matrices: what their scales are called, and the axis that products sum over
     "kernel": ("scale", 0),

@@ -9,18 +9,16 @@ C channels in, D channels out.
 """
 
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jukejax.common.types import Tree
 from jukejax.ops.convolution import conv, strided_conv, transposed_conv
 from jukejax.ops.cpu import convolution
 from jukejax.ops.logical_axes import constrain
-
-Tree = Any
 
 
 def _bound(shape: tuple[int, int, int], *, transposed: bool = False) -> float:

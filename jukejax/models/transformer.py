@@ -9,12 +9,12 @@ Dimensions: B batch, T time, E emb_dim, H heads, D head_dim, R rows, L block_len
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.types import Tree
 from jukejax.models.block import Block, TransformerConfig
 from jukejax.ops import cache as caches
 from jukejax.ops.attention.kinds import AttentionKind
@@ -22,7 +22,6 @@ from jukejax.ops.cache import Cache
 from jukejax.ops.cpu import products
 from jukejax.ops.logical_axes import constrain
 
-Tree = Any
 UNROLLED = 12  # layers; deeper stacks are scanned, which compiles faster but copies activations
 
 

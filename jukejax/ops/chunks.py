@@ -4,12 +4,11 @@ Dimensions: B rows.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Tree = Any
+from jukejax.common.types import Tree
 
 
 def in_chunks(function: Callable[..., Tree], chunk: int | None, *given: Tree) -> Tree:

@@ -7,7 +7,6 @@ of a pod, whose links are slow, only `data` is cut.
 
 import dataclasses
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,7 +14,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-Tree = Any
+from jukejax.common.types import Tree
 
 AXES = ("data", "fsdp", "tensor")
 RULES = {

@@ -19,7 +19,6 @@ from jukejax.runtime import distributed
 from jukejax.training.state import TrainState
 from jukejax.weights.checkpoints import first_line
 
-Tree = Any
 Iterator = Any
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.common.progress import clock
+from jukejax.common.formatting import format_clock
 from jukejax.runtime import devices, sharding
 from jukejax.training import plan, program
 from jukejax.training.plan import Plan
@@ -141,7 +141,7 @@ def compiled_lines(built: Program) -> Iterator[str]:
     """The compiler's figures of the real step."""
     began = time.monotonic()
     found = built.lower().compile().memory_analysis()
-    took = clock(time.monotonic() - began)
+    took = format_clock(time.monotonic() - began)
     if found is None:
         yield f"compiled in {took}; this backend says nothing of memory"
         return
@@ -170,7 +170,7 @@ def measured_lines(built: Program, made: Plan, config) -> Iterator[str]:
     what = "the run's own data" if real else "made-up data"
     best = min(seconds[1:])
     yield ""
-    yield _row("first step", clock(seconds[0]), "compilation included")
+    yield _row("first step", format_clock(seconds[0]), "compilation included")
     yield from cost(made, best, f"measured: the best of {MEASURED_STEPS} steps on {what}")
 
 

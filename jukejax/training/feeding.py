@@ -8,7 +8,7 @@ from typing import Any
 
 import grain
 
-Tree = Any
+from jukejax.common.types import Tree
 
 _END = object()  # in place of a batch: what follows is the exception that ended the stream
 

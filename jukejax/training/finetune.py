@@ -17,6 +17,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.common.config import plain
+from jukejax.common.types import Tree
 from jukejax.data import labels, openai_labels
 from jukejax.data.labels import Vocabulary
 from jukejax.data.openai_labels import OpenAIVocabulary
@@ -28,8 +29,6 @@ from jukejax.training import state
 from jukejax.training.task import Task
 from jukejax.weights import bundle, loading
 from jukejax.weights.openai import released
-
-Tree = Any
 
 # Keys of a model's config that its weights do not depend on: how it is initialised and trained,
 # and how many names it knows.

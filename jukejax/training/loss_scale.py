@@ -6,12 +6,11 @@ lets it grow by 2**(1 / window). OpenAI's form; bfloat16 and float32 need none o
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Tree = Any
+from jukejax.common.types import Tree
 
 
 @dataclasses.dataclass(frozen=True)

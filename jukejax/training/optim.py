@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-Tree = Any
+from jukejax.common.types import Tree
 
 # Kinds of parameters that may be spared weight decay, by the last part of their path.
 NO_DECAY = {

@@ -9,19 +9,17 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from jukejax.common.config import freeze
+from jukejax.common.types import Tree
 from jukejax.models.block import TransformerConfig
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import memory_of
 from jukejax.training import program, state
 from jukejax.training.task import Task
-
-Tree = Any
 
 ASSUMED_MFU = 0.3  # of an accelerator, where nothing was measured
 

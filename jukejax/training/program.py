@@ -11,12 +11,12 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jukejax.common.config import freeze
+from jukejax.common.types import Tree
 from jukejax.ops import logical_axes as placement
 from jukejax.runtime import sharding
 from jukejax.training import anneal, loss_scale, optim, state
 from jukejax.training.task import Task
 
-Tree = Any
 TASKS = ("vqvae", "prior")
 
 

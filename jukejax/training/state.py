@@ -1,20 +1,18 @@
 """Everything that a run must remember to go on, as one pytree, and the step that moves it."""
 
 import dataclasses
-from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 import optax
 
+from jukejax.common.types import Tree
 from jukejax.ops.logical_axes import constrain
 from jukejax.training import anneal as annealing
 from jukejax.training import loss_scale as scaling
 from jukejax.training import optim
 from jukejax.training.task import Task
-
-Tree = Any
 
 
 @flax.struct.dataclass

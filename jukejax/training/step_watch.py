@@ -7,7 +7,7 @@ import time
 
 import jax
 
-from jukejax.common.progress import clock
+from jukejax.common.formatting import format_clock
 
 SILENCE_SECONDS = 600.0  # without a step that ends, after which the screen says so
 
@@ -60,7 +60,7 @@ class StepWatch:
             overdue = int(self.idle_seconds() / SILENCE_SECONDS)
             if overdue > warnings:
                 print(
-                    f"\nwarning: no step has ended for {clock(overdue * SILENCE_SECONDS)} (the "
+                    f"\nwarning: no step has ended for {format_clock(overdue * SILENCE_SECONDS)} (the "
                     f"last was {self._last_step}); Ctrl-C twice ends the run at once",
                     file=sys.stderr,
                     flush=True,

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import numpy as np
 
+from jukejax.common.types import Tree
 from jukejax.data import corpus
 from jukejax.training.flops import Work
 
-Tree = Any
 Metrics = dict[str, jax.Array]
 
 

@@ -2,13 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-Tree = Any
+from jukejax.common.types import Tree
 
 
 def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:

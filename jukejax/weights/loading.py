@@ -1,12 +1,10 @@
 """Finding a trained model, wherever it lies: a run of `train`, or a bundle that `export` made."""
 
 from pathlib import Path
-from typing import Any
 
 from jukejax.common import files
+from jukejax.common.types import Tree
 from jukejax.weights import bundle, checkpoints
-
-Tree = Any
 
 
 def read_description(path: str | Path, name: str) -> dict:

@@ -13,13 +13,13 @@ Dimensions: B batch, T seq_len, E emb_dim, V codebook_size.
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common import files
+from jukejax.common.types import Tree
 from jukejax.models import autoregressive
 from jukejax.models.autoregressive import Conditions, DecodeWeights
 from jukejax.models.prior import Prior, PriorConfig, sequence
@@ -28,7 +28,6 @@ from jukejax.ops.cache import Cache
 from jukejax.ops.cpu import library as compiled
 from jukejax.weights import bundle
 
-Tree = Any
 PLATFORMS = ("cpu", "cuda", "tpu")
 Functions = dict[str, tuple[Callable, tuple]]
 

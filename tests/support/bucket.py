@@ -27,7 +27,9 @@ def environment(folder: Path) -> dict[str, str]:
     plugin = folder / "plugin" / "bucket-1.dist-info"
     plugin.mkdir(parents=True)
     (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: bucket\nVersion: 1\n")
-    (plugin / "entry_points.txt").write_text("[fsspec.specs]\ngs = tests.support.bucket:FolderBucket\n")
+    (plugin / "entry_points.txt").write_text(
+        "[fsspec.specs]\ngs = tests.support.bucket:FolderBucket\n"
+    )
     checkout = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([str(plugin.parent), checkout])
     return os.environ | {ROOT: str(folder), "PYTHONPATH": path}

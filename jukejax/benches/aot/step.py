@@ -10,7 +10,6 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,8 +19,6 @@ from jukejax.benches.aot.hlo_costs import Collective
 from jukejax.runtime import devices as kinds
 from jukejax.runtime import sharding
 from jukejax.training.program import Program
-
-Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ can be compared with the one before it: same labels, same codes above, same nois
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import numpy as np
 
 from jukejax.analysis.code_index import CodeIndex
 from jukejax.analysis.verdict import RULES
+from jukejax.common.types import Tree
 from jukejax.data import corpus
 from jukejax.inference import generate
 from jukejax.inference.codec import Codec
@@ -22,7 +22,6 @@ from jukejax.models.prior import PriorConfig
 from jukejax.runtime import distributed
 from jukejax.training.task import Preview, to_host
 
-Tree = Any
 SECONDS = 6.0
 COPIED_BITS = RULES["run_bits"].copied[0]  # what a run of the training set's codes must be worth
 
