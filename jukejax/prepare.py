@@ -21,7 +21,8 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
-from jukejax.common.progress import Progress, clock
+from jukejax.common.formatting import format_clock
+from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus, labels
 from jukejax.preparation import (
     beam_runner,
@@ -231,7 +232,7 @@ def _say(table: dict, dataset: corpus.Dataset, unmatched: list[str]) -> None:
     skipped = [row for row in table["files"] if row["fate"] == "skipped"]
     for split, words in (("train", "to train on"), ("heldout", "held out")):
         tracks_ = dataset.tracks(split)
-        length = clock(sum(track.samples for track in tracks_) / audio.SAMPLE_RATE)
+        length = format_clock(sum(track.samples for track in tracks_) / audio.SAMPLE_RATE)
         size = sum(shard["bytes"] for shard in dataset.info["splits"][split]["shards"]) / 1e6
         print(f"{len(tracks_)} tracks ({length}) {words}, {size:.0f} MB in {FLAGS.output}")
     if not dataset.tracks("heldout"):

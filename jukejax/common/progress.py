@@ -33,10 +33,10 @@ class Progress:
             self._write(note, now)
 
     def _write(self, note: str, now: float) -> None:
-        elapsed, made = now - self._start, self._done - self._first
-        left = (
-            f"eta {format_clock(elapsed / made * (self._total - self._done))}" if made else "eta ?"
-        )
+        elapsed, advanced = now - self._start, self._done - self._first
+        left = "eta ?"
+        if advanced:
+            left = f"eta {format_clock(elapsed / advanced * (self._total - self._done))}"
         if self._done >= self._total:
             left = f"in {format_clock(elapsed)}"
         percent = 100 * self._done // max(self._total, 1)

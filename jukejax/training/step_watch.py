@@ -59,9 +59,10 @@ class StepWatch:
         while not self._closed.wait(min(1.0, SILENCE_SECONDS / 4)):
             overdue = int(self.idle_seconds() / SILENCE_SECONDS)
             if overdue > warnings:
+                silence = format_clock(overdue * SILENCE_SECONDS)
                 print(
-                    f"\nwarning: no step has ended for {format_clock(overdue * SILENCE_SECONDS)} (the "
-                    f"last was {self._last_step}); Ctrl-C twice ends the run at once",
+                    f"\nwarning: no step has ended for {silence} (the last was "
+                    f"{self._last_step}); Ctrl-C twice ends the run at once",
                     file=sys.stderr,
                     flush=True,
                 )

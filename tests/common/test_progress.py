@@ -3,7 +3,8 @@
 import pytest
 
 from jukejax.common import progress
-from jukejax.common.progress import Progress, clock, track
+from jukejax.common.formatting import format_clock
+from jukejax.common.progress import Progress, track
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def tick(monkeypatch):
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (65, "1:05"), (3725, "1:02:05")]
 )
 def test_times_read_as_on_a_clock(seconds, text):
-    assert clock(seconds) == text
+    assert format_clock(seconds) == text
 
 
 def test_the_eta_is_the_time_a_unit_took_times_what_is_left(tick, capsys):

@@ -27,9 +27,8 @@ def environment(folder: Path) -> dict[str, str]:
     plugin = folder / "plugin" / "bucket-1.dist-info"
     plugin.mkdir(parents=True)
     (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: bucket\nVersion: 1\n")
-    (plugin / "entry_points.txt").write_text(
-        "[fsspec.specs]\ngs = tests.support.bucket:FolderBucket\n"
-    )
+    entry_point = "gs = tests.support.bucket:FolderBucket"
+    (plugin / "entry_points.txt").write_text(f"[fsspec.specs]\n{entry_point}\n")
     checkout = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([str(plugin.parent), checkout])
     return os.environ | {ROOT: str(folder), "PYTHONPATH": path}
