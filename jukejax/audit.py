@@ -18,6 +18,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -29,24 +30,36 @@ from jukejax.auditing.run import VERSION, Audit
 from jukejax.common import files
 from jukejax.common.progress import Progress
 
+FLAGS = flags.FlagValues()
+
 INPUT = flags.DEFINE_string(
-    "input", None, "Generated music: a sound file, a folder of them, or a folder that sample wrote."
+    "input",
+    None,
+    "Generated music: a sound file, a folder of them, or a folder that sample wrote.",
+    flag_values=FLAGS,
 )
 TRAINING = flags.DEFINE_list(
     "training",
     [],
     "What the model was trained on: audio shards of prepare, code shards of encode, or both, "
     "separated by a comma.",
+    flag_values=FLAGS,
 )
 VQVAE = flags.DEFINE_string(
     "vqvae",
     None,
     "The VQ-VAE that made the code shards: workdir or bundle. With it, codes are also compared by "
     "how they sound, and sounds without codes get them.",
+    flag_values=FLAGS,
 )
-OUTPUT = flags.DEFINE_string("output", None, "Folder for report.html and audit.json.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for report.html and audit.json.", flag_values=FLAGS
+)
 CACHE = flags.DEFINE_string(
-    "cache", None, "Folder for the indexes of the training data; default: audit/ inside of it."
+    "cache",
+    None,
+    "Folder for the indexes of the training data; default: audit/ inside of it.",
+    flag_values=FLAGS,
 )
 
 
@@ -114,5 +127,10 @@ def main() -> int:
     return 3 if verdict == "copied" else 0
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

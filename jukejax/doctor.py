@@ -14,12 +14,15 @@ import importlib.util
 import json
 import os
 import platform
+from collections.abc import Sequence
 
 from absl import flags
 
 from jukejax import cli
 
-JSON = flags.DEFINE_bool("json", False, "One JSON object instead of lines.")
+FLAGS = flags.FlagValues()
+
+JSON = flags.DEFINE_bool("json", False, "One JSON object instead of lines.", flag_values=FLAGS)
 
 PACKAGES = ("jukejax", "jax", "jaxlib", "flax", "orbax-checkpoint")
 EXTRAS = {  # module: (extra of pyproject.toml, what it is for)
@@ -165,5 +168,10 @@ def main() -> None:
     print(json.dumps(found) if JSON.value else "\n".join(_lines(found)))
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

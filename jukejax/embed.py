@@ -13,6 +13,7 @@ killed goes on with the next track.
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,45 +21,68 @@ from absl import flags
 
 from jukejax import cli
 
-MODEL = flags.DEFINE_string("model", None, "Model bundle, made by export or convert.")
+FLAGS = flags.FlagValues()
+
+MODEL = flags.DEFINE_string(
+    "model", None, "Model bundle, made by export or convert.", flag_values=FLAGS
+)
 INPUT = flags.DEFINE_string(
     "input",
     None,
     "Folder of sound files or one file, tracks that sample made, or the output of prepare.",
+    flag_values=FLAGS,
 )
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the embeddings.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the embeddings.", flag_values=FLAGS)
 LAYERS = flags.DEFINE_list(
     "layers",
     ["middle"],
     "Layers by number, separated by commas: 0 is what the stack reads, K the output of its block "
     "K; or middle, last, all.",
+    flag_values=FLAGS,
 )
 POOLING = flags.DEFINE_enum(
     "pooling",
     "mean",
     ["mean", "max", "last", "none"],
     "What becomes of a window's codes: their mean, maximum or last one, or each of them kept.",
+    flag_values=FLAGS,
 )
-LEVEL = flags.DEFINE_integer("level", None, "Level of the prior; default: the coarsest there is.")
+LEVEL = flags.DEFINE_integer(
+    "level", None, "Level of the prior; default: the coarsest there is.", flag_values=FLAGS
+)
 HOP_FRACTION = flags.DEFINE_float(
     "hop_fraction",
     1.0,
     "Share of a window that is new in the next one. Smaller: each row has heard more, slower.",
+    flag_values=FLAGS,
 )
-SECONDS = flags.DEFINE_float("seconds", 0.0, "So many seconds from each track's middle; 0: all.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Windows that the prior reads at once.")
+SECONDS = flags.DEFINE_float(
+    "seconds", 0.0, "So many seconds from each track's middle; 0: all.", flag_values=FLAGS
+)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 1, "Windows that the prior reads at once.", flag_values=FLAGS
+)
 ARTIST = flags.DEFINE_string(
-    "artist", None, "Artist that the prior is told; default: unknown, so that only sound speaks."
+    "artist",
+    None,
+    "Artist that the prior is told; default: unknown, so that only sound speaks.",
+    flag_values=FLAGS,
 )
-GENRE = flags.DEFINE_string("genre", None, "Genre that the prior is told; default: unknown.")
+GENRE = flags.DEFINE_string(
+    "genre", None, "Genre that the prior is told; default: unknown.", flag_values=FLAGS
+)
 DTYPE = flags.DEFINE_string(
-    "dtype", None, "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32."
+    "dtype",
+    None,
+    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32.",
+    flag_values=FLAGS,
 )
 SPLIT = flags.DEFINE_enum(
     "split",
     "all",
     ["all", "train", "heldout"],
     "Which tracks of a prepared corpus.",
+    flag_values=FLAGS,
 )
 
 
@@ -172,5 +196,10 @@ def main() -> int:
     return 0
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,19 +27,27 @@ from jukejax.runtime import platform_flags
 if TYPE_CHECKING:
     from jukejax.inference.codec import Codec
 
-VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of a VQ-VAE run, or a bundle.")
-INPUT = flags.DEFINE_string("input", None, "Audio shards: the output of prepare.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the code shards.")
+FLAGS = flags.FlagValues()
+
+VQVAE = flags.DEFINE_string(
+    "vqvae", None, "Workdir of a VQ-VAE run, or a bundle.", flag_values=FLAGS
+)
+INPUT = flags.DEFINE_string(
+    "input", None, "Audio shards: the output of prepare.", flag_values=FLAGS
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the code shards.", flag_values=FLAGS)
 OFFSETS = flags.DEFINE_integer(
     "offsets",
     1,
     "How many times to store each training track: copy k without its first k * 128 / offsets "
     "samples. Tracks held out are stored once.",
+    flag_values=FLAGS,
 )
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     0,
     "Windows of 12 s to encode at once; 0 means 1 on a CPU and 8 for each accelerator.",
+    flag_values=FLAGS,
 )
 
 VERSION = 1  # of how codes are made; a change makes kept ones stale
@@ -200,5 +209,10 @@ def main() -> int:
     return 0
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

@@ -14,44 +14,75 @@ figure means: docs/evaluation.md.
 """
 
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
 from jukejax import cli
 
-INPUT = flags.DEFINE_string("input", None, "What to measure: a folder of sounds, or one file.")
-REFERENCE = flags.DEFINE_string(
-    "reference", None, "What to compare with; without it the figures stand alone."
+FLAGS = flags.FlagValues()
+
+INPUT = flags.DEFINE_string(
+    "input", None, "What to measure: a folder of sounds, or one file.", flag_values=FLAGS
 )
-OUTPUT = flags.DEFINE_string("output", None, "Folder for index.html, pictures and evaluate.json.")
-MODEL = flags.DEFINE_string("model", None, "Model bundle, made by export or convert.")
+REFERENCE = flags.DEFINE_string(
+    "reference",
+    None,
+    "What to compare with; without it the figures stand alone.",
+    flag_values=FLAGS,
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for index.html, pictures and evaluate.json.", flag_values=FLAGS
+)
+MODEL = flags.DEFINE_string(
+    "model", None, "Model bundle, made by export or convert.", flag_values=FLAGS
+)
 CODES = flags.DEFINE_string(
-    "codes", None, "Code shards of the model's own VQ-VAE (of encode), for held-out bits per code."
+    "codes",
+    None,
+    "Code shards of the model's own VQ-VAE (of encode), for held-out bits per code.",
+    flag_values=FLAGS,
 )
 MUSICNN = flags.DEFINE_string(
     "musicnn",
     None,
     "The wheel musicnn-0.1.0 of PyPI (pip download --no-deps musicnn==0.1.0): compares the sets by "
     "its features too. Not the published FAD.",
+    flag_values=FLAGS,
 )
 PAIRED = flags.DEFINE_bool(
     "paired",
     False,
     "--input holds processed versions of --reference under the same names: measures what was lost.",
+    flag_values=FLAGS,
 )
 SPLIT = flags.DEFINE_enum(
-    "split", "heldout", ["heldout", "train", "all"], "Which tracks of a prepared corpus."
+    "split",
+    "heldout",
+    ["heldout", "train", "all"],
+    "Which tracks of a prepared corpus.",
+    flag_values=FLAGS,
 )
-MAX_TRACKS = flags.DEFINE_integer("max_tracks", 0, "At most so many of each set; 0: all.")
-SECONDS = flags.DEFINE_float("seconds", 0.0, "So many seconds from each track's middle; 0: all.")
+MAX_TRACKS = flags.DEFINE_integer(
+    "max_tracks", 0, "At most so many of each set; 0: all.", flag_values=FLAGS
+)
+SECONDS = flags.DEFINE_float(
+    "seconds", 0.0, "So many seconds from each track's middle; 0: all.", flag_values=FLAGS
+)
 MODEL_SECONDS = flags.DEFINE_float(
-    "model_seconds", 30.0, "Seconds of each track that go through the model; 0: all."
+    "model_seconds",
+    30.0,
+    "Seconds of each track that go through the model; 0: all.",
+    flag_values=FLAGS,
 )
 MAX_WINDOWS = flags.DEFINE_integer(
-    "max_windows", 64, "Windows of held-out codes for each level, spread over all; 0: all."
+    "max_windows",
+    64,
+    "Windows of held-out codes for each level, spread over all; 0: all.",
+    flag_values=FLAGS,
 )
-DRAWS = flags.DEFINE_integer("bootstrap", 1000, "Draws behind each interval.")
-SEED = flags.DEFINE_integer("seed", 0, "Of those draws.")
+DRAWS = flags.DEFINE_integer("bootstrap", 1000, "Draws behind each interval.", flag_values=FLAGS)
+SEED = flags.DEFINE_integer("seed", 0, "Of those draws.", flag_values=FLAGS)
 
 
 def check_flags() -> None:
@@ -129,5 +160,10 @@ def about(given, reference) -> dict:
     return sets | {"settings": {flag.name: flag.value for flag in asked}}
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

@@ -19,7 +19,7 @@ have an export.json beside them: configs, label vocabulary, provenance, licence.
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -29,18 +29,25 @@ from jukejax.common import files
 from jukejax.common.types import Tree
 from jukejax.weights import checkpoints
 
+FLAGS = flags.FlagValues()
+
 WORKDIR = flags.DEFINE_list(
-    "workdir", None, "Workdirs of train, separated by commas, or one bundle."
+    "workdir", None, "Workdirs of train, separated by commas, or one bundle.", flag_values=FLAGS
 )
 FORMAT = flags.DEFINE_enum(
     "format",
     "bundle",
     ["bundle", "safetensors", "openai", "huggingface", "stablehlo"],
     "What to make; see above.",
+    flag_values=FLAGS,
 )
-OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", flag_values=FLAGS)
 WEIGHTS = flags.DEFINE_enum(
-    "weights", "ema", ["ema", "raw"], "Of a training run: the moving average, or the latest."
+    "weights",
+    "ema",
+    ["ema", "raw"],
+    "Of a training run: the moving average, or the latest.",
+    flag_values=FLAGS,
 )
 CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
@@ -48,19 +55,30 @@ CHECKPOINT = flags.DEFINE_enum(
     ["newest", "best"],
     "Of the runs of priors. best: where an evaluation on the way found the lowest held-out loss; "
     "for a run that began to learn its tracks by heart.",
+    flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(
-    "license", None, "Licence of the weights; without it that of the bundle, or unspecified."
+    "license",
+    None,
+    "Licence of the weights; without it that of the bundle, or unspecified.",
+    flag_values=FLAGS,
 )
 SECONDS = flags.DEFINE_float(
-    "seconds", 6.0, "For stablehlo: audio that one call of encode or decode takes.", lower_bound=0.0
+    "seconds",
+    6.0,
+    "For stablehlo: audio that one call of encode or decode takes.",
+    lower_bound=0.0,
+    flag_values=FLAGS,
 )
-BATCH = flags.DEFINE_integer("batch", 1, "For stablehlo: items in a call.", lower_bound=1)
+BATCH = flags.DEFINE_integer(
+    "batch", 1, "For stablehlo: items in a call.", lower_bound=1, flag_values=FLAGS
+)
 DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     ["float32", "float16", "bfloat16"],
     "For stablehlo: float type of the priors' weights and arithmetic.",
+    flag_values=FLAGS,
 )
 
 
@@ -261,5 +279,10 @@ def main() -> int:
     return 0
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

@@ -38,31 +38,37 @@ from jukejax.preparation import (
 from jukejax.preparation import separators as separation
 from jukejax.preparation.job import Job
 
-FLAGS = flags.FLAGS
+FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "input",
     None,
     "Folder of music, searched with its subfolders, also in a bucket (gs://...); 'house', the "
     "embedded corpus; or tfds:NAME[/config][:version], a set of TensorFlow Datasets with sound.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_string("output", None, "Folder to write the dataset to, also in a bucket.")
+flags.DEFINE_string(
+    "output", None, "Folder to write the dataset to, also in a bucket.", flag_values=FLAGS
+)
 flags.DEFINE_string(
     "cache",
     None,
     "Folder in which finished tracks are kept, also in a bucket; several outputs may share it. "
     "Default: OUTPUT/.work. Several machines (--runner=beam) must all see it.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "separator",
     None,
     "How to take out vocals: spleeter (its weights: make spleeter-weights), repet (needs no "
     "weights) or none. Default: spleeter if its weights are there, else none.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "separator_weights",
     None,
     "Spleeter's weights as convert --from=spleeter writes them. Default: the environment variable "
     "JUKEJAX_SPLEETER_WEIGHTS, else those of make spleeter-weights.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "metadata",
@@ -70,41 +76,57 @@ flags.DEFINE_string(
     "CSV with the columns file,artist,genre,lyrics; file is the path within --input; several "
     "genres are separated by ';'. Without it the files' own tags are read. Lyrics wait for the "
     "models that sing.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_enum(
-    "runner", "local", ["local", "beam"], "Where the work is done: local, this machine; or beam."
+    "runner",
+    "local",
+    ["local", "beam"],
+    "Where the work is done: local, this machine; or beam.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "workers",
     0,
     "Processes of --runner=local; 0 means one per core (one in all if Spleeter uses a GPU or TPU).",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "beam_options",
     "",
     "Apache Beam's own flags for --runner=beam, in one string, such as "
     "'--runner=DataflowRunner --region=europe-west4'; Beam's default is this machine.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_float("heldout", 0.1, "Share of the tracks, by number, that is never trained on.")
+flags.DEFINE_float(
+    "heldout", 0.1, "Share of the tracks, by number, that is never trained on.", flag_values=FLAGS
+)
 flags.DEFINE_string(
-    "tfds_data_dir", None, "Where TFDS keeps its data; default: its own, ~/tensorflow_datasets."
+    "tfds_data_dir",
+    None,
+    "Where TFDS keeps its data; default: its own, ~/tensorflow_datasets.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_float("min_seconds", 5.0, "Shorter tracks are left out.")
-flags.DEFINE_float("max_seconds", 7200.0, "Longer tracks are left out.")
+flags.DEFINE_float("min_seconds", 5.0, "Shorter tracks are left out.", flag_values=FLAGS)
+flags.DEFINE_float("max_seconds", 7200.0, "Longer tracks are left out.", flag_values=FLAGS)
 flags.DEFINE_string(
     "fades",
     "cut",
     "What to do with fade-outs of 4 s and more at the end, and with dead air of 2 s and more: cut "
     "them out, drop the track, or keep them. corpus.json names them in any case.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "loudness",
     "none",
     "Loudness in LUFS, such as -14, to which every track is brought by one gain; none: as it is.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_integer("house_tracks", 16, "Tracks to make with --input=house.")
-flags.DEFINE_float("house_seconds", 45.0, "Length of each track of --input=house, in seconds.")
-flags.DEFINE_integer("seed", 0, "Which music --input=house makes.")
+flags.DEFINE_integer("house_tracks", 16, "Tracks to make with --input=house.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "house_seconds", 45.0, "Length of each track of --input=house, in seconds.", flag_values=FLAGS
+)
+flags.DEFINE_integer("seed", 0, "Which music --input=house makes.", flag_values=FLAGS)
 
 SHOWN = 20  # reasons on the screen; corpus.json has all
 
@@ -295,5 +317,10 @@ def main() -> None:
         _say(table, dataset, [name for name in metadata if name not in names])
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

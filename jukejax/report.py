@@ -8,6 +8,7 @@ curves, codebook use, the corpus, times. What is not given or not there yet is l
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -15,21 +16,30 @@ from absl import flags
 from jukejax import cli
 from jukejax.pages import report
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("audio", None, "Folder of audio shards that prepare wrote.")
-flags.DEFINE_string("codes", None, "Folder of code shards that encode wrote.")
-flags.DEFINE_string("vqvae", None, "Working folder of the VQ-VAE's training.")
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("audio", None, "Folder of audio shards that prepare wrote.", flag_values=FLAGS)
+flags.DEFINE_string("codes", None, "Folder of code shards that encode wrote.", flag_values=FLAGS)
+flags.DEFINE_string("vqvae", None, "Working folder of the VQ-VAE's training.", flag_values=FLAGS)
 flags.DEFINE_string(
     "control",
     None,
     "Working folder of a VQ-VAE with a frozen codebook, to compare with.",
+    flag_values=FLAGS,
 )
-flags.DEFINE_list("priors", [], "Working folders of the priors of levels 2,1,0, in this order.")
-flags.DEFINE_string("bundle", None, "Folder of the exported model.")
-flags.DEFINE_string("samples", None, "Folder of generated tracks that sample wrote.")
-flags.DEFINE_string("commands", None, "Text file of the commands that were run.")
-flags.DEFINE_string("timings", None, "JSON file {stage: seconds}, stages in the order they ran.")
-flags.DEFINE_string("output", None, "Folder to write the page to (index.html and its files).")
+flags.DEFINE_list(
+    "priors", [], "Working folders of the priors of levels 2,1,0, in this order.", flag_values=FLAGS
+)
+flags.DEFINE_string("bundle", None, "Folder of the exported model.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "samples", None, "Folder of generated tracks that sample wrote.", flag_values=FLAGS
+)
+flags.DEFINE_string("commands", None, "Text file of the commands that were run.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "timings", None, "JSON file {stage: seconds}, stages in the order they ran.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "output", None, "Folder to write the page to (index.html and its files).", flag_values=FLAGS
+)
 
 
 def main() -> int | None:
@@ -56,5 +66,10 @@ def main() -> int | None:
     print(f"Look and listen: {index.resolve().as_uri()}")
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

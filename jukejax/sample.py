@@ -17,6 +17,7 @@ command is given again, and ends the same. Only times in meta.json are those of 
 import hashlib
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -33,67 +34,99 @@ from jukejax.sampling.request import (
     whole_numbers,
 )
 
-MODEL = flags.DEFINE_string("model", None, "Model bundle, made by export or convert.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.")
-MODE = flags.DEFINE_enum("mode", "ancestral", MODES, "Where to start from; see above.")
+FLAGS = flags.FlagValues()
+
+MODEL = flags.DEFINE_string(
+    "model", None, "Model bundle, made by export or convert.", flag_values=FLAGS
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_values=FLAGS)
+MODE = flags.DEFINE_enum(
+    "mode", "ancestral", MODES, "Where to start from; see above.", flag_values=FLAGS
+)
 SECONDS = flags.DEFINE_float(
     "seconds",
     None,
     f"Length of each track in seconds, prompt included; default: {DEFAULT_SECONDS:g}, or with "
     "--mode=upsample all of what is given.",
+    flag_values=FLAGS,
 )
-BARS = flags.DEFINE_float("bars", None, "Length in bars of four beats, instead of --seconds.")
-BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.")
+BARS = flags.DEFINE_float(
+    "bars", None, "Length in bars of four beats, instead of --seconds.", flag_values=FLAGS
+)
+BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.", flag_values=FLAGS)
 TOTAL_SECONDS = flags.DEFINE_float(
     "total_seconds",
     None,
     "Length in seconds of the whole piece that the model believes it is playing (timing label); "
     "default: up to the end of the track.",
+    flag_values=FLAGS,
 )
 OFFSET_SECONDS = flags.DEFINE_float(
-    "offset_seconds", 0.0, "Where in that piece the track begins, in seconds."
+    "offset_seconds", 0.0, "Where in that piece the track begins, in seconds.", flag_values=FLAGS
 )
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "How many tracks to make.")
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "How many tracks to make.", flag_values=FLAGS)
 FIRST_ITEM = flags.DEFINE_integer(
     "first_item",
     0,
     "Number of the first track. A track depends on its number and --seed, not on the others: "
     "--first_item=5 makes alone what was track 5 of a larger order.",
+    flag_values=FLAGS,
 )
-ARTIST = flags.DEFINE_string("artist", None, "Artist, a name from the model's vocabulary.")
-GENRE = flags.DEFINE_string("genre", None, "Genre, or several separated by commas.")
-LYRICS_FILE = flags.DEFINE_string("lyrics_file", None, "Text to sing; needs a model with lyrics.")
+ARTIST = flags.DEFINE_string(
+    "artist", None, "Artist, a name from the model's vocabulary.", flag_values=FLAGS
+)
+GENRE = flags.DEFINE_string(
+    "genre", None, "Genre, or several separated by commas.", flag_values=FLAGS
+)
+LYRICS_FILE = flags.DEFINE_string(
+    "lyrics_file", None, "Text to sing; needs a model with lyrics.", flag_values=FLAGS
+)
 PROMPT = flags.DEFINE_string(
-    "prompt", None, "Audio file to start from (--mode=primed or upsample)."
+    "prompt", None, "Audio file to start from (--mode=primed or upsample).", flag_values=FLAGS
 )
 PROMPT_SECONDS = flags.DEFINE_float(
-    "prompt_seconds", None, "Seconds of --prompt or --codes to keep; default: all of it."
+    "prompt_seconds",
+    None,
+    "Seconds of --prompt or --codes to keep; default: all of it.",
+    flag_values=FLAGS,
 )
 CODES = flags.DEFINE_string(
-    "codes", None, "codes.npz of a sample (--mode=continue, upsample or reroll)."
+    "codes", None, "codes.npz of a sample (--mode=continue, upsample or reroll).", flag_values=FLAGS
 )
 REROLL = flags.DEFINE_string(
-    "reroll", None, "START:STOP in seconds, the range to make anew (--mode=reroll)."
+    "reroll",
+    None,
+    "START:STOP in seconds, the range to make anew (--mode=reroll).",
+    flag_values=FLAGS,
 )
 CANDIDATES = flags.DEFINE_integer(
     "candidates",
     4,
     "How often to draw the range of --mode=reroll; the version that goes best with what follows is "
     "taken.",
+    flag_values=FLAGS,
 )
-LEVELS = flags.DEFINE_list("levels", ["2", "1", "0"], "Levels to make, from coarse to fine.")
+LEVELS = flags.DEFINE_list(
+    "levels", ["2", "1", "0"], "Levels to make, from coarse to fine.", flag_values=FLAGS
+)
 TEMPERATURE = flags.DEFINE_list(
     "temperature",
     ["0.98"],
     "Boldness: one number, or one for each of --levels; 0: always the likeliest.",
+    flag_values=FLAGS,
 )
-TOP_K = flags.DEFINE_integer("top_k", 0, "Choose among the k most likely codes; 0: among all.")
-TOP_P = flags.DEFINE_float("top_p", 0.0, "Choose among the likeliest codes of this mass; 0: all.")
+TOP_K = flags.DEFINE_integer(
+    "top_k", 0, "Choose among the k most likely codes; 0: among all.", flag_values=FLAGS
+)
+TOP_P = flags.DEFINE_float(
+    "top_p", 0.0, "Choose among the likeliest codes of this mass; 0: all.", flag_values=FLAGS
+)
 HOP_FRACTION = flags.DEFINE_list(
     "hop_fraction",
     ["0.5"],
     "Share of a window that is new in the next one; one number or one for each of --levels. "
     "Smaller: more context, slower.",
+    flag_values=FLAGS,
 )
 SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -101,19 +134,29 @@ SCHEDULE = flags.DEFINE_enum(
     ["sequential", "parallel"],
     "Order of a level's windows: one after the other, or, at the finer levels, side by side and "
     "joined where they agree best (faster where many fit into memory).",
+    flag_values=FLAGS,
 )
 MEMORY_FRACTION = flags.DEFINE_float(
-    "memory_fraction", 0.8, "Share of the device's memory to fill with tracks and windows."
+    "memory_fraction",
+    0.8,
+    "Share of the device's memory to fill with tracks and windows.",
+    flag_values=FLAGS,
 )
 STREAM = flags.DEFINE_bool(
     "stream",
     False,
     "Write each track's stream.wav while it is made: it grows as the coarsest level is drawn, and "
     "gets finer with the others.",
+    flag_values=FLAGS,
 )
-SEED = flags.DEFINE_integer("seed", 0, "Another seed, another track; the same one, the same track.")
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Another seed, another track; the same one, the same track.", flag_values=FLAGS
+)
 DTYPE = flags.DEFINE_string(
-    "dtype", None, "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32."
+    "dtype",
+    None,
+    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32.",
+    flag_values=FLAGS,
 )
 WEIGHTS = flags.DEFINE_enum(
     "weights",
@@ -121,6 +164,7 @@ WEIGHTS = flags.DEFINE_enum(
     ["float", "int8"],
     "How the priors' matrices are kept: as --dtype, or in eight bits, half of what bfloat16 takes: "
     "faster where few tracks are made at once, at a small cost in accuracy.",
+    flag_values=FLAGS,
 )
 
 
@@ -205,5 +249,10 @@ def main() -> int:
     return 0
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

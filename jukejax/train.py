@@ -11,6 +11,7 @@ on each, with --coordinator, --num_processes and --process_id where the cluster 
     python -m jukejax.train --config=... --dry_run    what a run will need, before it is started
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,17 +22,26 @@ from jukejax.common import interruption
 from jukejax.runtime import platform_flags
 from jukejax.training import config_keys as run_config
 
+FLAGS = flags.FlagValues()
+
 CONFIG = run_config.define_flag(
-    "config", "What to train: a file of configs/, with a variant after a colon."
+    "config",
+    "What to train: a file of configs/, with a variant after a colon.",
+    values=FLAGS,
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of this run: checkpoints, metrics.jsonl, summary.json."
+    "workdir",
+    None,
+    "Folder of this run: checkpoints, metrics.jsonl, summary.json.",
+    flag_values=FLAGS,
 )
 COORDINATOR = flags.DEFINE_string(
-    "coordinator", "", "HOST:PORT of process 0, for a run of several processes."
+    "coordinator", "", "HOST:PORT of process 0, for a run of several processes.", flag_values=FLAGS
 )
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "Processes of the run.")
-PROCESS_ID = flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", 0, "Processes of the run.", flag_values=FLAGS)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", -1, "Number of this process, from 0.", flag_values=FLAGS
+)
 
 
 class _HowParser(flags.ArgumentParser):
@@ -57,7 +67,8 @@ DRY_RUN = flags.DEFINE_flag(
         "--dry_run=compile adds the compiler's figure of the memory, --dry_run=measure the time of "
         "a few real steps. Needs no --workdir, and no data.",
         boolean=True,
-    )
+    ),
+    flag_values=FLAGS,
 )
 
 
@@ -89,5 +100,10 @@ def main() -> int:
     return 0
 
 
+def start(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    cli.run(main, __doc__ or "", FLAGS, argv)
+
+
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    start()

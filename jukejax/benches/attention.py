@@ -41,23 +41,54 @@ ROOM, CPU_ROOM = 0.7, 0.35
 DIRECTIONS = {"forward": 1, "forward+backward": 3}  # and how much work each is
 
 
-def define_flags() -> None:
-    flags.DEFINE_string("config", "", "Take width, heads, length and rows of this shape of bench.")
-    flags.DEFINE_list("seq_lens", [], f"Lengths; default: {LENGTHS[0]} to {LENGTHS[-1]}.")
-    flags.DEFINE_list("kinds", ["1", "2", "3", "pattern", "dense", "dense3"], ", ".join(KINDS))
-    flags.DEFINE_integer("width", 256, "Of the model; attention has a quarter of it.", 4)
-    flags.DEFINE_integer("num_heads", 4, "Attention heads.", 1)
-    flags.DEFINE_integer("num_blocks", 0, "Rows of the grid; 0: near the square root.", 0)
-    flags.DEFINE_integer("lyric_len", 384, "Lyric tokens that `prime` may see.", 1)
-    flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1)
-    flags.DEFINE_string("dtype", "", "float32, bfloat16 or float16; default: the device's.")
-    flags.DEFINE_string("backend", "auto", "How kinds 1, 2, 3 and 7 attend.")
-    flags.DEFINE_string("dense_backend", "auto", "How kind 0 attends.")
-    flags.DEFINE_integer("repeat", 15, "Timed runs at most; their median counts.", 1)
-    flags.DEFINE_float("longest", 20.0, "Seconds that one run may take, by the last length's.", 0.1)
-    flags.DEFINE_string("plot", "", "Draw time and memory against length into this PNG.")
-    flags.DEFINE_string("pictures", "", "Only draw what each kind sees, into this folder.")
-    flags.DEFINE_string("aot", "", "Only compile, for one such device: h200:1, v100:1, v5e:2x2.")
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "config",
+        "",
+        "Take width, heads, length and rows of this shape of bench.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "seq_lens", [], f"Lengths; default: {LENGTHS[0]} to {LENGTHS[-1]}.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "kinds", ["1", "2", "3", "pattern", "dense", "dense3"], ", ".join(KINDS), flag_values=values
+    )
+    flags.DEFINE_integer(
+        "width", 256, "Of the model; attention has a quarter of it.", 4, flag_values=values
+    )
+    flags.DEFINE_integer("num_heads", 4, "Attention heads.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "num_blocks", 0, "Rows of the grid; 0: near the square root.", 0, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "lyric_len", 384, "Lyric tokens that `prime` may see.", 1, flag_values=values
+    )
+    flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1, flag_values=values)
+    flags.DEFINE_string(
+        "dtype", "", "float32, bfloat16 or float16; default: the device's.", flag_values=values
+    )
+    flags.DEFINE_string("backend", "auto", "How kinds 1, 2, 3 and 7 attend.", flag_values=values)
+    flags.DEFINE_string("dense_backend", "auto", "How kind 0 attends.", flag_values=values)
+    flags.DEFINE_integer(
+        "repeat", 15, "Timed runs at most; their median counts.", 1, flag_values=values
+    )
+    flags.DEFINE_float(
+        "longest",
+        20.0,
+        "Seconds that one run may take, by the last length's.",
+        0.1,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "plot", "", "Draw time and memory against length into this PNG.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "pictures", "", "Only draw what each kind sees, into this folder.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "aot", "", "Only compile, for one such device: h200:1, v100:1, v5e:2x2.", flag_values=values
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,16 +34,32 @@ EXCERPTS = 3  # files that are prepared
 WINDOW_SECONDS, WINDOWS = 8, 8  # of a batch to load
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues) -> None:
     config_flags.DEFINE_config_file(
-        "config", f"{CONFIG}:vqvae", "VQ-VAE to encode with and to train, as for train."
+        "config",
+        f"{CONFIG}:vqvae",
+        "VQ-VAE to encode with and to train, as for train.",
+        flag_values=values,
     )
     flags.DEFINE_string(
-        "input", None, "Audio shards of prepare; without it a small house corpus is made."
+        "input",
+        None,
+        "Audio shards of prepare; without it a small house corpus is made.",
+        flag_values=values,
     )
-    flags.DEFINE_float("seconds", 5.0, "How long to load, and how long to train.", lower_bound=0.1)
     flags.DEFINE_float(
-        "excerpt", 30.0, "Seconds of a track to prepare, separate, encode.", lower_bound=1.0
+        "seconds",
+        5.0,
+        "How long to load, and how long to train.",
+        lower_bound=0.1,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "excerpt",
+        30.0,
+        "Seconds of a track to prepare, separate, encode.",
+        lower_bound=1.0,
+        flag_values=values,
     )
 
 

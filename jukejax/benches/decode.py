@@ -29,20 +29,47 @@ from jukejax.runtime import memory
 TRACK_SECONDS = 90.0
 
 
-def define_flags() -> None:
-    flags.DEFINE_string("config", "tiny", "A shape, `released`, or a file of configs/.")
-    flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1)
-    flags.DEFINE_integer("tokens", 0, "Positions to draw, 8 or more; 0: the whole window.", 0)
-    flags.DEFINE_string("dtype", "", "float32, bfloat16 or float16; default: the device's.")
-    flags.DEFINE_enum("weights", "float", ["float", "int8"], "int8 keeps matrices in eight bits.")
-    flags.DEFINE_string("reference", "", "JSON lines of `hf_bench.py sample` to divide by.")
-    flags.DEFINE_string("aot", "", "Only compile, for one such device: h200:1, v5e:2x2 ...")
-    flags.DEFINE_string("model", "", "Sample with this bundle instead, and look at the seams.")
-    flags.DEFINE_enum(
-        "schedule", "both", ["both", "sequential", "parallel"], "Of the windows, with --model."
+def define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "config", "tiny", "A shape, `released`, or a file of configs/.", flag_values=values
     )
-    flags.DEFINE_float("seconds", 10.0, "Length of a track, with --model.", 0.1)
-    flags.DEFINE_string("codes", "", "With --model: code shards, to compare weights in 8 bits on.")
+    flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1, flag_values=values)
+    flags.DEFINE_integer(
+        "tokens", 0, "Positions to draw, 8 or more; 0: the whole window.", 0, flag_values=values
+    )
+    flags.DEFINE_string(
+        "dtype", "", "float32, bfloat16 or float16; default: the device's.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "weights",
+        "float",
+        ["float", "int8"],
+        "int8 keeps matrices in eight bits.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "reference", "", "JSON lines of `hf_bench.py sample` to divide by.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "aot", "", "Only compile, for one such device: h200:1, v5e:2x2 ...", flag_values=values
+    )
+    flags.DEFINE_string(
+        "model", "", "Sample with this bundle instead, and look at the seams.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "schedule",
+        "both",
+        ["both", "sequential", "parallel"],
+        "Of the windows, with --model.",
+        flag_values=values,
+    )
+    flags.DEFINE_float("seconds", 10.0, "Length of a track, with --model.", 0.1, flag_values=values)
+    flags.DEFINE_string(
+        "codes",
+        "",
+        "With --model: code shards, to compare weights in 8 bits on.",
+        flag_values=values,
+    )
 
 
 def rows(values: flags.FlagValues) -> Iterator[dict]:

@@ -25,34 +25,63 @@ ATTENTION = {"sparse": 2, "dense": 0}  # attn_order
 NAMES = ("tiny", "small", "train_small", "small_prior", "upsampler")
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "config", "tiny", f"{', '.join(NAMES)}, or a file of configs/ with :VARIANT behind it."
+        "config",
+        "tiny",
+        f"{', '.join(NAMES)}, or a file of configs/ with :VARIANT behind it.",
+        flag_values=values,
     )
     flags.DEFINE_integer(
-        "batch", 0, "Windows in a step, of all devices; 0: the config's, or 1 for a shape.", 0
+        "batch",
+        0,
+        "Windows in a step, of all devices; 0: the config's, or 1 for a shape.",
+        0,
+        flag_values=values,
     )
-    flags.DEFINE_string("dtype", "", "float32, bfloat16 or float16; default: the config's.")
-    flags.DEFINE_string("remat", "", "none, dots, block or full; default: the config's.")
+    flags.DEFINE_string(
+        "dtype", "", "float32, bfloat16 or float16; default: the config's.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "remat", "", "none, dots, block or full; default: the config's.", flag_values=values
+    )
     flags.DEFINE_enum(
         "attention",
         "",
         ["", "sparse", "dense"],
         "sparse: pattern 2 (kinds 1, 2, 3); dense: every layer sees all; default: the config's.",
-    )
-    flags.DEFINE_string("backend", "", "How layers attend (ops/attention/backends.py).")
-    flags.DEFINE_integer("accumulate", 0, "Parts of a batch; 0: the config's.", 0)
-    flags.DEFINE_string("mesh", "", "Devices an axis, as data:4,fsdp:64; default: the config's.")
-    flags.DEFINE_integer("repeat", 3, "Timed steps; the fastest counts.", 1)
-    flags.DEFINE_float(
-        "peak_flops", 0.0, "FLOP/s of one device, for the MFU on devices that are not known.", 0.0
+        flag_values=values,
     )
     flags.DEFINE_string(
-        "aot", "", "Compile for these devices instead: v5e:16x16, v4:4x4x4, v100:8, h200:8 ..."
+        "backend", "", "How layers attend (ops/attention/backends.py).", flag_values=values
     )
-    flags.DEFINE_integer("slices", 1, "TPU slices of that shape.", 1)
+    flags.DEFINE_integer(
+        "accumulate", 0, "Parts of a batch; 0: the config's.", 0, flag_values=values
+    )
+    flags.DEFINE_string(
+        "mesh", "", "Devices an axis, as data:4,fsdp:64; default: the config's.", flag_values=values
+    )
+    flags.DEFINE_integer("repeat", 3, "Timed steps; the fastest counts.", 1, flag_values=values)
+    flags.DEFINE_float(
+        "peak_flops",
+        0.0,
+        "FLOP/s of one device, for the MFU on devices that are not known.",
+        0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "aot",
+        "",
+        "Compile for these devices instead: v5e:16x16, v4:4x4x4, v100:8, h200:8 ...",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("slices", 1, "TPU slices of that shape.", 1, flag_values=values)
     flags.DEFINE_enum(
-        "effort", "O0", ["", "O0", "O1", "O2", "O3"], "How hard the compiler tries, with --aot."
+        "effort",
+        "O0",
+        ["", "O0", "O1", "O2", "O3"],
+        "How hard the compiler tries, with --aot.",
+        flag_values=values,
     )
 
 

@@ -21,17 +21,28 @@ RELEASED = "released"
 CODEC_BATCH = 1
 
 
-def define_flags() -> None:
+def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "config", RELEASED, "released, which is OpenAI's shape; or a VQ-VAE's file of configs/."
+        "config",
+        RELEASED,
+        "released, which is OpenAI's shape; or a VQ-VAE's file of configs/.",
+        flag_values=values,
     )
-    flags.DEFINE_enum("part", "all", ["all", "codec", "train"], "What to time.")
-    flags.DEFINE_float("seconds", 10.0, "Audio to encode and decode.", 0.1)
-    flags.DEFINE_integer("samples", 65536, "Window of a training step, in samples.", 2048)
-    flags.DEFINE_integer("batch", 1, "Windows in a training step, of all devices.", 1)
-    flags.DEFINE_enum("loss", "l2", ["l2", "config"], "What a training step minimises.")
-    flags.DEFINE_string("dtype", "float32", "float32, bfloat16 or float16.")
-    flags.DEFINE_integer("repeat", 3, "Timed runs of each; the fastest counts.", 1)
+    flags.DEFINE_enum("part", "all", ["all", "codec", "train"], "What to time.", flag_values=values)
+    flags.DEFINE_float("seconds", 10.0, "Audio to encode and decode.", 0.1, flag_values=values)
+    flags.DEFINE_integer(
+        "samples", 65536, "Window of a training step, in samples.", 2048, flag_values=values
+    )
+    flags.DEFINE_integer(
+        "batch", 1, "Windows in a training step, of all devices.", 1, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "loss", "l2", ["l2", "config"], "What a training step minimises.", flag_values=values
+    )
+    flags.DEFINE_string("dtype", "float32", "float32, bfloat16 or float16.", flag_values=values)
+    flags.DEFINE_integer(
+        "repeat", 3, "Timed runs of each; the fastest counts.", 1, flag_values=values
+    )
 
 
 def rows(values: flags.FlagValues) -> Iterator[dict]:

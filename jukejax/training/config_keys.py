@@ -40,15 +40,18 @@ KEYS = {
 }
 _GROUPS = ("schedule", "loss_scale", "mesh", "loss")  # may be given in part, or not at all
 
-flags.disclaim_key_flags()  # --help shows them as flags of the command
 
-
-def define_flag(name: str, help_text: str) -> flags.FlagHolder:
+def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.FlagHolder:
     """A --NAME flag that takes a config file, and --NAME.KEY flags for every key."""
     holder = config_flags.DEFINE_config_file(
-        name, None, help_text, lock_config=False, accept_new_attributes=True
+        name,
+        None,
+        help_text,
+        lock_config=False,
+        accept_new_attributes=True,
+        flag_values=values,
     )
-    parser = flags.FLAGS[name].parser
+    parser = values[name].parser
     parse = parser.parse
 
     def with_groups(path):

@@ -12,6 +12,7 @@ from tests.support.command import ROOT, environment
 # Locks a mutex twice: the main thread never returns to Python, as from a program that hangs.
 STUCK = """
 import ctypes, sys
+from absl import flags
 from jukejax import cli
 from jukejax.common import interruption
 interruption.GRACE_SECONDS = 1.0
@@ -22,7 +23,7 @@ def get_stuck():
     print("stuck", flush=True)
     libc.pthread_mutex_lock(mutex)
 """
-COMMAND = STUCK + "cli.run(get_stuck, 'doc', ['stuck'])"
+COMMAND = STUCK + "cli.run(get_stuck, 'doc', flags.FlagValues(), ['stuck'])"
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen:
@@ -81,7 +82,8 @@ program.build = build_and_get_stuck
 
 config = config_of(sys.argv[1], steps=10)
 config.checkpoint_every = 2
-cli.run(lambda: loop.Training(config, Path(sys.argv[2])).run(), "doc", ["train"])
+train = lambda: loop.Training(config, Path(sys.argv[2])).run()
+cli.run(train, "doc", flags.FlagValues(), ["train"])
 """
 )
 

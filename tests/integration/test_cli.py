@@ -13,10 +13,11 @@ PROGRAM = """
     import sys, time
     from absl import flags
     from jukejax import cli
-    _HOW = flags.DEFINE_string("how", "well", "how to end")
-    _MANY = flags.DEFINE_integer("many", 1, "seconds of audio")
-    _FROM = flags.DEFINE_string("from", "", "a file")
-    _SOME = flags.DEFINE_list("some", [], "files")
+    FLAGS = flags.FlagValues()
+    _HOW = flags.DEFINE_string("how", "well", "how to end", flag_values=FLAGS)
+    _MANY = flags.DEFINE_integer("many", 1, "seconds of audio", flag_values=FLAGS)
+    _FROM = flags.DEFINE_string("from", "", "a file", flag_values=FLAGS)
+    _SOME = flags.DEFINE_list("some", [], "files", flag_values=FLAGS)
 
     def main():
         match _HOW.value:
@@ -32,7 +33,7 @@ PROGRAM = """
                 time.sleep(60)
 
     if __name__ == "__main__":
-        cli.run(main, __doc__)
+        cli.run(main, __doc__, FLAGS)
 """
 
 

@@ -1,12 +1,17 @@
-"""Running the commands as a user does: in processes of their own."""
+"""Runs the commands: in processes of their own as users do, or, much faster, in this one."""
 
+import contextlib
+import importlib
 import importlib.metadata
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -35,6 +40,48 @@ def run(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
     )
     assert done.returncode == code, f"{verb} {args}: {done.returncode}\n{done.stderr[-3000:]}"
     return done
+
+
+def run_in_process(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
+    """Calls a verb within this process and checks its exit code.
+
+    As `run`, without the seconds that a new process takes to import JAX and to load programs. For
+    all that is not about processes: signals, environment variables, warnings at exit.
+    """
+    from jukejax.runtime import platform_flags
+
+    stdout, stderr = io.StringIO(), io.StringIO()
+    module = importlib.import_module(f"jukejax.{verb}")
+    argv = [f"jukejax.{verb}", *map(str, args)]
+    with (
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+        contextlib.chdir(ROOT),
+        mock.patch.object(sys, "argv", argv),  # ml_collections reads it
+        mock.patch.object(platform_flags, "keep_memory"),  # a setting of the whole process
+        hide_other_devices(),
+    ):
+        try:
+            module.start(argv)
+        except SystemExit as ended:
+            returncode = ended.code
+    done = subprocess.CompletedProcess(argv, returncode, stdout.getvalue(), stderr.getvalue())
+    assert returncode == code, f"{verb} {args}: {returncode}\n{done.stderr[-3000:]}"
+    return done
+
+
+@contextlib.contextmanager
+def hide_other_devices() -> Iterator[None]:
+    """Hides all devices of this process but the first, as in the processes of `run`."""
+    import jax  # after tests/conftest.py has set its environment
+
+    first = jax.devices()[:1]
+    with contextlib.ExitStack() as stack:
+        for name in ("devices", "local_devices"):
+            stack.enter_context(mock.patch.object(jax, name, return_value=first))
+        for name in ("device_count", "local_device_count"):
+            stack.enter_context(mock.patch.object(jax, name, return_value=1))
+        yield
 
 
 def stop_when(verb: str, *args: str, ready, with_signal: int = signal.SIGKILL) -> int:

@@ -11,17 +11,14 @@ from jukejax.training import config_keys as run_config
 from jukejax.training import loop as training
 from tests.integration.test_configs import VARIANTS, load
 
-# ml_collections loads config files in an old way.
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-
 
 def parsed(monkeypatch, *argv):
-    """The config that `train` would get, by a flag of this test's own."""
-    name = f"config_{len(list(flags.FLAGS))}"
-    argv = ["train", *(arg.replace("--config", f"--{name}", 1) for arg in argv)]
+    """Returns the config that `train` would get."""
+    argv = ["train", *argv]
     monkeypatch.setattr(sys, "argv", argv)
-    holder = run_config.define_flag(name, "for a test")
-    flags.FLAGS(argv)
+    values = flags.FlagValues()
+    holder = run_config.define_flag("config", "for a test", values)
+    values(argv)
     return run_config.checked(holder.value)
 
 
