@@ -21,7 +21,7 @@ def test_a_difference_has_a_reason_and_a_test(row):
     assert theirs
     assert ours
     assert reason
-    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", tests)
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
     golden = re.findall(r"`golden\[(\w+)\]`", tests)
     assert named or golden, f"no test in {tests!r}"
     for path, name in named:
