@@ -1,12 +1,14 @@
-"""Writes one page that shows what a whole run of the road made, and prints its key figures.
+"""Writes one page with the results of a whole pipeline, and prints its key figures.
 
     python -m jukejax.report --audio=runs/audio --codes=runs/codes --vqvae=runs/vqvae \\
         --priors=runs/prior_2,runs/prior_1,runs/prior_0 --samples=runs/samples --output=runs/report
 
 Open OUTPUT/index.html in a browser: the tracks to listen to, originals and reconstructions, loss
-curves, codebook use, the corpus, times. What is not given or not there yet is left out and named.
+curves, codebook use, the corpus, times. What is not given or does not exist yet is left out and
+named.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.pages import report
+from jukejax.pages.pipeline import PipelinePaths
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("audio", None, "Folder of audio shards that prepare wrote.", flag_values=FLAGS)
@@ -43,23 +46,28 @@ flags.DEFINE_string(
 
 
 def main() -> int | None:
-    """Writes the page; a missing path is a warning only, since half a run is worth a page."""
+    """Writes the page. A missing path is only warned of: an unfinished run gets a page, too."""
     if not FLAGS.output:
         raise ValueError("--output is missing: name the folder to write the page to")
     if len(FLAGS.priors) > 3:
         raise ValueError(f"--priors names {len(FLAGS.priors)} folders; give those of levels 2,1,0")
-    names = ("audio", "codes", "vqvae", "control", "bundle", "samples", "commands", "timings")
-    given = {name: FLAGS[name].value for name in names}
-    paths = [(name, path) for name, path in given.items() if path]
-    paths += [("priors", path) for path in FLAGS.priors if path]
-    if not paths:
+    paths = PipelinePaths(
+        **{field.name: FLAGS[field.name].value for field in dataclasses.fields(PipelinePaths)}
+    )
+    flagged = [
+        (field.name, path)
+        for field in dataclasses.fields(paths)
+        if field.name != "priors" and (path := getattr(paths, field.name))
+    ]
+    flagged += [("priors", path) for path in paths.priors if path]
+    if not flagged:
         raise ValueError("nothing to show: give at least one of --samples, --vqvae, --priors, ...")
-    for name, path in paths:
+    for name, path in flagged:
         if not Path(path).exists():
             print(
                 f"warning: --{name}={path} does not exist; the page leaves it out", file=sys.stderr
             )
-    index, figures = report.write_road_page(FLAGS.output, priors=FLAGS.priors, **given)
+    index, figures = report.write_pipeline_page(FLAGS.output, paths)
     width = max((len(name) for name, _ in figures), default=0)
     for name, value in figures:
         print(f"  {name:<{width}}  {value}".replace("\u00a0", " "))

@@ -88,6 +88,6 @@ def _item(folder: Path) -> Iterator[Sound]:
             folder.name,
             wav,
             codes if codes.exists() else None,
-            runs.figure(meta.get("prompt_seconds")) or 0.0,
+            runs.parse_number(meta.get("prompt_seconds")) or 0.0,
             given,
         )

@@ -181,7 +181,7 @@ class Audit:
         """The whole piece, where the page reaches it."""
         if sound.wav is None:
             return None
-        return assets.take(sound.wav, f"{name}{sound.wav.suffix}")
+        return assets.add_file(sound.wav, f"{name}{sound.wav.suffix}")
 
     def _pairs(
         self, assets: Assets, sound: Sound, name: str, item: dict
@@ -206,9 +206,9 @@ class Audit:
         return pairs
 
     def _save(self, assets: Assets, name: str, sound: np.ndarray) -> Path:
-        path = assets.new(name)
+        path = assets.new_path(name)
         audio.write_wav(path, sound)
-        return assets.link(path)
+        return assets.relative_path(path)
 
     def _original(self, passage: dict, start: float, length: float) -> np.ndarray | None:
         """Float [time] of the corpus from second `start` of a track on."""

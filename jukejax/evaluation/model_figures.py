@@ -64,7 +64,7 @@ def sampled_counts(folder: Path, levels: int, size: int) -> list[list[np.ndarray
     """Counts of codes [K] in generated tracks: for each level, those of each track that has it."""
     items = runs.read_items(folder)
     return [
-        [codebook.counts(codes, size) for codes in runs.codes_of_items(items, level)]
+        [codebook.counts(codes, size) for codes in runs.read_item_codes(items, level)]
         for level in range(levels)
     ]
 
@@ -188,9 +188,9 @@ def joins(model: Model, item: runs.Item, level: int) -> list[int]:
     seconds = item.seconds or 0.0
     total = model.totals(model.top_codes(seconds, round))[level]
     fraction = item.meta.get("hop_fraction")
-    fraction = runs.figure(fraction.get(f"level_{level}")) if isinstance(fraction, dict) else None
+    fraction = runs.parse_number(fraction.get(f"level_{level}")) if isinstance(fraction, dict) else None
     hop = model.window_hop(level, fraction or HOP_FRACTION)
-    given = runs.figure(item.meta.get("prompt_seconds")) or 0.0
+    given = runs.parse_number(item.meta.get("prompt_seconds")) or 0.0
     given, end = round(given * model.sample_rate / model.hops[level]), total
     if mode == "reroll" and item.meta.get("reroll"):
         given, end = reroll_span(tuple(item.meta["reroll"]), model, level, total)

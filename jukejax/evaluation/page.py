@@ -17,7 +17,7 @@ from jukejax.evaluation.bootstrap import Interval, finite
 from jukejax.evaluation.comparison import METRICS, Row
 from jukejax.pages import page, pictures
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import figure
+from jukejax.pages.runs import parse_number
 
 APART = 3.0  # floors from which a difference is named at the top of the page
 _OF_RHYTHM = ("tempo_bpm", "four_on_the_floor", "pulse", "beat_spread_percent")  # with a picture
@@ -81,7 +81,7 @@ def table(found: Evaluation) -> dict:
     def tracks(measured: Sequence[Measured]) -> list[dict]:
         return [
             {"name": track.name, "seconds": round(track.seconds, 3)}
-            | {name: figure(value) for name, value in track.figures.items()}
+            | {name: parse_number(value) for name, value in track.figures.items()}
             for track in measured
         ]
 
@@ -175,13 +175,13 @@ def _rhythm(found: Evaluation, assets: Assets) -> list[page.Html]:
     ):
         tempos = [track.tempo for track in tracks if len(track.tempo[0])]
         if tempos:
-            path = assets.new(f"tempo_{name}.png")
+            path = assets.new_path(f"tempo_{name}.png")
             title = f"Tempo through the tracks: {name}"
             evaluation_pictures.tempo_picture(tempos, path, title, colour=colour)
             cards.append(_card(assets, path, title))
     means = [_similarities(found.rows, name) for name in ("input", "reference")]
     if any(means):
-        path = assets.new("bars.png")
+        path = assets.new_path("bars.png")
         title = "Do bars come back?"
         evaluation_pictures.similarity_picture(means, path, title)
         cards.append(_card(assets, path, "Likeness of bars to those 1, 4, 8 and 16 bars later"))
@@ -205,7 +205,7 @@ def _dots(found: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[pag
         values = [
             finite([track.figures.get(metric) for track in tracks]) for tracks in found.measured
         ]
-        path = assets.new(f"{metric}.png")
+        path = assets.new_path(f"{metric}.png")
         evaluation_pictures.tracks_picture(
             values,
             (of[metric].input, of[metric].reference),
@@ -218,7 +218,7 @@ def _dots(found: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[pag
 
 
 def _sound(found: Evaluation, assets: Assets) -> list[page.Html]:
-    path = assets.new("spectrum.png")
+    path = assets.new_path("spectrum.png")
     spectra = [np.array([track.spectrum for track in tracks]) for tracks in found.measured]
     evaluation_pictures.spectrum_picture(spectra, mel.band_centres(), path, "Spectrum")
     cards = [_card(assets, path, "Mean spectrum, and the middle 80 % of the tracks")]
@@ -231,9 +231,9 @@ def _codes(found: Evaluation, assets: Assets) -> list[page.Html]:
     for level, sides in sorted(found.counts.items(), reverse=True):
         for name, counts in zip(("input", "reference"), sides, strict=True):
             if counts is not None and counts.sum():
-                path = assets.new(f"codebook_{level}_{name}.png")
+                path = assets.new_path(f"codebook_{level}_{name}.png")
                 title = f"Level {level}: {name}"
-                pictures.codebook_picture(counts, path, title)
+                pictures.write_codebook_picture(counts, path, title)
                 cards.append(_card(assets, path, f"Use of the codes of level {level}, {name}"))
     return [page.grid(cards, columns=2)] if cards else []
 
@@ -274,4 +274,4 @@ def _tracks(found: Evaluation) -> list[page.Html]:
 
 
 def _card(assets: Assets, path: Path, alt: str) -> page.Html:
-    return page.card("", page.picture(assets.link(path), alt))
+    return page.card("", page.picture(assets.relative_path(path), alt))

@@ -9,7 +9,7 @@ from jukejax.evaluation.bootstrap import Interval
 from jukejax.pages import pictures
 
 NAMES = ("input", "reference")
-_COLOURS = (pictures.COLOURS[0], pictures.COLOURS[1])
+_COLOURS = (pictures.COLORS[0], pictures.COLORS[1])
 _MAX_LINES = 12  # tracks whose tempo is drawn
 
 
@@ -45,7 +45,7 @@ def tempo_picture(
         axes.set_xlabel("seconds")
         axes.set_ylabel("beats a minute")
 
-    pictures.write(draw, path, title)
+    pictures.write_picture(draw, path, title)
 
 
 def spectrum_picture(
@@ -76,7 +76,7 @@ def spectrum_picture(
         axes.set_ylabel("dB")
         pictures.add_legend(axes, theme)
 
-    pictures.write(draw, path, title)
+    pictures.write_picture(draw, path, title)
 
 
 def tracks_picture(
@@ -108,7 +108,7 @@ def tracks_picture(
         axes.grid(color=theme.grid, linewidth=0.6, axis="x")
         axes.set_xlabel(unit)
 
-    pictures.write(draw, path, title)
+    pictures.write_picture(draw, path, title)
 
 
 def similarity_picture(
@@ -149,4 +149,4 @@ def similarity_picture(
         axes.set_ylabel("correlation")
         pictures.add_legend(axes, theme)
 
-    pictures.write(draw, path, title)
+    pictures.write_picture(draw, path, title)

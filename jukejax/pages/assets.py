@@ -1,4 +1,4 @@
-"""The files of a page: sounds and pictures in a place that the page reaches by a relative link."""
+"""Sound and picture files of a page, in folders that the page reaches by relative links."""
 
 import os
 import shutil
@@ -10,43 +10,54 @@ from jukejax.pages import page, pictures
 
 
 class Assets:
-    """Files of the page `root`/index.html; what lies outside `root` is copied to `root`/assets."""
+    """Files of the page `root`/index.html; files from outside `root` are copied to `root`/assets.
+
+    Attributes:
+      root: the page's folder, created if it is missing.
+    """
 
     def __init__(self, root: str | os.PathLike):
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
 
-    def take(self, source: Path, name: str) -> Path:
-        """The path of `source` as the page calls it; copied to assets/`name` if from elsewhere."""
+    def add_file(self, source: Path, name: str) -> Path:
+        """Returns the relative path of `source`, copied to assets/`name` if it is elsewhere."""
         if source.resolve().is_relative_to(self.root.resolve()):
             return source.resolve().relative_to(self.root.resolve())
-        target = self.new(name)
+        target = self.new_path(name)
         with files.replacing(target) as temporary:
             shutil.copyfile(source, temporary)
         return target.relative_to(self.root)
 
-    def new(self, name: str) -> Path:
-        """Where to write the file assets/`name`."""
+    def new_path(self, name: str) -> Path:
+        """Returns the path for a new file assets/`name` and creates its folder."""
         target = self.root / "assets" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
-    def link(self, path: Path) -> Path:
-        """`path`, which lies under the page's folder, as the page calls it."""
+    def relative_path(self, path: Path) -> Path:
+        """Returns a path below the page's folder, relative to it."""
         return path.relative_to(self.root)
 
-    def sound(self, wav: Path, name: str, title: str, what: str) -> page.Html:
-        """A player of `wav` over its mel picture; `what` says in words what one hears."""
+    def add_sound(self, wav: Path, name: str, title: str, description: str) -> page.Html:
+        """Returns a player of `wav` above its mel spectrogram, drawn again if `wav` is newer.
+
+        Args:
+          name: of the copy, without its suffix.
+          title: of the picture.
+          description: for the labels of player and picture.
+        """
         try:
             samples, sample_rate = audio.decode(wav)
         except ValueError as error:
             return page.note(f"{wav.name} cannot be played: {error}.")
-        source = self.take(wav, f"{name}.wav")
+        source = self.add_file(wav, f"{name}.wav")
         image = (self.root / source).with_suffix(".png")
-        dark = pictures.dark_twin(image)
-        drawn = [path.stat().st_mtime_ns for path in (image, dark) if path.exists()]
-        if len(drawn) < 2 or min(drawn) <= (self.root / source).stat().st_mtime_ns:
-            pictures.mel_picture(samples, image, title, sample_rate=sample_rate)
+        versions = (image, pictures.dark_path(image))
+        drawn_at = [path.stat().st_mtime_ns for path in versions if path.exists()]
+        if len(drawn_at) < 2 or min(drawn_at) <= (self.root / source).stat().st_mtime_ns:
+            pictures.write_mel_picture(samples, image, title, sample_rate=sample_rate)
+        alt = f"Mel spectrogram: {description}"
         return page.Html(
-            page.player(source, what) + page.picture(self.link(image), f"Mel spectrogram: {what}")
+            page.player(source, description) + page.picture(self.relative_path(image), alt)
         )

@@ -1,106 +1,103 @@
-"""The pieces of a static page: text that is always escaped, players, pictures, tables, one style.
+"""HTML elements of a static page: escaped text, players, pictures, tables, one style sheet.
 
-A page is one HTML file with its style inside, links that are all relative, and no script but one
-line that stops a player when another starts. It works from a folder on disk and is read well by a
-screen reader, on a phone and on a dark screen.
+A page is one HTML file with its style inside and relative links only. Its only script is one line
+that stops a player when another starts. It opens from a folder on disk and suits screen readers,
+phones and dark screens. Functions are named after the elements whose markup they return.
 """
 
 import html
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from jukejax.pages.pictures import HEIGHT, WIDTH, dark_twin
+from jukejax.common import formatting
+from jukejax.pages.pictures import HEIGHT, WIDTH, dark_path
 
 _NBSP = "\u00a0"  # keeps a figure and its unit on one line
 
 
 class Html(str):
-    """Markup that is finished; every other string is escaped when it enters a page."""
+    """Finished markup; every other string is escaped when it is added to a page."""
 
 
 def markup(value: object) -> Html:
-    """`value` as markup: `Html` unchanged, sequences joined, everything else escaped."""
+    """Converts `value` to markup: `Html` is kept, sequences are joined, all else is escaped."""
     if isinstance(value, Html):
         return value
     if isinstance(value, list | tuple):
-        return Html("".join(markup(part) for part in value))
+        return Html("".join(markup(child) for child in value))
     return Html(html.escape("" if value is None else str(value), quote=True))
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """`tag("p", "a < b", class_="note")`; attributes that are None are left out."""
-    opened = name
+    """Returns an element, as in `tag("p", "a < b", class_="note")`; omits attributes of None."""
+    opening = name
     for key, value in attributes.items():
         if value is not None and value is not False:
             key = key.rstrip("_").replace("_", "-")
-            opened += f" {key}" if value is True else f' {key}="{markup(str(value))}"'
+            opening += f" {key}" if value is True else f' {key}="{markup(str(value))}"'
     if name in ("img", "source", "meta"):
-        return Html(f"<{opened}>")
-    return Html(f"<{opened}>{markup(children)}</{name}>")
+        return Html(f"<{opening}>")
+    return Html(f"<{opening}>{markup(children)}</{name}>")
 
 
-def link(path: object) -> str:
-    """A relative path as the address of a link."""
+def link(path: str | os.PathLike) -> str:
+    """Encodes a relative path as the address of a link."""
     return quote(PurePosixPath(path).as_posix())
 
 
 def number(value: object, form: str = ".2f", unit: str = "") -> str:
-    """`value` in `form` with its unit, or a dash where there is no number."""
+    """Formats a number with its unit; a dash for anything that is no finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
     return f"{value:{form}}".replace("-", "−") + (f"{_NBSP}{unit}" if unit else "")
 
 
 def duration(seconds: object) -> str:
-    """A time as a person says it: `0.4 s`, `38 s`, `4 min 05 s`, `2 h 10 min`."""
-    if number(seconds) == "–":
+    """Formats a time: `0.4 s`, `38 s`, `4 min 05 s`, `2 h 10 min`; a dash if it is no number."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return "–"
-    if seconds < 9.95:
-        said = f"{seconds:.1f} s"
-    elif (seconds := round(seconds)) < 60:
-        said = f"{seconds} s"
-    elif seconds < 3600:
-        said = f"{seconds // 60} min {seconds % 60:02d} s"
-    else:
-        said = f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
-    return said.replace(" ", _NBSP)
+    if not math.isfinite(seconds):
+        return "–"
+    text = f"{seconds:.1f} s" if seconds < 0.1 else formatting.format_duration(seconds)
+    return text.replace(" ", _NBSP)
 
 
 def note(text: object) -> Html:
-    """A quiet line: what is missing, or how to read what stands above."""
+    """Returns a line in small print, such as an explanation or the name of a missing file."""
     return tag("p", text, class_="note")
 
 
-def player(source: object, label: str) -> Html:
-    """An audio player for the file at the relative path `source`; `label` says what it plays."""
+def player(source: str | os.PathLike, label: str) -> Html:
+    """Returns an audio player of the file at the relative path `source`, described by `label`."""
     return tag(
         "audio", controls=True, preload="metadata", src=link(source), aria_label=label, title=label
     )
 
 
-def picture(source: object, alt: str) -> Html:
-    """The picture at the relative path `source`, dark where the reader's screen is."""
-    dark = tag("source", srcset=link(dark_twin(source)), media="(prefers-color-scheme: dark)")
+def picture(source: str | os.PathLike, alt: str) -> Html:
+    """Returns the picture at the relative path `source`; its dark version on dark screens."""
+    dark = tag("source", srcset=link(dark_path(source)), media="(prefers-color-scheme: dark)")
     size = {"width": WIDTH // 2, "height": HEIGHT // 2}
     image = tag("img", src=link(source), alt=alt, loading="lazy", **size)
     return tag("picture", dark, image)
 
 
-def card(title: object, *parts: object, strong: bool = False) -> Html:
-    """A box of a grid, with a small heading if `title` is not empty."""
-    kind = "card strong" if strong else "card"
-    return tag("div", tag("h3", title) if title else "", *parts, class_=kind)
+def card(title: object, *children: object, strong: bool = False) -> Html:
+    """Returns a box of a grid, with a small heading if `title` is not empty."""
+    style = "card strong" if strong else "card"
+    return tag("div", tag("h3", title) if title else "", *children, class_=style)
 
 
 def grid(cards: Sequence[object], *, columns: int = 3) -> Html:
-    """Cards beside each other, up to `columns` (2 or 3) of them as far as the screen is wide."""
+    """Returns cards side by side, at most `columns` (2 or 3) in a row."""
     return tag("div", *cards, class_="grid" if columns == 3 else "grid two") if cards else Html("")
 
 
 def facts(pairs: Iterable[tuple[object, object]], *, large: bool = False) -> Html:
-    """Names and values beside each other; `large` is for the few figures that open a page."""
+    """Returns a list of names and values; `large` is for the key figures at the top of a page."""
     entries = [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs]
     return tag("dl", entries, class_="tiles" if large else "facts")
 
@@ -108,15 +105,15 @@ def facts(pairs: Iterable[tuple[object, object]], *, large: bool = False) -> Htm
 def table(
     caption: object, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text: int = 1
 ) -> Html:
-    """A table that scrolls when too wide; after the first `text` columns its cells do not wrap."""
+    """Returns a table that scrolls if too wide; only the first `text` columns wrap their lines."""
     head = tag("tr", [tag("th", name, scope="col") for name in columns])
     body = [
         tag(
             "tr",
             tag("th", row[0], scope="row"),
             [
-                tag("td", cell, class_="number" if place >= text else None)
-                for place, cell in enumerate(row[1:], start=1)
+                tag("td", cell, class_="number" if column >= text else None)
+                for column, cell in enumerate(row[1:], start=1)
             ],
         )
         for row in rows
@@ -125,21 +122,26 @@ def table(
     return tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def details(summary: str, *parts: object) -> Html:
-    """What only the curious open."""
-    return tag("details", tag("summary", summary), *parts)
+def details(summary: str, *children: object) -> Html:
+    """Returns content that is folded under its summary."""
+    return tag("details", tag("summary", summary), *children)
 
 
-def section(name: str, title: str, *parts: object) -> Html:
-    """A chapter of a page, to which `#name` leads."""
-    return tag("section", tag("h2", title), *parts, id=name)
+def section(name: str, title: str, *children: object) -> Html:
+    """Returns a chapter of a page, the target of links to `#name`."""
+    return tag("section", tag("h2", title), *children, id=name)
 
 
-def document(title: str, *parts: object, contents: Sequence[tuple[str, str]] = ()) -> str:
-    """The whole file: `parts` under the heading `title`; `contents`: (name, title) of sections."""
+def document(title: str, *children: object, contents: Sequence[tuple[str, str]] = ()) -> str:
+    """Returns a complete HTML file.
+
+    Args:
+      title: heading above the children.
+      contents: (name, title) of the sections, for a menu.
+    """
     menu = ""
     if contents:
-        entries = [tag("li", tag("a", words, href=f"#{name}")) for name, words in contents]
+        entries = [tag("li", tag("a", text, href=f"#{name}")) for name, text in contents]
         menu = tag("nav", tag("ul", entries), aria_label="On this page")
     head = (
         tag("meta", charset="utf-8"),
@@ -148,7 +150,7 @@ def document(title: str, *parts: object, contents: Sequence[tuple[str, str]] = (
         tag("title", title),
         Html(f"<style>{_STYLE}</style>"),
     )
-    main = tag("main", tag("h1", title), menu, parts)
+    main = tag("main", tag("h1", title), menu, children)
     body = tag("body", main, Html(f"<script>{_ONE_PLAYER_AT_A_TIME}</script>"))
     return f"<!doctype html>\n{tag('html', tag('head', head), body, lang='en')}\n"
 

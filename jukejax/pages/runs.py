@@ -1,42 +1,52 @@
-"""What the folders of a run say: read forgivingly, because a page must also show half of a run.
+"""Readers of the folders of a run, for pages that must also show half of a run.
 
 A file that is missing or half written reads as empty, a figure that is missing as None. The formats
-are those of their writers: data/corpus.py, prepare.py, train.py, sample.py.
+are those of their writers: data/corpus.py, preparation, training/run_log.py, sampling/folder.py.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jukejax.common import files
+from jukejax.data import corpus, records
 
-LEVELS = (2, 1, 0)  # the order in which music is made: the coarse plan first
-# What the clock says in a generated track's meta.json; all else there depends on the command alone.
+LEVELS = (2, 1, 0)  # in the order of generation, the coarsest first
+# Wall-clock figures in a generated track's meta.json; all else there depends on the command alone.
 MEASURED = ("timings", "seconds_per_second_of_audio", "seconds_to_first_audio")
+_SAMPLE_RATE = 44_100  # of data sets whose description names none
 
 
-def figure(value: object) -> float | None:
-    """`value` if it is a finite number, else None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+def parse_number(value: object) -> float | None:
+    """Returns `value` as a float if it is a finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def join_text(value: object) -> str:
+    """Formats a string, or a list of strings, as text; "" for None."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run: the lines of metrics.jsonl and the content of summary.json."""
+class TrainingRun:
+    """One training run: the entries of metrics.jsonl and the content of summary.json."""
 
     folder: Path
-    lines: tuple[dict, ...]
+    entries: tuple[dict, ...]
     summary: dict
 
     @classmethod
-    def read(cls, folder: Path) -> "Run":
-        lines = []
+    def read(cls, folder: Path) -> "TrainingRun":
+        """Reads a working folder; lines that are no JSON object with a step are skipped."""
+        entries = []
         try:
             text = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -46,49 +56,48 @@ class Run:
                 entry = json.loads(line)
             except ValueError:  # the last line of a killed run
                 continue
-            if isinstance(entry, dict) and figure(entry.get("step")) is not None:
-                lines.append(entry)
-        return cls(folder, tuple(lines), files.read_json_if_any(folder / "summary.json"))
+            if isinstance(entry, dict) and parse_number(entry.get("step")) is not None:
+                entries.append(entry)
+        return cls(folder, tuple(entries), files.read_json_if_any(folder / "summary.json"))
 
-    def series(self, key: str, split: str) -> tuple[list[float], list[float]]:
-        """Steps and values of one metric."""
+    def select_series(self, key: str, split: str) -> tuple[list[float], list[float]]:
+        """Returns the steps and the values of one metric on one split."""
         points = [
-            (entry["step"], figure(entry.get(key)))
-            for entry in self.lines
-            if entry.get("split") == split
+            (entry["step"], value)
+            for entry in self.entries
+            if entry.get("split") == split and (value := parse_number(entry.get(key))) is not None
         ]
-        points = [(step, value) for step, value in points if value is not None]
         return [step for step, _ in points], [value for _, value in points]
 
-    def heldout(self, key: str) -> float | None:
-        """The last held-out figure: of the summary, else of the metrics."""
+    def find_heldout(self, key: str) -> float | None:
+        """Returns the last held-out value of a metric: of the summary, else of the entries."""
         summary = self.summary.get("heldout")
-        value = figure(summary.get(key)) if isinstance(summary, dict) else None
+        value = parse_number(summary.get(key)) if isinstance(summary, dict) else None
         if value is None:
-            _, values = self.series(key, "heldout")
+            _, values = self.select_series(key, "heldout")
             value = values[-1] if values else None
         return value
 
     @property
     def seconds(self) -> float | None:
-        """How long it trained."""
-        value = figure(self.summary.get("seconds"))
-        if value is None and self.lines:
-            value = figure(self.lines[-1].get("seconds"))
+        """Returns the wall-clock time of the training in seconds."""
+        value = parse_number(self.summary.get("seconds"))
+        if value is None and self.entries:
+            value = parse_number(self.entries[-1].get("seconds"))
         return value
 
     @property
     def steps(self) -> int | None:
-        """How many steps it made."""
-        value = figure(self.summary.get("steps"))
-        if value is None and self.lines:
-            value = figure(self.lines[-1]["step"])
+        """Returns the number of training steps."""
+        value = parse_number(self.summary.get("steps"))
+        if value is None and self.entries:
+            value = parse_number(self.entries[-1]["step"])
         return None if value is None else int(value)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One generated track of a sample folder."""
+    """One generated track of a sample folder; `number` counts from 1."""
 
     folder: Path
     meta: dict
@@ -96,30 +105,30 @@ class Item:
 
     @property
     def wavs(self) -> dict[int, Path]:
-        """The WAV of each level that is there, finest first."""
+        """Returns the existing WAV files by level, finest first."""
         paths = {level: self.folder / f"level_{level}.wav" for level in sorted(LEVELS)}
         return {level: path for level, path in paths.items() if path.is_file()}
 
     @property
     def seconds(self) -> float | None:
-        """The length of the track."""
-        return figure(self.meta.get("seconds"))
+        """Returns the length of the track in seconds."""
+        return parse_number(self.meta.get("seconds"))
 
     @property
     def labels(self) -> list[str]:
-        """Artist and genre, as far as they are known."""
+        """Returns artist and genre, each only if it is set."""
         values = [self.meta.get("artist"), self.meta.get("genre")]
-        return [words(value) for value in values if value]
+        return [join_text(value) for value in values if value]
 
-
-def words(value: object) -> str:
-    """A label, or several, as text."""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
+    def drop_measurements(self) -> "Item":
+        """Returns a copy without the wall-clock figures (`MEASURED`)."""
+        meta = {name: value for name, value in self.meta.items() if name not in MEASURED}
+        return dataclasses.replace(self, meta=meta)
 
 
 def read_items(folder: Path) -> list[Item]:
-    """The items of a sample folder in order; those of which nothing is written yet are left out."""
-    items = []
+    """Reads the items of a sample folder in order; skips those without meta.json and WAV files."""
+    items: list[Item] = []
     for path in sorted(folder.glob("item_*")):
         item = Item(path, files.read_json_if_any(path / "meta.json"), len(items) + 1)
         if path.is_dir() and (item.meta or item.wavs):
@@ -127,35 +136,36 @@ def read_items(folder: Path) -> list[Item]:
     return items
 
 
-def without_times(item: Item) -> Item:
-    """An item without what was measured while it was made."""
-    meta = {name: value for name, value in item.meta.items() if name not in MEASURED}
-    return dataclasses.replace(item, meta=meta)
-
-
 @dataclass(frozen=True)
 class Corpus:
-    """The tracks of a data set folder, by split."""
+    """The tracks of a data set folder.
+
+    Attributes:
+      splits: descriptions of the tracks by split.
+      sample_rate: Hz.
+      separator: name of the vocal separator, "" or "none" without one.
+      outcomes: content of corpus.json, which lists every input file and its outcome.
+    """
 
     splits: dict[str, list[dict]]
     sample_rate: int
     separator: str
-    fates: dict = field(repr=False)
+    outcomes: dict = field(repr=False)
 
     @classmethod
     def read(cls, folder: Path | None) -> "Corpus":
-        described = files.read_json_if_any(folder / "dataset.json") if folder else {}
-        splits = described.get("splits")
-        splits = splits if isinstance(splits, dict) else {}
+        """Reads a data set folder; without one the corpus is empty."""
+        description = files.read_json_if_any(folder / "dataset.json") if folder else {}
+        splits = description.get("splits")
         tracks = {
             name: [track for track in split.get("tracks") or [] if isinstance(track, dict)]
-            for name, split in splits.items()
+            for name, split in (splits if isinstance(splits, dict) else {}).items()
             if isinstance(split, dict)
         }
         return cls(
             tracks,
-            int(figure(described.get("sample_rate")) or 44_100),
-            words(described.get("separator")),
+            int(parse_number(description.get("sample_rate")) or _SAMPLE_RATE),
+            join_text(description.get("separator")),
             files.read_json_if_any(folder / "corpus.json") if folder else {},
         )
 
@@ -164,77 +174,81 @@ class Corpus:
 
     @property
     def seconds(self) -> float:
-        """How much music there is."""
+        """Returns the total length of all tracks in seconds."""
         tracks = [track for split in self.splits.values() for track in split]
-        return sum(figure(track.get("samples")) or 0 for track in tracks) / self.sample_rate
+        return sum(parse_number(track.get("samples")) or 0 for track in tracks) / self.sample_rate
 
     @property
     def separation(self) -> dict[str, tuple[float | None, float | None]]:
-        """SI-SDR of each track's instrumental before and after voices were taken out, in dB."""
-        found = {}
+        """Returns for each file the SI-SDR of its instrumental before and after vocal removal, dB.
+
+        Only corpora with known instrumentals have it.
+        """
+        si_sdr = {}
         for entry in self._entries:
             measured = entry.get("instrumental_si_sdr")
             if isinstance(measured, dict):
-                pair = figure(measured.get("before")), figure(measured.get("after"))
-                found[words(entry.get("file"))] = pair
-        return found
+                pair = parse_number(measured.get("before")), parse_number(measured.get("after"))
+                si_sdr[join_text(entry.get("file"))] = pair
+        return si_sdr
 
     @property
     def refused(self) -> list[tuple[str, str]]:
-        """Files that were not used, and why."""
+        """Returns the files that were not used, each with the reason."""
         return [
-            (words(entry.get("file")), words(entry["reason"]))
+            (join_text(entry.get("file")), join_text(entry["reason"]))
             for entry in self._entries
             if entry.get("reason")
         ]
 
     @property
     def _entries(self) -> list[dict]:
-        files = self.fates.get("files")
-        return [entry for entry in files if isinstance(entry, dict)] if files else []
+        entries = self.outcomes.get("files")
+        return [entry for entry in entries if isinstance(entry, dict)] if entries else []
 
     @property
     def genres(self) -> list[str]:
-        """The genres that occur, in alphabetical order."""
-        found = set()
+        """Returns the genres of all tracks in alphabetical order."""
+        genres: set[Any] = set()
         for split in self.splits.values():
             for track in split:
                 genre = track.get("genre") or []
-                found.update(genre if isinstance(genre, list) else [words(genre)])
-        return sorted(map(str, found))
+                genres.update(genre if isinstance(genre, list) else [join_text(genre)])
+        return sorted(map(str, genres))
 
 
 def count_codes(
     folder: Path, codebook_size: int, *, max_hours: float = 2.0
-) -> tuple[dict[int, np.ndarray], float]:
+) -> tuple[Mapping[int, np.ndarray], float]:
     """Counts the codes of a code data set.
 
-    Reads whole tracks, those kept for testing first, until `max_hours` are counted: by then the
-    picture no longer changes. Returns counts [codebook_size] by level, and the seconds counted.
-    """
-    from jukejax.data import corpus, records
+    Reads whole tracks, held-out ones first, until `max_hours` are counted: by then the distribution
+    no longer changes visibly.
 
+    Returns:
+      Counts [codebook_size] by level, and the seconds counted.
+    """
     dataset = corpus.open_dataset(folder)
     counts = {level: np.zeros(codebook_size, np.int64) for level in LEVELS}
     samples = 0
     for split in reversed(corpus.SPLITS):
-        for place in range(len(dataset.tracks(split))):
-            if samples > max_hours * 3600 * 44_100:
+        for index in range(len(dataset.tracks(split))):
+            if samples > max_hours * 3600 * _SAMPLE_RATE:
                 break
-            codes = dataset.read_codes(split, place)
+            codes = dataset.read_codes(split, index)
             for level in LEVELS:
                 counts[level] += np.bincount(codes[level], minlength=codebook_size)
             samples += len(codes[2]) * records.HOPS[2]
-    return counts, samples / 44_100
+    return counts, samples / _SAMPLE_RATE
 
 
-def codes_of_items(items: Sequence[Item], level: int) -> list[np.ndarray]:
-    """The codes of one level of every item that has them."""
-    found = []
+def read_item_codes(items: Sequence[Item], level: int) -> list[np.ndarray]:
+    """Reads the codes of one level of every item that has them."""
+    codes = []
     for item in items:
         try:
             with np.load(item.folder / "codes.npz") as arrays:
-                found.append(np.asarray(arrays[f"level_{level}"]).ravel())
+                codes.append(np.asarray(arrays[f"level_{level}"]).ravel())
         except (OSError, ValueError, KeyError, EOFError):
             continue
-    return found
+    return codes

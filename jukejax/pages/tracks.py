@@ -1,4 +1,4 @@
-"""A generated track on a page: its labels, a player and a picture for each level, what it cost."""
+"""Generated tracks on a page: labels, a player and a picture for each level, and the cost."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jukejax.pages import page
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import LEVELS, Item, figure, words
+from jukejax.pages.runs import LEVELS, Item, join_text, parse_number
 
 _LEVEL_TITLES = {0: "The finished track", 1: "Half-way", 2: "The first sketch"}
 HOW_TRACKS_GROW = (
@@ -16,77 +16,92 @@ HOW_TRACKS_GROW = (
 _LEVEL_NOTES = {0: "level 0, the finest codes", 1: "level 1", 2: "level 2, the coarsest codes"}
 
 
-def track(item: Item, assets: Assets) -> page.Html:
-    """Everything about one item; levels that are not there yet are named."""
+def render_track(item: Item, assets: Assets) -> page.Html:
+    """Returns the section of one item, with a note about levels that are missing."""
     title = " · ".join([f"Track {item.number}", *item.labels])
     cards = []
     for level, wav in item.wavs.items():
-        what = f"{title}, {_LEVEL_TITLES[level].lower()} ({_LEVEL_NOTES[level]})"
-        name = f"{item.folder.name}_level_{level}"
+        description = f"{title}, {_LEVEL_TITLES[level].lower()} ({_LEVEL_NOTES[level]})"
+        cost = _format_level_cost(item, level)
         cards.append(
             page.card(
                 _LEVEL_TITLES[level],
-                assets.sound(wav, name, f"Level {level}", what),
-                page.note(_compute(item, level)) if _compute(item, level) else "",
+                assets.add_sound(
+                    wav, f"{item.folder.name}_level_{level}", f"Level {level}", description
+                ),
+                page.note(cost) if cost else "",
                 strong=level == 0,
             )
         )
+    lyrics = item.meta.get("lyrics")
     return page.tag(
         "article",
         page.tag("h2", title),
-        page.facts(_settings(item)),
-        [page.note(line) for line in _honest_lines(item)],
+        page.facts(_list_settings(item)),
+        [page.note(line) for line in _list_caveats(item)],
         page.grid(cards) if cards else "",
-        _lyrics(item),
-        page.details("All settings of this track", page.tag("pre", pretty(item.meta))),
+        page.details("Lyrics", page.tag("pre", join_text(lyrics))) if lyrics else "",
+        page.details("All settings of this track", page.tag("pre", format_indented(item.meta))),
         class_="item",
         id=item.folder.name,
     )
 
 
-def pretty(content: object) -> str:
-    """JSON to be read by people."""
+def format_indented(content: object) -> str:
+    """Formats JSON with indentation; values that JSON lacks are converted to text."""
     return json.dumps(content, indent=2, ensure_ascii=False, default=str)
 
 
-def _compute(item: Item, level: int) -> str:
+def describe_tracks(items: Sequence[Item]) -> str:
+    """Describes number and length: `2 tracks of 6.0 s`, `3 tracks, 1 min 05 s in all`."""
+    count = f"{len(items)} track" + ("" if len(items) == 1 else "s")
+    lengths = [item.seconds for item in items if item.seconds]
+    if not lengths:
+        return count
+    if len(set(lengths)) == 1:
+        return f"{count} of {page.duration(lengths[0])}"
+    return f"{count}, {page.duration(sum(lengths))} in all"
+
+
+def _format_level_cost(item: Item, level: int) -> str:
     timings = item.meta.get("timings")
-    seconds = figure(timings.get(f"level_{level}")) if isinstance(timings, dict) else None
+    seconds = parse_number(timings.get(f"level_{level}")) if isinstance(timings, dict) else None
     return "" if seconds is None else f"Level {level}: computed in {page.duration(seconds)}."
 
 
-def _settings(item: Item) -> list[tuple[str, object]]:
+def _list_settings(item: Item) -> list[tuple[str, object]]:
     meta = item.meta
     pairs = [
         ("length", page.duration(item.seconds)),
         ("seed", meta.get("seed")),
         ("mode", meta.get("mode")),
-        ("temperature 2, 1, 0", _by_level(meta.get("temperature"))),
+        ("temperature 2, 1, 0", _format_by_level(meta.get("temperature"))),
         ("top k", meta.get("top_k") or None),
-        ("top p", meta.get("top_p") if (figure(meta.get("top_p")) or 1) < 1 else None),
+        ("top p", meta.get("top_p") if (parse_number(meta.get("top_p")) or 1) < 1 else None),
     ]
-    if figure(meta.get("prompt_seconds")):
+    if parse_number(meta.get("prompt_seconds")):
         pairs.append(("prompt (given, not made)", page.duration(meta["prompt_seconds"])))
     timings = meta.get("timings")
     if isinstance(timings, dict):
-        total = sum(figure(seconds) or 0 for seconds in timings.values())
+        total = sum(parse_number(seconds) or 0 for seconds in timings.values())
         pairs.append(("computed in", page.duration(total)))
-    cost = figure(meta.get("seconds_per_second_of_audio"))
+    cost = parse_number(meta.get("seconds_per_second_of_audio"))
     if cost is not None:
         pairs.append(("per second of music", page.number(cost, ".1f", "s")))
     return [(name, value) for name, value in pairs if value not in (None, "", "–")]
 
 
-def _by_level(value: object) -> object:
-    """Settings are indexed by level (0 first); people read them in the order of making."""
+def _format_by_level(value: object) -> object:
+    """Formats a setting with a value for each level, the coarsest level first."""
     if isinstance(value, dict):
         value = [value.get(f"level_{level}") for level in sorted(LEVELS)]
     if not isinstance(value, list | tuple):
         return value
-    return ", ".join(str(part) for part in reversed(value) if part is not None)
+    return ", ".join(str(setting) for setting in reversed(value) if setting is not None)
 
 
-def _honest_lines(item: Item) -> list[str]:
+def _list_caveats(item: Item) -> list[str]:
+    """Lists levels that are missing and levels whose volume was reduced."""
     lines = []
     missing = [level for level in LEVELS if level not in item.wavs]
     if missing:
@@ -98,7 +113,7 @@ def _honest_lines(item: Item) -> list[str]:
         )
     gains = item.meta.get("gain")
     for level in sorted(LEVELS):
-        gain = figure(gains.get(f"level_{level}")) if isinstance(gains, dict) else None
+        gain = parse_number(gains.get(f"level_{level}")) if isinstance(gains, dict) else None
         if gain is not None and 0 < gain < 1:
             lines.append(
                 f"Level {level} came out louder than the file format can hold and was turned down "
@@ -106,19 +121,3 @@ def _honest_lines(item: Item) -> list[str]:
                 f"({page.number(20 * math.log10(gain), '.1f')} dB); nothing was cut off."
             )
     return lines
-
-
-def _lyrics(item: Item) -> page.Html:
-    lyrics = item.meta.get("lyrics")
-    return page.details("Lyrics", page.tag("pre", words(lyrics))) if lyrics else page.Html("")
-
-
-def made_of(items: Sequence[Item]) -> str:
-    """`2 tracks of 6.0 s`, `3 tracks, 1 min 05 s in all`."""
-    count = f"{len(items)} track" + ("" if len(items) == 1 else "s")
-    lengths = [item.seconds for item in items if item.seconds]
-    if not lengths:
-        return count
-    if len(set(lengths)) == 1:
-        return f"{count} of {page.duration(lengths[0])}"
-    return f"{count}, {page.duration(sum(lengths))} in all"

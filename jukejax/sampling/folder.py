@@ -10,7 +10,7 @@ OUTPUT/index.html                        players and pictures
 While a level is made, item_000/level_K.parts.npz holds what it takes to go on: the codes so far and
 windows that are drawn but not joined yet. Every file appears whole or not at all. A run that was
 killed at any moment, and given again, ends with the folder of a run that was not, byte for byte:
-only the times in meta.json (`analysis.runs.MEASURED`) are those of the clock.
+only the times in meta.json (`pages.runs.MEASURED`) are those of the clock.
 
 Dimensions: B items, R rows (items, each with all its candidates), t codes of a level.
 """

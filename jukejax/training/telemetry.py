@@ -191,7 +191,7 @@ def mel_png(sound: np.ndarray, sample_rate: int, title: str) -> bytes:
     """The mel spectrogram of a sound [time] as a PNG file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mel.png"
-        pictures.mel_picture(sound, path, title, sample_rate=sample_rate)
+        pictures.write_mel_picture(sound, path, title, sample_rate=sample_rate)
         return path.read_bytes()
 
 

@@ -1,3 +1,5 @@
+"""`report` from the command line: figures, warnings and refusals."""
+
 import json
 import os
 import subprocess
@@ -6,9 +8,10 @@ import sys
 import numpy as np
 
 from jukejax.data import audio
+from tests.support.command import run_in_process
 
 
-def run(*flags):
+def run_process(*flags):
     command = [sys.executable, "-m", "jukejax.report", *map(str, flags)]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
     return subprocess.run(
@@ -29,7 +32,7 @@ def test_report_prints_the_figures_and_where_to_look(tmp_path):
         folder.mkdir()
         (folder / "summary.json").write_text(json.dumps({"heldout": held}))
     (tmp_path / "timings.json").write_text('{"train": 61, "sample": 9.4}')
-    done = run(
+    done = run_process(
         f"--samples={tmp_path / 'samples'}",
         f"--priors={tmp_path / 'prior_2'},{tmp_path / 'prior_1'},{tmp_path / 'prior_0'}",
         f"--timings={tmp_path / 'timings.json'}",
@@ -52,13 +55,12 @@ def test_report_prints_the_figures_and_where_to_look(tmp_path):
 
 
 def test_bad_flags_end_with_one_line_and_code_2(tmp_path):
-    for flags, said in (
+    for flags, message in (
         ([f"--samples={tmp_path}"], "--output is missing"),
         ([f"--output={tmp_path}"], "nothing to show"),
         ([f"--output={tmp_path}", "--priors=a,b,c,d"], "--priors names 4 folders"),
     ):
-        done = run(*flags)
-        assert done.returncode == 2
-        assert said in done.stderr
+        done = run_in_process("report", *flags, code=2)
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
         assert done.stdout == ""

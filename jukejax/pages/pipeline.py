@@ -1,0 +1,169 @@
+"""The results of a whole pipeline, from music to samples, read from the folders of its stages."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jukejax.common import files
+from jukejax.pages import runs
+from jukejax.pages.page import duration
+from jukejax.pages.runs import LEVELS, Corpus, Item, TrainingRun, parse_number
+
+PathLike = str | os.PathLike
+
+
+@dataclass(frozen=True)
+class PipelinePaths:
+    """Folders and files of a pipeline; each may be None, missing or unfinished.
+
+    Attributes:
+      audio, codes: data set folders that `prepare` and `encode` wrote.
+      vqvae, control: working folders of the VQ-VAE and of its twin with a frozen codebook.
+      priors: working folders of the priors for levels 2, 1, 0, in this order.
+      bundle: folder of the exported model.
+      samples: folder of generated tracks.
+      commands: text file of the commands that were run.
+      timings: JSON file {stage: seconds}, in the order in which the stages ran.
+    """
+
+    audio: PathLike | None = None
+    codes: PathLike | None = None
+    vqvae: PathLike | None = None
+    control: PathLike | None = None
+    priors: Sequence[PathLike] = ()
+    bundle: PathLike | None = None
+    samples: PathLike | None = None
+    commands: PathLike | None = None
+    timings: PathLike | None = None
+
+
+class LevelFidelity(NamedTuple):
+    """Held-out spectral convergence of a level, and that of the frozen control."""
+
+    level: int
+    trained: float
+    control: float | None
+
+    @property
+    def margin(self) -> float | None:
+        """Returns the reduction of the control's error, as a share of it."""
+        return (self.control - self.trained) / self.control if self.control else None
+
+
+class LevelPrediction(NamedTuple):
+    """Held-out bits per code of a prior, and the entropy of the histogram of its codes."""
+
+    level: int
+    bits: float
+    entropy: float | None
+
+    @property
+    def saved(self) -> float | None:
+        """Returns the share of the entropy that the prior saves."""
+        return 1 - self.bits / self.entropy if self.entropy else None
+
+
+@dataclass(frozen=True)
+class PipelineResults:
+    """Everything that the folders of a pipeline hold; what is missing is None or empty."""
+
+    corpus: Corpus
+    codes: Path | None
+    vqvae: TrainingRun | None
+    control: TrainingRun | None
+    priors: dict[int, TrainingRun]  # by level
+    model: dict
+    items: tuple[Item, ...]
+    commands: str
+    timings: dict[str, float]
+
+    @classmethod
+    def read(cls, paths: PipelinePaths) -> "PipelineResults":
+        """Reads the folders and files of a pipeline."""
+        priors = {
+            level: _read_training_run(folder)
+            for level, folder in zip(LEVELS, paths.priors, strict=False)
+        }
+        commands = Path(paths.commands) if paths.commands else None
+        timings = files.read_json_if_any(paths.timings) if paths.timings else {}
+        seconds = {stage: parse_number(value) for stage, value in timings.items()}
+        model = files.read_json_if_any(Path(paths.bundle) / "model.json") if paths.bundle else {}
+        return cls(
+            corpus=Corpus.read(Path(paths.audio) if paths.audio else None),
+            codes=Path(paths.codes) if paths.codes else None,
+            vqvae=_read_training_run(paths.vqvae),
+            control=_read_training_run(paths.control),
+            priors={level: run for level, run in priors.items() if run},
+            model=model,
+            items=tuple(runs.read_items(Path(paths.samples))) if paths.samples else (),
+            commands=(
+                commands.read_text("utf-8", "replace") if commands and commands.is_file() else ""
+            ),
+            timings={stage: value for stage, value in seconds.items() if value is not None},
+        )
+
+    def count_codes(self) -> tuple[Mapping[int, np.ndarray], str]:
+        """Counts each code of each level, in the encoded music or else in the generated tracks.
+
+        Returns:
+          Counts [codebook_size] by level, and a sentence that names their source.
+        """
+        size = 0
+        if self.codes and (self.codes / "dataset.json").is_file():
+            description = files.read_json_if_any(self.codes / "dataset.json")
+            size = int(parse_number(description.get("codebook_size")) or 0)
+            counts, seconds = runs.count_codes(self.codes, size)
+            if seconds:
+                return counts, f"Counted in {duration(seconds)} of encoded music."
+        codes = {level: runs.read_item_codes(self.items, level) for level in LEVELS}
+        counts = {
+            level: np.bincount(np.concatenate(arrays), minlength=size)
+            for level, arrays in codes.items()
+            if sum(map(len, arrays))
+        }
+        return counts, "Counted in the generated tracks, since the encoded music is not at hand."
+
+    def list_fidelity(self) -> list[LevelFidelity]:
+        """Returns the held-out fidelity of the VQ-VAE, for each level that has been evaluated."""
+        rows = []
+        for level in LEVELS:
+            key = f"level_{level}/spectral_convergence"
+            trained = self.vqvae.find_heldout(key) if self.vqvae else None
+            if trained is not None:
+                control = self.control.find_heldout(key) if self.control else None
+                rows.append(LevelFidelity(level, trained, control))
+        return rows
+
+    def list_prediction(self) -> list[LevelPrediction]:
+        """Returns the held-out bits per code of each prior that has been evaluated."""
+        rows = []
+        for level, run in self.priors.items():
+            bits = run.find_heldout("bits_per_code")
+            if bits is not None:
+                rows.append(LevelPrediction(level, bits, run.find_heldout("histogram_entropy")))
+        return rows
+
+    @property
+    def seconds_per_second(self) -> float | None:
+        """Returns computing seconds per second of generated music, the mean of all tracks."""
+        costs = [parse_number(item.meta.get("seconds_per_second_of_audio")) for item in self.items]
+        measured = [cost for cost in costs if cost is not None]
+        return sum(measured) / len(measured) if measured else None
+
+    def list_stage_seconds(self) -> tuple[dict[str, float], str]:
+        """Returns seconds by stage, and a sentence about what they include."""
+        if self.timings:
+            source = "Wall-clock time of each command, start-up and compilation included."
+            return self.timings, source
+        stages = {"train the VQ-VAE": self.vqvae, "train the frozen control": self.control}
+        stages |= {f"train prior {level}": run for level, run in self.priors.items()}
+        seconds = {stage: run.seconds for stage, run in stages.items() if run and run.seconds}
+        return seconds, "Only the training runs' own clocks: no file of timings was given."
+
+
+def _read_training_run(folder: PathLike | None) -> TrainingRun | None:
+    return TrainingRun.read(Path(folder)) if folder and Path(folder).is_dir() else None
