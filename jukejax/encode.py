@@ -22,6 +22,7 @@ from absl import flags
 from jukejax import cli
 from jukejax.common import files
 from jukejax.data import corpus, reading, records
+from jukejax.data.writer import DatasetWriter
 from jukejax.runtime import platform_flags
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Piece:
 
     def read(self, start: int, out: np.ndarray) -> None:
         """Fills `out`, float32 [time], with the mono samples from `start` on."""
-        reading.read_mono(self.dataset, self.split, self.track, self.offset + start, out)
+        reading.fill_audio_window(self.dataset, self.split, self.track, self.offset + start, out)
 
     def kept(self, folder: Path, vqvae: str) -> Path:
         """Where its codes wait until all are made."""
@@ -162,7 +163,7 @@ def encode(codec: "Codec", todo: list[Piece], folder: Path, batch_size: int) -> 
 
 def write(output: Path, todo: list[Piece], folder: Path, info: dict, vocabulary) -> None:
     """Kept codes to shards."""
-    with corpus.DatasetWriter(output, kind="codes", vocabulary=vocabulary, **info) as writer:
+    with DatasetWriter(output, kind="codes", vocabulary=vocabulary, **info) as writer:
         for piece in todo:
             codes = read_kept(piece.kept(folder, info["vqvae"]["hash"]))
             if codes is None:

@@ -23,12 +23,15 @@ from jukejax import cli
 from jukejax.common import files
 from jukejax.common.formatting import format_clock
 from jukejax.common.progress import Progress
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import (
     beam_runner,
     fates,
     groups,
     local_runner,
+    metadata,
     places,
     rules,
     sources,
@@ -191,7 +194,7 @@ def _upload(folder: Path, output: str) -> None:
 
 def _find_sources(
     cache: str,
-) -> tuple[list[tracks.Source], dict[str, labels.Given], dict[str, int]]:
+) -> tuple[list[tracks.Source], dict[str, metadata.TrackLabels], dict[str, int]]:
     """The sources that --input names, labels that come with them, and files that are not music."""
     kind, _, name = FLAGS.input.partition(":")
     if FLAGS.input == "house":
@@ -237,12 +240,12 @@ def _write_dataset(
     separator: separation.Separator,
 ) -> corpus.Dataset:
     """Cached tracks to shards."""
-    vocabulary = labels.Vocabulary.build(
+    vocabulary = Vocabulary.build(
         [track.artist for _, track in usable], [g for _, track in usable for g in track.genre]
     )
     info = {"separator": separator.name, "separation": separator.record()}
     progress = Progress("writing", len(usable))
-    with corpus.DatasetWriter(output, kind="audio", vocabulary=vocabulary, **info) as writer:
+    with DatasetWriter(output, kind="audio", vocabulary=vocabulary, **info) as writer:
         for done, ((made, track), split) in enumerate(zip(usable, splits, strict=True), start=1):
             with places.local_copy(made.array) as path:
                 writer.add(split, track, audio=np.load(path, mmap_mode="r"))
@@ -292,12 +295,12 @@ def _remove_stale(cache: Path, made: Sequence[tracks.Made]) -> None:
 def main() -> None:
     _check_flags()
     separator = separation.make_separator(FLAGS.separator, FLAGS.separator_weights)
-    metadata = labels.read_metadata(FLAGS.metadata) if FLAGS.metadata else {}
+    given_labels = metadata.read_metadata(FLAGS.metadata) if FLAGS.metadata else {}
     with _output_folder() as (output, cache):
         found, given, ignored = _find_sources(cache)
         made = _make_tracks(found, Job(separator, cache, _rules()))
         made = fates.without_copies(made)
-        usable = fates.label_tracks(made, given | metadata)
+        usable = fates.label_tracks(made, given | given_labels)
         used = [track for track, _ in usable]
         group, links = fates.find_groups(used)
         held = groups.heldout_mask([track.content for track in used], FLAGS.heldout, group)
@@ -313,8 +316,8 @@ def main() -> None:
         dataset = _write_dataset(output, usable, splits, separator)
         if cache == str(output / ".work"):
             _remove_stale(Path(cache), made)
-        names = {labels.file_key(source.name) for source in found}
-        _say(table, dataset, [name for name in metadata if name not in names])
+        names = {metadata.file_key(source.name) for source in found}
+        _say(table, dataset, [name for name in given_labels if name not in names])
 
 
 def start(argv: Sequence[str] | None = None) -> None:

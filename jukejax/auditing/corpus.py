@@ -104,7 +104,7 @@ class AudioCorpus:
         sound = np.zeros(count, np.float32)
         first, last = max(start, 0), min(start + count, facts.samples)
         if first < last:
-            reading.read_mono(
+            reading.fill_audio_window(
                 self.dataset, split, facts, first, sound[first - start : last - start]
             )
         return sound
@@ -192,7 +192,7 @@ class CodeCorpus:
         if not done.exists():
             progress, found = Progress("codes, tracks", len(self.tracks)), []
             for i in range(len(self.tracks)):
-                found.append(read_codes(self.dataset, "train", i))
+                found.append(self.dataset.read_codes("train", i, [LEVEL])[0])
                 progress.update(i + 1)
             codes = sum(map(len, found))
             print(f"sorting {codes:,} codes; about {1 + codes // 2_500_000} s", flush=True)
@@ -211,7 +211,7 @@ class CodeCorpus:
             kinds += [kind for kind in RULES if kind.startswith("nearness")]
         best = {kind: [] for kind in kinds}
         for i in range(looked_at):
-            codes = read_codes(self.dataset, "heldout", i * tracks // looked_at)
+            codes = self.dataset.read_codes("heldout", i * tracks // looked_at, [LEVEL])[0]
             first = max(len(codes) - count, 0) // 2
             for kind, found in self.evidence(codes[first : first + count]).items():
                 best[kind] += found.values[np.isfinite(found.values)].tolist()
@@ -235,14 +235,6 @@ class CodeCorpus:
             nearest = self._near.nearest(codes)
             result |= evidence.of_nearest(nearest, self._codes, seconds, CODE_RATE)
         return result
-
-
-def read_codes(dataset: corpus.Dataset, split: str, i: int) -> np.ndarray:
-    """uint16 [time], the codes of `LEVEL` alone."""
-    track = dataset.tracks(split)[i]
-    codes = np.empty(track.samples // records.HOPS[LEVEL], np.uint16)
-    reading.read_codes(dataset, split, track, 0, [LEVEL], [codes])
-    return codes
 
 
 def _write(path: Path, save: Callable) -> None:

@@ -236,7 +236,9 @@ def _load(folder: str, seconds: float, answer: Connection) -> None:
 
     try:
         window = WINDOW_SECONDS * audio.SAMPLE_RATE
-        batches = pipeline.audio_windows(folder, "train", window=window, batch_size=WINDOWS)
+        batches = pipeline.read_audio_batches(
+            folder, "train", window=window, batching=pipeline.Batching(batch_size=WINDOWS)
+        )
         for _ in range(8):  # what was read ahead before we look at the clock
             next(batches)
         count, begun = 0, time.perf_counter()

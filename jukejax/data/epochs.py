@@ -1,21 +1,22 @@
-"""Which windows an epoch has, and what is drawn for each: planned before anything is read."""
+"""Epochs: their windows, the order of these, and the random numbers of each visit."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.data import corpus
+from jukejax.data import audio, corpus
 
 
 class Example(NamedTuple):
     """One window to read.
 
     Attributes:
-      window: its number in `Windows`.
+      window: its index in `Windows`.
       start: its first sample in the stored track.
-      blend: share of the left channel in the mono sum; None for the mean of the channels.
+      blend: weight of the left channel in the mono mix; None for the mean of the channels.
     """
 
     window: int
@@ -24,10 +25,10 @@ class Example(NamedTuple):
 
 
 class Order:
-    """The order in which the windows are visited: another permutation each epoch, for ever.
+    """Order in which the windows are visited: another permutation in each epoch.
 
-    Not grain's own shuffle: with few windows that takes up to 1.5 ms for each, three times what it
-    takes to read one.
+    NOTE: grain's own shuffle takes up to 1.5 ms per window when there are few windows, three times
+    as long as reading one.
     """
 
     def __init__(self, windows: int, seed: int):
@@ -35,12 +36,12 @@ class Order:
         self._permutation = functools.lru_cache(maxsize=2)(self._permute)
 
     def window(self, visit: int) -> int:
-        """The window of visit number `visit`, from 0."""
+        """Returns the window of visit number `visit`, counted from 0 over all epochs."""
         epoch, place = divmod(visit, self._windows)
         return int(self._permutation(epoch)[place])
 
     def random(self, visit: int) -> np.random.Generator:
-        """Random numbers of that visit's own."""
+        """Returns the generator of a visit's own random numbers."""
         return np.random.Generator(np.random.Philox(key=[self._seed, visit]))
 
     def _permute(self, epoch: int) -> np.ndarray:
@@ -50,14 +51,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Windows:
-    """Every window of a split, in track order.
+    """All windows of a split, in track order.
 
     Attributes:
       track: int64 [windows], index of the track.
-      order: int64 [windows], place among the windows of that track.
-      count: int64 [windows], how many windows that track has.
-      starts: int64 [windows], how many different starts a crop of that track can have.
-      size, grid: length of a window and the grid that its start keeps to, in samples.
+      order: int64 [windows], index among the windows of that track.
+      count: int64 [windows], number of windows of that track.
+      starts: int64 [windows], number of possible starts of a crop of that track.
+      size: length of a window in samples.
+      grid: samples; every start is a multiple of it.
     """
 
     track: np.ndarray
@@ -70,28 +72,32 @@ class Windows:
     def __len__(self) -> int:
         return len(self.track)
 
-    def start(self, i: int, crop: float | None) -> int:
-        """First sample of window `i`.
+    def tracks_of(self, examples: Sequence[Example]) -> np.ndarray:
+        """Returns the index of the track of each example, int32 [examples]."""
+        return self.track[[example.window for example in examples]].astype(np.int32)
 
-        Without a crop the windows of a track follow one another from its start. With `crop` in
-        [0, 1) window `i` starts anywhere in its share of the possible starts, so that all windows
-        of an epoch together cover each start equally often.
+    def start(self, i: int, crop: float | None) -> int:
+        """Returns the first sample of window `i`.
+
+        Without a crop the windows of a track are consecutive. With `crop` in [0, 1) window `i`
+        starts anywhere in its share of the possible starts, so that the windows of an epoch
+        together cover each start equally often.
         """
         if crop is None:
             return int(self.order[i]) * self.size
-        place = (int(self.order[i]) + crop) / int(self.count[i])
-        return min(int(place * self.starts[i]), int(self.starts[i]) - 1) * self.grid
+        fraction = (int(self.order[i]) + crop) / int(self.count[i])
+        return min(int(fraction * self.starts[i]), int(self.starts[i]) - 1) * self.grid
 
     def draw(
         self, i: int, random: np.random.Generator, *, aug_shift: bool, aug_blend: bool
     ) -> Example:
-        """Window `i` with the augmentation that this visit to it gets.
+        """Draws the augmentation of one visit to window `i`.
 
-        `aug_shift` crops at random, `aug_blend` draws the share of the left channel from U[0, 1),
-        one draw an example, as OpenAI's `audio_preprocess` does (jukebox/utils/audio_utils.py).
+        `aug_shift` crops at random, `aug_blend` draws the weight of the left channel from U[0, 1),
+        one draw per example, as OpenAI's `audio_preprocess` does (jukebox/utils/audio_utils.py).
 
-        NOTE: OpenAI shifts a window by up to half its length to each side of its place and, where
-        that crosses the end of a song, moves it back: starts near the ends come up more often. Our
+        NOTE: OpenAI shifts a window by up to half its length in either direction and, where that
+        crosses the end of a song, moves it back: starts near the ends are more frequent. These
         crops cover every start equally often.
         """
         start = self.start(i, random.random() if aug_shift else None)
@@ -104,16 +110,19 @@ def plan_windows(
     """Cuts tracks into windows of `size` samples; tracks shorter than one window are left out.
 
     Args:
-      key: the config key that sets the size, for the message if nothing is long enough.
+      key: config key that sets the size, for the message.
+
+    Raises:
+      ValueError: no track is as long as a window.
     """
     samples = np.array([track.samples for track in tracks], np.int64)
     count = samples // size
     if not count.sum():
-        longest = samples.max(initial=0) / 44100
+        longest = samples.max(initial=0) / audio.SAMPLE_RATE
         raise ValueError(
             f"none of the {len(tracks)} {split} tracks holds a window of {size} samples "
-            f"({size / 44100:.2f} s; the longest has {longest:.2f} s); make {key} smaller or add "
-            "longer tracks"
+            f"({size / audio.SAMPLE_RATE:.2f} s; the longest has {longest:.2f} s); make {key} "
+            "smaller or add longer tracks"
         )
     return Windows(
         track=np.repeat(np.arange(len(tracks)), count),

@@ -1,55 +1,54 @@
-"""OpenAI's lists of artist and genre ids, read from files that the user has: none is shipped.
+"""OpenAI's artist and genre ids, read from lists that the user has: none is shipped.
 
-A list is text, a line a name: `joe bonamassa;6332`. Version 2 (5b, 5b_lyrics and the upsamplers)
-keeps only a-z and 0-9 of a name, writes "_" for everything else, and takes a genre apart into its
-words, at most five; version 3 (1b_lyrics) keeps names as they are, in lower case, and knows whole
-genres, one for each track. Several names may share an id; id 0 is "unknown".
+A list is text with one name per line: `joe bonamassa;6332`. Version 2 (5b, 5b_lyrics and the
+upsamplers) keeps only a-z and 0-9 of a name, writes "_" for everything else, and splits a genre
+into its words, at most five; version 3 (1b_lyrics) keeps names as they are, in lower case, and has
+whole genres, one per track. Several names may share an id; id 0 is "unknown".
 """
 
 import difflib
 import enum
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jukejax.data import labels
-
-MAX_ID = 1_000_000  # what lies above is no id
+MAX_ID = 1_000_000  # larger numbers in a list are errors
+NUM_NEAREST = 3  # names that an error lists
 
 
 class Version(enum.StrEnum):
-    """Which of OpenAI's two lists, and how it spells names."""
+    """Version of OpenAI's lists and of their spelling."""
 
     V2 = "v2"
     V3 = "v3"
 
     @property
     def max_genres(self) -> int:
-        """Genre ids that a track may have."""
+        """Maximum number of genre ids of a track."""
         return 5 if self is Version.V2 else 1
 
     def key(self, name: str) -> str:
-        """A name as this version's lists spell it."""
+        """Returns a name in the spelling of this version's lists."""
         if self is Version.V3:
             return name.lower()
         return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
     def genre_keys(self, text: str) -> list[str]:
-        """The entries of the genre list that a genre stands for."""
+        """Returns the entries of the genre list for a genre."""
         key = self.key(text)
         return key.split("_") if self is Version.V2 else [key]
 
 
 @dataclass(frozen=True)
 class OpenAIVocabulary:
-    """Artists and genres of a released model; `artist_id` and `genre_ids` as `labels.Vocabulary`.
+    """Artists and genres of a released model.
 
     Attributes:
-      version: how names are spelt.
-      artists, genres: name to id.
+      version: which spelling the names have.
+      artists, genres: name to id; several names may share an id.
     """
 
     version: Version
@@ -57,44 +56,69 @@ class OpenAIVocabulary:
     genres: Mapping[str, int]
 
     def artist_id(self, name: str, *, lenient: bool = False) -> int:
-        """The id of an artist, 0 for an empty name.
+        """Returns the id of an artist, 0 for an empty name.
 
         Args:
-          lenient: take 0 for an unknown name, as OpenAI's code does, instead of a ValueError that
-            names the three nearest.
+          lenient: return 0 for an unknown name, as OpenAI's code does.
+
+        Raises:
+          ValueError: there is no such artist; the message lists the three nearest names.
         """
         if lenient:
             return self.artists.get(self.version.key(name), 0)
-        return _find(self.version.key(_tidy(name)), name, self.artists, "artist")
+        return _find_key(self.artist_key(name), name, self.artists, "artist")
 
     def genre_ids(self, text: str, *, lenient: bool = False) -> tuple[int, ...]:
-        """The ids of a genre: of each of its words in version 2. (0,) for an empty text.
+        """Returns the id of a genre, in version 2 of each of its words; (0,) for an empty text.
 
         Args:
-          lenient: take 0 for unknown words and any number of them, as OpenAI's look-up does
-            (its labels then stop at an assertion); otherwise both are a ValueError.
+          lenient: return 0 for unknown words and accept any number of them, as OpenAI's look-up
+            does (its labels then stop at an assertion).
+
+        Raises:
+          ValueError: there is no such genre, or it has more words than the model takes.
         """
         if lenient:
             return tuple(self.genres.get(key, 0) for key in self.version.genre_keys(text))
-        keys = self.version.genre_keys(_tidy(text))
+        keys = self.genre_keys(text)
         if len(keys) > self.version.max_genres:
             raise ValueError(
                 f"genre {text!r} has {len(keys)} words, but the model takes at most "
                 f"{self.version.max_genres}; leave some out"
             )
-        what = "genre" if self.version is Version.V3 else f"genre word (of {text!r})"
-        return tuple(_find(key, key, self.genres, what) for key in keys)
+        kind = "genre" if self.version is Version.V3 else f"genre word (of {text!r})"
+        return tuple(_find_key(key, key, self.genres, kind) for key in keys)
+
+    def track_genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
+        """Returns the ids of a track's genres: of the distinct entries of all of them.
+
+        An entry that the lists lack has id 0, as in OpenAI's data set. (0,) for no genre.
+        """
+        keys = dict.fromkeys(key for genre in genres for key in self.genre_keys(genre))
+        return tuple(self.genres.get(key, 0) for key in keys) or (0,)
+
+    def artist_key(self, name: str) -> str:
+        """Returns the entry of the artist list for a name."""
+        return self.version.key(_collapse_spaces(name))
+
+    def genre_keys(self, text: str) -> list[str]:
+        """Returns the entries of the genre list for a genre."""
+        return self.version.genre_keys(_collapse_spaces(text))
 
     def artist_name(self, number: int) -> str:
-        """All names of an artist's id, joined by "_" as in OpenAI's logs; ValueError for no id."""
-        return _name(number, self._artist_names, "artist")
+        """Returns all names of an artist's id, joined by "_" as in OpenAI's logs.
+
+        Raises:
+          ValueError: there is no such id.
+        """
+        return _names_of(number, self._artist_names, "artist")
 
     def genre_name(self, number: int) -> str:
-        """As `artist_name`."""
-        return _name(number, self._genre_names, "genre")
+        """Returns all names of a genre's id; see `artist_name`."""
+        return _names_of(number, self._genre_names, "genre")
 
     def plain(self) -> dict:
-        """What JSON can hold; `from_plain` reads it back."""
+        """Returns the vocabulary as JSON values; `from_plain` reads it back."""
         return {
             "version": str(self.version),
             "artists": dict(self.artists),
@@ -103,6 +127,11 @@ class OpenAIVocabulary:
 
     @classmethod
     def from_plain(cls, table: Mapping) -> "OpenAIVocabulary":
+        """Reads what `plain` returned.
+
+        Raises:
+          ValueError: the table holds no vocabulary of OpenAI's models.
+        """
         try:
             return cls(Version(table["version"]), dict(table["artists"]), dict(table["genres"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -113,54 +142,55 @@ class OpenAIVocabulary:
 
     @cached_property
     def _artist_names(self) -> dict[int, str]:
-        return _names_by_id(self.artists)
+        return _join_names_by_id(self.artists)
 
     @cached_property
     def _genre_names(self) -> dict[int, str]:
-        return _names_by_id(self.genres)
+        return _join_names_by_id(self.genres)
 
 
-def from_table(table: Mapping) -> OpenAIVocabulary | labels.Vocabulary:
-    """The vocabulary in a model's description: OpenAI's if it says its version, else ours."""
-    if "version" in table:
-        return OpenAIVocabulary.from_plain(table)
-    return labels.Vocabulary(tuple(table["artists"]), tuple(table["genres"]))
+def _collapse_spaces(name: str) -> str:
+    return " ".join(name.split())
 
 
-def table_rows(ids: Mapping[str, int]) -> int:
-    """Rows of the embedding that a released model has for a list.
+def _find_key(key: str, name: str, ids: Mapping[str, int], kind: str) -> int:
+    if key in ids:
+        return ids[key]
+    if not key:
+        return 0
+    names = [other for other in ids if other]
+    nearest = difflib.get_close_matches(key, names, n=NUM_NEAREST, cutoff=0.0)
+    raise ValueError(f"no {kind} {name!r} in the vocabulary; nearest: {', '.join(nearest)}")
 
-    The list of v2 artists holds three names for id 0, and the model a row for every name; that of
-    v3 artists holds a name twice, and the model a row for every id.
+
+def _join_names_by_id(ids: Mapping[str, int]) -> dict[int, str]:
+    names: dict[int, list[str]] = {}
+    for name, number in ids.items():
+        names.setdefault(number, []).append(name)
+    return {number: "_".join(sorted(group)) for number, group in names.items()}
+
+
+def _names_of(number: int, names: dict[int, str], kind: str) -> str:
+    if number not in names:
+        raise ValueError(f"no {kind} has the id {number}; ids go up to {max(names)}")
+    return names[number]
+
+
+def count_rows(ids: Mapping[str, int]) -> int:
+    """Returns the number of rows of a released model's embedding for a list.
+
+    The list of v2 artists has three names for id 0, and the model one row per name; that of v3
+    artists has a name twice, and the model one row per id.
     """
     return max(len(ids), max(ids.values()) + 1)
 
 
-def load(
-    artists: str | os.PathLike, genres: str | os.PathLike, version: Version | str
-) -> OpenAIVocabulary:
-    """Reads an artist list and a genre list.
+def read_ids(path: str | os.PathLike) -> dict[str, int]:
+    """Reads a list as names in lower case to ids; of a name given twice the last line counts.
 
     Raises:
-      ValueError: a file is no such list; the message names the line.
+      ValueError: the file is no such list; the message names the line.
     """
-    return OpenAIVocabulary(Version(version), read_ids(artists), read_ids(genres))
-
-
-def load_folder(folder: str | os.PathLike, version: Version | str) -> OpenAIVocabulary:
-    """Reads both lists of a version under OpenAI's file names, such as `v3_artist_ids.txt`."""
-    paths = [Path(folder) / f"{Version(version)}_{what}_ids.txt" for what in ("artist", "genre")]
-    for path in paths:
-        if not path.is_file():
-            raise ValueError(
-                f"{path} is missing: the folder needs OpenAI's {paths[0].name} and {paths[1].name} "
-                "(jukebox/data/ids in their repository)"
-            )
-    return load(*paths, version)
-
-
-def read_ids(path: str | os.PathLike) -> dict[str, int]:
-    """Names in lower case to ids; of a name that comes twice the last line counts."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -180,29 +210,3 @@ def read_ids(path: str | os.PathLike) -> dict[str, int]:
     if not ids:
         raise ValueError(f"{path} holds no ids; a line should be: name;12")
     return ids
-
-
-def _tidy(name: str) -> str:
-    return " ".join(name.split())
-
-
-def _find(key: str, given: str, ids: Mapping[str, int], what: str) -> int:
-    if key in ids:
-        return ids[key]
-    if not key:
-        return 0
-    near = difflib.get_close_matches(key, [name for name in ids if name], n=3, cutoff=0.0)
-    raise ValueError(f"no {what} {given!r} in the vocabulary; nearest: {', '.join(near)}")
-
-
-def _names_by_id(ids: Mapping[str, int]) -> dict[int, str]:
-    names: dict[int, list[str]] = {}
-    for name, number in ids.items():
-        names.setdefault(number, []).append(name)
-    return {number: "_".join(sorted(group)) for number, group in names.items()}
-
-
-def _name(number: int, names: dict[int, str], what: str) -> str:
-    if number not in names:
-        raise ValueError(f"no {what} has the id {number}; ids go up to {max(names)}")
-    return names[number]

@@ -1,165 +1,198 @@
-"""Shards to batches of windows: shuffled, cropped at random, shared out to processes, resumable.
+"""Batches of windows from shards: shuffled, randomly cropped, split between processes, resumable.
 
-The plan of an epoch is drawn first and costs nothing: which windows, in which order, each with
-random numbers of its own for its crop and its blend. The plan is cut into global batches, of which
-each process reads its own rows: however many they are, together they see what one would. Batches
-are read each by one thread, straight into place. The state of an iterator is one integer, the same
-on every process, and resuming is exact in mid-epoch.
+The plan of an epoch is drawn first: which windows, in which order, each with random numbers of its
+own for its crop and its blend. It is cut into global batches, of which each process reads its own
+rows, so that the batches do not depend on the number of processes. Each batch is read by one
+thread into its final arrays. The state of an iterator is one integer, the same on every process;
+resuming in mid-epoch is exact.
+
+Letters: B rows of this process in a batch, T window length (in samples or codes), G max_genres.
 """
 
-import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import grain
 import numpy as np
 
 from jukejax.data import corpus, labels, records
 from jukejax.data.epochs import Example, Order, Windows, plan_windows
-from jukejax.data.reading import read_codes, read_mono
+from jukejax.data.reading import fill_audio_window, fill_code_window
+from jukejax.data.vocabularies import LabelIds
+
+Batch = dict[str, np.ndarray]
+
+# Config keys that set the window length, for messages.
+AUDIO_KEY = "data.window"
+CODE_KEY = "model.seq_len"
 
 
-class Labeller(Protocol):
-    """What labels are written with: `labels.Vocabulary`, or a model's own list."""
+@dataclass(frozen=True)
+class Batching:
+    """How windows are ordered, augmented and batched.
 
-    def artist_id(self, name: str) -> int: ...
+    Attributes:
+      batch_size: windows in a global batch.
+      shuffle: for training: a global shuffle, new in each epoch. Otherwise consecutive windows in
+        order, without augmentation.
+      aug_shift: when shuffling: crop at random, anew in each epoch; otherwise windows lie on a grid
+        of their own length from the start of each track.
+      aug_blend: when shuffling: mix the channels of stereo tracks with random weights, left u and
+        right 1 - u with u from U[0, 1), one draw per example; otherwise their mean.
+      repeat: iterate without end, with another shuffle in each epoch.
+      rows: which rows of each global batch to read, in this order; None: all.
+    """
 
-    def genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]: ...
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    aug_shift: bool = True
+    aug_blend: bool = False
+    repeat: bool = True
+    rows: np.ndarray | None = None
+    num_threads: int = 2
+
+    def select_rows(self, examples: list[Example]) -> list[Example]:
+        """Returns the examples of a global batch that this process reads."""
+        return examples if self.rows is None else [examples[row] for row in self.rows]
 
 
-def _iterate(
-    windows: Windows,
-    load: Callable[[list[Example]], dict[str, np.ndarray]],
-    *,
-    split: str,
-    batch_size: int,
-    seed: int,
-    shuffle: bool,
-    aug_shift: bool,
-    aug_blend: bool = False,
-    repeat: bool,
-    rows: np.ndarray | None,
-    num_threads: int,
+@dataclass(frozen=True)
+class AudioReader:
+    """Reads batches of mono audio."""
+
+    dataset: corpus.Dataset
+    split: str
+    windows: Windows
+
+    def read_batch(self, examples: Sequence[Example]) -> Batch:
+        """Returns {"audio": float32 [B, T, 1], "track": int32 [B]}."""
+        tracks = self.dataset.tracks(self.split)
+        audio = np.empty((len(examples), self.windows.size, 1), np.float32)
+        track = self.windows.tracks_of(examples)
+        for out, t, example in zip(audio[..., 0], track, examples, strict=True):
+            fill_audio_window(
+                self.dataset, self.split, tracks[t], example.start, out, example.blend
+            )
+        return {"audio": audio, "track": track}
+
+
+@dataclass(frozen=True)
+class CodeReader:
+    """Reads batches of codes with their labels.
+
+    Attributes:
+      level: of the codes; below the top level the codes of the level above are read as well.
+      artists, genres: label ids of each track of the split.
+    """
+
+    dataset: corpus.Dataset
+    split: str
+    windows: Windows
+    level: int
+    max_genres: int
+    artists: Sequence[int]
+    genres: Sequence[tuple[int, ...]]
+
+    def read_batch(self, examples: Sequence[Example]) -> Batch:
+        """Returns {"codes": int32 [B, T], "labels": int32 [B, 4 + G], "track": int32 [B]}, and at
+        levels 0 and 1 "upper_codes": int32 [B, T // 4]."""
+        tracks, size = self.dataset.tracks(self.split), self.windows.size
+        levels = (self.level, self.level + 1) if self.level < 2 else (self.level,)
+        track = self.windows.tracks_of(examples)
+        codes = {k: np.empty((len(examples), size // records.HOPS[k]), np.int32) for k in levels}
+        label = np.empty((len(examples), labels.NUM_TIMING + self.max_genres), np.int32)
+        for i, (t, example) in enumerate(zip(track, examples, strict=True)):
+            rows = {k: level_codes[i] for k, level_codes in codes.items()}
+            fill_code_window(self.dataset, self.split, tracks[t], example.start, rows)
+            # Labels count from the start of the piece, also where its first samples were cut off.
+            cut = tracks[t].offset
+            label[i] = labels.label_vector(
+                cut + tracks[t].samples,
+                cut + example.start,
+                size,
+                self.artists[t],
+                self.genres[t],
+                self.max_genres,
+            )
+        batch = {"codes": codes[self.level], "labels": label, "track": track}
+        return batch | ({"upper_codes": codes[self.level + 1]} if self.level < 2 else {})
+
+
+def read_audio_batches(
+    folder: str | os.PathLike, split: str, *, window: int, batching: Batching
 ) -> grain.DatasetIterator:
-    """Batches of `load(examples)`, without the incomplete last one."""
-    total = len(windows)
-    if total < batch_size:
-        raise ValueError(
-            f"the {split} split has {total} windows and a batch needs {batch_size} "
-            "(data.batch_size); make data.batch_size smaller, the windows shorter, or add music"
-        )
-    plan = grain.MapDataset.range(total)
-    if repeat:
-        plan = plan.repeat()
-    if shuffle:
-        augment = functools.partial(windows.draw, aug_shift=aug_shift, aug_blend=aug_blend)
-        order = Order(total, seed)
-        plan = plan.map_with_index(lambda i, _: augment(order.window(i), order.random(i)))
-    else:
-        plan = plan.map(lambda i: Example(i, windows.start(i, None)))
-
-    def load_own(examples: list[Example]) -> dict[str, np.ndarray]:
-        return load(examples if rows is None else [examples[row] for row in rows])
-
-    batches = plan.batch(batch_size, drop_remainder=True, batch_fn=list).map(load_own)
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-    return iter(batches.to_iter_dataset(options))
-
-
-def audio_windows(
-    folder: str | os.PathLike,
-    split: str,
-    *,
-    window: int,
-    batch_size: int,
-    seed: int = 0,
-    shuffle: bool = True,
-    aug_shift: bool = True,
-    aug_blend: bool = False,
-    repeat: bool = True,
-    rows: np.ndarray | None = None,
-    num_threads: int = 2,
-) -> grain.DatasetIterator:
-    """Batches of mono audio.
+    """Reads batches of mono audio.
 
     Args:
       folder: an audio dataset, the output of `prepare`.
       split: "train" or "heldout".
       window: samples per window.
-      batch_size: windows in a global batch.
-      shuffle: training: a global shuffle, new in each epoch. Otherwise consecutive windows in
-        order, without augmentation.
-      aug_shift: when shuffling: crop at random, anew in each epoch; else windows lie on a grid of
-        their own length from the start of each track.
-      aug_blend: when shuffling: mix the two channels of stereo tracks in random shares, left u and
-        right 1 - u with u from U[0, 1), one draw an example; else their mean.
-      repeat: go on for ever, with another shuffle each epoch.
-      rows: which rows of each global batch to read, in this order; None: all.
 
     Returns:
-      A grain iterator, with get_state and set_state, of {"audio": float32 [batch, window, 1],
-      "track": int32 [batch]}.
+      A grain iterator, with get_state and set_state, of `AudioReader.read_batch`.
+
+    Raises:
+      ValueError: the folder is no audio dataset, or has too few windows.
     """
-    dataset = _open(folder, "audio")
-    tracks = dataset.tracks(split)
-    windows = plan_windows(tracks, size=window, grid=1, split=split, key="data.window")
-
-    def load(rows: list[Example]) -> dict[str, np.ndarray]:
-        batch = np.empty((len(rows), window, 1), np.float32)
-        track = windows.track[[row.window for row in rows]].astype(np.int32)
-        for out, t, row in zip(batch[..., 0], track, rows, strict=True):
-            read_mono(dataset, split, tracks[t], row.start, out, row.blend)
-        return {"audio": batch, "track": track}
-
-    return _iterate(
-        windows,
-        load,
-        split=split,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        aug_shift=aug_shift,
-        aug_blend=aug_blend,
-        repeat=repeat,
-        rows=rows,
-        num_threads=num_threads,
-    )
+    dataset = corpus.open_dataset(folder)
+    dataset.check_kind("audio")
+    windows = plan_windows(dataset.tracks(split), size=window, grid=1, split=split, key=AUDIO_KEY)
+    reader = AudioReader(dataset, split, windows)
+    return _iterate(windows, reader.read_batch, split, batching)
 
 
-def code_windows(
+def read_code_batches(
     folder: str | os.PathLike,
     split: str,
     *,
     level: int,
     seq_len: int,
-    batch_size: int,
+    batching: Batching,
     max_genres: int = 1,
-    names: Labeller | None = None,
-    seed: int = 0,
-    shuffle: bool = True,
-    aug_shift: bool = True,
-    repeat: bool = True,
-    rows: np.ndarray | None = None,
-    num_threads: int = 2,
+    vocabulary: LabelIds | None = None,
 ) -> grain.DatasetIterator:
-    """Batches of codes with their labels, and the codes of the level above that condition them.
+    """Reads batches of codes with their labels and the codes of the level above.
 
-    Windows start on the grid of top-level codes (128 samples), so that levels line up. Labels count
-    from the start of the piece, also where its first samples were cut off (`corpus.Track.offset`).
+    Windows start on the grid of top-level codes (128 samples), so that levels line up.
 
     Args:
       folder: a code dataset, the output of `encode`.
+      split: "train" or "heldout".
       level: 0 (finest), 1 or 2 (top).
       seq_len: codes per window, a multiple of the codes in one top-level code.
       max_genres: genres in a label.
-      names: gives artists and genres their ids; None: the data set's own vocabulary.
-      others: as in `audio_windows`.
+      vocabulary: of the model; None: that of the dataset.
 
     Returns:
-      A grain iterator of {"codes": int32 [batch, seq_len], "labels": int32 [batch, 4 + max_genres],
-      "track": int32 [batch]}, and at levels 0 and 1 "upper_codes": int32 [batch, seq_len // 4].
+      A grain iterator, with get_state and set_state, of `CodeReader.read_batch`.
+
+    Raises:
+      ValueError: the folder is no code dataset, or has too few windows; or a level or seq_len is
+        not possible.
     """
+    _check_code_window(level, seq_len)
+    dataset = corpus.open_dataset(folder)
+    dataset.check_kind("codes")
+    tracks = dataset.tracks(split)
+    windows = plan_windows(
+        tracks, size=seq_len * records.HOPS[level], grid=records.HOPS[2], split=split, key=CODE_KEY
+    )
+    vocabulary = dataset.vocabulary if vocabulary is None else vocabulary
+    reader = CodeReader(
+        dataset,
+        split,
+        windows,
+        level,
+        max_genres,
+        artists=[vocabulary.artist_id(track.artist) for track in tracks],
+        genres=[vocabulary.track_genre_ids(track.genre) for track in tracks],
+    )
+    return _iterate(windows, reader.read_batch, split, batching)
+
+
+def _check_code_window(level: int, seq_len: int) -> None:
     if level not in (0, 1, 2):
         raise ValueError(f"level {level} does not exist; levels are 0 (finest), 1 and 2 (top)")
     hop, grid = records.HOPS[level], records.HOPS[2]
@@ -168,48 +201,38 @@ def code_windows(
             f"seq_len {seq_len} at level {level} must be a multiple of {grid // hop}, so that "
             "windows hold whole top-level codes"
         )
-    dataset = _open(folder, "codes")
-    tracks = dataset.tracks(split)
-    size = seq_len * hop
-    windows = plan_windows(tracks, size=size, grid=grid, split=split, key="model.seq_len")
-    names = dataset.vocabulary if names is None else names
-    artists = [names.artist_id(track.artist) for track in tracks]
-    genres = [names.genre_ids(track.genre) for track in tracks]
-    levels = (level, level + 1) if level < 2 else (level,)
-
-    def load(rows: list[Example]) -> dict[str, np.ndarray]:
-        track = windows.track[[row.window for row in rows]].astype(np.int32)
-        codes = [np.empty((len(rows), size // records.HOPS[k]), np.int32) for k in levels]
-        label = np.empty((len(rows), labels.NUM_TIMING + max_genres), np.int32)
-        for i, (t, row) in enumerate(zip(track, rows, strict=True)):
-            read_codes(dataset, split, tracks[t], row.start, levels, [c[i] for c in codes])
-            cut, stored = tracks[t].offset, tracks[t].samples
-            label[i] = labels.label_vector(
-                cut + stored, cut + row.start, size, artists[t], genres[t], max_genres
-            )
-        batch = {"codes": codes[0], "labels": label, "track": track}
-        return batch | ({"upper_codes": codes[1]} if level < 2 else {})
-
-    return _iterate(
-        windows,
-        load,
-        split=split,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=shuffle,
-        aug_shift=aug_shift,
-        repeat=repeat,
-        rows=rows,
-        num_threads=num_threads,
-    )
 
 
-def _open(folder: str | os.PathLike, kind: str) -> corpus.Dataset:
-    dataset = corpus.open_dataset(folder)
-    if dataset.kind != kind:
-        made = {"audio": "prepare", "codes": "encode"}
+def _iterate(
+    windows: Windows,
+    read_batch: Callable[[list[Example]], Batch],
+    split: str,
+    batching: Batching,
+) -> grain.DatasetIterator:
+    """Returns batches of `read_batch(examples)`, without the incomplete last one."""
+    total, batch_size = len(windows), batching.batch_size
+    if total < batch_size:
         raise ValueError(
-            f"{folder} holds {dataset.kind} (the output of {made[dataset.kind]}); {kind} is needed "
-            f"here (the output of {made[kind]})"
+            f"the {split} split has {total} windows and a batch needs {batch_size} "
+            "(data.batch_size); make data.batch_size smaller, the windows shorter, or add music"
         )
-    return dataset
+    plan = grain.MapDataset.range(total)
+    if batching.repeat:
+        plan = plan.repeat()
+    if batching.shuffle:
+        order = Order(total, batching.seed)
+        plan = plan.map_with_index(
+            lambda i, _: windows.draw(
+                order.window(i),
+                order.random(i),
+                aug_shift=batching.aug_shift,
+                aug_blend=batching.aug_blend,
+            )
+        )
+    else:
+        plan = plan.map(lambda i: Example(i, windows.start(i, None)))
+    batches = plan.batch(batch_size, drop_remainder=True, batch_fn=list)
+    batches = batches.map(lambda examples: read_batch(batching.select_rows(examples)))
+    threads = batching.num_threads
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(batches.to_iter_dataset(options))

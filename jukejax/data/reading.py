@@ -1,10 +1,11 @@
-"""Parts of stored tracks, straight into arrays that are there already: only what is needed is read.
+"""Windows of stored tracks, read into existing arrays; only the chunks that are needed are read.
 
-Safe from several threads at once.
+Several threads may read at once.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,15 +14,29 @@ from jukejax.data import corpus, records
 _BLOCK = 16384  # samples converted at a time
 
 
-def _pieces(start: int, size: int) -> Iterator[tuple[int, int, int, int]]:
-    """(chunk, first sample in it, last + 1, where in the window) for each chunk of a window."""
+class _Overlap(NamedTuple):
+    """Part of a window that lies in one chunk, in samples.
+
+    Attributes:
+      first, last: range within the chunk; `last` is exclusive.
+      offset: of that range within the window.
+    """
+
+    chunk: int
+    first: int
+    last: int
+    offset: int
+
+
+def _find_overlaps(start: int, size: int) -> Iterator[_Overlap]:
+    """Yields the overlap with each chunk of a window of `size` samples from `start` on."""
     for chunk in range(start // records.CHUNK, math.ceil((start + size) / records.CHUNK)):
         base = chunk * records.CHUNK
         first, last = max(start, base), min(start + size, base + records.CHUNK)
-        yield chunk, first - base, last - base, first - start
+        yield _Overlap(chunk, first - base, last - base, first - start)
 
 
-def read_mono(
+def fill_audio_window(
     dataset: corpus.Dataset,
     split: str,
     track: corpus.Track,
@@ -29,39 +44,40 @@ def read_mono(
     out: np.ndarray,
     blend: float | None = None,
 ) -> None:
-    """Fills `out`, float32 [window], with the samples of an audio track from `start` on.
+    """Fills `out`, float32 [window], with the mono mix of an audio track from sample `start` on.
 
     Args:
-      blend: share of the left channel in the sum of two; None for their mean.
+      blend: weight of the left channel in the mix; None for the mean of the channels.
     """
     if blend is None or track.channels == 1:
-        shares = np.full(track.channels, 1 / track.channels)
+        weights = np.full(track.channels, 1 / track.channels)
     else:
-        shares = np.array([blend, 1 - blend])
-    shares = (shares / 32768).astype(np.float32)
+        weights = np.array([blend, 1 - blend])
+    weights = (weights / 32768).astype(np.float32)
     scratch = np.empty((_BLOCK, track.channels), np.float32)
-    for chunk, first, last, at in _pieces(start, len(out)):
-        piece = records.decode_audio(dataset.read_chunk(split, track, chunk))[first:last]
-        into = out[at : at + last - first]
+    for chunk, first, last, offset in _find_overlaps(start, len(out)):
+        samples = records.decode_audio(dataset.read_chunk(split, track, chunk))[first:last]
+        target = out[offset : offset + last - first]
         # In blocks that stay in the processor's cache; a product is the fastest sum of pairs.
-        for i in range(0, len(piece), _BLOCK):
-            block = piece[i : i + _BLOCK]
+        for i in range(0, len(samples), _BLOCK):
+            block = samples[i : i + _BLOCK]
             scratch[: len(block)] = block
-            np.matmul(scratch[: len(block)], shares, out=into[i : i + _BLOCK])
+            np.matmul(scratch[: len(block)], weights, out=target[i : i + _BLOCK])
 
 
-def read_codes(
+def fill_code_window(
     dataset: corpus.Dataset,
     split: str,
     track: corpus.Track,
     start: int,
-    levels: Sequence[int],
-    outs: Sequence[np.ndarray],
+    outs: dict[int, np.ndarray],
 ) -> None:
-    """Fills `outs[j]`, int32 [window of levels[j]], with codes from sample `start` on."""
-    size = len(outs[0]) * records.HOPS[levels[0]]
-    for chunk, first, last, at in _pieces(start, size):
+    """Fills `outs[level]`, int32 [window of that level], with codes from sample `start` on."""
+    levels = list(outs)
+    size = len(outs[levels[0]]) * records.HOPS[levels[0]]
+    for chunk, first, last, offset in _find_overlaps(start, size):
         codes = records.decode_codes(dataset.read_chunk(split, track, chunk), levels)
-        for k, code, out in zip(levels, codes, outs, strict=True):
-            hop = records.HOPS[k]
-            out[at // hop : (at + last - first) // hop] = code[first // hop : last // hop]
+        for level, chunk_codes in zip(levels, codes, strict=True):
+            hop = records.HOPS[level]
+            target = outs[level][offset // hop : (offset + last - first) // hop]
+            target[:] = chunk_codes[first // hop : last // hop]

@@ -1,9 +1,9 @@
-"""What TensorFlow Datasets asks to know of a folder of shards: two JSON files beside dataset.json.
+"""Description of a folder of shards for TensorFlow Datasets: two JSON files beside dataset.json.
 
 With `dataset_info.json` and `features.json`, `tfds.builder_from_directory(FOLDER)` opens the folder
-of `prepare` or `encode`; an example is one record, see `records`. The files are written by hand, in
-the words of tensorflow_datasets/core/proto (dataset_info.proto, feature.proto), so that neither
-TFDS nor TensorFlow is imported.
+of `prepare` or `encode`; an example is one record, see `records`. The fields are those of
+tensorflow_datasets/core/proto (dataset_info.proto, feature.proto); neither TFDS nor TensorFlow is
+imported.
 """
 
 from pathlib import Path
@@ -23,33 +23,36 @@ _TEXTS = {
 }
 
 
-def write(folder: Path, table: dict) -> None:
+def write_description(folder: Path, table: dict) -> None:
     """Writes both files for the dataset that `table`, the content of dataset.json, describes."""
-    for name, content in (("features", features(table["kind"])), ("dataset_info", info(table))):
+    for name, content in (
+        ("features", describe_features(table["kind"])),
+        ("dataset_info", describe_dataset(table)),
+    ):
         files.write_json(folder / f"{name}.json", content)
 
 
-def features(kind: str) -> dict:
-    """features.json of a dataset of `kind` "audio" or "codes".
+def describe_features(kind: str) -> dict:
+    """Returns features.json of a dataset of `kind` "audio" or "codes".
 
-    Sound is int16 [time * channels], interleaved: reshape it to [-1, channels]. Codes are uint16
+    Audio is int16 [time * channels], interleaved: reshape it to [-1, channels]. Codes are uint16
     [time] of each level.
     """
     if kind == "audio":
-        arrays = {"audio": _array("int16"), "channels": _SCALAR}
+        arrays = {"audio": _describe_array("int16"), "channels": _SCALAR}
     else:
-        arrays = {level: _array("uint16") for level in records.LEVELS}
-    places = {"track": _SCALAR, "chunk": _SCALAR}
+        arrays = {level: _describe_array("uint16") for level in records.LEVELS}
+    positions = {"track": _SCALAR, "chunk": _SCALAR}
     names = {"name": _TEXT, "artist": _TEXT, "genre": _TEXTS}
     return {
         "type": f"{_FEATURES}.features_dict.FeaturesDict",
-        "content": {"features": arrays | places | names},
+        "content": {"features": arrays | positions | names},
         "proto_cls": "tensorflow_datasets.FeaturesDict",
     }
 
 
-def info(table: dict) -> dict:
-    """dataset_info.json; a split without a record is left out."""
+def describe_dataset(table: dict) -> dict:
+    """Returns dataset_info.json; a split without a record is left out."""
     splits = []
     for name, split in table["splits"].items():
         shards = split["shards"]
@@ -71,8 +74,8 @@ def info(table: dict) -> dict:
     }
 
 
-def _array(dtype: str) -> dict:
-    """A vector of any length, stored as the bytes of its values."""
+def _describe_array(dtype: str) -> dict:
+    """Describes a vector of any length, stored as the bytes of its values."""
     return {
         "pythonClassName": f"{_FEATURES}.tensor_feature.Tensor",
         "tensor": {"shape": {"dimensions": ["-1"]}, "dtype": dtype, "encoding": "bytes"},

@@ -13,6 +13,7 @@ from jukejax.analysis import codebook, fidelity
 from jukejax.analysis.seams import seam_figures
 from jukejax.common.progress import Progress, track
 from jukejax.data import audio, corpus, pipeline
+from jukejax.data.vocabularies import LenientIds
 from jukejax.evaluation.sound_sets import Entry, middle
 from jukejax.inference.codec import Codec
 from jukejax.inference.listener import Listener
@@ -21,7 +22,6 @@ from jukejax.inference.score import window_bits
 from jukejax.inference.windows import plan_windows
 from jukejax.pages import runs
 from jukejax.sampling.start import reroll_span
-from jukejax.training import finetune
 
 HOP_FRACTION = 0.5  # of folders that do not say it
 
@@ -69,28 +69,6 @@ def sampled_counts(folder: Path, levels: int, size: int) -> list[list[np.ndarray
     ]
 
 
-class _Names:
-    """A model's vocabulary, in which names that it lacks are "unknown" (id 0)."""
-
-    def __init__(self, vocabulary: pipeline.Labeller):
-        self._names = finetune.Names(vocabulary, num_artists=0, num_genres=0)
-
-    def artist_id(self, name: str) -> int:
-        try:
-            return self._names.artist_id(name)
-        except ValueError:
-            return 0
-
-    def genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
-        return tuple(self._genre_id(genre) for genre in genres) or (0,)
-
-    def _genre_id(self, genre: str) -> int:
-        try:
-            return self._names.genre_ids((genre,))[0]
-        except ValueError:
-            return 0
-
-
 def heldout_bits(
     model: Model, folder: str | Path, level: int, *, max_windows: int
 ) -> dict[str, float]:
@@ -128,16 +106,14 @@ def heldout_bits(
         # anywhere in its stretch: an even step can fall in with the beat
         edges = np.arange(max_windows + 1) * total // max_windows
         wanted = set(np.random.RandomState(0).randint(edges[:-1], edges[1:]).tolist())
-    windows = pipeline.code_windows(
+    windows = pipeline.read_code_batches(
         folder,
         "heldout",
         level=level,
         seq_len=config.seq_len,
-        batch_size=1,
         max_genres=config.labels.max_genres if config.labels else 1,
-        names=_Names(model.vocabulary(level)) if config.labels else None,
-        shuffle=False,
-        repeat=False,
+        vocabulary=LenientIds(model.vocabulary(level)) if config.labels else None,
+        batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
     found: dict[str, list[float]] = {}
     progress = Progress(f"bits of level {level}, windows", len(wanted))

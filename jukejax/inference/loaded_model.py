@@ -8,7 +8,9 @@ import jax
 
 from jukejax.common import files
 from jukejax.common.config import freeze
-from jukejax.data import lyrics, openai_labels, pipeline
+from jukejax.data import lyrics, vocabularies
+from jukejax.data.openai_labels import OpenAIVocabulary
+from jukejax.data.vocabularies import Vocabulary
 from jukejax.inference import generate
 from jukejax.inference.codec import Codec
 from jukejax.models.prior import PriorConfig
@@ -88,9 +90,9 @@ class Model:
         """What one level's prior looks like; its weights stay on disk."""
         return freeze(PriorConfig, self._description(level)["config"], f"level_{level}")
 
-    def vocabulary(self, level: int) -> pipeline.Labeller:
+    def vocabulary(self, level: int) -> Vocabulary | OpenAIVocabulary:
         """The names that one level's prior knows."""
-        return openai_labels.from_table(self._description(level)["vocabulary"])
+        return vocabularies.parse_vocabulary(self._description(level)["vocabulary"])
 
     def sings(self) -> bool:
         """Whether any level reads lyrics."""

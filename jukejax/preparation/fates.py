@@ -6,8 +6,10 @@ from dataclasses import asdict
 import numpy as np
 
 from jukejax.analysis.fingerprint import Landmarks
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus
+from jukejax.data.vocabularies import UNKNOWN, split_genres
 from jukejax.preparation import groups, places, tracks
+from jukejax.preparation.metadata import TrackLabels, file_key
 
 
 def without_copies(made: Sequence[tracks.Made]) -> list[tracks.Made]:
@@ -23,15 +25,15 @@ def without_copies(made: Sequence[tracks.Made]) -> list[tracks.Made]:
 
 
 def label_tracks(
-    made: Sequence[tracks.Made], metadata: Mapping[str, labels.Given]
+    made: Sequence[tracks.Made], metadata: Mapping[str, TrackLabels]
 ) -> list[tuple[tracks.Made, corpus.Track]]:
     """Usable tracks with their labels: by the CSV, else by the tags, else unknown."""
     usable = []
     for track in made:
         if not track.reason:
-            row = metadata.get(labels.file_key(track.name), labels.Given())
-            artist = " ".join((row.artist or track.artist).split()) or labels.UNKNOWN
-            genre = labels.split_genres(row.genre or track.genre)
+            row = metadata.get(file_key(track.name), TrackLabels())
+            artist = " ".join((row.artist or track.artist).split()) or UNKNOWN
+            genre = split_genres(row.genre or track.genre)
             facts = {key: getattr(track, key) for key in ("content", "bpm", "key", "channels")}
             usable.append((track, corpus.Track(track.name, artist, genre, track.samples, **facts)))
     return usable

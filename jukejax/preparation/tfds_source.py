@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from jukejax.data import labels
 from jukejax.preparation import places, tracks
+from jukejax.preparation.metadata import TrackLabels, file_key
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -28,7 +28,7 @@ BITS = (16, 24, 32)  # depths of integer sound
 
 def sources(
     name: str, cache: str, *, data_dir: str | None, progress: Callable[[int, int], None]
-) -> tuple[list[tracks.Source], dict[str, labels.Given]]:
+) -> tuple[list[tracks.Source], dict[str, TrackLabels]]:
     """The examples of all splits of a data set as sources, and their labels by `file_key`.
 
     Args:
@@ -48,9 +48,7 @@ def sources(
     with places.local_copy(index) as path:
         rows = json.loads(path.read_text())
     found = [tracks.Source(row["file"], path=places.join(folder, row["file"])) for row in rows]
-    given = {
-        labels.file_key(row["file"]): labels.Given(row["artist"], row["genre"]) for row in rows
-    }
+    given = {file_key(row["file"]): TrackLabels(row["artist"], row["genre"]) for row in rows}
     return found, given
 
 

@@ -8,7 +8,7 @@ may be resumed: its vocabulary is read at every start.
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ import numpy as np
 from jukejax.common import files
 from jukejax.common.config import plain
 from jukejax.common.types import Tree
-from jukejax.data import labels, openai_labels
-from jukejax.data.labels import Vocabulary
-from jukejax.data.openai_labels import OpenAIVocabulary
+from jukejax.data import vocabularies
+from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.conditioners import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
@@ -35,39 +34,6 @@ from jukejax.weights.openai import released
 FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
 NOISE = 0.1  # of new rows, as a share of their table's standard deviation
-
-
-@dataclasses.dataclass(frozen=True)
-class Names:
-    """The labels of a model that learns a new corpus: its own names, and then those of the corpus.
-
-    Attributes:
-      vocabulary: all of them.
-      num_artists, num_genres: rows of the model's tables.
-    """
-
-    vocabulary: Vocabulary | OpenAIVocabulary
-    num_artists: int
-    num_genres: int
-
-    def artist_id(self, name: str) -> int:
-        """As `Vocabulary.artist_id`."""
-        return self.vocabulary.artist_id(name)
-
-    def genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
-        """Ids of a track's genres; in OpenAI's lists of words, of the words in all of them."""
-        if isinstance(self.vocabulary, Vocabulary):
-            return self.vocabulary.genre_ids(genres)
-        words = dict.fromkeys(
-            key for genre in genres for key in _genre_keys(self.vocabulary, genre)
-        )
-        return tuple(self.vocabulary.genres.get(key, 0) for key in words) or (0,)
-
-    def table(self) -> dict:
-        """What a model's description says of them."""
-        if isinstance(self.vocabulary, OpenAIVocabulary):
-            return self.vocabulary.plain()
-        return dataclasses.asdict(self.vocabulary)
 
 
 def check_model(config, frozen: PriorConfig | VQVAEConfig) -> None:
@@ -88,7 +54,7 @@ def check_model(config, frozen: PriorConfig | VQVAEConfig) -> None:
         )
 
 
-def names(config, frozen: LabelConfig | None, corpus_names: Vocabulary) -> Names | None:
+def names(config, frozen: LabelConfig | None, corpus_names: Vocabulary) -> LabelTables | None:
     """What the model that `config.init_from` names and the corpus know together.
 
     Args:
@@ -104,24 +70,14 @@ def names(config, frozen: LabelConfig | None, corpus_names: Vocabulary) -> Names
     if not config.get("init_from") or frozen is None:
         return None
     described = loading.read_description(config.init_from, _part(config))
-    own = openai_labels.from_table(described["vocabulary"])
-    both = grow(own, corpus_names)
+    own = vocabularies.parse_vocabulary(described["vocabulary"])
+    extended = vocabularies.extend_vocabulary(own, corpus_names)
     rows = described["config"].get("labels") or {}
-    return Names(
-        both,
-        max(_rows(both.artists), rows.get("num_artists", 0), frozen.num_artists),
-        max(_rows(both.genres), rows.get("num_genres", 0), frozen.num_genres),
-    )
-
-
-def grow(own: Vocabulary | OpenAIVocabulary, more: Vocabulary):
-    """`own` with the names of `more` that it lacks behind its last id; ids never change."""
-    if isinstance(own, Vocabulary):
-        return Vocabulary(_extended(own.artists, more.artists), _extended(own.genres, more.genres))
-    artists = [own.version.key(" ".join(name.split())) for name in more.artists[1:]]
-    genres = [key for name in more.genres[1:] for key in _genre_keys(own, name)]
-    return OpenAIVocabulary(
-        own.version, _numbered(own.artists, artists), _numbered(own.genres, genres)
+    artists, genres = map(vocabularies.count_rows, (extended.artists, extended.genres))
+    return LabelTables(
+        extended,
+        max(artists, rows.get("num_artists", 0), frozen.num_artists),
+        max(genres, rows.get("num_genres", 0), frozen.num_genres),
     )
 
 
@@ -188,13 +144,15 @@ def grow_tables(params: Tree, vocabulary: Mapping, here: Mapping, key: jax.Array
       vocabulary: of the model that they are of.
       here: description of the run's model.
     """
-    before, after = map(openai_labels.from_table, (vocabulary, here["vocabulary"]))
+    before, after = map(vocabularies.parse_vocabulary, (vocabulary, here["vocabulary"]))
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
     tables = dict(params["label_conditioner"])
     for what in ("artist", "genre"):
         old = np.asarray(tables[what], np.float32)
         rows = here["config"]["labels"][f"num_{what}s"]
-        known, all_ids = (_ids(getattr(found, f"{what}s")) for found in (before, after))
+        known, all_ids = (
+            vocabularies.used_ids(getattr(found, f"{what}s")) for found in (before, after)
+        )
         fresh = sorted((all_ids - known) | set(range(len(old), rows)))
         new = np.zeros((rows, old.shape[1]), np.float32)
         new[: len(old)] = old
@@ -206,33 +164,6 @@ def grow_tables(params: Tree, vocabulary: Mapping, here: Mapping, key: jax.Array
 
 def _part(config) -> str:
     return "vqvae" if config.task == "vqvae" else f"level_{config.model.level}"
-
-
-def _rows(known: Sequence[str] | Mapping[str, int]) -> int:
-    """Rows of a table for these names."""
-    return openai_labels.table_rows(known) if isinstance(known, Mapping) else len(known)
-
-
-def _ids(known: Sequence[str] | Mapping[str, int]) -> set[int]:
-    return set(known.values()) if isinstance(known, Mapping) else set(range(len(known)))
-
-
-def _extended(own: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
-    spelt = {labels.normalise(name) for name in own}
-    return (*own, *(name for name in more if labels.normalise(name) not in spelt))
-
-
-def _numbered(own: Mapping[str, int], keys: Sequence[str]) -> dict[str, int]:
-    grown, following = dict(own), openai_labels.table_rows(own)
-    for key in keys:
-        if key and key not in grown:
-            grown[key] = following
-            following += 1
-    return grown
-
-
-def _genre_keys(vocabulary: OpenAIVocabulary, genre: str) -> list[str]:
-    return vocabulary.version.genre_keys(" ".join(genre.split()))
 
 
 def _differences(ours: Mapping, theirs: Mapping, where: str):

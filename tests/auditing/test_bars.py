@@ -16,7 +16,8 @@ import soundfile
 
 from jukejax.analysis import verdict
 from jukejax.auditing.corpus import AudioCorpus
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus, vocabularies
+from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import house
 
 RATE, SECONDS, TRIALS = 44100, 3, 100
@@ -86,11 +87,9 @@ def house_music():
 
 def write_corpus(folder, sounds):
     """A corpus of half the sounds and a quarter that is held out; the last quarter is unseen."""
-    vocabulary = labels.Vocabulary.build(["a"], ["b"])
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["b"])
     known, unseen = {}, []
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=vocabulary, separator="none"
-    ) as writer:
+    with DatasetWriter(folder, kind="audio", vocabulary=vocabulary, separator="none") as writer:
         for i, sound in enumerate(sounds):
             if i % 4 == 3:
                 unseen.append(sound)

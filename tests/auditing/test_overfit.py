@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus, vocabularies
+from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
 from jukejax.weights import bundle, loading
 from tests.support import small_codec
@@ -23,8 +24,8 @@ def write_corpus(folder, vqvae_hash):
     """Four loops of 4.4 s to train on, four held out: no two have anything in common."""
     random = np.random.default_rng(0)
     info = {"codebook_size": SIZE, "vqvae": {"hash": vqvae_hash}, "separator": "none", "source": ""}
-    vocabulary = labels.Vocabulary.build(["a"], ["house"])
-    with corpus.DatasetWriter(folder, kind="codes", vocabulary=vocabulary, **info) as writer:
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
+    with DatasetWriter(folder, kind="codes", vocabulary=vocabulary, **info) as writer:
         for i in range(8):
             levels = {
                 f"level_{k}": np.tile(

@@ -7,7 +7,8 @@ import pytest
 
 from jukejax.benches import common
 from jukejax.data import corpus
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.runtime import memory
 from tests.support.command import run
 
@@ -35,9 +36,7 @@ def get_config():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audio")
     random = np.random.default_rng(0)
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=Vocabulary(), separator="none"
-    ) as writer:
+    with DatasetWriter(folder, kind="audio", vocabulary=Vocabulary(), separator="none") as writer:
         for i in range(2):
             sound = random.integers(-9000, 9000, (40 * 44100, 2)).astype(np.int16)
             writer.add("train", corpus.Track(f"t{i}"), audio=sound)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jukejax.data import corpus, pipeline, records
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 
 TOPS = (3000, 700, 1024)
 
@@ -14,7 +15,7 @@ def code_folder(tmp_path_factory):
     """Codes that tell their place: the top-level index they lie under, modulo 2048."""
     folder = tmp_path_factory.mktemp("codes")
     vocabulary = Vocabulary.build(["A", "B"], ["dub", "house"])
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         folder, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae="x"
     ) as writer:
         for i, top in enumerate(TOPS):
@@ -30,8 +31,13 @@ def code_folder(tmp_path_factory):
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_levels_line_up_and_labels_tell_where(code_folder, level):
     seq_len = 512
-    iterator = pipeline.code_windows(
-        code_folder, "train", level=level, seq_len=seq_len, batch_size=4, max_genres=3, seed=2
+    iterator = pipeline.read_code_batches(
+        code_folder,
+        "train",
+        level=level,
+        seq_len=seq_len,
+        max_genres=3,
+        batching=pipeline.Batching(batch_size=4, seed=2),
     )
     hop = records.HOPS[level]
     ratio = 128 // hop
@@ -61,15 +67,19 @@ def test_levels_line_up_and_labels_tell_where(code_folder, level):
 
 
 def test_a_track_stored_without_its_start_is_labelled_by_the_whole_piece(tmp_path):
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         tmp_path, kind="codes", vocabulary=Vocabulary(), codebook_size=2048, vqvae="x"
     ) as writer:
         for offset in (0, 64):
             levels = {f"level_{k}": np.zeros(600 * 128 // h) for k, h in enumerate(records.HOPS)}
             levels = {key: codes.astype(np.uint16) for key, codes in levels.items()}
             writer.add("train", corpus.Track("t", offset=offset), **levels)
-    iterator = pipeline.code_windows(
-        tmp_path, "train", level=1, seq_len=400, batch_size=1, shuffle=False, repeat=False
+    iterator = pipeline.read_code_batches(
+        tmp_path,
+        "train",
+        level=1,
+        seq_len=400,
+        batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
     found = [(int(batch["track"][0]), *batch["labels"][0, :3].tolist()) for batch in iterator]
     size = 400 * 32
@@ -81,16 +91,24 @@ def test_a_track_stored_without_its_start_is_labelled_by_the_whole_piece(tmp_pat
 
 
 def test_code_evaluation_is_in_order(code_folder):
-    iterator = pipeline.code_windows(
-        code_folder, "train", level=2, seq_len=500, batch_size=1, shuffle=False, repeat=False
+    iterator = pipeline.read_code_batches(
+        code_folder,
+        "train",
+        level=2,
+        seq_len=500,
+        batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
     places_ = [(int(b["track"][0]), int(b["labels"][0, 1]) // 128) for b in iterator]
     assert places_ == [*((0, s) for s in range(0, 3000, 500)), (1, 0), (2, 0), (2, 500)]
 
 
 def test_code_windows_can_keep_to_their_grid(code_folder):
-    iterator = pipeline.code_windows(
-        code_folder, "train", level=2, seq_len=500, batch_size=9, aug_shift=False
+    iterator = pipeline.read_code_batches(
+        code_folder,
+        "train",
+        level=2,
+        seq_len=500,
+        batching=pipeline.Batching(batch_size=9, aug_shift=False),
     )
     batch = next(iterator)
     places_ = zip(batch["track"].tolist(), (batch["labels"][:, 1] // 128).tolist(), strict=True)
@@ -99,8 +117,14 @@ def test_code_windows_can_keep_to_their_grid(code_folder):
 
 def test_code_windows_refuse_what_does_not_fit(code_folder):
     with pytest.raises(ValueError, match="seq_len 510 at level 0 must be a multiple of 16"):
-        pipeline.code_windows(code_folder, "train", level=0, seq_len=510, batch_size=1)
+        pipeline.read_code_batches(
+            code_folder, "train", level=0, seq_len=510, batching=pipeline.Batching(batch_size=1)
+        )
     with pytest.raises(ValueError, match="level 3 does not exist"):
-        pipeline.code_windows(code_folder, "train", level=3, seq_len=512, batch_size=1)
+        pipeline.read_code_batches(
+            code_folder, "train", level=3, seq_len=512, batching=pipeline.Batching(batch_size=1)
+        )
     with pytest.raises(ValueError, match="none of the 0 heldout tracks"):
-        pipeline.code_windows(code_folder, "heldout", level=2, seq_len=512, batch_size=1)
+        pipeline.read_code_batches(
+            code_folder, "heldout", level=2, seq_len=512, batching=pipeline.Batching(batch_size=1)
+        )

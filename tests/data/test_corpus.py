@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jukejax.data import corpus, records
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 
 VOCABULARY = Vocabulary.build(["A", "B"], ["house"])
 
@@ -26,7 +27,7 @@ def codes(top, size=2048, seed=0):
 
 
 def write(folder, lengths, *, shard_bytes=1 << 20, channels=2):
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         folder, kind="audio", vocabulary=VOCABULARY, shard_bytes=shard_bytes, separator="none"
     ) as writer:
         for i, length in enumerate(lengths):
@@ -78,7 +79,7 @@ def test_other_labels_give_another_hash(tmp_path):
 
 
 def test_codes_come_back_by_level(tmp_path):
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         tmp_path / "c", kind="codes", vocabulary=VOCABULARY, codebook_size=2048, vqvae="abc"
     ) as writer:
         writer.add("train", corpus.Track("t0", channels=2), **codes(1500))
@@ -104,7 +105,7 @@ def test_codes_come_back_by_level(tmp_path):
 def test_codes_that_do_not_fit_are_refused(tmp_path, change, message):
     with (
         pytest.raises(ValueError, match=message),
-        corpus.DatasetWriter(
+        DatasetWriter(
             tmp_path / "c", kind="codes", vocabulary=VOCABULARY, codebook_size=2048
         ) as writer,
     ):
@@ -156,7 +157,7 @@ def test_a_writer_that_fails_leaves_the_old_dataset(tmp_path):
     tracks = [sound(100), np.zeros((100, 2))]
     with (
         pytest.raises(ValueError, match="audio=int16"),
-        corpus.DatasetWriter(tmp_path / "d", kind="audio", vocabulary=VOCABULARY) as writer,
+        DatasetWriter(tmp_path / "d", kind="audio", vocabulary=VOCABULARY) as writer,
     ):
         [writer.add("train", corpus.Track("t"), audio=track) for track in tracks]
     assert corpus.open_dataset(tmp_path / "d").corpus_hash == old.corpus_hash

@@ -3,8 +3,8 @@
 import pytest
 
 from jukejax.data import openai_labels
-from jukejax.data.labels import Vocabulary
 from jukejax.data.openai_labels import OpenAIVocabulary, Version
+from tests.support.openai_lists import read_lists
 
 V2_ARTISTS = "unknown;0\nvarious;0\n;0\nac_dc;1\nc_line_dion;2\nmuddy_waters;3\nmuddy_river;4\n"
 V2_GENRES = "unknown;0\nblues;1\nrock;2\nr;3\nb;4\nhip;5\nhop;6\n"
@@ -26,12 +26,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def v2(folder):
-    return openai_labels.load_folder(folder, "v2")
+    return read_lists(folder, "v2")
 
 
 @pytest.fixture
 def v3(folder):
-    return openai_labels.load_folder(folder, "v3")
+    return read_lists(folder, "v3")
 
 
 def test_version_2_spells_names_with_letters_digits_and_underscores(v2):
@@ -96,16 +96,10 @@ def test_a_vocabulary_comes_back_from_json(v2):
         OpenAIVocabulary.from_plain({"artists": {}, "genres": {}})
 
 
-def test_a_description_gives_the_vocabulary_that_it_holds(v3):
-    ours = {"artists": ["unknown", "a"], "genres": ["unknown"]}
-    assert openai_labels.from_table(ours) == Vocabulary(("unknown", "a"), ("unknown",))
-    assert openai_labels.from_table(v3.plain()) == v3
-
-
 def test_the_released_tables_have_a_row_for_every_name_and_every_id(v2, v3):
-    assert openai_labels.table_rows(v2.artists) == 7  # ids 0 to 4, three names for 0
-    assert openai_labels.table_rows(v3.genres) == 4
-    assert openai_labels.table_rows({"a": 1, "b": 4}) == 5
+    assert openai_labels.count_rows(v2.artists) == 7  # ids 0 to 4, three names for 0
+    assert openai_labels.count_rows(v3.genres) == 4
+    assert openai_labels.count_rows({"a": 1, "b": 4}) == 5
 
 
 def test_of_a_name_that_comes_twice_the_last_line_counts(tmp_path):
@@ -130,4 +124,4 @@ def test_files_that_are_no_lists_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         openai_labels.read_ids(tmp_path / "missing")
     with pytest.raises(ValueError, match=r"v3_artist_ids.txt is missing"):
-        openai_labels.load_folder(tmp_path, Version.V3)
+        read_lists(tmp_path, Version.V3)

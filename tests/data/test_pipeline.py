@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from jukejax.data import corpus, pipeline, reading
-from jukejax.data import epochs as plan
-from jukejax.data.labels import Vocabulary
+from jukejax.data import corpus, epochs, pipeline, reading
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 
 WINDOW = 50_000
 LENGTHS = (500_000, 131_072, 49_999, 262_150, 150_000)
@@ -23,7 +23,7 @@ def ramp(track, samples, channels):
 @pytest.fixture(scope="module")
 def audio_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audio")
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         folder, kind="audio", vocabulary=Vocabulary(), shard_bytes=1 << 20, separator="none"
     ) as writer:
         for i, length in enumerate(LENGTHS):
@@ -47,8 +47,11 @@ def places(batches):
 
 def test_evaluation_is_every_whole_window_in_order(audio_folder):
     batches = list(
-        pipeline.audio_windows(
-            audio_folder, "train", window=WINDOW, batch_size=2, shuffle=False, repeat=False
+        pipeline.read_audio_batches(
+            audio_folder,
+            "train",
+            window=WINDOW,
+            batching=pipeline.Batching(batch_size=2, shuffle=False, repeat=False),
         )
     )
     order = [(t, s) for t in range(5) for s in range(0, LENGTHS[t] - WINDOW + 1, WINDOW)]
@@ -64,7 +67,9 @@ def test_evaluation_is_every_whole_window_in_order(audio_folder):
 
 
 def test_training_crops_lie_anywhere_and_read_true(audio_folder):
-    iterator = pipeline.audio_windows(audio_folder, "train", window=WINDOW, batch_size=4, seed=1)
+    iterator = pipeline.read_audio_batches(
+        audio_folder, "train", window=WINDOW, batching=pipeline.Batching(batch_size=4, seed=1)
+    )
     starts = []
     for _ in range(25):
         batch = next(iterator)
@@ -77,7 +82,9 @@ def test_training_crops_lie_anywhere_and_read_true(audio_folder):
 
 
 def test_every_epoch_has_each_track_as_often_as_it_has_windows(audio_folder):
-    iterator = pipeline.audio_windows(audio_folder, "train", window=WINDOW, batch_size=5)
+    iterator = pipeline.read_audio_batches(
+        audio_folder, "train", window=WINDOW, batching=pipeline.Batching(batch_size=5)
+    )
     epochs = [np.concatenate([next(iterator)["track"] for _ in range(4)]) for _ in range(3)]
     for epoch in epochs:
         assert np.bincount(epoch).tolist() == [10, 2, 0, 5, 3]
@@ -86,7 +93,7 @@ def test_every_epoch_has_each_track_as_often_as_it_has_windows(audio_folder):
 
 def test_crops_of_an_epoch_spread_over_the_track_evenly():
     tracks = (corpus.Track("a", samples=1_000_000),)
-    windows = plan.plan_windows(tracks, size=100_000, grid=128, split="train", key="window")
+    windows = epochs.plan_windows(tracks, size=100_000, grid=128, split="train", key="window")
     random = np.random.RandomState(0)
     starts = np.array([[windows.start(i, random.rand()) for i in range(10)] for _ in range(2000)])
     assert starts.min() == 0
@@ -98,8 +105,11 @@ def test_crops_of_an_epoch_spread_over_the_track_evenly():
 
 
 def test_without_aug_shift_windows_keep_to_their_grid_in_shuffled_order(audio_folder):
-    iterator = pipeline.audio_windows(
-        audio_folder, "train", window=WINDOW, batch_size=20, aug_shift=False
+    iterator = pipeline.read_audio_batches(
+        audio_folder,
+        "train",
+        window=WINDOW,
+        batching=pipeline.Batching(batch_size=20, aug_shift=False),
     )
     order = [(t, s % 16384) for t in range(5) for s in range(0, LENGTHS[t] - WINDOW + 1, WINDOW)]
     first, second = places([next(iterator)]), places([next(iterator)])
@@ -111,9 +121,7 @@ def test_without_aug_shift_windows_keep_to_their_grid_in_shuffled_order(audio_fo
 def stereo_folder(tmp_path_factory):
     """Left is 8192 everywhere, right is 0, and a mono track is 4096."""
     folder = tmp_path_factory.mktemp("stereo")
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=Vocabulary(), separator="none"
-    ) as writer:
+    with DatasetWriter(folder, kind="audio", vocabulary=Vocabulary(), separator="none") as writer:
         sound = np.full((40_000, 2), 8192, np.int16) * np.array([1, 0], np.int16)
         writer.add("train", corpus.Track("stereo"), audio=sound)
         writer.add("train", corpus.Track("mono"), audio=np.full((40_000, 1), 4096, np.int16))
@@ -121,8 +129,11 @@ def stereo_folder(tmp_path_factory):
 
 
 def test_aug_blend_draws_the_share_of_the_left_channel_for_each_example(stereo_folder):
-    iterator = pipeline.audio_windows(
-        stereo_folder, "train", window=1000, batch_size=80, aug_blend=True, seed=3
+    iterator = pipeline.read_audio_batches(
+        stereo_folder,
+        "train",
+        window=1000,
+        batching=pipeline.Batching(batch_size=80, aug_blend=True, seed=3),
     )
     shares = []
     for _ in range(8):
@@ -138,8 +149,11 @@ def test_aug_blend_draws_the_share_of_the_left_channel_for_each_example(stereo_f
 
 
 def test_evaluation_is_never_augmented(stereo_folder):
-    iterator = pipeline.audio_windows(
-        stereo_folder, "train", window=1000, batch_size=1, aug_blend=True, shuffle=False
+    iterator = pipeline.read_audio_batches(
+        stereo_folder,
+        "train",
+        window=1000,
+        batching=pipeline.Batching(batch_size=1, aug_blend=True, shuffle=False),
     )
     np.testing.assert_array_equal(next(iterator)["audio"], 0.125)
 
@@ -150,15 +164,18 @@ def test_the_shares_of_the_channels_add_up_to_one(audio_folder):
     assert track.channels == 2  # both the same ramp: no blend changes it
     out = np.empty(WINDOW, np.float32)
     for blend in (None, 0.0, 0.3, 1.0):
-        reading.read_mono(dataset, "train", track, 70_000, out, blend)
+        reading.fill_audio_window(dataset, "train", track, 70_000, out, blend)
         np.testing.assert_allclose(out, expected(1, 70_000), atol=1e-7)
 
 
 @pytest.mark.parametrize("stop", [1, 3, 7, 13])
 def test_resuming_is_exact_in_mid_epoch(audio_folder, stop):
     def start():
-        return pipeline.audio_windows(
-            audio_folder, "train", window=WINDOW, batch_size=3, seed=5, aug_blend=True
+        return pipeline.read_audio_batches(
+            audio_folder,
+            "train",
+            window=WINDOW,
+            batching=pipeline.Batching(batch_size=3, seed=5, aug_blend=True),
         )
 
     whole = start()
@@ -177,8 +194,11 @@ def test_resuming_is_exact_in_mid_epoch(audio_folder, stop):
 def test_a_seed_is_a_stream(audio_folder):
     def first(seed, threads=2):
         return next(
-            pipeline.audio_windows(
-                audio_folder, "train", window=WINDOW, batch_size=8, seed=seed, num_threads=threads
+            pipeline.read_audio_batches(
+                audio_folder,
+                "train",
+                window=WINDOW,
+                batching=pipeline.Batching(batch_size=8, seed=seed, num_threads=threads),
             )
         )["audio"]
 
@@ -190,14 +210,16 @@ def test_a_seed_is_a_stream(audio_folder):
 def test_processes_share_an_epoch_without_overlap(audio_folder, count):
     shares = []
     for index in range(count):
-        iterator = pipeline.audio_windows(
+        iterator = pipeline.read_audio_batches(
             audio_folder,
             "train",
             window=WINDOW,
-            batch_size=2 * count,
-            shuffle=False,
-            repeat=False,
-            rows=np.arange(2 * index, 2 * index + 2),
+            batching=pipeline.Batching(
+                batch_size=2 * count,
+                shuffle=False,
+                repeat=False,
+                rows=np.arange(2 * index, 2 * index + 2),
+            ),
         )
         shares.append(places(iterator))
     together = sorted(place for share in shares for place in share)
@@ -209,8 +231,11 @@ def test_processes_share_an_epoch_without_overlap(audio_folder, count):
 def test_shuffled_processes_cover_an_epoch_without_overlap(audio_folder):
     counts = np.zeros(5, int)
     for index in range(2):
-        iterator = pipeline.audio_windows(
-            audio_folder, "train", window=WINDOW, batch_size=10, rows=np.arange(index, 10, 2)
+        iterator = pipeline.read_audio_batches(
+            audio_folder,
+            "train",
+            window=WINDOW,
+            batching=pipeline.Batching(batch_size=10, rows=np.arange(index, 10, 2)),
         )
         for _ in range(2):
             counts += np.bincount(next(iterator)["track"], minlength=5)
@@ -219,8 +244,11 @@ def test_shuffled_processes_cover_an_epoch_without_overlap(audio_folder):
 
 def test_processes_together_see_what_one_would_with_augmentation_of_their_own(audio_folder):
     def start(rows):
-        return pipeline.audio_windows(
-            audio_folder, "train", window=WINDOW, batch_size=6, seed=9, aug_blend=True, rows=rows
+        return pipeline.read_audio_batches(
+            audio_folder,
+            "train",
+            window=WINDOW,
+            batching=pipeline.Batching(batch_size=6, seed=9, aug_blend=True, rows=rows),
         )
 
     whole, shares = start(None), [start(np.arange(3)), start(np.arange(3, 6))]
@@ -233,11 +261,17 @@ def test_processes_together_see_what_one_would_with_augmentation_of_their_own(au
 
 def test_too_short_and_too_few_say_the_numbers(audio_folder):
     with pytest.raises(ValueError, match=r"none of the 5 train tracks holds a window of 500001"):
-        pipeline.audio_windows(audio_folder, "train", window=500_001, batch_size=1)
+        pipeline.read_audio_batches(
+            audio_folder, "train", window=500_001, batching=pipeline.Batching(batch_size=1)
+        )
     with pytest.raises(ValueError, match=r"has 20 windows and a batch needs 42 .data.batch_size."):
-        pipeline.audio_windows(audio_folder, "train", window=WINDOW, batch_size=42)
-    with pytest.raises(ValueError, match="codes is needed here"):
-        pipeline.code_windows(audio_folder, "train", level=2, seq_len=8, batch_size=1)
+        pipeline.read_audio_batches(
+            audio_folder, "train", window=WINDOW, batching=pipeline.Batching(batch_size=42)
+        )
+    with pytest.raises(ValueError, match="that of encode is needed here"):
+        pipeline.read_code_batches(
+            audio_folder, "train", level=2, seq_len=8, batching=pipeline.Batching(batch_size=1)
+        )
 
 
 def test_a_flipped_bit_stops_the_iterator_and_is_named(audio_folder, tmp_path):
@@ -247,8 +281,11 @@ def test_a_flipped_bit_stops_the_iterator_and_is_named(audio_folder, tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[200_000] ^= 4
     path.write_bytes(damaged)
-    iterator = pipeline.audio_windows(
-        tmp_path, "train", window=WINDOW, batch_size=1, shuffle=False, repeat=False
+    iterator = pipeline.read_audio_batches(
+        tmp_path,
+        "train",
+        window=WINDOW,
+        batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
     with pytest.raises(ValueError, match=rf"{path.name}: record 0 is damaged"):
         list(iterator)

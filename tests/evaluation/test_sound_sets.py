@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus, vocabularies
+from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import sound_sets
 
 RATE = audio.SAMPLE_RATE
@@ -46,10 +47,8 @@ def test_generated_tracks_begin_where_the_prompt_ends(tmp_path):
 
 
 def write_corpus(folder, splits):
-    vocabulary = labels.Vocabulary.build(["a"], ["house"])
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=vocabulary, separator="none"
-    ) as writer:
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
+    with DatasetWriter(folder, kind="audio", vocabulary=vocabulary, separator="none") as writer:
         for split, names in splits.items():
             for name in names:
                 track = corpus.Track(name, "a", ("house",), content=name)

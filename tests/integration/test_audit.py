@@ -10,7 +10,8 @@ from jukejax.auditing import corpus as audit_corpus
 from jukejax.auditing import pieces as audit_input
 from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
 from jukejax.auditing.run import Audit
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus, vocabularies
+from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import house
 from tests.support import synthetic_codes
 from tests.support.command import run, stop_when
@@ -28,10 +29,8 @@ def new_music(number, seconds):
 def music(tmp_path_factory):
     """Four tracks to train on and three held out, as `prepare` stores them."""
     folder = tmp_path_factory.mktemp("music")
-    vocabulary = labels.Vocabulary.build(["a"], ["house"])
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=vocabulary, separator="none"
-    ) as writer:
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
+    with DatasetWriter(folder, kind="audio", vocabulary=vocabulary, separator="none") as writer:
         for i in range(7):
             sound = audio.to_int16(house.track(i, seconds=16.0).mix)
             track = corpus.Track(f"t{i}", "a", ("house",), content=str(i))
@@ -226,8 +225,8 @@ def test_many_held_out_tracks_set_thresholds_of_every_length(tmp_path):
     """40 of them: half are looked at, 30 s of each, which windows of 9 s fit into."""
     random = np.random.default_rng(0)
     info = {"codebook_size": 64, "vqvae": {"hash": "x"}, "separator": "none", "source": ""}
-    vocabulary = labels.Vocabulary.build(["a"], ["b"])
-    with corpus.DatasetWriter(tmp_path, kind="codes", vocabulary=vocabulary, **info) as writer:
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["b"])
+    with DatasetWriter(tmp_path, kind="codes", vocabulary=vocabulary, **info) as writer:
         for i in range(42):
             count = int(32 * 44100 / 128)
             drawn = {f"level_{k}": random.integers(0, 64, count * 4 ** (2 - k)) for k in range(3)}

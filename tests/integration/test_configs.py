@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jukejax.common.config import freeze
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.prior import Prior
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.runtime import sharding

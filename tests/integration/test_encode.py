@@ -10,7 +10,8 @@ import pytest
 from jukejax import encode
 from jukejax.common import files
 from jukejax.data import corpus, pipeline
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.inference import codec
 from jukejax.weights import bundle
 from tests.support import small_codec
@@ -36,9 +37,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audio")
     random = np.random.default_rng(0)
     vocabulary = Vocabulary.build(["A"], ["house"])
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=vocabulary, separator="none"
-    ) as writer:
+    with DatasetWriter(folder, kind="audio", vocabulary=vocabulary, separator="none") as writer:
         for split, lengths in SECONDS.items():
             for i, seconds in enumerate(lengths):
                 sound = random.integers(-9000, 9000, (int(seconds * 44100), 1 + i % 2))
@@ -86,8 +85,12 @@ def test_each_offset_of_a_training_track_is_the_track_without_its_start(made, da
 
 def test_windows_of_an_offset_are_labelled_by_the_whole_track(made, dataset, tmp_path):
     write_all(made, dataset, tmp_path, offsets=2)
-    windows = pipeline.code_windows(
-        tmp_path, "train", level=2, seq_len=100, batch_size=1, shuffle=False, repeat=False
+    windows = pipeline.read_code_batches(
+        tmp_path,
+        "train",
+        level=2,
+        seq_len=100,
+        batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
     found = {}
     for batch in windows:

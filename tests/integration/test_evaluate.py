@@ -10,8 +10,9 @@ import pytest
 
 from jukejax.analysis import codebook
 from jukejax.common import files
-from jukejax.data import audio, corpus, labels
+from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.labels import label_vector
+from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import model_figures as evaluate_model
 from jukejax.inference.loaded_model import Model
 from jukejax.models.prior import Prior, example_bits
@@ -38,11 +39,11 @@ def place(tmp_path_factory):
         bundle.save_part(folder / "model" / part, small_bundle.describe(configs[part]), weights)
     bundle.save_bundle(folder / "model", small_bundle.FACTS | {"levels": sorted(LEVELS)})
     codec = Model(folder / "model").codec
-    vocabulary = labels.Vocabulary.build(["anna"], ["house"])
-    audio_writer = corpus.DatasetWriter(
+    vocabulary = vocabularies.Vocabulary.build(["anna"], ["house"])
+    audio_writer = DatasetWriter(
         folder / "audio", kind="audio", vocabulary=vocabulary, separator="none"
     )
-    codes_writer = corpus.DatasetWriter(
+    codes_writer = DatasetWriter(
         folder / "codes",
         kind="codes",
         vocabulary=vocabulary,
@@ -150,12 +151,6 @@ def test_joins_lie_where_windows_took_over_and_nowhere_else(place):
     assert found[0] == 80
     assert found[-1] == 120
     assert joins(1, reroll=[0.1, 0.2], **again) == []
-
-
-def test_a_genre_that_a_model_lacks_leaves_the_others(place):
-    names = evaluate_model._Names(Model(place / "model").vocabulary(2))
-    assert names.genre_ids(("house", "obscure")) == (1, 0)
-    assert names.genre_ids(()) == (0,)
 
 
 def test_the_bench_says_what_weights_in_eight_bits_cost(place):

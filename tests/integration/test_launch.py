@@ -20,7 +20,8 @@ import yaml
 
 from jukejax.common import files
 from jukejax.data import corpus, records
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.runtime.sharding import check_batch
 from tests.integration.test_configs import load
 from tests.support.command import ROOT
@@ -163,7 +164,7 @@ def test_more_processes_than_gpus_are_refused(seen):
 def test_two_processes_train_together(tmp_path):
     codes = tmp_path / "codes"
     names = Vocabulary.build(["a"], ["house"])
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         codes, kind="codes", vocabulary=names, codebook_size=16, vqvae={"hash": "x"}
     ) as writer:
         for split in corpus.SPLITS:

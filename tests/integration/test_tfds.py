@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukejax.data import audio, corpus, labels, tfds_info
+from jukejax.data import audio, corpus, tfds_info
+from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import tfds_source
+from jukejax.preparation.metadata import TrackLabels
 from tests.data.test_corpus import VOCABULARY, codes, sound, write
 
 needs_tensorflow = pytest.mark.skipif(
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 
 def write_codes(folder):
-    with corpus.DatasetWriter(
+    with DatasetWriter(
         folder, kind="codes", vocabulary=VOCABULARY, codebook_size=2048, vqvae="abc"
     ) as writer:
         writer.add("train", corpus.Track("t0", genre=("house",)), **codes(1500))
@@ -57,7 +59,7 @@ def test_the_features_are_what_tfds_itself_would_write(kind):
     common = {"track": tff.Scalar(np.int64), "chunk": tff.Scalar(np.int64)}
     names = {"name": tff.Text(), "artist": tff.Text(), "genre": tff.Sequence(tff.Text())}
     theirs = tff.FeaturesDict(arrays[kind] | common | names)
-    assert tfds_info.features(kind) == theirs.to_json()
+    assert tfds_info.describe_features(kind) == theirs.to_json()
 
 
 def test_an_empty_split_is_left_out(tmp_path):
@@ -146,7 +148,7 @@ def test_a_set_of_tfds_becomes_labelled_files(tmp_path):
         assert rate == RATE
         place = next(i for i, sound in enumerate(sounds) if np.array_equal(sound, array))
         rows[place] = given[source.name]
-    assert rows == {i: labels.Given(f"artist {i}", ("disco", "house")[i % 2]) for i in range(3)}
+    assert rows == {i: TrackLabels(f"artist {i}", ("disco", "house")[i % 2]) for i in range(3)}
 
 
 @needs_tensorflow

@@ -2,7 +2,7 @@
 
 Their data set lays the tracks end to end and cuts the whole into equal items; an item that falls
 over the edge of a track is moved into the track that holds its middle. Ours
-(`pipeline.audio_windows`) cuts each track by itself.
+(`pipeline.read_audio_batches`) cuts each track by itself.
 """
 
 from collections.abc import Sequence

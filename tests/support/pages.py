@@ -12,7 +12,8 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.data import audio, corpus
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 
 EVIL = '<script>alert("x")</script> & Söhne'
 
@@ -75,10 +76,10 @@ def write_datasets(root: Path) -> None:
     """Writes the data sets audio and codes with three tracks each."""
     vocabulary = Vocabulary(("unknown",), ("unknown",))
     with (
-        corpus.DatasetWriter(
+        DatasetWriter(
             root / "audio", kind="audio", vocabulary=vocabulary, separator="repet"
         ) as music,
-        corpus.DatasetWriter(
+        DatasetWriter(
             root / "codes", kind="codes", vocabulary=vocabulary, codebook_size=8
         ) as codes,
     ):

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.data import corpus, labels
+from jukejax.data import corpus, vocabularies
+from jukejax.data.writer import DatasetWriter
 
 
 def write_codes(folder: str | os.PathLike, *, tracks: int = 6, seed: int = 0) -> Path:
     """Six to ten seconds each, the first one held out; 32 codes a level."""
     random = np.random.default_rng(seed)
-    vocabulary = labels.Vocabulary.build(["a"], ["house"])
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
     info = {"codebook_size": 32, "vqvae": {"hash": "x"}, "separator": "none", "source": "y"}
-    with corpus.DatasetWriter(folder, kind="codes", vocabulary=vocabulary, **info) as writer:
+    with DatasetWriter(folder, kind="codes", vocabulary=vocabulary, **info) as writer:
         for number in range(tracks):
             top = 2000 + 300 * number
             levels = {

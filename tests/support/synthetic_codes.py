@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.data import corpus, labels
+from jukejax.data import corpus, vocabularies
+from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle
@@ -44,11 +45,9 @@ def write(folder: Path, hours: float, *, items: int = 10, seconds: float = 90.0)
         "separator": "none",
         "source": "synthetic",
     }
-    vocabulary = labels.Vocabulary.build(["a"], ["house"])
+    vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
     count, some = max(round(hours * 12), 5), []
-    with corpus.DatasetWriter(
-        folder / "codes", kind="codes", vocabulary=vocabulary, **info
-    ) as writer:
+    with DatasetWriter(folder / "codes", kind="codes", vocabulary=vocabulary, **info) as writer:
         for i in range(count + 10):
             top = codes(random, hours * 3600 / count)
             if len(some) < items:

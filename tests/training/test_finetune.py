@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 from jukejax.common import files
 from jukejax.common.config import freeze, plain
-from jukejax.data import corpus, openai_labels, records
-from jukejax.data.labels import Vocabulary
+from jukejax.data import corpus, records, vocabularies
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.models.prior import Prior, PriorConfig, losses
 from jukejax.runtime import sharding
 from jukejax.training import checkpoint, finetune, program
@@ -32,7 +33,7 @@ def codes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codes")
     random = np.random.default_rng(0)
     info = dict(codebook_size=16, vqvae={"hash": "of the vqvae"})
-    with corpus.DatasetWriter(folder, kind="codes", vocabulary=CORPUS, **info) as writer:
+    with DatasetWriter(folder, kind="codes", vocabulary=CORPUS, **info) as writer:
         for split, artist, genre in (
             ("train", "Anna", ("house",)),
             ("train", "zoe", ("dub", "house")),
@@ -208,7 +209,7 @@ def test_codebooks_are_kept(folder, codes):
 def test_names_without_a_row_of_their_own_replace_nameless_rows(folder):
     """A bundle may have rows that nobody can name; the rest of the table stays as it is."""
     vocabulary = {"artists": ["unknown"], "genres": ["unknown"]}
-    grown = finetune.grow(openai_labels.from_table(vocabulary), CORPUS)
+    grown = vocabularies.extend_vocabulary(vocabularies.parse_vocabulary(vocabulary), CORPUS)
     here = {
         "vocabulary": dataclasses.asdict(grown),
         "config": {"labels": {"num_artists": 9, "num_genres": 3}},
@@ -222,24 +223,6 @@ def test_names_without_a_row_of_their_own_replace_nameless_rows(folder):
     assert np.all(found["artist"][1:4] != artists[1:4])
     assert found["genre"].shape == (3, 4)
     np.testing.assert_array_equal(found["genre"][0], artists[0])
-
-
-def test_openai_lists_grow_behind_their_last_row():
-    own = openai_labels.OpenAIVocabulary(
-        openai_labels.Version.V2,
-        {"unknown": 0, "": 0, "anna": 1, "dj_ben": 2},
-        {"unknown": 0, "deep": 1, "house": 2},
-    )
-    more = Vocabulary(("unknown", "DJ Ben", "Zoë K."), ("unknown", "Deep House", "dub techno"))
-    grown = finetune.grow(own, more)
-    assert grown.artists == {**own.artists, "zo_k": 4}  # row 3 is OpenAI's: a row for every name
-    assert grown.genres == {**own.genres, "dub": 3, "techno": 4}
-    names = finetune.Names(grown, 5, 5)
-    assert (names.artist_id("dj ben"), names.artist_id("Zoë K."), names.artist_id("")) == (2, 4, 0)
-    assert names.genre_ids(("Deep House", "dub house")) == (1, 2, 3)
-    assert names.genre_ids(()) == (0,)
-    assert openai_labels.from_table(names.table()) == grown
-    assert finetune.grow(grown, more) == grown
 
 
 def test_another_width_is_refused_in_one_line(folder, codes):

@@ -11,7 +11,7 @@ import numpy as np
 
 from jukejax.common.config import check_keys, freeze, plain
 from jukejax.data import corpus, pipeline
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
 from jukejax.runtime import precision
 from jukejax.training import finetune, flops
@@ -140,19 +140,21 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
 
     def windows(split: str, batch_size: int, rows: np.ndarray | None = None):
         train = split == "train"
-        return pipeline.code_windows(
+        return pipeline.read_code_batches(
             config.data.folder,
             split,
             level=frozen.level,
             seq_len=frozen.seq_len,
-            batch_size=batch_size,
             max_genres=max_genres,
-            names=names,
-            seed=config.seed,
-            shuffle=train,
-            aug_shift=config.data.get("aug_shift", True),
-            repeat=train,
-            rows=rows,
+            vocabulary=names.vocabulary if names else None,
+            batching=pipeline.Batching(
+                batch_size=batch_size,
+                seed=config.seed,
+                shuffle=train,
+                aug_shift=config.data.get("aug_shift", True),
+                repeat=train,
+                rows=rows,
+            ),
         )
 
     def batches(split: str, rows: np.ndarray | None = None) -> Iterator[dict]:
@@ -174,7 +176,7 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
             "level": frozen.level,
             "config": plain(frozen),
             "vqvae": dataset.info["vqvae"],
-            "vocabulary": names.table() if names else dataclasses.asdict(dataset.vocabulary),
+            "vocabulary": (names.vocabulary if names else dataset.vocabulary).plain(),
             **finetune.origin(config),
         }
 

@@ -153,8 +153,11 @@ def named_metrics(levels: tuple[dict[str, jax.Array], ...]) -> dict[str, jax.Arr
 
 def measure_bandwidth(folder: str, window: int, sample_rate: int) -> Bandwidth:
     """The training split's bandwidth over windows as the model sees them; always the same."""
-    windows = pipeline.audio_windows(
-        folder, "train", window=window, batch_size=1, shuffle=True, repeat=False
+    windows = pipeline.read_audio_batches(
+        folder,
+        "train",
+        window=window,
+        batching=pipeline.Batching(batch_size=1, shuffle=True, repeat=False),
     )
     wanted = -(-BANDWIDTH_SECONDS * sample_rate // window)
     try:
@@ -185,7 +188,7 @@ def check_window(config: VQVAEConfig, loss: LossConfig, window: int) -> None:
 def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
     """A task from `config.model` (`VQVAEConfig`), `config.loss` (`LossConfig`) and `config.data`
     (folder of audio shards, window in samples, batch_size; for the training split aug_shift, random
-    crops, and aug_blend, random shares of the two channels: see `pipeline.audio_windows`).
+    crops, and aug_blend, random shares of the two channels: see `pipeline.read_audio_batches`).
 
     Args:
       with_data: False: a task to be planned or compiled, whose data need not be there.
@@ -294,17 +297,19 @@ def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
 
     def batches(split: str, rows: np.ndarray | None = None) -> Iterator[dict]:
         train = split == "train"
-        return pipeline.audio_windows(
+        return pipeline.read_audio_batches(
             folder,
             split,
             window=window,
-            batch_size=config.data.batch_size,
-            seed=config.seed,
-            shuffle=train,
-            aug_shift=config.data.get("aug_shift", True),
-            aug_blend=config.data.get("aug_blend", False),
-            repeat=train,
-            rows=rows,
+            batching=pipeline.Batching(
+                batch_size=config.data.batch_size,
+                seed=config.seed,
+                shuffle=train,
+                aug_shift=config.data.get("aug_shift", True),
+                aug_blend=config.data.get("aug_blend", False),
+                repeat=train,
+                rows=rows,
+            ),
         )
 
     decoded = jax.jit(lambda variables, sound: model.apply(variables, sound).audio)

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jukejax.data import lyrics, openai_labels
+from jukejax.data import lyrics
 from jukejax.data.labels import label_vector
 from jukejax.data.openai_labels import OpenAIVocabulary, Version
 from tests.golden.kinds.case import Case
 from tests.support.openai_index import locate, track_ends
+from tests.support.openai_lists import read_lists
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNTS = "n_artist_entries,max_id,n_genre_entries,max_id"
@@ -42,7 +43,7 @@ def check_text(case: Case) -> None:
         if folder is None:
             vocabulary = listed_in(case, version)
         else:
-            vocabulary = openai_labels.load_folder(folder, version)
+            vocabulary = read_lists(folder, version)
             tables = (vocabulary.artists, vocabulary.genres)
             counts = [number for table in tables for number in (len(table), max(table.values()))]
             np.testing.assert_array_equal(counts, golden[COUNTS])
@@ -72,7 +73,7 @@ def listed_in(case: Case, version: Version) -> OpenAIVocabulary:
         for what, table in (("artist", artists), ("genre", genres)):
             lines = "".join(f"{name};{number}\n" for name, number in table.items())
             (Path(folder) / f"{version}_{what}_ids.txt").write_text(lines, encoding="utf-8")
-        return openai_labels.load_folder(folder, version)
+        return read_lists(folder, version)
 
 
 def check_characters(case: Case, version: Version) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.data import lyrics, openai_labels
+from jukejax.data import lyrics
 from jukejax.data.openai_labels import Version
 from jukejax.inference import generate
 from jukejax.inference.align import align
@@ -17,6 +17,7 @@ from jukejax.models.prior import PriorConfig
 from tests.golden.kinds.case import Case, assert_close
 from tests.golden.kinds.prior import Codec, load, prior_config
 from tests.golden.kinds.text import openai_ids
+from tests.support.openai_lists import read_lists
 
 MODEL = 1e-4
 CALLS = "calls[level,n_past,n_zcond,sample_tokens,bs]"
@@ -70,7 +71,7 @@ def check_e2e(case: Case) -> None:
 def song_labels(metas: list[dict], hps: Mapping, config: PriorConfig, golden) -> list[Labels]:
     """Each song's labels, looked up in OpenAI's lists; without the lists, ids of the file."""
     version, folder = Version.V3 if hps.get("labels_v3") else Version.V2, openai_ids()
-    vocabulary = None if folder is None else openai_labels.load_folder(folder, version)
+    vocabulary = None if folder is None else read_lists(folder, version)
     found = []
     for row, meta in enumerate(metas):
         artist, genres = 0, ()

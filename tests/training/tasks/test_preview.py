@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from jukejax.data import corpus
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
 from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig
@@ -132,9 +133,7 @@ def test_the_vqvae_must_be_the_one_that_made_the_codes(tmp_path):
 def test_a_vqvaes_preview_is_what_it_writes_at_the_end(tmp_path):
     sound = (8000 * np.sin(np.arange(12_000) / 40)).astype(np.int16)[:, None]
     folder = tmp_path / "audio"
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=Vocabulary(), separator="none"
-    ) as writer:
+    with DatasetWriter(folder, kind="audio", vocabulary=Vocabulary(), separator="none") as writer:
         writer.add("train", corpus.Track("t"), audio=sound)
         writer.add("heldout", corpus.Track("h"), audio=sound)
     config = load("tiny", "vqvae")

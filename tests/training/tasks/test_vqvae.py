@@ -9,7 +9,8 @@ import soundfile
 from ml_collections import ConfigDict
 
 from jukejax.data import corpus
-from jukejax.data.labels import Vocabulary
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
 from jukejax.runtime.sharding import unbox
 from jukejax.training.tasks import vqvae as task
 
@@ -32,9 +33,7 @@ def chord(seconds, base):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audio")
-    with corpus.DatasetWriter(
-        folder, kind="audio", vocabulary=Vocabulary(), separator="none"
-    ) as writer:
+    with DatasetWriter(folder, kind="audio", vocabulary=Vocabulary(), separator="none") as writer:
         for i in range(2):
             writer.add("train", corpus.Track(f"t{i}"), audio=chord(1.0, 220 + 110 * i))
         writer.add("heldout", corpus.Track("h"), audio=chord(0.5, 275))

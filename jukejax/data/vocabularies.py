@@ -1,0 +1,210 @@
+"""Vocabularies: the artist and genre names of a model and the ids that condition it.
+
+`Vocabulary` is a corpus's own, `openai_labels.OpenAIVocabulary` that of a released model. Id 0 is
+"unknown".
+"""
+
+import difflib
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from jukejax.common import files
+from jukejax.data import openai_labels
+from jukejax.data.openai_labels import OpenAIVocabulary
+
+UNKNOWN = "unknown"
+MAX_LISTED = 12  # a vocabulary with at most this many names is listed whole in an error
+NUM_NEAREST = 3  # names of a larger one that an error lists
+
+
+class LabelIds(Protocol):
+    """Look-up of label ids by name."""
+
+    def artist_id(self, name: str) -> int: ...
+
+    def track_genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]: ...
+
+
+def normalize_name(name: str) -> str:
+    """Returns a name without differences of case, character width and spaces."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def split_genres(text: str) -> tuple[str, ...]:
+    """Splits genres such as `"Deep House; minimal, Dub"` at `;` and `,`."""
+    return tuple(" ".join(genre.split()) for genre in re.split("[;,]", text) if genre.strip())
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Artists and genres of a corpus; the id of a name is its index, and index 0 is "unknown"."""
+
+    artists: tuple[str, ...] = (UNKNOWN,)
+    genres: tuple[str, ...] = (UNKNOWN,)
+
+    @classmethod
+    def build(cls, artists: Iterable[str], genres: Iterable[str]) -> "Vocabulary":
+        """Returns all names in alphabetical order; of several spellings the first one is kept."""
+        return cls(_unique_names(artists), _unique_names(genres))
+
+    def artist_id(self, name: str) -> int:
+        """Returns the id of an artist.
+
+        Raises:
+          ValueError: there is no such artist; the message lists the nearest names.
+        """
+        return _find_name(name, self._artist_ids, self.artists, "artist")
+
+    def genre_ids(self, text: str) -> tuple[int, ...]:
+        """Returns the ids of genres separated by `;` or `,`, (0,) for no genre; see `artist_id`."""
+        return self.track_genre_ids(split_genres(text))
+
+    def track_genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
+        """Returns the id of each genre, (0,) for no genre; see `artist_id`."""
+        return tuple(_find_name(n, self._genre_ids, self.genres, "genre") for n in genres) or (0,)
+
+    def plain(self) -> dict:
+        """Returns the vocabulary as JSON values; `parse_vocabulary` reads it back."""
+        return {"artists": self.artists, "genres": self.genres}
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the vocabulary as a JSON file."""
+        files.write_json(path, self.plain())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Vocabulary":
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: the file holds no vocabulary.
+        """
+        try:
+            table = json.loads(Path(path).read_text())
+            vocabulary = cls(tuple(table["artists"]), tuple(table["genres"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not a vocabulary: it needs lists 'artists' and 'genres'"
+            ) from error
+        if vocabulary.artists[:1] != (UNKNOWN,) or vocabulary.genres[:1] != (UNKNOWN,):
+            raise ValueError(f"{path}: the first artist and the first genre must be {UNKNOWN!r}")
+        return vocabulary
+
+    @cached_property
+    def _artist_ids(self) -> dict[str, int]:
+        return {normalize_name(name): i for i, name in enumerate(self.artists)}
+
+    @cached_property
+    def _genre_ids(self) -> dict[str, int]:
+        return {normalize_name(name): i for i, name in enumerate(self.genres)}
+
+
+def _unique_names(names: Iterable[str]) -> tuple[str, ...]:
+    spellings: dict[str, str] = {}
+    for name in sorted(names):
+        spellings.setdefault(normalize_name(name), " ".join(name.split()))
+    spellings.pop("", None)
+    spellings.pop(UNKNOWN, None)
+    return (UNKNOWN, *(spellings[key] for key in sorted(spellings)))
+
+
+def _find_name(name: str, ids: dict[str, int], names: tuple[str, ...], kind: str) -> int:
+    key = normalize_name(name) or UNKNOWN
+    if key in ids:
+        return ids[key]
+    count = MAX_LISTED if len(ids) <= MAX_LISTED else NUM_NEAREST
+    nearest = [names[ids[k]] for k in difflib.get_close_matches(key, ids, n=count, cutoff=0.0)]
+    raise ValueError(f"no {kind} {name!r} in the vocabulary; nearest: {', '.join(nearest)}")
+
+
+@dataclass(frozen=True)
+class LenientIds:
+    """Look-up in a vocabulary in which names that it lacks are "unknown" (id 0)."""
+
+    vocabulary: LabelIds
+
+    def artist_id(self, name: str) -> int:
+        """Returns the id of an artist, 0 if there is no such artist."""
+        try:
+            return self.vocabulary.artist_id(name)
+        except ValueError:
+            return 0
+
+    def track_genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
+        """Returns the first id of each genre, 0 if there is no such genre; (0,) for no genre."""
+        return tuple(self._genre_id(genre) for genre in genres) or (0,)
+
+    def _genre_id(self, genre: str) -> int:
+        try:
+            return self.vocabulary.track_genre_ids((genre,))[0]
+        except ValueError:
+            return 0
+
+
+def parse_vocabulary(table: Mapping) -> Vocabulary | OpenAIVocabulary:
+    """Reads the vocabulary in a model's description: OpenAI's if the table has a version."""
+    if "version" in table:
+        return OpenAIVocabulary.from_plain(table)
+    return Vocabulary(tuple(table["artists"]), tuple(table["genres"]))
+
+
+@dataclass(frozen=True)
+class LabelTables:
+    """Vocabulary and label tables of a model that is trained on a new corpus.
+
+    Attributes:
+      vocabulary: the model's own names, followed by those of the corpus.
+      num_artists, num_genres: rows of the model's tables.
+    """
+
+    vocabulary: Vocabulary | OpenAIVocabulary
+    num_artists: int
+    num_genres: int
+
+
+def extend_vocabulary(
+    vocabulary: Vocabulary | OpenAIVocabulary, corpus: Vocabulary
+) -> Vocabulary | OpenAIVocabulary:
+    """Returns `vocabulary` with the names of `corpus` that it lacks after its last id."""
+    if isinstance(vocabulary, Vocabulary):
+        return Vocabulary(
+            _append_names(vocabulary.artists, corpus.artists),
+            _append_names(vocabulary.genres, corpus.genres),
+        )
+    artists = [vocabulary.artist_key(name) for name in corpus.artists[1:]]
+    genres = [key for name in corpus.genres[1:] for key in vocabulary.genre_keys(name)]
+    return OpenAIVocabulary(
+        vocabulary.version,
+        _append_keys(vocabulary.artists, artists),
+        _append_keys(vocabulary.genres, genres),
+    )
+
+
+def count_rows(names: Sequence[str] | Mapping[str, int]) -> int:
+    """Returns the number of rows of a label table for the names of a vocabulary."""
+    return openai_labels.count_rows(names) if isinstance(names, Mapping) else len(names)
+
+
+def used_ids(names: Sequence[str] | Mapping[str, int]) -> set[int]:
+    """Returns the ids of the names of a vocabulary."""
+    return set(names.values()) if isinstance(names, Mapping) else set(range(len(names)))
+
+
+def _append_names(names: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    spellings = {normalize_name(name) for name in names}
+    return (*names, *(name for name in more if normalize_name(name) not in spellings))
+
+
+def _append_keys(ids: Mapping[str, int], keys: Sequence[str]) -> dict[str, int]:
+    extended, following = dict(ids), openai_labels.count_rows(ids)
+    for key in keys:
+        if key and key not in extended:
+            extended[key] = following
+            following += 1
+    return extended

@@ -1,0 +1,210 @@
+"""Writer of datasets: tracks in, shards and their description out."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from jukejax.common import files
+from jukejax.data import audio, records, tfds_info
+from jukejax.data.corpus import FORMAT, SPLITS, Dataset, Track, open_dataset
+from jukejax.data.vocabularies import Vocabulary
+
+SHARD_BYTES = 256 << 20  # a shard that has reached this size is closed
+_SHARD_NAME = re.compile(r"\.?(train|heldout)-\d{5}(-of-\d{5})?\.tfrecord(\.tmp)?")
+
+
+class DatasetWriter:
+    """Writes a dataset track by track; `close` makes it appear.
+
+    Shards are written under temporary names and renamed when their number is known;
+    `dataset.json` is written last. A killed writer leaves an unfinished folder, and the next one
+    starts again.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        kind: str,
+        vocabulary: Vocabulary,
+        shard_bytes: int = SHARD_BYTES,
+        **info: Any,
+    ):
+        """Starts a dataset of `kind` "audio" or "codes".
+
+        Args:
+          info: more fields for dataset.json; audio: separator; codes: codebook_size, vqvae,
+            separator, source (corpus_hash of the audio).
+        """
+        if kind not in ("audio", "codes"):
+            raise ValueError(f"a dataset is of kind 'audio' or 'codes', not {kind!r}")
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._kind, self._vocabulary, self._info = kind, vocabulary, info
+        self._shard_bytes = shard_bytes
+        self._open: dict[str, records.RecordWriter] = {}
+        self._shards: dict[str, list[records.ShardSummary]] = {split: [] for split in SPLITS}
+        self._tracks: dict[str, list[Track]] = {split: [] for split in SPLITS}
+
+    def add(self, split: str, track: Track, **arrays: np.ndarray) -> None:
+        """Appends a track, cut into chunks.
+
+        Args:
+          arrays: audio=int16 [time, channels]; or level_0, level_1, level_2 = codes [time of that
+            level], integers, for a whole number of top-level codes.
+
+        Raises:
+          ValueError: the arrays do not fit the kind of the dataset.
+        """
+        checked, samples = self._check_arrays(track, arrays)
+        shard = self._open_shard(split)
+        first_record = shard.records
+        for chunk, start in enumerate(range(0, samples, records.CHUNK)):
+            payload = records.encode_chunk(
+                {
+                    key: array[start // hop : (start + records.CHUNK) // hop]
+                    for key, (array, hop) in checked.items()
+                },
+                track=len(self._tracks[split]),
+                chunk=chunk,
+                name=track.name,
+                artist=track.artist,
+                genre=track.genre,
+            )
+            shard.write(payload)
+        channels = checked["audio"][0].shape[1] if self._kind == "audio" else track.channels
+        self._tracks[split].append(
+            dataclasses.replace(
+                track,
+                samples=samples,
+                channels=channels,
+                shard=len(self._shards[split]),
+                first_record=first_record,
+                records=shard.records - first_record,
+            )
+        )
+        if shard.bytes >= self._shard_bytes:
+            self._finish_shard(split)
+
+    def close(self) -> Dataset:
+        """Renames the shards to their final names and writes the JSON files."""
+        for split in list(self._open):
+            self._finish_shard(split)
+        (self.folder / "dataset.json").unlink(missing_ok=True)
+        table = self._describe()
+        self._rename_shards(table)
+        self._vocabulary.save(self.folder / "vocabulary.json")
+        tfds_info.write_description(self.folder, table)
+        files.write_json(self.folder / "dataset.json", table)
+        return open_dataset(self.folder)
+
+    def abandon(self) -> None:
+        """Removes what was written so far."""
+        for shard in self._open.values():
+            shard.abandon()
+        for split in SPLITS:
+            for i in range(len(self._shards[split])):
+                self._temporary_path(split, i).unlink(missing_ok=True)
+
+    def __enter__(self) -> "DatasetWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def _check_arrays(
+        self, track: Track, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, tuple[np.ndarray, int]], int]:
+        """Checks the arrays of a track.
+
+        Returns:
+          {key: (array to store, samples per entry)} and the length in samples.
+        """
+        if self._kind == "audio":
+            if set(arrays) != {"audio"} or arrays["audio"].dtype != np.int16:
+                raise ValueError(f"{track.name}: audio datasets take audio=int16 [time, channels]")
+            return {"audio": (arrays["audio"], 1)}, len(arrays["audio"])
+        if set(arrays) != set(records.LEVELS):
+            raise ValueError(f"{track.name}: a code dataset takes {', '.join(records.LEVELS)}")
+        samples = len(arrays["level_2"]) * records.HOPS[2]
+        size = self._info["codebook_size"]
+        for key, hop in zip(records.LEVELS, records.HOPS, strict=True):
+            codes = arrays[key]
+            if codes.ndim != 1 or len(codes) * hop != samples:
+                raise ValueError(
+                    f"{track.name}: {key} has shape {codes.shape}, and {samples} samples "
+                    f"(by level_2) need [{samples // hop}]"
+                )
+            if codes.size and not 0 <= codes.min() <= codes.max() < size:
+                raise ValueError(f"{track.name}: {key} holds codes outside [0, {size})")
+        return {
+            key: (arrays[key].astype(np.uint16), hop)
+            for key, hop in zip(records.LEVELS, records.HOPS, strict=True)
+        }, samples
+
+    def _temporary_path(self, split: str, shard: int) -> Path:
+        return self.folder / f".{split}-{shard:05d}.tfrecord.tmp"
+
+    def _open_shard(self, split: str) -> records.RecordWriter:
+        """Returns the unfinished shard of a split; starts one if there is none."""
+        if split not in self._open:
+            path = self._temporary_path(split, len(self._shards[split]))
+            self._open[split] = records.RecordWriter(path)
+        return self._open[split]
+
+    def _finish_shard(self, split: str) -> None:
+        self._shards[split].append(self._open[split].close())
+        del self._open[split]
+
+    def _rename_shards(self, table: Mapping[str, Any]) -> None:
+        """Renames the shards to the names in `table`, and removes those of older datasets."""
+        names = set()
+        for split in SPLITS:
+            for i, shard in enumerate(table["splits"][split]["shards"]):
+                os.replace(self._temporary_path(split, i), self.folder / shard["file"])
+                names.add(shard["file"])
+        for path in self.folder.iterdir():
+            if path.name not in names and _SHARD_NAME.fullmatch(path.name):
+                path.unlink()
+
+    def _describe(self) -> dict[str, Any]:
+        """Returns the content of dataset.json."""
+        tracks = [track for split in SPLITS for track in self._tracks[split]]
+        table = {
+            "format": FORMAT,
+            "kind": self._kind,
+            "sample_rate": audio.SAMPLE_RATE,
+            "chunk_samples": records.CHUNK,
+            "channels": max((track.channels for track in tracks), default=0),
+            "hops": list(records.HOPS),
+            **self._info,
+            "splits": {split: self._describe_split(split) for split in SPLITS},
+        }
+        content = json.dumps(table, sort_keys=True).encode()
+        return table | {"corpus_hash": hashlib.sha256(content).hexdigest()}
+
+    def _describe_split(self, split: str) -> dict[str, Any]:
+        total = len(self._shards[split])
+        return {
+            "shards": [
+                {"file": f"{split}-{i:05d}-of-{total:05d}.tfrecord"} | dataclasses.asdict(shard)
+                for i, shard in enumerate(self._shards[split])
+            ],
+            "tracks": [dataclasses.asdict(track) for track in self._tracks[split]],
+        }
