@@ -91,12 +91,12 @@ def report() -> dict:
     """All that there is to say."""
     import jax
 
-    from jukejax.inference.loaded_model import default_dtype
     from jukejax.ops import norm
     from jukejax.ops.cpu import attention as attention_native
     from jukejax.ops.cpu import convolution, kernel_gradient, products
     from jukejax.preparation import separators as separation
     from jukejax.runtime import memory
+    from jukejax.runtime.precision import default_dtype
 
     here, dtype = devices_here(), default_dtype()
     modules = (attention_native, convolution, kernel_gradient, norm, products)

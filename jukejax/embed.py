@@ -126,12 +126,12 @@ def settings(model, level: int, numbers: list[int]) -> dict:
     }
 
 
-def embed(listener, model, entry, numbers: list[int]) -> bytes:
+def embed(extractor, model, entry, numbers: list[int]) -> bytes:
     """The content of a track's file."""
     from jukejax.evaluation.sound_sets import middle
 
     codes = model.codec.encode(middle(entry.read(), SECONDS.value))
-    found = listener.hear(
+    found = extractor.extract_activations(
         codes,
         layers=numbers,
         pooling=POOLING.value,
@@ -140,7 +140,7 @@ def embed(listener, model, entry, numbers: list[int]) -> bytes:
         artist=ARTIST.value,
         genre=GENRE.value,
     )
-    seconds = model.hops[listener.level] / model.sample_rate
+    seconds = model.hops[extractor.level] / model.sample_rate
     arrays = {f"layer_{layer}": found.values[:, i] for i, layer in enumerate(numbers)}
     buffer = io.BytesIO()
     np.savez(
@@ -156,19 +156,19 @@ def main() -> int:
     from jukejax.evaluation import sound_sets
     from jukejax.evaluation.model_figures import check_rate
     from jukejax.inference import activations
-    from jukejax.inference.listener import Listener
+    from jukejax.inference.extractor import ActivationExtractor
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.folder import claim
 
     sounds = sound_sets.open_set(INPUT.value, "input", split=SPLIT.value)
     model = Model(MODEL.value, DTYPE.value)
     check_rate(model.codec)
-    listener = Listener(model, LEVEL.value)
-    numbers = layers(listener.config.transformer.num_layers, listener.middle)
-    activations.check_layers(listener.config, numbers)
+    extractor = ActivationExtractor(model, LEVEL.value)
+    numbers = layers(extractor.config.transformer.num_layers, extractor.middle_layer)
+    activations.check_layers(extractor.config, numbers)
     output = Path(OUTPUT.value)
     with files.lock_output(output, "embed"):
-        claim(output, settings(model, listener.level, numbers))
+        claim(output, settings(model, extractor.level, numbers))
         names = {entry.name: file_of(entry.name) for entry in sounds.entries}
         missing = [entry for entry in sounds.entries if not (output / names[entry.name]).exists()]
         total = len(sounds.entries)
@@ -176,7 +176,7 @@ def main() -> int:
         failed = []
         for done, entry in enumerate(missing, start=total - len(missing) + 1):
             try:
-                content = embed(listener, model, entry, numbers)
+                content = embed(extractor, model, entry, numbers)
             except ValueError as error:
                 failed.append(f"{entry.name}: {error}")
                 names.pop(entry.name)
@@ -190,8 +190,8 @@ def main() -> int:
             f"{output}; the first: {failed[0]}"
         )
     print(
-        f"{total} track(s), layer(s) {', '.join(map(str, numbers))} of level {listener.level}, "
-        f"{POOLING.value} of windows of {listener.window_seconds:.1f} s: {output}"
+        f"{total} track(s), layer(s) {', '.join(map(str, numbers))} of level {extractor.level}, "
+        f"{POOLING.value} of windows of {extractor.window_seconds:.1f} s: {output}"
     )
     return 0
 

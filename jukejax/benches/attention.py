@@ -153,7 +153,7 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     platform_flags.keep_memory()  # as training does
     named = list(cases(values, values.dtype))
     platform_flags.set_defaults(named[0].width, max(case.seq_len for case in named))
-    from jukejax.inference.loaded_model import default_dtype
+    from jukejax.runtime.precision import default_dtype
 
     found: list[dict] = []
     for case in named:

@@ -133,7 +133,7 @@ def measured(values: flags.FlagValues, name: str, reference: list[dict]) -> dict
     import numpy as np
 
     from jukejax.benches import decode_program
-    from jukejax.inference.loaded_model import default_dtype
+    from jukejax.runtime.precision import default_dtype
 
     dtype = values.dtype or default_dtype()
     loop = decode_program.make(name, batch=values.batch, dtype=dtype, weights=values.weights)

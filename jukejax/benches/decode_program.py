@@ -1,6 +1,6 @@
 """The token loop over one window as a program of its own, for timing and for compiling ahead.
 
-It is the engine's loop (`sampling.fill_window` over `autoregressive.step`) with zeros for
+It is the engine's loop (`token_loop.sample_tokens` over `autoregressive.step`) with zeros for
 conditions, as in the reference bench, and random weights.
 
 Dimensions: B batch, T seq_len.
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jukejax.benches import shapes
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
-from jukejax.inference import token_loop as sampling
+from jukejax.inference.token_loop import NO_FILTER, TrackNoise, sample_tokens
 from jukejax.models import autoregressive
 from jukejax.models.autoregressive import (
     Autoregressive,
@@ -105,16 +105,15 @@ class Loop:
         def step(caches, previous, position):
             return autoregressive.step(self.config, weights, caches, previous, told, position)
 
-        state = sampling.fill_window(
+        state = sample_tokens(
             step,
             caches,
             codes,
             start=start,
             stop=stop,
-            keys=keys,
-            offset=jnp.int32(0),
+            noise=TrackNoise(keys, jnp.int32(0)),
             temperature=jnp.float32(1.0),
-            method=sampling.Method(),
+            logits_filter=NO_FILTER,
         )
         return state.cache, state.codes
 

@@ -18,10 +18,10 @@ from jukejax.analysis.seams import NEAR, seam_figures
 from jukejax.benches import common
 from jukejax.common.progress import Progress
 from jukejax.inference import generate
-from jukejax.inference.loaded_model import Model, default_dtype
+from jukejax.inference.loaded_model import Model
 from jukejax.inference.schedules import SCHEDULES
-from jukejax.inference.token_loop import Method
 from jukejax.runtime import memory
+from jukejax.runtime.precision import default_dtype
 
 HOP_FRACTION = 0.5  # of a window is new in the next one, and temperature: as `sample` has them
 TEMPERATURE = 0.98
@@ -111,27 +111,29 @@ def sample(
     batch: int,
 ) -> Made:
     """Makes one level, after its programs are compiled; seed 0, no labels."""
-    config, weights = model.prior(level)
+    config, weights = model.load_prior(level)
     total, items = totals[level], range(batch)
     length = total * model.hops[level] / model.sample_rate
-    labels = [model.labels(level, artist=None, genre=None, total_seconds=length)] * batch
+    labels = [model.encode_labels(level, artist=None, genre=None, total_seconds=length)] * batch
     joins: list[tuple[int, int, float]] = []
+
+    tracks = generate.LevelTracks(
+        total=total,
+        codes=np.zeros((batch, 0), np.int32),
+        upper_codes=upper,
+        labels=labels,
+        keys=generate.make_item_keys(0, items, level),
+    )
+    settings = generate.SamplingSettings(
+        window_hop=model.window_hop(level, HOP_FRACTION),
+        temperature=TEMPERATURE,
+        schedule=schedule,
+    )
 
     def begin() -> Iterator[generate.LevelProgress]:
         joins.clear()
         return generate.sample_level(
-            config,
-            weights,
-            total=total,
-            given=np.zeros((batch, 0), np.int32),
-            upper=upper,
-            labels=labels,
-            keys=generate.item_keys(0, items, level),
-            window_hop=model.window_hop(level, HOP_FRACTION),
-            temperature=TEMPERATURE,
-            method=Method(),
-            schedule=schedule,
-            on_join=lambda *told: joins.append(told),
+            config, weights, tracks, settings, on_join=lambda *join: joins.append(join)
         )
 
     cold = common.timed(lambda: next(begin()))

@@ -7,7 +7,8 @@ from absl import flags
 
 from jukejax.benches import common
 from jukejax.evaluation.model_figures import heldout_bits
-from jukejax.inference.loaded_model import Model, default_dtype
+from jukejax.inference.loaded_model import Model
+from jukejax.runtime.precision import default_dtype
 
 WINDOWS = 32  # of each level; all, if there are fewer
 

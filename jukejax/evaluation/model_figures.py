@@ -16,9 +16,10 @@ from jukejax.data import audio, corpus, pipeline
 from jukejax.data.vocabularies import LenientIds
 from jukejax.evaluation.sound_sets import Entry, middle
 from jukejax.inference.codec import Codec
-from jukejax.inference.listener import Listener
+from jukejax.inference.conditioning import PriorInputs
+from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
-from jukejax.inference.score import window_bits
+from jukejax.inference.score import compute_window_bits
 from jukejax.inference.windows import plan_windows
 from jukejax.pages import runs
 from jukejax.sampling.start import reroll_span
@@ -86,13 +87,13 @@ def heldout_bits(
     """
     dataset = corpus.open_dataset(folder)
     check_codes(model, dataset)
-    config = model.config(level)
+    config = model.read_config(level)
     if config.lyrics is not None:
         raise ValueError(
             f"the prior of level {level} reads lyrics, which code shards such as {folder} do not "
             "hold; leave --codes away"
         )
-    config, weights = model.prior(level)
+    config, weights = model.load_prior(level)
     tracks = dataset.tracks("heldout")
     size = config.seq_len * config.hop_length
     total = sum(track.samples // size for track in tracks)
@@ -112,7 +113,7 @@ def heldout_bits(
         level=level,
         seq_len=config.seq_len,
         max_genres=config.labels.max_genres if config.labels else 1,
-        vocabulary=LenientIds(model.vocabulary(level)) if config.labels else None,
+        vocabulary=LenientIds(model.read_vocabulary(level)) if config.labels else None,
         batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
     found: dict[str, list[float]] = {}
@@ -121,13 +122,12 @@ def heldout_bits(
         for number, batch in enumerate(windows):
             if number not in wanted:
                 continue
-            bits = window_bits(
-                config,
-                weights,
+            inputs = PriorInputs(
                 jnp.asarray(batch["codes"]),
                 jnp.asarray(batch["upper_codes"]) if config.upper is not None else None,
                 jnp.asarray(batch["labels"]) if config.labels is not None else None,
             )
+            bits = compute_window_bits(config, weights, inputs)
             name = tracks[int(batch["track"][0])].name
             found.setdefault(name, []).append(float(bits.mean()))
             progress.update(sum(map(len, found.values())))
@@ -170,7 +170,7 @@ def joins(model: Model, item: runs.Item, level: int) -> list[int]:
     given, end = round(given * model.sample_rate / model.hops[level]), total
     if mode == "reroll" and item.meta.get("reroll"):
         given, end = reroll_span(tuple(item.meta["reroll"]), model, level, total)
-    plan = plan_windows(end, model.config(level).seq_len, hop, given)
+    plan = plan_windows(end, model.read_config(level).seq_len, hop, given)
     found = [window.start + window.fixed for window in plan if window.start + window.fixed]
     return found + [end] * (end < total)
 
@@ -211,9 +211,11 @@ def hidden_states(model: Model, entries: Sequence[Entry], seconds: float) -> lis
     Returns:
       For each track float32 [windows, E].
     """
-    listener, found = Listener(model), []
+    extractor, found = ActivationExtractor(model), []
     for entry in track(entries, total=len(entries), what="hidden states, tracks"):
         codes = model.codec.encode(middle(entry.read(), seconds))
-        heard = listener.hear(codes, layers=[listener.middle], pooling="mean")
-        found.append(heard.values[:, 0])
+        activations = extractor.extract_activations(
+            codes, layers=[extractor.middle_layer], pooling="mean"
+        )
+        found.append(activations.values[:, 0])
     return found

@@ -1,4 +1,7 @@
-"""Where a model with lyrics looks while it plays: which letter, at which code."""
+"""Alignment of lyrics and music: which letter a model with lyrics attends to at each code.
+
+Dimensions: B batch, H heads, T seq_len, N lyric tokens of a window, t codes of a track.
+"""
 
 import functools
 
@@ -6,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.inference.generate import (
+from jukejax.inference.conditioning import (
     Labels,
+    PriorInputs,
     PriorWeights,
-    condition,
-    fit,
-    lyric_window,
-    window_labels,
+    compute_conditions,
+    find_lyric_window,
+    fit_length,
+    make_window_labels,
 )
 from jukejax.inference.windows import window_starts
 from jukejax.models import autoregressive
@@ -20,43 +24,41 @@ from jukejax.models.prior import PriorConfig, sequence
 from jukejax.ops.attention.kinds import AttentionKind
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def lyric_attention(
-    config: PriorConfig,
-    weights: PriorWeights,
-    codes: jax.Array,
-    labels: jax.Array,
-    layer: int,
-    upper_codes: jax.Array | None = None,
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def compute_lyric_attention(
+    config: PriorConfig, weights: PriorWeights, inputs: PriorInputs, layer: int
 ) -> jax.Array:
-    """Attention of one layer from a window's codes to its lyrics, float32 [B, H, T, N].
+    """Computes the attention of one layer from a window's codes to its lyrics.
 
     Args:
-      codes: int32 [B, T], a whole window.
-      labels: int32 [B, label_width].
       layer: of kind 6 ("separate") or kind 7 or 0 ("single").
-      upper_codes: int32 [B, T // ratio], for upsamplers.
+
+    Returns:
+      float32 [B, H, T, N].
 
     Raises:
       ValueError: the layer does not attend to lyrics.
     """
     model = config.autoregressive
-    pattern = model.transformer.pattern
-    kinds = (AttentionKind.ENCODER_DECODER,)
+    kinds: tuple[AttentionKind, ...] = (AttentionKind.ENCODER_DECODER,)
     if config.lyric_prefix:
         kinds = (AttentionKind.PRIME, AttentionKind.DENSE)
-    able = [i for i, kind in enumerate(pattern) if config.num_lyrics and kind in kinds]
-    if layer not in able:
-        raise ValueError(f"layer {layer} does not attend to lyrics; layers that do: {able}")
-    conditions = condition(config, weights, upper_codes, labels)
-    tokens = sequence(config, codes, labels)
+    layers = [
+        index
+        for index, kind in enumerate(model.transformer.pattern)
+        if config.num_lyrics and kind in kinds
+    ]
+    if layer not in layers:
+        raise ValueError(f"layer {layer} does not attend to lyrics; layers that do: {layers}")
+    conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
+    tokens = sequence(config, inputs.codes, inputs.labels)
     probs = autoregressive.attention_probabilities(
         model, weights.decode, tokens, conditions, layer
     )  # [B, H, N + T or T, keys]
     return probs[:, :, config.lyric_prefix :, : config.num_lyrics]
 
 
-def align(
+def align_lyrics(
     config: PriorConfig,
     weights: PriorWeights,
     codes: np.ndarray,
@@ -66,7 +68,7 @@ def align(
     layer: int,
     head: int,
 ) -> list[np.ndarray]:
-    """Which letter each code attends to; float64 [t, letters] for each item.
+    """Computes the attention of each code to each letter of the lyrics.
 
     Windows overlap: where they do, the earlier one counts, as in OpenAI's code.
 
@@ -74,17 +76,23 @@ def align(
       config, weights: of the top level's prior.
       codes: int32 [B, t], of that level.
       labels: of each item, with its lyrics.
-      window_hop: codes between the starts of neighbouring windows.
-      layer, head: whose attention.
+      window_hop: codes between the starts of neighboring windows.
+      layer, head: whose attention is taken.
+
+    Returns:
+      float64 [t, letters] for each item.
     """
     seq_len, length = config.seq_len, codes.shape[1]
-    padded = fit(codes, max(length, seq_len))
-    # The last column takes what goes to the padding.
+    padded = fit_length(codes, max(length, seq_len))
+    # The last column takes the attention to padding.
     maps = [np.zeros((padded.shape[1], len(item.lyrics) + 1)) for item in labels]
     for start in reversed(window_starts(padded.shape[1], seq_len, window_hop)):
-        window = jnp.asarray(padded[:, start : start + seq_len], jnp.int32)
-        rows = jnp.asarray(window_labels(config, labels, start))
-        weight = np.asarray(lyric_attention(config, weights, window, rows, layer))[:, head]
-        for item, seen, into in zip(labels, weight, maps, strict=True):
-            into[start : start + seq_len, lyric_window(config, item, start)] = seen
-    return [into[:length, :-1] for into in maps]
+        inputs = PriorInputs(
+            jnp.asarray(padded[:, start : start + seq_len], jnp.int32),
+            labels=jnp.asarray(make_window_labels(config, labels, start)),
+        )
+        attention = np.asarray(compute_lyric_attention(config, weights, inputs, layer))[:, head]
+        for item, item_attention, item_map in zip(labels, attention, maps, strict=True):
+            letters = find_lyric_window(config, item, start)
+            item_map[start : start + seq_len, letters] = item_attention
+    return [item_map[:length, :-1] for item_map in maps]

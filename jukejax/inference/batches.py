@@ -1,8 +1,8 @@
-"""Windows of many items in batches, as many side by side as the device takes.
+"""Batches of windows of many items, as large as the device's memory allows.
 
-A batch has one shape and, of the same places, always the same rows: a run that was killed and goes
-on computes what is missing in the very batches of an undisturbed one. Products of other shapes
-may differ in their last bits.
+All batches have one shape, and the same jobs always fall into the same batches: a run that was
+killed and is resumed computes what is missing in the very batches of an uninterrupted one. Matrix
+products of other shapes may differ in their last bits.
 """
 
 import sys
@@ -14,47 +14,50 @@ import numpy as np
 
 from jukejax.inference.windows import Window
 
-Parts = dict[tuple[int, int], np.ndarray]
+# Windows that are sampled: {(item, index of the window): int32 [codes sampled in it]}.
+SampledWindows = dict[tuple[int, int], np.ndarray]
 
 
-class Job(NamedTuple):
-    """A window of one item.
+class WindowJob(NamedTuple):
+    """A window of one item to sample.
 
     Attributes:
-      item: its place among the items.
-      number: of the window in the track.
-      window: what is there, and what to draw.
+      item: index of the item.
+      window_index: of the window in the track.
+      window: its place, and the codes to sample.
     """
 
     item: int
-    number: int
+    window_index: int
     window: Window
 
     @property
     def key(self) -> tuple[int, int]:
-        return self.item, self.number
+        """Key of the window in `SampledWindows`."""
+        return self.item, self.window_index
 
 
-Draw = Callable[[Sequence[Job]], np.ndarray]
+# Jobs whose windows have the same `fixed` and `stop` -> sampled codes, int32 [R, stop - fixed].
+SampleBatchFn = Callable[[Sequence[WindowJob]], np.ndarray]
 
 
-class Limit:
-    """How many rows a batch may have; half as many whenever the device runs out of memory.
+class BatchLimit:
+    """The largest number of rows of a batch; halved whenever the device runs out of memory.
 
     Attributes:
-      rows: at most so many.
+      rows: the limit.
     """
 
     def __init__(self, rows: int):
         self.rows = rows
-        self._said = False
+        self._has_warned = False
 
-    def size(self, places: int) -> int:
-        """Rows of the batches that `places` are shared out to, all about as full."""
-        return -(-places // -(-places // self.rows))
+    def batch_size(self, num_jobs: int) -> int:
+        """Returns the rows of the batches that `num_jobs` are divided into, all about as full."""
+        return -(-num_jobs // -(-num_jobs // self.rows))
 
     def halve(self, size: int) -> None:
-        """After a batch of so many rows did not fit.
+        """Lowers the limit after a batch of `size` rows did not fit.
 
         Raises:
           ValueError: it was a single row.
@@ -64,50 +67,54 @@ class Limit:
                 "a single window does not fit into the device's memory; take --weights=int8, a "
                 "shorter --dtype, or a smaller model"
             )
-        if not self._said:
-            print(f"no memory for {size} windows side by side: on with fewer", file=sys.stderr)
-            self._said = True
+        if not self._has_warned:
+            print(
+                f"no memory for {size} windows in one batch: continuing with smaller batches",
+                file=sys.stderr,
+            )
+            self._has_warned = True
         self.rows = -(-size // 2)
 
 
-def draw_missing(
-    places: Sequence[Job | None], parts: Parts, draw: Draw, limit: Limit
+def sample_missing(
+    jobs: Sequence[WindowJob | None],
+    sampled: SampledWindows,
+    sample_batch: SampleBatchFn,
+    limit: BatchLimit,
 ) -> Iterator[None]:
-    """Draws what `parts` does not hold yet, and yields after each batch.
+    """Samples the windows that `sampled` lacks and adds them to it; yields after each batch.
 
     Args:
-      places: the jobs in their order; None where there is nothing to do, which keeps the others in
-        their batches.
-      parts: takes {(item, number): int32 [codes that the window has drawn]}.
-      draw: int32 [R, codes] of R jobs whose windows have the same `fixed` and `stop`.
-      limit: of R.
+      jobs: in their order; None holds the place of a window that is not sampled, so that the others
+        stay in their batches.
+      limit: of the rows of a batch.
     """
     while True:
-        size = limit.size(len(places))
-        runs = (places[begin : begin + size] for begin in range(0, len(places), size))
-        batches = (batch for run in runs for batch in _alike(run))
-        missing = (batch for batch in batches if any(job.key not in parts for job in batch))
+        size = limit.batch_size(len(jobs))
+        groups = (jobs[begin : begin + size] for begin in range(0, len(jobs), size))
+        batches = (batch for group in groups for batch in _group_by_shape(group))
+        missing = (batch for batch in batches if any(job.key not in sampled for job in batch))
         batch = next(missing, None)
         if batch is None:
             return
         padded = batch + batch[-1:] * (size - len(batch))
         try:
-            drawn = draw(padded)
+            codes = sample_batch(padded)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            drawn = None
-        if drawn is None:  # out of the handler, which would keep what the failed batch holds
+            codes = None
+        if codes is None:  # outside the handler, which would keep the failed batch's arrays alive
             limit.halve(size)
             continue
-        parts.update({job.key: codes for job, codes in zip(batch, drawn, strict=False)})
+        sampled.update({job.key: row for job, row in zip(batch, codes, strict=False)})
         yield
 
 
-def _alike(jobs: Sequence[Job | None]) -> list[list[Job]]:
-    """Jobs that can run side by side, together."""
-    found: dict[tuple[int, int], list[Job]] = {}
+def _group_by_shape(jobs: Sequence[WindowJob | None]) -> list[list[WindowJob]]:
+    """Groups jobs that can share a batch: those with the same `fixed` and `stop`."""
+    groups: dict[tuple[int, int], list[WindowJob]] = {}
     for job in jobs:
         if job is not None:
-            found.setdefault((job.window.fixed, job.window.stop), []).append(job)
-    return list(found.values())
+            groups.setdefault((job.window.fixed, job.window.stop), []).append(job)
+    return list(groups.values())

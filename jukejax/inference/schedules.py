@@ -1,12 +1,12 @@
-"""The two orders of a level's windows: one after the other, or all side by side and then joined.
+"""The two orders of a level's windows: sequential, or in parallel and then joined.
 
-Side by side every window draws from its own start: first a warm-up, which only gives the rest a
-past, then what the track takes over. Neighbours are told the same codes of the level above, and a
-place of the track has the same noise in both, so that they agree more and more. The track goes over
-from one to the next where they agree best. What a window draws does not depend on which others are
-drawn with it, before it, or at all.
+In parallel every window is sampled from its own start: first a warm-up, which only gives the rest
+its context, then the codes that the track takes over. Neighboring windows are conditioned on the
+same codes of the level above and have the same noise at the same position of the track, so that
+they agree more and more; the track passes over from one to the next where they agree best. The
+codes of a window do not depend on which others are sampled with it, before it, or at all.
 
-Nothing here knows the model: windows are drawn by a function.
+The model is not known here: a function samples the windows.
 
 Dimensions: B items, t codes of a track so far.
 """
@@ -16,50 +16,47 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.analysis.joins import best_join
-from jukejax.inference.batches import Job, Limit, Parts, draw_missing
+from jukejax.inference.batches import BatchLimit, SampledWindows, WindowJob, sample_missing
+from jukejax.inference.joins import find_best_join
 from jukejax.inference.windows import (
     Window,
-    crossings,
+    find_join_ranges,
+    plan_parallel_windows,
     plan_windows,
     window_starts,
-    windows_side_by_side,
 )
 
-SCHEDULES = ("sequential", "parallel")
-# (jobs whose windows have the same `fixed` and `stop`, codes [B, t] so far) -> what they draw,
+# (jobs whose windows have the same `fixed` and `stop`, codes [B, t] so far) -> sampled codes,
 # int32 [R, stop - fixed].
-DrawAfter = Callable[[Sequence[Job], np.ndarray], np.ndarray]
+SampleFn = Callable[[Sequence[WindowJob], np.ndarray], np.ndarray]
 # (item, code before which a window takes over, share of the codes around it on which it agrees with
 # the window before)
 OnJoin = Callable[[int, int, float], None]
 
 
 class LevelProgress(NamedTuple):
-    """What is there of a level. With `codes` and `parts` given again, the rest is drawn as it would
-    have been.
+    """State of a level that is being sampled; sampling can be resumed from `codes` and `pending`.
 
     Attributes:
       codes: int32 [B, t], final.
-      parts: windows that are drawn and not joined yet: {(item, number of the window): int32 [codes
-        that it has drawn itself]}.
-      done: codes drawn so far, of all items, warm-ups included; only to show how far it is.
-      total: codes to draw.
+      pending: windows that are sampled and not joined yet.
+      done: codes sampled so far, of all items, warm-ups included; for progress reports only.
+      total: codes to sample.
     """
 
     codes: np.ndarray
-    parts: Parts
+    pending: SampledWindows
     done: int
     total: int
 
 
-class Track(NamedTuple):
-    """How a level is cut into windows.
+class WindowGrid(NamedTuple):
+    """Division of a level into windows.
 
     Attributes:
       total: codes of the finished track.
       seq_len: codes of a window.
-      window_hop: codes between the starts of neighbouring windows.
+      window_hop: codes between the starts of neighboring windows.
     """
 
     total: int
@@ -67,147 +64,164 @@ class Track(NamedTuple):
     window_hop: int
 
 
-def sequential(
-    track: Track,
-    draw: DrawAfter,
+def sample_sequential(
+    grid: WindowGrid,
+    sample_fn: SampleFn,
     *,
-    given: np.ndarray,
-    parts: Parts,
-    limit: Limit,
+    codes: np.ndarray,
+    pending: SampledWindows,
+    limit: BatchLimit,
     on_join: OnJoin | None = None,
 ) -> Iterator[LevelProgress]:
-    """Each window begins with what the ones before it have drawn (OpenAI's order).
+    """Samples each window behind the codes of those before it (OpenAI's order).
 
     Args:
-      track: to make.
-      draw: draws windows.
-      given: int32 [B, t], codes that are there.
-      parts: of an earlier run's `LevelProgress`.
-      limit: rows of a batch.
-      on_join: hears where each window takes over.
+      sample_fn: samples windows.
+      codes: int32 [B, t], fixed at the start of each track.
+      pending: of an earlier run's `LevelProgress`.
+      limit: of the rows of a batch.
+      on_join: called where each window takes over.
     """
-    numbers = {start: number for number, start in enumerate(window_starts(*track))}
-    items, codes, parts = range(len(given)), given, dict(parts)
-    windows = plan_windows(*track, given.shape[1])
-    plan = {numbers[window.start]: window for window in windows}
-    _check(parts, plan)
-    total = _codes_to_draw(plan, len(items))
-    for number, window in plan.items():
-        jobs = [Job(item, number, window) for item in items]
+    indices = {start: index for index, start in enumerate(window_starts(*grid))}
+    items, sampled = range(len(codes)), dict(pending)
+    windows = plan_windows(*grid, codes.shape[1])
+    plan = {indices[window.start]: window for window in windows}
+    _check_windows(sampled, plan)
+    total = _count_codes(plan, len(items))
+    for index, window in plan.items():
+        jobs = [WindowJob(item, index, window) for item in items]
         if on_join is not None and window.start + window.fixed:
             for item in items:
                 on_join(item, window.start + window.fixed, 1.0)
-        for _ in draw_missing(jobs, parts, lambda jobs, codes=codes: draw(jobs, codes), limit):
-            if any(job.key not in parts for job in jobs):
-                waiting = {job.key: parts[job.key] for job in jobs if job.key in parts}
-                yield LevelProgress(codes, waiting, _drawn(parts), total)
-        codes = np.concatenate([codes, np.stack([parts[job.key] for job in jobs])], axis=1)
-        yield LevelProgress(codes, {}, _drawn(parts), total)
+        for _ in sample_missing(
+            jobs, sampled, lambda jobs, codes=codes: sample_fn(jobs, codes), limit
+        ):
+            if any(job.key not in sampled for job in jobs):
+                ready = {job.key: sampled[job.key] for job in jobs if job.key in sampled}
+                yield LevelProgress(codes, ready, _count_sampled(sampled), total)
+        codes = np.concatenate([codes, np.stack([sampled[job.key] for job in jobs])], axis=1)
+        yield LevelProgress(codes, {}, _count_sampled(sampled), total)
 
 
-def parallel(
-    track: Track,
-    draw: DrawAfter,
+def sample_parallel(
+    grid: WindowGrid,
+    sample_fn: SampleFn,
     *,
-    given: np.ndarray,
-    parts: Parts,
-    limit: Limit,
+    codes: np.ndarray,
+    pending: SampledWindows,
+    limit: BatchLimit,
     on_join: OnJoin | None = None,
 ) -> Iterator[LevelProgress]:
-    """All windows at once, in batches of the earliest ones of all items; arguments as `sequential`.
+    """Samples all windows independently, in batches of the earliest ones of all items.
 
-    A run that goes on is given what is joined already as `given`, and cannot tell it from a prompt,
-    which windows would have to go on from. But `parts` then holds the last window that was joined,
-    and how many codes it has drawn itself says how long the prompt was, if it was reached into.
+    Args:
+      grid, sample_fn, codes, pending, limit, on_join: as for `sample_sequential`.
     """
-    starts = window_starts(*track)
-    joined = _Joined(track, given, on_join)
-    prompt, parts = given.shape[1], dict(parts)
-    oldest = min((number for _, number in parts), default=0)
-    if parts:
-        if oldest >= len(starts) or starts[oldest] > prompt:
-            raise ValueError(f"window {oldest} does not belong to a level with {prompt} codes")
-        stop = min(starts[oldest] + track.seq_len, track.total)
-        prompt = stop - max(len(codes) for (_, n), codes in parts.items() if n == oldest)
-    plan = windows_side_by_side(*track, prompt)
-    plan = {number: window for number, window in plan.items() if number >= oldest}
-    _check(parts, plan)
-    places = [
-        Job(item, number, plan[number]) if number in plan else None
-        for number in range(len(starts))
-        for item in range(len(given))
+    sampled, oldest = dict(pending), min((index for _, index in pending), default=0)
+    prompt_len = _find_prompt_len(grid, codes.shape[1], sampled)
+    plan = plan_parallel_windows(*grid, prompt_len)
+    plan = {index: window for index, window in plan.items() if index >= oldest}
+    _check_windows(sampled, plan)
+    jobs = [
+        WindowJob(item, index, plan[index]) if index in plan else None
+        for index in range(len(window_starts(*grid)))
+        for item in range(len(codes))
     ]
-    total, left = _codes_to_draw(plan, len(given)), list(plan)
-
-    def progress() -> LevelProgress:
-        """Joins the windows that every item has."""
-        while left and all((item, left[0]) in parts for item in range(len(given))):
-            number = left.pop(0)
-            joined.add(number, plan[number], [parts[item, number] for item in range(len(given))])
-        needed = joined.last if left else len(starts)  # the next window is joined to the last one
-        waiting = {key: codes for key, codes in parts.items() if key[1] >= needed}
-        return LevelProgress(joined.codes(), waiting, _drawn(parts), total)
-
-    made = False
-    for _ in draw_missing(places, parts, lambda jobs: draw(jobs, given), limit):
-        made = True
-        yield progress()
-    if plan and not made:
-        yield progress()
+    joiner = _Joiner(grid, plan, codes, on_join)
+    has_sampled = False
+    for _ in sample_missing(jobs, sampled, lambda jobs: sample_fn(jobs, codes), limit):
+        has_sampled = True
+        yield joiner.join_complete(sampled)
+    if plan and not has_sampled:
+        yield joiner.join_complete(sampled)
 
 
-class _Joined:
-    """The tracks of all items as far as their windows are joined.
+SCHEDULES = {"sequential": sample_sequential, "parallel": sample_parallel}
 
-    Attributes:
-      last: number of the last window joined; 0 before the first.
-    """
 
-    def __init__(self, track: Track, given: np.ndarray, on_join: OnJoin | None):
-        self._ways = crossings(*track)
-        self._settled = given.shape[1]
-        self._codes = np.zeros((len(given), track.total), np.int32)
-        self._codes[:, : self._settled] = given
+class _Joiner:
+    """The tracks of all items, as far as their parallel windows are joined."""
+
+    def __init__(
+        self,
+        grid: WindowGrid,
+        plan: dict[int, Window],
+        codes: np.ndarray,
+        on_join: OnJoin | None,
+    ):
+        """Starts with `codes`, int32 [B, t], which are fixed."""
+        self._plan, self._waiting = plan, list(plan)  # indices of windows that are not joined yet
+        self._ranges = find_join_ranges(*grid)
+        self._settled = codes.shape[1]
+        self._codes = np.zeros((len(codes), grid.total), np.int32)
+        self._codes[:, : self._settled] = codes
         self._end = 0  # of the last window joined
+        self._last = 0  # index of the last window joined
         self._on_join = on_join
-        self.last = 0
 
-    def add(self, number: int, window: Window, drawn: list[np.ndarray]) -> None:
-        """Goes over to the next window in each item."""
+    def join_complete(self, sampled: SampledWindows) -> LevelProgress:
+        """Joins the windows that are sampled of every item."""
+        items = range(len(self._codes))
+        while self._waiting and all((item, self._waiting[0]) in sampled for item in items):
+            index = self._waiting.pop(0)
+            self._join(index, [sampled[item, index] for item in items])
+        # The next window is joined to the last one, which is therefore still needed.
+        oldest = self._last if self._waiting else len(self._ranges)
+        pending = {key: codes for key, codes in sampled.items() if key[1] >= oldest}
+        total = _count_codes(self._plan, len(items))
+        codes = self._codes[:, : self._settled].copy()
+        return LevelProgress(codes, pending, _count_sampled(sampled), total)
+
+    def _join(self, index: int, sampled: list[np.ndarray]) -> None:
+        """Appends a window to the track of each item."""
+        window = self._plan[index]
         begin, end = window.start + window.fixed, window.start + window.stop
-        for item, new in enumerate(drawn):
-            join, share = self._settled, 1.0
+        for item, codes in enumerate(sampled):
+            position, share = self._settled, 1.0
             if self._end:
-                way, left = self._ways[number], self._codes[item, begin : self._end]
-                right = new[: self._end - begin]
-                place, share = best_join(left, right, way.first - begin, way.last - begin)
-                join = begin + place
-            if self._on_join is not None and join:
-                self._on_join(item, join, share)
-            self._codes[item, join:end] = new[join - begin :]
-        whole = number + 1 == len(self._ways)
-        self._settled = end if whole else max(self._settled, self._ways[number + 1].first)
-        self._end, self.last = end, number
-
-    def codes(self) -> np.ndarray:
-        """What no later window changes, int32 [B, t]."""
-        return self._codes[:, : self._settled].copy()
+                left, right = self._codes[item, begin : self._end], codes[: self._end - begin]
+                first, last = self._ranges[index]
+                place, share = find_best_join(left, right, first - begin, last - begin)
+                position = begin + place
+            if self._on_join is not None and position:
+                self._on_join(item, position, share)
+            self._codes[item, position:end] = codes[position - begin :]
+        is_last = index + 1 == len(self._ranges)
+        self._settled = end if is_last else max(self._settled, self._ranges[index + 1].first)
+        self._end, self._last = end, index
 
 
-def _codes_to_draw(plan: dict[int, Window], items: int) -> int:
-    return items * sum(window.stop - window.fixed for window in plan.values())
+def _find_prompt_len(grid: WindowGrid, num_codes: int, pending: SampledWindows) -> int:
+    """Returns how many of the first `num_codes` codes were the prompt of the first run.
+
+    In a resumed run they may be codes of joined windows, which other windows must not continue.
+    But `pending` then holds the last window that was joined; the number of codes sampled in it
+    gives the length of the prompt, if that reached into it.
+    """
+    if not pending:
+        return num_codes
+    starts = window_starts(*grid)
+    oldest = min(index for _, index in pending)
+    if oldest >= len(starts) or starts[oldest] > num_codes:
+        raise ValueError(f"window {oldest} does not belong to a level with {num_codes} codes")
+    stop = min(starts[oldest] + grid.seq_len, grid.total)
+    return stop - max(len(codes) for (_, index), codes in pending.items() if index == oldest)
 
 
-def _drawn(parts: Parts) -> int:
-    return sum(map(len, parts.values()))
+def _count_codes(plan: dict[int, Window], num_items: int) -> int:
+    return num_items * sum(window.stop - window.fixed for window in plan.values())
 
 
-def _check(parts: Parts, plan: dict[int, Window]) -> None:
-    """Parts must be windows of the plan, whole."""
-    for (item, number), codes in parts.items():
-        window = plan.get(number)
+def _count_sampled(sampled: SampledWindows) -> int:
+    return sum(map(len, sampled.values()))
+
+
+def _check_windows(sampled: SampledWindows, plan: dict[int, Window]) -> None:
+    """Checks that sampled windows are windows of the plan, complete."""
+    for (item, index), codes in sampled.items():
+        window = plan.get(index)
         if window is None or len(codes) != window.stop - window.fixed:
             raise ValueError(
-                f"{len(codes)} codes of window {number} of item {item} do not belong to this "
-                "level; begin it anew"
+                f"{len(codes)} codes of window {index} of item {item} do not belong to this "
+                "level; start the level again"
             )

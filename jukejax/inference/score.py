@@ -1,73 +1,55 @@
-"""How likely a prior finds codes that are there already: bits a code, teacher-forced.
+"""Likelihood of codes under a prior, in bits per code, teacher-forced.
 
-Dimensions: B batch, T seq_len, t codes of a track.
+Dimensions: B batch, T seq_len.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jukejax.inference.generate import Labels, PriorWeights, condition, fit, window_labels
+from jukejax.inference.conditioning import (
+    PriorInputs,
+    PriorWeights,
+    TrackCodes,
+    compute_conditions,
+    cut_windows,
+)
 from jukejax.models import transformer
 from jukejax.models.prior import PriorConfig, sequence
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def window_bits(
-    config: PriorConfig,
-    weights: PriorWeights,
-    codes: jax.Array,
-    upper_codes: jax.Array | None,
-    labels: jax.Array | None,
+def compute_window_bits(
+    config: PriorConfig, weights: PriorWeights, inputs: PriorInputs
 ) -> jax.Array:
-    """Cross entropy of each code of a window, given those before it: bits, float32 [B, T].
+    """Computes the cross entropy of each code of a window, given those before it.
 
-    Args:
-      codes: int32 [B, T].
-      upper_codes: int32 [B, T // ratio], for upsamplers.
-      labels: int32 [B, label_width], for labelled models.
+    Returns:
+      Bits, float32 [B, T].
     """
-    conditions = condition(config, weights, upper_codes, labels)
-    tokens, before = sequence(config, codes, labels), config.lyric_prefix
+    conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
+    tokens, prefix = sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     outer, stack = {"params": weights.decode.outer}, config.autoregressive.transformer
     model = weights.decode.model(config.autoregressive)
     x = model.apply(outer, tokens, conditions, True, method=model.embed)
     states, length = conditions.encoder_states, jnp.int32(tokens.shape[1])
     x, _ = transformer.prefill_layers(stack, weights.decode.layers, x, states, length)
     logits = model.apply(outer, x, conditions.code_cond, method=model.predict)
-    chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - chosen)[:, before:] / jnp.log(2.0)
+    targets = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return (jax.nn.logsumexp(logits, axis=-1) - targets)[:, prefix:] / jnp.log(2.0)
 
 
-def span_bits(
-    config: PriorConfig,
-    weights: PriorWeights,
-    codes: np.ndarray,
-    *,
-    begin: int,
-    upper: np.ndarray | None,
-    labels: Labels | None,
+def compute_span_bits(
+    config: PriorConfig, weights: PriorWeights, track: TrackCodes, begin: int
 ) -> float:
-    """Bits of a track's codes from `begin` on, as far as one window sees them and what was before.
+    """Computes the bits of a track's codes from `begin` to the end of one window.
 
-    The window lies so that `begin` is in its middle, or nearer to it than the track's ends allow.
-
-    Args:
-      codes: int32 [t], the whole track.
-      begin: the first code that counts.
-      upper: int32 [t // ratio], the level above, for upsamplers.
-      labels: of the track, for labelled models.
+    `begin` is in the middle of the window, or as near to it as the ends of the track allow; the
+    codes of the window before `begin` are its context.
     """
     ratio = 1 if config.upper is None else config.upper.ratio
-    latest = max(len(codes) - config.seq_len, 0)
+    latest = max(len(track.codes) - config.seq_len, 0)
     start = min(max(begin - config.seq_len // 2, 0), latest) // ratio * ratio
-    window = fit(codes[None, start:], config.seq_len)
-    upper_codes = rows = None
-    if config.upper is not None:
-        upper_codes = jnp.asarray(fit(upper[None, start // ratio :], config.seq_len // ratio))
-    if config.labels is not None:
-        rows = jnp.asarray(window_labels(config, [labels], start), jnp.int32)
-    bits = window_bits(config, weights, jnp.asarray(window), upper_codes, rows)
-    return float(bits[0, begin - start : len(codes) - start].sum())
+    bits = compute_window_bits(config, weights, cut_windows(config, track, [start]))
+    return float(bits[0, begin - start : len(track.codes) - start].sum())

@@ -1,4 +1,4 @@
-"""The token loop: one XLA `while_loop` a window, over one state. It knows nothing of the model.
+"""The token loop: one XLA `while_loop` a window, over one state, for any model.
 
 Dimensions: B batch, T seq_len, V vocab_size.
 """
@@ -12,14 +12,14 @@ from jax.extend.random import threefry_2x32
 
 from jukejax.ops import logits as logits_ops
 
-NOISE_AHEAD = 32  # slots: random numbers are cheap in bulk and cost as much as a layer one by one
+NOISE_CHUNK = 32  # positions per noise batch; drawing noise per token costs as much as a layer
 
-Cache = Any
+Cache = Any  # a pytree of the model's own
 StepFn = Callable[[Cache, jax.Array, jax.Array], tuple[jax.Array, Cache]]
 
 
-class Method(NamedTuple):
-    """How a code is drawn. Hashable: static under jit.
+class LogitsFilter(NamedTuple):
+    """The codes among which one is sampled. Hashable: static under jit.
 
     Attributes:
       top_k: keep the k most likely codes; 0 keeps all.
@@ -30,8 +30,26 @@ class Method(NamedTuple):
     top_p: float = 0.0
 
 
+NO_FILTER = LogitsFilter()
+
+
+class TrackNoise(NamedTuple):
+    """Random numbers of the windows of a batch.
+
+    The noise of a slot depends on its item and its position in the track only, not on the window
+    or the batch that it is sampled in.
+
+    Attributes:
+      keys: [B] PRNG keys, one an item.
+      offset: int32 scalar or [B], the position in the track of the window's first slot.
+    """
+
+    keys: jax.Array
+    offset: jax.Array
+
+
 class LoopState(NamedTuple):
-    """What the loop carries.
+    """State that the loop carries.
 
     Attributes:
       position: int32 scalar, the next slot of the window to fill.
@@ -45,37 +63,39 @@ class LoopState(NamedTuple):
 
 
 def gumbel_noise(keys: jax.Array, positions: jax.Array, vocab_size: int) -> jax.Array:
-    """Standard Gumbel float32 [N, B, V] for int32 `positions` [N] or [N, B] of a track.
+    """Returns standard Gumbel noise, float32 [N, B, V], for `positions` of a track.
 
-    From one key an item, so that an item's draw does not depend on its batch, nor on its window.
-    The bits are Threefry's, two words a block: `jax.random.gumbel` throws one of the two away.
+    The bits are Threefry's, two words a block: `jax.random.gumbel` discards one of the two.
+
+    Args:
+      keys: [B], one an item.
+      positions: int32 [N] or [N, B].
     """
     counters = jnp.arange(vocab_size, dtype=jnp.uint32)
 
-    def one(key, position):
-        own = jax.random.key_data(jax.random.fold_in(key, position))
-        bits = threefry_2x32(own, counters)
-        ones = jnp.uint32(0x3F800000)  # 1.0: the exponent of all numbers from 1 to 2
-        uniform = jax.lax.bitcast_convert_type((bits >> 9) | ones, jnp.float32) - 1.0
+    def draw_position(key: jax.Array, position: jax.Array) -> jax.Array:
+        position_key = jax.random.key_data(jax.random.fold_in(key, position))
+        bits = threefry_2x32(position_key, counters)
+        exponent = jnp.uint32(0x3F800000)  # of the floats in [1, 2)
+        uniform = jax.lax.bitcast_convert_type((bits >> 9) | exponent, jnp.float32) - 1.0
         return -jnp.log(-jnp.log(jnp.maximum(uniform, jnp.finfo(jnp.float32).tiny)))
 
-    each = jnp.broadcast_to(positions.reshape(len(positions), -1), (len(positions), len(keys)))
-    return jax.vmap(jax.vmap(one), in_axes=(None, 0))(keys, each)
+    by_item = jnp.broadcast_to(positions.reshape(len(positions), -1), (len(positions), len(keys)))
+    return jax.vmap(jax.vmap(draw_position), in_axes=(None, 0))(keys, by_item)
 
 
-def fill_window(
+def sample_tokens(
     step_fn: StepFn,
     cache: Cache,
     codes: jax.Array,
     *,
     start: jax.Array,
     stop: jax.Array,
-    keys: jax.Array,
-    offset: jax.Array,
+    noise: TrackNoise,
     temperature: jax.Array,
-    method: Method,
+    logits_filter: LogitsFilter,
 ) -> LoopState:
-    """Draws the codes of slots `start` to `stop` - 1, one after the other.
+    """Samples the codes of slots `start` to `stop` - 1, one after the other.
 
     Args:
       step_fn: (cache, previous codes [B], position) -> (logits [B, V] of that position, cache).
@@ -83,34 +103,31 @@ def fill_window(
       codes: int32 [B, T]; slots before `start` are kept.
       start: int32 scalar.
       stop: int32 scalar, at most T.
-      keys: [B] PRNG keys, one an item.
-      offset: int32 scalar or [B], the window's first slot in the whole track: a slot's noise
-        depends on the track position only, not on the window that draws it.
       temperature: float32 scalar; 0 is greedy.
-      method: top-k and top-p.
     """
-
     vocab_size = jax.eval_shape(step_fn, cache, codes[:, 0], jnp.int32(0))[0].shape[-1]
 
-    def draw(state: LoopState, noise: jax.Array) -> LoopState:
+    def fill_slot(state: LoopState, slot_noise: jax.Array) -> LoopState:
         before = jnp.maximum(state.position - 1, 0)
         previous = jax.lax.dynamic_index_in_dim(state.codes, before, 1, keepdims=False)
         logits, cache = step_fn(state.cache, previous, state.position)
-        code = logits_ops.draw(logits, noise, temperature=temperature, **method._asdict())
+        code = logits_ops.draw(
+            logits, slot_noise, temperature=temperature, **logits_filter._asdict()
+        )
         codes = jax.lax.dynamic_update_index_in_dim(state.codes, code, state.position, 1)
         return LoopState(state.position + 1, codes, cache)
 
-    def run(state: LoopState) -> LoopState:
-        """A run of `NOISE_AHEAD` slots, whose noise is made at once."""
+    def fill_chunk(state: LoopState) -> LoopState:
         first = state.position
-        ahead = first + jnp.arange(NOISE_AHEAD)
-        noise = gumbel_noise(keys, jnp.add.outer(ahead, jnp.asarray(offset)), vocab_size)
-        end = jnp.minimum(first + NOISE_AHEAD, stop)
+        slots = first + jnp.arange(NOISE_CHUNK)
+        positions = jnp.add.outer(slots, jnp.asarray(noise.offset))
+        chunk_noise = gumbel_noise(noise.keys, positions, vocab_size)
+        end = jnp.minimum(first + NOISE_CHUNK, stop)
         return jax.lax.while_loop(
             lambda state: state.position < end,
-            lambda state: draw(state, noise[state.position - first]),
+            lambda state: fill_slot(state, chunk_noise[state.position - first]),
             state,
         )
 
     state = LoopState(jnp.asarray(start, jnp.int32), codes, cache)
-    return jax.lax.while_loop(lambda state: state.position < stop, run, state)
+    return jax.lax.while_loop(lambda state: state.position < stop, fill_chunk, state)

@@ -1,8 +1,8 @@
-"""Which windows of a level are sampled, in which order, and what each already knows.
+"""Plans of a level's windows: which are sampled, and which of their codes are fixed before.
 
-Sequential windows (OpenAI's) begin with what the ones before them have drawn. Windows side by side
-know nothing of each other: what a window begins with is a warm-up, drawn only to be thrown away,
-and somewhere behind it the track goes over from the window before.
+Sequential windows (OpenAI's) begin with the codes that the windows before them have sampled.
+Parallel windows do not depend on each other: the first codes of a window are a warm-up, which is
+discarded, and at some code behind it the track passes over from the window before.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,9 @@ class Window(NamedTuple):
     """One run of the token loop, in codes of its level.
 
     Attributes:
-      start: of the window in the track.
-      fixed: codes of the window that are already there.
-      stop: the window is filled up to here, counted from its start.
+      start: position of the window in the track.
+      fixed: codes at the start of the window that are not sampled.
+      stop: end of the codes to sample, counted from the start of the window.
     """
 
     start: int
@@ -23,9 +23,10 @@ class Window(NamedTuple):
 
 
 def window_starts(total: int, seq_len: int, window_hop: int) -> list[int]:
-    """Starts of the windows that cover `total` codes; the last one is moved back to end at the end.
+    """Returns the starts of the windows that cover `total` codes.
 
-    A track shorter than a window has one window, which stays partly empty.
+    The last window is moved back so that it ends with the track. A track shorter than a window has
+    one window, of which the end stays empty.
     """
     if window_hop < 1 or window_hop > seq_len:
         raise ValueError(f"window hop is {window_hop}, but must lie in 1 to seq_len {seq_len}")
@@ -35,74 +36,68 @@ def window_starts(total: int, seq_len: int, window_hop: int) -> list[int]:
     return [min(start, last) for start in range(0, last + window_hop, window_hop)]
 
 
-def plan_windows(total: int, seq_len: int, window_hop: int, given: int = 0) -> list[Window]:
-    """The windows that still have something to sample when the first `given` codes are there.
+def plan_windows(total: int, seq_len: int, window_hop: int, prompt_len: int = 0) -> list[Window]:
+    """Plans the windows that sample the codes behind the first `prompt_len`, in sequential order.
 
     Args:
       total: codes of the finished track.
-      seq_len: codes a window holds.
-      window_hop: codes between the starts of neighbouring windows.
-      given: codes at the start of the track that a prompt has fixed.
+      seq_len: codes of a window.
+      window_hop: codes between the starts of neighboring windows.
+      prompt_len: codes at the start of the track that are fixed.
     """
     plan = []
-    done = given
+    end = prompt_len
     for start in window_starts(total, seq_len, window_hop):
         stop = min(seq_len, total - start)
-        if start + stop > done:
-            plan.append(Window(start, max(done - start, 0), stop))
-            done = start + stop
+        if start + stop > end:
+            plan.append(Window(start, max(end - start, 0), stop))
+            end = start + stop
     return plan
 
 
-class Crossing(NamedTuple):
-    """Where a track may go over to a window from the one before it, both ends included.
+class JoinRange(NamedTuple):
+    """The codes at which a track may pass over to a window from the one before it.
 
     Attributes:
       first: codes of the window before this are its warm-up.
-      last: the window before ends here, or may hand over to the next but one.
+      last: end of the window before, or the first join of the next but one; included.
     """
 
     first: int
     last: int
 
 
-def crossings(total: int, seq_len: int, window_hop: int) -> list[Crossing]:
-    """For each window of `window_starts`, where the track may go over to it.
+def find_join_ranges(total: int, seq_len: int, window_hop: int) -> list[JoinRange]:
+    """Returns for each window of `window_starts` where the track may pass over to it.
 
-    Half of what a window shares with the one before is its warm-up, so that each of the two has
-    drawn as much again around the last place as around the first. Later windows cross later.
+    Half of the overlap with the window before is the warm-up, so that each of the two windows has
+    as much context around the last place as around the first. Later windows are joined later.
     """
     starts = window_starts(total, seq_len, window_hop)
     stops = [min(start + seq_len, total) for start in starts]
     first = [0, *((start + stop) // 2 for start, stop in zip(starts[1:], stops, strict=False))]
     last = [0, *map(min, stops, [*first[2:], total])]
-    return [Crossing(*ends) for ends in zip(first, last[: len(first)], strict=True)]
+    return [JoinRange(*ends) for ends in zip(first, last[: len(first)], strict=True)]
 
 
-def windows_side_by_side(
-    total: int, seq_len: int, window_hop: int, given: int = 0
+def plan_parallel_windows(
+    total: int, seq_len: int, window_hop: int, prompt_len: int = 0
 ) -> dict[int, Window]:
-    """The windows to draw when all are drawn at once, by their place in `window_starts`.
+    """Plans the windows of a track that are sampled independently, by index in `window_starts`.
 
-    A window that a prompt reaches into begins with that part of it. The first one is the last whose
-    whole warm-up is prompt; those before it are left out.
+    A window that the prompt reaches into begins with that part of it. The first window is the last
+    one whose whole warm-up is prompt; those before it are left out.
 
     Args:
-      total, seq_len, window_hop, given: as for `plan_windows`.
+      total, seq_len, window_hop, prompt_len: as for `plan_windows`.
     """
-    if given >= total:
+    if prompt_len >= total:
         return {}
     starts = window_starts(total, seq_len, window_hop)
-    ways = crossings(total, seq_len, window_hop)
-    skipped = sum(way.first <= given for way in ways) - 1
+    ranges = find_join_ranges(total, seq_len, window_hop)
+    first_index = sum(join_range.first <= prompt_len for join_range in ranges) - 1
     return {
-        number: Window(start, max(given - start, 0), min(seq_len, total - start))
-        for number, start in enumerate(starts)
-        if number >= skipped
+        index: Window(start, max(prompt_len - start, 0), min(seq_len, total - start))
+        for index, start in enumerate(starts)
+        if index >= first_index
     }
-
-
-def partial_window(done: int, new: int, seq_len: int) -> Window:
-    """The window that adds `new` codes after `done`, with as much of the past as fits."""
-    start = max(done + new - seq_len, 0)
-    return Window(start, done - start, done - start + new)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.inference.generate import Labels, PriorWeights
-from jukejax.inference.score import span_bits
+from jukejax.inference.conditioning import Labels, PriorWeights, TrackCodes
+from jukejax.inference.score import compute_span_bits
 from jukejax.models.prior import PriorConfig
 
 
@@ -58,13 +58,11 @@ def choose(
             tracks.append(candidates[0])
             continue
         bits = [
-            span_bits(
+            compute_span_bits(
                 config,
                 weights,
-                codes,
+                TrackCodes(codes, None if upper is None else upper[row], labels[row]),
                 begin=stop,
-                upper=None if upper is None else upper[row],
-                labels=labels[row],
             )
             for codes in candidates
         ]

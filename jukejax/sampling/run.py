@@ -15,8 +15,9 @@ import numpy as np
 
 from jukejax.common.progress import Progress
 from jukejax.inference import generate
+from jukejax.inference.conditioning import PriorWeights
 from jukejax.inference.loaded_model import Model
-from jukejax.inference.token_loop import Method
+from jukejax.inference.token_loop import LogitsFilter
 from jukejax.models.prior import PriorConfig
 from jukejax.pages import report
 from jukejax.sampling import reroll
@@ -148,7 +149,7 @@ class Run:
 
     def _sample_level(self, level: int, clock: "Clock") -> np.ndarray:
         """The codes of a level, int32 [B, t], each window written as it is drawn."""
-        config, weights = self._model.prior(level)
+        config, weights = self._model.load_prior(level)
         given = self._codes.get(level, np.zeros((len(self._folder.rows), 0), np.int32))
         total, targets = self._start.totals[level], []
         if self._streams and config.upper is None:
@@ -172,19 +173,19 @@ class Run:
             given=given,
             targets=targets or [total],
             upper=None if config.upper is None else self._codes[level + 1],
-            keys=generate.item_keys(self._request.seed, self._request.items, level),
+            keys=generate.make_item_keys(self._request.seed, self._request.items, level),
             keep=keep,
         )
 
     def _reroll_level(self, level: int, clock: "Clock") -> np.ndarray:
         """The codes of a level with the range made anew, int32 [B, t]."""
-        config, weights = self._model.prior(level)
+        config, weights = self._model.load_prior(level)
         count, items = self._request.candidates, len(self._folder.rows)
         total = self._start.totals[level]
         begin, stop = reroll_span(self._request.reroll, self._model, level, total)
         before = np.tile(self._start.codes[level], (items, 1))
         upper = None if config.upper is None else self._codes[level + 1]
-        keys = generate.item_keys(self._request.seed, self._request.items, level)
+        keys = generate.make_item_keys(self._request.seed, self._request.items, level)
         drawn = self._draw(
             config,
             weights,
@@ -206,7 +207,7 @@ class Run:
     def _draw(
         self,
         config: PriorConfig,
-        weights: generate.PriorWeights,
+        weights: PriorWeights,
         *,
         given: np.ndarray,
         targets: list[int],
@@ -233,21 +234,25 @@ class Run:
             steps = generate.sample_level(
                 config,
                 weights,
-                total=target,
-                given=codes,
-                upper=upper,
-                labels=[self._start.labels[level]] * len(given),
-                keys=keys,
-                window_hop=self._model.window_hop(level, request.hop_fraction[level]),
-                temperature=request.temperature[level],
-                method=Method(request.top_k, request.top_p),
-                schedule="sequential" if config.upper is None else request.schedule,
-                memory_fraction=request.memory_fraction,
-                parts=state.parts if target == state.target else {},
+                generate.LevelTracks(
+                    total=target,
+                    codes=codes,
+                    upper_codes=upper,
+                    labels=[self._start.labels[level]] * len(given),
+                    keys=keys,
+                ),
+                generate.SamplingSettings(
+                    window_hop=self._model.window_hop(level, request.hop_fraction[level]),
+                    temperature=request.temperature[level],
+                    logits_filter=LogitsFilter(request.top_k, request.top_p),
+                    schedule="sequential" if config.upper is None else request.schedule,
+                    memory_fraction=request.memory_fraction,
+                ),
+                pending=state.parts if target == state.target else {},
             )
             for step in interruptible(steps):
                 codes = step.codes
-                self._folder.save_state(level, State(codes, target, step.parts))
+                self._folder.save_state(level, State(codes, target, step.pending))
                 keep(codes)
                 progress.update(begin + (target - begin) * step.done // step.total)
         return codes

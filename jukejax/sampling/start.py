@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jukejax.data import audio
-from jukejax.inference.generate import Labels
+from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import Codes, read_codes, read_told
 from jukejax.sampling.request import DEFAULT_SECONDS, Request
@@ -120,10 +120,10 @@ def _filled(seconds: float) -> str:
 
 
 def _labels(model: Model, request: Request, level: int, totals: dict[int, int]) -> Labels:
-    if request.lyrics and not model.sings():
+    if request.lyrics and not model.has_lyrics():
         raise ValueError(f"{model.folder} was made without lyrics; leave --lyrics_file away")
     length = totals[level] * model.hops[level] / model.sample_rate
-    return model.labels(
+    return model.encode_labels(
         level,
         artist=request.artist,
         genre=request.genre,
@@ -196,7 +196,7 @@ def _totals(model: Model, request: Request, codes: Codes) -> dict[int, int]:
 
 def _check_above(model: Model, first: int, totals: dict[int, int], codes: Codes) -> None:
     """The first level to make needs the whole level above it, unless it is the top one."""
-    if model.config(first).upper is None:
+    if model.read_config(first).upper is None:
         return
     above = len(codes.get(first + 1, ()))
     if above < totals[first + 1]:

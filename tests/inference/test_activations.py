@@ -1,4 +1,4 @@
-"""Activations against the model's own logits, and windows against one window."""
+"""Activations against the model's own logits, and several windows against one."""
 
 import dataclasses
 
@@ -7,44 +7,53 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.inference import activations, generate
+from jukejax.inference import activations
+from jukejax.inference.conditioning import (
+    Labels,
+    TrackCodes,
+    compute_conditions,
+    make_window_labels,
+    prepare_weights,
+)
+from jukejax.models.block import Block
 from jukejax.models.prior import Prior
 from tests.support import small_bundle
 
-LABELS = generate.Labels(artist=1, genres=(1,), total_samples=100_000)
+LABELS = Labels(artist=1, genres=(1,), total_samples=100_000)
 
 
-def prior(level, lyrics="none"):
-    """(config, parameters, weights to decode with) of a level."""
+def make_prior(level, lyrics="none"):
+    """Returns config, parameters and prepared weights of a level's prior."""
     config = small_bundle.configs(lyrics)[f"level_{level}"]
     params = small_bundle.random_weights(config)["params"]
-    return config, params, generate.prior_weights(config, params, jnp.float32)
+    return config, params, prepare_weights(config, params, jnp.float32)
 
 
-def codes_of(config, count, seed=0):
+def make_codes(config, count, seed=0):
     random = np.random.default_rng(seed)
     ratio = 1 if config.upper is None else config.upper.ratio
     upper = None if config.upper is None else random.integers(0, 16, count // ratio)
     return random.integers(0, 16, count), upper
 
 
-def hear(config, weights, codes, upper=None, **more):
-    asked = {"layers": [0, 2, 3], "pooling": "none", "window_hop": 64, "labels": LABELS}
-    return activations.track_activations(config, weights, codes, upper=upper, **asked | more)
+def compute_activations(config, weights, codes, upper=None, **more):
+    options = {"layers": [0, 2, 3], "pooling": "none", "window_hop": 64} | more
+    track = TrackCodes(codes, upper, LABELS)
+    return activations.compute_track_activations(config, weights, track, **options)
 
 
 @pytest.mark.parametrize(
     ("level", "lyrics"), [(1, "none"), pytest.param(2, "separate", marks=pytest.mark.slow)]
 )
-def test_the_last_layer_is_what_the_logits_are_made_of(level, lyrics):
-    config, params, weights = prior(level, lyrics)
+def test_logits_follow_from_the_last_layer(level, lyrics):
+    config, params, weights = make_prior(level, lyrics)
     depth = config.transformer.num_layers
-    codes, upper = codes_of(config, 64)
-    found = hear(config, weights, codes, upper, layers=[depth]).values[:, 0]
-    rows = generate.window_labels(config, [LABELS], 0)
-    told = {"labels": rows} | ({"upper_codes": upper[None]} if upper is not None else {})
-    expected = Prior(config).apply({"params": params}, codes[None], **told)[0]
-    conditions = generate.condition(
+    codes, upper = make_codes(config, 64)
+    found = compute_activations(config, weights, codes, upper, layers=[depth]).values[:, 0]
+    rows = make_window_labels(config, [LABELS], 0)
+    conditions = {"labels": rows} | ({"upper_codes": upper[None]} if upper is not None else {})
+    expected = Prior(config).apply({"params": params}, codes[None], **conditions)[0]
+    conditions = compute_conditions(
         config, weights, None if upper is None else jnp.asarray(upper[None]), jnp.asarray(rows)
     )
     model = Prior(config).bind({"params": params}).autoregressive
@@ -53,26 +62,24 @@ def test_the_last_layer_is_what_the_logits_are_made_of(level, lyrics):
     np.testing.assert_allclose(logits, expected, rtol=2e-4, atol=2e-4)
 
 
-def test_layers_follow_each_other_as_blocks():
-    config, params, weights = prior(2)
-    codes, _ = codes_of(config, 64)
-    found = hear(config, weights, codes, layers=[0, 1, 2, 3]).values
+def test_each_layer_is_the_block_applied_to_the_layer_before():
+    config, params, weights = make_prior(2)
+    codes, _ = make_codes(config, 64)
+    found = compute_activations(config, weights, codes, layers=[0, 1, 2, 3]).values
     stack = params["autoregressive"]["transformer"]
     for layer in range(3):
         one = dataclasses.replace(config.transformer, num_layers=1)
         kind = config.transformer.pattern[layer]
-        from jukejax.models.block import Block
-
         block = Block(one, kind, parent=None)
         own = jax.tree.map(lambda leaf, i=layer: leaf[i], stack["self_layers"])
         expected = block.apply({"params": own}, found[None, :, layer])[0]
         np.testing.assert_allclose(found[:, layer + 1], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_poolings_are_of_the_same_activations():
-    config, _, weights = prior(1)
-    codes, upper = codes_of(config, 152)  # two windows, and one that is moved back
-    whole = hear(config, weights, codes, upper)
+def test_pooled_activations_equal_pooling_of_all_activations():
+    config, _, weights = make_prior(1)
+    codes, upper = make_codes(config, 152)  # two windows, and one that is moved back
+    whole = compute_activations(config, weights, codes, upper)
     assert whole.values.shape == (152, 3, 16)
     np.testing.assert_array_equal(whole.begins, np.arange(152))
     for pooling, pool in (
@@ -80,36 +87,38 @@ def test_poolings_are_of_the_same_activations():
         ("max", lambda x: x.max(axis=0)),
         ("last", lambda x: x[-1]),
     ):
-        found = hear(config, weights, codes, upper, pooling=pooling, batch_size=2)
+        found = compute_activations(config, weights, codes, upper, pooling=pooling, batch_size=2)
         np.testing.assert_array_equal(found.begins, [0, 64, 128])
         np.testing.assert_array_equal(found.ends, [64, 128, 152])
         expected = [pool(whole.values[a:b]) for a, b in ((0, 64), (64, 128), (128, 152))]
         np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_short_track_is_pooled_over_its_own_codes():
-    config, _, weights = prior(2)
-    codes, _ = codes_of(config, 64)
-    start = hear(config, weights, codes).values[:40]
+def test_short_track_is_pooled_over_its_own_codes():
+    config, _, weights = make_prior(2)
+    codes, _ = make_codes(config, 64)
+    start = compute_activations(config, weights, codes).values[:40]
     np.testing.assert_allclose(
-        hear(config, weights, codes[:40]).values, start, rtol=1e-5, atol=1e-6
+        compute_activations(config, weights, codes[:40]).values, start, rtol=1e-5, atol=1e-6
     )
-    short = hear(config, weights, codes[:40], pooling="mean")
+    short = compute_activations(config, weights, codes[:40], pooling="mean")
     np.testing.assert_allclose(short.values[0], start.mean(axis=0), rtol=1e-4, atol=1e-5)
     assert (short.begins, short.ends) == ([0], [40])
 
 
-def test_a_position_has_heard_the_codes_before_it_only():
-    config, _, weights = prior(2)
-    codes, _ = codes_of(config, 64)
+def test_position_depends_on_the_codes_before_it_only():
+    config, _, weights = make_prior(2)
+    codes, _ = make_codes(config, 64)
     changed = codes.copy()
     changed[30] = (changed[30] + 1) % 16
-    before, after = (hear(config, weights, x, layers=[3]).values[:, 0] for x in (codes, changed))
+    before, after = (
+        compute_activations(config, weights, x, layers=[3]).values[:, 0] for x in (codes, changed)
+    )
     np.testing.assert_array_equal(before[:31], after[:31])
     assert np.abs(before[31] - after[31]).max() > 1e-4
 
 
-def test_a_layer_that_is_not_there_is_named():
-    config, _, weights = prior(2)
+def test_missing_layer_is_refused():
+    config, _, weights = make_prior(2)
     with pytest.raises(ValueError, match=r"layer 4 does not exist: .* to 3"):
-        hear(config, weights, np.zeros(64, np.int32), layers=[4])
+        compute_activations(config, weights, np.zeros(64, np.int32), layers=[4])

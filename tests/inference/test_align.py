@@ -1,4 +1,4 @@
-"""Where a model with lyrics looks: laid out by letter, window by window."""
+"""Attention to lyrics, arranged by letter, window by window."""
 
 import dataclasses
 
@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.inference.align import align, lyric_attention
-from jukejax.inference.generate import Labels, prior_weights, window_labels
+from jukejax.inference.align import align_lyrics, compute_lyric_attention
+from jukejax.inference.conditioning import (
+    Labels,
+    PriorInputs,
+    make_window_labels,
+    prepare_weights,
+)
 from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import LabelConfig, LyricsConfig
 from jukejax.models.prior import PriorConfig
@@ -30,62 +35,63 @@ SINGLE = dataclasses.replace(
 SONG = Labels(1, (2,), total_samples=2048, lyrics=(1, 2, 3, 4, 1, 2))
 
 
-def weights_of(config):
+def make_weights(config):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32),
         prior_shapes(config),
     )
-    return prior_weights(config, params, jnp.float32)
+    return prepare_weights(config, params, jnp.float32)
 
 
-WEIGHTS = weights_of(SEPARATE)
+WEIGHTS = make_weights(SEPARATE)
 
 
-def attention(config, weights, codes, start, layer):
-    rows = jnp.asarray(window_labels(config, [SONG], start))
-    return np.asarray(lyric_attention(config, weights, jnp.asarray(codes), rows, layer))
+def compute_attention(config, weights, codes, start, layer):
+    rows = jnp.asarray(make_window_labels(config, [SONG], start))
+    inputs = PriorInputs(jnp.asarray(codes), labels=rows)
+    return np.asarray(compute_lyric_attention(config, weights, inputs, layer))
 
 
-def test_a_layer_of_kind_6_spends_all_its_attention_on_the_letters():
+def test_layer_of_kind_6_attends_to_lyrics_only():
     codes = np.arange(8, dtype=np.int32)[None] % 5
-    probs = attention(SEPARATE, WEIGHTS, codes, 0, 3)
+    probs = compute_attention(SEPARATE, WEIGHTS, codes, 0, 3)
     assert probs.shape == (1, 2, 8, 4)
     np.testing.assert_allclose(probs.sum(axis=-1), 1.0, rtol=1e-5)
     assert np.ptp(probs) > 1e-3
 
 
-def test_a_dense_layer_shares_its_attention_between_letters_and_codes():
+def test_dense_layer_attends_to_lyrics_and_codes():
     codes = np.arange(8, dtype=np.int32)[None] % 5
-    probs = attention(SINGLE, weights_of(SINGLE), codes, 0, 1)
+    probs = compute_attention(SINGLE, make_weights(SINGLE), codes, 0, 1)
     assert probs.shape == (1, 2, 8, 4)
     total = probs.sum(axis=-1)
     assert (total > 0).all()
     assert (total < 1).all()
 
 
-def test_layers_that_do_not_see_the_lyrics_are_refused():
+def test_layers_without_attention_to_lyrics_are_refused():
     codes = np.zeros((1, 8), np.int32)
     for layer in (0, 4, -1):
         with pytest.raises(ValueError, match=rf"layer {layer} does not attend .* \[3\]"):
-            attention(SEPARATE, WEIGHTS, codes, 0, layer)
+            compute_attention(SEPARATE, WEIGHTS, codes, 0, layer)
 
 
-def test_windows_are_laid_out_by_letter_and_the_earlier_one_counts():
+def test_windows_are_arranged_by_letter_and_the_earlier_one_counts():
     """16 codes, windows at 0, 4 and 8, of four letters each out of six."""
     codes = (np.arange(16, dtype=np.int32)[None] * 3) % 5
-    (ours,) = align(SEPARATE, WEIGHTS, codes, [SONG], window_hop=4, layer=3, head=1)
+    (attention,) = align_lyrics(SEPARATE, WEIGHTS, codes, [SONG], window_hop=4, layer=3, head=1)
     expected = np.zeros((16, 6))
     for start, first in ((8, 2), (4, 1), (0, 0)):
-        seen = attention(SEPARATE, WEIGHTS, codes[:, start : start + 8], start, 3)[0, 1]
-        expected[start : start + 8, first : first + 4] = seen
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
+        window = compute_attention(SEPARATE, WEIGHTS, codes[:, start : start + 8], start, 3)[0, 1]
+        expected[start : start + 8, first : first + 4] = window
+    np.testing.assert_allclose(attention, expected, atol=1e-6)
 
 
-def test_a_short_track_with_few_letters_keeps_neither_padding():
+def test_padding_of_a_short_track_and_of_short_lyrics_is_removed():
     codes = np.ones((1, 5), np.int32)
     short = SONG._replace(lyrics=(3, 4))
-    (ours,) = align(SEPARATE, WEIGHTS, codes, [short], window_hop=4, layer=3, head=0)
-    assert ours.shape == (5, 2)
-    assert (ours > 0).all()
-    assert (ours.sum(axis=1) < 1).all()
+    (attention,) = align_lyrics(SEPARATE, WEIGHTS, codes, [short], window_hop=4, layer=3, head=0)
+    assert attention.shape == (5, 2)
+    assert (attention > 0).all()
+    assert (attention.sum(axis=1) < 1).all()

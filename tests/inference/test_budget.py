@@ -1,4 +1,4 @@
-"""What a batch is reckoned to take, against what arrays and compiled programs really do."""
+"""Memory estimates of batches, against the memory of arrays and compiled programs."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jukejax.inference import budget
-from jukejax.inference.generate import PriorWeights, WindowInputs, fill_window, prior_weights
-from jukejax.inference.token_loop import Method
+from jukejax.inference.conditioning import PriorWeights, prepare_weights
+from jukejax.inference.generate import WindowInputs, sample_windows
+from jukejax.inference.token_loop import NO_FILTER
 from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import PriorConfig
@@ -32,7 +33,7 @@ SMALL = PriorConfig(
 )
 
 
-def test_the_released_upsamplers_caches_are_far_smaller_than_dense_ones():
+def test_released_upsampler_has_far_smaller_caches_than_dense_attention():
     """383 MB of kind 2 and 6 MB of the others, of 1.13 GB (design, section 4); the bar: 40 %."""
     compact = budget.cache_bytes(RELEASED, jnp.bfloat16)
     dense = 2 * 72 * 8192 * 480 * 2
@@ -52,7 +53,7 @@ def test_cache_bytes_are_those_of_the_caches(lyrics, name):
 
 def shapes_of_a_batch(config, rows):
     weights = jax.eval_shape(
-        lambda: prior_weights(
+        lambda: prepare_weights(
             config,
             jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), prior_shapes(config)),
             jnp.float32,
@@ -73,28 +74,28 @@ def shapes_of_a_batch(config, rows):
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_compiled_batch_takes_what_was_reckoned(fresh):
-    """Never more, and not less than a third of it, of the arrays that XLA plans for on a CPU."""
+def test_compiled_batch_needs_the_estimated_memory(fresh):
+    """Between a third and all of it: the temporary buffers that XLA plans on a CPU."""
     rows, chunk = 8, 2
     weights, inputs = shapes_of_a_batch(SMALL, rows)
-    lowered = fill_window.lower(SMALL, Method(), weights, inputs, chunk=chunk, fresh=fresh)
-    found = lowered.compile().memory_analysis()
+    lowered = sample_windows.lower(SMALL, NO_FILTER, weights, inputs, chunk=chunk, fresh=fresh)
+    analysis = lowered.compile().memory_analysis()
     held = budget.row_bytes(SMALL, jnp.float32)
-    reckoned = budget.SLACK * (rows * held + chunk * budget.pass_bytes(SMALL, jnp.float32))
-    assert reckoned / 3 < found.temp_size_in_bytes <= reckoned
+    estimate = budget.SLACK * (rows * held + chunk * budget.pass_bytes(SMALL, jnp.float32))
+    assert estimate / 3 < analysis.temp_size_in_bytes <= estimate
 
 
-def test_rows_come_before_the_chunk_and_both_fit():
-    for room, row, whole in ((1000, 10, 100), (1000, 300, 10), (1e9, 7, 13)):
-        rows, chunk = budget.within(room, row, whole)
-        assert budget.SLACK * (rows * row + chunk * whole) <= room
-        assert budget.SLACK * ((rows + 1) * row + whole) > room
-        assert chunk == rows or budget.SLACK * (rows * row + (chunk + 1) * whole) > room
+def test_rows_take_precedence_over_the_chunk_and_both_fit():
+    for available, row, whole_pass in ((1000, 10, 100), (1000, 300, 10), (1e9, 7, 13)):
+        rows, chunk = budget.divide_memory(available, row, whole_pass)
+        assert budget.SLACK * (rows * row + chunk * whole_pass) <= available
+        assert budget.SLACK * ((rows + 1) * row + whole_pass) > available
+        assert chunk == rows or budget.SLACK * (rows * row + (chunk + 1) * whole_pass) > available
 
 
-def test_there_is_always_one_row_to_try():
-    assert budget.within(10, 100, 100) == (1, 1)
-    assert budget.within(-5, 100, 100) == (1, 1)
+def test_budget_has_at_least_one_row():
+    assert budget.divide_memory(10, 100, 100) == (1, 1)
+    assert budget.divide_memory(-5, 100, 100) == (1, 1)
 
 
 class Accelerator:
@@ -104,23 +105,23 @@ class Accelerator:
         return {"bytes_limit": 100e9}
 
 
-def test_memory_is_what_the_device_says_less_the_weights(monkeypatch):
+def test_available_memory_is_that_of_the_device_without_the_weights(monkeypatch):
     """Half of 100 GB, of which the weights hold 20: 30 GB for windows of the released upsampler."""
     monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
     weights = {"w": jax.ShapeDtypeStruct((10**10,), jnp.bfloat16)}
-    rows, chunk = budget.fitting(RELEASED, weights, jnp.bfloat16, 0.5)
+    rows, chunk = budget.fit_batch(RELEASED, weights, jnp.bfloat16, 0.5)
     held = budget.row_bytes(RELEASED, jnp.bfloat16)
     assert rows * held * budget.SLACK <= 30e9
     assert rows == pytest.approx(30e9 / held / budget.SLACK, abs=2)
     assert 1 <= chunk <= rows
 
 
-def test_a_cpu_is_not_given_more_rows_than_help_it():
+def test_rows_on_a_cpu_are_limited():
     weights = {"w": np.zeros(3)}
-    assert budget.fitting(SMALL, weights, jnp.float32, 0.8).rows == budget.CPU_ROWS
+    assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8).rows == budget.CPU_ROWS
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.1])
-def test_a_share_of_the_memory_that_cannot_be_is_refused(fraction):
+def test_invalid_memory_fractions_are_refused(fraction):
     with pytest.raises(ValueError, match=f"memory_fraction is {fraction}, must be more than 0"):
-        budget.fitting(SMALL, {}, jnp.float32, fraction)
+        budget.fit_batch(SMALL, {}, jnp.float32, fraction)

@@ -1,4 +1,4 @@
-"""Both orders of windows with a fake in place of the model, whose right answer is known by hand."""
+"""Both orders of windows, with a sampler sampler for which the right answer is known."""
 
 import itertools
 
@@ -6,32 +6,32 @@ import jax
 import numpy as np
 import pytest
 
-from jukejax.inference.batches import Limit
-from jukejax.inference.schedules import Track, parallel, sequential
+from jukejax.inference.batches import BatchLimit
+from jukejax.inference.schedules import WindowGrid, sample_parallel, sample_sequential
 
-TRACK = Track(total=900, seq_len=200, window_hop=100)
+GRID = WindowGrid(total=900, seq_len=200, window_hop=100)
 ITEMS = 3
 SHAPES = [
-    Track(900, 200, 100),
-    Track(910, 200, 100),  # the last window is moved back
-    Track(900, 200, 150),
-    Track(900, 200, 40),  # a place lies in five windows
-    Track(900, 200, 200),  # no overlap
-    Track(200, 200, 100),
-    Track(150, 200, 100),
+    WindowGrid(900, 200, 100),
+    WindowGrid(910, 200, 100),  # the last window is moved back
+    WindowGrid(900, 200, 150),
+    WindowGrid(900, 200, 40),  # a position lies in five windows
+    WindowGrid(900, 200, 200),  # no overlap
+    WindowGrid(200, 200, 100),
+    WindowGrid(150, 200, 100),
 ]
 
 
-def truth(total=900, items=ITEMS):
-    """What every window draws once it is warm."""
+def make_tracks(total=900, items=ITEMS):
+    """Returns the codes that every window samples after its warm-up."""
     return np.random.default_rng(0).integers(2000, size=(items, total)).astype(np.int32)
 
 
-class Fake:
-    """Draws the truth, save that the first `cold` codes of a window without a past are its own.
+class FakeSampler:
+    """Samples the codes of `tracks`, except the first `cold` codes of a window without context.
 
     Attributes:
-      batches: what it was asked for, [(item, number) ...] each.
+      batches: of the calls, [(item, index of the window) ...] each.
     """
 
     def __init__(self, tracks, cold=40, fits=1000):
@@ -42,70 +42,72 @@ class Fake:
         if len(jobs) > self.fits:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
         self.batches.append([job.key for job in jobs])
-        return np.stack([self.draw(job, codes) for job in jobs])
+        return np.stack([self.sample(job, codes) for job in jobs])
 
-    def draw(self, job, codes):
+    def sample(self, job, codes):
         start, fixed, stop = job.window
-        past = codes[job.item, start : start + fixed]
-        np.testing.assert_array_equal(past, self.tracks[job.item, start : start + fixed])
-        drawn = self.tracks[job.item, start + fixed : start + stop].copy()
+        context = codes[job.item, start : start + fixed]
+        np.testing.assert_array_equal(context, self.tracks[job.item, start : start + fixed])
+        sampled = self.tracks[job.item, start + fixed : start + stop].copy()
         if start and not fixed:
-            drawn[: self.cold] = 3000 + 100 * job.number + np.arange(self.cold) % 7
-        return drawn
+            sampled[: self.cold] = 3000 + 100 * job.window_index + np.arange(self.cold) % 7
+        return sampled
 
 
-def run(schedule, fake, track=TRACK, *, given=None, parts=None, rows=1000, **more):
-    given = np.zeros((ITEMS, 0), np.int32) if given is None else given
-    return list(schedule(track, fake, given=given, parts=parts or {}, limit=Limit(rows), **more))
+def run(schedule, sampler, grid=GRID, *, codes=None, pending=None, rows=1000, **more):
+    """Returns all states of a level."""
+    codes = np.zeros((ITEMS, 0), np.int32) if codes is None else codes
+    limit = BatchLimit(rows)
+    return list(schedule(grid, sampler, codes=codes, pending=pending or {}, limit=limit, **more))
 
 
-@pytest.mark.parametrize("schedule", [sequential, parallel])
+@pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
 @pytest.mark.parametrize("rows", [1, 2, 4, 7, 1000])
-@pytest.mark.parametrize("track", SHAPES, ids=str)
-def test_every_code_of_the_track_is_drawn(schedule, track, rows):
-    tracks, cold = truth(track.total), 0
-    if schedule is parallel:  # as many as are certainly thrown away
-        cold = (track.seq_len - track.window_hop) // 2
-    *_, last = run(schedule, Fake(tracks, cold), track, rows=rows)
+@pytest.mark.parametrize("grid", SHAPES, ids=str)
+def test_every_code_of_the_track_is_sampled(schedule, grid, rows):
+    tracks, cold = make_tracks(grid.total), 0
+    if schedule is sample_parallel:  # as many as are certainly discarded
+        cold = (grid.seq_len - grid.window_hop) // 2
+    *_, last = run(schedule, FakeSampler(tracks, cold), grid, rows=rows)
     np.testing.assert_array_equal(last.codes, tracks)
-    assert last.parts == {}
+    assert last.pending == {}
     assert last.done == last.total
 
 
-def test_side_by_side_the_join_is_found_where_both_windows_agree():
-    """Windows go wrong at their end too: what is left to agree on lies in between."""
-    tracks = truth()
+def test_parallel_windows_are_joined_where_both_agree():
+    """Windows are wrong at their end too: they agree in between only."""
+    tracks = make_tracks()
 
-    class Tired(Fake):
-        def draw(self, job, codes):
-            drawn = super().draw(job, codes)
-            if job.window.start + job.window.stop < TRACK.total:
-                drawn[-30:] = 5000
-            return drawn
+    class WrongAtTheEnd(FakeSampler):
+        def sample(self, job, codes):
+            sampled = super().sample(job, codes)
+            if job.window.start + job.window.stop < GRID.total:
+                sampled[-30:] = 5000
+            return sampled
 
-    *_, last = run(parallel, Tired(tracks, cold=60))
+    *_, last = run(sample_parallel, WrongAtTheEnd(tracks, cold=60))
     np.testing.assert_array_equal(last.codes, tracks)
 
 
 @pytest.mark.parametrize("prompt", [1, 99, 100, 149, 150, 151, 420, 899])
-@pytest.mark.parametrize("schedule", [sequential, parallel])
-def test_prompts_are_kept_and_gone_on_from(schedule, prompt):
-    tracks = truth()
-    fake = Fake(tracks)
-    *_, last = run(schedule, fake, given=tracks[:, :prompt])
+@pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
+def test_prompts_are_kept_and_continued(schedule, prompt):
+    tracks = make_tracks()
+    sampler = FakeSampler(tracks)
+    *_, last = run(schedule, sampler, codes=tracks[:, :prompt])
     np.testing.assert_array_equal(last.codes, tracks)
-    windows = {number for batch in fake.batches for _, number in batch}
-    assert len(windows) <= 1 + -(-(TRACK.total - prompt) // TRACK.window_hop)
+    windows = {number for batch in sampler.batches for _, number in batch}
+    assert len(windows) <= 1 + -(-(GRID.total - prompt) // GRID.window_hop)
 
 
-def test_nothing_is_drawn_of_a_track_that_is_there():
-    for schedule in (sequential, parallel):
-        assert run(schedule, None, given=truth()) == []
+def test_finished_track_is_not_sampled():
+    for schedule in (sample_sequential, sample_parallel):
+        assert run(schedule, None, codes=make_tracks()) == []
 
 
-@pytest.mark.parametrize("schedule", [sequential, parallel])
-def test_what_is_handed_back_is_final_and_grows(schedule):
-    steps = run(schedule, Fake(truth()), rows=5)
+@pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
+def test_returned_codes_are_final_and_grow(schedule):
+    steps = run(schedule, FakeSampler(make_tracks()), rows=5)
     for step in steps:
         length = step.codes.shape[1]
         np.testing.assert_array_equal(step.codes, steps[-1].codes[:, :length])
@@ -116,133 +118,142 @@ def test_what_is_handed_back_is_final_and_grows(schedule):
 
 
 @pytest.mark.parametrize("prompt", [0, 120, 250, 330])
-@pytest.mark.parametrize("schedule", [sequential, parallel])
+@pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
 @pytest.mark.parametrize("rows", [2, 5, 8])
-def test_a_run_that_goes_on_ends_the_same_by_the_same_batches(schedule, prompt, rows):
-    """Killed after any batch, with what was handed back then."""
-    tracks, undisturbed = truth(), Fake(truth())
-    steps = run(schedule, undisturbed, given=tracks[:, :prompt], rows=rows)
+def test_resumed_run_computes_the_same_in_the_same_batches(schedule, prompt, rows):
+    """Killed after any batch, and resumed from the state returned then."""
+    tracks, uninterrupted = make_tracks(), FakeSampler(make_tracks())
+    steps = run(schedule, uninterrupted, codes=tracks[:, :prompt], rows=rows)
     for number, step in enumerate(steps[:-1], start=1):
-        fake = Fake(tracks)
-        *_, last = run(schedule, fake, given=step.codes, parts=step.parts, rows=rows)
+        sampler = FakeSampler(tracks)
+        *_, last = run(schedule, sampler, codes=step.codes, pending=step.pending, rows=rows)
         np.testing.assert_array_equal(last.codes, steps[-1].codes)
-        assert fake.batches == undisturbed.batches[number:]
+        assert sampler.batches == uninterrupted.batches[number:]
         assert last.done == last.total
 
 
 @pytest.mark.parametrize("prompt", [0, 120, 250])
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_items_may_be_written_one_after_the_other(prompt, rows):
-    """A kill between: item 0 has a step's state, the others that of the step before it.
+def test_states_of_items_may_be_of_neighboring_steps(prompt, rows):
+    """A kill between writes: item 0 has the state of a step, the others that of the step before.
 
-    Of items that are ahead in codes only the codes count that all have, and none of their parts.
+    Of items that are ahead only the codes that all have are used, and none of their windows.
     """
-    tracks = truth()
-    steps = run(parallel, Fake(tracks), given=tracks[:, :prompt], rows=rows)
+    tracks = make_tracks()
+    steps = run(sample_parallel, FakeSampler(tracks), codes=tracks[:, :prompt], rows=rows)
     for early, late in itertools.pairwise(steps[:-1]):
         behind = early.codes.shape[1]
-        kept = {key: codes for key, codes in early.parts.items() if key[0] > 0}
+        kept = {key: codes for key, codes in early.pending.items() if key[0] > 0}
         if late.codes.shape[1] == behind:
-            kept |= {key: codes for key, codes in late.parts.items() if key[0] == 0}
-        *_, last = run(parallel, Fake(tracks), given=early.codes, parts=kept, rows=rows)
+            kept |= {key: codes for key, codes in late.pending.items() if key[0] == 0}
+        *_, last = run(
+            sample_parallel, FakeSampler(tracks), codes=early.codes, pending=kept, rows=rows
+        )
         np.testing.assert_array_equal(last.codes, steps[-1].codes)
 
 
-def test_all_drawn_and_nothing_joined_is_joined_without_drawing():
-    """States of items that were written one after the other may hold every window between them."""
-    whole = {}
+def test_complete_windows_are_joined_without_sampling():
+    """States of items of neighboring steps may hold every window between them."""
+    sampled = {}
 
-    class Watched(Fake):
+    class RecordingSampler(FakeSampler):
         def __call__(self, jobs, codes):
-            found = super().__call__(jobs, codes)
-            whole.update({job.key: row for job, row in zip(jobs, found, strict=True)})
-            return found
+            rows = super().__call__(jobs, codes)
+            sampled.update({job.key: row for job, row in zip(jobs, rows, strict=True)})
+            return rows
 
-    *_, last = run(parallel, Watched(truth()))
-    (step,) = run(parallel, None, parts=whole)
+    *_, last = run(sample_parallel, RecordingSampler(make_tracks()))
+    (step,) = run(sample_parallel, None, pending=sampled)
     np.testing.assert_array_equal(step.codes, last.codes)
     assert step.done == step.total > 0
 
 
-def test_parts_of_another_level_are_refused():
-    given = truth()[:, :120]
+def test_windows_of_another_level_are_refused():
+    given = make_tracks()[:, :120]
     for parts in (
         {(0, 0): np.zeros(7, np.int32)},
         {(0, 40): np.zeros(200, np.int32)},
         {(0, 5): np.zeros(200, np.int32)},
     ):
-        for schedule in (sequential, parallel):
+        for schedule in (sample_sequential, sample_parallel):
             with pytest.raises(ValueError, match="belong to"):
-                run(schedule, Fake(truth()), given=given, parts=parts)
+                run(schedule, FakeSampler(make_tracks()), codes=given, pending=parts)
 
 
-@pytest.mark.parametrize("schedule", [sequential, parallel])
-def test_out_of_memory_halves_the_batch_and_goes_on(schedule, capsys):
-    """The rows in flight are lost, what was drawn before is not; it is said once."""
-    undisturbed, tight = Fake(truth()), Fake(truth(), fits=1)
-    steps = run(schedule, undisturbed)
-    *_, last = run(schedule, tight)
+@pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
+def test_out_of_memory_halves_the_batch_and_continues(schedule, capsys):
+    """The rows in progress are lost, earlier ones are not; the message is printed once."""
+    uninterrupted, limited = FakeSampler(make_tracks()), FakeSampler(make_tracks(), fits=1)
+    steps = run(schedule, uninterrupted)
+    *_, last = run(schedule, limited)
     np.testing.assert_array_equal(last.codes, steps[-1].codes)
-    assert {len(batch) for batch in tight.batches} == {1}
-    drawn = [key for batch in tight.batches for key in batch]
-    assert len(drawn) == len(set(drawn))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("no memory for ")
+    assert {len(batch) for batch in limited.batches} == {1}
+    sampled = [key for batch in limited.batches for key in batch]
+    assert len(sampled) == len(set(sampled))
+    messages = capsys.readouterr().err.splitlines()
+    assert len(messages) == 1
+    assert messages[0].startswith("no memory for ")
 
 
-def test_a_window_that_does_not_fit_alone_is_an_error_in_one_line():
+def test_window_that_does_not_fit_alone_is_an_error():
     with pytest.raises(ValueError, match=r"a single window does not fit.*take --weights=int8"):
-        run(parallel, Fake(truth(), fits=0))
+        run(sample_parallel, FakeSampler(make_tracks(), fits=0))
 
 
-def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory():
+def test_other_errors_of_the_device_are_raised():
     def broken(jobs, codes):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
-        run(parallel, broken)
+        run(sample_parallel, broken)
 
 
-def test_batches_are_about_as_full_as_each_other_and_of_one_shape():
-    fake = Fake(truth())
-    run(parallel, fake, rows=10)  # 8 windows of 3 items
-    assert [len(batch) for batch in fake.batches] == [8, 8, 8]
-    fake = Fake(truth())
-    run(parallel, fake, rows=7)
-    assert [len(batch) for batch in fake.batches] == [6, 6, 6, 6]
-    fake = Fake(truth())
-    run(sequential, fake, rows=2)
-    assert {len(batch) for batch in fake.batches} == {2}
+def test_batches_have_one_shape_and_are_about_equally_full():
+    sampler = FakeSampler(make_tracks())
+    run(sample_parallel, sampler, rows=10)  # 8 windows of 3 items
+    assert [len(batch) for batch in sampler.batches] == [8, 8, 8]
+    sampler = FakeSampler(make_tracks())
+    run(sample_parallel, sampler, rows=7)
+    assert [len(batch) for batch in sampler.batches] == [6, 6, 6, 6]
+    sampler = FakeSampler(make_tracks())
+    run(sample_sequential, sampler, rows=2)
+    assert {len(batch) for batch in sampler.batches} == {2}
 
 
-def test_joins_are_heard_of():
-    """In order: one after the other windows join where they start, side by side in the overlap."""
-    for schedule in (sequential, parallel):
-        heard = []
-        run(schedule, Fake(truth()), on_join=lambda *told, heard=heard: heard.append(told))
+def test_joins_are_reported():
+    """Sequential windows join at their start, parallel ones within the overlap."""
+    for schedule in (sample_sequential, sample_parallel):
+        joins_seen = []
+        run(
+            schedule,
+            FakeSampler(make_tracks()),
+            on_join=lambda *join, seen=joins_seen: seen.append(join),
+        )
         for item in range(ITEMS):
-            joins = [code for who, code, _ in heard if who == item]
-            if schedule is sequential:
+            joins = [code for join_item, code, _ in joins_seen if join_item == item]
+            if schedule is sample_sequential:
                 assert joins == list(range(200, 900, 100))
             else:
                 assert len(joins) == 7
                 for number, join in enumerate(joins, start=1):
                     assert 100 * number + 50 <= join <= 100 * number + 100
-        assert {share for _, _, share in heard} == {1.0}
+        assert {share for _, _, share in joins_seen} == {1.0}
 
 
-def test_windows_that_never_agree_are_joined_all_the_same():
-    """And those that hear of the join are told."""
+def test_windows_that_never_agree_are_joined_and_reported():
 
-    class Stubborn(Fake):
-        def draw(self, job, codes):
-            return super().draw(job, codes) * 10 + job.number
+    class NeverAgreeing(FakeSampler):
+        def sample(self, job, codes):
+            return super().sample(job, codes) * 10 + job.window_index
 
-    heard = []
-    *_, last = run(parallel, Stubborn(truth(), cold=0), on_join=lambda *told: heard.append(told))
-    assert last.codes.shape == (ITEMS, TRACK.total)
-    assert {share for _, _, share in heard} == {0.0}
-    joins = [0, *(code for item, code, _ in heard if item == 0)]
-    for number, (begin, end) in enumerate(itertools.pairwise([*joins, TRACK.total])):
+    joins_seen = []
+    *_, last = run(
+        sample_parallel,
+        NeverAgreeing(make_tracks(), cold=0),
+        on_join=lambda *join: joins_seen.append(join),
+    )
+    assert last.codes.shape == (ITEMS, GRID.total)
+    assert {share for _, _, share in joins_seen} == {0.0}
+    joins = [0, *(code for item, code, _ in joins_seen if item == 0)]
+    for number, (begin, end) in enumerate(itertools.pairwise([*joins, GRID.total])):
         np.testing.assert_array_equal(last.codes[:, begin:end] % 10, number)

@@ -1,4 +1,4 @@
-"""The token loop with fake models whose right answer is known by hand."""
+"""The token loop with fake models, for which the right answer is computed by hand."""
 
 import functools
 
@@ -6,107 +6,123 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.inference import token_loop as sampling
-from jukejax.inference.token_loop import Method, fill_window
+from jukejax.inference.token_loop import (
+    NO_FILTER,
+    LogitsFilter,
+    TrackNoise,
+    gumbel_noise,
+    sample_tokens,
+)
 
 VOCAB, SEQ_LEN, BATCH = 7, 10, 3
-PLAIN = Method()
 
 
-def next_code(cache, previous, position):
-    """Always the previous code plus one; counts its calls and remembers the last position."""
+def predict_next_code(cache, previous, position):
+    """Predicts the previous code plus one; the cache counts the calls and has the last position."""
     logits = 50.0 * jax.nn.one_hot((previous + 1) % VOCAB, VOCAB)
     return logits, {"calls": cache["calls"] + 1, "position": position}
 
 
-def anything(cache, previous, position):
-    """Every code is as likely."""
+def predict_uniform(cache, previous, position):
+    """Predicts all codes with the same probability."""
     return jnp.zeros((previous.shape[0], VOCAB)), cache
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def fill(step_fn, codes, start, stop, temperature, method=PLAIN, offset=0, keys=None):
+def fill_codes(
+    step_fn, codes, start, stop, temperature, logits_filter=NO_FILTER, offset=0, keys=None
+):
     if keys is None:
         keys = jax.random.split(jax.random.key(0), codes.shape[0])
     cache = {"calls": jnp.int32(0), "position": jnp.int32(-1)}
-    return fill_window(
+    return sample_tokens(
         step_fn,
         cache,
         codes,
         start=start,
         stop=stop,
-        keys=keys,
-        offset=offset,
+        noise=TrackNoise(keys, offset),
         temperature=temperature,
-        method=method,
+        logits_filter=logits_filter,
     )
 
 
-def given(start):
-    """Item i's prompt ends with code i; the slots behind it hold garbage."""
+def make_prompt(start):
+    """Returns prompts, of which item i's is code i; the slots behind it hold garbage."""
     codes = np.full((BATCH, SEQ_LEN), 99, np.int32)
     codes[:, :start] = np.arange(BATCH)[:, None]
     return codes
 
 
-def test_the_loop_counts_up_from_the_prompt():
+def test_loop_counts_up_from_the_prompt():
     for temperature in (0.0, 1.0):
-        state = fill(next_code, given(3), 3, SEQ_LEN, temperature)
+        state = fill_codes(predict_next_code, make_prompt(3), 3, SEQ_LEN, temperature)
         for item in range(BATCH):
             expected = [item] * 3 + [(item + 1 + i) % VOCAB for i in range(SEQ_LEN - 3)]
             np.testing.assert_array_equal(state.codes[item], expected)
 
 
-def test_the_model_is_called_once_a_code_and_no_more():
-    state = fill(next_code, given(3), 3, 8, 0.0)
+def test_model_is_called_exactly_once_a_code():
+    state = fill_codes(predict_next_code, make_prompt(3), 3, 8, 0.0)
     assert int(state.cache["calls"]) == 5
     assert int(state.cache["position"]) == 7
     assert int(state.position) == 8
     np.testing.assert_array_equal(state.codes[:, 8:], 99)
 
 
-def test_nothing_to_do_leaves_everything_as_it_was():
-    state = fill(next_code, given(6), 6, 6, 1.0)
-    np.testing.assert_array_equal(state.codes, given(6))
+def test_empty_range_changes_nothing():
+    state = fill_codes(predict_next_code, make_prompt(6), 6, 6, 1.0)
+    np.testing.assert_array_equal(state.codes, make_prompt(6))
     assert int(state.cache["calls"]) == 0
 
 
-def test_noise_belongs_to_the_track_position_not_to_the_window():
-    """Track positions 4 to 9, drawn by a window at 0 and by one at 4."""
+def test_noise_depends_on_the_track_position_not_on_the_window():
+    """Track positions 4 to 9, sampled in a window at 0 and in one at 4."""
     keys = jax.random.split(jax.random.key(3), BATCH)
-    early = fill(anything, given(0), 0, SEQ_LEN, 1.0, PLAIN, 0, keys).codes
-    late = fill(anything, given(0), 0, SEQ_LEN, 1.0, PLAIN, 4, keys).codes
+    early = fill_codes(predict_uniform, make_prompt(0), 0, SEQ_LEN, 1.0, NO_FILTER, 0, keys).codes
+    late = fill_codes(predict_uniform, make_prompt(0), 0, SEQ_LEN, 1.0, NO_FILTER, 4, keys).codes
     np.testing.assert_array_equal(early[:, 4:], late[:, :6])
     assert (np.asarray(early[:, :6]) != np.asarray(late[:, :6])).any()
 
 
-def test_an_item_is_the_same_alone_and_in_a_batch():
+def test_item_is_the_same_alone_and_in_a_batch():
     keys = jax.random.split(jax.random.key(3), BATCH)
-    together = fill(anything, given(0), 0, SEQ_LEN, 1.0, PLAIN, 0, keys).codes
+    together = fill_codes(
+        predict_uniform, make_prompt(0), 0, SEQ_LEN, 1.0, NO_FILTER, 0, keys
+    ).codes
     assert (np.asarray(together[0]) != np.asarray(together[1])).any()
     for item in range(BATCH):
         one = slice(item, item + 1)
-        alone = fill(anything, given(0)[one], 0, SEQ_LEN, 1.0, PLAIN, 0, keys[one]).codes
+        alone = fill_codes(
+            predict_uniform, make_prompt(0)[one], 0, SEQ_LEN, 1.0, NO_FILTER, 0, keys[one]
+        ).codes
         np.testing.assert_array_equal(alone[0], together[item])
 
 
 def test_top_k_of_one_is_greedy():
-    greedy = fill(next_code, given(2), 2, SEQ_LEN, 0.0).codes
+    greedy = fill_codes(predict_next_code, make_prompt(2), 2, SEQ_LEN, 0.0).codes
     np.testing.assert_array_equal(
-        fill(next_code, given(2), 2, SEQ_LEN, 5.0, Method(top_k=1)).codes, greedy
+        fill_codes(predict_next_code, make_prompt(2), 2, SEQ_LEN, 5.0, LogitsFilter(top_k=1)).codes,
+        greedy,
     )
 
 
 def test_temperature_and_prompt_length_need_no_new_program():
-    before = fill._cache_size()
+    before = fill_codes._cache_size()
     for start, stop, temperature in ((1, 5, 0.3), (2, 9, 0.9), (0, 10, 1.3)):
-        fill(next_code, given(2), np.int32(start), np.int32(stop), np.float32(temperature))
-    assert fill._cache_size() - before <= 1
+        fill_codes(
+            predict_next_code,
+            make_prompt(2),
+            np.int32(start),
+            np.int32(stop),
+            np.float32(temperature),
+        )
+    assert fill_codes._cache_size() - before <= 1
 
 
 def test_gumbel_noise_has_its_mean_and_variance():
     keys = jax.random.split(jax.random.key(0), 4)
-    noise = jax.jit(sampling.gumbel_noise, static_argnums=2)(keys, jnp.arange(5, 7), 20_000)
+    noise = jax.jit(gumbel_noise, static_argnums=2)(keys, jnp.arange(5, 7), 20_000)
     assert noise.shape == (2, 4, 20_000)
     np.testing.assert_allclose(noise.mean(), 0.5772, atol=0.02)
     np.testing.assert_allclose(noise.var(), np.pi**2 / 6, rtol=0.03)

@@ -1,38 +1,37 @@
-"""Window plans, by hand and for every small size."""
+"""Window plans, computed by hand and for all small sizes."""
 
 import itertools
 
 import pytest
 
 from jukejax.inference.windows import (
-    Crossing,
+    JoinRange,
     Window,
-    crossings,
-    partial_window,
+    find_join_ranges,
+    plan_parallel_windows,
     plan_windows,
     window_starts,
-    windows_side_by_side,
 )
 
 SIZES = [
-    (total, seq_len, hop, given)
+    (total, seq_len, hop, prompt_len)
     for total, seq_len in itertools.product(range(1, 40), (1, 4, 7, 12))
     for hop in {1, max(seq_len // 2, 1), seq_len}
-    for given in {0, 1, seq_len, total // 2, total}
-    if given <= total
+    for prompt_len in {0, 1, seq_len, total // 2, total}
+    if prompt_len <= total
 ]
 
 
 def test_every_code_is_sampled_once_and_in_order():
-    """No gap, nothing twice; prompts are left alone; each window fits and knows what it says."""
-    for total, seq_len, hop, given in SIZES:
-        done = given
-        for window in plan_windows(total, seq_len, hop, given):
-            case = f"{total=} {seq_len=} {hop=} {given=} {window}"
+    """Windows leave no gap and no overlap, keep prompts, and fit into `seq_len`."""
+    for total, seq_len, hop, prompt_len in SIZES:
+        done = prompt_len
+        for window in plan_windows(total, seq_len, hop, prompt_len):
+            case = f"{total=} {seq_len=} {hop=} {prompt_len=} {window}"
             assert window.start + window.fixed == done, case
             assert 0 <= window.fixed < window.stop <= seq_len, case
             done = window.start + window.stop
-        assert done == total, (total, seq_len, hop, given)
+        assert done == total, (total, seq_len, hop, prompt_len)
 
 
 def test_the_last_window_ends_at_the_end():
@@ -44,31 +43,35 @@ def test_the_last_window_ends_at_the_end():
             assert all(b - a <= hop for a, b in itertools.pairwise(starts))
 
 
-def test_a_plan_by_hand():
-    """20 codes, windows of 8 every 4, and a prompt of 5: the third window fixes what two left."""
-    assert plan_windows(20, 8, 4, given=5) == [
+def test_plan_by_hand():
+    """20 codes, windows of 8 every 4, and a prompt of 5: the third window is fixed by two."""
+    assert plan_windows(20, 8, 4, prompt_len=5) == [
         Window(0, 5, 8),
         Window(4, 4, 8),
         Window(8, 4, 8),
         Window(12, 4, 8),
     ]
-    assert plan_windows(18, 8, 4, given=0)[-1] == Window(10, 6, 8)  # moved back by two
+    assert plan_windows(18, 8, 4, prompt_len=0)[-1] == Window(10, 6, 8)  # moved back by two
 
 
 def test_windows_that_a_prompt_covers_are_left_out():
-    assert plan_windows(20, 8, 4, given=11) == [Window(4, 7, 8), Window(8, 4, 8), Window(12, 4, 8)]
-    assert plan_windows(20, 8, 4, given=20) == []
+    assert plan_windows(20, 8, 4, prompt_len=11) == [
+        Window(4, 7, 8),
+        Window(8, 4, 8),
+        Window(12, 4, 8),
+    ]
+    assert plan_windows(20, 8, 4, prompt_len=20) == []
 
 
 def test_a_track_shorter_than_a_window_is_one_partial_window():
     assert plan_windows(5, 8, 4) == [Window(0, 0, 5)]
-    assert plan_windows(5, 8, 4, given=2) == [Window(0, 2, 5)]
+    assert plan_windows(5, 8, 4, prompt_len=2) == [Window(0, 2, 5)]
 
 
-def test_going_on_from_any_finished_window_is_the_rest_of_the_plan():
-    """A killed run plans again from what is on disk."""
-    for total, seq_len, hop, given in SIZES:
-        plan = plan_windows(total, seq_len, hop, given)
+def test_plan_from_any_finished_window_is_the_rest_of_the_plan():
+    """A resumed run plans again from the codes on disk."""
+    for total, seq_len, hop, prompt_len in SIZES:
+        plan = plan_windows(total, seq_len, hop, prompt_len)
         for number, window in enumerate(plan, start=1):
             done = window.start + window.stop
             assert plan_windows(total, seq_len, hop, done) == plan[number:]
@@ -80,57 +83,51 @@ def test_a_hop_that_would_leave_gaps_is_refused(hop):
         window_starts(20, 8, hop)
 
 
-def test_a_track_that_grows_keeps_as_much_of_its_past_as_fits():
-    assert partial_window(0, 3, 8) == Window(0, 0, 3)
-    assert partial_window(3, 4, 8) == Window(0, 3, 7)
-    assert partial_window(7, 4, 8) == Window(3, 4, 8)
-    assert partial_window(20, 8, 8) == Window(20, 0, 8)
-
-
-def test_windows_side_by_side_can_be_joined_in_order():
-    """A window is crossed to behind its warm-up, before the one before it ends, and not before that
-    one was crossed to."""
+def test_parallel_windows_can_be_joined_in_order():
+    """A join is behind the window's warm-up, before the end of the window before, and not before
+    that window's own join."""
     for total, seq_len, hop in {case[:3] for case in SIZES}:
-        starts, ways = window_starts(total, seq_len, hop), crossings(total, seq_len, hop)
-        assert ways[0] == Crossing(0, 0)
-        assert len(ways) == len(starts)
+        starts = window_starts(total, seq_len, hop)
+        ranges = find_join_ranges(total, seq_len, hop)
+        assert ranges[0] == JoinRange(0, 0)
+        assert len(ranges) == len(starts)
         for number in range(1, len(starts)):
-            end, way = starts[number - 1] + seq_len, ways[number]
+            end, join = starts[number - 1] + seq_len, ranges[number]
             shared = end - starts[number]
-            assert way.first - starts[number] == shared // 2
-            assert way.first <= way.last <= end
-            assert ways[number - 1].last <= way.first
+            assert join.first - starts[number] == shared // 2
+            assert join.first <= join.last <= end
+            assert ranges[number - 1].last <= join.first
 
 
-def test_crossings_by_hand():
-    """Windows of 8 every 4 share 4, the last two 6 of them; windows of 8 every 2 are crossed to
-    before the next but one is."""
-    assert crossings(18, 8, 4) == [(0, 0), (6, 8), (10, 12), (13, 16)]
-    assert crossings(12, 8, 2) == [(0, 0), (5, 7), (7, 10)]
-    assert crossings(16, 8, 8) == [(0, 0), (8, 8)]
+def test_join_ranges_by_hand():
+    """Windows of 8 every 4 share 4, the last two 6; windows of 8 every 2 are joined before the next
+    but one."""
+    assert find_join_ranges(18, 8, 4) == [(0, 0), (6, 8), (10, 12), (13, 16)]
+    assert find_join_ranges(12, 8, 2) == [(0, 0), (5, 7), (7, 10)]
+    assert find_join_ranges(16, 8, 8) == [(0, 0), (8, 8)]
 
 
-def test_windows_side_by_side_cover_the_track():
-    for total, seq_len, hop, given in SIZES:
-        plan = windows_side_by_side(total, seq_len, hop, given)
-        starts, done = window_starts(total, seq_len, hop), given
+def test_parallel_windows_cover_the_track():
+    for total, seq_len, hop, prompt_len in SIZES:
+        plan = plan_parallel_windows(total, seq_len, hop, prompt_len)
+        starts, done = window_starts(total, seq_len, hop), prompt_len
         for number, window in plan.items():
             assert window.start == starts[number]
-            assert window.fixed == max(given - window.start, 0)
+            assert window.fixed == max(prompt_len - window.start, 0)
             assert 0 <= window.fixed < window.stop <= seq_len
             assert window.start <= done
             done = window.start + window.stop
         assert done == total
 
 
-def test_a_window_alone_is_the_same_in_both_orders():
-    for total, seq_len, hop, given in SIZES:
-        if total <= seq_len and given < total:
-            plan = windows_side_by_side(total, seq_len, hop, given)
-            assert list(plan.values()) == plan_windows(total, seq_len, hop, given)
+def test_single_window_is_the_same_in_both_orders():
+    for total, seq_len, hop, prompt_len in SIZES:
+        if total <= seq_len and prompt_len < total:
+            plan = plan_parallel_windows(total, seq_len, hop, prompt_len)
+            assert list(plan.values()) == plan_windows(total, seq_len, hop, prompt_len)
 
 
-def test_windows_whose_next_one_knows_enough_of_the_prompt_are_left_out():
-    assert list(windows_side_by_side(20, 8, 4, 9)) == [1, 2, 3]
-    assert list(windows_side_by_side(20, 8, 4, 10)) == [2, 3]
-    assert windows_side_by_side(20, 8, 4, 10)[2] == Window(8, 2, 8)
+def test_windows_before_one_with_a_whole_warm_up_of_prompt_are_left_out():
+    assert list(plan_parallel_windows(20, 8, 4, 9)) == [1, 2, 3]
+    assert list(plan_parallel_windows(20, 8, 4, 10)) == [2, 3]
+    assert plan_parallel_windows(20, 8, 4, 10)[2] == Window(8, 2, 8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jukejax.data import audio
-from jukejax.inference.listener import Listener
+from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
 from jukejax.preparation import house
 from tests.support import small_bundle
@@ -43,12 +43,14 @@ def test_a_file_for_each_track_that_a_killed_run_does_not_make_again(place, tmp_
             assert found["layer_3"].dtype == np.float32
             np.testing.assert_allclose(found["begin_seconds"], np.arange(windows) * WINDOW)
             assert found["end_seconds"][-1] == pytest.approx(codes * 128 / 44_100)
-    listener = Listener(Model(place / "model"))
+    extractor = ActivationExtractor(Model(place / "model"))
     model = Model(place / "model")
     sound = audio.load(place / "music/a_one.wav")
-    heard = listener.hear(model.codec.encode(sound), layers=[0, 3], pooling="mean")
+    activations = extractor.extract_activations(
+        model.codec.encode(sound), layers=[0, 3], pooling="mean"
+    )
     with np.load(tmp_path / files["a_one.wav"]) as found:
-        np.testing.assert_allclose(found["layer_3"], heard.values[:, 1], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["layer_3"], activations.values[:, 1], rtol=1e-4, atol=1e-5)
     assert len(set(files.values())) == 2
     first, second = (tmp_path / file for file in files.values())
     kept, before = first.stat().st_mtime_ns, second.read_bytes()

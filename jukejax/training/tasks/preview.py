@@ -17,7 +17,8 @@ from jukejax.common.types import Tree
 from jukejax.data import corpus
 from jukejax.inference import generate
 from jukejax.inference.codec import Codec
-from jukejax.inference.token_loop import Method
+from jukejax.inference.conditioning import prepare_weights
+from jukejax.inference.token_loop import NO_FILTER
 from jukejax.models.prior import PriorConfig
 from jukejax.runtime import distributed
 from jukejax.training.task import Preview, to_host
@@ -91,9 +92,9 @@ def sampler(
 
     @jax.jit
     def sample(params: Tree, inputs: generate.WindowInputs) -> jax.Array:
-        keys = generate.item_keys(seed, range(1), config.level)
-        weights = generate.prior_weights(config, params, dtype)
-        return generate.fill_window(config, Method(), weights, inputs._replace(keys=keys))
+        keys = generate.make_item_keys(seed, range(1), config.level)
+        weights = prepare_weights(config, params, dtype)
+        return generate.sample_windows(config, NO_FILTER, weights, inputs._replace(keys=keys))
 
     def preview(params: Tree, extra: Tree) -> Preview:
         del extra

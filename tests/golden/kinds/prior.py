@@ -8,9 +8,10 @@ import numpy as np
 import optax
 
 from jukejax.inference import generate
-from jukejax.inference.align import lyric_attention
+from jukejax.inference.align import compute_lyric_attention
+from jukejax.inference.conditioning import PriorInputs, fit_length, prepare_weights
 from jukejax.inference.generate import WindowInputs
-from jukejax.inference.token_loop import Method
+from jukejax.inference.token_loop import NO_FILTER
 from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
 from jukejax.models.prior import Prior, PriorConfig, losses, split_labels
@@ -174,10 +175,12 @@ def check_prior(case: Case) -> None:
         assert all(name.startswith("grad/") for name in theirs), f"not checked: {sorted(theirs)}"
     assert_gradients(entries, gradients, case, "out/train/grad/", MODEL, ("c_attn.b",))
 
-    weights = generate.prior_weights(config, params, jnp.float32)
+    weights = prepare_weights(config, params, jnp.float32)
     check_sampling(case, config, weights, upper, labels, out)
     if "attn_weights" in out:
-        ours = lyric_attention(config, weights, codes, labels, hps["alignment_layer"], upper)
+        ours = compute_lyric_attention(
+            config, weights, PriorInputs(codes, upper, labels), hps["alignment_layer"]
+        )
         assert_close(ours, out.pop("attn_weights"), rtol=MODEL, name="attn_weights")
     if "from_audio/loss" in out:
         check_audio(case, config, codec_state, total, out)
@@ -193,18 +196,18 @@ def check_sampling(case: Case, config: PriorConfig, weights, upper, labels, out:
         if theirs is None:
             continue
         prompt = np.asarray(case["in/z"])[:, :start]
-        filled = generate.fill_window(
+        filled = generate.sample_windows(
             config,
-            Method(),
+            NO_FILTER,
             weights,
             WindowInputs(
-                codes=jnp.asarray(generate.fit(prompt, config.seq_len), jnp.int32),
+                codes=jnp.asarray(fit_length(prompt, config.seq_len), jnp.int32),
                 upper_codes=upper,
                 labels=labels,
                 start=jnp.int32(start),
                 stop=jnp.int32(theirs.shape[1]),
                 offset=jnp.int32(0),
-                keys=generate.item_keys(0, range(len(prompt)), config.level),
+                keys=generate.make_item_keys(0, range(len(prompt)), config.level),
                 temperature=jnp.float32(0.0),
             ),
         )

@@ -10,9 +10,8 @@ import numpy as np
 from jukejax.data import lyrics
 from jukejax.data.openai_labels import Version
 from jukejax.inference import generate
-from jukejax.inference.align import align
-from jukejax.inference.generate import Labels
-from jukejax.inference.token_loop import Method
+from jukejax.inference.align import align_lyrics
+from jukejax.inference.conditioning import Labels, make_window_labels, prepare_weights
 from jukejax.models.prior import PriorConfig
 from tests.golden.kinds.case import Case, assert_close
 from tests.golden.kinds.prior import Codec, load, prior_config
@@ -34,11 +33,11 @@ def check_e2e(case: Case) -> None:
         prefix = f"prior{level}::"
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         configs.append(config)
-        weights.append(generate.prior_weights(config, load(config, own)[1], jnp.float32))
+        weights.append(prepare_weights(config, load(config, own)[1], jnp.float32))
         theirs = out.pop(f"labels/y_l{level}", None)
         labels.append(song_labels(hps["metas"], prior_hps, config, theirs))
         if config.labels is not None:
-            ours = generate.window_labels(config, labels[level], 0)
+            ours = make_window_labels(config, labels[level], 0)
             np.testing.assert_array_equal(ours, theirs[:, : config.label_width])
 
     top = len(configs) - 1
@@ -90,28 +89,30 @@ def song_labels(metas: list[dict], hps: Mapping, config: PriorConfig, golden) ->
 
 def run_levels(hps, configs, weights, labels, given: dict, theirs: dict) -> dict[int, np.ndarray]:
     """Samples every level and compares each window's inputs; codes by level."""
-    fill, seen = generate.fill_window, []
+    sample_windows, seen = generate.sample_windows, []
 
-    def record(config, method, prior_weights, inputs, **how):
+    def record(config, logits_filter, prior_weights, inputs, **how):
         seen.append((config, jax.tree.map(np.asarray, inputs._replace(keys=None))))
-        return fill(config, method, prior_weights, inputs, **how)
+        return sample_windows(config, logits_filter, prior_weights, inputs, **how)
 
     codes = {}
     for config in reversed(configs):
         level = config.level
         done = given[level]
-        with mock.patch.object(generate, "fill_window", record):
+        with mock.patch.object(generate, "sample_windows", record):
             windows = generate.sample_level(
                 config,
                 weights[level],
-                total=hps["sample_length"] // config.hop_length,
-                given=done,
-                upper=codes.get(level + 1),
-                labels=labels[level],
-                keys=generate.item_keys(0, range(hps["n_samples"]), level),
-                window_hop=int(hps["hop_fraction"][level] * config.seq_len),
-                temperature=0.0,
-                method=Method(),
+                generate.LevelTracks(
+                    total=hps["sample_length"] // config.hop_length,
+                    codes=done,
+                    upper_codes=codes.get(level + 1),
+                    labels=labels[level],
+                    keys=generate.make_item_keys(0, range(hps["n_samples"]), level),
+                ),
+                generate.SamplingSettings(
+                    window_hop=int(hps["hop_fraction"][level] * config.seq_len), temperature=0.0
+                ),
             )
             for step in windows:
                 done = step.codes
@@ -145,7 +146,7 @@ def check_calls(seen: list, largest: int, theirs: dict) -> None:
 def check_alignment(hps, config: PriorConfig, weights, labels, finished: dict, out: dict) -> None:
     """Which letter each code of the ancestral run attends to."""
     top = hps["prior_hps"][-1]
-    maps = align(
+    maps = align_lyrics(
         config,
         weights,
         finished["ancestral"][config.level],

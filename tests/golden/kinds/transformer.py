@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.inference import token_loop as sampling
+from jukejax.inference.token_loop import NO_FILTER, TrackNoise, sample_tokens
 from jukejax.models import autoregressive as ar
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.block import Attention, TransformerConfig
@@ -258,7 +258,7 @@ def check_sampling(case: Case, config: AutoregressiveConfig, params, inputs: Con
     # the compiled loop draws the same
     loop = jax.jit(
         lambda codes: (
-            sampling.fill_window(
+            sample_tokens(
                 lambda cache, previous, position: ar.step(
                     config, weights, cache, previous, inputs, position
                 ),
@@ -266,10 +266,9 @@ def check_sampling(case: Case, config: AutoregressiveConfig, params, inputs: Con
                 codes,
                 start=0,
                 stop=seq_len,
-                keys=jax.random.split(jax.random.key(0), batch),
-                offset=0,
+                noise=TrackNoise(jax.random.split(jax.random.key(0), batch), 0),
                 temperature=jnp.float32(0.0),
-                method=sampling.Method(),
+                logits_filter=NO_FILTER,
             ).codes
         )
     )(jnp.zeros((batch, seq_len), jnp.int32))

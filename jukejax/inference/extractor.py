@@ -1,40 +1,41 @@
-"""A prior of a bundle as a listener: activations of its layers for the codes of whole tracks."""
+"""Activations of a bundle's prior for the codes of whole tracks."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from jukejax.inference import activations
-from jukejax.inference.activations import Activations
+from jukejax.inference.activations import Activations, compute_track_activations
+from jukejax.inference.conditioning import TrackCodes
 from jukejax.inference.loaded_model import Model
 
 
-class Listener:
-    """One level's prior, loaded.
+class ActivationExtractor:
+    """The prior of one level, loaded to compute activations.
 
     Attributes:
-      level: which; None: the coarsest there is.
+      level: of the prior.
       config: of the prior.
     """
 
     def __init__(self, model: Model, level: int | None = None):
+        """Loads the prior of `level`; None: of the coarsest level that has one."""
         level = max(model.levels) if level is None else level
         if level not in model.levels:
             raise ValueError(f"level {level} has no prior in {model.folder}: it has {model.levels}")
         self._model, self.level = model, level
-        self.config, self._weights = model.prior(level)
+        self.config, self._weights = model.load_prior(level)
 
     @property
-    def middle(self) -> int:
-        """The layer in the middle of the stack, the usual choice for what music is like."""
+    def middle_layer(self) -> int:
+        """Layer in the middle of the stack, the usual choice of features of music."""
         return (self.config.transformer.num_layers + 1) // 2
 
     @property
     def window_seconds(self) -> float:
-        """How much the prior hears at once."""
+        """Length of a window of the prior in seconds."""
         return self.config.sample_length / self._model.sample_rate
 
-    def hear(
+    def extract_activations(
         self,
         codes: Sequence[np.ndarray],
         *,
@@ -45,25 +46,25 @@ class Listener:
         artist: str | None = None,
         genre: str | None = None,
     ) -> Activations:
-        """Activations of a track (see `activations.track_activations`).
+        """Computes the activations of a track (see `activations.compute_track_activations`).
 
         Args:
-          codes: int32 [t] of every level, as `Codec.encode` gives them.
+          codes: int32 [t] of every level, as `Codec.encode` returns them.
           hop_fraction: share of a window that is new in the next one.
-          artist, genre: names that the prior is told; None: "unknown", so that only sound speaks.
+          artist, genre: names in the model's vocabulary; None: "unknown", so that the activations
+            depend on the sound only.
         """
         labels = None
         if self.config.labels is not None:
             seconds = len(codes[-1]) * self._model.hops[-1] / self._model.sample_rate
-            labels = self._model.labels(
+            labels = self._model.encode_labels(
                 self.level, artist=artist, genre=genre, total_seconds=seconds
             )
-        return activations.track_activations(
+        upper_codes = codes[self.level + 1] if self.config.upper is not None else None
+        return compute_track_activations(
             self.config,
             self._weights,
-            codes[self.level],
-            upper=codes[self.level + 1] if self.config.upper is not None else None,
-            labels=labels,
+            TrackCodes(codes[self.level], upper_codes, labels),
             layers=layers,
             pooling=pooling,
             window_hop=self._model.window_hop(self.level, hop_fraction),

@@ -1,0 +1,154 @@
+"""What conditions a window: labels, lyrics and the codes above it, as arrays for the model.
+
+Dimensions: B items or rows of a batch, T seq_len, t codes of a track.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jukejax.common.types import Tree
+from jukejax.data import lyrics as lyrics_data
+from jukejax.data.labels import label_vector
+from jukejax.models import autoregressive
+from jukejax.models.autoregressive import Conditions
+from jukejax.models.prior import Prior, PriorConfig
+
+
+class Labels(NamedTuple):
+    """Labels of one item.
+
+    Attributes:
+      artist, genres: ids from the model's vocabulary.
+      total_samples: length of the whole piece, of which the item may be a part.
+      offset: samples of the piece before the item.
+      lyrics: tokens of the whole piece, for models with lyrics.
+    """
+
+    artist: int
+    genres: tuple[int, ...]
+    total_samples: int
+    offset: int = 0
+    lyrics: tuple[int, ...] = ()
+
+
+class TrackCodes(NamedTuple):
+    """The codes of one track at a prior's level, with what conditions them.
+
+    Attributes:
+      codes: int32 [t], the whole track.
+      upper_codes: int32 [t // ratio] of the level above, for upsamplers.
+      labels: of the track, for labeled models.
+    """
+
+    codes: np.ndarray
+    upper_codes: np.ndarray | None = None
+    labels: Labels | None = None
+
+
+class PriorInputs(NamedTuple):
+    """Inputs of a prior for a batch of windows.
+
+    Attributes:
+      codes: int32 [B, T].
+      upper_codes: int32 [B, T // ratio], for upsamplers.
+      labels: int32 [B, label_width], for labeled models.
+    """
+
+    codes: jax.Array
+    upper_codes: jax.Array | None = None
+    labels: jax.Array | None = None
+
+
+class PriorWeights(NamedTuple):
+    """Parameters of a prior, laid out for decoding."""
+
+    conditioners: Tree
+    decode: autoregressive.DecodeWeights
+
+
+def prepare_weights(
+    config: PriorConfig, params: Tree, dtype: jnp.dtype, weights: str = "float"
+) -> PriorWeights:
+    """Casts the parameters of a prior and separates its layers.
+
+    Args:
+      weights: as in `autoregressive.decode_weights`.
+    """
+    conditioners = {name: part for name, part in params.items() if name != "autoregressive"}
+    decode = autoregressive.decode_weights(
+        config.autoregressive, params["autoregressive"], dtype, weights
+    )
+    return PriorWeights(jax.tree.map(jnp.asarray, conditioners), decode)
+
+
+def compute_conditions(
+    config: PriorConfig,
+    weights: PriorWeights,
+    upper_codes: jax.Array | None,
+    labels: jax.Array | None,
+) -> Conditions:
+    """Computes the conditions of windows, in the dtype of the decoder's weights."""
+    dtype = weights.decode.dtype
+    params = {"params": weights.conditioners}
+    return Prior(config, dtype).apply(params, upper_codes, labels, method=Prior.conditions)
+
+
+def fit_length(codes: np.ndarray, length: int) -> np.ndarray:
+    """Cuts codes [B, t], or pads them with zeros, to [B, length]."""
+    codes = codes[:, :length]
+    return np.pad(codes, ((0, 0), (0, length - codes.shape[1])))
+
+
+def stack_rows(rows: Sequence[np.ndarray], length: int) -> jax.Array:
+    """Stacks the codes [t] of each row, cut or padded with zeros, to int32 [B, length]."""
+    return jnp.asarray(np.concatenate([fit_length(row[None], length) for row in rows]), jnp.int32)
+
+
+def find_lyric_window(config: PriorConfig, labels: Labels, start: int) -> np.ndarray:
+    """Returns the indices of the lyric tokens that the window at code `start` reads.
+
+    int32 [N]; -1 for padding.
+    """
+    return lyrics_data.window(
+        len(labels.lyrics),
+        config.num_lyrics,
+        total_samples=labels.total_samples,
+        offset=labels.offset + start * config.hop_length,
+        sample_length=config.sample_length,
+        dtype=np.float32,  # as OpenAI's sampling
+    )
+
+
+def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int) -> np.ndarray:
+    """Returns each item's label vector for the window at code `start`, int32 [B, label_width]."""
+    rows = []
+    for item in labels:
+        row = label_vector(
+            item.total_samples,
+            item.offset + start * config.hop_length,
+            config.sample_length,
+            item.artist,
+            item.genres,
+            config.labels.max_genres,
+        )
+        tokens = lyrics_data.take(item.lyrics, find_lyric_window(config, item, start))
+        rows.append(np.concatenate([row, tokens]))
+    return np.stack(rows)
+
+
+def cut_windows(config: PriorConfig, track: TrackCodes, starts: Sequence[int]) -> PriorInputs:
+    """Cuts the windows of a track that start at `starts`; they are padded with zeros at its end."""
+    upper_codes = labels = None
+    if config.upper is not None:
+        ratio = config.upper.ratio
+        above = [track.upper_codes[start // ratio :] for start in starts]
+        upper_codes = stack_rows(above, config.seq_len // ratio)
+    if config.labels is not None:
+        vectors = [make_window_labels(config, [track.labels], start) for start in starts]
+        labels = jnp.asarray(np.concatenate(vectors), jnp.int32)
+    codes = stack_rows([track.codes[start:] for start in starts], config.seq_len)
+    return PriorInputs(codes, upper_codes, labels)
