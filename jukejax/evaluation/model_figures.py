@@ -164,7 +164,9 @@ def joins(model: Model, item: runs.Item, level: int) -> list[int]:
     seconds = item.seconds or 0.0
     total = model.totals(model.top_codes(seconds, round))[level]
     fraction = item.meta.get("hop_fraction")
-    fraction = runs.parse_number(fraction.get(f"level_{level}")) if isinstance(fraction, dict) else None
+    fraction = (
+        runs.parse_number(fraction.get(f"level_{level}")) if isinstance(fraction, dict) else None
+    )
     hop = model.window_hop(level, fraction or HOP_FRACTION)
     given = runs.parse_number(item.meta.get("prompt_seconds")) or 0.0
     given, end = round(given * model.sample_rate / model.hops[level]), total

@@ -118,7 +118,9 @@ def _of_samples(path: Path) -> list[Entry]:
 
     def entry(item: runs.Item) -> Entry:
         whole = _of_file(item.folder.name, next(iter(item.wavs.values())))
-        given = round((runs.parse_number(item.meta.get("prompt_seconds")) or 0.0) * audio.SAMPLE_RATE)
+        given = round(
+            (runs.parse_number(item.meta.get("prompt_seconds")) or 0.0) * audio.SAMPLE_RATE
+        )
         return Entry(whole.name, lambda: whole.read()[given:])
 
     return [entry(item) for item in runs.read_items(path) if item.wavs]
