@@ -261,9 +261,9 @@ def train(task: "Task", config: ConfigDict, shape: str, seconds: float) -> Itera
 
     batch_size = config.data.batch_size
     mesh = sharding.make_mesh(program.mesh_config(config))
-    built = program.build(task, program.make_recipe(config), mesh)
+    built = program.build_program(task, program.make_recipe(config), mesh)
     key = jax.random.key(config.seed)
-    batches = task.batches("train", sharding.batch_rows(mesh, batch_size))
+    batches = task.open_batches("train", sharding.batch_rows(mesh, batch_size))
     feeder = Feeder(batches, lambda batch: sharding.put_batch(mesh, batch))
     with jax.set_mesh(mesh):
         state = built.init(key)

@@ -1,13 +1,14 @@
 """Random inputs, and the model shapes that others time too (Hugging Face's port of Jukebox).
 
 The port's bench gives its prior a conditioner's output and a label's embedding as arrays of zeros;
-`transformer_task` takes them from its batch in the same way.
+`TransformerTask` takes them from its batch in the same way.
 """
 
 import importlib.util
 import re
 from pathlib import Path
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +16,15 @@ from ml_collections import ConfigDict
 
 from jukejax.benches import common
 from jukejax.common.config import freeze
+from jukejax.common.types import Tree
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.block import TransformerConfig
 from jukejax.models.prior import PriorConfig, bits_per_code
 from jukejax.runtime import precision, sharding
 from jukejax.training import flops
 from jukejax.training.program import Program
-from jukejax.training.task import Task
+from jukejax.training.task import Batch, Metrics, Task
+from jukejax.training.tasks.vqvae import VQVAETask
 
 CODES = 2048
 # Width x depth, window, heads, rows; pattern 2 (row, column, previous row).
@@ -52,53 +55,69 @@ def transformer_config(name: str) -> ConfigDict:
     return config
 
 
-def transformer_task(config: ConfigDict) -> Task:
-    """Training of a transformer over 2048 codes: conditions from the batch, loss in bits a code."""
-    stack = freeze(TransformerConfig, config.model.transformer, "config.model.transformer")
-    wide, length = stack.emb_dim, stack.seq_len
-    model = Autoregressive(
-        AutoregressiveConfig(CODES, stack, labelled=True), precision.compute_dtype(config.dtype)
-    )
+class TransformerTask(Task):
+    """Trains a transformer over 2048 codes, with conditions from the batch, in bits per code."""
 
-    def logits(params, batch):
-        told = Conditions(batch["code_cond"], batch["label_emb"])
-        return model.apply({"params": params}, batch["codes"], told)
+    name = "prior"
 
-    def init(key):
-        told = Conditions(None, jnp.zeros((1, wide)))
-        return model.init(key, jnp.zeros((1, length), jnp.int32), told)["params"], {}
+    def __init__(self, config: ConfigDict):
+        self.stack = freeze(TransformerConfig, config.model.transformer, "config.model.transformer")
+        self.model = Autoregressive(
+            AutoregressiveConfig(CODES, self.stack, labelled=True),
+            precision.compute_dtype(config.dtype),
+        )
+        self.example_codes = self.stack.seq_len
+        self.work = flops.prior(PriorConfig(2, CODES, 128, self.stack))
 
-    def loss(params, extra, batch, key):
+    def _bits(self, params: Tree, batch: Batch) -> jax.Array:
+        conditions = Conditions(batch["code_cond"], batch["label_emb"])
+        logits = self.model.apply({"params": params}, batch["codes"], conditions)
+        return bits_per_code(logits, batch["codes"])
+
+    def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
+        conditions = Conditions(None, jnp.zeros((1, self.stack.emb_dim)))
+        codes = jnp.zeros((1, self.stack.seq_len), jnp.int32)
+        return self.model.init(key, codes, conditions)["params"], {}
+
+    def loss(
+        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
         del key
-        bits = bits_per_code(logits(params, batch), batch["codes"])
-        return bits, (extra, {})
+        return self._bits(params, batch), (extra, {})
 
-    def evaluate(params, extra, batch):
+    def evaluate(self, params: Tree, extra: Tree, batch: Batch) -> Metrics:
         del extra
-        return {"bits_per_code": bits_per_code(logits(params, batch), batch["codes"])}
+        return {"bits_per_code": self._bits(params, batch)}
 
-    def batches(split, rows):
+    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
         raise ValueError("the shapes of a bench have no data")
 
-    def batch_shapes(examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+    def batch_shapes(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        length, emb_dim = self.stack.seq_len, self.stack.emb_dim
         return {
             "codes": jax.ShapeDtypeStruct((examples, length), jnp.int32),
-            "code_cond": jax.ShapeDtypeStruct((examples, length, wide), jnp.float32),
-            "label_emb": jax.ShapeDtypeStruct((examples, wide), jnp.float32),
+            "code_cond": jax.ShapeDtypeStruct((examples, length, emb_dim), jnp.float32),
+            "label_emb": jax.ShapeDtypeStruct((examples, emb_dim), jnp.float32),
             "track": jax.ShapeDtypeStruct((examples,), jnp.int32),
         }
 
-    return Task(
-        name="prior",
-        init=init,
-        loss=loss,
-        evaluate=evaluate,
-        batches=batches,
-        batch_shapes=batch_shapes,
-        finish=lambda *_: {},
-        example_codes=length,
-        work=flops.prior(PriorConfig(2, CODES, 128, stack)),
-    )
+
+class SquaredErrorTask(VQVAETask):
+    """A VQ-VAE with the reference bench's loss: the squared error of each level, and commitment."""
+
+    def loss(
+        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        output, updated = self.model.apply(
+            {"params": params, "codebook": extra},
+            batch["audio"],
+            train=True,
+            rngs={"codebook": key},
+            mutable=["codebook"],
+        )
+        total = sum(jnp.mean(jnp.square(audio - batch["audio"])) for audio in output.audio)
+        total += sum(quantised.commit for quantised in output.quantised)
+        return total, (updated["codebook"], {})
 
 
 def random_batch(task: Task, examples: int, seed: int = 0) -> dict[str, np.ndarray]:

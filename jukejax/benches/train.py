@@ -135,11 +135,11 @@ def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
         if values.backend:
             stack.attention = values.backend
     if values.config in shapes.TRANSFORMERS:
-        task = shapes.transformer_task(config)
+        task = shapes.TransformerTask(config)
     else:
         task = program.make_task(config, with_data=False)
     mesh = sharding.make_mesh(program.mesh_config(config), devices)
-    return program.build(task, program.make_recipe(config), mesh), config.dtype
+    return program.build_program(task, program.make_recipe(config), mesh), config.dtype
 
 
 def measured(values: flags.FlagValues) -> dict:

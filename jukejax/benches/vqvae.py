@@ -9,7 +9,6 @@ forward, backward and Adam: on the squared error and the commitment, as in the r
 (--loss=l2), or on everything that the config's own loss adds up (--loss=config).
 """
 
-import dataclasses
 from collections.abc import Iterator
 
 from absl import flags
@@ -114,7 +113,7 @@ def codec(values: flags.FlagValues, config) -> dict:
     random = np.random.default_rng(0)
     noise = 0.3 * random.standard_normal((CODEC_BATCH, samples, 1), np.float32)
     task = program.make_task(config, with_data=False)
-    params, books = sharding.unbox(jax.jit(task.init)(jax.random.key(0)))
+    params, books = sharding.unbox(jax.jit(task.init_params)(jax.random.key(0)))
     for book in books.values():
         book["codebook"] = random.standard_normal(book["codebook"].shape, np.float32)
     variables = {"params": params, "codebook": books}
@@ -150,11 +149,12 @@ def train(values: flags.FlagValues, config) -> dict:
     from jukejax.runtime import sharding
     from jukejax.training import program
 
-    task = program.make_task(config, with_data=False)
     if values.loss == "l2":
-        task = dataclasses.replace(task, loss=l2_loss(config))
+        task = shapes.SquaredErrorTask(config, with_data=False)
+    else:
+        task = program.make_task(config, with_data=False)
     mesh = sharding.make_mesh(program.mesh_config(config))
-    built = program.build(task, program.make_recipe(config), mesh)
+    built = program.build_program(task, program.make_recipe(config), mesh)
     compiled, compiling = aot.compile_step(built)
     seconds = shapes.step_seconds(built, compiled, values.repeat)
     return {
@@ -164,24 +164,3 @@ def train(values: flags.FlagValues, config) -> dict:
         "seconds_per_step": seconds,
         "train_audio_seconds_per_s": values.batch * values.samples / audio.SAMPLE_RATE / seconds,
     }
-
-
-def l2_loss(config):
-    """The reference bench's loss: squared error of each level's audio, and the commitment."""
-    import jax.numpy as jnp
-
-    model = make_model(config)
-
-    def loss(params, extra, batch, key):
-        output, moved = model.apply(
-            {"params": params, "codebook": extra},
-            batch["audio"],
-            train=True,
-            rngs={"codebook": key},
-            mutable=["codebook"],
-        )
-        total = sum(jnp.mean(jnp.square(audio - batch["audio"])) for audio in output.audio)
-        total += sum(quantised.commit for quantised in output.quantised)
-        return total, (moved["codebook"], {})
-
-    return loss

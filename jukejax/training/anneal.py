@@ -1,8 +1,8 @@
-"""When the learning rate goes to zero: on target, or when the held-out loss stops improving.
+"""Decay of the learning rate to zero: at a target loss, or when the held-out loss stalls.
 
 The recipe of the house-music model: train at full rate until the loss is about 2 bits per code,
-then let the rate fall linearly to zero. What is remembered is part of the run's state, so that a
-resumed run, and every process of it, takes the same decision at the same step.
+then decay the rate linearly to zero. The losses are part of the training state, so that a resumed
+run, and every process of it, takes the same decision at the same step.
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ NEVER = jnp.iinfo(jnp.int32).max
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """When the linear decay to zero starts, and when a run ends early.
+    """Conditions of the linear decay to zero, and of an early end of the run.
 
     Attributes:
-      anneal_at_bits: start when the smoothed training loss (bits per code of a prior) is at or
-        under this; None: do not look.
+      anneal_at_bits: start when the smoothed training loss (bits per code of a prior) is at most
+        this; None: never.
       anneal_on_stall: start when so many held-out evaluations in a row were no better than the
-        best before; 0: do not look.
+        best before; 0: never.
       anneal_steps: from the start until the rate is zero, where the run ends.
       smoothing: steps over which the training loss is averaged.
       stop_on_stall: end the run after so many held-out evaluations without improvement; 0: never.
@@ -34,7 +34,7 @@ class ScheduleConfig:
     smoothing: int = 100
     stop_on_stall: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("anneal_steps", "smoothing"):
             if getattr(self, name) < 1:
                 raise ValueError(f"schedule.{name} is {getattr(self, name)}: it must be 1 or more")
@@ -42,12 +42,12 @@ class ScheduleConfig:
 
 @flax.struct.dataclass
 class Anneal:
-    """What a run remembers of its losses; all scalars.
+    """Losses of a run so far; all scalars.
 
     Attributes:
-      start: int32, the step at which the decay to zero begins; NEVER until it is known.
-      loss: float32, running sum behind the smoothed training loss.
-      weight: float32, of the steps in that sum.
+      start: int32, the step at which the decay to zero begins; NEVER until that is decided.
+      loss: float32, decayed sum of the training losses.
+      weight: float32, sum of the weights in it.
       best: float32, the best held-out loss.
       stalled: int32, held-out evaluations since then.
     """
@@ -60,12 +60,12 @@ class Anneal:
 
     @property
     def smoothed(self) -> jax.Array:
-        """The training loss averaged over `smoothing` steps; NaN before the first."""
+        """The training loss averaged over about `smoothing` steps; NaN before the first."""
         return self.loss / self.weight
 
 
-def initial() -> Anneal:
-    """Of a new run."""
+def init_anneal() -> Anneal:
+    """Returns the state of a new run."""
     return Anneal(
         start=jnp.int32(NEVER),
         loss=jnp.float32(0),
@@ -75,30 +75,32 @@ def initial() -> Anneal:
     )
 
 
-def factor(config: ScheduleConfig, anneal: Anneal, step: jax.Array) -> jax.Array:
-    """What the learning rate of `step` is multiplied with: 1, then linearly to 0."""
+def rate_factor(config: ScheduleConfig, anneal: Anneal, step: jax.Array) -> jax.Array:
+    """Computes the factor of the learning rate of `step`: 1, then linearly to 0."""
     # Not step - start: that overflows while start is NEVER.
-    since = jnp.where(anneal.start == NEVER, 0, step - anneal.start)
-    return jnp.clip(1.0 - since / config.anneal_steps, 0.0, 1.0)
+    steps = jnp.where(anneal.start == NEVER, 0, step - anneal.start)
+    return jnp.clip(1.0 - steps / config.anneal_steps, 0.0, 1.0)
 
 
-def observe(config: ScheduleConfig, anneal: Anneal, loss: jax.Array, step: jax.Array) -> Anneal:
-    """After training step `step` (from 0) with this loss."""
+def observe_train_loss(
+    config: ScheduleConfig, anneal: Anneal, loss: jax.Array, step: jax.Array
+) -> Anneal:
+    """Updates the state with the loss of training step `step` (from 0)."""
     keep = 1.0 - 1.0 / config.smoothing
     anneal = anneal.replace(loss=keep * anneal.loss + loss, weight=keep * anneal.weight + 1.0)
     if config.anneal_at_bits is None:
         return anneal
-    # A single lucky batch is no target reached: the average must have filled first.
+    # One batch with a low loss is not enough: the average must span `smoothing` steps.
     filled = step + 1 >= config.smoothing
     reached = filled & (anneal.smoothed <= config.anneal_at_bits)
     start = jnp.where(reached, jnp.minimum(anneal.start, step + 1), anneal.start)
     return anneal.replace(start=start)
 
 
-def observe_heldout(
+def observe_heldout_loss(
     config: ScheduleConfig, anneal: Anneal, loss: jax.Array, step: jax.Array
 ) -> Anneal:
-    """After a held-out evaluation that followed `step` training steps."""
+    """Updates the state with the held-out loss after `step` training steps."""
     better = loss < anneal.best
     stalled = jnp.where(better, 0, anneal.stalled + 1)
     start = anneal.start

@@ -56,7 +56,7 @@ def run(config, how: str = "plan") -> Iterator[str]:
         return
     task = program.make_task(config, with_data=plan.has_data(config))
     mesh = sharding.make_mesh(program.mesh_config(config))
-    built = program.build(task, program.make_recipe(config), mesh)
+    built = program.build_program(task, program.make_recipe(config), mesh)
     if how == How.COMPILE:
         yield from compiled_lines(built)
     else:
@@ -177,7 +177,7 @@ def measured_lines(built: Program, made: Plan, config) -> Iterator[str]:
 def _batches(built: Program, config, real: bool):
     rows = sharding.batch_rows(built.mesh, config.data.batch_size)
     if real:
-        return built.task.batches("train", rows)
+        return built.task.open_batches("train", rows)
     generator = np.random.default_rng(0)
     shapes = built.task.batch_shapes(len(rows))
 

@@ -6,7 +6,6 @@ behind its own, names that it knows keep theirs. The folder must stay where it i
 may be resumed: its vocabulary is read at every start.
 """
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,8 +122,7 @@ def start(config, task: Task, program, key: jax.Array) -> state.TrainState | Non
     extra = _placed(path, "extra", weights["extra"], target.extra, program.shardings.extra)
 
     def begin(params: Tree, extra: Tree) -> state.TrainState:
-        given = dataclasses.replace(task, init=lambda key: (params, extra))
-        return sharding.unbox(state.init_state(given, program.recipe, key))
+        return sharding.unbox(state.start_state(program.recipe, params, extra))
 
     run_state = jax.jit(begin, out_shardings=program.shardings)(params, extra)
     if distributed.is_writer():

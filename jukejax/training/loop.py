@@ -121,7 +121,7 @@ class Training:
         self.task = program.make_task(config)
         self.mesh = sharding.make_mesh(program.mesh_config(config))
         self.recipe = program.make_recipe(config)
-        self.program = program.build(self.task, self.recipe, self.mesh)
+        self.program = program.build_program(self.task, self.recipe, self.mesh)
         self.rows = sharding.batch_rows(self.mesh, config.data.batch_size)
         self.key = jax.random.key(config.seed)
         self.sample_every = config.get("sample_every", config.eval_every)
@@ -144,9 +144,9 @@ class Training:
             files.write_json(self.workdir / "config.json", self.plain_config)
             files.write_json(self.workdir / "description.json", self.task.describe())
         # Too little held-out music is said now, not at the first evaluation.
-        self.task.batches("heldout", self.rows).close()
+        self.task.open_batches("heldout", self.rows).close()
         batches = Feeder(
-            self.task.batches("train", self.rows), lambda b: sharding.put_batch(self.mesh, b)
+            self.task.open_batches("train", self.rows), lambda b: sharding.put_batch(self.mesh, b)
         )
         checkpoints = checkpoint.Checkpoints(
             self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
@@ -303,7 +303,7 @@ class Training:
         """Held-out figures of the averaged weights, over `limit` batches or all."""
         sums: dict[str, list] = {}
         per_track: dict[str, dict[int, list]] = {}
-        for batch in take(self.task.batches("heldout", self.rows), limit):
+        for batch in take(self.task.open_batches("heldout", self.rows), limit):
             batch = sharding.put_batch(self.mesh, batch)
             found = self.program.evaluate(self.state.ema_params, self.state.extra, batch)
             found = {name: np.asarray(value) for name, value in found.items()}
@@ -327,7 +327,7 @@ class Training:
     def _evaluate_and_log(self, step: int, log: Telemetry, limit: int | None) -> float:
         """Evaluates, lets the schedule know, and returns the held-out loss."""
         found = self._evaluate_to(step, log, limit)
-        known = anneal.observe_heldout(
+        known = anneal.observe_heldout_loss(
             self.recipe.schedule, self.state.anneal, np.float32(found.loss), np.int32(step)
         )
         placed = jax.device_put(known, self.program.shardings.anneal)
@@ -348,9 +348,9 @@ class Training:
 
     def _show(self, step: int, log: Telemetry) -> None:
         """Lets the owner hear and see the averaged weights; all processes compute it together."""
-        if self.task.preview is None:
+        shown = self.task.make_preview(self.state.ema_params, self.state.extra)
+        if shown is None:
             return
-        shown = self.task.preview(self.state.ema_params, self.state.extra)
         self.watch.progressed()
         log.show(step, shown)
         if shown.figures:
@@ -365,7 +365,7 @@ class Training:
         if self.sample_every:
             self._show(step, log)
         params, extra = self.state.ema_params, self.state.extra
-        heldout = self.task.finish(params, extra, str(self.workdir), found.metrics)
+        heldout = self.task.finish_run(params, extra, str(self.workdir), found.metrics)
         summary = {
             "task": self.task.name,
             "steps": step,

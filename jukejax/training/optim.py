@@ -1,4 +1,10 @@
-"""Learning-rate schedules, optimizers and the moving average of the weights, from a config."""
+"""Learning-rate schedules, optimizers and the moving average of the weights, from a config.
+
+Optax gives the optimizers. Its schedules and its `ema` are not used: OpenAI's schedule multiplies
+warm-up and decay, which may overlap, where `optax.schedules` joins them one after the other; and
+`optax.ema` keeps its average without bias correction in a state of its own, where checkpoints hold
+the corrected average itself.
+"""
 
 import dataclasses
 import math
@@ -10,7 +16,7 @@ import optax
 
 from jukejax.common.types import Tree
 
-# Kinds of parameters that may be spared weight decay, by the last part of their path.
+# Kinds of parameters that may be exempt from weight decay, by the last part of their path.
 NO_DECAY = {
     "bias": ("bias",),
     "norm": ("scale",),
@@ -20,7 +26,7 @@ NO_DECAY = {
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """How parameters move.
+    """Settings of the optimizer, the learning rate and the average of the weights.
 
     Attributes:
       learning_rate: after warm-up.
@@ -55,7 +61,7 @@ class OptimizerConfig:
     ema_decay: float | None = None
     ema_bias_correction: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, known in (("adam", ("optax", "openai")), ("decay", ("linear", "cosine"))):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -69,8 +75,8 @@ class OptimizerConfig:
             )
 
 
-def schedule(config: OptimizerConfig) -> optax.Schedule:
-    """Step (from 0) to learning rate, as OpenAI's `get_lr_scheduler`."""
+def make_schedule(config: OptimizerConfig) -> optax.Schedule:
+    """Makes the function from a step (from 0) to its learning rate: OpenAI's `get_lr_scheduler`."""
 
     def rate(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
@@ -79,16 +85,16 @@ def schedule(config: OptimizerConfig) -> optax.Schedule:
         if config.decay_start is None:
             scale *= config.gamma ** jnp.floor(step / decay_steps)
         else:
-            left = jnp.clip(1.0 - (step - config.decay_start) / decay_steps, 0.0, 1.0)
+            remaining = jnp.clip(1.0 - (step - config.decay_start) / decay_steps, 0.0, 1.0)
             cosine = config.decay == "cosine"
-            scale *= 0.5 - 0.5 * jnp.cos(jnp.pi * left) if cosine else left
+            scale *= 0.5 - 0.5 * jnp.cos(jnp.pi * remaining) if cosine else remaining
         return config.learning_rate * scale
 
     return rate
 
 
 class AdamState(NamedTuple):
-    """Steps taken, and the moving averages of the gradient and of its square."""
+    """Number of steps, and the moving averages of the gradient and of its square."""
 
     count: jax.Array
     mu: Tree
@@ -96,12 +102,12 @@ class AdamState(NamedTuple):
 
 
 def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Adam as in OpenAI's code (the fused Adam of Apex), learning rate and weight decay included.
+    """Makes OpenAI's Adam (the fused Adam of Apex), with learning rate and weight decay.
 
     Two things differ from `optax.adamw`: eps is added to the square root before the bias
     correction, and the weight decay is multiplied with the bias-corrected step.
     """
-    rate = schedule(config)
+    rate = make_schedule(config)
 
     def init(params: Tree) -> AdamState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -113,7 +119,8 @@ def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
         nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, grads)
         count = state.count + 1
         step = rate(state.count) * jnp.sqrt(1 - beta2**count) / (1 - beta1**count)
-        decay = jax.tree.map(lambda kept: config.weight_decay * kept, decayed(config, params))
+        mask = weight_decay_mask(config, params)
+        decay = jax.tree.map(lambda is_decayed: config.weight_decay * is_decayed, mask)
         updates = jax.tree.map(
             lambda m, v, p, decay: -step * (m / (jnp.sqrt(v) + config.eps) + decay * p),
             mu,
@@ -127,42 +134,42 @@ def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam with decoupled weight decay and the schedule."""
+    """Makes the optimizer: clipping by global norm, then Adam with decoupled weight decay."""
     clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
     if config.adam == "openai":
         return optax.chain(clip, openai_adam(config))
     adam = optax.adamw(
-        schedule(config),
+        make_schedule(config),
         b1=config.beta1,
         b2=config.beta2,
         eps=config.eps,
         weight_decay=config.weight_decay,
-        mask=lambda params: decayed(config, params),
+        mask=lambda params: weight_decay_mask(config, params),
     )
     return optax.chain(clip, adam)
 
 
-def decayed(config: OptimizerConfig, params: Tree) -> Tree:
-    """Which parameters have weight decay, bool for each leaf, by the names in their paths."""
-    spared = tuple(ending for kind in config.no_decay for ending in NO_DECAY[kind])
+def weight_decay_mask(config: OptimizerConfig, params: Tree) -> Tree:
+    """Returns for each leaf whether it has weight decay, by the names in its path."""
+    exempt = tuple(ending for kind in config.no_decay for ending in NO_DECAY[kind])
 
-    def is_decayed(path, leaf) -> bool:
+    def is_decayed(path: tuple, leaf: jax.Array) -> bool:
         del leaf
         names = [str(getattr(key, "key", "")) for key in path]
-        return not any(name.endswith(spared) for name in names if name) if spared else True
+        return not any(name.endswith(exempt) for name in names if name) if exempt else True
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
 def ema_decay(config: OptimizerConfig, batch_size: int) -> float:
-    """Decay of the averaged weights for a global batch."""
+    """Returns the decay of the averaged weights for a global batch."""
     if config.ema_decay is not None:
         return config.ema_decay
     return 1.0 - (batch_size / 8) / 1000
 
 
 def corrected_decay(decay: float, step: jax.Array) -> jax.Array:
-    """The decay at update `step` (from 1) that keeps an average without its random start.
+    """Computes the decay at update `step` (from 1) of an average with bias correction.
 
     With it, the average after n updates is sum_i decay**(n-i) params_i / sum_i decay**(n-i):
     Adam's bias correction (Kingma and Ba, 2015, section 3), folded into the decay itself.
@@ -175,5 +182,5 @@ def corrected_decay(decay: float, step: jax.Array) -> jax.Array:
 
 
 def update_ema(average: Tree, params: Tree, decay: float | jax.Array) -> Tree:
-    """decay * average + (1 - decay) * params, leaf by leaf."""
+    """Computes decay * average + (1 - decay) * params, leaf by leaf."""
     return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)

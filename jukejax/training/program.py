@@ -1,35 +1,40 @@
-"""A training run's compiled parts, built from a config for a mesh: on real devices or on described
-ones, with the data at hand or without.
+"""The compiled functions of a training run, built from a config for a mesh.
+
+The mesh may consist of devices that this machine does not have, and the data may be absent.
 """
 
 import functools
-import importlib
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
-from jukejax.ops import logical_axes as placement
+from jukejax.ops.logical_axes import placed_by
 from jukejax.runtime import sharding
 from jukejax.training import anneal, loss_scale, optim, state
-from jukejax.training.task import Task
+from jukejax.training.task import Batch, Metrics, Task
+from jukejax.training.tasks.prior import PriorTask
+from jukejax.training.tasks.vqvae import VQVAETask
 
-TASKS = ("vqvae", "prior")
+TASKS: dict[str, type[VQVAETask] | type[PriorTask]] = {"vqvae": VQVAETask, "prior": PriorTask}
 
 
-def make_task(config, *, with_data: bool = True) -> Task:
-    """The task that `config.task` names."""
+def make_task(config: ConfigDict, *, with_data: bool = True) -> Task:
+    """Makes the task that `config.task` names.
+
+    Args:
+      with_data: False: for planning or compiling; the data need not exist.
+    """
     if config.task not in TASKS:
         raise ValueError(f"config.task is {config.task!r}; known: {', '.join(TASKS)}")
-    module = importlib.import_module(f"jukejax.training.tasks.{config.task}")
-    return module.make(config, with_data=with_data)
+    return TASKS[config.task](config, with_data=with_data)
 
 
-def make_recipe(config) -> state.Recipe:
-    """How the steps of a run move its state, from its config."""
+def make_recipe(config: ConfigDict) -> state.Recipe:
+    """Makes the recipe of a run's updates from its config."""
     scale = None
     if config.dtype == "float16":
         scale = freeze(
@@ -44,21 +49,22 @@ def make_recipe(config) -> state.Recipe:
     )
 
 
-def mesh_config(config) -> sharding.MeshConfig:
+def mesh_config(config: ConfigDict) -> sharding.MeshConfig:
+    """Returns `config.mesh`, completed with its defaults."""
     return freeze(sharding.MeshConfig, config.get("mesh", {}), "config.mesh")
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a run computes, and where it lies.
+    """The functions of a run, and the shardings of its state.
 
     Attributes:
-      task, recipe, mesh: what it is built from.
+      task, recipe, mesh: the arguments of `build_program`.
       boxed: shapes of the state, with the logical names of their axes.
       shardings: of the state.
-      init: key -> state, each device making its own shards only.
-      update: (state, batch, key) -> (state, metrics); the old state's memory is given away.
-      evaluate: (params, extra, batch) -> metrics on every device.
+      init: key -> state; each device computes its own shards only.
+      update: (state, batch, key) -> (state, metrics); the old state is donated.
+      evaluate: (params, extra, batch) -> metrics, replicated on every device.
     """
 
     task: Task
@@ -66,9 +72,9 @@ class Program:
     mesh: Mesh
     boxed: state.TrainState
     shardings: state.TrainState
-    init: Any
-    update: Any
-    evaluate: Any
+    init: jax.stages.Wrapped
+    update: jax.stages.Wrapped
+    evaluate: jax.stages.Wrapped
 
     @property
     def target(self) -> state.TrainState:
@@ -76,15 +82,15 @@ class Program:
         return sharding.shapes_with(self.shardings, self.boxed)
 
     def batch_target(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """The same of a global batch."""
-        placed = NamedSharding(self.mesh, sharding.BATCH)
+        """Returns the shapes, types and shardings of a global batch."""
+        batch_sharding = NamedSharding(self.mesh, sharding.BATCH)
         return {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed)
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=batch_sharding)
             for name, leaf in self.task.batch_shapes(self.recipe.batch_size).items()
         }
 
     def lower(self) -> jax.stages.Lowered:
-        """The training step, ready to be compiled for the mesh, whether or not it exists here."""
+        """Lowers the training step for the mesh, which need not exist on this machine."""
         replicated = NamedSharding(self.mesh, PartitionSpec())
         key = jax.eval_shape(lambda: jax.random.key(0))
         key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated)
@@ -92,8 +98,8 @@ class Program:
             return self.update.lower(self.target, self.batch_target(), key)
 
 
-def build(task: Task, recipe: state.Recipe, mesh: Mesh) -> Program:
-    """The program of a run; nothing is computed or compiled yet."""
+def build_program(task: Task, recipe: state.Recipe, mesh: Mesh) -> Program:
+    """Builds the program of a run; nothing is computed or compiled yet."""
     sharding.check_batch(mesh, recipe.batch_size, recipe.accumulate)
     boxed = jax.eval_shape(functools.partial(state.init_state, task, recipe), jax.random.key(0))
     shardings = sharding.state_shardings(mesh, boxed)
@@ -102,12 +108,14 @@ def build(task: Task, recipe: state.Recipe, mesh: Mesh) -> Program:
     def init(key: jax.Array) -> state.TrainState:
         return sharding.unbox(state.init_state(task, recipe, key))
 
-    def update(run_state: state.TrainState, batch: dict, key: jax.Array):
-        with placement.placed_by(sharding.RULES):
+    def update(
+        run_state: state.TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[state.TrainState, Metrics]:
+        with placed_by(sharding.RULES):
             return state.train_step(task, recipe, run_state, batch, key)
 
-    def evaluate(params: Tree, extra: Tree, batch: dict) -> dict[str, jax.Array]:
-        with placement.placed_by(sharding.RULES):
+    def evaluate(params: Tree, extra: Tree, batch: Batch) -> Metrics:
+        with placed_by(sharding.RULES):
             return task.evaluate(params, extra, batch) | {"track": batch["track"]}
 
     return Program(

@@ -1,6 +1,7 @@
-"""Everything that a run must remember to go on, as one pytree, and the step that moves it."""
+"""The training state as one pytree, and the training step that updates it."""
 
 import dataclasses
+from typing import NamedTuple
 
 import flax
 import jax
@@ -9,24 +10,30 @@ import optax
 
 from jukejax.common.types import Tree
 from jukejax.ops.logical_axes import constrain
-from jukejax.training import anneal as annealing
-from jukejax.training import loss_scale as scaling
 from jukejax.training import optim
-from jukejax.training.task import Task
+from jukejax.training.anneal import (
+    Anneal,
+    ScheduleConfig,
+    init_anneal,
+    observe_train_loss,
+    rate_factor,
+)
+from jukejax.training.loss_scale import LossScaleConfig, select_finite, update_scale
+from jukejax.training.task import Batch, Metrics, Task
 
 
 @flax.struct.dataclass
 class TrainState:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
       step: int32 scalar, batches seen.
       params: trained weights, float32.
-      opt_state: the optimizer's.
+      opt_state: of the optimizer.
       extra: model state without gradient, such as codebooks.
       ema_params: moving average of `params`; what is evaluated and exported.
-      anneal: what the learning rate has waited for.
-      loss_scale: float32 scalar, see `loss_scale`; 1 where it is not used.
+      anneal: losses that decide when the learning rate decays.
+      loss_scale: float32 scalar, see the module `loss_scale`; 1 where it is not used.
       skipped, skipped_in_row: int32 scalars, steps whose loss or gradient was not finite: all of
         them, and those since the last good one.
     """
@@ -36,7 +43,7 @@ class TrainState:
     opt_state: Tree
     extra: Tree
     ema_params: Tree
-    anneal: annealing.Anneal
+    anneal: Anneal
     loss_scale: jax.Array
     skipped: jax.Array
     skipped_in_row: jax.Array
@@ -44,23 +51,23 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a step moves the state.
+    """Settings of the training step.
 
     Attributes:
       optimizer: of the parameters.
-      batch_size: examples of a global batch, which sets the default of the average's decay.
-      schedule: when its rate goes to zero.
-      accumulate: parts that a batch is worked through in, one after another.
+      batch_size: examples of a global batch; it sets the default of the average's decay.
+      schedule: when the learning rate decays to zero.
+      accumulate: parts that a batch is processed in, one after the other.
       loss_scale: for float16; None where gradients cannot underflow.
     """
 
     optimizer: optim.OptimizerConfig
     batch_size: int
-    schedule: annealing.ScheduleConfig
+    schedule: ScheduleConfig
     accumulate: int = 1
-    loss_scale: scaling.LossScaleConfig | None = None
+    loss_scale: LossScaleConfig | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.accumulate < 1 or self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate {self.accumulate} does not divide data.batch_size {self.batch_size}"
@@ -68,16 +75,21 @@ class Recipe:
 
 
 def init_state(task: Task, recipe: Recipe, key: jax.Array) -> TrainState:
-    """A fresh state; pure, so that it can be shaped or jitted into shards."""
-    params, extra = task.init(key)
+    """Returns the state of a new run; pure, so that it can be shaped or jitted into shards."""
+    params, extra = task.init_params(key)
+    return start_state(recipe, params, extra)
+
+
+def start_state(recipe: Recipe, params: Tree, extra: Tree) -> TrainState:
+    """Returns the state of a run that starts from these weights."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=optim.make_optimizer(recipe.optimizer).init(params),
         extra=extra,
-        # The average gets buffers of its own: the step donates both.
+        # A copy, since the training step donates both buffers.
         ema_params=jax.tree.map(jnp.copy, params),
-        anneal=annealing.initial(),
+        anneal=init_anneal(),
         loss_scale=jnp.float32(recipe.loss_scale.initial if recipe.loss_scale else 1.0),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_row=jnp.zeros((), jnp.int32),
@@ -85,115 +97,143 @@ def init_state(task: Task, recipe: Recipe, key: jax.Array) -> TrainState:
 
 
 def train_step(
-    task: Task, recipe: Recipe, state: TrainState, batch: dict, key: jax.Array
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update. `key` is the run's; the step is folded in here.
+    task: Task, recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Computes one update.
 
-    A step whose loss or gradient is not finite changes nothing but the counters and the loss scale.
+    A step whose loss or gradient is not finite changes only the counters and the loss scale.
+
+    Args:
+      key: of the run; the step is folded in here.
     """
     key = jax.random.fold_in(key, state.step)
-    gradients = whole_gradients if recipe.accumulate == 1 else accumulated_gradients
-    loss, extra, metrics, grads = gradients(task, recipe, state, batch, key)
-    norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)  # a sum of squares: no leaf can hide
-
-    rate = annealing.factor(recipe.schedule, state.anneal, state.step)
-    optimizer = optim.make_optimizer(recipe.optimizer)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
-    updates_made = state.step - state.skipped
-    decay = optim.ema_decay(recipe.optimizer, recipe.batch_size)
-    if recipe.optimizer.ema_bias_correction:
-        decay = optim.corrected_decay(decay, updates_made + 1)
-
-    moved = {
-        "params": params,
-        "opt_state": opt_state,
-        "extra": extra,
-        "ema_params": optim.update_ema(state.ema_params, params, decay),
-        "anneal": annealing.observe(recipe.schedule, state.anneal, loss, state.step),
-        "skipped_in_row": jnp.zeros((), jnp.int32),
-    }
-    kept = {name: getattr(state, name) for name in moved} | {
+    compute = batch_gradients if recipe.accumulate == 1 else accumulated_gradients
+    result = compute(task, recipe, state, batch, key)
+    norm = optax.tree.norm(result.grads)
+    # The norm is a sum of squares: one leaf that is not finite makes it so.
+    finite = jnp.isfinite(result.loss) & jnp.isfinite(norm)
+    rate = rate_factor(recipe.schedule, state.anneal, state.step)
+    num_updates = state.step - state.skipped
+    updated = _update(recipe, state, result, rate, num_updates)
+    unchanged = {name: getattr(state, name) for name in updated} | {
         "skipped_in_row": state.skipped_in_row + 1
     }
     scale = state.loss_scale
     if recipe.loss_scale is not None:
-        scale = scaling.update(scale, finite, window=recipe.loss_scale.window)
-    new = TrainState(
+        scale = update_scale(scale, finite, window=recipe.loss_scale.window)
+    new_state = TrainState(
         step=state.step + 1,
         loss_scale=scale,
         skipped=state.skipped + jnp.where(finite, 0, 1),
-        **scaling.keep_if(finite, moved, kept),
+        **select_finite(finite, updated, unchanged),
     )
     metrics = {
-        "loss": loss,
+        "loss": result.loss,
         "grad_norm": norm,
-        "learning_rate": rate * optim.schedule(recipe.optimizer)(updates_made),
-        "skipped": new.skipped,
-        "skipped_in_row": new.skipped_in_row,
-        "anneal_start": new.anneal.start,
+        "learning_rate": rate * optim.make_schedule(recipe.optimizer)(num_updates),
+        "skipped": new_state.skipped,
+        "skipped_in_row": new_state.skipped_in_row,
+        "anneal_start": new_state.anneal.start,
         **({"loss_scale": scale} if recipe.loss_scale is not None else {}),
-        **metrics,
+        **result.metrics,
     }
-    return new, metrics
+    return new_state, metrics
 
 
-def whole_gradients(task: Task, recipe: Recipe, state: TrainState, batch: dict, key: jax.Array):
-    """(loss, new extra, metrics, gradients) of a batch in one piece."""
+def _update(
+    recipe: Recipe, state: TrainState, result: "Gradients", rate: jax.Array, num_updates: jax.Array
+) -> dict[str, Tree]:
+    """Returns the fields of the state that a finite step changes.
+
+    Args:
+      rate: factor of the learning rate.
+      num_updates: finite steps before this one.
+    """
+    optimizer = optim.make_optimizer(recipe.optimizer)
+    updates, opt_state = optimizer.update(result.grads, state.opt_state, state.params)
+    params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
+    decay: float | jax.Array = optim.ema_decay(recipe.optimizer, recipe.batch_size)
+    if recipe.optimizer.ema_bias_correction:
+        decay = optim.corrected_decay(decay, num_updates + 1)
+    return {
+        "params": params,
+        "opt_state": opt_state,
+        "extra": result.extra,
+        "ema_params": optim.update_ema(state.ema_params, params, decay),
+        "anneal": observe_train_loss(recipe.schedule, state.anneal, result.loss, state.step),
+        "skipped_in_row": jnp.zeros((), jnp.int32),
+    }
+
+
+class Gradients(NamedTuple):
+    """Result of the forward and backward pass of a batch.
+
+    Attributes:
+      loss: scalar.
+      extra: updated, see `Task`.
+      metrics: of the task.
+      grads: of the parameters, without the loss scale.
+    """
+
+    loss: jax.Array
+    extra: Tree
+    metrics: Metrics
+    grads: Tree
+
+
+def batch_gradients(
+    task: Task, recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array
+) -> Gradients:
+    """Computes the gradients of a batch in one pass."""
     del recipe
 
-    def scaled(params):
+    def scaled(params: Tree) -> tuple[jax.Array, tuple]:
         loss, aux = task.loss(params, state.extra, batch, key)
         return loss * state.loss_scale, (loss, aux)
 
     grads, (loss, (extra, metrics)) = jax.grad(scaled, has_aux=True)(state.params)
-    return loss, extra, metrics, _unscaled(grads, state.loss_scale)
+    return Gradients(loss, extra, metrics, _unscale(grads, state.loss_scale))
 
 
 def accumulated_gradients(
-    task: Task, recipe: Recipe, state: TrainState, batch: dict, key: jax.Array
-):
-    """The same as `whole_gradients`, with the activations of one part of the batch at a time.
+    task: Task, recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array
+) -> Gradients:
+    """Computes the same as `batch_gradients`, with the activations of one part at a time.
 
-    Part m holds rows m, m + parts, m + 2 parts, ...: so each device works on its own rows, however
-    the batch is cut. Losses and gradients are means over the parts; what moves with the whole batch
-    (codebooks) sees it whole.
+    Part m holds rows m, m + parts, m + 2 parts, ...: each device works on its own rows, for any
+    number of parts. Losses and gradients are means over the parts; `extra` is updated once, from
+    the whole batch (see `Task.update_extra`).
     """
-    parts = recipe.accumulate
-    split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
-    whole = task.whole_batch
-    extra = state.extra if whole is None else whole.begin(state.params, state.extra, split, key)
+    num_parts = recipe.accumulate
+    parts = jax.tree.map(lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    extra = task.start_extra(state.params, state.extra, parts, key)
 
-    def scaled(params, part, part_key):
-        if whole is None:
-            loss, (_, metrics) = task.loss(params, extra, part, part_key)
-            kept = ()
-        else:
-            loss, (kept, metrics) = whole.loss(params, extra, part, part_key)
-        return loss * state.loss_scale, (loss, kept, metrics)
+    def scaled(params: Tree, part: Batch, part_key: jax.Array) -> tuple[jax.Array, tuple]:
+        loss, (statistics, metrics) = task.part_loss(params, extra, part, part_key)
+        return loss * state.loss_scale, (loss, statistics, metrics)
 
-    def add(total, inputs):
+    def add(total: Tree, inputs: tuple[Batch, jax.Array]) -> tuple[Tree, Tree]:
         part, number = inputs
         part = jax.tree.map(lambda x: constrain(x, "batch", *(None,) * (x.ndim - 1)), part)
-        grads, (loss, kept, metrics) = jax.grad(scaled, has_aux=True)(
+        grads, (loss, statistics, metrics) = jax.grad(scaled, has_aux=True)(
             state.params, part, jax.random.fold_in(key, number)
         )
-        return jax.tree.map(jnp.add, total, (grads, (loss, metrics))), kept
+        return jax.tree.map(jnp.add, total, (grads, (loss, metrics))), statistics
 
-    first = jax.tree.map(lambda x: x[0], split)
-    shapes = jax.eval_shape(jax.grad(scaled, has_aux=True), state.params, first, key)
-    zeros = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), (shapes[0], (shapes[1][0], shapes[1][2]))
+    first = jax.tree.map(lambda x: x[0], parts)
+    grads_shape, (loss_shape, _, metrics_shape) = jax.eval_shape(
+        jax.grad(scaled, has_aux=True), state.params, first, key
     )
-    total, kept = jax.lax.scan(add, zeros, (split, jnp.arange(parts)))
-    grads, (loss, metrics) = jax.tree.map(lambda x: x / parts, total)
-    if whole is not None:
-        rows = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), kept)
-        extra, moved = whole.end(extra, rows, key)
-        metrics |= moved
-    return loss, extra, metrics, _unscaled(grads, state.loss_scale)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), (grads_shape, (loss_shape, metrics_shape))
+    )
+    total, statistics = jax.lax.scan(add, zeros, (parts, jnp.arange(num_parts)))
+    grads, (loss, metrics) = jax.tree.map(lambda x: x / num_parts, total)
+    # [parts, rows, ...] -> [rows of the batch, ...], in the batch's order
+    statistics = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), statistics)
+    extra, extra_metrics = task.update_extra(extra, statistics, key)
+    return Gradients(loss, extra, metrics | extra_metrics, _unscale(grads, state.loss_scale))
 
 
-def _unscaled(grads: Tree, scale: jax.Array) -> Tree:
+def _unscale(grads: Tree, scale: jax.Array) -> Tree:
     return jax.tree.map(lambda g: g / scale, grads)

@@ -1,8 +1,11 @@
-"""What a task gives the training loop, which knows nothing else of the model it trains."""
+"""The interface between the training loop and the models that it trains."""
 
-from collections.abc import Callable, Iterator, Mapping
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+import grain
 import jax
 import numpy as np
 
@@ -10,37 +13,20 @@ from jukejax.common.types import Tree
 from jukejax.data import corpus
 from jukejax.training.flops import Work
 
+Batch = dict[str, Any]  # arrays by name, the examples along the first axis
 Metrics = dict[str, jax.Array]
 
 
 @dataclass(frozen=True)
-class WholeBatch:
-    """How `extra` moves with a batch that is worked through in parts (gradient accumulation).
-
-    Attributes:
-      begin: (params, extra, parts, key) -> extra, before the first part; leaves of `parts` are
-        [parts, rows of a part, ...].
-      loss: (params, extra, part, key) -> (loss, (kept, metrics)); `extra` stays as it is, and
-        leaves of `kept` are [rows of a part, ...].
-      end: (extra, kept, key) -> (extra, metrics); leaves of `kept` are [rows of the batch, ...] in
-        the batch's own order.
-    """
-
-    begin: Callable[[Tree, Tree, dict, jax.Array], Tree]
-    loss: Callable[[Tree, Tree, dict, jax.Array], tuple[jax.Array, tuple[Tree, Metrics]]]
-    end: Callable[[Tree, Tree, jax.Array], tuple[Tree, Metrics]]
-
-
-@dataclass(frozen=True)
 class Preview:
-    """What can be heard and seen of a model while it trains.
+    """Sounds and histograms of a model during training.
 
     Attributes:
       audio: {name: float32 [time]}, mono.
-      sample_rate: of it, in Hz.
-      histograms: {name: numbers of any shape} whose spread is shown.
-      original: the sound that all others are copies of; None if they are not.
-      figures: {name: number} to be logged with the held-out ones.
+      sample_rate: of the audio, in Hz.
+      histograms: {name: numbers of any shape} whose distribution is shown.
+      original: name of the sound that all others reconstruct; None if they are no reconstructions.
+      figures: {name: number} to log with the held-out metrics.
     """
 
     audio: dict[str, np.ndarray]
@@ -50,62 +36,130 @@ class Preview:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Task:
-    """A model to train and its data.
+class Task(abc.ABC):
+    """A model to train, its loss and its data.
+
+    `init_params`, `loss`, `evaluate` and the three methods for gradient accumulation are pure
+    functions of their arguments: they are traced by JAX. `extra` is model state without a gradient,
+    such as the codebooks of a VQ-VAE.
 
     Attributes:
       name: "vqvae" or "prior".
-      init: key -> (params, extra); `extra` is state without gradient, such as codebooks.
-      loss: (params, extra, batch, key) -> (loss, (new_extra, metrics)), in training mode.
-      evaluate: (params, extra, batch) -> metrics, deterministic: scalars, and arrays [B] of what is
-        known of each example.
-      batches: (split, rows) -> iterator of batches; "train" is endless, "heldout" ends. `rows` says
-        which rows of each global batch to load; without it all. Iterators have `get_state` and
-        `set_state`.
-      batch_shapes: number of examples -> shapes and types of a batch.
-      finish: (params, extra, workdir, evaluation) -> what summary.json says of the held-out set.
-      describe: () -> what model.json says: the model's frozen config and what belongs to it.
-      corpus_hash: of the data set that it trains on; "" without one.
-      epoch_size: windows in one pass over the training split; 0 without a data set.
       example_codes: codes in an example ("tokens" of a prior), or samples for a VQ-VAE.
-      track_names: of the held-out tracks, by the "track" of a batch.
-      whole_batch: see `WholeBatch`; None if `extra` does not move.
-      preview: (params, extra) -> what to let the owner hear; every process calls it, at the same
-        step. None if there is nothing to hear.
       work: FLOPs of a training step on one example, by part of the model (see `flops`).
+      corpus_hash: of the data set; "" without one.
+      epoch_size: windows in one pass over the training split; 0 without a data set.
+      track_names: of the held-out tracks, indexed by the "track" of a batch.
     """
 
-    name: str
-    init: Callable[[jax.Array], tuple[Tree, Tree]]
-    loss: Callable[[Tree, Tree, dict, jax.Array], tuple[jax.Array, tuple[Tree, Metrics]]]
-    evaluate: Callable[[Tree, Tree, dict], Metrics]
-    batches: Callable[..., Iterator[dict]]
-    batch_shapes: Callable[[int], dict[str, jax.ShapeDtypeStruct]]
-    finish: Callable[[Tree, Tree, str, dict[str, float]], dict]
-    describe: Callable[[], dict] = dict
+    name: ClassVar[str]
+    example_codes: int = 1
+    work: Mapping[str, Work] = {}
     corpus_hash: str = ""
     epoch_size: int = 0
-    example_codes: int = 1
     track_names: tuple[str, ...] = ()
-    whole_batch: WholeBatch | None = None
-    preview: Callable[[Tree, Tree], Preview] | None = None
-    work: Mapping[str, Work] = field(default_factory=dict)
+    _dataset: corpus.Dataset | None = None
 
+    @property
+    def dataset(self) -> corpus.Dataset:
+        """The data set; not for a task that was made without data."""
+        assert self._dataset is not None, "the task was made without data"
+        return self._dataset
 
-def data_facts(dataset: corpus.Dataset | None, samples: int) -> dict:
-    """Fields of a `Task` that follow from its data set and its windows of so many samples."""
-    if dataset is None:
+    def set_dataset(self, dataset: corpus.Dataset, window_samples: int) -> None:
+        """Sets the data set and the attributes that follow from it.
+
+        Args:
+          window_samples: samples of audio in an example.
+        """
+        self._dataset = dataset
+        self.corpus_hash = dataset.corpus_hash
+        self.epoch_size = sum(track.samples // window_samples for track in dataset.tracks("train"))
+        self.track_names = tuple(track.name for track in dataset.tracks("heldout"))
+
+    @abc.abstractmethod
+    def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
+        """Returns new (params, extra)."""
+
+    @abc.abstractmethod
+    def loss(
+        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        """Computes the training loss of a batch. Returns (loss, (updated extra, metrics))."""
+
+    @abc.abstractmethod
+    def evaluate(self, params: Tree, extra: Tree, batch: Batch) -> Metrics:
+        """Computes the held-out metrics of a batch, without noise: scalars, or [B] by example."""
+
+    # With gradient accumulation the state in `extra` is still updated once a batch, from all of it.
+    # The defaults serve a task whose `extra` does not change.
+
+    def start_extra(self, params: Tree, extra: Tree, parts: Batch, key: jax.Array) -> Tree:
+        """Initializes `extra` from a whole batch if that is still to be done.
+
+        Args:
+          parts: the batch; its leaves are [parts, rows of a part, ...].
+        """
+        del params, parts, key
+        return extra
+
+    def part_loss(
+        self, params: Tree, extra: Tree, part: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        """Computes the loss of a part of a batch. Returns (loss, (statistics, metrics)).
+
+        The leaves of `statistics` are [rows of the part, ...]: the input of `update_extra`.
+        """
+        loss, (_, metrics) = self.loss(params, extra, part, key)
+        return loss, ((), metrics)
+
+    def update_extra(self, extra: Tree, statistics: Tree, key: jax.Array) -> tuple[Tree, Metrics]:
+        """Updates `extra` from the statistics of a whole batch, in its order of rows."""
+        del statistics, key
+        return extra, {}
+
+    # -- Data ------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
+        """Opens the batches of a split: "train" is endless, "heldout" ends.
+
+        Args:
+          rows: indices of the rows to load of each global batch; None for all.
+        """
+
+    @abc.abstractmethod
+    def batch_shapes(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns the shapes and types of a batch of so many examples."""
+
+    # -- Results ---------------------------------------------------------------------------------
+
+    def make_preview(self, params: Tree, extra: Tree) -> Preview | None:
+        """Makes sounds with the averaged weights; None if the task has none to offer.
+
+        Every process calls it, at the same step.
+        """
+        del params, extra
+        return None
+
+    def finish_run(
+        self, params: Tree, extra: Tree, workdir: str, evaluation: dict[str, float]
+    ) -> dict[str, float]:
+        """Writes what the task adds to a finished run; returns summary.json's held-out metrics.
+
+        Args:
+          evaluation: held-out metrics of the averaged weights.
+        """
+        del params, extra, workdir
+        return evaluation
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the content of description.json: the model's config and what belongs to it."""
         return {}
-    return {
-        "corpus_hash": dataset.corpus_hash,
-        "epoch_size": sum(track.samples // samples for track in dataset.tracks("train")),
-        "track_names": tuple(track.name for track in dataset.tracks("heldout")),
-    }
 
 
 def to_host(array: jax.Array) -> np.ndarray:
-    """What all processes computed together, whole, on each of them (all of them must call this)."""
+    """Returns a whole array on every process; all of them must call this."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     from jax.experimental import multihost_utils

@@ -71,14 +71,14 @@ from pathlib import Path
 from jukejax.training import loop, program
 from tests.training.test_loop import config_of
 
-build = program.build
+build = program.build_program
 def build_and_get_stuck(*args):
     built = build(*args)
     calls = iter(range(1000))
     def update(*args):
         return get_stuck() if next(calls) == 3 else built.update(*args)
     return built.__class__(**{**vars(built), "update": update})
-program.build = build_and_get_stuck
+program.build_program = build_and_get_stuck
 
 config = config_of(sys.argv[1], steps=10)
 config.checkpoint_every = 2

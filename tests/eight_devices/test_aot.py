@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -22,34 +23,35 @@ LAYERS, WIDTH, LENGTH, BATCH = 3, 64, 4, 16
 WORK = flops.Work(2.0 * LAYERS * LENGTH * WIDTH**2, 4.0 * LAYERS * LENGTH * WIDTH**2)
 
 
-def toy() -> Task:
-    """Layers of one product each, scanned; weights cut along fsdp."""
+class ToyTask(Task):
+    """Layers of one product each, scanned; weights sharded along fsdp."""
 
-    def init(key):
+    name = "toy"
+    work: ClassVar = {"layers": WORK}
+
+    def init_params(self, key):
         w = jax.random.normal(key, (LAYERS, WIDTH, WIDTH))
         return {"w": nn.LogicallyPartitioned(w, ("layers", "embed", "norm"))}, {}
 
-    def loss(params, extra, batch, key):
+    def loss(self, params, extra, batch, key):
         x, _ = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), batch["x"], params["w"])
         return jnp.mean(x * x), (extra, {})
 
-    return Task(
-        name="toy",
-        init=init,
-        loss=loss,
-        evaluate=lambda *_: {},
-        batches=lambda *_: iter(()),
-        batch_shapes=lambda n: {"x": jax.ShapeDtypeStruct((n, LENGTH, WIDTH), jnp.float32)},
-        finish=lambda *_: {},
-        work={"layers": WORK},
-    )
+    def evaluate(self, params, extra, batch):
+        return {}
+
+    def open_batches(self, split, rows=None):
+        return iter(())
+
+    def batch_shapes(self, examples):
+        return {"x": jax.ShapeDtypeStruct((examples, LENGTH, WIDTH), jnp.float32)}
 
 
 @pytest.fixture(scope="module")
 def built():
     recipe = state.Recipe(optim.OptimizerConfig(), BATCH, anneal.ScheduleConfig())
     mesh = sharding.make_mesh(sharding.MeshConfig(data=2, fsdp=4))
-    found = program.build(toy(), recipe, mesh)
+    found = program.build_program(ToyTask(), recipe, mesh)
     return found, *aot.compile_step(found)
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from jukejax.benches import shapes, train, vqvae
 from jukejax.runtime import sharding
-from jukejax.training import program
 
 TINY = dict(emb_dim=32, num_layers=3, num_heads=2, seq_len=64, num_blocks=8, attn_order=2)
 VQVAE = """
@@ -65,7 +64,7 @@ def test_mfu_of_an_unknown_device_is_null():
 
 def test_shapes_train_what_the_reference_trains():
     """No start token and no conditioner of its own, tied output, loss of the whole window."""
-    task = shapes.transformer_task(shapes.transformer_config("tiny"))
+    task = shapes.TransformerTask(shapes.transformer_config("tiny"))
     params, _ = jax.jit(task.init)(jax.random.key(0))
     assert set(params) == {"code_embedding", "position_embedding", "transformer"}
     batch = shapes.random_batch(task, 2)
@@ -77,7 +76,7 @@ def test_shapes_train_what_the_reference_trains():
 
 
 def test_conditions_of_the_batch_reach_the_model():
-    task = shapes.transformer_task(shapes.transformer_config("tiny"))
+    task = shapes.TransformerTask(shapes.transformer_config("tiny"))
     params, _ = jax.jit(task.init)(jax.random.key(0))
     batch = shapes.random_batch(task, 2)
     plain = task.evaluate(params, {}, batch)["bits_per_code"]
@@ -155,8 +154,8 @@ def test_l2_loss_is_the_squared_error_and_the_commitment(tmp_path):
     config = tmp_path / "small.py"
     config.write_text(VQVAE)
     made = vqvae.make_config(codec_values(config, batch=2))
-    task = program.make_task(made, with_data=False)
-    params, extra = sharding.unbox(jax.jit(task.init)(jax.random.key(0)))
+    task = shapes.SquaredErrorTask(made, with_data=False)
+    params, extra = sharding.unbox(jax.jit(task.init_params)(jax.random.key(0)))
     batch, key = shapes.random_batch(task, 2), jax.random.key(1)
 
     @jax.jit
@@ -171,7 +170,7 @@ def test_l2_loss_is_the_squared_error_and_the_commitment(tmp_path):
 
     sounds, commits = expected()
     squared = sum(np.mean((np.asarray(sound) - batch["audio"]) ** 2) for sound in sounds)
-    loss, (moved, metrics) = jax.jit(vqvae.l2_loss(made))(params, extra, batch, key)
+    loss, (moved, metrics) = jax.jit(task.loss)(params, extra, batch, key)
     np.testing.assert_allclose(loss, squared + np.sum(commits), rtol=1e-5)
     assert bool(moved["codebooks_0"]["initialised"])
     assert metrics == {}

@@ -31,7 +31,7 @@ class Loader:
 def program_on(mesh, count):
     task = program.make_task(config_of("prior"), with_data=False)
     recipe = program.make_recipe(config_of("prior"))
-    return program.build(task, recipe, sharding.make_mesh(mesh, jax.devices()[:count]))
+    return program.build_program(task, recipe, sharding.make_mesh(mesh, jax.devices()[:count]))
 
 
 @pytest.fixture(scope="module")

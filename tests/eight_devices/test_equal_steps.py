@@ -26,7 +26,7 @@ def train(name, mesh=None, accumulate=1, remat="none"):
     recipe = program.make_recipe(config_of(name, accumulate, remat))
     devices = jax.devices()[:8] if mesh else jax.devices()[:1]
     placed = sharding.make_mesh(MESHES[mesh] if mesh else MeshConfig(), devices)
-    built = program.build(task, recipe, placed)
+    built = program.build_program(task, recipe, placed)
     with jax.set_mesh(placed):
         state = built.init(jax.random.key(0))
         start = jax.tree.map(np.asarray, state)  # the step gives its memory away

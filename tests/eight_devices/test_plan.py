@@ -76,7 +76,9 @@ def kept(layers, remat):
     config = tiny(model__transformer__num_layers=layers, model__transformer__remat=remat)
     task = program.make_task(config, with_data=False)
     mesh = sharding.make_mesh(MeshConfig(), jax.devices()[:1])
-    return plan.kept_bytes(task, program.build(task, program.make_recipe(config), mesh).target)
+    return plan.kept_bytes(
+        task, program.build_program(task, program.make_recipe(config), mesh).target
+    )
 
 
 STREAM = 128 * 32 * 4  # bytes of the residual stream of an example

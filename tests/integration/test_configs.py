@@ -19,7 +19,7 @@ from jukejax.runtime import sharding
 from jukejax.training import program
 from jukejax.training.optim import OptimizerConfig
 from jukejax.training.tasks.prior import prior_config
-from jukejax.training.tasks.vqvae import LossConfig, check_window
+from jukejax.training.tasks.vqvae_loss import LossConfig, check_window
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jukejax.training.optim import OptimizerConfig, schedule
+from jukejax.training.optim import OptimizerConfig, make_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
@@ -31,5 +31,5 @@ def test_a_difference_has_a_reason_and_a_test(row):
 
 
 def test_a_warm_up_of_no_steps_starts_at_the_full_rate():
-    assert schedule(OptimizerConfig(learning_rate=0.5, warmup_steps=0))(0) == 0.5
-    assert schedule(OptimizerConfig(learning_rate=0.5, warmup_steps=10))(0) == 0.0
+    assert make_schedule(OptimizerConfig(learning_rate=0.5, warmup_steps=0))(0) == 0.5
+    assert make_schedule(OptimizerConfig(learning_rate=0.5, warmup_steps=10))(0) == 0.0

@@ -22,7 +22,7 @@ from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.runtime.sharding import MeshConfig
 from jukejax.training import optim
-from jukejax.training.tasks.vqvae import LossConfig, check_window
+from jukejax.training.tasks.vqvae_loss import LossConfig, check_window
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import vqvae as openai_vqvae
 
@@ -140,7 +140,7 @@ def test_the_run_is_set_up_as_openais(which):
     config = config_of(*which)
     optimizer = freeze(optim.OptimizerConfig, config.optimizer.to_dict())
     freeze(MeshConfig, config.mesh.to_dict())
-    rate = optim.schedule(optimizer)
+    rate = optim.make_schedule(optimizer)
     assert rate(0) == 0
     np.testing.assert_allclose(rate(100), 3e-4, rtol=1e-6)
     assert rate(config.steps) == 0

@@ -31,7 +31,7 @@ def train(dtype, *, steps=STEPS, scale=None):
         config.loss_scale = dict(initial=scale, window=1000)
     mesh = sharding.make_mesh(MeshConfig(), jax.devices()[:1])
     task = program.make_task(config, with_data=False)
-    built = program.build(task, program.make_recipe(config), mesh)
+    built = program.build_program(task, program.make_recipe(config), mesh)
     random, rows = np.random.default_rng(0), []
     with jax.set_mesh(mesh):
         state = built.init(jax.random.key(0))

@@ -80,7 +80,7 @@ def started(config, *, data=2, fsdp=1, with_data=True):
     """(task, program, state) of a run on two devices that starts as its config says."""
     mesh = sharding.make_mesh(sharding.MeshConfig(data, fsdp), jax.devices()[:2])
     task = program.make_task(config, with_data=with_data)
-    built = program.build(task, program.make_recipe(config), mesh)
+    built = program.build_program(task, program.make_recipe(config), mesh)
     with jax.set_mesh(built.mesh):
         return task, built, finetune.start(config, task, built, jax.random.key(config.seed))
 
@@ -120,7 +120,7 @@ def test_batches_tell_the_models_own_ids(folder, codes):
     names = {track.name: track for track in corpus.open_dataset(codes).tracks("train")}
     ids = dict(Anna=(1, [1, -1]), zoe=(4, [2, 1]), none=(0, [0, -1]))
     seen = set()
-    batches = task.batches("train", np.arange(2))
+    batches = task.open_batches("train", np.arange(2))
     for _ in range(20):
         batch = next(batches)
         for track, label in zip(batch["track"], batch["labels"].tolist(), strict=True):
@@ -181,7 +181,7 @@ def test_a_workdir_gives_its_averaged_weights(folder, codes, tmp_path):
     task, _, state = started(config_of(folder, codes))
     state = state.replace(ema_params=jax.tree.map(lambda leaf: leaf + 1.0, state.ema_params))
     checkpoints = checkpoint.Checkpoints(tmp_path)
-    batches = task.batches("train", np.arange(2))
+    batches = task.open_batches("train", np.arange(2))
     checkpoints.save(7, state, batches, {}, None)
     checkpoints.close()
     batches.close()

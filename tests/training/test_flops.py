@@ -17,7 +17,7 @@ from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cpu import library as compiled
 from jukejax.runtime.sharding import unbox
 from jukejax.training import flops
-from jukejax.training.tasks.vqvae import Bandwidth, LossConfig, total_loss
+from jukejax.training.tasks.vqvae_loss import Bandwidth, LossConfig, total_loss
 from tests.integration.test_configs import load
 
 LABELS = LabelConfig(num_artists=4, num_genres=4)

@@ -13,8 +13,8 @@ from jukejax.training.optim import (
     corrected_decay,
     ema_decay,
     make_optimizer,
+    make_schedule,
     openai_adam,
-    schedule,
     update_ema,
 )
 
@@ -22,7 +22,7 @@ NO_DROP = 1e10  # steps between drops of the rate: OpenAI's default, which means
 
 
 def rates(config, steps):
-    return np.asarray(jax.vmap(schedule(config))(jnp.asarray(steps)))
+    return np.asarray(jax.vmap(make_schedule(config))(jnp.asarray(steps)))
 
 
 def test_the_rate_warms_up_from_zero():
@@ -137,15 +137,17 @@ def test_the_default_decay_follows_the_global_batch():
 def test_the_loss_scale_halves_on_overflow_and_doubles_in_a_window():
     scale = jnp.float32(1024.0)
     for _ in range(10):
-        scale = loss_scale.update(scale, jnp.array(True), window=10)
+        scale = loss_scale.update_scale(scale, jnp.array(True), window=10)
     np.testing.assert_allclose(scale, 2048.0, rtol=1e-5)
-    np.testing.assert_allclose(loss_scale.update(scale, jnp.array(False), window=10), 1024.0, 1e-5)
+    np.testing.assert_allclose(
+        loss_scale.update_scale(scale, jnp.array(False), window=10), 1024.0, 1e-5
+    )
 
 
 def test_what_is_not_kept_stays_as_it_was():
     old, new = {"w": jnp.zeros(2)}, {"w": jnp.ones(2)}
     for finite, expected in ((True, 1.0), (False, 0.0)):
-        np.testing.assert_array_equal(loss_scale.keep_if(finite, new, old)["w"], expected)
+        np.testing.assert_array_equal(loss_scale.select_finite(finite, new, old)["w"], expected)
 
 
 def test_the_cosine_goes_from_the_rate_to_zero():

@@ -12,7 +12,7 @@ from jukejax.training.anneal import NEVER, ScheduleConfig
 from jukejax.training.loss_scale import LossScaleConfig
 from jukejax.training.optim import OptimizerConfig
 from jukejax.training.state import Recipe, init_state, train_step
-from jukejax.training.task import Task, WholeBatch
+from jukejax.training.task import Task
 
 RATE, DECAY = 0.1, 0.75
 OPTIMIZER = OptimizerConfig(
@@ -38,9 +38,28 @@ def linear_loss(params, extra, batch, key):
     return (batch["x"] @ params["w"]).mean(), (extra, {"first": batch["x"][0, 0]})
 
 
-def task_of(loss, **fields):
-    unused = dict.fromkeys(("evaluate", "batches", "batch_shapes", "finish"))
-    return Task(name="numbers", init=init, loss=loss, **unused, **fields)
+class NumbersTask(Task):
+    """Trains three numbers with a given loss."""
+
+    name = "numbers"
+
+    def __init__(self, loss):
+        self._loss = loss
+
+    def init_params(self, key):
+        return init(key)
+
+    def loss(self, params, extra, batch, key):
+        return self._loss(params, extra, batch, key)
+
+    def evaluate(self, params, extra, batch):
+        raise NotImplementedError
+
+    def open_batches(self, split, rows=None):
+        raise NotImplementedError
+
+    def batch_shapes(self, examples):
+        raise NotImplementedError
 
 
 def recipe_of(**fields):
@@ -49,7 +68,7 @@ def recipe_of(**fields):
 
 
 def run(steps, state=None, *, task=None, recipe=None, batches=None):
-    task, recipe = task or task_of(loss), recipe or recipe_of()
+    task, recipe = task or NumbersTask(loss), recipe or recipe_of()
     state = init_state(task, recipe, jax.random.key(1)) if state is None else state
     step = jax.jit(lambda state, batch: train_step(task, recipe, state, batch, jax.random.key(2)))
     history = []
@@ -99,7 +118,7 @@ def test_each_step_has_a_key_of_its_own_that_a_resumed_run_finds_again():
 
 def test_the_average_starts_at_the_weights_in_memory_of_its_own():
     """The step donates both: they must not be one buffer."""
-    state = init_state(task_of(loss), recipe_of(), jax.random.key(1))
+    state = init_state(NumbersTask(loss), recipe_of(), jax.random.key(1))
     np.testing.assert_array_equal(state.params["w"], state.ema_params["w"])
     pointers = [x["w"].unsafe_buffer_pointer() for x in (state.params, state.ema_params)]
     assert pointers[0] != pointers[1]
@@ -133,28 +152,33 @@ def test_the_loss_scale_changes_no_gradient_halves_on_overflow_and_grows_slowly(
 
 
 def test_accumulated_parts_take_every_so_manieth_row_and_sum_to_the_whole():
-    whole = run(3, task=task_of(linear_loss))[-1][0]
+    whole = run(3, task=NumbersTask(linear_loss))[-1][0]
     for parts in (2, 4):
-        state, metrics = run(3, task=task_of(linear_loss), recipe=recipe_of(accumulate=parts))[-1]
+        state, metrics = run(3, task=NumbersTask(linear_loss), recipe=recipe_of(accumulate=parts))[
+            -1
+        ]
         np.testing.assert_allclose(state.params["w"], whole.params["w"], rtol=1e-6)
         heads = np.asarray(BATCH["x"])[:parts, 0]  # the first row of part m is row m
         np.testing.assert_allclose(metrics["first"], heads.mean())
 
 
-def test_what_moves_with_the_whole_batch_sees_its_rows_in_order():
-    def begin(params, extra, parts, key):
+class CountingTask(NumbersTask):
+    """Counts in `extra` how often it is started and updated."""
+
+    def start_extra(self, params, extra, parts, key):
         return {"seen": extra["seen"] + parts["x"].shape[0]}
 
-    def part_loss(params, extra, batch, key):
-        value, (_, metrics) = linear_loss(params, extra, batch, key)
-        return value, (batch["x"], metrics)
+    def part_loss(self, params, extra, part, key):
+        value, (_, metrics) = self.loss(params, extra, part, key)
+        return value, (part["x"], metrics)
 
-    def end(extra, kept, key):
-        ordered = (kept == BATCH["x"]).all()
+    def update_extra(self, extra, statistics, key):
+        ordered = (statistics == BATCH["x"]).all()
         return {"seen": extra["seen"] + 10}, {"ordered": ordered.astype(jnp.float32)}
 
-    task = task_of(linear_loss, whole_batch=WholeBatch(begin, part_loss, end))
-    state, metrics = run(1, task=task, recipe=recipe_of(accumulate=2))[0]
+
+def test_accumulation_updates_extra_once_from_all_rows_in_order():
+    state, metrics = run(1, task=CountingTask(linear_loss), recipe=recipe_of(accumulate=2))[0]
     assert float(metrics["ordered"]) == 1.0
     assert int(state.extra["seen"]) == 2 + 10
 

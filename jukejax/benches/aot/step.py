@@ -1,6 +1,6 @@
 """A training step compiled for devices that are not here: what each of them holds, sends and does.
 
-The step is the real one (`program.build`), with its shardings, donated buffers and optimizer.
+The step is the real one (`build_program`), with its shardings, donated buffers and optimizer.
 Memory is the compiler's own figure; messages, products and memory traffic are counted in the
 compiled text (`hlo_costs`); times are a roofline, not a measurement.
 """

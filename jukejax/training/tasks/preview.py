@@ -1,11 +1,10 @@
-"""What a prior sounds like while it trains: a few seconds that it makes up, beside the real ones.
+"""Previews of a prior during training: a few sampled seconds beside the real ones.
 
-Both begin where a held-out window begins and are told what that window is told, so that a preview
-can be compared with the one before it: same labels, same codes above, same noise.
+Both start at the start of one held-out window and have its conditions. Window, conditions and noise
+are the same for every preview of a run, so that only the weights make a difference.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,23 +20,23 @@ from jukejax.inference.conditioning import prepare_weights
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.models.prior import PriorConfig
 from jukejax.runtime import distributed
-from jukejax.training.task import Preview, to_host
+from jukejax.training.task import Batch, Preview, to_host
 
 SECONDS = 6.0
-COPIED_BITS = RULES["run_bits"].copied[0]  # what a run of the training set's codes must be worth
+COPIED_BITS = RULES["run_bits"].copied[0]  # least information in a copied run of codes
 
 
-def open_codec(path: str, made_codes: dict) -> Codec:
-    """The VQ-VAE of `config.vqvae`.
+def open_codec(path: str, described: dict) -> Codec:
+    """Opens the VQ-VAE of `config.vqvae`.
 
     Args:
-      made_codes: what the code shards say of the VQ-VAE that made them.
+      described: the code shards' description of the VQ-VAE that made them.
 
     Raises:
       ValueError: there is none, or it is another one.
     """
     codec = Codec.load(path)
-    if codec.hash != made_codes["hash"]:
+    if codec.hash != described["hash"]:
         raise ValueError(
             f"config.vqvae={path} is not the VQ-VAE that made the codes of data.folder; give that "
             "one, or leave config.vqvae away"
@@ -45,73 +44,86 @@ def open_codec(path: str, made_codes: dict) -> Codec:
     return codec
 
 
-def matcher(dataset: corpus.Dataset, level: int) -> Callable[[np.ndarray], float]:
-    """The share of codes [time] that lie in long runs of the training tracks' codes.
+class TrainingCodes:
+    """An index of the training tracks' codes, to measure how much of a sequence is copied.
 
-    It is a small part of `jukejax.audit`: exact runs only, no thresholds from held-out tracks. The
-    index, 6 bytes a code, is made at the first call.
+    A small part of `jukejax.audit`: exact runs only, no thresholds from held-out tracks.
     """
 
-    @functools.cache
-    def index() -> CodeIndex:
-        tracks = range(len(dataset.tracks("train")))
-        codes = [dataset.read_codes("train", track)[level] for track in tracks]
-        return CodeIndex.build(codes, dataset.info["codebook_size"])
+    def __init__(self, dataset: corpus.Dataset, level: int):
+        self._dataset, self._level = dataset, level
 
-    return lambda codes: index().share(codes, COPIED_BITS)
+    @functools.cached_property
+    def _index(self) -> CodeIndex:
+        """Built at the first use: 6 bytes a code."""
+        tracks = range(len(self._dataset.tracks("train")))
+        codes = [self._dataset.read_codes("train", track)[self._level] for track in tracks]
+        return CodeIndex.build(codes, self._dataset.info["codebook_size"])
+
+    def match_rate(self, codes: np.ndarray) -> float:
+        """Computes the share of codes [time] that lie in long runs of the training tracks."""
+        return self._index.share(codes, COPIED_BITS)
 
 
-def sampler(
-    config: PriorConfig,
-    dtype: jnp.dtype,
-    codec: Codec,
-    window: dict[str, np.ndarray],
-    seed: int,
-    matched: Callable[[np.ndarray], float] | None = None,
-) -> Callable[[Tree, Tree], Preview]:
-    """A task's `preview`.
+class PriorSampler:
+    """Samples the start of a held-out window with a prior's weights and decodes it."""
 
-    Args:
-      dtype: compute type of the model.
-      window: a held-out batch of one, the same on every process.
-      seed: of the noise.
-      matched: see `matcher`; its figures are logged as `match_rate` (of what is generated) and
-        `match_rate_heldout` (of the real window: what the music has in common anyway).
-    """
-    count = max(1, min(config.seq_len, int(SECONDS * codec.sample_rate) // config.hop_length))
-    inputs = generate.WindowInputs(
-        codes=np.zeros((1, config.seq_len), np.int32),
-        upper_codes=window["upper_codes"] if config.upper is not None else None,
-        labels=window["labels"] if config.labels is not None else None,
-        start=np.int32(0),
-        stop=np.int32(count),
-        offset=np.int32(0),
-        keys=None,
-        temperature=np.float32(1.0),
-    )
+    def __init__(
+        self,
+        config: PriorConfig,
+        dtype: jnp.dtype,
+        codec: Codec,
+        window: Batch,
+        seed: int,
+        training_codes: TrainingCodes | None = None,
+    ):
+        """Prepares the inputs.
 
-    @jax.jit
-    def sample(params: Tree, inputs: generate.WindowInputs) -> jax.Array:
-        keys = generate.make_item_keys(seed, range(1), config.level)
-        weights = prepare_weights(config, params, dtype)
-        return generate.sample_windows(config, NO_FILTER, weights, inputs._replace(keys=keys))
+        Args:
+          dtype: compute type of the model.
+          window: a held-out batch of one, the same on every process.
+          seed: of the noise.
+          training_codes: if given, previews have the figures `match_rate` (of the generated codes)
+            and `match_rate_heldout` (of the real window: what music has in common anyway).
+        """
+        self._config, self._dtype, self._codec = config, dtype, codec
+        self._window, self._seed, self._training_codes = window, seed, training_codes
+        codes = int(SECONDS * codec.sample_rate) // config.hop_length
+        self._count = max(1, min(config.seq_len, codes))
+        self._inputs = generate.WindowInputs(
+            codes=np.zeros((1, config.seq_len), np.int32),
+            upper_codes=window["upper_codes"] if config.upper is not None else None,
+            labels=window["labels"] if config.labels is not None else None,
+            start=np.int32(0),
+            stop=np.int32(self._count),
+            offset=np.int32(0),
+            keys=None,
+            temperature=np.float32(1.0),
+        )
+        self._sample = jax.jit(self._sample_window)
 
-    def preview(params: Tree, extra: Tree) -> Preview:
-        del extra
-        made = to_host(sample(params, inputs))[0, :count]
-        real = np.asarray(window["codes"])[0, :count]
-        sounds = {
-            name: codec.decode(codes, config.level)[:, 0]
-            for name, codes in (("generated", made), ("heldout", real))
-        }
+    def _sample_window(self, params: Tree, inputs: generate.WindowInputs) -> jax.Array:
+        keys = generate.make_item_keys(self._seed, range(1), self._config.level)
+        weights = prepare_weights(self._config, params, self._dtype)
+        return generate.sample_windows(self._config, NO_FILTER, weights, inputs._replace(keys=keys))
+
+    def make_preview(self, params: Tree) -> Preview:
+        """Samples with `params`, and decodes the generated and the real codes."""
+        level = self._config.level
+        generated = to_host(self._sample(params, self._inputs))[0, : self._count]
+        real = np.asarray(self._window["codes"])[0, : self._count]
         figures = {}
-        if matched is not None and distributed.is_writer():
-            figures = {"match_rate": matched(made), "match_rate_heldout": matched(real)}
+        if self._training_codes is not None and distributed.is_writer():
+            figures = {
+                "match_rate": self._training_codes.match_rate(generated),
+                "match_rate_heldout": self._training_codes.match_rate(real),
+            }
         return Preview(
-            audio=sounds,
-            sample_rate=codec.sample_rate,
-            histograms={"generated_codes": made, "heldout_codes": real},
+            audio={
+                name: self._codec.decode(codes, level)[:, 0]
+                for name, codes in (("generated", generated), ("heldout", real))
+            },
+            sample_rate=self._codec.sample_rate,
+            histograms={"generated_codes": generated, "heldout_codes": real},
             figures=figures,
         )
-
-    return preview

@@ -2,32 +2,214 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
+from ml_collections import ConfigDict
 
 from jukejax.common.config import check_keys, freeze, plain
+from jukejax.common.types import Tree
 from jukejax.data import corpus, pipeline
-from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
 from jukejax.runtime import precision
 from jukejax.training import finetune, flops
-from jukejax.training.task import Task, data_facts
-from jukejax.training.tasks import preview
+from jukejax.training.task import Batch, Metrics, Preview, Task
+from jukejax.training.tasks.preview import PriorSampler, TrainingCodes, open_codec
 
-KIND = "prior"
 DATA_KEYS = ("folder", "batch_size", "aug_shift")
 NO_DATA = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
 
 
-def prior_config(config: ml_collections.ConfigDict, dataset: corpus.Dataset | None) -> PriorConfig:
-    """The model's config, with what the code shards know filled in where it is not given.
+class PriorTask(Task):
+    """Trains an autoregressive model of one level's codes, in bits per code.
 
-    That is: codebook sizes, the hop of the level, and how many artists and genres there are.
-    Without shards they are those of the released VQ-VAE, and one name each.
+    `extra` is empty.
+    """
+
+    name = "prior"
+
+    def __init__(self, config: ConfigDict, *, with_data: bool = True):
+        """Completes the model's config from the data set.
+
+        With `config.vqvae`, the VQ-VAE that made the codes, the task offers previews; with
+        `config.audit` as well, their codes are compared with the training tracks.
+
+        Args:
+          config: with `model` (`PriorConfig`) and `data`: folder of code shards, batch_size and
+            aug_shift (see `pipeline.Batching`).
+          with_data: False: for planning or compiling; the data need not exist.
+
+        Raises:
+          ValueError: the config or its data cannot be used.
+        """
+        self.config = config
+        dataset = corpus.open_dataset(config.data.folder) if with_data else None
+        if dataset is not None and dataset.kind != "codes":
+            raise ValueError(
+                f"data.folder {config.data.folder} holds {dataset.kind}; run encode on it"
+            )
+        check_keys(config.data, DATA_KEYS, "config.data")
+        self.model_config = prior_config(config, dataset)
+        if dataset is not None:  # else the numbers of artists and genres are placeholders
+            finetune.check_model(config, self.model_config)
+        self.label_tables = self._size_label_tables(dataset.vocabulary if dataset else Vocabulary())
+        if dataset is not None and self.model_config.lyrics is not None:
+            raise ValueError(
+                f"config.model.lyrics asks for lyrics, but code shards such as {dataset.folder} "
+                "hold none; leave model.lyrics away"
+            )
+        self.model = Prior(self.model_config, precision.compute_dtype(config.dtype))
+        if dataset is not None:
+            self.set_dataset(dataset, self.model_config.sample_length)
+        self.sampler = self._make_sampler() if with_data else None
+        self.example_codes = self.model_config.seq_len
+        self.work = flops.prior(self.model_config)
+
+    def _size_label_tables(self, vocabulary: Vocabulary) -> LabelTables | None:
+        """Adds the data set's names to those of `config.init_from`; sizes the model's tables."""
+        labels = self.model_config.labels
+        tables = finetune.names(self.config, labels, vocabulary)
+        if tables is not None and labels is not None:
+            labels = dataclasses.replace(
+                labels, num_artists=tables.num_artists, num_genres=tables.num_genres
+            )
+            self.model_config = dataclasses.replace(self.model_config, labels=labels)
+        return tables
+
+    def _make_sampler(self) -> PriorSampler | None:
+        if not self.config.get("vqvae"):
+            if self.config.get("audit"):
+                raise ValueError(
+                    "config.audit looks for previews in the training tracks, and there are none "
+                    "without config.vqvae; name the VQ-VAE that made the codes, or leave "
+                    "config.audit away"
+                )
+            return None
+        level = self.model_config.level
+        codec = open_codec(self.config.vqvae, self.dataset.info["vqvae"])
+        with contextlib.closing(self._open_windows("heldout", 1)) as batches:
+            window = next(batches)
+        training_codes = TrainingCodes(self.dataset, level) if self.config.get("audit") else None
+        return PriorSampler(
+            self.model_config, self.model.dtype, codec, window, self.config.seed, training_codes
+        )
+
+    def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
+        shapes = self._input_shapes(1)
+        arrays = {name: jnp.zeros(shape, jnp.int32) for name, shape in shapes.items()}
+        return self.model.init(key, **arrays)["params"], {}
+
+    def loss(
+        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        dropout = self.model_config.transformer.dropout
+        predictions = self.model.apply(
+            {"params": params},
+            **self._inputs(batch),
+            deterministic=not dropout,
+            rngs={"dropout": key} if dropout else None,
+            method=self.model.predictions,
+        )
+        bits, metrics = losses(self.model_config, predictions, batch["codes"], batch.get("labels"))
+        return bits, (extra, metrics)
+
+    def evaluate(self, params: Tree, extra: Tree, batch: Batch) -> Metrics:
+        del extra
+        config, codes = self.model_config, batch["codes"]
+        predictions = self.model.apply(
+            {"params": params}, **self._inputs(batch), method=self.model.predictions
+        )
+        _, metrics = losses(config, predictions, codes, batch.get("labels"))
+        return metrics | {"example_bits": example_bits(config, predictions, codes)}
+
+    def _inputs(self, batch: Batch) -> Batch:
+        """Selects the model's inputs: the codes and what they are conditioned on."""
+        return {name: batch[name] for name in self._input_shapes(1)}
+
+    def _input_shapes(self, examples: int) -> dict[str, tuple[int, int]]:
+        config = self.model_config
+        lengths = {"codes": config.seq_len}
+        if config.upper is not None:
+            lengths["upper_codes"] = config.seq_len // config.upper.ratio
+        if config.labels is not None:
+            lengths["labels"] = config.label_width
+        return {name: (examples, length) for name, length in lengths.items()}
+
+    # -- Data ------------------------------------------------------------------------------------
+
+    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
+        return self._open_windows(split, self.config.data.batch_size, rows)
+
+    def _open_windows(
+        self, split: str, batch_size: int, rows: np.ndarray | None = None
+    ) -> grain.DatasetIterator:
+        train = split == "train"
+        model = self.model_config
+        return pipeline.read_code_batches(
+            self.config.data.folder,
+            split,
+            level=model.level,
+            seq_len=model.seq_len,
+            max_genres=model.labels.max_genres if model.labels else 1,
+            vocabulary=self.label_tables.vocabulary if self.label_tables else None,
+            batching=pipeline.Batching(
+                batch_size=batch_size,
+                seed=self.config.seed,
+                shuffle=train,
+                aug_shift=self.config.data.get("aug_shift", True),
+                repeat=train,
+                rows=rows,
+            ),
+        )
+
+    def batch_shapes(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
+        shapes = self._input_shapes(examples) | {"track": (examples,)}
+        return {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in shapes.items()}
+
+    # -- Results ---------------------------------------------------------------------------------
+
+    def make_preview(self, params: Tree, extra: Tree) -> Preview | None:
+        del extra
+        return None if self.sampler is None else self.sampler.make_preview(params)
+
+    def finish_run(
+        self, params: Tree, extra: Tree, workdir: str, evaluation: dict[str, float]
+    ) -> dict[str, float]:
+        """Compares the held-out loss with the entropy of the codes' histogram."""
+        del params, extra, workdir
+        entropy = histogram_entropy(self.dataset, "heldout", self.model_config.level)
+        bits = evaluation["bits_per_code"]
+        return {
+            "bits_per_code": bits,
+            "histogram_entropy": entropy,
+            "improvement": 1.0 - bits / entropy if entropy else 0.0,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        tables = self.label_tables
+        vocabulary = tables.vocabulary if tables is not None else self.dataset.vocabulary
+        return {
+            "kind": self.name,
+            "level": self.model_config.level,
+            "config": plain(self.model_config),
+            "vqvae": self.dataset.info["vqvae"],
+            "vocabulary": vocabulary.plain(),
+            **finetune.origin(self.config),
+        }
+
+
+def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorConfig:
+    """Completes `config.model` with the values that follow from the code shards.
+
+    They are the codebook sizes, the hop of the level, and the numbers of artists and genres, where
+    the config does not give them. Without shards: those of the released VQ-VAE, and one name each.
+
+    Raises:
+      ValueError: the config does not fit the level or the shards.
     """
     model = config.model.to_dict()
     level = model.get("level")
@@ -41,176 +223,29 @@ def prior_config(config: ml_collections.ConfigDict, dataset: corpus.Dataset | No
     if model.get("upper") is not None:
         model["upper"].setdefault("vocab_size", codebook_size)
     if model.get("labels") is not None:
-        names = Vocabulary() if dataset is None else dataset.vocabulary
-        model["labels"].setdefault("num_artists", len(names.artists))
-        model["labels"].setdefault("num_genres", len(names.genres))
+        vocabulary = Vocabulary() if dataset is None else dataset.vocabulary
+        model["labels"].setdefault("num_artists", len(vocabulary.artists))
+        model["labels"].setdefault("num_genres", len(vocabulary.genres))
         model["labels"].setdefault("sample_rate", info["sample_rate"])
     frozen = freeze(PriorConfig, model, "config.model")
-    top = level == levels - 1
-    if top != (frozen.upper is None):
-        wanted = "must not have" if top else "needs"
-        raise ValueError(f"level {level} {wanted} model.upper, the conditioner on the level above")
-    if dataset is not None and not top and frozen.upper.ratio != hops[level + 1] // hops[level]:
-        raise ValueError(
-            f"model.upper goes up {frozen.upper.ratio} times, but hops {hops} ask for "
-            f"{hops[level + 1] // hops[level]}"
-        )
+    is_top = level == levels - 1
+    if is_top != (frozen.upper is None):
+        verb = "must not have" if is_top else "needs"
+        raise ValueError(f"level {level} {verb} model.upper, the conditioner on the level above")
+    if dataset is not None and frozen.upper is not None:
+        ratio = hops[level + 1] // hops[level]
+        if frozen.upper.ratio != ratio:
+            raise ValueError(
+                f"model.upper goes up {frozen.upper.ratio} times, but hops {hops} ask for {ratio}"
+            )
     return frozen
 
 
-def make(config: ml_collections.ConfigDict, *, with_data: bool = True) -> Task:
-    """A task from `config.model` (`PriorConfig`) and `config.data` (folder, batch_size, ...).
-
-    Args:
-      with_data: False: a task to be planned or compiled, whose data need not be there.
-
-    With `config.vqvae`, the VQ-VAE that made the codes, the task can be listened to (`preview`);
-    with `config.audit` as well, what it plays is looked for in the training tracks.
-    """
-    dataset = corpus.open_dataset(config.data.folder) if with_data else None
-    if with_data and dataset.kind != "codes":
-        raise ValueError(f"data.folder {config.data.folder} holds {dataset.kind}; run encode on it")
-    check_keys(config.data, DATA_KEYS, "config.data")
-    frozen = prior_config(config, dataset)
-    known = dataset.vocabulary if dataset else Vocabulary()
-    if with_data:  # else what the shards know is guessed
-        finetune.check_model(config, frozen)
-    names = finetune.names(config, frozen.labels, known)
-    if names is not None:
-        rows = {"num_artists": names.num_artists, "num_genres": names.num_genres}
-        frozen = dataclasses.replace(frozen, labels=dataclasses.replace(frozen.labels, **rows))
-    if with_data and frozen.lyrics is not None:
-        raise ValueError(
-            f"config.model.lyrics asks for lyrics, but code shards such as {dataset.folder} hold "
-            "none; leave model.lyrics away"
-        )
-    model = Prior(frozen, precision.compute_dtype(config.dtype))
-    max_genres = frozen.labels.max_genres if frozen.labels else 1
-
-    def inputs(batch: dict) -> dict:
-        """What the model is told beside the codes."""
-        told = {}
-        if frozen.upper is not None:
-            told["upper_codes"] = batch["upper_codes"]
-        if frozen.labels is not None:
-            told["labels"] = batch["labels"]
-        return told
-
-    def init(key: jax.Array):
-        codes = jnp.zeros((1, frozen.seq_len), jnp.int32)
-        told = {}
-        if frozen.upper is not None:
-            shape = (1, frozen.seq_len // frozen.upper.ratio)
-            told["upper_codes"] = jnp.zeros(shape, jnp.int32)
-        if frozen.labels is not None:
-            told["labels"] = jnp.zeros((1, frozen.label_width), jnp.int32)
-        return model.init(key, codes, **told)["params"], {}
-
-    def loss(params, extra, batch, key):
-        dropout = frozen.transformer.dropout
-        predictions = model.apply(
-            {"params": params},
-            batch["codes"],
-            **inputs(batch),
-            deterministic=not dropout,
-            rngs={"dropout": key} if dropout else None,
-            method=model.predictions,
-        )
-        bits, parts = losses(frozen, predictions, batch["codes"], batch.get("labels"))
-        return bits, (extra, parts)
-
-    def evaluate(params, extra, batch):
-        del extra
-        predictions = model.apply(
-            {"params": params}, batch["codes"], **inputs(batch), method=model.predictions
-        )
-        parts = losses(frozen, predictions, batch["codes"], batch.get("labels"))[1]
-        return parts | {"example_bits": example_bits(frozen, predictions, batch["codes"])}
-
-    def batch_shapes(examples: int) -> dict[str, jax.ShapeDtypeStruct]:
-        lengths = {"codes": frozen.seq_len}
-        if frozen.upper is not None:
-            lengths["upper_codes"] = frozen.seq_len // frozen.upper.ratio
-        if frozen.labels is not None:
-            lengths["labels"] = frozen.label_width
-        return {
-            name: jax.ShapeDtypeStruct((examples, length), jnp.int32)
-            for name, length in lengths.items()
-        } | {"track": jax.ShapeDtypeStruct((examples,), jnp.int32)}
-
-    def windows(split: str, batch_size: int, rows: np.ndarray | None = None):
-        train = split == "train"
-        return pipeline.read_code_batches(
-            config.data.folder,
-            split,
-            level=frozen.level,
-            seq_len=frozen.seq_len,
-            max_genres=max_genres,
-            vocabulary=names.vocabulary if names else None,
-            batching=pipeline.Batching(
-                batch_size=batch_size,
-                seed=config.seed,
-                shuffle=train,
-                aug_shift=config.data.get("aug_shift", True),
-                repeat=train,
-                rows=rows,
-            ),
-        )
-
-    def batches(split: str, rows: np.ndarray | None = None) -> Iterator[dict]:
-        return windows(split, config.data.batch_size, rows)
-
-    def finish(params, extra, workdir: str, evaluation: dict[str, float]) -> dict:
-        del params, extra
-        entropy = histogram_entropy(dataset, "heldout", frozen.level)
-        bits = evaluation["bits_per_code"]
-        return {
-            "bits_per_code": bits,
-            "histogram_entropy": entropy,
-            "improvement": 1.0 - bits / entropy if entropy else 0.0,
-        }
-
-    def describe() -> dict:
-        return {
-            "kind": KIND,
-            "level": frozen.level,
-            "config": plain(frozen),
-            "vqvae": dataset.info["vqvae"],
-            "vocabulary": (names.vocabulary if names else dataset.vocabulary).plain(),
-            **finetune.origin(config),
-        }
-
-    listen = None
-    if with_data and config.get("vqvae"):
-        codec = preview.open_codec(config.vqvae, dataset.info["vqvae"])
-        with contextlib.closing(windows("heldout", 1)) as held_out:
-            window = next(held_out)
-        matched = preview.matcher(dataset, frozen.level) if config.get("audit") else None
-        listen = preview.sampler(frozen, model.dtype, codec, window, config.seed, matched)
-    elif with_data and config.get("audit"):
-        raise ValueError(
-            "config.audit looks for previews in the training tracks, and there are none without "
-            "config.vqvae; name the VQ-VAE that made the codes, or leave config.audit away"
-        )
-
-    return Task(
-        name=KIND,
-        init=init,
-        loss=loss,
-        evaluate=evaluate,
-        batches=batches,
-        batch_shapes=batch_shapes,
-        finish=finish,
-        describe=describe,
-        example_codes=frozen.seq_len,
-        **data_facts(dataset, frozen.sample_length),
-        preview=listen,
-        work=flops.prior(frozen),
-    )
-
-
 def histogram_entropy(dataset: corpus.Dataset, split: str, level: int) -> float:
-    """Bits per code of the best model without memory: the entropy of the split's own histogram."""
+    """Computes the entropy of the codes' histogram in bits per code.
+
+    It is the loss of the best model without memory.
+    """
     counts = np.zeros(dataset.info["codebook_size"], np.int64)
     for track in range(len(dataset.tracks(split))):
         counts += np.bincount(dataset.read_codes(split, track)[level], minlength=len(counts))

@@ -16,7 +16,7 @@ from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
 from jukejax.models.prior import Prior, PriorConfig, losses, split_labels
 from jukejax.models.vqvae import VQVAE
-from jukejax.training.optim import make_optimizer, schedule, update_ema
+from jukejax.training.optim import make_optimizer, make_schedule, update_ema
 from jukejax.weights import mapping
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import vqvae as openai_vqvae
@@ -256,7 +256,7 @@ def check_train_prior(case: Case) -> None:
     config = prior_config(hps, hps)
     entries, params = load(config, case.group("param/"))
     settings = optimizer_config({name: hps[name] for name in OPTIMIZER if name in hps})
-    optimizer, rate, step = make_optimizer(settings), schedule(settings), objective(config)
+    optimizer, rate, step = make_optimizer(settings), make_schedule(settings), objective(config)
     average, state = params, optimizer.init(params)
     for i in range(case.hps["n_steps"]):
         theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}

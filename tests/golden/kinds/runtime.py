@@ -95,7 +95,7 @@ def check_opt(case: Case) -> None:
     """Learning rates, Adam with clipping, the three moving averages, the loss scale."""
     hps = case.hps
     for index, schedule in enumerate(hps["lr_hps"]):
-        rate = jax.jit(jax.vmap(optim.schedule(optimizer_config(schedule["over"]))))
+        rate = jax.jit(jax.vmap(optim.make_schedule(optimizer_config(schedule["over"]))))
         golden = case[f"out/lr_{index}/lr"]
         steps = case[f"out/lr_{index}/steps"]
         assert_close(rate(jnp.asarray(steps)), golden, rtol=EXACT, name=f"lr_{index}")
@@ -107,7 +107,7 @@ def check_opt(case: Case) -> None:
         assert_close(ours, decay, rtol=EXACT, name="ema decay")
     scale, ours = jnp.float32(loss_scale.LossScaleConfig().initial), []
     for overflow in hps["overflows"]:
-        scale = loss_scale.update(scale, not overflow, window=hps["fp16_scale_window"])
+        scale = loss_scale.update_scale(scale, not overflow, window=hps["fp16_scale_window"])
         ours.append(scale)
     assert_close(jnp.stack(ours), case["out/loss_scale"], rtol=EXACT, name="loss scale")
 
@@ -121,7 +121,7 @@ def check_adam(case: Case) -> None:
     """
     hps = case.hps
     config = optimizer_config(hps["adam"])
-    optimizer, rate = optim.make_optimizer(config), optim.schedule(config)
+    optimizer, rate = optim.make_optimizer(config), optim.make_schedule(config)
     params = {name: jnp.asarray(value) for name, value in case.group("param/").items()}
     decay, every = hps["ema_mu"], hps["cpu_ema_freq"]
     average, state = params, optimizer.init(params)

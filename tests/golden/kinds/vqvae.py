@@ -15,9 +15,9 @@ import optax
 from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth
-from jukejax.training.optim import OptimizerConfig, make_optimizer, schedule, update_ema
-from jukejax.training.tasks import vqvae as task
-from jukejax.training.tasks.vqvae import LossConfig
+from jukejax.training.optim import OptimizerConfig, make_optimizer, make_schedule, update_ema
+from jukejax.training.tasks import vqvae_loss
+from jukejax.training.tasks.vqvae_loss import LossConfig
 from jukejax.weights.openai import vqvae as openai_vqvae
 from tests.golden.kinds.bottleneck import compare_dk
 from tests.golden.kinds.case import Case, assert_close
@@ -75,8 +75,8 @@ def check_audio(case: Case) -> None:
         "spectral_convergence": stft_ops.spectral_convergence,
         "log_magnitude_loss": stft_ops.log_magnitude_loss,
     }
-    for kind in task.RECONS:
-        losses[f"loss_fn_{kind}"] = lambda x, y, kind=kind: task.recons_loss(
+    for kind in vqvae_loss.RECONS:
+        losses[f"loss_fn_{kind}"] = lambda x, y, kind=kind: vqvae_loss.recons_loss(
             kind, loss, scale, x, y
         )
     for name, function in losses.items():
@@ -142,7 +142,7 @@ def _their_metrics(
         metrics[f"{kind}_loss"] = sum(values)
     metrics["spectral_convergence"] = levels[0]["spectral_convergence"]
     for kind in ("l1", "l2", "linf"):
-        metrics[f"{kind}_loss"] = task.recons_loss(kind, loss, scale, target, output.audio[0])
+        metrics[f"{kind}_loss"] = vqvae_loss.recons_loss(kind, loss, scale, target, output.audio[0])
     metrics["commit_loss"] = sum(parts.get("commit", 0.0) for parts in levels)
     for kind in ("fit", "pn", "entropy", "used_curr", "usage", "dk"):
         # Without a bottleneck OpenAI logs zeros.
@@ -163,7 +163,7 @@ def _train_step(config: VQVAEConfig, loss: LossConfig, scale: Bandwidth):
             rngs={"codebook": jax.random.key(0)},
             mutable=["codebook"],
         )
-        total, levels = task.total_loss(loss, scale, audio, output)
+        total, levels = vqvae_loss.total_loss(loss, scale, audio, output)
         metrics = _their_metrics(loss, scale, audio, output, levels)
         return total, (output, metrics, moved.get("codebook", {}))
 
@@ -222,7 +222,7 @@ def check_vqvae(case: Case) -> None:
     # Evaluation.
     theirs = {k.removeprefix("eval/"): out.pop(k) for k in list(out) if k.startswith("eval/")}
     output = apply("__call__", x)
-    total, levels = task.total_loss(loss, scale, x, output)
+    total, levels = vqvae_loss.total_loss(loss, scale, x, output)
     assert_close(output.audio[0], theirs.pop("x_out"), rtol=MODEL, name="eval/x_out")
     assert_close(total, theirs.pop("loss"), rtol=MODEL, name="eval/loss")
     metrics = _their_metrics(loss, scale, x, output, levels)
@@ -291,7 +291,7 @@ def check_train_vqvae(case: Case) -> None:
         clip=hps["clip"],
         adam="openai",
     )
-    optimizer, rate = make_optimizer(settings), schedule(settings)
+    optimizer, rate = make_optimizer(settings), make_schedule(settings)
     variables = _load(config, case)
     params, codebook = variables["params"], variables["codebook"]
     average, state = params, optimizer.init(params)

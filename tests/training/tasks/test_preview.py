@@ -15,7 +15,8 @@ from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig
 from jukejax.models.prior import Prior, PriorConfig
 from jukejax.runtime.sharding import unbox
 from jukejax.training import telemetry
-from jukejax.training.tasks import preview, vqvae
+from jukejax.training.tasks import preview
+from jukejax.training.tasks.vqvae import VQVAETask
 from tests.integration.test_configs import load
 from tests.support import small_bundle
 from tests.support.small_codes import write_codes
@@ -66,7 +67,7 @@ def params_of(config, batch, seed=0):
 def test_generated_and_real_codes_are_decoded_side_by_side(level):
     config, batch = prior(level), window(level)
     params = params_of(config, batch)
-    shown = preview.sampler(config, jnp.float32, codec, batch, seed=3)(params, {})
+    shown = preview.PriorSampler(config, jnp.float32, codec, batch, seed=3).make_preview(params)
     assert shown.sample_rate == 44100
     real, made = shown.histograms["heldout_codes"], shown.histograms["generated_codes"]
     np.testing.assert_array_equal(real, batch["codes"][0])
@@ -81,23 +82,24 @@ def test_codes_of_the_training_tracks_are_told_from_others(tmp_path):
     """The share that is copied: all of it, half of it, none of it."""
     folder = write_codes(tmp_path)
     dataset = corpus.open_dataset(folder)
-    matched = preview.matcher(dataset, 2)
+    training_codes = preview.TrainingCodes(dataset, 2)
     known = dataset.read_codes("train", 3)[2][500:900].astype(int)
     new = np.random.default_rng(9).integers(0, 32, 400)
-    assert matched(known) == 1.0
-    assert matched(new) == 0.0
-    assert matched(np.concatenate([new, known])) == pytest.approx(0.5, abs=0.01)
-    assert matched(dataset.read_codes("heldout", 0)[2]) == 0.0
+    assert training_codes.match_rate(known) == 1.0
+    assert training_codes.match_rate(new) == 0.0
+    assert training_codes.match_rate(np.concatenate([new, known])) == pytest.approx(0.5, abs=0.01)
+    assert training_codes.match_rate(dataset.read_codes("heldout", 0)[2]) == 0.0
 
 
 def test_match_rates_are_logged_beside_the_gap():
     config, batch = prior(2), window(2)
 
-    def matched(codes):
-        return float(np.array_equal(codes, batch["codes"][0]))
+    class FakeTrainingCodes:
+        def match_rate(self, codes):
+            return float(np.array_equal(codes, batch["codes"][0]))
 
-    listen = preview.sampler(config, jnp.float32, codec, batch, 3, matched)
-    shown = listen(params_of(config, batch), {})
+    sampler = preview.PriorSampler(config, jnp.float32, codec, batch, 3, FakeTrainingCodes())
+    shown = sampler.make_preview(params_of(config, batch))
     assert shown.figures == {"match_rate": 0.0, "match_rate_heldout": 1.0}
     note = telemetry.match_note(shown.figures | {"gap": 0.25})
     assert "copied: 0.0 % of the preview, 100.0 % of held-out music" in note
@@ -106,9 +108,9 @@ def test_match_rates_are_logged_beside_the_gap():
 
 def test_a_preview_is_the_same_at_the_same_weights_and_another_at_others():
     config, batch = prior(2), window(2)
-    listen = preview.sampler(config, jnp.float32, codec, batch, seed=3)
+    sampler = preview.PriorSampler(config, jnp.float32, codec, batch, seed=3)
     first, again, other = (
-        listen(params_of(config, batch, seed), {}).histograms["generated_codes"]
+        sampler.make_preview(params_of(config, batch, seed)).histograms["generated_codes"]
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
@@ -118,7 +120,8 @@ def test_a_preview_is_the_same_at_the_same_weights_and_another_at_others():
 def test_a_preview_is_short(monkeypatch):
     monkeypatch.setattr(preview, "SECONDS", 10 * 128 / 44100)
     config, batch = prior(2), window(2)
-    shown = preview.sampler(config, jnp.float32, codec, batch, seed=3)(params_of(config, batch), {})
+    sampler = preview.PriorSampler(config, jnp.float32, codec, batch, seed=3)
+    shown = sampler.make_preview(params_of(config, batch))
     assert shown.audio["generated"].shape == (10 * 128,)
 
 
@@ -139,13 +142,13 @@ def test_a_vqvaes_preview_is_what_it_writes_at_the_end(tmp_path):
     config = load("tiny", "vqvae")
     config.data.folder = str(folder)
     config.model.update(downs=(2,), strides=(2,), multipliers=(1,), depth=1)
-    made = vqvae.make(config)
-    params, extra = unbox(jax.jit(made.init)(jax.random.key(0)))
-    shown = made.preview(params, extra)
+    task = VQVAETask(config)
+    params, extra = unbox(jax.jit(task.init_params)(jax.random.key(0)))
+    shown = task.make_preview(params, extra)
     assert shown.audio.keys() == {"original", "level_0"}
     np.testing.assert_allclose(shown.audio["original"], sound[:, 0] / 32768, atol=1e-6)
     assert shown.histograms["level_0_code_use"].shape == (32,)
-    made.finish(params, extra, str(tmp_path), {})
+    task.finish_run(params, extra, str(tmp_path), {})
     for name, expected in shown.audio.items():
         written, rate = soundfile.read(tmp_path / "reconstruction" / f"{name}.wav")
         assert rate == shown.sample_rate
