@@ -94,7 +94,7 @@ def report() -> dict:
     from jukejax.ops import norm
     from jukejax.ops.cpu import attention as attention_native
     from jukejax.ops.cpu import convolution, kernel_gradient, products
-    from jukejax.preparation import separators as separation
+    from jukejax.preparation import separators
     from jukejax.runtime import memory
     from jukejax.runtime.precision import default_dtype
 
@@ -117,7 +117,7 @@ def report() -> dict:
         "compiled_faults": {
             library.name: fault for library in libraries if (fault := library.find_fault())
         },
-        "spleeter_weights": separation.find_weights() is not None,
+        "spleeter_weights": separators.find_weights() is not None,
         "models": released_models(dtype, here[0]["memory_bytes"]),
         "extras": extras,
     }

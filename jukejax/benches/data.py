@@ -136,7 +136,7 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
         (scratch / cache).mkdir()
         for path in paths:
             source = tracks.Source(path.name, path=str(path))
-            made = tracks.make(source, Separator("none"), str(scratch / cache), rules)
+            made = tracks.prepare_track(source, Separator("none"), str(scratch / cache), rules)
             if made.reason:
                 raise ValueError(f"an excerpt of --input cannot be prepared: {made.reason}")
 
@@ -155,14 +155,14 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
 
 
 def separate(sound: np.ndarray) -> Iterator[dict]:
-    from jukejax.preparation import separators as separation
+    from jukejax.preparation import separators
 
     mix = audio.to_float(sound)
-    for method in separation.METHODS:
+    for method in separators.METHODS:
         if method == "none":
             continue
         try:
-            separator = separation.make_separator(method)
+            separator = separators.make_separator(method)
         except ValueError:  # its weights are not here
             continue
         seconds, more = common.compiled(lambda separator=separator: separator(mix))

@@ -83,7 +83,7 @@ def _told_apart(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def _files(path: Path) -> list:
-    return sources.find(path)[0]
+    return sources.find_files(path)[0]
 
 
 def _of_file(name: str, path: Path) -> Entry:

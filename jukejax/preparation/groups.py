@@ -13,15 +13,19 @@ import numpy as np
 
 from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, Index, Landmarks
 
-SECOND = round(FRAMES_PER_SECOND)  # frames in which two recordings are compared at a time
-SHARE = 0.08  # of the landmarks of a second, which both must have for it to be the same
-NEW = 3  # landmarks of it, at least, that the two did not share in an earlier second
-STEADY = 3  # seconds of the five around it, itself one of them, that are the same as well
-STRONG = 24  # votes that an offset needs to be looked at
-OFFSETS = 16  # at most, the strongest: an edit has as many cuts, a loop has hundreds of offsets
-SECONDS = 12  # of different material that two tracks must share to be grouped,
-PART = 0.5  # or this part of the shorter if that is less,
-LEAST = 6  # but no less than this: house tracks with one drum kit and tempo share up to 5 s
+SECOND = round(FRAMES_PER_SECOND)  # frames that are compared at a time
+# A second of two recordings is the same if:
+MIN_SHARE = 0.08  # of its landmarks, at least, are common to both;
+MIN_NEW = 3  # of them, at least, were not common in an earlier second; and
+MIN_STEADY = 3  # of the five seconds around it, with itself, are the same.
+MIN_VOTES = 24  # of an offset that is compared
+MAX_OFFSETS = 16  # the strongest: an edit has as many cuts, a loop has hundreds of offsets
+# Two tracks are grouped if they share GROUP_SECONDS of different material, or GROUP_SHARE of the
+# shorter one if that is less, but at least MIN_GROUP_SECONDS: house tracks with the same drum kit
+# and tempo share up to 5 s.
+GROUP_SECONDS = 12
+GROUP_SHARE = 0.5
+MIN_GROUP_SECONDS = 6
 
 _BIAS = 1 << 30  # makes offsets positive
 
@@ -31,10 +35,10 @@ class Link:
     """Two tracks found to share a recording.
 
     Attributes:
-      a, b: their numbers; a < b.
+      a, b: their indices; a < b.
       votes: landmarks in common.
-      offset_seconds: where in `a` the start of `b` lies, by most of the votes.
-      seconds: how much of `b` is in `a`, to the second; a loop counts once.
+      offset_seconds: position in `a` of the start of `b`, by most of the votes.
+      seconds: length of the part of `b` that is in `a`, to the second; a loop counts once.
     """
 
     a: int
@@ -44,56 +48,56 @@ class Link:
     seconds: float
 
 
-def near_duplicates(landmarks: Sequence[Landmarks]) -> tuple[list[int], list[Link]]:
+def find_near_duplicates(landmarks: Sequence[Landmarks]) -> tuple[list[int], list[Link]]:
     """Finds the tracks that share a recording.
 
     Returns:
-      The group of each track, which is the number of the first track of the group, and the links
-      that made the groups.
+      The group of each track, which is the index of the first track of the group, and the links
+      between tracks.
     """
     index = Index.build(landmarks)
     group = list(range(len(landmarks)))
     links = []
     for b, query in enumerate(landmarks):
-        for link in _links(index, landmarks, b, query):
+        for link in _find_links(index, landmarks, b, query):
             links.append(link)
             first, second = sorted((group[link.a], group[b]))
-            group = [first if one == second else one for one in group]
+            group = [first if number == second else number for number in group]
     return group, sorted(links, key=lambda link: (link.a, link.b))
 
 
-def _links(
+def _find_links(
     index: Index, landmarks: Sequence[Landmarks], b: int, query: Landmarks
 ) -> Iterator[Link]:
-    """The earlier tracks that share a recording with track `b`."""
+    """Yields links to the earlier tracks that share a recording with track `b`."""
     votes = index.votes(query)
     earlier = votes.track < b
     track, offset, row = votes.track[earlier], votes.offset[earlier], votes.row[earlier]
     key = track << 32 | (offset + _BIAS)
     values, count = np.unique(key, return_counts=True)
-    strong = values[count >= STRONG]
+    strong = values[count >= MIN_VOTES]
     near = np.isin(key, np.concatenate([strong - 1, strong, strong + 1]))
     track, offset, row = track[near], offset[near], row[near]
     for a in np.unique(track):
-        mine = track == a
-        link = _compare(int(a), landmarks[a], b, query, offset[mine], row[mine])
+        of_track = track == a
+        link = _compare_tracks(int(a), landmarks[a], b, query, offset[of_track], row[of_track])
         if link is not None:
             yield link
 
 
-def _compare(
+def _compare_tracks(
     a: int, track: Landmarks, b: int, query: Landmarks, offset: np.ndarray, row: np.ndarray
 ) -> Link | None:
-    """Track `a` against track `b` at the offsets at which they have much in common."""
+    """Compares track `a` with track `b` at their strongest offsets; None if they are not linked."""
     length = min(track.frames, query.frames) / FRAMES_PER_SECOND
-    needed = min(SECONDS, max(LEAST, PART * length))
-    known = np.zeros(0, np.uint32)  # hashes that a second already counted for
+    needed = min(GROUP_SECONDS, max(MIN_GROUP_SECONDS, GROUP_SHARE * length))
+    counted = np.zeros(0, np.uint32)  # hashes that an earlier second has counted
     votes, same_in_all = 0, np.zeros(query.frames // SECOND + 1, bool)
     values, count = np.unique(offset, return_counts=True)
     best = int(values[count.argmax()])
-    for _ in range(OFFSETS):
+    for _ in range(MAX_OFFSETS):
         values, count = np.unique(offset, return_counts=True)
-        if count.max(initial=0) < STRONG:
+        if count.max(initial=0) < MIN_VOTES:
             break
         value = values[count.argmax()]
         at = np.abs(offset - value) <= 1
@@ -101,12 +105,12 @@ def _compare(
         offset, row = offset[~at], row[~at]
         same = _same_seconds(track, query, int(value), rows)
         rows = rows[same[query.times[rows] // SECOND]]
-        new = rows[~np.isin(query.hashes[rows], known)]
+        new = rows[~np.isin(query.hashes[rows], counted)]
         new = new[np.unique(query.hashes[new], return_index=True)[1]]
         each = np.bincount(query.times[new] // SECOND, minlength=len(same_in_all))
-        same_in_all |= each >= NEW
+        same_in_all |= each >= MIN_NEW
         votes += len(new)
-        known = np.union1d(known, query.hashes[new])
+        counted = np.union1d(counted, query.hashes[new])
     seconds = float(same_in_all.sum())
     if seconds < needed:
         return None
@@ -114,33 +118,39 @@ def _compare(
 
 
 def _same_seconds(track: Landmarks, query: Landmarks, offset: int, rows: np.ndarray) -> np.ndarray:
-    """bool [seconds of the query]: the same recording as the track has `offset` frames later.
+    """Returns whether each second of the query is that of the track `offset` frames later.
 
     Args:
-      rows: the landmarks of the query that both have.
+      rows: landmarks of the query that both have.
+
+    Returns:
+      bool [seconds of the query].
     """
     size = query.frames // SECOND + 1
-    mine = np.bincount(query.times // SECOND, minlength=size)
-    there = track.times[(track.times >= offset) & (track.times < offset + size * SECOND)]
-    theirs = np.bincount((there - offset) // SECOND, minlength=size)
+    in_query = np.bincount(query.times // SECOND, minlength=size)
+    times = track.times[(track.times >= offset) & (track.times < offset + size * SECOND)]
+    in_track = np.bincount((times - offset) // SECOND, minlength=size)
     shared = np.bincount(query.times[rows] // SECOND, minlength=size)
-    same = (shared >= NEW) & (shared >= SHARE * np.maximum(mine, theirs))
-    return same & (np.convolve(same, np.ones(5, int), "same") >= STEADY)
+    same = (shared >= MIN_NEW) & (shared >= MIN_SHARE * np.maximum(in_query, in_track))
+    return same & (np.convolve(same, np.ones(5, int), "same") >= MIN_STEADY)
 
 
-def heldout_mask(
+def draw_heldout(
     contents: Sequence[str], fraction: float, groups: Sequence[int] | None = None
 ) -> list[bool]:
-    """Which tracks to hold out, drawn by the content of each group alone.
+    """Draws the tracks to hold out by the content of each group alone.
 
-    A group draws by the smallest content among its tracks: one without near-duplicates never
-    changes sides when others come or go, a group may when a track joins it. One exception: each
-    side gets at least one group when there are two or more.
+    The draw of a group depends on the smallest content among its tracks: a track without
+    near-duplicates never changes its split when others come or go, a group may when a track joins
+    it. Exception: each split gets at least one group when there are two or more.
 
     Args:
       contents: sha256 of each track.
       fraction: share of the groups to hold out, by number.
-      groups: the group of each track; without them each is its own.
+      groups: the group of each track; None: each track is a group.
+
+    Raises:
+      ValueError: the fraction is not in [0, 1).
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"--heldout={fraction} must be at least 0 and less than 1")
@@ -152,8 +162,8 @@ def heldout_mask(
         group: int(hashlib.sha256(content.encode()).hexdigest()[:13], 16) / 16**13
         for group, content in first.items()
     }
-    held = {group: draw < fraction for group, draw in draws.items()}
-    if fraction > 0 and len(held) > 1:
-        held[min(draws, key=draws.get)] = True
-        held[max(draws, key=draws.get)] = False
-    return [held[group] for group in groups]
+    heldout = {group: draw < fraction for group, draw in draws.items()}
+    if fraction > 0 and len(heldout) > 1:
+        heldout[min(draws, key=draws.__getitem__)] = True
+        heldout[max(draws, key=draws.__getitem__)] = False
+    return [heldout[group] for group in groups]

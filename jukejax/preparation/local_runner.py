@@ -1,4 +1,4 @@
-"""Preparing on one machine: a pool of worker processes that no accident outlives."""
+"""Preparation on one machine, in a pool of worker processes that end with their parent."""
 
 import contextlib
 import multiprocessing
@@ -10,73 +10,78 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 
-from jukejax.preparation import tracks
 from jukejax.preparation.job import Job
+from jukejax.preparation.tracks import PreparedTrack, Source
 
 
-def make_tracks(
-    sources: Sequence[tracks.Source],
+def prepare_locally(
+    sources: Sequence[Source],
     job: Job,
     *,
     workers: int,
     progress: Callable[[int, str], None],
-) -> list[tracks.Made]:
-    """Runs `job` on every source in worker processes; results in the order of `sources`.
+) -> list[PreparedTrack]:
+    """Runs `job` on every source in worker processes; returns results in the order of `sources`.
 
     Args:
       workers: processes; 0 means one per core.
-      progress: told how many sources are done and the name of the last one, "" if it is unusable.
+      progress: called with the number of finished sources and the name of the last one, "" if it is
+        unusable.
 
     Raises:
-      ValueError: if a worker is killed.
-      OSError: if the cache cannot be written.
+      ValueError: a worker was killed.
+      OSError: the cache cannot be written.
     """
     workers = min(workers or len(os.sched_getaffinity(0)), len(sources))
-    made: dict[str, tracks.Made] = {}
-    with _one_thread_each():
+    results: dict[str, PreparedTrack] = {}
+    with _one_thread_per_worker():
         pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+            workers, multiprocessing.get_context("spawn"), initializer=_initialize_worker
         )
         try:
             futures = [pool.submit(job, source) for source in sources]
             for done, future in enumerate(as_completed(futures), start=1):
                 result = future.result()
-                made[result.name] = result
+                results[result.name] = result
                 progress(done, result.name if not result.reason else "")
         except BrokenProcessPool as error:
-            left = [source.name for source in sources if source.name not in made]
+            missing = [source.name for source in sources if source.name not in results]
             raise ValueError(
-                f"a worker died, most likely out of memory or on one of {', '.join(left[:workers])}"
-                "; run again with fewer --workers, or move that file away (what is done is kept)"
+                f"a worker died, most likely out of memory or on one of "
+                f"{', '.join(missing[:workers])}; run again with fewer --workers, or move that "
+                "file away (finished work is kept)"
             ) from error
         finally:
-            if len(made) < len(sources):  # stopped: nobody waits for the tracks at work
+            if len(results) < len(sources):  # stopped: do not wait for unfinished tracks
                 for worker in multiprocessing.active_children():
                     worker.kill()
             pool.shutdown(cancel_futures=True)
-    return [made[source.name] for source in sources]
+    return [results[source.name] for source in sources]
 
 
-def _start_worker() -> None:
-    """In each worker: Ctrl-C is the parent's to handle, and no worker outlives the parent.
+def _initialize_worker() -> None:
+    """Leaves Ctrl-C to the parent, silences decoders, and ends the worker with its parent.
 
-    Decoders write to stderr what they think of a file; the reason that counts is in `Made`.
+    Decoders write messages on a file to stderr; the reason that counts is in `PreparedTrack`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
-
-    def watch():
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Workers started in here do their linear algebra on one thread: as fast, and the same bytes
-    whatever the number of workers."""
+def _one_thread_per_worker() -> Iterator[None]:
+    """Limits the linear algebra of workers started inside to one thread each.
+
+    That is as fast, and gives the same bytes whatever the number of workers.
+    """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

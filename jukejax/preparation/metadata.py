@@ -1,4 +1,4 @@
-"""Labels of tracks from a metadata file."""
+"""Labels of tracks from a metadata file or from the tags of their own files."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,27 @@ def read_metadata(path: str | os.PathLike) -> dict[str, TrackLabels]:
 def file_key(name: str) -> str:
     """Returns a file's path in one spelling for all operating systems."""
     return unicodedata.normalize("NFC", name.strip().replace("\\", "/").removeprefix("./"))
+
+
+def read_tags(path: str) -> dict[str, str]:
+    """Reads artist and genre from the file's own tags; empty where there are none."""
+    import mutagen
+
+    try:
+        tags = mutagen.File(path, easy=True)
+    except (mutagen.MutagenError, OSError, ValueError):
+        return {}
+    artists = _find_tag(tags, "artist", "TPE1", "Author")
+    return {
+        "artist": artists[0] if artists else "",
+        "genre": "; ".join(_find_tag(tags, "genre", "TCON", "WM/Genre")),
+    }
+
+
+def _find_tag(tags: Any, *names: str) -> list[str]:
+    """Returns the values of the first of the named tags that a file has."""
+    for name in names:
+        if tags and name in tags:
+            value = tags[name]
+            return [str(item) for item in (value if isinstance(value, list) else [value])]
+    return []

@@ -1,7 +1,7 @@
-"""Complex spectrograms of audio and their inverse, on the host: what separation masks are laid on.
+"""Complex spectrograms of audio and their inverse, on the host, for separation masks.
 
-Both ways use a periodic Hann window. With a hop of a quarter of a frame, the squared windows sum to
-3/2 wherever four frames overlap, so 2/3 of the overlap-add is the signal again.
+Both directions use a periodic Hann window. With a hop of a quarter of a frame, the squared windows
+sum to 3/2 wherever four frames overlap, so 2/3 of the overlap-add is the signal again.
 
 NOTE: SciPy's FFT, not `jnp.fft` under `jit`: see `ops/dft.py`. Spleeter's nets take a hundred times
 as long.
@@ -25,7 +25,7 @@ def _hann(frame: int) -> np.ndarray:
     return window.astype(np.float32)[:, None]
 
 
-def spectrogram(audio: np.ndarray, frame: int) -> np.ndarray:
+def compute_spectrogram(audio: np.ndarray, frame: int) -> np.ndarray:
     """Transforms frames a quarter of a frame apart. float32 [B, T, C] -> complex64 [B, N, F, C].
 
     T is (N + 3) * frame / 4: frame i begins at sample i * frame / 4, nothing is padded.
@@ -36,10 +36,10 @@ def spectrogram(audio: np.ndarray, frame: int) -> np.ndarray:
 
 
 def overlap_add(spectra: np.ndarray, frame: int) -> np.ndarray:
-    """Inverts `spectrogram`, but for the first and last three quarters of a frame.
+    """Inverts `compute_spectrogram`, except for the first and last three quarters of a frame.
 
     complex64 [B, N, F, C] -> float32 [B, T, C] with T = (N + 3) * frame / 4. At both ends, where
-    fewer than four frames overlap, the result is their sum: outputs of neighbouring segments can be
+    fewer than four frames overlap, the result is their sum: outputs of neighboring segments can be
     added.
     """
     hop = frame // OVERLAPS

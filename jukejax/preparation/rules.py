@@ -1,7 +1,7 @@
-"""What a track must be like to be trained on: length, silence, fade-outs, dead air, loudness.
+"""Rules for training tracks: length, silence, fade-outs, dead air, loudness.
 
-Silence and fade-outs teach a model that music ends and starts again: the one of the article copied
-intros after them. Levels are measured on the instrumental, which is what the model hears.
+Silence and fade-outs teach a model that music ends and starts again: the article's model copied
+intros after them. Levels are measured on the instrumental, which the model is trained on.
 """
 
 import math
@@ -14,14 +14,14 @@ from jukejax.analysis.loudness import loudness
 SAMPLE_RATE = 44100
 FADES = ("keep", "cut", "drop")
 
-QUIET = 1e-3  # of the track's peak, -60 dB: what is softer is silence
-STEP = 0.05  # seconds in which silence is looked for
+QUIET = 1e-3  # of the track's peak, -60 dB: anything softer is silence
+STEP = 0.05  # seconds of a block of silence detection
 HEAD, TAIL = 0.05, 0.5  # seconds of silence kept before and after the music: an attack, a reverb
-DEAD_AIR = 2.0  # seconds of silence within a track that are no musical rest
+DEAD_AIR = 2.0  # seconds: shorter silence within a track is a musical rest
 GAP = 0.5  # seconds left of dead air that is cut
 FADE_FROM, FADE_TO = 3.0, 20.0  # dB below the track's level, between which a fade is timed
 FADE = 4.0  # seconds: a longer fall is a fade-out, a shorter one the reverb after the last chord
-FADE_RISE = 3.0  # dB: what swells again by more is music
+FADE_RISE = 3.0  # dB: a part that swells again by more is music
 FADE_STEADY = 0.4  # half of all 2 s fall by this share of the mean: an arrangement falls in steps
 EDGE = 0.02  # seconds of the fade that keeps a cut from clicking
 LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over two beats or so
@@ -33,14 +33,14 @@ class Rules:
 
     Attributes:
       min_seconds, max_seconds: lengths of a track that are used.
-      fades: what is done with long fade-outs and dead air. "cut" ends the track where the
-        fade-out begins and leaves GAP of dead air: a fade-out is made at the mixing desk and
-        repeats what was heard before, so that nothing is lost but an ending. "keep" leaves them
-        and says so, "drop" leaves out the track.
-      loudness: LUFS to which every track is brought by one gain; None leaves them as they are.
+      fades: treatment of long fade-outs and dead air. "cut" ends the track where the fade-out
+        begins and leaves GAP of dead air: a fade-out is made at the mixing desk and repeats earlier
+        music, so that only an ending is lost. "keep" leaves and reports them, "drop" leaves out the
+        track.
+      loudness: LUFS to which one gain brings each track; None: loudness is not changed.
 
     Raises:
-      ValueError: a value that has no meaning.
+      ValueError: a value is not possible.
     """
 
     min_seconds: float = 5.0
@@ -48,7 +48,7 @@ class Rules:
     fades: str = "cut"
     loudness: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.min_seconds >= 0.5:
             raise ValueError(f"--min_seconds={self.min_seconds} must be at least 0.5")
         if not self.max_seconds >= self.min_seconds:
@@ -64,7 +64,7 @@ class Rules:
             )
 
     def check_length(self, samples: int) -> str:
-        """Why a track of this length is not used; empty if it is."""
+        """Returns the reason why a track of this length is not used; empty if it is."""
         seconds = samples / SAMPLE_RATE
         if seconds < self.min_seconds:
             return f"{seconds:.1f} s long, and --min_seconds={self.min_seconds:g}"
@@ -75,11 +75,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Survey:
-    """Where the music is in a track; samples from the start of the source.
+    """Position of the music in a track, in samples from the start of the source.
 
     Attributes:
-      start, stop: what is left when the silence at the ends is trimmed.
-      fade_out: where a long fade-out at the end begins; `stop` if there is none.
+      start, stop: range without the silence at the ends.
+      fade_out: start of a long fade-out at the end; `stop` if there is none.
       dead_air: (start, stop) of each long silence between `start` and `fade_out`.
     """
 
@@ -89,7 +89,7 @@ class Survey:
     dead_air: tuple[tuple[int, int], ...] = ()
 
     def pieces(self, fades: str) -> list[tuple[int, int]]:
-        """(start, stop) of each part that is kept under a `Rules.fades`."""
+        """Returns (start, stop) of each part that `Rules.fades` keeps."""
         if fades != "cut":
             return [(self.start, self.stop)]
         half = round(GAP / 2 * SAMPLE_RATE)
@@ -98,39 +98,39 @@ class Survey:
         return list(zip(starts, stops, strict=True))
 
 
-def survey(sound: np.ndarray) -> Survey:
+def survey_sound(sound: np.ndarray) -> Survey:
     """Finds silence, dead air and a fade-out.
 
     Args:
       sound: float32 [time, channels] at 44.1 kHz, not silent throughout.
     """
     step = round(STEP * SAMPLE_RATE)
-    loud = _blocks(np.abs(sound).max(axis=1), step).max(axis=1)
-    heard = np.nonzero(loud > QUIET * loud.max())[0]
-    start = max(0, heard[0] * step - round(HEAD * SAMPLE_RATE))
-    stop = min(len(sound), (heard[-1] + 1) * step + round(TAIL * SAMPLE_RATE))
-    fade_out = start + _fade_out(sound[start : (heard[-1] + 1) * step])
-    fade_out = stop if fade_out >= (heard[-1] + 1) * step else fade_out
-    gaps = np.nonzero(np.diff(heard) - 1 >= DEAD_AIR / STEP)[0]
-    dead_air = [(int(heard[i] + 1) * step, int(heard[i + 1]) * step) for i in gaps]
+    loud = _split_blocks(np.abs(sound).max(axis=1), step).max(axis=1)
+    audible = np.nonzero(loud > QUIET * loud.max())[0]
+    start = max(0, audible[0] * step - round(HEAD * SAMPLE_RATE))
+    stop = min(len(sound), (audible[-1] + 1) * step + round(TAIL * SAMPLE_RATE))
+    fade_out = start + _find_fade_out(sound[start : (audible[-1] + 1) * step])
+    fade_out = stop if fade_out >= (audible[-1] + 1) * step else fade_out
+    gaps = np.nonzero(np.diff(audible) - 1 >= DEAD_AIR / STEP)[0]
+    dead_air = [(int(audible[i] + 1) * step, int(audible[i + 1]) * step) for i in gaps]
     return Survey(
         int(start), int(stop), int(fade_out), tuple(gap for gap in dead_air if gap[1] < fade_out)
     )
 
 
-def _blocks(values: np.ndarray, size: int) -> np.ndarray:
-    """[time] as [blocks, size], zeros after the end."""
+def _split_blocks(values: np.ndarray, size: int) -> np.ndarray:
+    """Reshapes [time] to [blocks, size], with zeros after the end."""
     return np.pad(values, (0, -len(values) % size)).reshape(-1, size)
 
 
-def _fade_out(sound: np.ndarray) -> int:
-    """The sample at which a long fade-out begins; the length if there is none.
+def _find_fade_out(sound: np.ndarray) -> int:
+    """Returns the sample at which a long fade-out begins; the length if there is none.
 
     The level must fall from FADE_FROM below that of the track to FADE_TO below it, steadily and
     over at least FADE, and never again rise by more than FADE_RISE.
     """
     hop, width = round(LEVEL_HOP * SAMPLE_RATE), round(LEVEL / LEVEL_HOP)
-    power = _blocks(np.square(sound).mean(axis=1), hop).mean(axis=1)
+    power = _split_blocks(np.square(sound).mean(axis=1), hop).mean(axis=1)
     if len(power) <= width:
         return len(sound)
     level = np.convolve(power, np.ones(width) / width, "valid")  # [hops], from each hop on
@@ -150,37 +150,37 @@ def _fade_out(sound: np.ndarray) -> int:
     return int(above * hop + width * hop // 2)
 
 
-def keep_pieces(sound: np.ndarray, pieces: list[tuple[int, int]]) -> np.ndarray:
-    """The pieces of a track, one after the other; where music was cut a fade of EDGE.
+def cut_pieces(sound: np.ndarray, pieces: list[tuple[int, int]]) -> np.ndarray:
+    """Joins the pieces of a track; the end has a fade of EDGE where music was cut.
 
     Args:
       sound: float32 [time, channels].
     """
-    kept = np.concatenate([sound[start:stop] for start, stop in pieces])
-    edge = min(round(EDGE * SAMPLE_RATE), len(kept))
+    joined = np.concatenate([sound[start:stop] for start, stop in pieces])
+    edge = min(round(EDGE * SAMPLE_RATE), len(joined))
     if pieces[-1][1] < len(sound):
-        kept[len(kept) - edge :] *= np.linspace(1, 0, edge, dtype=np.float32)[:, None]
-    return kept
+        joined[len(joined) - edge :] *= np.linspace(1, 0, edge, dtype=np.float32)[:, None]
+    return joined
 
 
 def loudness_gain(sound: np.ndarray, target: float | None) -> tuple[float, float | None, list[str]]:
-    """What to multiply a track with so that it is as loud as asked for and does not clip.
+    """Computes the gain that brings a track to a loudness without clipping.
 
     Args:
       sound: float32 [time, channels]; its peak may be above 1.
-      target: LUFS, or None to change nothing but a peak above 1.
+      target: LUFS; None: only a peak above 1 is reduced.
 
     Returns:
-      The gain, the loudness in LUFS with it, and notes on what was done.
+      The gain, the resulting loudness in LUFS, and notes for the user.
     """
     peak, level = float(np.abs(sound).max()), loudness(sound)
-    wanted = 0.0 if target is None or level is None else target - level
-    room = -20 * math.log10(max(peak, 1e-9))
-    given, notes = min(wanted, room), []
-    if target is None and given < 0:
-        notes.append(f"peak {peak:.3f}: turned down by {-given:.1f} dB")
-    elif target is not None and given < wanted - 0.05:
+    target_gain = 0.0 if target is None or level is None else target - level  # dB
+    headroom = -20 * math.log10(max(peak, 1e-9))
+    gain, notes = min(target_gain, headroom), []
+    if target is None and gain < 0:
+        notes.append(f"peak {peak:.3f}: turned down by {-gain:.1f} dB")
+    elif target is not None and gain < target_gain - 0.05:
         notes.append(
-            f"{wanted - given:.1f} dB softer than --loudness={target:g}: louder would clip"
+            f"{target_gain - gain:.1f} dB softer than --loudness={target:g}: louder would clip"
         )
-    return 10 ** (given / 20), None if level is None else level + given, notes
+    return 10 ** (gain / 20), None if level is None else level + gain, notes

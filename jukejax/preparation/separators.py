@@ -1,7 +1,7 @@
-"""Which separator takes the singer out, and where its weights are.
+"""Separators, which remove vocals from mixes, and the search for their weights.
 
-A `Separator` is a few words, so that it goes to other processes and machines; what it needs is
-loaded there, at its first use. Nothing here imports JAX before that.
+A `Separator` is small, so that it can be sent to other processes and machines; its weights are
+loaded there, at its first call. Nothing here imports JAX before that.
 """
 
 import functools
@@ -14,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.preparation import repet as separate
+from jukejax.common import files
+from jukejax.preparation import repet
 
-METHODS = (*separate.METHODS, "spleeter")
+METHODS = ("none", "repet", "spleeter")
 VARIABLE = "JUKEJAX_SPLEETER_WEIGHTS"
 FILE = "2stems.safetensors"
-CACHED = Path(__file__).resolve().parents[2] / ".cache" / "spleeter" / FILE
+CACHED = files.REPOSITORY / ".cache" / "spleeter" / FILE
 
 
 @dataclass(frozen=True)
 class Separator:
-    """Takes the singer out of mixes.
+    """Removal of vocals from mixes.
 
     Attributes:
       method: one of METHODS.
@@ -37,35 +38,45 @@ class Separator:
     hash: str = ""
 
     def __call__(self, mix: np.ndarray) -> np.ndarray:
-        """The instrumental: float32 [time, channels] at 44.1 kHz to the same, of any length.
+        """Returns the instrumental of a mix of any length.
 
         Spleeter is loaded and compiled at its first call in a process.
 
+        Args:
+          mix: float32 [time, channels] at 44.1 kHz.
+
+        Returns:
+          The same shape and type.
+
         Raises:
-          ValueError: the weights are not there or not those of `hash`.
+          ValueError: the weights are missing or not those of `hash`; or the method is unknown.
         """
+        if self.method == "none":
+            return mix
+        if self.method == "repet":
+            return repet.remove_vocals(mix)
         if self.method != "spleeter":
-            return separate.separate(mix, self.method)
+            raise ValueError(f"no separator {self.method!r}; there are {', '.join(METHODS)}")
         from jukejax.preparation import spleeter
 
-        return spleeter.loaded(self.weights, self.hash)(mix)["accompaniment"]
+        return spleeter.load_spleeter(self.weights, self.hash)(mix)["accompaniment"]
 
     @property
     def name(self) -> str:
-        """What a dataset is said to be separated by."""
+        """Returns the name of the separator in dataset.json."""
         return self.method
 
     def record(self) -> dict[str, str]:
-        """For dataset.json: what made the instrumentals."""
+        """Returns the description of the separator for dataset.json."""
         return {"method": self.method} | ({"weights_sha256": self.hash} if self.hash else {})
 
 
 def make_separator(method: str | None = None, weights: str | None = None) -> Separator:
-    """The separator asked for.
+    """Returns the separator for the values of the flags.
 
     Args:
-      method: one of METHODS; without it "spleeter" if its weights are found, else "none".
-      weights: Spleeter's safetensors or the folder that holds it; without it
+      method: one of METHODS; None: "spleeter" if its weights are found, else "none".
+      weights: Spleeter's safetensors or the folder that holds it; None:
         $JUKEJAX_SPLEETER_WEIGHTS, else what `make spleeter-weights` wrote in this checkout.
 
     Raises:
@@ -73,7 +84,7 @@ def make_separator(method: str | None = None, weights: str | None = None) -> Sep
     """
     if method is not None and method not in METHODS:
         raise ValueError(f"--separator={method} is unknown; there are {', '.join(METHODS)}")
-    if method in separate.METHODS:
+    if method in ("none", "repet"):
         if weights:
             raise ValueError(
                 f"--separator_weights={weights} is for --separator=spleeter, not for {method}"
@@ -92,9 +103,16 @@ def make_separator(method: str | None = None, weights: str | None = None) -> Sep
 
 
 def find_weights(weights: str | None = None) -> Path | None:
-    """The file of weights: what is asked for must be there, the cached one may be."""
-    told = {"--separator_weights": weights, f"${VARIABLE}": os.environ.get(VARIABLE)}
-    for source, value in told.items():
+    """Finds the file of weights: that of `weights`, the environment variable, or the checkout.
+
+    Returns:
+      None if none of the three is given.
+
+    Raises:
+      ValueError: the file of `weights` or of the environment variable does not exist.
+    """
+    given = {"--separator_weights": weights, f"${VARIABLE}": os.environ.get(VARIABLE)}
+    for source, value in given.items():
         if value:
             path = Path(value) / FILE if Path(value).is_dir() else Path(value)
             if not path.is_file():
@@ -108,12 +126,12 @@ def find_weights(weights: str | None = None) -> Path | None:
 
 @functools.cache
 def uses_accelerator() -> bool:
-    """Whether JAX would take a GPU or TPU here, which only one process should hold.
+    """Returns whether JAX would use a GPU or TPU here, which only one process should hold.
 
-    Asked in a process of its own, so that this one does not hold it afterwards.
+    Runs JAX in another process, so that this one does not hold the device afterwards.
     """
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
-    question = "import jax; print(jax.default_backend())"
-    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True)
-    return answer.returncode == 0 and answer.stdout.split()[-1:] not in ([], ["cpu"])
+    program = "import jax; print(jax.default_backend())"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return result.returncode == 0 and result.stdout.split()[-1:] not in ([], ["cpu"])

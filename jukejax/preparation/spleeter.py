@@ -1,19 +1,22 @@
-"""Spleeter at work: the stems of a mix of any length, a few segments at a time.
+"""Separation by Spleeter: the stems of a mix of any length, a few segments at a time.
 
 Deezer's Spleeter transforms the whole mix, cuts the spectrogram into segments of 512 frames that do
 not overlap, and gives each stem a share of every bin by the squares of its net's estimates; above
-11 kHz, where the nets do not look, both stems get nothing. Here `OFFICIAL` does the same. For a
-corpus there is `CORPUS`, with two differences (its one-segment mixes agree below 11 kHz):
+11 kHz, which the nets do not process, both stems are empty. `OFFICIAL` does the same. `CORPUS`
+differs in two points (for mixes of one segment the two agree below 11 kHz):
 
-- segments overlap, and each fades into the next: a net knows least at its borders, and what it
-  decides there must not jump;
-- all above 11 kHz stays with the accompaniment: hats are worth more than a rest of sibilants.
+- segments overlap with a cross-fade: a net is least accurate at the borders of a segment, and its
+  masks must not jump there;
+- everything above 11 kHz goes to the accompaniment: keeping the hats matters more than removing
+  the sibilants.
 
-On four tracks of the embedded corpus the instrumental is at 9.4 dB SI-SDR in the mix, 11.1 dB after
-`OFFICIAL`, 12.9 dB with the highs kept, 13.2 dB with the overlap too.
+On four tracks of the house corpus the SI-SDR of the instrumental is 9.4 dB in the mix, 11.1 dB
+after `OFFICIAL`, 12.9 dB with the highs kept, 13.2 dB with the overlap too.
 
 Nets and masks are one program of fixed shape; transform and inverse run on the host. Segments are
 independent up to the sum of their outputs, so memory does not grow with the mix.
+
+Letters: B segments in a batch.
 """
 
 import functools
@@ -25,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax.common.types import Tree
 from jukejax.models.unet import UNetConfig, UNets
 from jukejax.preparation import resynthesis
 from jukejax.weights import spleeter as weights_file
@@ -34,7 +38,7 @@ FRAME = 4096  # samples of the transform
 HOP = FRAME // resynthesis.OVERLAPS
 SEGMENT = 512  # frames
 SPAN = (SEGMENT + resynthesis.OVERLAPS - 1) * HOP  # samples under a segment's frames
-BINS = 1024  # frequencies that the nets see: up to 11 kHz
+BINS = 1024  # frequencies that the nets process: up to 11 kHz
 EPSILON = 1e-10
 BATCH = {"cpu": 1}  # segments in one call; more save no time on a CPU
 ACCELERATOR_BATCH = 8
@@ -42,18 +46,18 @@ ACCELERATOR_BATCH = 8
 
 @dataclass(frozen=True)
 class Layout:
-    """What becomes of a mix outside the nets.
+    """Treatment of a mix outside the nets.
 
     Attributes:
       overlap: frames that a segment shares with the next, at most half of them.
-      keep_highs: whether what lies above the nets' frequencies goes to the accompaniment, or to no
+      keep_highs: whether frequencies above those of the nets go to the accompaniment, or to no
         stem.
     """
 
     overlap: int
     keep_highs: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.overlap <= SEGMENT // 2:
             raise ValueError(f"overlap {self.overlap} must lie between 0 and {SEGMENT // 2} frames")
 
@@ -64,26 +68,27 @@ CORPUS = Layout(overlap=128, keep_highs=True)
 
 @functools.partial(jax.jit, static_argnames=("config", "stems"))
 def _compute_masks(
-    variables, magnitudes: jax.Array, *, config: UNetConfig, stems: tuple[str, ...]
+    variables: Tree, magnitudes: jax.Array, *, config: UNetConfig, stems: tuple[str, ...]
 ) -> jax.Array:
     """Computes each stem's share of every bin by the squares of the nets' estimates.
 
     Args:
       variables: of `UNets`.
       magnitudes: float32 [B, SEGMENT, BINS, 2] of a mix.
-      stems: whose masks to return.
+      stems: of the masks to return.
 
     Returns:
       float32 [stems, B, SEGMENT, BINS, 2], in [0, 1].
     """
-    power = jnp.square(UNets(config).apply(variables, magnitudes))
+    estimates: Tree = UNets(config).apply(variables, magnitudes)
+    power = jnp.square(estimates)
     total = power.sum(axis=0) + EPSILON
     floor = EPSILON / len(config.stems)
     return jnp.stack([(power[config.stems.index(stem)] + floor) / total for stem in stems])
 
 
-def starts(samples: int, overlap: int) -> list[int]:
-    """First frames of the segments that cover a mix; at least one.
+def segment_starts(samples: int, overlap: int) -> list[int]:
+    """Returns the first frame of each segment that covers a mix; at least one.
 
     Frame i begins at sample i * HOP - FRAME: one frame of silence goes before the mix.
     """
@@ -92,9 +97,11 @@ def starts(samples: int, overlap: int) -> list[int]:
     return [i * step for i in range(max(1, math.ceil((frames - overlap) / step)))]
 
 
-def fades(index: int, count: int, overlap: int) -> np.ndarray:
-    """Weight of each frame of segment `index` of `count`, float32 [SEGMENT]; over all, they sum to
-    1 at every frame."""
+def segment_weights(index: int, count: int, overlap: int) -> np.ndarray:
+    """Returns the weight of each frame of segment `index` of `count`, float32 [SEGMENT].
+
+    The weights of all segments sum to 1 at every frame.
+    """
     weights = np.ones(SEGMENT, np.float32)
     ramp = (np.arange(overlap, dtype=np.float32) + 0.5) / max(overlap, 1)
     if index > 0:
@@ -108,7 +115,11 @@ class Spleeter:
     """Deezer's 2stems with its weights on the device."""
 
     def __init__(self, path: str | Path, sha256: str = "", config: UNetConfig | None = None):
-        """Raises ValueError where the file is missing, another model's, or not `sha256`."""
+        """Loads the weights.
+
+        Raises:
+          ValueError: the file is missing, of another model, or its hash is not `sha256`.
+        """
         self._config = config or UNetConfig()
         self._variables = jax.device_put(weights_file.load(path, self._config, sha256))
         self._batch = BATCH.get(jax.default_backend(), ACCELERATOR_BATCH)
@@ -119,7 +130,7 @@ class Spleeter:
         layout: Layout = CORPUS,
         stems: tuple[str, ...] = ("accompaniment",),
     ) -> dict[str, np.ndarray]:
-        """The stems of a mix.
+        """Separates a mix.
 
         Args:
           mix: float32 [time, channels] at 44.1 kHz, mono or stereo, of any length.
@@ -132,22 +143,22 @@ class Spleeter:
         if channels not in (1, 2):
             raise ValueError(f"Spleeter takes mono or stereo, not {channels} channels")
         result = {stem: np.zeros_like(mix) for stem in stems}
-        firsts = starts(samples, layout.overlap)
-        weights = [fades(i, len(firsts), layout.overlap) for i in range(len(firsts))]
-        for batch in range(0, len(firsts), self._batch):
-            group = slice(batch, batch + self._batch)
-            offsets = [first * HOP - FRAME for first in firsts[group]]
+        starts = segment_starts(samples, layout.overlap)
+        weights = [segment_weights(i, len(starts), layout.overlap) for i in range(len(starts))]
+        for first in range(0, len(starts), self._batch):
+            batch = slice(first, first + self._batch)
+            offsets = [start * HOP - FRAME for start in starts[batch]]  # samples in the mix
             audio = np.zeros((self._batch, SPAN, 2), np.float32)
             for row, offset in zip(audio, offsets, strict=False):
                 row[max(0, -offset) : samples - offset] = mix[max(0, offset) : offset + SPAN]
-            shares = np.zeros((self._batch, SEGMENT), np.float32)
-            shares[: len(offsets)] = weights[group]
-            separated = self._separate(audio, shares, stems, layout.keep_highs)
-            for stem, parts in separated.items():
-                for part, offset in zip(parts, offsets, strict=False):
-                    piece = part[max(0, -offset) : samples - offset]
-                    piece = piece if channels == 2 else piece.mean(axis=1, keepdims=True)
-                    result[stem][max(0, offset) : offset + SPAN] += piece
+            batch_weights = np.zeros((self._batch, SEGMENT), np.float32)
+            batch_weights[: len(offsets)] = weights[batch]
+            separated = self._separate(audio, batch_weights, stems, layout.keep_highs)
+            for stem, segments in separated.items():
+                for segment, offset in zip(segments, offsets, strict=False):
+                    inside = segment[max(0, -offset) : samples - offset]
+                    inside = inside if channels == 2 else inside.mean(axis=1, keepdims=True)
+                    result[stem][max(0, offset) : offset + SPAN] += inside
         return result
 
     def _separate(
@@ -158,13 +169,12 @@ class Spleeter:
         Args:
           audio: float32 [B, SPAN, 2].
           weights: float32 [B, SEGMENT], of the frames in the sum of all segments.
-          stems: which.
           keep_highs: see `Layout`.
 
         Returns:
           float32 [B, SPAN, 2] by stem, to be added where segments overlap.
         """
-        spectra = resynthesis.spectrogram(audio, FRAME)
+        spectra = resynthesis.compute_spectrogram(audio, FRAME)
         magnitudes = np.abs(spectra[:, :, :BINS])
         masks = _compute_masks(self._variables, magnitudes, config=self._config, stems=stems)
         spectra *= weights[:, :, None, None]
@@ -179,6 +189,6 @@ class Spleeter:
 
 
 @functools.lru_cache(maxsize=1)
-def loaded(path: str, sha256: str) -> Spleeter:
-    """One for all calls of a process."""
+def load_spleeter(path: str, sha256: str) -> Spleeter:
+    """Returns one instance for all calls of a process."""
     return Spleeter(path, sha256)

@@ -1,7 +1,7 @@
-"""A data set of TensorFlow Datasets as a folder of sound files: what `--input=tfds:NAME` prepares.
+"""Data sets of TensorFlow Datasets as folders of sound files, for `--input=tfds:NAME`.
 
-Needs the extra `tfds` (TensorFlow). Every example becomes a WAV file in the cache, once; from then
-on it is a source like any other, and TensorFlow is not needed again.
+Needs the extra `tfds` (TensorFlow). Each example is written once as a WAV file in the cache; from
+then on it is a source like any other, and TensorFlow is not needed again.
 """
 
 import importlib.util
@@ -14,46 +14,48 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from jukejax.preparation import places, tracks
+from jukejax.preparation import storage, tracks
 from jukejax.preparation.metadata import TrackLabels, file_key
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-INDEX = "index.json"  # written last: a folder with it is whole
+INDEX = "index.json"  # written last: a folder with it is complete
 GENRES = ("genre", "label")  # features that name the genre of an example
 ARTIST = "artist"
-BITS = (16, 24, 32)  # depths of integer sound
+BITS = (16, 24, 32)  # depths of integer samples
 
 
-def sources(
+def export_sources(
     name: str, cache: str, *, data_dir: str | None, progress: Callable[[int, int], None]
 ) -> tuple[list[tracks.Source], dict[str, TrackLabels]]:
-    """The examples of all splits of a data set as sources, and their labels by `file_key`.
+    """Returns the examples of all splits of a data set as sources, and labels by `file_key`.
 
     Args:
-      name: NAME, NAME/CONFIG or NAME/CONFIG:VERSION, as TFDS writes it.
+      name: NAME, NAME/CONFIG or NAME/CONFIG:VERSION, in the notation of TFDS.
       cache: folder, local or in a bucket; the files are kept in `CACHE/tfds`.
-      data_dir: where TFDS keeps its data; None means where it does by default.
-      progress: told how many of how many examples are written.
+      data_dir: folder of TFDS's data; None: its default.
+      progress: called with the number of written examples and the total.
 
     Raises:
-      ValueError: if TensorFlow is missing, TFDS has no such data set, or it holds no sound.
+      ValueError: TensorFlow is missing, TFDS has no such data set, or it holds no audio.
     """
-    folder = places.join(cache, "tfds", re.sub(r"[^\w.-]+", "-", name))
-    index = places.join(folder, INDEX)
-    if not places.exists(index):
-        rows = _export(_open(name, data_dir), folder, progress)
-        places.put_bytes((json.dumps(rows) + "\n").encode(), index)
-    with places.local_copy(index) as path:
+    folder = storage.join_path(cache, "tfds", re.sub(r"[^\w.-]+", "-", name))
+    index = storage.join_path(folder, INDEX)
+    if not storage.file_exists(index):
+        rows = _export_examples(_open_builder(name, data_dir), folder, progress)
+        storage.write_bytes((json.dumps(rows) + "\n").encode(), index)
+    with storage.local_copy(index) as path:
         rows = json.loads(path.read_text())
-    found = [tracks.Source(row["file"], path=places.join(folder, row["file"])) for row in rows]
-    given = {file_key(row["file"]): TrackLabels(row["artist"], row["genre"]) for row in rows}
-    return found, given
+    found = [
+        tracks.Source(row["file"], path=storage.join_path(folder, row["file"])) for row in rows
+    ]
+    track_labels = {file_key(row["file"]): TrackLabels(row["artist"], row["genre"]) for row in rows}
+    return found, track_labels
 
 
-def _open(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder":
-    """The builder of a data set, downloaded if it has to be."""
+def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder":
+    """Returns the builder of a data set, downloaded if necessary."""
     if importlib.util.find_spec("tensorflow") is None:
         raise ValueError(
             f"--input=tfds:{name} needs TensorFlow, which is not installed: "
@@ -62,7 +64,7 @@ def _open(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder":
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    tf.config.set_visible_devices([], "GPU")  # the workers may need them
+    tf.config.set_visible_devices([], "GPU")  # workers may need them
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         builder.download_and_prepare()
@@ -75,14 +77,14 @@ def _open(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder":
     return builder
 
 
-def _export(
+def _export_examples(
     builder: "tfds.core.DatasetBuilder", folder: str, progress: Callable[[int, int], None]
 ) -> list[dict]:
-    """Writes the examples that are not there yet; file, artist and genre of each."""
+    """Writes the missing examples; returns file, artist and genre of each example."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
-    key, rate = audio_feature(features, builder.info.full_name)
+    key, rate = find_audio_feature(features, builder.info.full_name)
     classes = [k for k in features if isinstance(features[k], tfds.features.ClassLabel)]
     genre = next((name for name in GENRES if name in classes), None)
     total = sum(split.num_examples for split in builder.info.splits.values())
@@ -90,9 +92,9 @@ def _export(
     for split in sorted(builder.info.splits):
         for number, example in enumerate(tfds.as_numpy(builder.as_dataset(split=split))):
             file = f"{split}-{number:06d}.wav"
-            place = places.join(folder, file)
-            if not places.exists(place):
-                places.put_bytes(wav(example[key], rate), place)
+            path = storage.join_path(folder, file)
+            if not storage.file_exists(path):
+                storage.write_bytes(encode_wav(example[key], rate), path)
             artist = example.get(ARTIST, b"")
             rows.append(
                 {
@@ -105,35 +107,37 @@ def _export(
     return rows
 
 
-def audio_feature(features: "tfds.features.FeaturesDict", name: str) -> tuple[str, int]:
-    """Key and sample rate in Hz of the sound in an example.
+def find_audio_feature(features: "tfds.features.FeaturesDict", name: str) -> tuple[str, int]:
+    """Returns key and sample rate in Hz of the audio in an example.
 
     Raises:
-      ValueError: if there is none, more than one and none called "audio", or no sample rate.
+      ValueError: there is none, several and none called "audio", or no sample rate.
     """
     import tensorflow_datasets as tfds
 
-    found = [key for key in features if isinstance(features[key], tfds.features.Audio)]
-    if "audio" in found:
-        found = ["audio"]
-    if len(found) != 1:
-        held = f"several: {', '.join(found)}" if found else f"none among {', '.join(features)}"
-        raise ValueError(f"tfds:{name} must have one audio feature at its top level; it has {held}")
-    rate = features[found[0]].sample_rate
+    keys = [key for key in features if isinstance(features[key], tfds.features.Audio)]
+    if "audio" in keys:
+        keys = ["audio"]
+    if len(keys) != 1:
+        present = f"several: {', '.join(keys)}" if keys else f"none among {', '.join(features)}"
+        raise ValueError(
+            f"tfds:{name} must have one audio feature at its top level; it has {present}"
+        )
+    rate = features[keys[0]].sample_rate
     if not rate:
         raise ValueError(
-            f"tfds:{name} does not say the sample rate of {found[0]!r}; write its files to a "
+            f"tfds:{name} does not say the sample rate of {keys[0]!r}; write its files to a "
             "folder and give that as --input"
         )
-    return found[0], int(rate)
+    return keys[0], int(rate)
 
 
-def wav(sound: np.ndarray, rate: int) -> bytes:
-    """A WAV file of sound as TFDS gives it.
+def encode_wav(sound: np.ndarray, rate: int) -> bytes:
+    """Encodes audio in the representation of TFDS as a WAV file.
 
     Args:
-      sound: [time] or [time, channels], float in [-1, 1] or integers of 16, 24 or 32 bits in
-        whatever type: the smallest depth that holds them all is taken.
+      sound: [time] or [time, channels], float in [-1, 1] or integers of 16, 24 or 32 bits in any
+        type: the smallest depth that holds all values is used.
     """
     buffer = io.BytesIO()
     if np.issubdtype(sound.dtype, np.floating):
@@ -142,7 +146,9 @@ def wav(sound: np.ndarray, rate: int) -> bytes:
     largest = max(int(sound.max(initial=0)), -1 - int(sound.min(initial=0)))
     bits = next((bits for bits in BITS if largest < 2 ** (bits - 1)), None)
     if bits is None:
-        raise ValueError(f"sound with values up to {largest} is of no depth that we know")
+        raise ValueError(
+            f"audio with values up to {largest} has an unknown depth; known: {BITS} bits"
+        )
     if bits == 16:
         soundfile.write(buffer, sound.astype(np.int16), rate, "PCM_16", format="WAV")
     else:  # libsndfile takes the upper bits of 32

@@ -1,8 +1,8 @@
-"""One source, a file or a track of the house corpus, made ready for a shard, once.
+"""Preparation of one source, a file or a track of the house corpus, for a shard.
 
-`make` is the whole of the work on a track: decode, mend, separate, trim, take its fingerprint, to
-16 bits, into the cache. It depends on nothing but its arguments, so that any process on any machine
-may run it.
+`prepare_track` decodes, repairs, separates, trims, computes the fingerprint, converts to 16 bits
+and writes the result to the cache. It depends on nothing but its arguments, so that any process on
+any machine may run it.
 """
 
 import hashlib
@@ -11,36 +11,40 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from jukejax.analysis import fidelity, fingerprint
 from jukejax.common import files
 from jukejax.data import audio
-from jukejax.preparation.rules import Rules, keep_pieces, loudness_gain, survey
+from jukejax.preparation.metadata import read_tags
+from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_sound
 
 if TYPE_CHECKING:
     from jukejax.preparation.house import HouseTrack
 
-VERSION = 2  # of this file's processing; a change makes cached tracks stale
+VERSION = 2  # of the processing in this file; a change invalidates cached tracks
 SILENT = 1e-3  # peak, -60 dB
 DC = 0.005  # offsets above this are removed
-ANTI_PHASE = 0.1  # of the channels' loudness: what is left of an anti-phase track in mono
+ANTI_PHASE = 0.1  # a mono sum below this share of the channels' RMS is anti-phase
 
 
 class Separator(Protocol):
-    """What takes the singer out: float32 [time, channels] to the same; see `separation`."""
+    """Removes vocals, float32 [time, channels] to the same; see `separators`."""
 
-    method: str
-    hash: str
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def hash(self) -> str: ...
 
     def __call__(self, mix: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a track comes from: a file, or number `index` of the house corpus."""
+    """Source of a track: a file, or number `index` of the house corpus."""
 
     name: str
     path: str = ""
@@ -50,18 +54,18 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of a source.
+class PreparedTrack:
+    """Result of the preparation of a source.
 
     Attributes:
       reason: why it cannot be used; empty if it can.
       array: file in the cache with int16 [time, channels].
       fingerprint: file in the cache with its `fingerprint.Landmarks`.
       content: sha256 of the source.
-      notes: what had to be mended, and what is odd about it.
-      loudness: LUFS of what is stored; None if it is too soft to say.
-      trimmed: seconds of silence taken away at the start and at the end.
-      fade_out: seconds that a long fade-out at the end lasts, whether it was cut or not.
+      notes: repairs, and other remarks for the user.
+      loudness: LUFS of the stored audio; None if it is too soft to measure.
+      trimmed: seconds of silence removed at the start and at the end.
+      fade_out: seconds of a long fade-out at the end, cut or not.
       dead_air: start and length in seconds of long silences, in the time of the source.
       sdr: SI-SDR in dB of the instrumental against the truth, before and after separation, where
         the truth is known.
@@ -86,109 +90,115 @@ class Made:
     sdr: dict[str, float] | None = None
 
 
-def make(source: Source, separator: Separator, cache: str, rules: Rules) -> Made:
+def prepare_track(source: Source, separator: Separator, cache: str, rules: Rules) -> PreparedTrack:
     """Prepares one source, or finds it in the cache.
 
-    The fingerprint is that of the mix, the same whatever the separator, of the part that is kept.
-    A song and its dub have enough in common to be found by it.
+    The fingerprint is that of the mix, the same for every separator, of the part that is kept. A
+    song and its dub have enough in common for it to find them.
 
     Args:
-      cache: folder; entries are keyed by the content of the source and by the processing. Limits of
-        length are not part of the key: to change them costs nothing.
+      cache: folder; the key of an entry is a hash of the content of the source and of the
+        processing. Limits of length are not part of the key: they are checked afterwards.
 
     Raises:
-      OSError: if the cache cannot be written; what is wrong with the source is in the result.
-      ValueError: if the separator cannot work.
+      OSError: the cache cannot be written. Faults of the source are in the result's `reason`.
+      ValueError: the separator cannot work.
     """
     try:
         track = None if source.path else _house_track(source)
         content = _hash_file(source.path) if track is None else _hash_array(track.mix)
     except ValueError as error:
-        return Made(source.name, reason=str(error))
+        return PreparedTrack(source.name, reason=str(error))
     process = [separator.method, separator.hash, rules.fades, rules.loudness]
     key = json.dumps([content, *process, audio.SAMPLE_RATE, VERSION])
     entry = Path(cache) / hashlib.sha256(key.encode()).hexdigest()[:32]
-    made = _cached(entry, source.name) or _make(source, track, entry, separator, rules)
-    made = replace(made, content=content)
-    return made if made.reason else replace(made, reason=rules.check_length(made.samples))
+    prepared = _read_cached(entry, source.name)
+    if prepared is None:
+        prepared = _prepare_uncached(source, track, entry, separator, rules)
+    prepared = replace(prepared, content=content)
+    if prepared.reason:
+        return prepared
+    return replace(prepared, reason=rules.check_length(prepared.samples))
 
 
-def _make(
+def _prepare_uncached(
     source: Source,
     track: "HouseTrack | None",
     entry: Path,
     separator: Separator,
     rules: Rules,
-) -> Made:
-    """Prepares one source and puts it into the cache."""
+) -> PreparedTrack:
+    """Prepares one source and writes it to the cache."""
     try:
         mix = audio.load(source.path) if track is None else track.mix
-        if reason := rules.check_length(len(mix)):  # before the work
-            return Made(source.name, reason, samples=len(mix), channels=mix.shape[1])
-        mix, notes = mend(mix)
+        if reason := rules.check_length(len(mix)):  # before the separation, which takes long
+            return PreparedTrack(source.name, reason, samples=len(mix), channels=mix.shape[1])
+        mix, notes = repair_mix(mix)
     except ValueError as error:
-        return Made(source.name, reason=str(error))
+        return PreparedTrack(source.name, reason=str(error))
     instrumental = separator(mix)
     if np.abs(instrumental).max() < SILENT:
-        return Made(source.name, reason="silent once the voice is taken out")
-    found = survey(instrumental)
-    pieces = found.pieces(rules.fades)
-    facts = _tags(source.path) if track is None else _house_facts(track, instrumental)
-    made = Made(
+        return PreparedTrack(source.name, reason="silent once the voice is taken out")
+    survey = survey_sound(instrumental)
+    pieces = survey.pieces(rules.fades)
+    prepared = PreparedTrack(
         source.name,
         channels=mix.shape[1],
         samples=sum(stop - start for start, stop in pieces),
-        trimmed=[_seconds(found.start), _seconds(len(mix) - found.stop)],
-        fade_out=_seconds(found.stop - found.fade_out),
-        dead_air=[[_seconds(start), _seconds(stop - start)] for start, stop in found.dead_air],
-        **facts,
+        trimmed=[_to_seconds(survey.start), _to_seconds(len(mix) - survey.stop)],
+        fade_out=_to_seconds(survey.stop - survey.fade_out),
+        dead_air=[[_to_seconds(start), _to_seconds(end - start)] for start, end in survey.dead_air],
+        **(read_tags(source.path) if track is None else _house_facts(track, instrumental)),
     )
-    notes += _remarks(made, rules.fades)
-    if rules.fades == "drop" and (made.fade_out or made.dead_air):
-        made = replace(made, reason=f"{notes[-1]}, and --fades=drop", notes=notes)
-        _save_facts(entry, made)
-        return made
-    mono = keep_pieces(mix, pieces).mean(axis=1)
-    instrumental = keep_pieces(instrumental, pieces)
-    gain, loudness, more = loudness_gain(instrumental, rules.loudness)
-    made = replace(
-        made,
+    notes += _describe_silence(prepared, rules.fades)
+    if rules.fades == "drop" and (prepared.fade_out or prepared.dead_air):
+        prepared = replace(prepared, reason=f"{notes[-1]}, and --fades=drop", notes=notes)
+        _write_facts(entry, prepared)
+        return prepared
+    mono = cut_pieces(mix, pieces).mean(axis=1)
+    instrumental = cut_pieces(instrumental, pieces)
+    gain, loudness, gain_notes = loudness_gain(instrumental, rules.loudness)
+    prepared = replace(
+        prepared,
         array=f"{entry}.npy",
         fingerprint=f"{entry}.npz",
-        notes=notes + more,
+        notes=notes + gain_notes,
         loudness=None if loudness is None else round(loudness, 2),
     )
-    sound = audio.to_int16(instrumental if gain == 1 else instrumental * gain)
-    _save(entry, made, fingerprint.landmarks(mono), sound)
-    return made
+    samples = audio.to_int16(instrumental if gain == 1 else instrumental * gain)
+    _write_cached(entry, prepared, fingerprint.landmarks(mono), samples)
+    return prepared
 
 
-def _seconds(samples: int) -> float:
+def _to_seconds(samples: int) -> float:
     return round(samples / audio.SAMPLE_RATE, 3)
 
 
-def _remarks(made: Made, fades: str) -> list[str]:
-    """Silence, dead air and a fade-out in words."""
-    done = {"keep": "", "cut": ": cut", "drop": ""}[fades]
-    said = []
-    if max(made.trimmed) > 0:
-        start, end = made.trimmed
-        said.append(f"silence trimmed: {start:.1f} s at the start, {end:.1f} s at the end")
-    for start, length in made.dead_air:
-        said.append(f"dead air of {length:.1f} s at {start:.1f} s{done}")
-    if made.fade_out:
-        said.append(f"fade-out of {made.fade_out:.1f} s at the end{done}")
-    return said
+def _describe_silence(prepared: PreparedTrack, fades: str) -> list[str]:
+    """Describes trimmed silence, dead air and a fade-out in words."""
+    suffix = ": cut" if fades == "cut" else ""
+    notes = []
+    if max(prepared.trimmed) > 0:
+        start, end = prepared.trimmed
+        notes.append(f"silence trimmed: {start:.1f} s at the start, {end:.1f} s at the end")
+    for start, length in prepared.dead_air:
+        notes.append(f"dead air of {length:.1f} s at {start:.1f} s{suffix}")
+    if prepared.fade_out:
+        notes.append(f"fade-out of {prepared.fade_out:.1f} s at the end{suffix}")
+    return notes
 
 
-def mend(mix: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Removes faults that a model would learn; returns the track and what was done.
+def repair_mix(mix: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Removes faults that a model would learn: DC offset, anti-phase and equal channels.
 
     Args:
       mix: float32 [time, channels].
 
+    Returns:
+      The repaired track, and notes on the repairs.
+
     Raises:
-      ValueError: if the track is silent.
+      ValueError: the track is silent.
     """
     notes = []
     offset = mix.mean(axis=0)
@@ -202,8 +212,8 @@ def mend(mix: np.ndarray) -> tuple[np.ndarray, list[str]]:
         left, right = mix.T
         if np.array_equal(left, right):
             return np.ascontiguousarray(mix[:, :1]), [*notes, "two equal channels: kept as mono"]
-        loudness = np.sqrt(np.mean(mix**2))
-        if np.sqrt(np.mean(((left + right) / 2) ** 2)) < ANTI_PHASE * loudness:
+        rms = np.sqrt(np.mean(mix**2))
+        if np.sqrt(np.mean(((left + right) / 2) ** 2)) < ANTI_PHASE * rms:
             mix = mix * np.array([1, -1], np.float32)
             notes.append("anti-phase: right channel inverted, so that the mono sum does not cancel")
     return mix, notes
@@ -215,7 +225,7 @@ def _house_track(source: Source) -> "HouseTrack":
     return house.track(source.index, seconds=source.seconds, seed=source.seed)
 
 
-def _house_facts(track: "HouseTrack", instrumental: np.ndarray) -> dict:
+def _house_facts(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, Any]:
     return {
         "artist": track.artist,
         "genre": track.genre,
@@ -240,57 +250,38 @@ def _hash_array(array: np.ndarray) -> str:
     return hashlib.sha256(array.astype("<f4").tobytes()).hexdigest()
 
 
-def _tags(path: str) -> dict[str, str]:
-    """Artist and genre by the file's own tags; empty where there are none."""
-    import mutagen
-
+def _read_cached(entry: Path, name: str) -> PreparedTrack | None:
+    """Reads a cache entry, None if it is not complete; an entry may consist of a reason only."""
     try:
-        tags = mutagen.File(path, easy=True)
-    except (mutagen.MutagenError, OSError, ValueError):
-        return {}
-
-    def first(*keys: str) -> list[str]:
-        for key in keys:
-            if tags and key in tags:
-                value = tags[key]
-                return [str(part) for part in (value if isinstance(value, list) else [value])]
-        return []
-
-    artist = first("artist", "TPE1", "Author")
-    return {
-        "artist": artist[0] if artist else "",
-        "genre": "; ".join(first("genre", "TCON", "WM/Genre")),
-    }
-
-
-def _cached(entry: Path, name: str) -> Made | None:
-    """What was made of the source before; an entry may say only why it cannot be used."""
-    try:
-        made = Made(**json.loads(entry.with_suffix(".json").read_text()) | {"name": name})
-        if made.reason:
-            return made
-        made = replace(made, array=f"{entry}.npy", fingerprint=f"{entry}.npz")
-        shape = np.load(made.array, mmap_mode="r").shape
-        whole = shape == (made.samples, made.channels) and os.path.exists(made.fingerprint)
+        facts = json.loads(entry.with_suffix(".json").read_text())
+        prepared = PreparedTrack(**facts | {"name": name})
+        if prepared.reason:
+            return prepared
+        prepared = replace(prepared, array=f"{entry}.npy", fingerprint=f"{entry}.npz")
+        shape = np.load(prepared.array, mmap_mode="r").shape
+        complete = shape == (prepared.samples, prepared.channels)
+        complete = complete and os.path.exists(prepared.fingerprint)
     except (OSError, ValueError, TypeError):
         return None
-    return made if whole else None
+    return prepared if complete else None
 
 
-def _save(entry: Path, made: Made, marks: fingerprint.Landmarks, array: np.ndarray) -> None:
-    """The arrays first, then the facts: an entry with facts is whole."""
+def _write_cached(
+    entry: Path, prepared: PreparedTrack, landmarks: fingerprint.Landmarks, array: np.ndarray
+) -> None:
+    """Writes a cache entry, the facts last: an entry with facts is complete."""
     array = np.ascontiguousarray(array)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    # Not np.save, which hides a full disk.
+    # Not np.save, which does not report a full disk.
     files.write_bytes(entry.with_suffix(".npy"), header.getbuffer(), array, shared=True)
     packed = io.BytesIO()
-    marks.save(packed)
+    landmarks.save(packed)
     files.write_bytes(entry.with_suffix(".npz"), packed.getbuffer(), shared=True)
-    _save_facts(entry, made)
+    _write_facts(entry, prepared)
 
 
-def _save_facts(entry: Path, made: Made) -> None:
-    own = ("name", "array", "fingerprint")
-    facts = {key: value for key, value in asdict(made).items() if key not in own}
+def _write_facts(entry: Path, prepared: PreparedTrack) -> None:
+    derived = ("name", "array", "fingerprint")
+    facts = {key: value for key, value in asdict(prepared).items() if key not in derived}
     files.write_bytes(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)

@@ -152,3 +152,13 @@ def test_a_missing_visqol_is_named(monkeypatch):
     assert not fidelity.has_visqol()
     with pytest.raises(ValueError, match="jukejax\\[visqol\\]"):
         fidelity.visqol(np.ones(RATE), np.ones(RATE), RATE)
+
+
+def test_si_sdr_is_the_ratio_whatever_the_scale():
+    random = np.random.RandomState(0)
+    truth = random.randn(100_000, 2)
+    noise = random.randn(100_000, 2)
+    noise -= truth * np.sum(noise * truth) / np.sum(truth**2)
+    noise *= 0.1 * np.linalg.norm(truth) / np.linalg.norm(noise)
+    assert fidelity.si_sdr(truth + noise, truth) == pytest.approx(20, abs=1e-6)
+    assert fidelity.si_sdr(3 * (truth + noise), truth) == pytest.approx(20, abs=1e-6)

@@ -10,7 +10,13 @@ import pytest
 import soundfile
 
 from jukejax.preparation import beam_runner
-from tests.integration.test_prepare import RATE, contents, music, run
+from tests.support.preparation import (
+    RATE,
+    contents,
+    music,
+    prepare,
+    prepare_in_new_process,
+)
 
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None,
@@ -33,9 +39,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(folder, tmp_path_factory):
-    """What one machine makes of it."""
+    """The dataset that one machine makes of it."""
     output = tmp_path_factory.mktemp("alone")
-    run(f"--input={folder}", f"--output={output}", "--workers=2")
+    prepare(f"--input={folder}", f"--output={output}")
     return contents(output)
 
 
@@ -60,9 +66,9 @@ def job_server(folder):
         process.wait()
 
 
-def prepare_with_beam(folder, output, options, **expect):
+def prepare_with_beam(folder, output, options):
     flags = [f"--input={folder}", f"--output={output}", "--runner=beam"]
-    return run(*flags, f"--beam_options={options}", warnings="default", **expect)
+    return prepare_in_new_process(*flags, f"--beam_options={options}", warnings="default")
 
 
 @needs_beam
@@ -85,7 +91,7 @@ def test_a_job_server_makes_the_same_bytes(folder, alone, tmp_path):
 
 @needs_beam
 def test_beam_finds_what_one_machine_has_made(folder, alone, tmp_path):
-    run(f"--input={folder}", f"--output={tmp_path}", "--workers=1")
+    prepare(f"--input={folder}", f"--output={tmp_path}")
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / ".work").glob("*.npy")}
     assert len(stamps) == 5
     prepare_with_beam(folder, tmp_path, "")
@@ -94,9 +100,9 @@ def test_beam_finds_what_one_machine_has_made(folder, alone, tmp_path):
 
 
 @needs_beam
-def test_a_pipeline_that_fails_says_why_in_one_line(folder, tmp_path):
+def test_a_failed_pipeline_prints_the_reason_in_one_line(folder, tmp_path):
     flags = [f"--input={folder}", f"--output={tmp_path / 'd'}", "--runner=beam"]
-    _, err = run(*flags, "--cache=/proc", expect=2, warnings="default")
+    _, err = prepare_in_new_process(*flags, "--cache=/proc", code=2, warnings="default")
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert "the Beam pipeline failed" in lines[0]
@@ -119,7 +125,8 @@ def test_options_that_beam_does_not_know_are_named(options, message):
 
 @pytest.mark.skipif(not needs_beam.args[0], reason="Apache Beam is installed")
 def test_without_beam_the_missing_extra_is_named(folder, tmp_path):
-    _, err = prepare_with_beam(folder, tmp_path, "", expect=2)
+    flags = (f"--input={folder}", f"--output={tmp_path}", "--runner=beam")
+    _, err = prepare(*flags, code=2)
     assert "--runner=beam needs Apache Beam" in err
     assert "pip install 'jukejax[beam]'" in err
     assert not contents(tmp_path)

@@ -1,4 +1,4 @@
-"""A disk that fills up, for real: a small tmpfs in a mount namespace of its own."""
+"""A disk that fills up: a small tmpfs in a mount namespace of its own."""
 
 import json
 import shutil
@@ -8,9 +8,9 @@ import sys
 import pytest
 import soundfile
 
-from tests.integration.test_prepare import RATE, contents, music, run
+from tests.support.preparation import RATE, contents, music, prepare
 
-# Prepares on a disk of $SIZE, counts what is whole in the cache, makes room, prepares again.
+# Prepares on a disk of $SIZE, lists the complete files in the cache, makes room, prepares again.
 SCRIPT = """
 set -e
 mount -t tmpfs -o size=$SIZE none "$DISK"
@@ -52,12 +52,12 @@ def test_a_full_disk_is_one_clear_line_and_the_cache_goes_on(tmp_path, size, kep
     lines = [x for x in (out / "err").read_text().splitlines() if x.startswith("error: ")]
     data = tmp_path / "disk" / "data"
     assert lines == [
-        f"error: the disk of {data} is full; make room and run again: what is done is kept"
+        f"error: the disk of {data} is full; make room and run again: finished work is kept"
     ]
     assert len((out / "kept").read_text().splitlines()) == kept
     assert (out / "litter").read_text() == ""
     assert (out / "before").read_text() == (out / "after").read_text()
 
-    run(f"--input={tmp_path / 'music'}", f"--output={tmp_path / 'roomy'}")
+    prepare(f"--input={tmp_path / 'music'}", f"--output={tmp_path / 'roomy'}")
     assert contents(out / "data") == contents(tmp_path / "roomy")
     assert len(json.loads((out / "data" / "corpus.json").read_text())["files"]) == 6

@@ -134,7 +134,7 @@ def make_set(data_dir, **audio_options):
 def test_a_set_of_tfds_becomes_labelled_files(tmp_path):
     sounds = make_set(tmp_path / "sets", sample_rate=RATE)
     seen = []
-    found, given = tfds_source.sources(
+    found, given = tfds_source.export_sources(
         "sines:1.0.0",
         str(tmp_path / "cache"),
         data_dir=tmp_path / "sets",
@@ -155,9 +155,9 @@ def test_a_set_of_tfds_becomes_labelled_files(tmp_path):
 def test_a_set_is_read_once(tmp_path):
     make_set(tmp_path / "sets", sample_rate=RATE)
     arguments = {"data_dir": tmp_path / "sets", "progress": lambda done, total: None}
-    first = tfds_source.sources("sines", str(tmp_path / "cache"), **arguments)
+    first = tfds_source.export_sources("sines", str(tmp_path / "cache"), **arguments)
     arguments["data_dir"] = tmp_path / "gone"
-    assert tfds_source.sources("sines", str(tmp_path / "cache"), **arguments) == first
+    assert tfds_source.export_sources("sines", str(tmp_path / "cache"), **arguments) == first
 
 
 @needs_tensorflow
@@ -165,15 +165,15 @@ def test_a_set_without_a_sample_rate_and_one_that_is_not_there_are_named(tmp_pat
     make_set(tmp_path / "sets")
     arguments = {"data_dir": tmp_path / "sets", "progress": lambda done, total: None}
     with pytest.raises(ValueError, match=r"tfds:sines/1\.0\.0 does not say the sample rate"):
-        tfds_source.sources("sines", str(tmp_path / "cache"), **arguments)
+        tfds_source.export_sources("sines", str(tmp_path / "cache"), **arguments)
     with pytest.raises(ValueError, match=r"--input=tfds:no_such_set cannot be opened"):
-        tfds_source.sources("no_such_set", str(tmp_path / "cache"), **arguments)
+        tfds_source.export_sources("no_such_set", str(tmp_path / "cache"), **arguments)
 
 
 @pytest.mark.skipif("tensorflow" in sys.modules or not needs_tensorflow.args[0], reason="has it")
 def test_without_tensorflow_the_missing_extra_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"tfds:gtzan needs TensorFlow.*pip install 'jukejax\[tfd"):
-        tfds_source.sources("gtzan", str(tmp_path), data_dir=None, progress=print)
+        tfds_source.export_sources("gtzan", str(tmp_path), data_dir=None, progress=print)
 
 
 @needs_tensorflow
@@ -181,14 +181,14 @@ def test_the_audio_feature_is_found_or_the_features_are_named():
     from tensorflow_datasets import features as tff
 
     sound = tff.Audio(sample_rate=RATE)
-    found = tfds_source.audio_feature(tff.FeaturesDict({"x": sound, "y": tff.Text()}), "a")
+    found = tfds_source.find_audio_feature(tff.FeaturesDict({"x": sound, "y": tff.Text()}), "a")
     assert found == ("x", RATE)
     two = tff.FeaturesDict({"audio": sound, "noise": tff.Audio(sample_rate=1)})
-    assert tfds_source.audio_feature(two, "a") == ("audio", RATE)
+    assert tfds_source.find_audio_feature(two, "a") == ("audio", RATE)
     with pytest.raises(ValueError, match=r"tfds:mnist must have one audio feature .* none among y"):
-        tfds_source.audio_feature(tff.FeaturesDict({"y": tff.Text()}), "mnist")
+        tfds_source.find_audio_feature(tff.FeaturesDict({"y": tff.Text()}), "mnist")
     with pytest.raises(ValueError, match="it has several: a, b"):
-        tfds_source.audio_feature(tff.FeaturesDict({"a": sound, "b": sound}), "x")
+        tfds_source.find_audio_feature(tff.FeaturesDict({"a": sound, "b": sound}), "x")
 
 
 @pytest.mark.parametrize("bits", [16, 24, 32])
@@ -199,7 +199,9 @@ def test_integers_of_any_depth_keep_every_bit(bits, channels):
     values[0] = limit - 1
     shape = (500, channels) if channels > 1 else (500,)
     read, rate = soundfile.read(
-        io.BytesIO(tfds_source.wav(values.reshape(shape), RATE)), dtype="int32", always_2d=True
+        io.BytesIO(tfds_source.encode_wav(values.reshape(shape), RATE)),
+        dtype="int32",
+        always_2d=True,
     )
     assert rate == RATE
     np.testing.assert_array_equal(read >> (32 - bits), values)
@@ -207,5 +209,5 @@ def test_integers_of_any_depth_keep_every_bit(bits, channels):
 
 def test_float_sound_stays_as_loud_as_it_is(tmp_path):
     values = np.random.RandomState(0).uniform(-2, 2, (500, 2)).astype(np.float32)
-    (tmp_path / "a.wav").write_bytes(tfds_source.wav(values, audio.SAMPLE_RATE))
+    (tmp_path / "a.wav").write_bytes(tfds_source.encode_wav(values, audio.SAMPLE_RATE))
     np.testing.assert_array_equal(audio.load(tmp_path / "a.wav"), values)

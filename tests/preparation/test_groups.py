@@ -1,4 +1,4 @@
-"""Near-duplicates are found and kept on one side of the split; what only sounds alike is not."""
+"""Near-duplicates are found and kept in one split; tracks that are only similar are not."""
 
 import io
 import os
@@ -12,7 +12,7 @@ import soxr
 from jukejax.analysis.fingerprint import landmarks
 from jukejax.data import audio
 from jukejax.preparation import house
-from jukejax.preparation.groups import heldout_mask, near_duplicates
+from jukejax.preparation.groups import draw_heldout, find_near_duplicates
 
 RATE = 44100
 MUSIC = Path(os.environ.get("JUKEJAX_MUSIC", "/tmp/music"))
@@ -49,20 +49,20 @@ def mixed(*tracks, overlap=8.0):
     return result
 
 
-def test_copies_edits_and_mixes_are_grouped_and_look_alikes_are_not():
-    """16 house tracks, two by each artist with the same drum kit, and what was made of six."""
-    whole = [house.track(i, seconds=45.0) for i in range(16)]
-    tracks = [track.mix.mean(axis=1) for track in whole]
-    made = {
+def test_copies_edits_and_mixes_are_grouped_and_similar_tracks_are_not():
+    """16 house tracks, two by each artist with the same drum kit, and copies of six of them."""
+    originals = [house.track(i, seconds=45.0) for i in range(16)]
+    tracks = [track.mix.mean(axis=1) for track in originals]
+    copies = {
         0: encoded(tracks[0], "MP3"),
         1: encoded(tracks[1], "OGG", 32000),
         2: 0.3 * tracks[2][5 * RATE + 777 : 25 * RATE],
         3: np.concatenate([tracks[3][: 12 * RATE], tracks[3][28 * RATE :]]),
-        4: whole[4].instrumental.mean(axis=1),
+        4: originals[4].instrumental.mean(axis=1),
         5: mixed(tracks[5], house.track(40, seconds=45.0).mix.mean(axis=1)),
     }
-    group, links = near_duplicates([landmarks(track) for track in [*tracks, *made.values()]])
-    assert group == [*range(16), *made]
+    group, links = find_near_duplicates([landmarks(track) for track in [*tracks, *copies.values()]])
+    assert group == [*range(16), *copies]
     assert [(link.a, link.b) for link in links] == [(i, 16 + i) for i in range(6)]
     assert [link.offset_seconds for link in links[:3]] == pytest.approx([0, 0, 5], abs=0.1)
     assert links[0].seconds > 30
@@ -71,7 +71,9 @@ def test_copies_edits_and_mixes_are_grouped_and_look_alikes_are_not():
 
 def test_a_mix_joins_its_tracks_into_one_group():
     tracks = [house.track(i, seconds=30.0).mix.mean(axis=1) for i in range(4)]
-    group, links = near_duplicates([landmarks(t) for t in [*tracks, mixed(tracks[1], tracks[3])]])
+    group, links = find_near_duplicates(
+        [landmarks(t) for t in [*tracks, mixed(tracks[1], tracks[3])]]
+    )
     assert group == [0, 1, 2, 1, 1]
     assert [(link.a, link.b) for link in links] == [(1, 4), (3, 4)]
 
@@ -80,44 +82,44 @@ def test_silence_and_single_tones_are_no_duplicates():
     time = np.arange(8 * RATE) / RATE
     tone = np.sin(2 * np.pi * 440 * time)
     sounds = [np.zeros(8 * RATE), tone, tone + np.sin(2 * np.pi * 700 * time), np.zeros(100)]
-    assert near_duplicates([landmarks(sound) for sound in sounds]) == ([0, 1, 2, 3], [])
-    assert near_duplicates([]) == ([], [])
+    assert find_near_duplicates([landmarks(sound) for sound in sounds]) == ([0, 1, 2, 3], [])
+    assert find_near_duplicates([]) == ([], [])
 
 
 def test_held_out_tracks_stay_held_out_as_the_corpus_grows():
     contents = [f"{i:064x}" for i in range(2000)]
-    held = heldout_mask(contents, 0.1)
-    assert 150 < sum(held) < 250
+    heldout = draw_heldout(contents, 0.1)
+    assert 150 < sum(heldout) < 250
     for count in (50, 500):
         shuffled = np.random.RandomState(count).permutation(2000)[:count]
-        some = heldout_mask([contents[i] for i in shuffled], 0.1, list(range(count)))
-        assert some == [held[i] for i in shuffled]
+        some = draw_heldout([contents[i] for i in shuffled], 0.1, list(range(count)))
+        assert some == [heldout[i] for i in shuffled]
 
 
-def test_a_group_never_straddles_and_does_not_move_the_others():
+def test_a_group_is_in_one_split_and_does_not_move_the_others():
     contents = [f"{i:064x}" for i in range(600)]
-    alone = heldout_mask(contents, 0.2)
+    alone = draw_heldout(contents, 0.2)
     groups = [i - i % 3 if i < 300 else i for i in range(600)]
-    held = heldout_mask(contents, 0.2, groups)
+    heldout = draw_heldout(contents, 0.2, groups)
     for first in range(0, 300, 3):
-        assert len(set(held[first : first + 3])) == 1
-    assert held[300:] == alone[300:]
-    assert 0.1 < np.mean(held[:300]) < 0.3  # large groups are not held out more often
+        assert len(set(heldout[first : first + 3])) == 1
+    assert heldout[300:] == alone[300:]
+    assert 0.1 < np.mean(heldout[:300]) < 0.3  # large groups are not held out more often
 
 
-def test_both_sides_get_a_group_when_there_are_two():
+def test_both_splits_get_a_group_when_there_are_two():
     for i in range(50):
         for share in (0.01, 0.5, 0.99):
-            assert sorted(heldout_mask([f"a{i}", f"b{i}"], share)) == [False, True]
-    assert heldout_mask(["a"], 0.1) == [False]
-    assert heldout_mask(["a", "b"], 0.0) == [False, False]
-    assert heldout_mask(["a", "b"], 0.1, [0, 0]) == [False, False]
+            assert sorted(draw_heldout([f"a{i}", f"b{i}"], share)) == [False, True]
+    assert draw_heldout(["a"], 0.1) == [False]
+    assert draw_heldout(["a", "b"], 0.0) == [False, False]
+    assert draw_heldout(["a", "b"], 0.1, [0, 0]) == [False, False]
     with pytest.raises(ValueError, match="--heldout=1"):
-        heldout_mask(["a"], 1)
+        draw_heldout(["a"], 1)
 
 
 @pytest.mark.slow
-def test_of_60_real_tracks_the_10_made_from_others_end_in_their_groups():
+def test_ten_copies_among_60_real_tracks_are_grouped_with_their_originals():
     """50 tracks of free game music, 10 re-encodes, cuts and edits of ten of them."""
     kinds = (".ogg", ".opus", ".flac", ".mp3")
     files = sorted(path for path in MUSIC.rglob("*") if path.suffix in kinds)
@@ -132,7 +134,7 @@ def test_of_60_real_tracks_the_10_made_from_others_end_in_their_groups():
     files = [files[int(i * step)] for i in range(50)]
     tracks = [audio.load(path)[: 100 * RATE].mean(axis=1) for path in files]
     sources = tracks[2::5]
-    made = [
+    copies = [
         encoded(sources[0], "MP3"),
         encoded(sources[1], "OGG"),
         encoded(sources[2], "OGG", 32000),
@@ -144,7 +146,7 @@ def test_of_60_real_tracks_the_10_made_from_others_end_in_their_groups():
         faded(np.pad(sources[8], (3 * RATE, 0))[: 60 * RATE], 10),
         mixed(house.track(0, seconds=30.0).mix.mean(axis=1), sources[9]),
     ]
-    group, links = near_duplicates([landmarks(track) for track in [*tracks, *made]])
+    group, links = find_near_duplicates([landmarks(track) for track in [*tracks, *copies]])
     for link in links:
         print(link, files[link.a].name)
     assert group[50:] == list(range(2, 50, 5))

@@ -1,4 +1,4 @@
-"""Silence, fade-outs, dead air, lengths and loudness: what is found, and what is done."""
+"""Rules for silence, fade-outs, dead air, length and loudness: detection and treatment."""
 
 import json
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukejax.analysis import fidelity, loudness
+from jukejax.analysis import loudness
 from jukejax.data import audio
 from jukejax.preparation import house, rules, tracks
-from jukejax.preparation import repet as separate
 from jukejax.preparation.rules import Rules
 
 RATE = 44100
@@ -43,7 +42,7 @@ def faded(sound, seconds, decibels=None):
 
 
 class Keep:
-    """A separator that takes nothing out, and counts."""
+    """A separator that removes nothing and counts its calls."""
 
     method, hash = "keep", ""
 
@@ -57,50 +56,57 @@ class Keep:
 
 @pytest.fixture
 def make(tmp_path):
-    """Runs tracks.make on a sound."""
+    """Runs tracks.prepare_track on a sound."""
     (tmp_path / "cache").mkdir()
 
-    def run(sound, separator=None, **given):
+    def run(sound, separator=None, **settings):
         soundfile.write(tmp_path / "a.wav", audio.to_int16(sound), RATE)
         source = tracks.Source("a.wav", path=str(tmp_path / "a.wav"))
-        made = tracks.make(source, separator or Keep(), str(tmp_path / "cache"), Rules(**given))
-        return made, np.load(made.array) if made.array else None
+        prepared = tracks.prepare_track(
+            source, separator or Keep(), str(tmp_path / "cache"), Rules(**settings)
+        )
+        return prepared, np.load(prepared.array) if prepared.array else None
 
     return run
 
 
-def test_silence_at_the_ends_goes_but_for_a_margin(make):
+def test_silence_at_the_ends_is_trimmed_to_a_margin(make):
     sound = beat(10)
-    made, stored = make(np.concatenate([silence(3), sound, silence(7)]))
-    assert made.trimmed == pytest.approx([3 - rules.HEAD, 7 - rules.TAIL], abs=rules.STEP)
-    start = round(made.trimmed[0] * RATE)
+    prepared, stored = make(np.concatenate([silence(3), sound, silence(7)]))
+    assert prepared.trimmed == pytest.approx([3 - rules.HEAD, 7 - rules.TAIL], abs=rules.STEP)
+    start = round(prepared.trimmed[0] * RATE)
     lead = 3 * RATE - start
     np.testing.assert_array_equal(stored[:lead], 0)
     expected = audio.to_int16(sound)
     np.testing.assert_array_equal(stored[lead : lead + len(sound)], expected)
-    assert "silence trimmed: 3.0 s at the start, 6.5 s at the end" in made.notes[0]
+    assert "silence trimmed: 3.0 s at the start, 6.5 s at the end" in prepared.notes[0]
 
 
-def test_a_track_without_silence_is_stored_as_it_is(make):
+def test_a_track_without_silence_is_stored_unchanged(make):
     sound = beat(10)
-    made, stored = make(sound)
+    prepared, stored = make(sound)
     np.testing.assert_array_equal(stored, audio.to_int16(sound))
-    assert (made.trimmed, made.notes, made.fade_out, made.dead_air) == ([0, 0], [], 0, [])
+    assert (prepared.trimmed, prepared.notes, prepared.fade_out, prepared.dead_air) == (
+        [0, 0],
+        [],
+        0,
+        [],
+    )
 
 
-def test_soft_noise_of_a_record_is_not_silence():
+def test_surface_noise_is_not_silence():
     noise = 0.002 * np.random.RandomState(0).randn(5 * RATE, 2).astype(np.float32)
-    found = rules.survey(np.concatenate([noise, beat(10)]))
-    assert found.start == 0
+    survey = rules.survey_sound(np.concatenate([noise, beat(10)]))
+    assert survey.start == 0
 
 
 @pytest.mark.parametrize(("seconds", "decibels"), [(8, None), (12, None), (20, None), (20, 60)])
 def test_a_long_fade_out_is_found_where_it_begins(seconds, decibels):
     sound = faded(beat(60), seconds, decibels)
-    found = rules.survey(sound)
+    survey = rules.survey_sound(sound)
     begin = 60 - seconds
-    assert begin - 1 < found.fade_out / RATE < begin + 0.4 * seconds + 1
-    tail = np.sqrt(np.mean(sound[found.fade_out - RATE : found.fade_out] ** 2))
+    assert begin - 1 < survey.fade_out / RATE < begin + 0.4 * seconds + 1
+    tail = np.sqrt(np.mean(sound[survey.fade_out - RATE : survey.fade_out] ** 2))
     assert tail > 10 ** (-5 / 20) * np.sqrt(np.mean(sound[: 30 * RATE] ** 2))
 
 
@@ -126,63 +132,63 @@ def test_other_endings_are_not_fade_outs():
         "swell": swell,
     }
     for name, sound in endings.items():
-        found = rules.survey(sound)
-        assert found.fade_out == found.stop, name
+        survey = rules.survey_sound(sound)
+        assert survey.fade_out == survey.stop, name
 
 
 def test_house_tracks_have_no_faults():
     for index in range(3):
         sound = house.track(index, seconds=45.0).mix
-        assert rules.survey(sound) == rules.Survey(0, len(sound), len(sound))
+        assert rules.survey_sound(sound) == rules.Survey(0, len(sound), len(sound))
 
 
 def test_fades_are_cut_kept_or_dropped(make):
     sound = faded(beat(60), 15)
-    made, cut = make(sound)
-    assert 8 < made.fade_out < 15
-    assert made.notes[-1] == f"fade-out of {made.fade_out:.1f} s at the end: cut"
-    assert len(cut) == made.samples == len(sound) - round(made.fade_out * RATE)
+    prepared, cut = make(sound)
+    assert 8 < prepared.fade_out < 15
+    assert prepared.notes[-1] == f"fade-out of {prepared.fade_out:.1f} s at the end: cut"
+    assert len(cut) == prepared.samples == len(sound) - round(prepared.fade_out * RATE)
     assert np.abs(cut[-RATE:]).max() > 0.4 * np.abs(cut).max()
     assert np.abs(cut[-20:]).max() < 500  # no click
-    made, kept = make(sound, fades="keep")
+    prepared, kept = make(sound, fades="keep")
     assert len(kept) == len(sound)
-    assert made.notes[-1] == f"fade-out of {made.fade_out:.1f} s at the end"
-    made, _ = make(sound, fades="drop")
-    assert made.reason == f"fade-out of {made.fade_out:.1f} s at the end, and --fades=drop"
+    assert prepared.notes[-1] == f"fade-out of {prepared.fade_out:.1f} s at the end"
+    prepared, _ = make(sound, fades="drop")
+    assert prepared.reason == f"fade-out of {prepared.fade_out:.1f} s at the end, and --fades=drop"
 
 
 def test_dead_air_is_cut_to_a_gap_kept_or_dropped(make):
     sound = np.concatenate([beat(20), silence(30), beat(15, seed=1)])
-    made, cut = make(sound)
-    assert made.dead_air == [[pytest.approx(20, abs=0.1), pytest.approx(30, abs=0.1)]]
+    prepared, cut = make(sound)
+    assert prepared.dead_air == [[pytest.approx(20, abs=0.1), pytest.approx(30, abs=0.1)]]
     assert len(cut) / RATE == pytest.approx(35 + rules.GAP, abs=0.1)
-    assert made.notes == ["dead air of 30.0 s at 20.0 s: cut"]
+    assert prepared.notes == ["dead air of 30.0 s at 20.0 s: cut"]
     np.testing.assert_array_equal(cut[: 20 * RATE], audio.to_int16(sound)[: 20 * RATE])
     np.testing.assert_array_equal(cut[-15 * RATE :], audio.to_int16(sound)[-15 * RATE :])
-    made, kept = make(sound, fades="keep")
-    assert (len(kept), made.notes) == (len(sound), ["dead air of 30.0 s at 20.0 s"])
+    prepared, kept = make(sound, fades="keep")
+    assert (len(kept), prepared.notes) == (len(sound), ["dead air of 30.0 s at 20.0 s"])
     assert "dead air" in make(sound, fades="drop")[0].reason
 
 
 def test_a_rest_is_music():
-    assert rules.survey(np.concatenate([beat(9), silence(1.5), beat(9)])).dead_air == ()
+    assert rules.survey_sound(np.concatenate([beat(9), silence(1.5), beat(9)])).dead_air == ()
 
 
 def test_limits_of_length_have_a_reason_and_are_not_part_of_the_cache(make):
     separator = Keep()
     sound = np.concatenate([beat(6), silence(8)])
     assert not make(sound, separator)[0].reason
-    made, _ = make(sound, separator, min_seconds=7.0)
-    assert made.reason == "6.5 s long, and --min_seconds=7"
-    made, _ = make(sound, separator, max_seconds=6.0)
-    assert made.reason == "6.5 s long, and --max_seconds=6"
+    prepared, _ = make(sound, separator, min_seconds=7.0)
+    assert prepared.reason == "6.5 s long, and --min_seconds=7"
+    prepared, _ = make(sound, separator, max_seconds=6.0)
+    assert prepared.reason == "6.5 s long, and --max_seconds=6"
     assert separator.calls == 1
-    made, _ = make(beat(13), separator, max_seconds=12.0)
-    assert made.reason == "13.0 s long, and --max_seconds=12"
-    assert separator.calls == 1  # not worked on in vain
+    prepared, _ = make(beat(13), separator, max_seconds=12.0)
+    assert prepared.reason == "13.0 s long, and --max_seconds=12"
+    assert separator.calls == 1  # too long: not separated
 
 
-def test_what_the_rules_drop_is_remembered(make):
+def test_the_cache_holds_tracks_that_the_rules_drop(make):
     separator = Keep()
     first, _ = make(faded(beat(60), 15), separator, fades="drop")
     assert make(faded(beat(60), 15), separator, fades="drop")[0] == first
@@ -205,19 +211,21 @@ def test_loudness_is_that_of_the_standard():
 def test_loudness_is_recorded_and_changed_only_when_asked_for(make):
     sound = beat(10, level=0.2)
     sound[1000] = 0.9
-    made, stored = make(sound)
+    prepared, stored = make(sound)
     np.testing.assert_array_equal(stored, audio.to_int16(sound))
-    before = made.loudness
-    made, stored = make(sound, loudness=-30.0)
-    assert made.loudness == pytest.approx(-30, abs=0.01)
+    before = prepared.loudness
+    prepared, stored = make(sound, loudness=-30.0)
+    assert prepared.loudness == pytest.approx(-30, abs=0.01)
     assert loudness.loudness(stored / np.float32(32768)) == pytest.approx(-30, abs=0.05)
-    made, stored = make(sound, loudness=0.0)
+    prepared, stored = make(sound, loudness=0.0)
     assert np.abs(stored).max() in (32767, 32768)
-    assert made.loudness == pytest.approx(before - 20 * np.log10(0.9), abs=0.02)
-    assert made.notes == [f"{-made.loudness:.1f} dB softer than --loudness=0: louder would clip"]
+    assert prepared.loudness == pytest.approx(before - 20 * np.log10(0.9), abs=0.02)
+    assert prepared.notes == [
+        f"{-prepared.loudness:.1f} dB softer than --loudness=0: louder would clip"
+    ]
 
 
-def test_the_fingerprint_is_that_of_the_mix_and_lies_in_the_cache(tmp_path):
+def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path):
     from jukejax.analysis import fingerprint
 
     source = tracks.Source("house", index=1, seconds=16.0)
@@ -226,17 +234,19 @@ def test_the_fingerprint_is_that_of_the_mix_and_lies_in_the_cache(tmp_path):
         def __call__(self, mix):
             return 0.1 * mix[::-1]
 
-    made = tracks.make(source, Mute(), str(tmp_path), Rules())
-    marks = fingerprint.Landmarks.load(made.fingerprint)
+    prepared = tracks.prepare_track(source, Mute(), str(tmp_path), Rules())
+    marks = fingerprint.Landmarks.load(prepared.fingerprint)
     expected = fingerprint.landmarks(house.track(1, seconds=16.0).mix.mean(axis=1))
     np.testing.assert_array_equal(marks.hashes, expected.hashes)
-    (tmp_path / made.fingerprint.rpartition("/")[2]).unlink()
-    assert tracks.make(source, Mute(), str(tmp_path), Rules()) == made  # made again, not half there
+    (tmp_path / prepared.fingerprint.rpartition("/")[2]).unlink()
+    assert (
+        tracks.prepare_track(source, Mute(), str(tmp_path), Rules()) == prepared
+    )  # an incomplete entry is rewritten
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy", ".npz"]
-    json.dumps(made.dead_air)
+    json.dumps(prepared.dead_air)
 
 
-def test_a_track_that_is_all_voice_is_silent_without_it(make):
+def test_a_track_of_vocals_alone_is_silent_without_them(make):
     class Mute(Keep):
         def __call__(self, mix):
             return 1e-5 * mix
@@ -253,19 +263,6 @@ def test_a_track_that_is_all_voice_is_silent_without_it(make):
         ({"loudness": 3.0}, "--loudness=3.0 must lie between -60 and 0 LUFS"),
     ],
 )
-def test_rules_without_meaning_are_refused(given, message):
+def test_impossible_rules_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Rules(**given)
-
-
-def test_the_truth_of_a_house_track_is_compared_as_before(tmp_path):
-    track = house.track(1, seconds=16.0)
-
-    class Repet(Keep):
-        def __call__(self, mix):
-            return separate.separate(mix, "repet")
-
-    made = tracks.make(tracks.Source("x", index=1, seconds=16.0), Repet(), str(tmp_path), Rules())
-    before = fidelity.si_sdr(track.mix, track.instrumental)
-    assert made.sdr["before"] == pytest.approx(before, abs=1e-3)
-    assert made.sdr["after"] > before + 1

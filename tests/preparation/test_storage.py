@@ -1,4 +1,4 @@
-"""Buckets: a folder stands in for Google's, for the command and for its workers."""
+"""Buckets: a folder replaces Google's, for the command and for its workers."""
 
 import json
 import shutil
@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from fsspec.registry import _registry
 
 from jukejax.data import corpus
-from jukejax.preparation import places
-from tests.integration.test_prepare import RATE, contents, music, run
+from jukejax.preparation import storage
 from tests.support import bucket
+from tests.support.preparation import RATE, contents, music, prepare, prepare_in_new_process
 
 
 @pytest.fixture
-def buckets(tmp_path):
-    """A folder in which gs://NAME is the folder NAME, and the environment in which it is so."""
+def buckets(tmp_path, monkeypatch):
+    """A folder whose subfolder NAME is gs://NAME in this process, with music."""
     root = tmp_path / "buckets"
     (root / "music" / "sub").mkdir(parents=True)
     soundfile.write(root / "music" / "one.wav", music(seed=1), RATE)
@@ -23,7 +24,9 @@ def buckets(tmp_path):
     (root / "music" / "cover.jpg").write_bytes(b"\xff\xd8")
     (root / "music" / ".trash").mkdir()
     soundfile.write(root / "music" / ".trash" / "no.wav", music(seed=3), RATE)
-    return root, bucket.environment(root)
+    monkeypatch.setenv(bucket.ROOT, str(root))
+    monkeypatch.setitem(_registry, "gs", bucket.FolderBucket)
+    return root
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -31,40 +34,39 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def test_bucket_to_bucket_gives_the_bytes_of_folder_to_folder(buckets, tmp_path):
-    root, env = buckets
-    run(f"--input={root / 'music'}", f"--output={tmp_path / 'data'}")
+    prepare(f"--input={buckets / 'music'}", f"--output={tmp_path / 'data'}")
     flags = ["--input=gs://music", "--output=gs://data/house"]
-    run(*flags, env=env)
-    there = root / "data" / "house"
-    assert contents(there) == contents(tmp_path / "data")
-    rows = json.loads((there / "corpus.json").read_text())["files"]
+    prepare_in_new_process(
+        *flags, env=bucket.environment(buckets)
+    )  # its workers need the bucket, too
+    uploaded = buckets / "data" / "house"
+    assert contents(uploaded) == contents(tmp_path / "data")
+    rows = json.loads((uploaded / "corpus.json").read_text())["files"]
     assert [row["file"] for row in rows] == ["one.wav", "sub/two.flac"]
-    shutil.copytree(there, tmp_path / "copied")
+    shutil.copytree(uploaded, tmp_path / "copied")
     assert corpus.open_dataset(tmp_path / "copied").tracks("heldout")
 
 
-def test_a_second_run_on_a_bucket_touches_only_what_is_new(buckets):
-    root, env = buckets
+def test_a_second_run_on_a_bucket_prepares_only_new_files(buckets):
     flags = ["--input=gs://music", "--output=gs://data", "--cache=gs://cache/tracks"]
-    run(*flags, env=env)
-    before = stamps(root / "cache")
+    prepare(*flags)
+    before = stamps(buckets / "cache")
     assert len([name for name in before if name.endswith(".npy")]) == 2
-    soundfile.write(root / "music" / "three.wav", music(seed=4), RATE)
-    run(*flags, env=env)
-    after = stamps(root / "cache")
+    soundfile.write(buckets / "music" / "three.wav", music(seed=4), RATE)
+    prepare(*flags)
+    after = stamps(buckets / "cache")
     assert {name: after[name] for name in before} == before
     assert len([name for name in after if name.endswith(".npy")]) == 3
-    soundfile.write(root / "music" / "three.wav", music(seed=5), RATE)
-    run(*flags, env=env)
-    assert len([name for name in stamps(root / "cache") if name.endswith(".npy")]) == 4
+    soundfile.write(buckets / "music" / "three.wav", music(seed=5), RATE)
+    prepare(*flags)
+    assert len([name for name in stamps(buckets / "cache") if name.endswith(".npy")]) == 4
 
 
-def test_a_bucket_read_into_a_cache_of_this_machine_is_fetched_once(buckets, tmp_path):
-    _, env = buckets
+def test_a_bucket_is_downloaded_once_into_a_local_cache(buckets, tmp_path):
     flags = ["--input=gs://music", f"--output={tmp_path / 'data'}"]
-    run(*flags, env=env)
+    prepare(*flags)
     first, cached = contents(tmp_path / "data"), stamps(tmp_path / "data" / ".work")
-    run(*flags, env=env)
+    prepare(*flags)
     assert contents(tmp_path / "data") == first
     again = stamps(tmp_path / "data" / ".work")
     assert {k: v for k, v in again.items() if "lock" not in k} == {
@@ -74,7 +76,7 @@ def test_a_bucket_read_into_a_cache_of_this_machine_is_fetched_once(buckets, tmp
 
 def test_a_bucket_of_an_unknown_kind_or_without_its_package_is_named():
     with pytest.raises(ValueError, match="--input=xx://music cannot be reached: Protocol not kno"):
-        places.check("xx://music", "input")
+        storage.check_reachable("xx://music", "input")
     with pytest.raises(ValueError, match="--cache=s3://music: Install s3fs"):
-        places.check("s3://music", "cache")
-    places.check("/nowhere", "input")
+        storage.check_reachable("s3://music", "cache")
+    storage.check_reachable("/nowhere", "input")

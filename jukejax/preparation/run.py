@@ -1,0 +1,290 @@
+"""Preparation of a dataset: raw music in, shards, vocabulary and corpus.json out."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukejax.common import files
+from jukejax.common.formatting import format_clock
+from jukejax.common.progress import Progress
+from jukejax.data import audio, corpus
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
+from jukejax.preparation import (
+    beam_runner,
+    groups,
+    local_runner,
+    selection,
+    separators,
+    sources,
+    storage,
+    tfds_source,
+)
+from jukejax.preparation.job import Job
+from jukejax.preparation.metadata import TrackLabels, file_key, read_metadata
+from jukejax.preparation.rules import Rules
+from jukejax.preparation.tracks import PreparedTrack, Source
+
+MAX_PRINTED = 20  # skipped files that are printed; corpus.json lists all
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run of `prepare`; flags of the same names explain them.
+
+    Attributes:
+      input: folder, "house", or "tfds:NAME".
+      runner: "local" or "beam".
+      workers: processes of the local runner; 0 means one per core.
+      heldout: share of the groups of tracks, in [0, 1).
+    """
+
+    input: str
+    output: str
+    separator: separators.Separator
+    rules: Rules = field(default_factory=Rules)
+    cache: str | None = None
+    metadata: str | None = None
+    heldout: float = 0.1
+    runner: str = "local"
+    workers: int = 0
+    beam_options: str = ""
+    tfds_data_dir: str | None = None
+    house_tracks: int = 16
+    house_seconds: float = 45.0
+    seed: int = 0
+
+    def check(self) -> None:
+        """Checks what can be checked before any work.
+
+        Raises:
+          ValueError: a setting is not possible; the message names its flag.
+        """
+        if self.workers < 0:
+            raise ValueError(f"--workers={self.workers} must be 1 or more, or 0 for one per core")
+        groups.draw_heldout([], self.heldout)
+        if self.runner == "beam":
+            beam_runner.parse_options(self.beam_options)
+        elif self.beam_options:
+            raise ValueError(f"--beam_options={self.beam_options} is for --runner=beam")
+        for name, path in (("output", self.output), ("cache", self.cache)):
+            if path:
+                storage.check_reachable(path, name)
+
+
+@dataclass(frozen=True)
+class FoundSources:
+    """Sources of a run.
+
+    Attributes:
+      labels: that come with the sources, by `file_key`.
+      ignored: number of files that are not music, by suffix.
+    """
+
+    sources: list[Source]
+    labels: Mapping[str, TrackLabels] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+
+def prepare_dataset(settings: Settings) -> None:
+    """Writes the dataset and prints a summary.
+
+    Raises:
+      ValueError: a setting is not possible, or there is nothing to prepare.
+    """
+    settings.check()
+    metadata = read_metadata(settings.metadata) if settings.metadata else {}
+    with _open_output(settings) as (output, cache):
+        found = find_sources(settings, cache)
+        prepared = prepare_sources(found.sources, settings, cache)
+        prepared = selection.reject_copies(prepared)
+        usable = selection.label_tracks(prepared, {**found.labels, **metadata})
+        used = [track for track, _ in usable]
+        group, links = selection.find_groups(used)
+        heldout = groups.draw_heldout([track.content for track in used], settings.heldout, group)
+        splits = [corpus.SPLITS[is_heldout] for is_heldout in heldout]
+        table = {
+            "separator": settings.separator.name,
+            "separation": settings.separator.record(),
+            **selection.describe_files(prepared, used, splits, group, links),
+            "ignored": found.ignored,
+        }
+        files.write_json(output / "corpus.json", table)
+        if not usable:
+            raise ValueError(
+                f"no readable audio in {settings.input}: {len(prepared)} files, for instance "
+                f"{prepared[0].name}: {prepared[0].reason}; the others are in "
+                f"{output / 'corpus.json'}"
+            )
+        dataset = write_dataset(output, usable, splits, settings.separator)
+        if cache == str(output / ".work"):
+            _remove_stale_entries(Path(cache), prepared, settings.input)
+        names = {file_key(source.name) for source in found.sources}
+        missing = [name for name in metadata if name not in names]
+        _print_summary(settings.output, table, dataset, missing)
+
+
+@contextlib.contextmanager
+def _open_output(settings: Settings) -> Iterator[tuple[Path, str]]:
+    """Yields the local folder to write to, locked against a second `prepare`, and the cache.
+
+    For an output in a bucket the folder is a temporary one, uploaded at the end; the bucket is not
+    locked.
+    """
+    if settings.cache and not storage.is_remote(settings.cache):
+        if Path(settings.cache).is_file():
+            raise ValueError(f"--cache={settings.cache} is a file; give a folder")
+        Path(settings.cache).mkdir(parents=True, exist_ok=True)
+    if not storage.is_remote(settings.output):
+        with files.lock_output(Path(settings.output), "prepare") as work:
+            yield Path(settings.output), settings.cache or str(work)
+        return
+    with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
+        yield Path(folder), settings.cache or storage.join_path(settings.output, ".work")
+        _upload_dataset(Path(folder), settings.output)
+
+
+def _upload_dataset(folder: Path, output: str) -> None:
+    """Copies a dataset into a bucket, dataset.json last: without it the copy is unfinished."""
+    paths = sorted(folder.iterdir(), key=lambda path: (path.name == "dataset.json", path.name))
+    progress = Progress("copying", len(paths))
+    for done, path in enumerate(paths, start=1):
+        storage.upload(path, storage.join_path(output, path.name))
+        progress.update(done, path.name)
+
+
+def find_sources(settings: Settings, cache: str) -> FoundSources:
+    """Finds the sources that `settings.input` names.
+
+    Raises:
+      ValueError: there are none.
+    """
+    kind, _, name = settings.input.partition(":")
+    if settings.input == "house":
+        return FoundSources(
+            sources.list_house_tracks(settings.house_tracks, settings.house_seconds, settings.seed)
+        )
+    if kind == "tfds":
+        return FoundSources(
+            *tfds_source.export_sources(
+                name, cache, data_dir=settings.tfds_data_dir, progress=_TfdsProgress()
+            )
+        )
+    found, ignored = sources.find_files(settings.input)
+    if not found:
+        raise ValueError(
+            f"no music in {settings.input}: none of its {sum(ignored.values())} files ends in "
+            f"{' '.join(sorted(audio.EXTENSIONS))}"
+        )
+    return FoundSources(found, ignored=ignored)
+
+
+class _TfdsProgress:
+    """Progress of reading from TFDS, whose total is known only after the first example."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._progress is None:
+            self._progress = Progress("reading from TFDS", total)
+        self._progress.update(done)
+
+
+def prepare_sources(found: Sequence[Source], settings: Settings, cache: str) -> list[PreparedTrack]:
+    """Prepares the sources with the runner of the settings; returns results in their order."""
+    job = Job(settings.separator, cache, settings.rules)
+    if settings.runner == "beam":
+        print(f"preparing {len(found)} tracks with Beam {settings.beam_options}".rstrip())
+        return beam_runner.prepare_with_beam(found, job, options=settings.beam_options)
+    workers = settings.workers
+    if settings.separator.method == "spleeter" and separators.uses_accelerator():
+        workers = 1
+    progress = Progress("preparing", len(found))
+    return local_runner.prepare_locally(found, job, workers=workers, progress=progress.update)
+
+
+def write_dataset(
+    output: Path,
+    usable: Sequence[tuple[PreparedTrack, corpus.Track]],
+    splits: Sequence[str],
+    separator: separators.Separator,
+) -> corpus.Dataset:
+    """Writes cached tracks to shards.
+
+    Args:
+      splits: of each usable track.
+    """
+    vocabulary = Vocabulary.build(
+        [track.artist for _, track in usable],
+        [genre for _, track in usable for genre in track.genre],
+    )
+    progress = Progress("writing", len(usable))
+    with DatasetWriter(
+        output,
+        kind="audio",
+        vocabulary=vocabulary,
+        separator=separator.name,
+        separation=separator.record(),
+    ) as writer:
+        for done, ((prepared, track), split) in enumerate(zip(usable, splits, strict=True), 1):
+            with storage.local_copy(prepared.array) as path:
+                writer.add(split, track, audio=np.load(path, mmap_mode="r"))
+            progress.update(done)
+    return corpus.open_dataset(output)
+
+
+def _remove_stale_entries(cache: Path, prepared: Sequence[PreparedTrack], source: str) -> None:
+    """Removes what no source of this run needs from a cache that belongs to this output alone."""
+    needed = {Path(track.array).stem for track in prepared if track.array} | {files.LOCK, "sources"}
+    if source.startswith("tfds:"):
+        needed.add("tfds")
+    for path in cache.iterdir():
+        if path.stem not in needed:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _print_summary(
+    output: str, table: Mapping[str, Any], dataset: corpus.Dataset, missing: Sequence[str]
+) -> None:
+    """Prints the size of the dataset, groups, skipped files and other findings.
+
+    Args:
+      table: content of corpus.json.
+      missing: files that the metadata name and the input lacks.
+    """
+    for split, words in (("train", "to train on"), ("heldout", "held out")):
+        tracks = dataset.tracks(split)
+        length = format_clock(sum(track.samples for track in tracks) / audio.SAMPLE_RATE)
+        size = sum(shard["bytes"] for shard in dataset.info["splits"][split]["shards"]) / 1e6
+        print(f"{len(tracks)} tracks ({length}) {words}, {size:.0f} MB in {output}")
+    if not dataset.tracks("heldout"):
+        print("nothing is held out: there is one track only, or --heldout=0")
+    group_names = [row["group"] for row in table["files"] if "group" in row]
+    if shared := len(group_names) - len(set(group_names)):
+        print(
+            f"{shared} tracks share a recording with another one: each is in the split of that one"
+        )
+    if sdr := table.get("instrumental_si_sdr"):
+        print(
+            f"instrumental against the truth: SI-SDR {sdr['before']:.1f} dB before, "
+            f"{sdr['after']:.1f} dB after --separator={table['separator']}"
+        )
+    if missing:
+        print(f"--metadata names {len(missing)} files that are not there, such as {missing[0]}")
+    _print_skipped(output, [row for row in table["files"] if row["fate"] == "skipped"])
+
+
+def _print_skipped(output: str, skipped: Sequence[Mapping[str, Any]]) -> None:
+    if skipped:
+        print(f"{len(skipped)} files skipped:")
+    for row in skipped[:MAX_PRINTED]:
+        print(f"  {row['file']}: {row['reason']}")
+    if len(skipped) > MAX_PRINTED:
+        print(f"  and {len(skipped) - MAX_PRINTED} more, see {output}/corpus.json")

@@ -1,0 +1,109 @@
+"""Decisions on all tracks of a corpus at once: copies, labels, groups, and the table of files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from jukejax.analysis.fingerprint import Landmarks
+from jukejax.data import audio, corpus
+from jukejax.data.vocabularies import UNKNOWN, split_genres
+from jukejax.preparation import groups, storage
+from jukejax.preparation.metadata import TrackLabels, file_key
+from jukejax.preparation.tracks import PreparedTrack
+
+FACTS = ("channels", "loudness", "trimmed", "fade_out", "dead_air", "notes")
+
+
+def reject_copies(prepared: Sequence[PreparedTrack]) -> list[PreparedTrack]:
+    """Marks tracks that are copies of an earlier one, byte for byte, as unusable."""
+    first_names: dict[str, str] = {}
+    result = []
+    for track in prepared:
+        if not track.reason:
+            first = first_names.setdefault(track.content, track.name)
+            if first != track.name:
+                track = replace(track, reason=f"the same file as {first}")
+        result.append(track)
+    return result
+
+
+def label_tracks(
+    prepared: Sequence[PreparedTrack], metadata: Mapping[str, TrackLabels]
+) -> list[tuple[PreparedTrack, corpus.Track]]:
+    """Labels the usable tracks by the metadata, else by their tags, else as unknown.
+
+    Args:
+      metadata: labels by `file_key`.
+    """
+    usable = []
+    for track in prepared:
+        if not track.reason:
+            labels = metadata.get(file_key(track.name), TrackLabels())
+            labeled = corpus.Track(
+                track.name,
+                " ".join((labels.artist or track.artist).split()) or UNKNOWN,
+                split_genres(labels.genre or track.genre),
+                track.samples,
+                channels=track.channels,
+                content=track.content,
+                bpm=track.bpm,
+                key=track.key,
+            )
+            usable.append((track, labeled))
+    return usable
+
+
+def find_groups(usable: Sequence[PreparedTrack]) -> tuple[list[int], list[groups.Link]]:
+    """Finds groups of near-duplicates, and the links between them; see `groups`."""
+    landmarks = []
+    for track in usable:
+        with storage.local_copy(track.fingerprint) as path:
+            landmarks.append(Landmarks.load(path))
+    return groups.find_near_duplicates(landmarks)
+
+
+def describe_files(
+    prepared: Sequence[PreparedTrack],
+    usable: Sequence[PreparedTrack],
+    splits: Sequence[str],
+    group: Sequence[int],
+    links: Sequence[groups.Link],
+) -> dict[str, Any]:
+    """Describes every file, and what tracks have in common, for corpus.json.
+
+    Args:
+      prepared: all tracks.
+      usable: those of them that are used, with the split and the group of each.
+      links: between tracks, by their index in `usable`.
+
+    Returns:
+      files: file, fate ("train", "heldout" or "skipped"), reason; for readable files seconds,
+        channels, loudness (LUFS), trimmed, fade_out, dead_air (see `PreparedTrack`) and notes; for
+        used ones also group, the first file of those that share a recording with it.
+      links: a and b, files that share a recording; votes, offset_seconds, seconds of each.
+      instrumental_si_sdr: where the truth is known, the mean in dB before and after separation.
+    """
+    index = {track.name: i for i, track in enumerate(usable)}
+    files = []
+    for track in prepared:
+        i = index.get(track.name)
+        fate = "skipped" if i is None else splits[i]
+        row: dict[str, Any] = {"file": track.name, "fate": fate, "reason": track.reason}
+        if i is not None:
+            row["group"] = usable[group[i]].name
+        if track.samples:
+            row["seconds"] = round(track.samples / audio.SAMPLE_RATE, 3)
+            row |= {key: getattr(track, key) for key in FACTS}
+        if track.sdr:
+            row["instrumental_si_sdr"] = track.sdr
+        files.append(row)
+    named = [asdict(link) | {"a": usable[link.a].name, "b": usable[link.b].name} for link in links]
+    table: dict[str, Any] = {"files": files, "links": named}
+    sdr = [track.sdr for track in prepared if track.sdr]
+    if sdr:
+        table["instrumental_si_sdr"] = {
+            when: round(float(np.mean([row[when] for row in sdr])), 3) for when in sdr[0]
+        }
+    return table

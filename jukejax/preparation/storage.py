@@ -1,0 +1,109 @@
+"""Files on this machine or in a bucket (gs://, s3://, az://, anything that fsspec supports).
+
+Audio is decoded and shards are read by position in a file: what is in a bucket is copied to this
+machine first, and what is written to a bucket is written here and uploaded. A bucket needs the
+package of its kind (gs: gcsfs, s3: s3fs, az: adlfs); TensorFlow's file system is never used.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jukejax.common import files
+
+if TYPE_CHECKING:
+    import fsspec
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Returns whether a path is in a bucket."""
+    return "://" in os.fspath(path)
+
+
+def join_path(folder: str | os.PathLike, *names: str) -> str:
+    """Returns the path of a file in a folder, local or in a bucket."""
+    return "/".join([os.fspath(folder).rstrip("/"), *names])
+
+
+def check_reachable(path: str, flag: str) -> None:
+    """Checks a path, if it is in a bucket.
+
+    Raises:
+      ValueError: the bucket is of an unknown kind or cannot be reached; the message names the flag.
+    """
+    if not is_remote(path):
+        return
+    try:
+        filesystem, root = _open_filesystem(path)
+        filesystem.exists(root)
+    except ImportError as error:  # fsspec's own message names the package to install
+        raise ValueError(f"--{flag}={path}: {error}") from error
+    except Exception as error:  # clients of buckets raise errors of any type
+        raise ValueError(f"--{flag}={path} cannot be reached: {error}") from error
+
+
+def list_files(folder: str) -> list[str]:
+    """Lists all files under a folder of a bucket, relative to it, in alphabetical order."""
+    filesystem, root = _open_filesystem(folder)
+    filesystem.invalidate_cache()
+    prefix = root.rstrip("/") + "/"
+    return sorted(name.removeprefix(prefix) for name in filesystem.find(root))
+
+
+def file_state(path: str) -> str:
+    """Returns a hash that changes when a file of a bucket does: of its size, time and etag."""
+    filesystem, name = _open_filesystem(path)
+    return filesystem.ukey(name)
+
+
+def file_exists(path: str) -> bool:
+    """Returns whether a file exists."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    filesystem, name = _open_filesystem(path)
+    filesystem.invalidate_cache()
+    return filesystem.exists(name)
+
+
+@contextlib.contextmanager
+def local_copy(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a local path of a file: its own, or that of a temporary copy."""
+    if not is_remote(path):
+        yield Path(path)
+        return
+    filesystem, name = _open_filesystem(os.fspath(path))
+    with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
+        copy = Path(folder, name.rpartition("/")[2])
+        filesystem.get_file(name, str(copy))
+        yield copy
+
+
+def upload(source: Path, path: str) -> None:
+    """Copies a file into a bucket, where it appears complete or not at all."""
+    filesystem, name = _open_filesystem(path)
+    filesystem.put_file(str(source), name)
+
+
+def write_bytes(data: bytes, path: str) -> None:
+    """Writes a file, which appears complete or not at all, and the folders above it."""
+    if is_remote(path):
+        filesystem, name = _open_filesystem(path)
+        filesystem.pipe_file(name, data)
+    else:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, data)
+
+
+def remove_file(path: str) -> None:
+    """Removes a file."""
+    filesystem, name = _open_filesystem(path)
+    filesystem.rm_file(name)
+
+
+def _open_filesystem(path: str) -> "tuple[fsspec.AbstractFileSystem, str]":
+    import fsspec
+
+    return fsspec.core.url_to_fs(path)
