@@ -35,7 +35,7 @@ class Sound:
         if self.wav is None:
             return None
         try:
-            return audio.load(self.wav).mean(axis=1)
+            return audio.load_audio(self.wav).mean(axis=1)
         except ValueError as error:
             raise ValueError(f"--input: {self.wav} cannot be used: {error}") from error
 

@@ -1,8 +1,11 @@
-"""Sound files in and out: decode anything, resample, write WAV. NumPy only, `[time, channels]`."""
+"""Sound files: decoding of all common formats, resampling, writing of WAV. Arrays are
+NumPy, [time, channels].
+"""
 
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -10,27 +13,31 @@ import soxr
 
 from jukejax.common import files
 
+if TYPE_CHECKING:
+    import av
+
 SAMPLE_RATE = 44100
 EXTENSIONS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4"}
     | {".aiff", ".aif", ".aac", ".webm", ".wma"}
 )
-_NO_DURATION = ("aac", "mp3", "flac", "ogg")  # FFmpeg guesses a length for these, by bit rate
+_NO_DURATION = ("aac", "mp3", "flac", "ogg")  # FFmpeg estimates their length from the bit rate
 _TEXT = frozenset(b"\t\n\r\f") | frozenset(range(0x20, 0x7F)) | frozenset(range(0x80, 0x100))
-MISSING_SECONDS = 0.1  # a file that lacks more of what it declares is truncated
+MISSING_SECONDS = 0.1  # a file that lacks more of its declared length is truncated
 
 
-def decode(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """Reads a whole sound file from its start.
+def decode_file(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """Decodes a sound file.
 
-    libsndfile first (wav, flac, ogg, opus, mp3, aiff), then FFmpeg through PyAV (m4a, aac, wma,
-    webm). Nothing seeks: seeking in Vorbis is not sample-exact in libsndfile 1.2.2.
+    By libsndfile (wav, flac, ogg, opus, mp3, aiff), or FFmpeg through PyAV (m4a, aac, wma, webm).
+
+    NOTE: there is no seeking: in Vorbis it is not sample-exact in libsndfile 1.2.2.
 
     Returns:
-      float32 [time, channels], sample rate. Samples may exceed 1.0, as lossy decoders do.
+      float32 [time, channels], sample rate. Samples of lossy formats may exceed 1.0.
 
     Raises:
-      ValueError: says why in a few words: empty, not audio, truncated, not a number.
+      ValueError: the file is empty, not audio, truncated, or holds NaN; the message is short.
     """
     path = Path(path)
     try:
@@ -65,7 +72,7 @@ def decode(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
 
 def _decode_soundfile(path: Path) -> tuple[np.ndarray, int, int]:
-    """Samples, rate and the number of frames that the container declares."""
+    """Returns samples, rate and the number of frames that the container declares."""
     blocks = []
     with soundfile.SoundFile(path) as file:
         rate, declared = file.samplerate, _declared_frames(path, file)
@@ -78,37 +85,37 @@ def _decode_soundfile(path: Path) -> tuple[np.ndarray, int, int]:
 
 
 def _declared_frames(path: Path, file: soundfile.SoundFile) -> int:
-    """Frames by the header's own word: libsndfile quietly trims some counts to what is there."""
+    """Returns the frames that the header declares; libsndfile trims some to the file size."""
     if file.format in ("WAV", "WAVEX", "AIFF"):
-        declared, there = _data_chunk(path)
-        return file.frames * declared // max(there, 1)
+        declared, present = _measure_data_chunk(path)
+        return file.frames * declared // max(present, 1)
     if file.format == "OGG" and _ogg_is_cut(path):
         seconds = file.frames / file.samplerate
         raise ValueError(f"truncated: its last Ogg page is not whole (after {seconds:.1f} s)")
     return file.frames
 
 
-def _data_chunk(path: Path) -> tuple[int, int]:
-    """Bytes of sound that a RIFF or AIFF file declares, and those that are there.
+def _measure_data_chunk(path: Path) -> tuple[int, int]:
+    """Returns the bytes of audio that a RIFF or AIFF file declares, and those present.
 
-    A streamed file declares none or as many as the field holds: what is there counts.
+    A streamed file declares none or the largest value of the field; it counts as complete.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        order = "big" if file.read(4) == b"FORM" else "little"
+        big_endian = file.read(4) == b"FORM"
         file.seek(12)
         while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[4:], order)
+            length = int.from_bytes(head[4:], "big" if big_endian else "little")
             if head[:4] in (b"data", b"SSND"):
-                there = min(length, size - file.tell())
+                present = min(length, size - file.tell())
                 streamed = length == 0 or length >= 0x7FFFFFFF - 65536
-                return (there, there) if streamed else (length, there)
+                return (present, present) if streamed else (length, present)
             file.seek(length + length % 2, io.SEEK_CUR)
     return 0, 0
 
 
 def _ogg_is_cut(path: Path) -> bool:
-    """Whether the last Ogg page ends after the end of the file."""
+    """Returns whether the last Ogg page ends after the end of the file."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - 65536 - 512))  # a page is at most 65307 bytes
@@ -121,7 +128,7 @@ def _ogg_is_cut(path: Path) -> bool:
 
 
 def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
-    """The same through FFmpeg, without its resampler (its aliases lie at -20 dB)."""
+    """Returns the same through FFmpeg, without its resampler (whose aliases are at -20 dB)."""
     import av  # 0.2 s, and only for a few formats
 
     blocks, rate, declared = [], 0, 0.0
@@ -142,28 +149,28 @@ def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
                 blocks.append(_frame_to_float(frame))
     except av.error.FFmpegError as error:
         if not blocks:
-            raise ValueError(f"not audio that we can read ({error.strerror})") from error
+            raise ValueError(f"not audio in a known format ({error.strerror})") from error
         raise ValueError(
             f"truncated or damaged after {sum(map(len, blocks)) / rate:.1f} s"
         ) from error
     if not blocks:
-        raise ValueError("no audio that we can read")
+        raise ValueError("no audio in a known format")
     if len({block.shape[1] for block in blocks}) > 1:
         raise ValueError("the number of channels changes within the file")
     return np.concatenate(blocks), rate, round(declared * rate)
 
 
-def _av_options(version: str) -> dict[str, str]:
-    """Returns what `av.open` must be told so that tags that are no UTF-8 are no error.
+def _av_options(version: str) -> dict[str, Any]:
+    """Returns the arguments of `av.open` with which tags that are not UTF-8 are no error.
 
     PyAV 19 decodes them without errors, and has no such argument.
     """
     return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
 
 
-def _frame_to_float(frame) -> np.ndarray:
-    """An FFmpeg frame, planar or packed, of any sample type, as float32 [time, channels]."""
-    array = frame.to_ndarray()
+def _frame_to_float(frame: "av.AudioFrame") -> np.ndarray:
+    """Converts a frame, planar or packed, of any sample type, to float32 [time, channels]."""
+    array: np.ndarray = frame.to_ndarray()
     channels = frame.layout.nb_channels
     array = array.T if frame.format.is_planar else array.reshape(-1, channels)
     if array.dtype == np.uint8:
@@ -173,43 +180,47 @@ def _frame_to_float(frame) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def load(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def load_audio(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Decodes and resamples (soxr HQ, aliases at -135 dB).
 
+    NOTE: of surround files only front left and right are read; the other channels hold ambience and
+    the bass a second time.
+
     Returns:
-      float32 [time, channels], 1 or 2 channels. NOTE: of surround files the front left and right
-      are kept; the other channels carry no more than ambience and the bass doubled.
+      float32 [time, channels], 1 or 2 channels.
     """
-    audio, rate = decode(path)
+    audio, rate = decode_file(path)
     return resample(audio[:, :2], rate, sample_rate)
 
 
 def resample(audio: np.ndarray, rate: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """float32 [time, channels] at `rate` to the same at `sample_rate`."""
+    """Resamples float32 [time, channels] from `rate` to `sample_rate`."""
     if rate == sample_rate:
         return np.ascontiguousarray(audio)
     return soxr.resample(np.ascontiguousarray(audio), rate, sample_rate, quality="HQ")
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:
-    """float in [-1, 1] to int16; 16-bit sources come back exactly."""
+    """Converts float in [-1, 1] to int16; exact for sources of 16 bits."""
     return np.clip(np.round(audio * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def to_float(audio: np.ndarray) -> np.ndarray:
-    """int16 to float32 in [-1, 1)."""
+    """Converts int16 to float32 in [-1, 1)."""
     return audio.astype(np.float32) / np.float32(32768)
 
 
 def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
-    """Writes 16-bit PCM; the file appears whole or not at all.
+    """Writes 16-bit PCM; the file appears complete or not at all.
 
     Args:
       audio: float [time] or [time, channels].
 
     Returns:
-      The gain applied: 1.0, or less if a peak above 1.0 made us turn the whole file down, so that
-      nothing is clipped in silence.
+      The gain: 1.0, or less if the peak is above 1.0, so that no sample is clipped.
+
+    Raises:
+      ValueError: the audio holds NaN or infinite samples.
     """
     audio = np.asarray(audio, np.float32)
     if not np.isfinite(audio).all():

@@ -1,7 +1,7 @@
-"""Lyrics as the characters that condition a prior, and the part of them that belongs to a window.
+"""Lyrics as the characters that condition a prior, and the characters of a window of audio.
 
-Token 0 pads on the left. Version 2 knows 79 characters and version 3 one less, the "+"; together
-with the padding that is a vocabulary of 80 or 79 (Jukebox paper, section 4.3).
+Token 0 pads on the left. Version 2 has 79 characters and version 3 has 78, without the "+"; with
+the padding that is a vocabulary of 80 or 79 (Jukebox paper, section 4.3).
 """
 
 import functools
@@ -27,12 +27,16 @@ ALPHABETS = {
 
 
 def vocab_size(version: Version | str) -> int:
-    """Tokens, padding included."""
+    """Returns the number of tokens, padding included."""
     return 1 + len(ALPHABETS[Version(version)])
 
 
-def version_of(size: int) -> Version:
-    """The version whose alphabet has `size` tokens."""
+def find_version(size: int) -> Version:
+    """Returns the version whose alphabet has `size` tokens.
+
+    Raises:
+      ValueError: there is none.
+    """
     for version in Version:
         if vocab_size(version) == size:
             return version
@@ -40,58 +44,62 @@ def version_of(size: int) -> Version:
 
 
 @functools.cache
-def vocabulary(version: Version | str) -> dict[str, int]:
-    """Character to token."""
+def character_ids(version: Version | str) -> dict[str, int]:
+    """Returns the token of each character."""
     return {character: i for i, character in enumerate(ALPHABETS[Version(version)], start=1)}
 
 
-def clean(text: str, version: Version | str) -> str:
-    """Text in the version's alphabet: other scripts in Latin letters, a backslash as a new line,
-    and nothing of what is left then.
+def clean_text(text: str, version: Version | str) -> str:
+    """Converts a text to the version's alphabet.
+
+    Other scripts are transliterated to Latin letters, a backslash becomes a new line, and all other
+    characters are removed.
 
     Raises:
       ValueError: the text is not ASCII, and the package that transliterates is not installed.
     """
     outside = f"[^{re.escape(ALPHABETS[Version(version)])}]+"
-    return re.sub(outside, "", _ascii(text).replace("\\", "\n"))
+    return re.sub(outside, "", _transliterate(text).replace("\\", "\n"))
 
 
-def _ascii(text: str) -> str:
-    """OpenAI's transliteration, by the package that they use."""
+def _transliterate(text: str) -> str:
+    """Transliterates by the package that OpenAI uses."""
     if text.isascii():
         return text
     try:
-        from unidecode import unidecode  # optional: its licence is the GPL, ours is Apache-2.0
+        from unidecode import unidecode  # optional: its license is the GPL, ours is Apache-2.0
     except ModuleNotFoundError as error:
         first = next(character for character in text if not character.isascii())
         raise ValueError(
             f"the lyrics hold {first!r}, which is not ASCII: install jukejax[lyrics], or write "
             "them in plain letters"
         ) from error
-    # Half of a surrogate pair is no character: left to Unidecode it is a warning.
+    # Half of a surrogate pair is not a character; Unidecode would print a warning.
     return unidecode("".join(c for c in text if not "\ud800" <= c <= "\udfff"))
 
 
-def encode(text: str, version: Version | str) -> list[int]:
-    """Cleaned text to tokens.
+def encode_text(text: str, version: Version | str) -> list[int]:
+    """Converts cleaned text to tokens.
 
     Raises:
-      ValueError: a character outside the alphabet; `clean` takes those away.
+      ValueError: a character is not in the alphabet; `clean_text` removes those.
     """
-    table = vocabulary(version)
+    table = character_ids(version)
     unknown = next((character for character in text if character not in table), None)
     if unknown is not None:
-        raise ValueError(f"{unknown!r} is no character of the lyrics' alphabet; clean() the text")
+        raise ValueError(
+            f"{unknown!r} is no character of the lyrics' alphabet; call clean_text first"
+        )
     return [table[character] for character in text]
 
 
-def decode(tokens: Iterable[int], version: Version | str) -> str:
-    """The inverse of `encode`; padding gives nothing."""
+def decode_tokens(tokens: Iterable[int], version: Version | str) -> str:
+    """Converts tokens to text, without the padding."""
     alphabet = ALPHABETS[Version(version)]
     return "".join(alphabet[token - 1] for token in tokens if token != PADDING)
 
 
-def window(
+def window_indices(
     count: int,
     num_tokens: int,
     *,
@@ -100,11 +108,11 @@ def window(
     sample_length: int,
     dtype: type = np.float64,
 ) -> np.ndarray:
-    """Which of a song's characters a window of audio is told, int32 [num_tokens].
+    """Returns the indices of the characters that condition a window of audio, int32 [num_tokens].
 
-    The characters are taken to be spread evenly over the song; the window is centred on those that
-    belong to the middle of the audio, and stays inside the text. A text shorter than the window is
-    told whole, behind -1s.
+    The characters are assumed to be spread evenly over the song; the window is centered on the
+    middle of the audio, and stays inside the text. A text shorter than the window is used
+    completely, after -1s.
 
     Args:
       count: characters in the song's lyrics.
@@ -125,7 +133,7 @@ def window(
     return np.arange(start, start + num_tokens, dtype=np.int32)
 
 
-def take(tokens: Sequence[int], indices: np.ndarray) -> np.ndarray:
-    """The tokens at `indices` from `window`, int32, padding where they are -1."""
+def take_tokens(tokens: Sequence[int], indices: np.ndarray) -> np.ndarray:
+    """Returns the tokens at the indices of `window_indices`, int32, padding where they are -1."""
     padded = np.array([*tokens, PADDING], np.int32)  # index -1 is the padding
     return padded[indices]

@@ -1,4 +1,4 @@
-"""TFRecord shards: the only file that knows their bytes and the schema of what they hold.
+"""TFRecord shards: their binary format and the schema of their records.
 
 A shard is a sequence of `<uint64 length><masked crc32c of it><payload><masked crc32c of it>`, as
 TensorFlow writes it (tensorflow/core/lib/io/record_writer.h); the payload is a `tf.train.Example`.
@@ -21,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
 
 CHUNK = 131072  # samples: 2.97 s at 44.1 kHz, 1024 top-level codes
-HOPS = (8, 32, 128)  # samples a code of level 0, 1, 2 stands for
+HOPS = (8, 32, 128)  # samples per code of level 0, 1, 2
 LEVELS = ("level_0", "level_1", "level_2")
 
 _HEADER = struct.Struct("<QI")
@@ -35,22 +36,22 @@ _FRAME = _HEADER.size + _FOOTER.size
 
 
 @cache
-def _example():
-    """The class tf.train.Example: pure protobuf, but its package takes 0.5 s to import."""
+def _example_class() -> Any:
+    """Returns the class tf.train.Example; its package takes 0.5 s to import."""
     from tensorflow_datasets.proto import tf_example_generated_pb2
 
     return tf_example_generated_pb2.Example
 
 
 def masked_crc(data: bytes | np.ndarray) -> int:
-    """CRC-32C of `data`, rotated and offset as TFRecord stores it."""
+    """Computes the CRC-32C of `data`, rotated and offset as in TFRecord files."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """What a finished shard holds: `crc32c` is of the whole file, in hex."""
+    """Size of a finished shard, and the CRC-32C of the file in hex."""
 
     records: int
     bytes: int
@@ -58,7 +59,7 @@ class ShardSummary:
 
 
 class RecordWriter:
-    """Writes one shard beside its final place; `close` makes it durable."""
+    """Writer of one shard; `close` syncs it to disk."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -70,14 +71,14 @@ class RecordWriter:
         """Appends one record."""
         length = struct.pack("<Q", len(payload))
         frame = length + _FOOTER.pack(masked_crc(length)), _FOOTER.pack(masked_crc(payload))
-        for part in (frame[0], payload, frame[1]):
-            self._file.write(part)
-            self._crc = google_crc32c.extend(self._crc, part)
-            self.bytes += len(part)
+        for data in (frame[0], payload, frame[1]):
+            self._file.write(data)
+            self._crc = google_crc32c.extend(self._crc, data)
+            self.bytes += len(data)
         self.records += 1
 
     def close(self) -> ShardSummary:
-        """Flushes to the disk itself, so that a later rename never shows a hole."""
+        """Syncs the file to disk, so that it is complete before a later rename."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -90,77 +91,87 @@ class RecordWriter:
 
 
 class Shard:
-    """Random access to the records of one file; safe to read from several threads.
+    """Random access to the records of one file; several threads may read at once.
 
     Attributes:
-      offsets, lengths: int64 [records], where each payload lies.
-      torn_bytes: bytes after the last whole record; more than 0 if the file was cut short.
+      offsets, lengths: int64 [records], of the payloads in the file.
+      torn_bytes: bytes after the last complete record; more than 0 if the file was cut short.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._fd = os.open(self.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._fd)
-        self.offsets, self.lengths, self.torn_bytes = index(self.path)
+        self.offsets, self.lengths, self.torn_bytes = index_records(self.path)
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     def read(self, record: int) -> memoryview:
-        """The payload of one record, its checksum checked.
+        """Reads the payload of one record and checks its CRC.
 
-        It lies in a buffer of this thread, to be used before the thread's next read of any shard:
-        fresh memory for every record would cost as much as all the rest of reading.
+        The result is a view of a buffer of this thread, valid until the thread's next read of any
+        shard: to allocate memory for every record would double the time of reading.
+
+        Raises:
+          ValueError: the CRC does not match.
         """
         length = int(self.lengths[record])
-        data = _buffer(length + _FOOTER.size)
-        got = os.preadv(self._fd, [data], int(self.offsets[record]))
+        data = _thread_buffer(length + _FOOTER.size)
+        num_read = os.preadv(self._fd, [data.data], int(self.offsets[record]))
         payload = data[:length]
-        if got != len(data) or _FOOTER.unpack(data[length:])[0] != masked_crc(payload):
-            raise _damaged(self.path, record)
-        return memoryview(payload)
+        if num_read != len(data) or _FOOTER.unpack(data[length:].tobytes())[0] != masked_crc(
+            payload
+        ):
+            raise _damage_error(self.path, record)
+        return payload.data
 
 
 _thread = threading.local()
 
 
-def _buffer(size: int) -> np.ndarray:
-    """uint8 [size], the same memory at each call of a thread."""
+def _thread_buffer(size: int) -> np.ndarray:
+    """Returns uint8 [size], the same memory at each call of a thread."""
     if getattr(_thread, "buffer", np.empty(0)).size < size:
         _thread.buffer = np.empty(max(size, 1 << 20), np.uint8)
     return _thread.buffer[:size]
 
 
-def _damaged(path: Path, record: int) -> ValueError:
+def _damage_error(path: Path, record: int) -> ValueError:
     return ValueError(
         f"{path}: record {record} is damaged (its CRC does not match); "
         "copy the shard again or rerun the command that made it"
     )
 
 
-def index(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
+def index_records(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
     """Finds the records of a shard by reading only their headers.
 
     Returns:
-      offsets, lengths: int64 [records] of the payloads; torn_bytes: what follows the last whole
-      record, 0 in a sound file.
+      offsets, lengths: int64 [records] of the payloads; torn_bytes: bytes after the last complete
+      record, 0 in an intact file.
+
+    Raises:
+      ValueError: the CRC of a header does not match.
     """
     path = Path(path)
     size = path.stat().st_size
-    offsets, lengths, at = [], [], 0
+    offsets: list[int] = []
+    lengths: list[int] = []
+    position = 0
     with open(path, "rb", buffering=0) as file:
-        while at + _FRAME <= size:
-            file.seek(at)
+        while position + _FRAME <= size:
+            file.seek(position)
             header = file.read(_HEADER.size)
             length, crc = _HEADER.unpack(header)
             if crc != masked_crc(header[:8]):
-                raise _damaged(path, len(offsets))
-            if at + _FRAME + length > size:
+                raise _damage_error(path, len(offsets))
+            if position + _FRAME + length > size:
                 break
-            offsets.append(at + _HEADER.size)
+            offsets.append(position + _HEADER.size)
             lengths.append(length)
-            at += _FRAME + length
-    return np.array(offsets, np.int64), np.array(lengths, np.int64), size - at
+            position += _FRAME + length
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), size - position
 
 
 def encode_chunk(
@@ -172,12 +183,12 @@ def encode_chunk(
     artist: str = "",
     genre: Sequence[str] = (),
 ) -> bytes:
-    """One chunk as a serialised Example, the same bytes for the same input.
+    """Serializes one chunk as an Example, the same bytes for the same input.
 
     Args:
       arrays: {"audio": int16 [time, channels]} or {"level_0": uint16 [time], ...}.
     """
-    example = _example()()
+    example = _example_class()()
     feature = example.features.feature
     for key, array in arrays.items():
         feature[key].bytes_list.value.append(array.astype(array.dtype.newbyteorder("<")).tobytes())
@@ -192,45 +203,45 @@ def encode_chunk(
 
 
 def decode_audio(payload: memoryview | bytes) -> np.ndarray:
-    """int16 [time, channels] of an audio chunk, where it lies in the payload: nothing is copied."""
-    sound, channels = _features(payload, ("audio", "channels"))
-    return np.frombuffer(sound, "<i2").reshape(-1, channels[0])
+    """Returns the audio of a chunk, int16 [time, channels], as a view of the payload."""
+    audio, channels = _find_features(payload, ("audio", "channels"))
+    return np.frombuffer(audio, "<i2").reshape(-1, channels[0])
 
 
 def decode_codes(
     payload: memoryview | bytes, levels: Sequence[int] = (0, 1, 2)
 ) -> list[np.ndarray]:
-    """uint16 [time] of each of `levels` in a code chunk, where they lie in the payload."""
-    return [np.frombuffer(c, "<u2") for c in _features(payload, [LEVELS[k] for k in levels])]
+    """Returns the codes of `levels` in a chunk, uint16 [time] each, as views of the payload."""
+    return [np.frombuffer(c, "<u2") for c in _find_features(payload, [LEVELS[k] for k in levels])]
 
 
-def _features(payload: memoryview | bytes, keys: Sequence[str]) -> list[memoryview]:
-    """The first value of each of the named features of an Example; integers as varints.
+def _find_features(payload: memoryview | bytes, keys: Sequence[str]) -> list[memoryview]:
+    """Returns the first value of each of the named features of an Example; integers as varints.
 
-    Protobuf itself would copy the payload twice. An Example is {1: {1: [entry, ...]}}, an entry is
-    {1: key, 2: {kind: {1: value}}}, and every field in it is length-delimited.
+    NOTE: protobuf itself would copy the payload twice. An Example is {1: {1: [entry, ...]}}, an
+    entry is {1: key, 2: {kind: {1: value}}}, and every field in it is length-delimited.
     """
-    found = {}
-    for features in _fields(memoryview(payload)):
-        for entry in _fields(features):
-            key, feature = _fields(entry)
+    values_by_key = {}
+    for features in _iterate_fields(memoryview(payload)):
+        for entry in _iterate_fields(features):
+            key, feature = _iterate_fields(entry)
             if (name := str(key, "utf-8")) in keys:
-                (values,) = _fields(feature)
-                found[name] = next(_fields(values))
-    return [found[key] for key in keys]
+                (values,) = _iterate_fields(feature)
+                values_by_key[name] = next(_iterate_fields(values))
+    return [values_by_key[key] for key in keys]
 
 
-def _fields(message: memoryview) -> Iterator[memoryview]:
-    """The content of each field of a protobuf message, all of them length-delimited."""
-    at = 0
-    while at < len(message):
-        at, length, shift = at + 1, 0, 0  # past the tag
+def _iterate_fields(message: memoryview) -> Iterator[memoryview]:
+    """Yields the content of each field of a protobuf message; all must be length-delimited."""
+    position = 0
+    while position < len(message):
+        position, length, shift = position + 1, 0, 0  # past the tag
         while True:
-            byte = message[at]
-            at += 1
+            byte = message[position]
+            position += 1
             length |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 break
-        yield message[at : at + length]
-        at += length
+        yield message[position : position + length]
+        position += length

@@ -194,7 +194,7 @@ def seams(
             borders = [at * model.hops[level] for at in joins(model, item, level)]
             if level not in item.wavs or not borders:
                 continue
-            sound, rate = audio.decode(item.wavs[level])
+            sound, rate = audio.decode_file(item.wavs[level])
             found.append(seam_figures(sound, rate, borders)._asdict())
             if number < len(others):
                 null.append(seam_figures(others[number], audio.SAMPLE_RATE, borders)._asdict())

@@ -89,7 +89,7 @@ def _files(path: Path) -> list:
 def _of_file(name: str, path: Path) -> Entry:
     def read() -> np.ndarray:
         try:
-            return audio.load(path)
+            return audio.load_audio(path)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; take it out of the folder") from error
 

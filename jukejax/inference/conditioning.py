@@ -113,7 +113,7 @@ def find_lyric_window(config: PriorConfig, labels: Labels, start: int) -> np.nda
 
     int32 [N]; -1 for padding.
     """
-    return lyrics_data.window(
+    return lyrics_data.window_indices(
         len(labels.lyrics),
         config.num_lyrics,
         total_samples=labels.total_samples,
@@ -135,7 +135,7 @@ def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int
             item.genres,
             config.labels.max_genres,
         )
-        tokens = lyrics_data.take(item.lyrics, find_lyric_window(config, item, start))
+        tokens = lyrics_data.take_tokens(item.lyrics, find_lyric_window(config, item, start))
         rows.append(np.concatenate([row, tokens]))
     return np.stack(rows)
 

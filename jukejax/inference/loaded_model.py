@@ -112,8 +112,8 @@ class Model:
         vocabulary, config = self.read_vocabulary(level), self.read_config(level)
         tokens: tuple[int, ...] = ()
         if config.lyrics is not None:
-            version = lyrics.version_of(config.lyrics.vocab_size)
-            tokens = tuple(lyrics.encode(lyrics.clean(text, version), version))
+            version = lyrics.find_version(config.lyrics.vocab_size)
+            tokens = tuple(lyrics.encode_text(lyrics.clean_text(text, version), version))
         return Labels(
             artist=vocabulary.artist_id(artist or ""),
             genres=vocabulary.genre_ids(genre or ""),

@@ -130,7 +130,7 @@ def _prepare_uncached(
 ) -> PreparedTrack:
     """Prepares one source and writes it to the cache."""
     try:
-        mix = audio.load(source.path) if track is None else track.mix
+        mix = audio.load_audio(source.path) if track is None else track.mix
         if reason := rules.check_length(len(mix)):  # before the separation, which takes long
             return PreparedTrack(source.name, reason, samples=len(mix), channels=mix.shape[1])
         mix, notes = repair_mix(mix)

@@ -137,7 +137,7 @@ def _source(model: Model, request: Request, first: int) -> Codes:
     """The codes that the request starts from, {level: [t]}, whole."""
     if request.prompt is not None:
         try:
-            sound = audio.load(request.prompt, model.sample_rate)
+            sound = audio.load_audio(request.prompt, model.sample_rate)
         except ValueError as error:
             raise ValueError(f"--prompt={request.prompt} cannot be used: {error}") from error
         if request.prompt_seconds is not None:

@@ -42,7 +42,7 @@ def test_sixteen_bit_wav_and_flac_come_back_exactly(tmp_path):
     sound = np.random.RandomState(0).randint(-32768, 32768, (5000, 2)).astype(np.int16)
     for name in ("a.wav", "a.flac", "a.aiff"):
         soundfile.write(tmp_path / name, sound, RATE, subtype="PCM_16")
-        decoded, rate = audio.decode(tmp_path / name)
+        decoded, rate = audio.decode_file(tmp_path / name)
         assert rate == RATE
         assert decoded.dtype == np.float32
         np.testing.assert_array_equal(audio.to_int16(decoded), sound)
@@ -62,7 +62,7 @@ def test_every_format_gives_the_same_tone(tmp_path, name):
         write_av(path, sound, codec, container)
     else:
         soundfile.write(path, sound, RATE)
-    loaded = audio.load(path)
+    loaded = audio.load_audio(path)
     hertz, rms = level(loaded)
     assert loaded.shape[1] == 2
     assert abs(len(loaded) - len(sound)) < 0.06 * RATE
@@ -72,18 +72,18 @@ def test_every_format_gives_the_same_tone(tmp_path, name):
 
 def test_other_rates_are_resampled_without_aliases(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(rate=22050, channels=1), 22050)
-    loaded = audio.load(tmp_path / "a.wav")
+    loaded = audio.load_audio(tmp_path / "a.wav")
     assert loaded.shape == (2 * RATE, 1)
     hertz, _ = level(loaded)
     assert abs(hertz - 440) < 2
     soundfile.write(tmp_path / "b.wav", tone(rate=96000, hertz=30000.0), 96000, subtype="FLOAT")
-    assert np.abs(audio.load(tmp_path / "b.wav")[RATE // 2 : -RATE // 2]).max() < 1e-4
+    assert np.abs(audio.load_audio(tmp_path / "b.wav")[RATE // 2 : -RATE // 2]).max() < 1e-4
 
 
 def test_surround_keeps_front_left_and_right(tmp_path):
     sound = np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), (1000, 1))
     soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
-    np.testing.assert_array_equal(audio.load(tmp_path / "a.wav"), sound[:, :2])
+    np.testing.assert_array_equal(audio.load_audio(tmp_path / "a.wav"), sound[:, :2])
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_truncated_file_is_named_so(tmp_path, name, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"^truncated"):
-        audio.decode(path)
+        audio.decode_file(path)
 
 
 @pytest.mark.parametrize(
@@ -112,26 +112,26 @@ def test_a_truncated_file_is_named_so(tmp_path, name, share):
     [
         (b"", "empty file"),
         (b"I am a list of songs\n" * 100, "a text file"),
-        (bytes(5000), "not audio that we can read"),
-        (np.random.RandomState(0).bytes(5000), "not audio that we can read"),
+        (bytes(5000), "not audio in a known format"),
+        (np.random.RandomState(0).bytes(5000), "not audio in a known format"),
     ],
 )
 def test_what_is_not_audio_says_why(tmp_path, content, reason):
     path = tmp_path / "a.mp3"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
-        audio.decode(path)
+        audio.decode_file(path)
 
 
 def test_missing_files_and_numbers_that_are_none_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
-        audio.decode(tmp_path / "nowhere.wav")
+        audio.decode_file(tmp_path / "nowhere.wav")
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.1]), RATE, subtype="FLOAT")
     with pytest.raises(ValueError, match="not numbers"):
-        audio.decode(tmp_path / "nan.wav")
+        audio.decode_file(tmp_path / "nan.wav")
     soundfile.write(tmp_path / "none.wav", np.zeros((0, 1)), RATE)
     with pytest.raises(ValueError, match="no samples"):
-        audio.decode(tmp_path / "none.wav")
+        audio.decode_file(tmp_path / "none.wav")
 
 
 def test_a_streamed_wav_without_a_length_is_whole(tmp_path):
@@ -140,14 +140,14 @@ def test_a_streamed_wav_without_a_length_is_whole(tmp_path):
     header = bytearray(path.read_bytes())
     header[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(header)
-    assert len(audio.decode(path)[0]) == 2 * RATE
+    assert len(audio.decode_file(path)[0]) == 2 * RATE
 
 
 def test_write_wav_turns_loud_audio_down_and_tells_the_gain(tmp_path):
     sound = tone(peak=1.6)
     gain = audio.write_wav(tmp_path / "a.wav", sound)
     assert gain == pytest.approx(1 / 1.6, rel=1e-4)
-    back, rate = audio.decode(tmp_path / "a.wav")
+    back, rate = audio.decode_file(tmp_path / "a.wav")
     assert rate == RATE
     np.testing.assert_allclose(back, sound * gain, atol=1 / 32768)
 
@@ -155,7 +155,7 @@ def test_write_wav_turns_loud_audio_down_and_tells_the_gain(tmp_path):
 def test_write_wav_leaves_quiet_audio_alone(tmp_path):
     mono = tone(channels=1)[:, 0]
     assert audio.write_wav(tmp_path / "a.wav", mono) == 1.0
-    back, _ = audio.decode(tmp_path / "a.wav")
+    back, _ = audio.decode_file(tmp_path / "a.wav")
     np.testing.assert_allclose(back[:, 0], mono, atol=0.5 / 32768 + 1e-7)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
     with pytest.raises(ValueError, match="NaN"):
@@ -178,6 +178,6 @@ def test_a_tag_that_is_no_utf8_is_no_error(tmp_path):
     content = path.read_bytes()
     assert b"QQQQQQ" in content
     path.write_bytes(content.replace(b"QQQQQQ", b"\xff\xfe\xc3\x28\xa0\xa1"))
-    samples, rate = audio.decode(path)
+    samples, rate = audio.decode_file(path)
     assert rate == 44100
     assert len(samples) >= 10 * 1024

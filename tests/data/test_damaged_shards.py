@@ -34,7 +34,7 @@ def folder(sound_folder, tmp_path):
 
 def flip_a_bit(path, *numbers):
     """In the middle of the payload of the records of these numbers."""
-    offsets, lengths, _ = records.index(path)
+    offsets, lengths, _ = records.index_records(path)
     data = bytearray(path.read_bytes())
     for number in numbers:
         data[offsets[number] + lengths[number] // 2] ^= 16
@@ -90,7 +90,7 @@ def test_train_goes_on_with_a_shard_cut_short(folder, tmp_path):
 
 
 def test_a_flipped_bit_in_a_header_is_named_too(folder):
-    offsets, _, _ = records.index(folder / SHARD)
+    offsets, _, _ = records.index_records(folder / SHARD)
     data = np.fromfile(folder / SHARD, np.uint8)
     data[offsets[2] - 12] ^= 1
     data.tofile(folder / SHARD)

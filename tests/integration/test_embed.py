@@ -45,7 +45,7 @@ def test_a_file_for_each_track_that_a_killed_run_does_not_make_again(place, tmp_
             assert found["end_seconds"][-1] == pytest.approx(codes * 128 / 44_100)
     extractor = ActivationExtractor(Model(place / "model"))
     model = Model(place / "model")
-    sound = audio.load(place / "music/a_one.wav")
+    sound = audio.load_audio(place / "music/a_one.wav")
     activations = extractor.extract_activations(
         model.codec.encode(sound), layers=[0, 3], pooling="mean"
     )

@@ -170,7 +170,7 @@ def test_a_folder_against_its_originals(place, tmp_path):
     soft = tmp_path / "soft"
     soft.mkdir()
     for path in (place / "music").glob("*.wav"):
-        sound, _ = audio.decode(path)
+        sound, _ = audio.decode_file(path)
         audio.write_wav(soft / f"{path.stem}.flac", 0.9 * sound)
     run(
         "evaluate",

@@ -80,12 +80,14 @@ def check_characters(case: Case, version: Version) -> None:
     golden = case.group(f"out/{version}/")
     assert lyrics.vocab_size(version) == golden["n_vocab"]
     table = case.json(f"out/{version}/vocab")
-    assert {**lyrics.vocabulary(version), "<unk>": lyrics.PADDING} == table
-    cleaned = [lyrics.clean(text, version) for text in case.json("in/texts")]
+    assert {**lyrics.character_ids(version), "<unk>": lyrics.PADDING} == table
+    cleaned = [lyrics.clean_text(text, version) for text in case.json("in/texts")]
     assert cleaned == case.json(f"out/{version}/clean")
-    tokens = [lyrics.encode(text, version) for text in cleaned]
+    tokens = [lyrics.encode_text(text, version) for text in cleaned]
     assert tokens == case.json(f"out/{version}/tokens")
-    assert [lyrics.decode(row, version) for row in tokens] == case.json(f"out/{version}/textise")
+    assert [lyrics.decode_tokens(row, version) for row in tokens] == case.json(
+        f"out/{version}/textise"
+    )
 
 
 def check_names(case: Case, version: Version, vocabulary: OpenAIVocabulary) -> None:
@@ -108,20 +110,20 @@ def our_label(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(label with lyrics, indices of the lyrics) of the window that starts at code `start`."""
     hps = case.hps
-    tokens = lyrics.encode(lyrics.clean(meta["lyrics"], version), version)
+    tokens = lyrics.encode_text(lyrics.clean_text(meta["lyrics"], version), version)
     place = {
         "total_samples": meta["total_length"],
         "offset": meta["offset"] + start * hps["raw_to_tokens"],
         "sample_length": hps["sample_length"],
     }
-    indices = lyrics.window(len(tokens), hps["n_tokens"], **place, dtype=dtype)
+    indices = lyrics.window_indices(len(tokens), hps["n_tokens"], **place, dtype=dtype)
     label = label_vector(
         **place,
         artist=vocabulary.artist_id(meta["artist"], lenient=True),
         genres=vocabulary.genre_ids(meta["genre"], lenient=True),
         max_genres=version.max_genres,
     )
-    return np.concatenate([label, lyrics.take(tokens, indices)]), indices
+    return np.concatenate([label, lyrics.take_tokens(tokens, indices)]), indices
 
 
 def check_labels(case: Case, version: Version, vocabulary: OpenAIVocabulary) -> None:
@@ -152,7 +154,7 @@ def check_lyric_windows(case: Case) -> None:
     ):
         place = {"total_samples": total, "offset": offset, "sample_length": length}
         ours = [
-            lyrics.window(count, num_tokens, **place, dtype=dtype)
+            lyrics.window_indices(count, num_tokens, **place, dtype=dtype)
             for dtype in (np.float64, np.float32)
         ]
         for indices, golden in zip(ours, (double, single), strict=True):
