@@ -63,7 +63,7 @@ def released_models(dtype: str, limit: float | None) -> list[dict]:
 
     found = []
     for name in released.MODELS:
-        parts = released.configs_of(name)
+        parts = released.load_configs(name)
         parts.pop("vqvae")  # 12 MB
         largest = max(_bytes_of(prior, dtype) for prior in parts.values())
         fits = None if limit is None else largest < limit

@@ -128,7 +128,7 @@ def main() -> int:
     if CODES.value:
         evaluate_model.check_codes(model, corpus.open_dataset(CODES.value))
     if MUSICNN.value:
-        weights = musicnn.load(MUSICNN.value)
+        weights = musicnn.load_weights(MUSICNN.value)
     found = Evaluation(settings, given, reference)
     found.sounds()
     if PAIRED.value:

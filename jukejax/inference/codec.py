@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,15 +28,6 @@ WINDOW_SECONDS = 12  # of audio that one program run sees, context included
 def config_of(description: dict) -> VQVAEConfig:
     """The frozen config in a model's description."""
     return freeze(VQVAEConfig, description["config"], "vqvae")
-
-
-def content_hash(weights: Tree) -> str:
-    """Sha256 of all arrays, by which code shards remember the VQ-VAE that made them."""
-    digest = hashlib.sha256()
-    for name, value in sorted(bundle.flatten(weights).items()):
-        digest.update(f"{name} {value.dtype} {value.shape}".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 def context(config: VQVAEConfig, level: int) -> int:
@@ -164,7 +154,7 @@ class Codec:
     def __init__(self, description: dict, weights: Tree):
         self.config = config_of(description)
         self.sample_rate = description["sample_rate"]
-        self.hash = content_hash(weights)
+        self.hash = bundle.hash_weights(weights)
         self._variables = jax.tree.map(
             jnp.asarray, {"params": weights["params"], "codebook": weights["extra"]}
         )
@@ -174,7 +164,7 @@ class Codec:
     @classmethod
     def load(cls, path: str | Path) -> "Codec":
         """From a workdir of train, a bundle, or the vqvae folder of one."""
-        return cls(*loading.load_part(path, "vqvae"))
+        return cls(*loading.load_model(path, "vqvae"))
 
     @property
     def hop(self) -> int:

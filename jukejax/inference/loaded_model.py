@@ -39,7 +39,7 @@ class Model:
         self.hops = description["hops"]
         self.levels = sorted(description["levels"])
         self.sample_rate = description["sample_rate"]
-        self.hash = bundle.weights_hash(folder)
+        self.hash = bundle.hash_bundle(folder)
         self._dtype = precision.compute_dtype(dtype or precision.default_dtype())
         self._weights = weights
         self.codec = Codec.load(folder)
@@ -63,7 +63,7 @@ class Model:
 
         Arrays that stayed on the host would be transferred again for every window.
         """
-        description, weights = loading.load_part(self.folder, f"level_{level}")
+        description, weights = loading.load_model(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
         prepared = prepare_weights(config, weights["params"], self._dtype, self._weights)
         return config, jax.device_put(prepared)

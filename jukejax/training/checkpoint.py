@@ -17,7 +17,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from jukejax.runtime import distributed
 from jukejax.training.state import TrainState
-from jukejax.weights.checkpoints import first_line
+from jukejax.weights.checkpoints import format_first_line
 
 Iterator = Any
 
@@ -116,7 +116,7 @@ class Checkpoints:
                     ),
                 )
             except Exception as error:  # Orbax lets whatever its storage raises through
-                damaged.append((step, first_line(error)))
+                damaged.append((step, format_first_line(error)))
                 continue
             for bad, reason in damaged:
                 print(

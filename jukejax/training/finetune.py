@@ -44,7 +44,7 @@ def check_model(config, frozen: PriorConfig | VQVAEConfig) -> None:
     path = config.get("init_from")
     if not path:
         return
-    theirs = released.described(loading.read_description(path, _part(config)))[1]
+    theirs = released.parse_description(loading.read_description(path, _part(config)))[1]
     different = list(_differences(plain(frozen), plain(theirs), "model"))
     if different:
         raise ValueError(
@@ -111,7 +111,7 @@ def start(config, task: Task, program, key: jax.Array) -> state.TrainState | Non
     if not config.get("init_from"):
         return None
     path = config.init_from
-    described, weights = loading.load_part(path, _part(config))
+    described, weights = loading.load_model(path, _part(config))
     here = task.describe()
     _warn_of_other_codes(path, described, here)
     params = weights["params"]
@@ -187,7 +187,7 @@ def _warn_of_other_codes(path: str, described: Mapping, here: Mapping) -> None:
 
 def _placed(path: str, what: str, tree: Tree, target: Tree, shardings: Tree) -> Tree:
     """Host arrays as shards of the run's arrays, each process cutting its own out."""
-    given, wanted = bundle.flatten(tree), _flat(target)
+    given, wanted = bundle.flatten_weights(tree), _flat(target)
     for name in sorted(given.keys() ^ wanted.keys()):
         has = "lacks" if name in wanted else "holds"
         raise ValueError(
@@ -204,10 +204,10 @@ def _placed(path: str, what: str, tree: Tree, target: Tree, shardings: Tree) -> 
         array = np.asarray(array, leaf.dtype)
         return jax.make_array_from_callback(array.shape, sharding_of_it, lambda cut: array[cut])
 
-    return jax.tree.map(place, target, shardings, bundle.unflatten(given))
+    return jax.tree.map(place, target, shardings, bundle.unflatten_weights(given))
 
 
 def _flat(tree: Tree) -> dict[str, Any]:
-    """Leaves of nested dictionaries by the names that `bundle.flatten` gives them."""
+    """Leaves of nested dictionaries by the names that `bundle.flatten_weights` gives them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(part.key for part in path): leaf for path, leaf in leaves}

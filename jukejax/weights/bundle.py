@@ -1,4 +1,4 @@
-"""Model bundles: folders of safetensors with the frozen config beside them, and nothing executable.
+"""Model bundles: folders with safetensors and frozen configs, and nothing executable.
 
 BUNDLE/model.json             levels, hops, label vocabulary, versions, licence of the weights
 BUNDLE/vqvae/                 config.json, weights.safetensors
@@ -8,54 +8,52 @@ BUNDLE/level_2/ ... level_0/  the same for each prior; a level may be missing
 import hashlib
 import importlib.metadata
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from jukejax.common import files
+from jukejax.common.types import Tree
 
-Tree = dict[str, Any]
 FORMAT = 1
+_BLOCK = 1 << 22  # bytes of a file that are hashed at a time
 
 
-def flatten(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
-    """Nested dictionaries to {"a/b/c": array}."""
-    flat = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat |= flatten(value, name + "/")
-        else:
-            flat[name] = np.asarray(value, order="C")
-    return flat
+def flatten_weights(tree: Tree) -> dict[str, np.ndarray]:
+    """Converts nested dictionaries to {"a/b/c": array}, the arrays in C order."""
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    return {name: np.asarray(value, order="C") for name, value in flat.items()}
 
 
-def unflatten(flat: dict[str, np.ndarray]) -> Tree:
-    """The inverse of `flatten`."""
-    tree: Tree = {}
-    for name, value in flat.items():
-        node = tree
-        *path, leaf = name.split("/")
-        for key in path:
-            node = node.setdefault(key, {})
-        node[leaf] = value
-    return tree
+def unflatten_weights(flat: Mapping[str, np.ndarray]) -> Tree:
+    """Inverts `flatten_weights`."""
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def hash_weights(weights: Tree) -> str:
+    """Returns the sha256 of all arrays, by which code shards identify their VQ-VAE."""
+    digest = hashlib.sha256()
+    for name, value in sorted(flatten_weights(weights).items()):
+        digest.update(f"{name} {value.dtype} {value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
 
 
 def save_part(folder: str | os.PathLike, description: dict, weights: Tree) -> None:
-    """Writes one model of a bundle; it appears whole or not at all."""
+    """Writes one model of a bundle; each of its files appears complete or not at all."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / "weights.safetensors") as temporary:
-        save_file(flatten(weights), temporary)
+        save_file(flatten_weights(weights), temporary)
     files.write_json(folder / "config.json", description)
 
 
 def load_part(folder: str | os.PathLike) -> tuple[dict, Tree]:
-    """(description, weights) of one model.
+    """Reads one model of a bundle; returns (description, weights).
 
     Raises:
       ValueError: a file is missing or damaged.
@@ -69,13 +67,13 @@ def load_part(folder: str | os.PathLike) -> tuple[dict, Tree]:
     if not path.exists():
         raise ValueError(f"{path} is missing; export the model again")
     try:
-        return description, unflatten(load_file(path))
+        return description, unflatten_weights(load_file(path))
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); export the model again") from error
 
 
 def save_bundle(folder: str | os.PathLike, description: dict) -> None:
-    """Writes model.json, last: it says that the bundle is complete."""
+    """Writes model.json; call it last, since the file marks the bundle as complete."""
     versions = {
         name: importlib.metadata.version(name) for name in ("jukejax", "jax", "flax", "safetensors")
     }
@@ -84,10 +82,10 @@ def save_bundle(folder: str | os.PathLike, description: dict) -> None:
 
 
 def open_bundle(folder: str | os.PathLike) -> dict:
-    """What model.json says.
+    """Reads model.json.
 
     Raises:
-      ValueError: the folder is no bundle, or of another format.
+      ValueError: the folder is no bundle, or its format is another one.
     """
     path = Path(folder) / "model.json"
     if not path.exists():
@@ -102,12 +100,12 @@ def open_bundle(folder: str | os.PathLike) -> dict:
     return description
 
 
-def weights_hash(folder: str | os.PathLike) -> str:
-    """Sha256 over every weight file of a bundle or of one of its parts, in order of their names."""
+def hash_bundle(folder: str | os.PathLike) -> str:
+    """Returns the sha256 of the weight files of a bundle or of a part, in order of their names."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("weights.safetensors")):
         digest.update(str(path.relative_to(folder)).encode())
         with open(path, "rb") as file:
-            while block := file.read(1 << 22):
+            while block := file.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()

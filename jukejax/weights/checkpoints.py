@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, read on any machine and without the run."""
+"""Reading the checkpoints of a training run on any machine, without the run's code or devices."""
 
 import sys
 from pathlib import Path
@@ -11,10 +11,10 @@ from jukejax.common.types import Tree
 
 
 def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
-    """A checkpoint of a run as nested dictionaries of host arrays, on any machine.
+    """Reads a checkpoint of a run as nested dictionaries of host arrays.
 
     Args:
-      best: the one with the lowest held-out loss; otherwise the newest that can be read.
+      best: take the one with the lowest held-out loss, not the newest that can be read.
 
     Raises:
       ValueError: there is no complete checkpoint; none can be read; none has a held-out loss.
@@ -27,34 +27,34 @@ def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
         if not steps:
             raise ValueError(f"{workdir} holds no complete checkpoint yet; let train reach one")
         if best:
-            known = {step: found for step in steps if (found := manager.metrics(step))}
-            if not known:
+            metrics = {step: logged for step in steps if (logged := manager.metrics(step))}
+            if not metrics:
                 raise ValueError(
                     f"no checkpoint of {workdir} has a held-out loss; take the newest, or train "
                     "with config.eval_every"
                 )
-            steps = [min(known, key=lambda step: known[step]["loss"])]
+            steps = [min(metrics, key=lambda step: metrics[step]["loss"])]
     for step in steps:
         try:
-            return _read(folder / str(step) / "state")
-        except Exception as error:  # Orbax lets whatever its storage raises through
-            reason = first_line(error)
+            return _restore_state(folder / str(step) / "state")
+        except Exception as error:  # Orbax passes on whatever its storage raises
+            reason = format_first_line(error)
             print(
                 f"warning: checkpoint {step} of {folder} cannot be read ({reason})", file=sys.stderr
             )
     raise ValueError(f"none of the checkpoints {steps} of {folder} can be read (see above)")
 
 
-def _read(path: Path) -> dict[str, Tree]:
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+def _restore_state(path: Path) -> dict[str, Tree]:
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
         target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             checkpointer.metadata(path).item_metadata.tree,
         )
         return jax.tree.map(np.asarray, checkpointer.restore(path, target))
 
 
-def first_line(error: Exception) -> str:
-    """Of what an error says, which from Orbax may be pages; its name if it says nothing."""
+def format_first_line(error: Exception) -> str:
+    """Returns the first line of an error's message (Orbax's fill pages), or the error's name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

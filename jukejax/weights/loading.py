@@ -1,4 +1,4 @@
-"""Finding a trained model, wherever it lies: a run of `train`, or a bundle that `export` made."""
+"""Loading a trained model from a run of `train` or from a bundle of `export`."""
 
 from pathlib import Path
 
@@ -8,41 +8,43 @@ from jukejax.weights import bundle, checkpoints
 
 
 def read_description(path: str | Path, name: str) -> dict:
-    """What `load_part` says of a model, without its weights.
+    """Reads the description of a model, without its weights.
+
+    Args:
+      path, name: as for `load_model`.
 
     Raises:
-      ValueError: nothing usable is there, or it is another model than `name`.
+      ValueError: there is no usable model, or it is another one than `name`.
     """
-    place, is_run = _place(Path(path), name)
-    description = files.read_json(place / ("description.json" if is_run else "config.json"))
-    found = part_name(description)
-    if found != name:
-        raise ValueError(f"{path} holds {found}, but {name} is needed here")
+    folder, is_run = _locate_model(Path(path), name)
+    description = files.read_json(folder / ("description.json" if is_run else "config.json"))
+    if part_name(description) != name:
+        raise ValueError(f"{path} holds {part_name(description)}, but {name} is needed here")
     return description
 
 
-def load_part(path: str | Path, name: str, *, best: bool = False) -> tuple[dict, Tree]:
-    """(description, {"params", "extra"}) of one model.
+def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict, Tree]:
+    """Loads one model; returns (description, {"params", "extra"}).
 
     Args:
-      path: a workdir of `train` (its averaged weights are taken), a bundle, or a part of one.
+      path: a workdir of `train` (whose averaged weights are taken), a bundle, or a part of one.
       name: the part, if `path` is a bundle: "vqvae", "level_0", ...
       best: of a workdir take the checkpoint with the lowest held-out loss, not the newest.
 
     Raises:
-      ValueError: nothing usable is there, or it is another model than `name`.
+      ValueError: there is no usable model, or it is another one than `name`.
     """
     description = read_description(path, name)
-    place, is_run = _place(Path(path), name)
+    folder, is_run = _locate_model(Path(path), name)
     if is_run:
-        state = checkpoints.read_state(place, best=best)
+        state = checkpoints.read_state(folder, best=best)
         return description, {"params": state["ema_params"], "extra": state.get("extra") or {}}
-    weights = bundle.load_part(place)[1]
+    weights = bundle.load_part(folder)[1]
     return description, {"params": weights["params"], "extra": weights.get("extra", {})}
 
 
-def _place(path: Path, name: str) -> tuple[Path, bool]:
-    """The folder of a model, and whether it is a workdir of `train`."""
+def _locate_model(path: Path, name: str) -> tuple[Path, bool]:
+    """Returns (the folder of a model, whether it is a workdir of `train`)."""
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; give a workdir of train or a bundle of export")
     if (path / "description.json").exists():
@@ -54,5 +56,5 @@ def _place(path: Path, name: str) -> tuple[Path, bool]:
 
 
 def part_name(description: dict) -> str:
-    """The folder of a model inside a bundle."""
+    """Returns a model's name, which is also its folder in a bundle: "vqvae", "level_0", ..."""
     return "vqvae" if description["kind"] == "vqvae" else f"level_{description['level']}"

@@ -1,4 +1,4 @@
-"""Renaming between two layouts of the same weights, as a table that is read in both directions."""
+"""Renaming between two layouts of the same weights, as a table that serves both directions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-Tree = dict[str, Any]
+from jukejax.common.types import Tree
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Entry:
       name: key in the foreign state dict.
       path: keys from the root of our tree to the leaf.
       layer: index on the leaf's leading `layers` axis, None for leaves that are not stacked.
-      axes: transposition from theirs to ours, None for none; applied without the layers axis.
+      axes: transposition from the foreign layout to ours, None for none; without the layers axis.
     """
 
     name: str
@@ -25,26 +27,56 @@ class Entry:
     layer: int | None = None
     axes: tuple[int, ...] | None = None
 
+    def foreign_shape(self, leaf: Shape) -> Shape:
+        """Converts the shape of our leaf, with any layers axis, to that of the foreign tensor."""
+        shape = leaf if self.layer is None else leaf[1:]
+        return shape if self.axes is None else tuple(shape[i] for i in np.argsort(self.axes))
 
-def _leaf(tree: Tree, path: tuple[str, ...]) -> Any:
-    for key in path:
-        tree = tree[key]
-    return tree
+
+def check_tensor(
+    entry: Entry, name: str, state: Mapping[str, np.ndarray], leaf: Shape
+) -> np.ndarray:
+    """Returns a foreign tensor after checking that it is present and has the expected shape.
+
+    Args:
+      name: key in `state`, the name of the entry with any prefix.
+      leaf: shape of our leaf.
+
+    Raises:
+      ValueError: the tensor is missing or has another shape.
+    """
+    if name not in state:
+        raise ValueError(f"the checkpoint lacks the tensor {name}")
+    value, expected = state[name], entry.foreign_shape(leaf)
+    if value.shape != expected:
+        raise ValueError(f"tensor {name} has shape {value.shape}, expected {expected}")
+    return value
 
 
-def read(
+def check_names(names: Iterable[str], expected: set[str]) -> None:
+    """Checks that a checkpoint holds no tensor that the model does not have.
+
+    Raises:
+      ValueError: there is one; the message names the first.
+    """
+    unknown = sorted(set(names) - expected)
+    if unknown:
+        raise ValueError(f"the checkpoint holds {unknown[0]}, which this model does not have")
+
+
+def build_tree(
     entries: Iterable[Entry],
     state: Mapping[str, np.ndarray],
     shapes: Tree,
     *,
     prefix: str = "",
-    dtype: np.dtype = np.float32,
+    dtype: type[np.generic] = np.float32,
 ) -> Tree:
     """Builds our tree from a foreign state dict.
 
     Args:
       entries: the table; together they fill every leaf of `shapes`.
-      state: name -> array; names outside `prefix` are left alone.
+      state: name -> array; names outside `prefix` are ignored.
       shapes: our tree with anything that has a `.shape` as leaves.
       prefix: of the names in `state`.
       dtype: of the new leaves.
@@ -53,40 +85,38 @@ def read(
       ValueError: a tensor is missing or has another shape, or a name under `prefix` is unknown.
     """
     tree: Tree = {}
-    known = set()
+    expected = set()
     for entry in entries:
         name = prefix + entry.name
-        known.add(name)
-        if name not in state:
-            raise ValueError(f"the checkpoint lacks the tensor {name}")
-        target = _leaf(shapes, entry.path).shape
-        wanted = target if entry.layer is None else target[1:]
-        value = np.asarray(state[name])
-        theirs = wanted if entry.axes is None else [wanted[i] for i in np.argsort(entry.axes)]
-        if value.shape != tuple(theirs):
-            raise ValueError(f"tensor {name} has shape {value.shape}, expected {tuple(theirs)}")
-        ours = value if entry.axes is None else value.transpose(entry.axes)
+        expected.add(name)
+        shape = tuple(_get_leaf(shapes, entry.path).shape)
+        value = np.asarray(check_tensor(entry, name, state, shape))
+        value = value if entry.axes is None else value.transpose(entry.axes)
         node = tree
         for key in entry.path[:-1]:
             node = node.setdefault(key, {})
         if entry.layer is None:
-            node[entry.path[-1]] = np.asarray(ours, dtype)
+            node[entry.path[-1]] = np.asarray(value, dtype)
         else:
-            leaf = node.setdefault(entry.path[-1], np.empty(target, dtype))
-            leaf[entry.layer] = ours
-    unknown = sorted(name for name in state if name.startswith(prefix) and name not in known)
-    if unknown:
-        raise ValueError(f"the checkpoint holds {unknown[0]}, which this model does not have")
+            leaf = node.setdefault(entry.path[-1], np.empty(shape, dtype))
+            leaf[entry.layer] = value
+    check_names((name for name in state if name.startswith(prefix)), expected)
     return tree
 
 
-def write(entries: Iterable[Entry], tree: Tree, *, prefix: str = "") -> dict[str, np.ndarray]:
-    """The inverse of `read`: our tree to a foreign state dict."""
+def build_state(entries: Iterable[Entry], tree: Tree, *, prefix: str = "") -> dict[str, np.ndarray]:
+    """Builds a foreign state dict from our tree; inverts `build_tree`."""
     state = {}
     for entry in entries:
-        value = np.asarray(_leaf(tree, entry.path))
+        value = np.asarray(_get_leaf(tree, entry.path))
         value = value if entry.layer is None else value[entry.layer]
         if entry.axes is not None:
             value = value.transpose(np.argsort(entry.axes))
         state[prefix + entry.name] = np.asarray(value, order="C")
     return state
+
+
+def _get_leaf(tree: Tree, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree

@@ -1,8 +1,8 @@
-"""musicnn's released weights out of its wheel on PyPI, read without TensorFlow.
+"""musicnn's released weights, read from its wheel on PyPI without TensorFlow.
 
-ISC licence, Music Technology Group, Universitat Pompeu Fabra. The wheel is fetched by the user and
-read as it is; nothing of it is shipped or stored. Of its models we take "MSD_musicnn", trained on
-the Million Song Dataset: the only one whose tags know house.
+ISC license, Music Technology Group, Universitat Pompeu Fabra. The user downloads the wheel; nothing
+of it is shipped or stored. Of its models we use "MSD_musicnn", trained on the Million Song Dataset,
+the only one with a tag for house.
 """
 
 import hashlib
@@ -50,11 +50,11 @@ SHAPES = {
 }
 
 
-def load(wheel: str | os.PathLike) -> Weights:
-    """Weights by TensorFlow's names.
+def load_weights(wheel: str | os.PathLike) -> Weights:
+    """Loads the weights, by TensorFlow's names.
 
     Raises:
-      ValueError: the file is not the wheel that we know.
+      ValueError: the file is not the wheel of musicnn 0.1.0.
     """
     path = Path(wheel)
     try:
@@ -69,13 +69,17 @@ def load(wheel: str | os.PathLike) -> Weights:
             f"--musicnn={path} holds other weights than musicnn 0.1.0: sha256 {digest}, expected "
             f"{DATA_SHA256}; {GET}"
         )
-    return check(tf_bundle.read(index, data))
+    return select_weights(tf_bundle.read_tensors(index, data))
 
 
-def check(tensors: dict[str, np.ndarray]) -> Weights:
-    """The tensors that the forward pass needs, without what the training kept beside them."""
+def select_weights(tensors: dict[str, np.ndarray]) -> Weights:
+    """Selects the tensors of the forward pass from those of a checkpoint.
+
+    Raises:
+      ValueError: one is missing or has another shape.
+    """
     for name, shape in SHAPES.items():
         if name not in tensors or tensors[name].shape != shape:
-            found = tensors[name].shape if name in tensors else "missing"
-            raise ValueError(f"musicnn's {name} is {found}, expected {shape}; {GET}")
+            actual = tensors[name].shape if name in tensors else "missing"
+            raise ValueError(f"musicnn's {name} is {actual}, expected {shape}; {GET}")
     return {name: jnp.asarray(tensors[name]) for name in SHAPES}

@@ -1,18 +1,19 @@
-"""Models as StableHLO: functions that `jax.export` serialises, which run without this package.
+"""Models as StableHLO: functions serialized by `jax.export`, which run without this package.
 
-Weights stay beside the functions, in safetensors, and are the first argument of each. All other
+Weights are beside the functions, in safetensors, and are the first argument of each. All other
 arguments and results are arrays, lists and dictionaries:
 
     weights = safetensors.numpy.load_file("vqvae/weights.safetensors")
     encode = jax.export.deserialize(open("vqvae/encode.stablehlo", "rb").read())
     codes = encode.call(weights, audio)
 
-Dimensions: B batch, T seq_len, E emb_dim, V codebook_size.
+Dimensions: B batch, T seq_len, S positions of the model's sequence, E emb_dim, V codebook_size.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,127 +26,184 @@ from jukejax.models.autoregressive import Conditions, DecodeWeights
 from jukejax.models.prior import Prior, PriorConfig, sequence
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops.cache import Cache
-from jukejax.ops.cpu import library as compiled
+from jukejax.ops.cpu import library
 from jukejax.weights import bundle
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-Functions = dict[str, tuple[Callable, tuple]]
+
+Weights = Mapping[str, Any]  # by names joined by slashes, arrays or what stands for them in a trace
+Functions = dict[str, tuple[Callable, tuple]]  # by name, with the shapes of the other arguments
 
 
-def serialise(function: Callable, weights: dict[str, np.ndarray], arguments: tuple) -> bytes:
-    """A function for all PLATFORMS; `arguments` are shapes (anything with .shape and .dtype)."""
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
-    told = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in weights.items()}
-    with compiled.left_out():
-        exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(told, *shapes)
+def write_functions(folder: Path, weights: Mapping[str, np.ndarray], functions: Functions) -> None:
+    """Writes weights.safetensors, NAME.stablehlo for each function, and signatures.json."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(weights), folder / "weights.safetensors")
+    signatures = {}
+    for name, (function, arguments) in functions.items():
+        content = serialize_function(function, weights, arguments)
+        (folder / f"{name}.stablehlo").write_bytes(content)
+        signatures[name] = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", arguments)
+    files.write_json(folder / "signatures.json", signatures)
+
+
+def serialize_function(
+    function: Callable, weights: Mapping[str, np.ndarray], arguments: tuple
+) -> bytes:
+    """Serializes a function for all PLATFORMS.
+
+    Args:
+      function: of weights by name and `arguments`.
+      weights, arguments: anything with .shape and .dtype as leaves.
+    """
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (dict(weights), *arguments)
+    )
+    with library.left_out():
+        exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
     return bytes(exported.serialize())
 
 
-def _codes(batch: int, length: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((batch, length), jnp.int32)
+# -- VQ-VAE ------------------------------------------------------------------------------------
 
 
 def vqvae_functions(config: VQVAEConfig, *, samples: int, batch: int) -> Functions:
-    """`encode`: audio float32 [B, samples, channels] to codes of all levels, a list of int32
-    [B, samples // hop]; `decode_level_k`: those of one level back to audio."""
+    """Returns the functions of a VQ-VAE: `encode` and `decode_level_0`, 1, 2.
 
-    def variables(weights: dict) -> Tree:
-        tree = bundle.unflatten(weights)
-        return {"params": tree["params"], "codebook": tree.get("extra", {})}
-
-    def encode(weights, audio):
-        return list(VQVAE(config).apply(variables(weights), audio, method=VQVAE.encode))
-
-    def decode(level, weights, codes):
-        return VQVAE(config).apply(variables(weights), codes, level, method=VQVAE.decode)
-
+    Args:
+      samples: of the audio of one call.
+      batch: B.
+    """
     audio = jax.ShapeDtypeStruct((batch, samples, config.channels), jnp.float32)
-    functions: Functions = {"encode": (encode, (audio,))}
+    functions: Functions = {"encode": (functools.partial(_encode, config), (audio,))}
     for level, hop in enumerate(config.hops):
-        told = (_codes(batch, samples // hop),)
-        functions[f"decode_level_{level}"] = (functools.partial(decode, level), told)
+        decode = functools.partial(_decode, config, level)
+        functions[f"decode_level_{level}"] = (decode, (_codes_shape(batch, samples // hop),))
     return functions
 
 
-def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[str, np.ndarray]:
-    """A prior's parameters cast and laid out for decoding, by name; layers lie apart.
+def _encode(config: VQVAEConfig, weights: Weights, audio: jax.Array) -> list[jax.Array]:
+    """float32 [B, samples, channels] -> int32 [B, samples // hop] for each level."""
+    variables = _vqvae_variables(weights)
+    return list(VQVAE(config).apply(variables, audio, method=VQVAE.encode))
 
-    Kernels stay [in, out], as for TPUs: a file that runs anywhere cannot know how many cores there
-    will be.
+
+def _decode(config: VQVAEConfig, level: int, weights: Weights, codes: jax.Array) -> jax.Array:
+    """int32 [B, codes] of one level -> float32 [B, codes * hop, channels]."""
+    variables = _vqvae_variables(weights)
+    return cast(jax.Array, VQVAE(config).apply(variables, codes, level, method=VQVAE.decode))
+
+
+def _vqvae_variables(weights: Weights) -> Tree:
+    tree = bundle.unflatten_weights(weights)
+    return {"params": tree["params"], "codebook": tree.get("extra", {})}
+
+
+# -- Priors ------------------------------------------------------------------------------------
+
+
+def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[str, np.ndarray]:
+    """Casts a prior's parameters and lays them out for decoding, by name; layers are not stacked.
+
+    Kernels stay [in, out], as for TPUs: the number of CPU cores, on which the other layout depends,
+    is unknown when the file is written.
     """
     decode = autoregressive.decode_weights(
         config.autoregressive, params["autoregressive"], dtype, platform="tpu"
     )
     layers = {str(i): layer for i, layer in enumerate(decode.layers)}
-    others = {name: part for name, part in params.items() if name != "autoregressive"}
-    tree = {"conditioners": others, "outer": decode.outer, "layers": layers}
-    return bundle.flatten(tree)
+    conditioners = {name: value for name, value in params.items() if name != "autoregressive"}
+    tree = {"conditioners": conditioners, "outer": decode.outer, "layers": layers}
+    return bundle.flatten_weights(tree)
 
 
-def _decode_weights(tree: Tree) -> DecodeWeights:
+class PriorFunctions:
+    """The functions `start` and `step` of one window of a prior.
+
+    A window holds S positions: the lyrics, if the model reads them in its sequence, and T codes.
+    The state between steps is made of dictionaries, lists and arrays.
+    """
+
+    def __init__(self, config: PriorConfig):
+        self.config = config
+
+    def start(
+        self, weights: Weights, inputs: dict[str, jax.Array], codes: jax.Array, length: jax.Array
+    ) -> tuple[dict, jax.Array]:
+        """Returns the state after `length` codes, and the window's tokens, int32 [B, S].
+
+        Args:
+          inputs: what the model is conditioned on: "upper_codes", "labels".
+          codes: int32 [B, T].
+          length: int32, codes that are given.
+        """
+        tree = bundle.unflatten_weights(weights)
+        decode = _unpack_decode_weights(tree)
+        params = {"params": tree.get("conditioners", {})}
+        given = (inputs.get("upper_codes"), inputs.get("labels"))
+        prior = Prior(self.config, decode.dtype)
+        conditions = cast(Conditions, prior.apply(params, *given, method=Prior.conditions))
+        tokens = sequence(self.config, codes, inputs.get("labels"))
+        positions = self.config.lyric_prefix + length
+        caches = autoregressive.prefill(
+            self.config.autoregressive, decode, tokens, conditions, positions
+        )
+        return _pack_state(conditions, caches), tokens
+
+    def step(
+        self, weights: Weights, state: dict, previous: jax.Array, position: jax.Array
+    ) -> tuple[jax.Array, dict]:
+        """Returns the logits of `position`, float32 [B, V], and the new state.
+
+        Args:
+          previous: int32 [B], the token before `position`.
+          position: int32.
+        """
+        conditions = Conditions(**state["conditions"])
+        caches = tuple(Cache(*arrays) for arrays in state["caches"])
+        decode = _unpack_decode_weights(bundle.unflatten_weights(weights))
+        logits, caches = autoregressive.step(
+            self.config.autoregressive, decode, caches, previous, conditions, position
+        )
+        return logits, _pack_state(conditions, caches)
+
+
+def prior_functions(
+    config: PriorConfig, weights: Mapping[str, np.ndarray], *, batch: int
+) -> Functions:
+    """Returns the functions of `PriorFunctions` with the shapes of their arguments.
+
+    Args:
+      weights: of `prior_weights`.
+      batch: B.
+    """
+    functions = PriorFunctions(config)
+    inputs = {}
+    if config.upper is not None:
+        inputs["upper_codes"] = _codes_shape(batch, config.seq_len // config.upper.ratio)
+    if config.labels is not None:
+        inputs["labels"] = _codes_shape(batch, config.label_width)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    arguments = (inputs, _codes_shape(batch, config.seq_len), number)
+    state, _ = jax.eval_shape(functions.start, weights, *arguments)
+    previous = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    return {
+        "start": (functions.start, arguments),
+        "step": (functions.step, (state, previous, number)),
+    }
+
+
+def _unpack_decode_weights(tree: Tree) -> DecodeWeights:
     layers = tuple(tree["layers"][str(i)] for i in range(len(tree["layers"])))
     return DecodeWeights(tree["outer"], layers)
 
 
-def prior_functions(
-    config: PriorConfig, weights: dict[str, np.ndarray], *, batch: int
-) -> Functions:
-    """`start` and `step` of one window, which holds S positions: the lyrics, if the model reads
-    them in its sequence, and T codes.
-
-    start(weights, told, codes int32 [B, T], length int32): (the state after `length` codes, the
-      window as the model reads it, int32 [B, S]). `told` is a dictionary of what the model is
-      conditioned on: "upper_codes", "labels".
-    step(weights, state, previous int32 [B], position int32): (logits float32 [B, V] of `position`,
-      given what stands before it, and the new state). The state is made of dictionaries, lists
-      and arrays.
-    """
-
-    def pack(conditions: Conditions, caches: tuple[Cache, ...]) -> dict:
-        told = {k: v for k, v in conditions._asdict().items() if v is not None}
-        return {"conditions": told, "caches": [list(cache) for cache in caches]}
-
-    def start(weights, told, codes, length):
-        tree = bundle.unflatten(weights)
-        decode = _decode_weights(tree)
-        model = Prior(config, decode.dtype)
-        params = {"params": tree.get("conditioners", {})}
-        conditions = model.apply(params, **told, method=Prior.conditions)
-        tokens = sequence(config, codes, told.get("labels"))
-        caches = autoregressive.prefill(
-            config.autoregressive, decode, tokens, conditions, config.lyric_prefix + length
-        )
-        return pack(conditions, caches), tokens
-
-    def step(weights, state, previous, position):
-        conditions = Conditions(**state["conditions"])
-        caches = tuple(Cache(*pair) for pair in state["caches"])
-        decode = _decode_weights(bundle.unflatten(weights))
-        logits, caches = autoregressive.step(
-            config.autoregressive, decode, caches, previous, conditions, position
-        )
-        return logits, pack(conditions, caches)
-
-    told = {}
-    if config.upper is not None:
-        told["upper_codes"] = _codes(batch, config.seq_len // config.upper.ratio)
-    if config.labels is not None:
-        told["labels"] = _codes(batch, config.label_width)
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    arguments = (told, _codes(batch, config.seq_len), number)
-    state, _ = jax.eval_shape(start, weights, *arguments)
-    previous = jax.ShapeDtypeStruct((batch,), jnp.int32)
-    return {"start": (start, arguments), "step": (step, (state, previous, number))}
+def _pack_state(conditions: Conditions, caches: tuple[Cache, ...]) -> dict:
+    fields = {name: value for name, value in conditions._asdict().items() if value is not None}
+    return {"conditions": fields, "caches": [list(cache) for cache in caches]}
 
 
-def write(folder: Path, weights: dict[str, np.ndarray], functions: Functions) -> None:
-    """weights.safetensors, NAME.stablehlo for each function, and signatures.json."""
-    from safetensors.numpy import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / "weights.safetensors")
-    signatures = {}
-    for name, (function, arguments) in functions.items():
-        (folder / f"{name}.stablehlo").write_bytes(serialise(function, weights, arguments))
-        signatures[name] = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", arguments)
-    files.write_json(folder / "signatures.json", signatures)
+def _codes_shape(batch: int, length: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((batch, length), jnp.int32)

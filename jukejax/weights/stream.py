@@ -1,7 +1,7 @@
-"""From a foreign state dict into a safetensors file, a tensor at a time.
+"""Conversion of a foreign state dict to a safetensors file, one tensor at a time.
 
-Everything is checked before the first byte is written, and never is more than one tensor of the
-target in memory, so that converting a model takes little more memory than the checkpoint itself.
+Everything is checked before the first byte is written, and at most one tensor of the target is in
+memory, so that converting a model takes little more memory than the checkpoint itself.
 """
 
 import ctypes
@@ -14,9 +14,11 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from flax import traverse_util
 
 from jukejax.common import files
-from jukejax.weights.mapping import Entry, Tree
+from jukejax.common.types import Tree
+from jukejax.weights.mapping import Entry, Shape, check_names, check_tensor
 
 DTYPES = {
     np.dtype(np.float16): "F16",
@@ -27,14 +29,16 @@ DTYPES = {
 }
 FLOATS = tuple(dtype for dtype in DTYPES if dtype != np.bool_)
 
+State = Mapping[str, np.ndarray]
 
-class MappedState(dict):
-    """A state dict whose tensors lie in a file and come into memory when they are looked at."""
+
+class MappedState(dict[str, np.ndarray]):
+    """A state dict of memory-mapped tensors: the system reads their pages when they are used."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A foreign tensor and its transposition from theirs to ours (None for none)."""
+    """A foreign tensor and its transposition to our layout (None for none)."""
 
     name: str
     axes: tuple[int, ...] | None
@@ -47,11 +51,11 @@ class Leaf:
     Attributes:
       name: keys joined by slashes.
       shape, dtype: of the whole tensor.
-      pieces: what it is made of: one foreign tensor, or one for each layer.
+      pieces: its content: one foreign tensor, or one for each layer.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype
     pieces: tuple[Piece, ...]
 
@@ -59,140 +63,140 @@ class Leaf:
     def nbytes(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def parts(self, state: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
-        """Its content in order, contiguous and of the right type, piece by piece."""
+    def convert_pieces(self, state: State) -> Iterator[np.ndarray]:
+        """Yields the content in order, piece by piece, contiguous and of the leaf's type."""
         for piece in self.pieces:
             value = state[piece.name]
             value = value if piece.axes is None else value.transpose(piece.axes)
             yield np.ascontiguousarray(value, self.dtype)
 
 
-def plan(
+# -- Planning ----------------------------------------------------------------------------------
+
+
+def plan_leaves(
     entries: Iterable[Entry],
-    state: Mapping[str, np.ndarray],
+    state: State,
     shapes: Tree,
     *,
-    prefix: str = "",
-    dtype: np.dtype | None = None,
+    dtype: np.dtype | type[np.generic] | None = None,
 ) -> list[Leaf]:
-    """What becomes of each foreign tensor.
+    """Plans the tensors of the target, after checking every foreign tensor.
 
     Args:
       entries: the table of names.
-      state: name -> array; a memory-mapped one is not read, save where a weight comes twice.
+      state: name -> array; a memory-mapped one is not read, except weights that come twice.
       shapes: our tree, with anything that has a `.shape` as leaves.
-      prefix: of our names.
       dtype: of the target; None keeps that of the checkpoint.
 
     Raises:
       ValueError: a tensor is missing, misshapen, unknown or no float; the message names it.
     """
-    sizes = bundle_shapes(shapes)
-    found: dict[str, dict[int | None, Entry]] = {}
-    known = set()
+    sizes = flatten_shapes(shapes)
+    sources: dict[str, dict[int, Entry]] = {}  # by leaf and layer; 0 where there are no layers
+    expected = set()
     for entry in entries:
-        known.add(entry.name)
-        leaf = "/".join(entry.path)
-        _check(entry, state, sizes[leaf])
-        slots = found.setdefault(leaf, {})
-        twin = slots.setdefault(entry.layer, entry)
+        expected.add(entry.name)
+        name = "/".join(entry.path)
+        _check_float(entry, state, sizes[name])
+        twin = sources.setdefault(name, {}).setdefault(entry.layer or 0, entry)
         if twin is not entry and not np.array_equal(state[twin.name], state[entry.name]):
             raise ValueError(
                 f"tensors {twin.name} and {entry.name} differ, but the config ties them; is it "
                 "another model, or one with merged_decoder?"
             )
-    unknown = sorted(set(state) - known)
-    if unknown:
-        raise ValueError(f"the checkpoint holds {unknown[0]}, which this model does not have")
+    check_names(state, expected)
     leaves = []
-    for leaf, slots in found.items():
-        sources = [slots[layer] for layer in sorted(slots, key=lambda layer: layer or 0)]
-        kept = np.result_type(*(state[entry.name].dtype for entry in sources))
-        pieces = tuple(Piece(entry.name, entry.axes) for entry in sources)
-        leaves.append(Leaf(prefix + leaf, sizes[leaf], np.dtype(dtype or kept), pieces))
+    for name, by_layer in sources.items():
+        layers = [by_layer[layer] for layer in sorted(by_layer)]
+        stored = np.result_type(*(state[entry.name].dtype for entry in layers))
+        pieces = tuple(Piece(entry.name, entry.axes) for entry in layers)
+        leaves.append(Leaf(name, sizes[name], np.dtype(dtype or stored), pieces))
     return leaves
 
 
-def bundle_shapes(shapes: Tree, prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Nested dictionaries of anything with a shape to {"a/b/c": shape}."""
-    flat = {}
-    for key, value in shapes.items():
-        name = f"{prefix}{key}"
-        flat |= bundle_shapes(value, name + "/") if isinstance(value, dict) else {name: value.shape}
-    return flat
+def flatten_shapes(shapes: Tree) -> dict[str, Shape]:
+    """Converts nested dictionaries of anything with a `.shape` to {"a/b/c": shape}."""
+    flat = traverse_util.flatten_dict(shapes, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
-def foreign_shapes(entries: Iterable[Entry], shapes: Tree) -> dict[str, tuple[int, ...]]:
-    """The shape that each foreign tensor must have."""
-    sizes = bundle_shapes(shapes)
-    return {entry.name: _foreign_shape(entry, sizes["/".join(entry.path)]) for entry in entries}
+def foreign_shapes(entries: Iterable[Entry], shapes: Tree) -> dict[str, Shape]:
+    """Returns the shape that each foreign tensor must have."""
+    sizes = flatten_shapes(shapes)
+    return {entry.name: entry.foreign_shape(sizes["/".join(entry.path)]) for entry in entries}
 
 
-def _foreign_shape(entry: Entry, target: tuple[int, ...]) -> tuple[int, ...]:
-    """From the shape of our leaf, layers in front, to that of one tensor of theirs."""
-    wanted = target if entry.layer is None else target[1:]
-    return wanted if entry.axes is None else tuple(wanted[i] for i in np.argsort(entry.axes))
-
-
-def _check(entry: Entry, state: Mapping[str, np.ndarray], target: tuple[int, ...]) -> None:
-    """One foreign tensor against its place in our tree."""
-    if entry.name not in state:
-        raise ValueError(f"the checkpoint lacks the tensor {entry.name}")
-    value, expected = state[entry.name], _foreign_shape(entry, target)
-    if value.shape != expected:
-        raise ValueError(f"tensor {entry.name} has shape {value.shape}, expected {expected}")
+def _check_float(entry: Entry, state: State, leaf: Shape) -> None:
+    """Checks one foreign tensor against its place in our tree."""
+    value = check_tensor(entry, entry.name, state, leaf)
     if value.dtype not in FLOATS:
         raise ValueError(f"tensor {entry.name} is of type {value.dtype}, expected floats")
 
 
-def write(
-    path: str | os.PathLike,
+# -- Files -------------------------------------------------------------------------------------
+
+
+def write_part(
+    folder: str | os.PathLike,
+    description: dict,
     leaves: Iterable[Leaf],
-    state: Mapping[str, np.ndarray],
-    extra: Mapping[str, np.ndarray] | None = None,
+    state: State,
+    extra: State | None = None,
 ) -> None:
-    """A safetensors file; it appears whole or not at all.
+    """Writes one model of a bundle, in the format of `bundle.save_part`."""
+    write_safetensors(Path(folder) / "weights.safetensors", leaves, state, extra)
+    files.write_json(Path(folder) / "config.json", description)
+
+
+def write_safetensors(
+    path: str | os.PathLike, leaves: Iterable[Leaf], state: State, extra: State | None = None
+) -> None:
+    """Writes a safetensors file; it appears complete or not at all.
+
+    The library's `save_file` needs all tensors in memory, so that we write the format ourselves.
 
     Args:
-      extra: further tensors by name, whole.
+      extra: further tensors by name, as they are written.
     """
-    whole = {name: np.ascontiguousarray(value) for name, value in (extra or {}).items()}
-    everything = [
-        *leaves,
-        *(
-            Leaf(name, value.shape, value.dtype, (Piece(name, None),))
-            for name, value in whole.items()
-        ),
+    extra = {name: np.ascontiguousarray(value) for name, value in (extra or {}).items()}
+    tensors = list(leaves)
+    tensors += [
+        Leaf(name, value.shape, value.dtype, (Piece(name, None),)) for name, value in extra.items()
     ]
     # As the safetensors library does: widest types first, so that all are aligned.
-    everything.sort(key=lambda leaf: (-leaf.dtype.itemsize, leaf.name))
-    header, end = {}, 0
-    for leaf in everything:
-        span = [end, end + leaf.nbytes]
-        end = span[1]
-        header[leaf.name] = {
-            "dtype": DTYPES[leaf.dtype],
-            "shape": list(leaf.shape),
-            "data_offsets": span,
-        }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    tensors.sort(key=lambda leaf: (-leaf.dtype.itemsize, leaf.name))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for leaf in everything:
-            source = whole if leaf.name in whole else state
-            for piece, part in zip(leaf.pieces, leaf.parts(source), strict=True):
-                file.write(part.reshape(-1).view(np.uint8).data)
+        file.write(_format_header(tensors))
+        for leaf in tensors:
+            source = extra if leaf.name in extra else state
+            for piece, content in zip(leaf.pieces, leaf.convert_pieces(source), strict=True):
+                file.write(content.reshape(-1).view(np.uint8).data)
                 if isinstance(source, MappedState):
-                    _forget(source[piece.name])
+                    _release_pages(source[piece.name])
 
 
-def _forget(value: np.ndarray) -> None:
-    """Gives back the memory of a contiguous tensor in a mapped file; it can be read again.
+def _format_header(tensors: Iterable[Leaf]) -> bytes:
+    """Formats what precedes the tensors: the size of the JSON, and the JSON padded to 8 bytes."""
+    header, end = {}, 0
+    for leaf in tensors:
+        begin, end = end, end + leaf.nbytes
+        header[leaf.name] = {
+            "dtype": DTYPES[leaf.dtype],
+            "shape": list(leaf.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
-    Never for tensors elsewhere: they would lose their content.
+
+def _release_pages(value: np.ndarray) -> None:
+    """Frees the memory of a contiguous tensor in a mapped file; its pages can be read again.
+
+    Never call it for tensors that are not mapped: they would lose their content.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):  # Windows
         return
@@ -203,20 +207,8 @@ def _forget(value: np.ndarray) -> None:
         ctypes.CDLL(None).madvise(address, size, mmap.MADV_DONTNEED)
 
 
-def save_part(
-    folder: str | os.PathLike,
-    description: dict,
-    leaves: Iterable[Leaf],
-    state: Mapping[str, np.ndarray],
-    extra: Mapping[str, np.ndarray] | None = None,
-) -> None:
-    """One model of a bundle, as `bundle.save_part` writes it."""
-    write(Path(folder) / "weights.safetensors", leaves, state, extra)
-    files.write_json(Path(folder) / "config.json", description)
-
-
-def map_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file, lying in it (memory-mapped).
+def map_safetensors(path: str | os.PathLike) -> MappedState:
+    """Maps the tensors of a safetensors file into memory.
 
     Raises:
       ValueError: it is no such file, or a truncated one.
@@ -231,9 +223,9 @@ def map_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
             header = json.loads(file.read(size))
         header.pop("__metadata__", None)
         tensors = MappedState()
-        for name, told in header.items():
-            begin, end = told["data_offsets"]
-            dtype, shape = types[told["dtype"]], tuple(told["shape"])
+        for name, fields in header.items():
+            begin, end = fields["data_offsets"]
+            dtype, shape = types[fields["dtype"]], tuple(fields["shape"])
             tensors[name] = (
                 np.memmap(path, dtype, "r", 8 + size + begin, shape)
                 if end > begin

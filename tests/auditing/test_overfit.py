@@ -58,7 +58,7 @@ def test_an_overfitted_model_is_flagged_and_its_controls_are_not(tmp_path):
         f"--config.optimizer.decay_steps={STEPS // 2}",
         *shape,
     )
-    description, weights = loading.load_part(prior, "level_2")
+    description, weights = loading.load_model(prior, "level_2")
     bundle.save_part(model / "level_2", description, weights)
     facts = {"sample_rate": 44100, "hops": [8, 32, 128], "levels": [2], "license": "CC0-1.0"}
     facts |= {"vocabulary": description["vocabulary"], "provenance": ["overfitted on purpose"]}

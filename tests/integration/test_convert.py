@@ -15,10 +15,9 @@ from jukejax.weights import bundle, stream
 from jukejax.weights.huggingface import checkpoint as huggingface
 from jukejax.weights.huggingface import config as huggingface_config
 from jukejax.weights.mapping import Entry
-from jukejax.weights.openai import checkpoint as openai
-from jukejax.weights.openai import released
+from jukejax.weights.openai import parts, released
 from tests.support import reference, small_bundle
-from tests.support.command import run
+from tests.support.command import run_in_process as run
 
 PARTS = ("vqvae", "level_0", "level_1", "level_2")
 
@@ -52,7 +51,7 @@ def test_every_weight_and_config_of_a_transformers_folder_arrives(tmp_path, sour
             tmp_path / "b" / part / "weights.safetensors", source / part / "weights.safetensors"
         )
         told = files.read_json(tmp_path / "b" / part / "config.json")
-        assert released.described(told) == (part, small_bundle.configs()[part])
+        assert released.parse_description(told) == (part, small_bundle.configs()[part])
     model = bundle.open_bundle(tmp_path / "b")
     assert model["levels"] == [0, 1, 2]
     assert model["hops"] == [8, 32, 128]
@@ -64,16 +63,16 @@ def test_tied_output_weights_may_be_missing(source, model_folder):
     states = huggingface.load_states(model_folder)
     del states["priors.0.prior.fc_proj_out.weight"]
     config = small_bundle.configs()["level_2"]
-    state = huggingface.part_state(states, "level_2", config)
+    state = huggingface.select_part(states, "level_2", config)
     np.testing.assert_array_equal(state["prior.x_out.weight"], state["prior.x_emb.weight"])
-    openai.plan(config, state)
+    parts.plan_part(config, state)
 
 
 @pytest.mark.parametrize("lyrics", ["none", "single", "separate"])
 def test_configs_survive_the_way_through_transformers(lyrics):
     configs = small_bundle.configs(lyrics)
-    theirs = json.loads(json.dumps(huggingface_config.model_config(configs)))
-    assert huggingface_config.configs_from(theirs) == configs
+    theirs = json.loads(json.dumps(huggingface_config.export_configs(configs)))
+    assert huggingface_config.import_configs(theirs) == configs
 
 
 def broken(folder, model_folder, change):
@@ -129,7 +128,7 @@ def test_a_damaged_file_is_named(tmp_path, model_folder, damage):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"hello " * 100)
     with pytest.raises(ValueError, match=rf"{path} is no safetensors file, or a truncated one"):
-        stream.map_file(path)
+        stream.map_safetensors(path)
 
 
 def entries_and_shapes(layers):
@@ -141,7 +140,7 @@ def entries_and_shapes(layers):
 def test_layers_are_stacked_and_keep_their_float_type(tmp_path, dtype):
     entries, shapes = entries_and_shapes(3)
     state = {e.name: np.random.default_rng(e.layer).random((3, 4)).astype(dtype) for e in entries}
-    stream.write(tmp_path / "w", stream.plan(entries, state, shapes), state)
+    stream.write_safetensors(tmp_path / "w", stream.plan_leaves(entries, state, shapes), state)
     ((name, value),) = load_file(tmp_path / "w").items()
     assert name == "params/w"
     assert value.dtype == dtype
@@ -151,8 +150,8 @@ def test_layers_are_stacked_and_keep_their_float_type(tmp_path, dtype):
 def test_another_float_type_can_be_asked_for(tmp_path):
     entries, shapes = entries_and_shapes(2)
     state = {e.name: np.full((3, 4), 0.1, np.float16) for e in entries}
-    leaves = stream.plan(entries, state, shapes, dtype=np.float32)
-    stream.write(tmp_path / "w", leaves, state)
+    leaves = stream.plan_leaves(entries, state, shapes, dtype=np.float32)
+    stream.write_safetensors(tmp_path / "w", leaves, state)
     np.testing.assert_array_equal(
         load_file(tmp_path / "w")["params/w"], np.full((2, 4, 3), np.float16(0.1), np.float32)
     )
@@ -160,19 +159,19 @@ def test_another_float_type_can_be_asked_for(tmp_path):
 
 def test_weights_that_should_be_tied_but_differ_are_refused():
     config = small_bundle.configs()["level_0"]
-    state = openai.to_openai(config, small_bundle.random_weights(config))
+    state = parts.part_state(config, small_bundle.random_weights(config))
     state["prior.x_out.weight"] = state["prior.x_out.weight"] + 1
     with pytest.raises(ValueError, match=r"prior.x_emb.weight and prior.x_out.weight differ"):
-        openai.plan(config, state)
+        parts.plan_part(config, state)
 
 
 def test_conditioners_are_read_under_both_of_their_names():
     config = small_bundle.configs()["level_0"]
-    state = openai.to_openai(config, small_bundle.random_weights(config))
+    state = parts.part_state(config, small_bundle.random_weights(config))
     other = {name.replace(".blocks.", ".model."): value for name, value in state.items()}
     assert other.keys() != state.keys()
-    assert {leaf.name for leaf in openai.plan(config, other)} == {
-        leaf.name for leaf in openai.plan(config, state)
+    assert {leaf.name for leaf in parts.plan_part(config, other)} == {
+        leaf.name for leaf in parts.plan_part(config, state)
     }
 
 
@@ -183,11 +182,11 @@ def test_conditioners_are_read_under_both_of_their_names():
 def test_a_released_model_is_known_by_its_shapes(part, variant):
     files = {"5b": released.RELEASED}
     _, config = released.read_config(f"{files.get(variant, released.SMALL)}:{variant}")
-    shapes = stream.foreign_shapes(openai.entries(config), openai.shapes(config))
+    shapes = stream.foreign_shapes(parts.part_entries(config), parts.part_shapes(config))
     nothing = np.float32(0)
     state = {name: np.broadcast_to(nothing, shape) for name, shape in shapes.items()}
     state.popitem()  # one that is nearly right is still the nearest
-    assert released.guess(part, state) == (variant, config)
+    assert released.guess_variant(part, state) == (variant, config)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is there")

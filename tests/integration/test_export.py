@@ -18,10 +18,9 @@ from jukejax.models.prior import Prior
 from jukejax.models.vqvae import VQVAE
 from jukejax.weights import bundle
 from jukejax.weights.huggingface import config as huggingface_config
-from jukejax.weights.openai import checkpoint as openai
-from jukejax.weights.openai import released
+from jukejax.weights.openai import checkpoint, released
 from tests.support import reference, small_bundle
-from tests.support.command import run
+from tests.support.command import run_in_process as run
 
 PARTS = ("vqvae", "level_0", "level_1", "level_2")
 SAMPLES = 34 * 128
@@ -39,7 +38,7 @@ def export(source, kind, output, *more):
 
 def test_a_bundle_of_a_bundle_is_the_same(tmp_path, source):
     output = export(source, "bundle", tmp_path / "b")
-    assert bundle.weights_hash(output) == bundle.weights_hash(source)
+    assert bundle.hash_bundle(output) == bundle.hash_bundle(source)
     model = bundle.open_bundle(output)
     assert {k: model[k] for k in ("license", "vocabulary")} == {
         k: small_bundle.FACTS[k] for k in ("license", "vocabulary")
@@ -56,7 +55,7 @@ def test_safetensors_say_what_they_are_in_their_headers(tmp_path, source):
         assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
         with safe_open(output / f"{part}.safetensors", "np") as file:
             told = {key: json.loads(value) for key, value in file.metadata().items()}
-        assert released.described(told["config"]) == (part, small_bundle.configs()[part])
+        assert released.parse_description(told["config"]) == (part, small_bundle.configs()[part])
         assert told["license"] == "MIT"
         assert told["vocabulary"] == small_bundle.VOCABULARY
         assert told["provenance"][0] == "random numbers"
@@ -80,8 +79,8 @@ def test_averaged_or_latest_weights_of_a_run(tmp_path, weights):
     with ocp.CheckpointManager((workdir / "checkpoints").absolute()) as manager:
         manager.save(3, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
     output = export(workdir, "bundle", tmp_path / "b", f"--weights={weights}")
-    found = bundle.flatten(bundle.load_part(output / "vqvae")[1]["params"])
-    expected = bundle.flatten((averaged if weights == "ema" else latest)["params"])
+    found = bundle.flatten_weights(bundle.load_part(output / "vqvae")[1]["params"])
+    expected = bundle.flatten_weights((averaged if weights == "ema" else latest)["params"])
     assert all(found[name].tobytes() == expected[name].tobytes() for name in expected)
     assert bundle.open_bundle(output)["provenance"] == [f"{workdir} ({weights})"]
 
@@ -104,7 +103,7 @@ def test_what_transformers_cannot_hold_is_refused(changes, message):
     changed = dataclasses.replace(config, **changes)
     configs = {"vqvae": small_bundle.VQVAE, f"level_{changed.level}": changed}
     with pytest.raises(ValueError, match=message):
-        huggingface_config.model_config(configs)
+        huggingface_config.export_configs(configs)
 
 
 def cases(source, configs):
@@ -250,7 +249,7 @@ def test_transformers_loads_the_export_and_computes_the_same(tmp_path, lyrics):
 def test_openai_files_hold_licence_and_provenance(tmp_path, source):
     flags = (f"--workdir={source}", "--format=openai", f"--output={tmp_path / 'o'}")
     reference.verb("export", *flags)
-    names = {openai.file_name(part) for part in PARTS} | {"export.json"}
+    names = {checkpoint.checkpoint_name(part) for part in PARTS} | {"export.json"}
     assert {path.name for path in (tmp_path / "o").iterdir()} == names
     code = "import sys, torch; print(torch.load(sys.argv[1], weights_only=True)['license'])"
     done = reference.run("-c", code, tmp_path / "o" / "vqvae.pth.tar")

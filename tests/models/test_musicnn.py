@@ -27,7 +27,7 @@ def weights():
     for name, value in drawn.items():
         if name.endswith(("gamma", "moving_variance")):
             drawn[name] = 0.5 + np.abs(value)
-    return weights_file.check(drawn)
+    return weights_file.select_weights(drawn)
 
 
 def slow_forward(w, mel):
@@ -92,17 +92,17 @@ def test_a_sound_becomes_a_row_for_each_three_seconds(weights):
 def test_another_file_is_refused(tmp_path, weights):
     wheel = tmp_path / "musicnn.whl"
     with pytest.raises(ValueError, match="not the wheel of musicnn"):
-        weights_file.load(wheel)
+        weights_file.load_weights(wheel)
     with zipfile.ZipFile(wheel, "w") as opened:
         opened.writestr(f"{weights_file.FOLDER}.index", b"")
         opened.writestr(f"{weights_file.FOLDER}.data-00000-of-00001", b"other")
     digest = hashlib.sha256(b"other").hexdigest()
     with pytest.raises(ValueError, match=f"other weights .* {digest}"):
-        weights_file.load(wheel)
+        weights_file.load_weights(wheel)
     lacking = {name: np.asarray(value) for name, value in weights.items()}
     del lacking["dense/bias"]
     with pytest.raises(ValueError, match="dense/bias is missing"):
-        weights_file.check(lacking)
+        weights_file.select_weights(lacking)
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_released_weights_say_what_tensorflow_says(tmp_path):
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp_path)]
     subprocess.run([*command, "musicnn==0.1.0"], check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    released = weights_file.load(wheel)
+    released = weights_file.load_weights(wheel)
     mel = np.random.RandomState(0).uniform(0, 3, (1, 187, 96)).astype(np.float32)
     features, tags = musicnn.forward(released, mel)
     with np.load(GOLDEN) as golden:

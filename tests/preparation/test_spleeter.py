@@ -36,9 +36,9 @@ def weights(tmp_path_factory):
     def draw(shape):
         return np.abs(0.3 * random.standard_normal(shape.shape)).astype(np.float32)
 
-    tree = jax.tree.map(draw, weights_file.shapes_of(SMALL))
+    tree = jax.tree.map(draw, weights_file.variable_shapes(SMALL))
     path = tmp_path_factory.mktemp("weights") / weights_file.FILE
-    path.write_bytes(weights_file.dump(tree, {}))
+    path.write_bytes(weights_file.serialize_weights(tree, {}))
     return path
 
 

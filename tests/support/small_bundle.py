@@ -11,7 +11,7 @@ from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, Lyri
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle
-from jukejax.weights.openai import checkpoint as openai
+from jukejax.weights.openai import parts
 
 VQVAE = VQVAEConfig(emb_dim=8, codebook_size=16, width=4, depth=2, multipliers=(2, 1, 1))
 LABELS = {"max_genres": 2, "timing_bins": 8, "min_duration": 1.0, "max_duration": 60.0}
@@ -31,7 +31,7 @@ def stack(**more) -> TransformerConfig:
     return TransformerConfig(**shape | more)
 
 
-def configs(lyrics: str = "single") -> dict[str, openai.Config]:
+def configs(lyrics: str = "single") -> dict[str, parts.Config]:
     """By part; the top level has lyrics of this kind, "single", "separate" or "none"."""
     labels = LabelConfig(num_artists=3, num_genres=2, **LABELS)
     vocabulary = {"codebook_size": 16, "labels": labels}
@@ -61,14 +61,14 @@ def configs(lyrics: str = "single") -> dict[str, openai.Config]:
     return found
 
 
-def random_weights(config: openai.Config, seed: int = 0, dtype=np.float32) -> dict:
+def random_weights(config: parts.Config, seed: int = 0, dtype=np.float32) -> dict:
     """{"params", "extra"}, with codebooks as after reading a checkpoint."""
     generator = np.random.default_rng(seed)
 
     def draw(shape):
         return np.asarray(0.1 * generator.standard_normal(shape.shape), dtype)
 
-    tree = jax.tree.map(draw, openai.shapes(config))
+    tree = jax.tree.map(draw, parts.part_shapes(config))
     for book in tree.get("extra", {}).values():
         vectors = generator.standard_normal(book["codebook"].shape).astype(np.float32)
         book |= {
@@ -80,7 +80,7 @@ def random_weights(config: openai.Config, seed: int = 0, dtype=np.float32) -> di
     return tree
 
 
-def describe(config: openai.Config) -> dict:
+def describe(config: parts.Config) -> dict:
     if isinstance(config, VQVAEConfig):
         told = {"kind": "vqvae", "hops": list(config.hops), "sample_rate": 44100}
     else:

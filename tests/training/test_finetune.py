@@ -86,7 +86,7 @@ def started(config, *, data=2, fsdp=1, with_data=True):
 
 
 def flat(tree) -> dict[str, np.ndarray]:
-    return bundle.flatten(jax.tree.map(np.asarray, tree))
+    return bundle.flatten_weights(jax.tree.map(np.asarray, tree))
 
 
 @pytest.mark.parametrize("part", ["level_2", "level_1"])
@@ -96,7 +96,7 @@ def test_known_names_keep_their_rows_and_new_ones_get_the_mean_and_noise(folder,
     told = task.describe()
     assert told["vocabulary"] == GROWN
     assert told["config"]["labels"]["num_artists"] == 5
-    old = flat(loading.load_part(folder, part)[1]["params"])
+    old = flat(loading.load_model(folder, part)[1]["params"])
     new = flat(state.params)
     assert old.keys() == new.keys()
     tables = {"label_conditioner/artist": 3, "label_conditioner/genre": 2}
@@ -134,7 +134,7 @@ def test_batches_tell_the_models_own_ids(folder, codes):
 def test_a_started_model_says_what_the_old_one_said(folder, codes):
     """Of codes whose names both know: rows moved, or ids mixed up, would change the bits."""
     task, _, state = started(config_of(folder, codes))
-    described, weights = loading.load_part(folder, "level_2")
+    described, weights = loading.load_model(folder, "level_2")
     frozen = freeze(PriorConfig, described["config"])
     batch = {
         "codes": np.random.default_rng(1).integers(0, 16, (2, 64)).astype(np.int32),
@@ -197,7 +197,7 @@ def test_a_workdir_gives_its_averaged_weights(folder, codes, tmp_path):
 def test_codebooks_are_kept(folder, codes):
     config = config_of(folder, codes, "vqvae")
     _, _, state = started(config, with_data=False)
-    weights = loading.load_part(folder, "vqvae")[1]
+    weights = loading.load_model(folder, "vqvae")[1]
     for ours, theirs in ((state.params, weights["params"]), (state.extra, weights["extra"])):
         ours, theirs = flat(ours), flat(theirs)
         assert ours.keys() == theirs.keys()
@@ -244,7 +244,7 @@ def test_a_vqvae_of_another_width_is_refused(folder, codes):
 
 
 def test_labels_where_the_old_model_has_none_are_refused(folder, codes, tmp_path):
-    described, weights = loading.load_part(folder, "level_2")
+    described, weights = loading.load_model(folder, "level_2")
     described["config"]["labels"] = None
     bundle.save_part(tmp_path / "level_2", described, weights)
     with pytest.raises(ValueError, match=r"model\.labels is given here and None there"):
@@ -261,7 +261,7 @@ def test_another_model_or_none_at_all_is_refused(folder, codes, tmp_path):
 
 
 def test_weights_that_are_not_their_configs_are_refused(folder, codes, tmp_path):
-    described, weights = loading.load_part(folder, "level_2")
+    described, weights = loading.load_model(folder, "level_2")
     del weights["params"]["label_conditioner"]["total"]
     bundle.save_part(tmp_path / "level_2", described, weights)
     with pytest.raises(ValueError, match="lacks params/label_conditioner/total"):
@@ -269,7 +269,7 @@ def test_weights_that_are_not_their_configs_are_refused(folder, codes, tmp_path)
 
 
 def test_codes_of_another_vqvae_are_warned_of(folder, codes, tmp_path, capsys):
-    described, weights = loading.load_part(folder, "level_2")
+    described, weights = loading.load_model(folder, "level_2")
     described["vqvae"] = {"hash": "another"}
     bundle.save_part(tmp_path / "level_2", described, weights)
     started(config_of(tmp_path, codes))
@@ -296,6 +296,6 @@ def test_half_precision_bundles_start_float32_runs(codes, tmp_path):
     folder = small_bundle.write(tmp_path, lyrics="none", dtype=np.float16)
     state = started(config_of(folder, codes))[2]
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
-    old = flat(loading.load_part(folder, "level_2")[1]["params"])["autoregressive/code_embedding"]
+    old = flat(loading.load_model(folder, "level_2")[1]["params"])["autoregressive/code_embedding"]
     new = flat(state.params)["autoregressive/code_embedding"]
     np.testing.assert_array_equal(new, old.astype(np.float32))

@@ -106,6 +106,6 @@ def test_the_hash_changes_with_any_bit_and_any_name(tmp_path):
     for number, (name, value) in enumerate([("w", 1.0), ("w", 2.0), ("v", 1.0)]):
         folder = tmp_path / str(number)
         bundle.save_part(folder / "vqvae", {}, {name: np.float32([value])})
-        hashes.add(bundle.weights_hash(folder))
-        assert bundle.weights_hash(folder) == bundle.weights_hash(folder)
+        hashes.add(bundle.hash_bundle(folder))
+        assert bundle.hash_bundle(folder) == bundle.hash_bundle(folder)
     assert len(hashes) == 3

@@ -6,7 +6,7 @@ import pytest
 
 from jukejax.models.autoregressive import AutoregressiveConfig
 from jukejax.models.block import TransformerConfig
-from jukejax.weights.mapping import Entry, read, write
+from jukejax.weights.mapping import Entry, build_state, build_tree
 from jukejax.weights.openai import prior as openai_prior
 
 ENTRIES = [
@@ -37,7 +37,7 @@ def checkpoint(prefix=""):
 
 def test_tensors_land_in_their_place_transposed_and_stacked():
     state = checkpoint()
-    tree = read(ENTRIES, state, SHAPES)
+    tree = build_tree(ENTRIES, state, SHAPES)
     np.testing.assert_array_equal(tree["conv"]["kernel"], state["conv.weight"].transpose(2, 1, 0))
     np.testing.assert_array_equal(tree["layers"]["kernel"][1], state["layers.1.w"])
 
@@ -45,7 +45,7 @@ def test_tensors_land_in_their_place_transposed_and_stacked():
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_there_and_back_is_equal_to_the_byte(prefix):
     state = checkpoint(prefix)
-    back = write(ENTRIES, read(ENTRIES, state, SHAPES, prefix=prefix), prefix=prefix)
+    back = build_state(ENTRIES, build_tree(ENTRIES, state, SHAPES, prefix=prefix), prefix=prefix)
     assert back.keys() == state.keys()
     for name, value in state.items():
         assert back[name].tobytes() == value.tobytes()
@@ -54,7 +54,7 @@ def test_there_and_back_is_equal_to_the_byte(prefix):
 
 def test_names_outside_the_prefix_are_left_alone():
     state = checkpoint("prior.") | {"vqvae.other": np.zeros(3)}
-    read(ENTRIES, state, SHAPES, prefix="prior.")
+    build_tree(ENTRIES, state, SHAPES, prefix="prior.")
 
 
 @pytest.mark.parametrize("name", checkpoint())
@@ -62,7 +62,7 @@ def test_a_missing_tensor_is_named(name):
     state = checkpoint()
     del state[name]
     with pytest.raises(ValueError, match=f"the checkpoint lacks the tensor {name}"):
-        read(ENTRIES, state, SHAPES)
+        build_tree(ENTRIES, state, SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -75,18 +75,18 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(name, expected):
     state[name] = np.zeros((*state[name].shape[:-1], 9), np.float32)
     shape = str(state[name].shape).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ValueError, match=f"tensor {name} has shape {shape}, expected {expected}"):
-        read(ENTRIES, state, SHAPES)
+        build_tree(ENTRIES, state, SHAPES)
 
 
 def test_a_tensor_that_the_model_lacks_is_named():
     state = checkpoint() | {"extra.weight": np.zeros(3)}
     with pytest.raises(ValueError, match=r"holds extra\.weight, which this model does not have"):
-        read(ENTRIES, state, SHAPES)
+        build_tree(ENTRIES, state, SHAPES)
 
 
 def test_half_precision_checkpoints_become_float32():
     state = {name: value.astype(np.float16) for name, value in checkpoint().items()}
-    tree = read(ENTRIES, state, SHAPES)
+    tree = build_tree(ENTRIES, state, SHAPES)
     assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
 
 

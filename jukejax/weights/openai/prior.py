@@ -7,50 +7,52 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.types import Tree
 from jukejax.models.autoregressive import AutoregressiveConfig
-from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.block import TransformerConfig
+from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import Prior, PriorConfig
 from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.weights.mapping import Entry, Tree
+from jukejax.weights.mapping import Entry
 from jukejax.weights.openai.conv import decoder_block_entries
 
 
 def attention_entries(kind: AttentionKind) -> Iterator[Entry]:
-    """One attention layer. Their linear weights are (in, out), as Flax kernels."""
+    """Yields the tensors of an attention layer; linear weights are (in, out), as in Flax."""
     cross = kind == AttentionKind.ENCODER_DECODER
     names = {"c_attn": "query" if cross else "query_key_value", "c_proj": "out"}
     if cross:
         names["c_enc_kv"] = "key_value"
-    for theirs, ours in names.items():
-        yield Entry(f"{theirs}.w", (ours, "kernel"))
-        yield Entry(f"{theirs}.b", (ours, "bias"))
+    for foreign, ours in names.items():
+        yield Entry(f"{foreign}.w", (ours, "kernel"))
+        yield Entry(f"{foreign}.b", (ours, "bias"))
 
 
 def block_entries(kind: AttentionKind) -> Iterator[Entry]:
-    """One residual attention block."""
+    """Yields the tensors of one residual attention block."""
     for entry in attention_entries(kind):
         yield Entry(f"attn.{entry.name}", ("attn", *entry.path))
-    for theirs, ours in {"ln_0": "attn_norm", "ln_1": "mlp_norm"}.items():
-        yield Entry(f"{theirs}.weight", (ours, "scale"))
-        yield Entry(f"{theirs}.bias", (ours, "bias"))
-    for theirs, ours in {"c_fc": "mlp_in", "c_proj": "mlp_out"}.items():
-        yield Entry(f"mlp.{theirs}.w", (ours, "kernel"))
-        yield Entry(f"mlp.{theirs}.b", (ours, "bias"))
+    for foreign, ours in {"ln_0": "attn_norm", "ln_1": "mlp_norm"}.items():
+        yield Entry(f"{foreign}.weight", (ours, "scale"))
+        yield Entry(f"{foreign}.bias", (ours, "bias"))
+    for foreign, ours in {"c_fc": "mlp_in", "c_proj": "mlp_out"}.items():
+        yield Entry(f"mlp.{foreign}.w", (ours, "kernel"))
+        yield Entry(f"mlp.{foreign}.b", (ours, "bias"))
 
 
 def autoregressive_entries(config: AutoregressiveConfig) -> Iterator[Entry]:
-    """`ConditionalAutoregressive2D`, their name of what `Autoregressive` is here."""
+    """Yields the tensors of our `Autoregressive`, OpenAI's `ConditionalAutoregressive2D`."""
     yield Entry("x_emb.weight", ("code_embedding",))
     yield Entry("pos_emb.pos_emb", ("position_embedding",))
     if not config.labelled:
         yield Entry("start_token", ("start_token",))
-    used = {"self_layers": 0, "cross_layers": 0}
+    counts = {"self_layers": 0, "cross_layers": 0}
     for layer, kind in enumerate(config.transformer.pattern):
         stack = "cross_layers" if kind == AttentionKind.ENCODER_DECODER else "self_layers"
         for entry in block_entries(kind):
             name = f"transformer._attn_mods.{layer}.{entry.name}"
-            yield Entry(name, ("transformer", stack, *entry.path), layer=used[stack])
-        used[stack] += 1
+            yield Entry(name, ("transformer", stack, *entry.path), layer=counts[stack])
+        counts[stack] += 1
     if config.has_output:
         tied = not config.merged_decoder
         yield Entry("x_out.weight", ("code_embedding",) if tied else ("output",))
@@ -64,19 +66,20 @@ TIMING_NAMES = {
 
 
 def label_entries(*, timing: bool) -> Iterator[Entry]:
-    """`LabelConditioner`."""
+    """Yields the tensors of `LabelConditioner`."""
     names = {"genre": "bow_genre_emb", "artist": "artist_emb", **(TIMING_NAMES if timing else {})}
-    for ours, theirs in names.items():
-        yield Entry(f"{theirs}.emb.weight", (ours,))
+    for ours, foreign in names.items():
+        yield Entry(f"{foreign}.emb.weight", (ours,))
 
 
 def conditioner_entries(
     config: CodeConditionerConfig, *, checkpointed: bool = True
 ) -> Iterator[Entry]:
-    """`Conditioner`: embedding, residual stacks with transposed convolutions, layer norm.
+    """Yields the tensors of OpenAI's `Conditioner`: embedding, residual stacks, layer norm.
 
-    Their stacks have another name when they checkpoint activations (`checkpoint_res`), as all
-    released models do.
+    Args:
+      checkpointed: OpenAI's model recomputes activations (`checkpoint_res`), as all released models
+        do; its residual stacks then have another name.
     """
     blocks_name = "blocks" if checkpointed else "model"
     yield Entry("x_emb.weight", ("code_embedding",))
@@ -86,10 +89,10 @@ def conditioner_entries(
         yield Entry(f"cond.{entry.name}", ("upsample", *entry.path), axes=entry.axes)
 
 
-def lyric_encoder_entries(config: LyricsConfig) -> Iterator[Entry]:
-    """The lyric encoder of a "separate" model, which lies beside their prior."""
-    inner = AutoregressiveConfig(config.vocab_size, config.encoder, has_output=False)
-    yield from _inside(autoregressive_entries(inner), "prime_prior", "autoregressive")
+def lyric_encoder_entries(vocab_size: int, encoder: TransformerConfig) -> Iterator[Entry]:
+    """Yields the tensors of a "separate" model's lyric encoder, which is beside the prior."""
+    inner = AutoregressiveConfig(vocab_size, encoder, has_output=False)
+    yield from _add_prefix(autoregressive_entries(inner), "prime_prior", "autoregressive")
     yield Entry("prime_state_proj.w", ("projection", "kernel"))
     yield Entry("prime_state_proj.b", ("projection", "bias"))
     yield Entry("prime_state_ln.weight", ("norm", "scale"))
@@ -98,35 +101,37 @@ def lyric_encoder_entries(config: LyricsConfig) -> Iterator[Entry]:
 
 
 def prior_entries(config: PriorConfig, *, checkpointed: bool = True) -> Iterator[Entry]:
-    """`SimplePrior`: the whole state dict of a prior or an upsampler.
+    """Yields the tensors of OpenAI's `SimplePrior`: a whole prior or upsampler.
 
     Args:
       checkpointed: see `conditioner_entries`.
     """
     if config.upper is not None:
         entries = conditioner_entries(config.upper, checkpointed=checkpointed)
-        yield from _inside(entries, "conditioner_blocks.0", "code_conditioner")
+        yield from _add_prefix(entries, "conditioner_blocks.0", "code_conditioner")
     if config.labels is not None:
         entries = label_entries(timing=config.upper is None)
-        yield from _inside(entries, "y_emb", "label_conditioner")
+        yield from _add_prefix(entries, "y_emb", "label_conditioner")
     if config.lyrics is not None and config.lyrics.encoder is not None:
-        for entry in lyric_encoder_entries(config.lyrics):
+        for entry in lyric_encoder_entries(config.lyrics.vocab_size, config.lyrics.encoder):
             yield dataclasses.replace(entry, path=("lyric_encoder", *entry.path))
-    yield from _inside(autoregressive_entries(config.autoregressive), "prior", "autoregressive")
+    yield from _add_prefix(autoregressive_entries(config.autoregressive), "prior", "autoregressive")
 
 
-def _inside(entries: Iterable[Entry], name: str, ours: str) -> Iterator[Entry]:
+def _add_prefix(entries: Iterable[Entry], name: str, key: str) -> Iterator[Entry]:
+    """Yields entries with a prefix before OpenAI's name and a key before our path."""
     for entry in entries:
-        yield dataclasses.replace(entry, name=f"{name}.{entry.name}", path=(ours, *entry.path))
+        yield dataclasses.replace(entry, name=f"{name}.{entry.name}", path=(key, *entry.path))
 
 
 def prior_shapes(config: PriorConfig) -> Tree:
-    """Our tree of a prior, `jax.ShapeDtypeStruct`s as leaves."""
-    told = {}
+    """Returns our tree of a prior, `jax.ShapeDtypeStruct`s as leaves."""
+    upper_codes = labels = None
     if config.upper is not None:
-        told["upper_codes"] = jnp.zeros((1, config.seq_len // config.upper.ratio), jnp.int32)
+        upper_codes = jnp.zeros((1, config.seq_len // config.upper.ratio), jnp.int32)
     if config.labels is not None:
-        told["labels"] = jnp.zeros((1, config.label_width), jnp.int32)
+        labels = jnp.zeros((1, config.label_width), jnp.int32)
     codes = jnp.zeros((1, config.seq_len), jnp.int32)
-    init = jax.eval_shape(lambda key: Prior(config).init(key, codes, **told), jax.random.key(0))
-    return nn.meta.unbox(init)["params"]
+    inputs = (codes, upper_codes, labels)
+    variables = jax.eval_shape(lambda key: Prior(config).init(key, *inputs), jax.random.key(0))
+    return nn.meta.unbox(variables)["params"]

@@ -1,4 +1,4 @@
-"""Which of OpenAI's models a checkpoint is: the configs of `configs/openai_*.py`, by part."""
+"""OpenAI's released models: their configs (`configs/openai_*.py`), and which a checkpoint is."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -11,8 +11,7 @@ from jukejax.common.config import freeze
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import stream
-from jukejax.weights.openai import checkpoint as openai
-from jukejax.weights.openai.checkpoint import Config
+from jukejax.weights.openai.parts import Config, part_entries, part_shapes
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 RELEASED, SMALL = CONFIGS / "openai_released.py", CONFIGS / "openai_small.py"
@@ -38,7 +37,10 @@ MODELS = {
 
 
 def read_config(spec: str) -> tuple[str, Config]:
-    """(part, config) of a config file: FILE.py[:VARIANT], or the config.json of a bundle's part.
+    """Reads the config of one part; returns (part, config).
+
+    Args:
+      spec: FILE.py[:VARIANT], or the config.json of a bundle's part.
 
     Raises:
       ValueError: there is no such file or variant, or it is no model's config.
@@ -48,19 +50,23 @@ def read_config(spec: str) -> tuple[str, Config]:
     if not path.is_file():
         raise ValueError(f"config file {path} is missing")
     if path.suffix == ".json":
-        return described(files.read_json(path))
+        return parse_description(files.read_json(path))
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None:
+    if module_spec is None or module_spec.loader is None:
         raise ValueError(f"{path} is no config: give a .py file or a config.json")
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    found = module.get_config(variant) if variant else module.get_config()
-    return described({"kind": found.task, "config": found.model.to_dict()})
+    settings = module.get_config(variant) if variant else module.get_config()
+    return parse_description({"kind": settings.task, "config": settings.model.to_dict()})
 
 
-def described(description: Mapping) -> tuple[str, Config]:
-    """(part, config) of a model's description, as in a bundle."""
-    kind, config = description.get("kind"), description.get("config")
+def parse_description(description: Mapping) -> tuple[str, Config]:
+    """Returns (part, config) of a model's description, as in a bundle.
+
+    Raises:
+      ValueError: it is no description of a model, or the config has an unknown key.
+    """
+    kind, config = description.get("kind"), description.get("config", {})
     if kind == "vqvae":
         return "vqvae", freeze(VQVAEConfig, config, "vqvae")
     if kind != "prior":
@@ -69,24 +75,28 @@ def described(description: Mapping) -> tuple[str, Config]:
     return f"level_{frozen.level}", frozen
 
 
-def configs_of(model: str) -> dict[str, Config]:
-    """The configs of a released model, by part."""
+def load_configs(model: str) -> dict[str, Config]:
+    """Loads the configs of a released model, by part."""
     if model not in MODELS:
         raise ValueError(f"there is no released model {model!r}; known: {', '.join(MODELS)}")
     return dict(read_config(f"{path}:{variant}") for path, variant in MODELS[model].values())
 
 
-def guess(part: str, state: Mapping[str, np.ndarray]) -> tuple[str, Config]:
-    """(variant, config) of the released model whose tensors are most like those of a checkpoint."""
+def guess_variant(part: str, state: Mapping[str, np.ndarray]) -> tuple[str, Config]:
+    """Finds the released model most like a checkpoint by shapes; returns (variant, config)."""
     variants = {specs[part] for specs in MODELS.values() if part in specs}
     if not variants:
-        raise ValueError(f"no released model has a part {part}; say which model it is by --config")
-    best = (-1, "", None)
-    for path, variant in sorted(variants, key=lambda spec: spec[1]):
-        _, config = read_config(f"{path}:{variant}")
-        sizes = stream.foreign_shapes(openai.entries(config, state), openai.shapes(config))
-        alike = sum(name in state and state[name].shape == sizes[name] for name in sizes)
-        score = alike / len(sizes.keys() | state.keys())
-        if score > best[0]:
-            best = (score, variant, config)
-    return best[1:]
+        raise ValueError(f"no released model has a part {part}; give its --config")
+    configs = {
+        variant: read_config(f"{path}:{variant}")[1]
+        for path, variant in sorted(variants, key=lambda spec: spec[1])
+    }
+    best = max(configs, key=lambda variant: _similarity(configs[variant], state))
+    return best, configs[best]
+
+
+def _similarity(config: Config, state: Mapping[str, np.ndarray]) -> float:
+    """Returns the share of tensors, of a config and a checkpoint, whose name and shape agree."""
+    sizes = stream.foreign_shapes(part_entries(config, state), part_shapes(config))
+    equal = sum(name in state and state[name].shape == sizes[name] for name in sizes)
+    return equal / len(sizes.keys() | state.keys())

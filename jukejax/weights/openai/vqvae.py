@@ -1,6 +1,6 @@
-"""OpenAI's VQ-VAE state dict, beside our trees of parameters and codebooks.
+"""OpenAI's names for the tensors of the VQ-VAE, beside our trees of parameters and codebooks.
 
-Their checkpoints keep the code vectors but not the moving averages behind them.
+OpenAI's checkpoints hold the code vectors but not the moving averages behind them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,29 +10,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax.common.types import Tree
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import quantize
-from jukejax.weights.mapping import Entry, Tree, read, write
+from jukejax.weights.mapping import Entry, build_state, build_tree
 from jukejax.weights.openai.conv import conv_entries, decoder_block_entries, encoder_block_entries
 
 
 def vqvae_entries(config: VQVAEConfig) -> Iterator[Entry]:
-    """Every tensor; our paths start with the collection, "params" or "codebook"."""
+    """Yields every tensor; our paths start with the collection, "params" or "codebook"."""
     for level in range(config.levels):
         depth = config.multipliers[level] * config.depth
         for i in range(level + 1):
             block = f"level_blocks.{i}"
             for entry in encoder_block_entries(config.downs[i], depth):
-                yield _inside(entry, f"encoders.{level}.{block}", f"encoders_{level}", f"block_{i}")
+                path = (f"encoders_{level}", f"block_{i}")
+                yield _add_prefix(entry, f"encoders.{level}.{block}", path)
             for entry in decoder_block_entries(config.downs[i], depth):
-                yield _inside(entry, f"decoders.{level}.{block}", f"decoders_{level}", f"block_{i}")
+                path = (f"decoders_{level}", f"block_{i}")
+                yield _add_prefix(entry, f"decoders.{level}.{block}", path)
         yield from conv_entries(f"decoders.{level}.out", ("params", f"decoders_{level}", "out"))
         if config.bottleneck:
-            path = ("codebook", f"codebooks_{level}", "codebook")
-            yield Entry(f"bottleneck.level_blocks.{level}.k", path)
+            codebook = ("codebook", f"codebooks_{level}", "codebook")
+            yield Entry(f"bottleneck.level_blocks.{level}.k", codebook)
 
 
-def _inside(entry: Entry, name: str, *path: str) -> Entry:
+def _add_prefix(entry: Entry, name: str, path: tuple[str, str]) -> Entry:
     return Entry(f"{name}.{entry.name}", ("params", *path, *entry.path), axes=entry.axes)
 
 
@@ -43,18 +46,18 @@ def from_openai(
     prefix: str = "",
     num_tokens: float | None = None,
 ) -> tuple[Tree, Tree]:
-    """(params, codebook) from a state dict.
+    """Converts a state dict to (params, codebook).
 
     Args:
       prefix: of the names in `state`.
-      num_tokens: codes of a training batch, if training is to go on (see `quantize.restore`).
+      num_tokens: codes of a training batch, if training is to continue (see `quantize.restore`).
 
     Raises:
       ValueError: a tensor is missing, misshapen or unknown; the message names it.
     """
     audio = jnp.zeros((1, config.hops[-1], config.channels))
     shapes = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, jax.random.key(0), audio))
-    tree = read(vqvae_entries(config), state, shapes, prefix=prefix)
+    tree = build_tree(vqvae_entries(config), state, shapes, prefix=prefix)
     codebook = {
         name: quantize.restore(leaves["codebook"], num_tokens=num_tokens)._asdict()
         for name, leaves in tree.get("codebook", {}).items()
@@ -65,5 +68,6 @@ def from_openai(
 def to_openai(
     config: VQVAEConfig, params: Tree, codebook: Tree, *, prefix: str = ""
 ) -> dict[str, np.ndarray]:
-    """The inverse of `from_openai`."""
-    return write(vqvae_entries(config), {"params": params, "codebook": codebook}, prefix=prefix)
+    """Inverts `from_openai`."""
+    tree = {"params": params, "codebook": codebook}
+    return build_state(vqvae_entries(config), tree, prefix=prefix)

@@ -111,7 +111,7 @@ def load(config: PriorConfig, state: Mapping[str, np.ndarray]) -> tuple[list, di
     """(the entries, our parameters) of one prior in a file."""
     checkpointed = config.upper is None or config.upper.remat
     entries = list(openai_prior.prior_entries(config, checkpointed=checkpointed))
-    return entries, as_jax(mapping.read(entries, state, openai_prior.prior_shapes(config)))
+    return entries, as_jax(mapping.build_tree(entries, state, openai_prior.prior_shapes(config)))
 
 
 def objective(config: PriorConfig):
@@ -275,7 +275,7 @@ def check_train_prior(case: Case) -> None:
         check_parts(parts, theirs, f"s{i}")
         assert not theirs, f"not checked: {sorted(theirs)}"
     for kind, tree in {"param": params, "ema": average}.items():
-        ours = mapping.write(entries, tree)
+        ours = mapping.build_state(entries, tree)
         for key in [key for key in out if key.startswith(f"final/{kind}/")]:
             name = key.removeprefix(f"final/{kind}/")
             assert_close(ours[name], out.pop(key), rtol=MODEL, name=key)

@@ -39,7 +39,7 @@ def as_jax(tree):
 
 def assert_gradients(entries, ours, case, prefix, rtol, loose=()):
     """Compares every gradient in the file; `loose` names are zero in exact arithmetic."""
-    ours = mapping.write(entries, ours)
+    ours = mapping.build_state(entries, ours)
     theirs = case.group(prefix)
     largest = max(np.abs(value).max() for value in theirs.values())
     for name, value in theirs.items():
@@ -74,7 +74,7 @@ def check_attn(case: Case) -> None:
     entries = list(openai_prior.attention_entries(kind))
     cross = kind == AttentionKind.ENCODER_DECODER
     shapes = shapes_of(layer.init, x, states if cross else None)
-    params = as_jax(mapping.read(entries, case.group("param/"), shapes))
+    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
 
     def forward(params, x, states):
         return layer.apply({"params": params}, x, states)[0]
@@ -174,7 +174,7 @@ def check_car(case: Case) -> None:
         inputs = inputs._replace(label_emb=inputs.label_emb[:, 0])
     entries = list(openai_prior.autoregressive_entries(config))
     shapes = shapes_of(model.init, codes, inputs)
-    params = as_jax(mapping.read(entries, case.group("param/"), shapes))
+    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
 
     def predict(params, inputs):
         return model.apply({"params": params}, codes, inputs)
@@ -321,7 +321,7 @@ def check_conditioner(case: Case) -> None:
     extra = None if extra is None else jnp.asarray(extra)
     entries = list(openai_prior.conditioner_entries(config, checkpointed=config.remat))
     shapes = shapes_of(module.init, codes, extra)
-    params = as_jax(mapping.read(entries, case.group("param/"), shapes))
+    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
     out, pullback = jax.vjp(lambda p: module.apply({"params": p}, codes, extra), params)
     assert_close(out, case["out/x_cond_out"], rtol=LAYER, name="x_cond_out")
     (grads,) = pullback(jnp.asarray(case["in/cot"]))
@@ -345,7 +345,7 @@ def check_label_cond(case: Case) -> None:
     labels = jnp.asarray(case["in/y"], jnp.int32)
     entries = list(openai_prior.label_entries(timing=timing))
     shapes = shapes_of(module.init, labels)
-    params = as_jax(mapping.read(entries, case.group("param/"), shapes))
+    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
     start, position = module.apply({"params": params}, labels)
     assert_close(start[:, None], case["out/start_emb"], rtol=LAYER, name="start")
     if timing:

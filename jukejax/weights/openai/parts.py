@@ -1,0 +1,85 @@
+"""Tensors of one part of a Jukebox model, VQ-VAE or prior, under OpenAI's names and in our tree."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jukejax.common.types import Tree
+from jukejax.models.prior import PriorConfig
+from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.ops import quantize
+from jukejax.weights import mapping, stream
+from jukejax.weights.mapping import Entry
+from jukejax.weights.openai.prior import prior_entries, prior_shapes
+from jukejax.weights.openai.vqvae import vqvae_entries
+from jukejax.weights.stream import State
+
+Config = VQVAEConfig | PriorConfig
+
+# In a conditioner that does not recompute its activations, blocks have this name.
+_PLAIN_CONDITIONER = "conditioner_blocks.0.cond.model.1.0.model."
+
+
+def part_entries(config: Config, names: Iterable[str] = ()) -> list[Entry]:
+    """Returns every tensor of a part; our paths start with "params" or, for codebooks, "extra".
+
+    Args:
+      names: of the checkpoint's tensors. Conditioners that recompute their activations have another
+        name for their blocks; without names, the one of the released models is taken.
+    """
+    if isinstance(config, VQVAEConfig):
+        return [
+            dataclasses.replace(entry, path=("extra", *entry.path[1:]))
+            if entry.path[0] == "codebook"
+            else entry
+            for entry in vqvae_entries(config)
+        ]
+    checkpointed = not any(name.startswith(_PLAIN_CONDITIONER) for name in names)
+    return [
+        dataclasses.replace(entry, path=("params", *entry.path))
+        for entry in prior_entries(config, checkpointed=checkpointed)
+    ]
+
+
+def part_shapes(config: Config) -> Tree:
+    """Returns {"params", "extra"} of a part, `jax.ShapeDtypeStruct`s as leaves."""
+    if isinstance(config, PriorConfig):
+        return {"params": prior_shapes(config)}
+    audio = jnp.zeros((1, config.hops[-1], config.channels))
+    tree = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, jax.random.key(0), audio))
+    return {"params": tree["params"], "extra": tree.get("codebook", {})}
+
+
+def plan_part(
+    config: Config, state: State, dtype: np.dtype | type[np.generic] | None = None
+) -> list[stream.Leaf]:
+    """Plans the conversion of a checkpoint, after checking all of its tensors.
+
+    Raises:
+      ValueError: a tensor is missing, misshapen or unknown; the message names it.
+    """
+    entries = part_entries(config, state)
+    return stream.plan_leaves(entries, state, part_shapes(config), dtype=dtype)
+
+
+def restore_codebooks(leaves: Iterable[stream.Leaf], state: State) -> dict[str, np.ndarray]:
+    """Returns the moving averages behind the codebooks, which checkpoints lack, by our names."""
+    averages = {}
+    for leaf in leaves:
+        folder, _, name = leaf.name.rpartition("/")
+        if not folder.startswith("extra/") or name != "codebook":
+            continue
+        vectors = jnp.asarray(np.asarray(state[leaf.pieces[0].name], np.float32))
+        for field, value in quantize.restore(vectors)._asdict().items():
+            if field != "codebook":
+                averages[f"{folder}/{field}"] = np.asarray(value)
+    return averages
+
+
+def part_state(config: Config, weights: Tree) -> dict[str, np.ndarray]:
+    """Converts our {"params", "extra"} to OpenAI's state dict, in its order."""
+    return mapping.build_state(part_entries(config), weights)
