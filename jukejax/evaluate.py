@@ -1,34 +1,39 @@
-"""How good tracks are: figures of sound, rhythm and likeness to a reference, and how sure they are.
+"""Measures tracks: sound, rhythm and similarity to a reference, each with its confidence interval.
 
     python -m jukejax.evaluate --input=samples --reference=data/audio --output=report
     python -m jukejax.evaluate --input=samples --reference=data/audio --model=models/mine \\
         --codes=data/codes --output=report
 
 --input and --reference are folders of sound files, of tracks that sample made, or the output of
-prepare (of which --split is taken). Both are measured alike, each figure with its 95 %
-interval; beside them stands the floor: what two random halves of the reference differ by, so that a
-smaller difference says nothing. With --model also what its VQ-VAE loses, how its codes are used,
-whether its windows' joins are heard, and what its priors hear; with --codes what the priors know of
-held-out music. OUTPUT gets index.html with pictures, and evaluate.json with every figure. What each
-figure means: docs/evaluation.md.
+prepare (of which --split is taken). Both are measured in the same way, each figure with its 95 %
+interval. Beside them is the floor: the difference between two random halves of the reference, which
+chance alone explains. With --model also the errors of its VQ-VAE, the use of its codes, the
+audibility of joins between windows, and distances in the activations of its prior; with --codes the
+bits per code of its priors on held-out music. OUTPUT gets index.html with pictures, and
+evaluate.json with every figure. Definitions of all figures: docs/evaluation.md.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from jukejax import cli
 
+if TYPE_CHECKING:
+    from jukejax.evaluation.run import Request
+    from jukejax.evaluation.sound_sets import SoundSet
+
 FLAGS = flags.FlagValues()
 
 INPUT = flags.DEFINE_string(
-    "input", None, "What to measure: a folder of sounds, or one file.", flag_values=FLAGS
+    "input", None, "Sounds to measure: a folder, or one file.", flag_values=FLAGS
 )
 REFERENCE = flags.DEFINE_string(
     "reference",
     None,
-    "What to compare with; without it the figures stand alone.",
+    "Sounds to compare with; default: no comparison.",
     flag_values=FLAGS,
 )
 OUTPUT = flags.DEFINE_string(
@@ -53,7 +58,7 @@ MUSICNN = flags.DEFINE_string(
 PAIRED = flags.DEFINE_bool(
     "paired",
     False,
-    "--input holds processed versions of --reference under the same names: measures what was lost.",
+    "--input holds processed versions of --reference under the same names: measures their errors.",
     flag_values=FLAGS,
 )
 SPLIT = flags.DEFINE_enum(
@@ -64,10 +69,10 @@ SPLIT = flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 MAX_TRACKS = flags.DEFINE_integer(
-    "max_tracks", 0, "At most so many of each set; 0: all.", flag_values=FLAGS
+    "max_tracks", 0, "Largest number of tracks of each set; 0: all.", flag_values=FLAGS
 )
 SECONDS = flags.DEFINE_float(
-    "seconds", 0.0, "So many seconds from each track's middle; 0: all.", flag_values=FLAGS
+    "seconds", 0.0, "Seconds to measure, from the middle of each track; 0: all.", flag_values=FLAGS
 )
 MODEL_SECONDS = flags.DEFINE_float(
     "model_seconds",
@@ -81,38 +86,42 @@ MAX_WINDOWS = flags.DEFINE_integer(
     "Windows of held-out codes for each level, spread over all; 0: all.",
     flag_values=FLAGS,
 )
-DRAWS = flags.DEFINE_integer("bootstrap", 1000, "Draws behind each interval.", flag_values=FLAGS)
-SEED = flags.DEFINE_integer("seed", 0, "Of those draws.", flag_values=FLAGS)
+DRAWS = flags.DEFINE_integer(
+    "bootstrap", 1000, "Bootstrap resamples of each interval.", flag_values=FLAGS
+)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the resamples.", flag_values=FLAGS)
 
 
-def check_flags() -> None:
+def check_flags() -> tuple[str, str]:
+    """Checks that flags are complete, in range and fit each other; returns --input and --output."""
     if INPUT.value is None or OUTPUT.value is None:
         raise ValueError("--input and --output are needed; see --help")
-    for flag in (MAX_TRACKS, SECONDS, MODEL_SECONDS, MAX_WINDOWS, SEED):
-        if flag.value < 0:
-            raise ValueError(f"--{flag.name}={flag.value} must be 0 or more")
+    for amount in (MAX_TRACKS, SECONDS, MODEL_SECONDS, MAX_WINDOWS, SEED):
+        if amount.value < 0:
+            raise ValueError(f"--{amount.name}={amount.value} must be 0 or more")
     if DRAWS.value < 1:
         raise ValueError(f"--bootstrap={DRAWS.value} must be 1 or more")
     for needs, flag in ((MODEL, CODES), (REFERENCE, MUSICNN), (REFERENCE, PAIRED)):
         if flag.value and not needs.value:
             raise ValueError(f"--{flag.name} needs --{needs.name}")
+    return INPUT.value, OUTPUT.value
 
 
 def main() -> int:
-    check_flags()
-    from jukejax.data import corpus
-    from jukejax.evaluation import comparison, sound_sets
-    from jukejax.evaluation import model_figures as evaluate_model
-    from jukejax.evaluation import page as evaluation_page
-    from jukejax.evaluation.run import Evaluation, Settings
-    from jukejax.inference.loaded_model import Model
-    from jukejax.weights import musicnn
+    """Measures, prints the table and writes the report."""
+    input_path, output = check_flags()
+    from jukejax.evaluation import comparison, page
+    from jukejax.evaluation.run import Request, Settings, evaluate
 
-    which = {"limit": MAX_TRACKS.value, "split": SPLIT.value}
-    given = sound_sets.open_set(INPUT.value, "input", **which)
-    reference = None
-    if REFERENCE.value:
-        reference = sound_sets.open_set(REFERENCE.value, "reference", **which)
+    inputs = open_sounds(input_path, "input")
+    request = Request(
+        inputs,
+        open_sounds(REFERENCE.value, "reference") if REFERENCE.value else None,
+        model=MODEL.value,
+        codes=CODES.value,
+        musicnn=MUSICNN.value,
+        paired=PAIRED.value,
+    )
     settings = Settings(
         seconds=SECONDS.value,
         model_seconds=MODEL_SECONDS.value,
@@ -120,44 +129,33 @@ def main() -> int:
         draws=DRAWS.value,
         seed=SEED.value,
     )
-    # What is wrong with these is said before anything is measured.
-    model, weights = None, None
-    if MODEL.value:
-        model = Model(MODEL.value)
-        evaluate_model.check_rate(model.codec)
-    if CODES.value:
-        evaluate_model.check_codes(model, corpus.open_dataset(CODES.value))
-    if MUSICNN.value:
-        weights = musicnn.load_weights(MUSICNN.value)
-    found = Evaluation(settings, given, reference)
-    found.sounds()
-    if PAIRED.value:
-        found.pairs()
-    if model:
-        found.model(model)
-    if CODES.value:
-        found.heldout(model, CODES.value)
-    if weights:
-        found.by_musicnn(weights)
-    for line in comparison.text(found.rows):
+    evaluation = evaluate(request, settings)
+    for line in comparison.format_table(evaluation.rows):
         print(line)
-    for note in found.notes:
+    for note in evaluation.notes:
         print(f"note: {note}", file=sys.stderr)
-    page = evaluation_page.write(OUTPUT.value, found, about(given, reference))
-    print(f"Look: {page.resolve().as_uri()}")
+    index = page.write_evaluation(output, evaluation, describe_request(request))
+    print(f"Look: {index.resolve().as_uri()}")
     return 0
 
 
-def about(given, reference) -> dict:
-    """What was compared and how, for the JSON and the page."""
-    asked = (INPUT, REFERENCE, MODEL, CODES, MUSICNN, PAIRED, SPLIT, MAX_TRACKS, SECONDS)
-    asked += (MODEL_SECONDS, MAX_WINDOWS, DRAWS, SEED)
+def open_sounds(path: str, flag: str) -> "SoundSet":
+    """Opens the sounds of --input or --reference."""
+    from jukejax.evaluation import sound_sets
+
+    return sound_sets.open_set(path, flag, limit=MAX_TRACKS.value, split=SPLIT.value)
+
+
+def describe_request(request: "Request") -> dict:
+    """Returns the sets and the flags, for the JSON and the page."""
+    recorded: list[flags.FlagHolder] = [INPUT, REFERENCE, MODEL, CODES, MUSICNN, PAIRED, SPLIT]
+    recorded += [MAX_TRACKS, SECONDS, MODEL_SECONDS, MAX_WINDOWS, DRAWS, SEED]
     sets = {
-        name: {"path": str(found.path), "kind": found.kind, "tracks": len(found.entries)}
-        for name, found in (("input", given), ("reference", reference))
-        if found
+        name: {"path": str(sounds.path), "kind": sounds.kind, "tracks": len(sounds.entries)}
+        for name, sounds in (("input", request.inputs), ("reference", request.references))
+        if sounds
     }
-    return sets | {"settings": {flag.name: flag.value for flag in asked}}
+    return sets | {"settings": {flag.name: flag.value for flag in recorded}}
 
 
 def start(argv: Sequence[str] | None = None) -> None:

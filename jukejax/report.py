@@ -12,6 +12,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -45,20 +46,16 @@ flags.DEFINE_string(
 )
 
 
-def main() -> int | None:
+def main() -> int:
     """Writes the page. A missing path is only warned of: an unfinished run gets a page, too."""
     if not FLAGS.output:
         raise ValueError("--output is missing: name the folder to write the page to")
     if len(FLAGS.priors) > 3:
         raise ValueError(f"--priors names {len(FLAGS.priors)} folders; give those of levels 2,1,0")
-    paths = PipelinePaths(
-        **{field.name: FLAGS[field.name].value for field in dataclasses.fields(PipelinePaths)}
-    )
-    flagged = [
-        (field.name, path)
-        for field in dataclasses.fields(paths)
-        if field.name != "priors" and (path := getattr(paths, field.name))
-    ]
+    fields = [field.name for field in dataclasses.fields(PipelinePaths)]
+    values: dict[str, Any] = {name: FLAGS[name].value for name in fields}
+    paths = PipelinePaths(**values)
+    flagged = [(name, path) for name, path in values.items() if name != "priors" and path]
     flagged += [("priors", path) for path in paths.priors if path]
     if not flagged:
         raise ValueError("nothing to show: give at least one of --samples, --vqvae, --priors, ...")
@@ -72,6 +69,7 @@ def main() -> int | None:
     for name, value in figures:
         print(f"  {name:<{width}}  {value}".replace("\u00a0", " "))
     print(f"Look and listen: {index.resolve().as_uri()}")
+    return 0
 
 
 def start(argv: Sequence[str] | None = None) -> None:

@@ -45,7 +45,7 @@ def key():
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no worker is left alone with one at the end: a file is run
     by one worker, so that what its tests share is made once."""
-    longest = ("golden", "road", "eight_devices", "prepare", "audit", "evaluate")
+    longest = ("golden", "pipeline", "eight_devices", "prepare", "audit", "evaluate")
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)
 
 

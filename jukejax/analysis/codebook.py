@@ -1,4 +1,4 @@
-"""How well a codebook is used (Jukebox, section 3.1: collapse, and codes that are restarted)."""
+"""Use of a codebook (Jukebox, section 3.1, on collapse and on codes that are restarted)."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class CodebookFigures:
-    """What counts of codes say.
+class CodebookUsage:
+    """Figures of the counts of codes.
 
     Attributes:
-      size: codes there are.
+      size: of the codebook.
       used: codes that occur at least `threshold` times.
-      entropy_bits: what a code costs to a reader who knows only how often each occurs.
+      entropy_bits: of the distribution of codes, in bits per code.
     """
 
     size: int
@@ -21,16 +21,16 @@ class CodebookFigures:
 
     @property
     def dead(self) -> int:
-        """Codes that occur less often than the threshold."""
+        """Returns the number of codes that occur less often than the threshold."""
         return self.size - self.used
 
     @property
     def perplexity(self) -> float:
-        """The size of a codebook that is used evenly and carries as much."""
+        """Returns the size of an evenly used codebook of the same entropy."""
         return 2.0**self.entropy_bits
 
-    def table(self) -> dict[str, float]:
-        """By name: usage and dead as shares of the codebook, perplexity, entropy."""
+    def to_dict(self) -> dict[str, float]:
+        """Returns figures by name: usage and dead as shares, perplexity, entropy."""
         return {
             "usage": self.used / self.size,
             "dead": self.dead / self.size,
@@ -39,8 +39,8 @@ class CodebookFigures:
         }
 
 
-def counts(codes: np.ndarray, size: int) -> np.ndarray:
-    """How often each code occurs, int64 [size].
+def count_codes(codes: np.ndarray, size: int) -> np.ndarray:
+    """Counts each code of a codebook of `size` codes, int64 [size].
 
     Raises:
       ValueError: a code is outside of the codebook.
@@ -54,15 +54,18 @@ def counts(codes: np.ndarray, size: int) -> np.ndarray:
     return np.bincount(codes, minlength=size)
 
 
-def figures(occurrences: np.ndarray, *, threshold: float = 1.0) -> CodebookFigures:
-    """What the counts [size] of codes say.
+def measure_usage(counts: np.ndarray, *, threshold: float = 1.0) -> CodebookUsage:
+    """Computes figures of the counts [size] of codes.
 
     Args:
-      threshold: a code with fewer occurrences is dead; 1.0, as the training restarts them.
+      threshold: a code with fewer occurrences is dead; 1.0, below which training restarts it.
+
+    Raises:
+      ValueError: all counts are 0.
     """
-    total = occurrences.sum()
+    total = counts.sum()
     if total <= 0:
         raise ValueError("the figures of a codebook need at least one code, got none")
-    share = occurrences[occurrences > 0] / total
+    share = counts[counts > 0] / total
     entropy = max(0.0, float(-(share * np.log2(share)).sum()))
-    return CodebookFigures(len(occurrences), int((occurrences >= threshold).sum()), entropy)
+    return CodebookUsage(len(counts), int((counts >= threshold).sum()), entropy)

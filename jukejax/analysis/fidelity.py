@@ -1,21 +1,21 @@
-"""How close a reconstruction is to its original: spectra, waveform, and what listeners would say.
+"""Fidelity of a reconstruction: distances of spectra and waveforms, and predicted ratings.
 
-Sounds are mono, [time] in [-1, 1], of equal length. Spectra are worked through in blocks of
-frames, so that a whole track fits. NumPy only, in float64: `ops/stft.py` has the same figures for
-training, and a test holds both to OpenAI's.
+Sounds are mono, [time] in [-1, 1], of equal length. Spectra are computed in blocks of frames,
+so that whole tracks fit in memory. In NumPy and float64: `ops/stft.py` computes the same figures
+for training, and a test compares both with OpenAI's.
 Letters: F frames, K frequency bins.
 """
 
 import functools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jukejax.analysis.mel import full_scale_power, hann, mel_filters
 
-_BLOCK = 2048  # frames worked on at once
+_BLOCK = 2048  # frames transformed at once
 _QUIET = 2e-3  # norm of a spectrogram under which a sound counts as silent, as in training
 _LOG_FLOOR = 1e-4
 _MEL_FLOOR_DB = -80.0
@@ -25,7 +25,7 @@ VISQOL_RATE, VISQOL_SECONDS = 48_000, 8.0
 
 
 class Resolution(NamedTuple):
-    """Of a spectrogram: samples of a transform, between frames, and of the centred Hann window."""
+    """Samples of a transform, between frames, and of the centered Hann window."""
 
     n_fft: int
     hop: int
@@ -37,8 +37,8 @@ SINGLE = Resolution(2048, 256, 1536)
 MULTI = (Resolution(2048, 240, 1200), Resolution(1024, 120, 600), Resolution(512, 50, 240))
 
 
-def _blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
-    """Magnitudes, block after block of frames: float64 [F, K] each."""
+def _magnitude_blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
+    """Yields the magnitude spectrogram in blocks of frames, float64 [F, K] each."""
     n_fft, hop, window = resolution
     if len(sound) <= n_fft // 2:
         raise ValueError(
@@ -46,7 +46,7 @@ def _blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
             f"{n_fft // 2}"
         )
     padded = np.pad(np.asarray(sound, np.float64), n_fft // 2, mode="reflect")
-    padded = padded[(n_fft - window) // 2 :]  # a magnitude does not feel where the window lies
+    padded = padded[(n_fft - window) // 2 :]  # magnitudes do not depend on the offset of the window
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     frames, weights = frames[: len(sound) // hop + 1], hann(window)
     for start in range(0, len(frames), _BLOCK):
@@ -54,102 +54,118 @@ def _blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
 
 
 def magnitudes(sound: np.ndarray, resolution: Resolution = SINGLE) -> np.ndarray:
-    """Magnitude spectrogram, centred frames with reflected edges: float64 [F, K]."""
-    return np.concatenate(list(_blocks(sound, resolution)))
+    """Computes the magnitude spectrogram of centered frames, edges reflected: float64 [F, K]."""
+    return np.concatenate(list(_magnitude_blocks(sound, resolution)))
 
 
-class _Difference(NamedTuple):
-    """Of two spectrograms: norms, and the mean absolute difference of the log magnitudes."""
+class _SpectralDifference(NamedTuple):
+    """Difference of two spectrograms.
+
+    Attributes:
+      distance: norm of the difference of the magnitudes.
+      target_norm: norm of the target's magnitudes.
+      log_distance: mean absolute difference of the log magnitudes.
+    """
 
     distance: float
-    size: float
-    log: float
+    target_norm: float
+    log_distance: float
+
+    @property
+    def convergence(self) -> float:
+        """Returns the distance as a share of the target's norm; 0 where the target is silent."""
+        return self.distance / self.target_norm if self.target_norm > _QUIET else 0.0
 
 
-def _difference(target: np.ndarray, output: np.ndarray, resolution: Resolution) -> _Difference:
-    squares = size = logs = count = 0.0
-    pairs = zip(_blocks(target, resolution), _blocks(output, resolution), strict=True)
+def _compare_spectra(
+    target: np.ndarray, output: np.ndarray, resolution: Resolution
+) -> _SpectralDifference:
+    difference = energy = logs = count = 0.0
+    pairs = zip(
+        _magnitude_blocks(target, resolution), _magnitude_blocks(output, resolution), strict=True
+    )
     for a, b in pairs:
-        squares += np.square(a - b).sum()
-        size += np.square(a).sum()
+        difference += np.square(a - b).sum()
+        energy += np.square(a).sum()
         logs += np.abs(np.log((a + _LOG_FLOOR) / (b + _LOG_FLOOR))).sum()
         count += a.size
-    return _Difference(math.sqrt(squares), math.sqrt(size), logs / count)
+    return _SpectralDifference(math.sqrt(difference), math.sqrt(energy), logs / count)
 
 
 def spectral_distance(
     target: np.ndarray, output: np.ndarray, resolution: Resolution = SINGLE
 ) -> float:
-    """Norm of the difference of the magnitude spectrograms (Jukebox, section 3.1)."""
-    return _difference(target, output, resolution).distance
+    """Computes the norm of the difference of the magnitude spectrograms (Jukebox, section 3.1)."""
+    return _compare_spectra(target, output, resolution).distance
 
 
 def multispectral_distance(target: np.ndarray, output: np.ndarray) -> float:
-    """`spectral_distance` averaged over the paper's three resolutions."""
-    return sum(spectral_distance(target, output, shape) for shape in MULTI) / len(MULTI)
+    """Computes `spectral_distance`, averaged over the paper's three resolutions."""
+    return sum(spectral_distance(target, output, resolution) for resolution in MULTI) / len(MULTI)
 
 
 def spectral_convergence(target: np.ndarray, output: np.ndarray) -> float:
-    """`spectral_distance` as a share of the target's norm; 0 where the target is silent.
+    """Computes `spectral_distance` as a share of the target's norm; 0 for a silent target.
 
     Arik et al., "Fast Spectrogram Inversion using Multi-head Convolutional Neural Networks" (2018).
     """
-    found = _difference(target, output, SINGLE)
-    return found.distance / found.size if found.size > _QUIET else 0.0
+    return _compare_spectra(target, output, SINGLE).convergence
 
 
 def decibels(ratio: float) -> float:
-    """20 log10 of a ratio of amplitudes, as the paper's table of fidelity has the convergence."""
+    """Converts a ratio of amplitudes to dB, the unit of convergence in the paper's table."""
     return 20 * math.log10(max(ratio, 1e-9))
 
 
 def log_magnitude_distance(
     target: np.ndarray, output: np.ndarray, resolution: Resolution = SINGLE
 ) -> float:
-    """Mean absolute difference of the natural logs of the magnitudes (+ 1e-4)."""
-    return _difference(target, output, resolution).log
+    """Computes the mean absolute difference of the natural logs of the magnitudes (+ 1e-4)."""
+    return _compare_spectra(target, output, resolution).log_distance
 
 
 def multi_resolution_stft(target: np.ndarray, output: np.ndarray) -> float:
-    """Spectral convergence plus log magnitude distance, averaged over three resolutions.
+    """Computes spectral convergence plus log magnitude distance, averaged over resolutions.
 
     Yamamoto et al., "Parallel WaveGAN" (2020), eq. 6, with the resolutions of the Jukebox paper.
     """
-    found = [_difference(target, output, shape) for shape in MULTI]
-    terms = [(d.distance / d.size if d.size > _QUIET else 0.0) + d.log for d in found]
-    return sum(terms) / len(terms)
+    differences = [_compare_spectra(target, output, resolution) for resolution in MULTI]
+    return sum(d.convergence + d.log_distance for d in differences) / len(differences)
 
 
 def log_mel(sound: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Mel spectrogram in dB, at least -80 under a full-scale sine: float64 [F, mels]."""
+    """Computes the mel spectrogram in dB of a full-scale sine, at least -80: float64 [F, mels]."""
     filters = mel_filters(sample_rate).T
-    shape = Resolution(MEL_FFT, MEL_HOP, MEL_FFT)
-    power = np.concatenate([block**2 @ filters for block in _blocks(sound, shape)])
+    resolution = Resolution(MEL_FFT, MEL_HOP, MEL_FFT)
+    power = np.concatenate([block**2 @ filters for block in _magnitude_blocks(sound, resolution)])
     power /= full_scale_power(MEL_FFT)
     return np.maximum(10 * np.log10(np.maximum(power, 1e-12)), _MEL_FLOOR_DB)
 
 
 def mel_distance(target: np.ndarray, output: np.ndarray, sample_rate: int) -> float:
-    """Mean absolute difference of the log mel spectrograms in dB."""
+    """Computes the mean absolute difference of the log mel spectrograms in dB."""
     return float(np.abs(log_mel(target, sample_rate) - log_mel(output, sample_rate)).mean())
 
 
 def si_sdr(estimate: np.ndarray, truth: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019), all channels in one.
+    """Computes the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019).
+
+    All channels are taken as one signal.
 
     Args:
       estimate, truth: [time, channels].
     """
     estimate = estimate.astype(np.float64).ravel()
     truth = truth.astype(np.float64).ravel()
-    target = truth * (estimate @ truth) / max(truth @ truth, 1e-20)
+    target = truth * (estimate @ truth) / max(float(truth @ truth), 1e-20)
     error = estimate - target
-    return float(10 * np.log10(max(target @ target, 1e-20) / max(error @ error, 1e-20)))
+    ratio = max(float(target @ target), 1e-20) / max(float(error @ error), 1e-20)
+    return float(10 * np.log10(ratio))
 
 
 @functools.cache
-def _visqol():
-    """Google's ViSQOL v3 (Chinen et al., 2020) in its Python form, which carries its model."""
+def _load_visqol() -> Any:
+    """Loads ViSQOL v3 (Chinen et al., 2020) with its model, from its Python package."""
     try:
         from visqol import VisqolApi
     except ImportError as error:
@@ -163,35 +179,35 @@ def _visqol():
 
 
 def has_visqol() -> bool:
-    """Whether `visqol` can be asked here."""
+    """Returns whether ViSQOL is installed."""
     try:
-        _visqol()
+        _load_visqol()
     except ValueError:
         return False
     return True
 
 
 def visqol(target: np.ndarray, output: np.ndarray, sample_rate: int) -> float:
-    """What listeners would say by ViSQOL's audio model, 1 (bad) to 4.73 (no difference heard).
+    """Predicts listeners' ratings with ViSQOL's audio model, 1 (bad) to 4.73 (no difference heard).
 
-    Its makers ask for pieces of 5 to 10 s: the loudest `VISQOL_SECONDS` of the target are taken.
+    It is made for sounds of 5 to 10 s: the loudest `VISQOL_SECONDS` of the target are taken.
 
     Raises:
       ValueError: the package is not installed.
     """
     import soxr
 
-    api = _visqol()
-    start, stop = _loudest(target, round(VISQOL_SECONDS * sample_rate))
-    pieces = [
+    api = _load_visqol()
+    start, stop = _find_loudest(target, round(VISQOL_SECONDS * sample_rate))
+    excerpts = [
         soxr.resample(np.asarray(sound[start:stop], np.float64), sample_rate, VISQOL_RATE)
         for sound in (target, output)
     ]
-    return float(api.measure_from_arrays(*pieces, VISQOL_RATE).moslqo)
+    return float(api.measure_from_arrays(*excerpts, VISQOL_RATE).moslqo)
 
 
-def _loudest(sound: np.ndarray, size: int) -> tuple[int, int]:
-    """Where the `size` samples of the most energy begin and end, on a grid of their eighths."""
+def _find_loudest(sound: np.ndarray, size: int) -> tuple[int, int]:
+    """Returns start and stop of the `size` samples of most energy, on a grid of their eighths."""
     step = max(size // 8, 1)
     energy = np.add.reduceat(np.square(sound, dtype=np.float64), np.arange(0, len(sound), step))
     if len(energy) <= 8:
@@ -200,21 +216,21 @@ def _loudest(sound: np.ndarray, size: int) -> tuple[int, int]:
     return first, min(first + size, len(sound))
 
 
-def figures(
+def measure_fidelity(
     target: np.ndarray, output: np.ndarray, sample_rate: int, *, with_visqol: bool = False
 ) -> dict[str, float]:
-    """All of them for one pair, mono [time] each; the longer one is cut to the shorter.
+    """Computes all figures of a pair, mono [time] each, of which the longer one is truncated.
 
     Keys: spectral_convergence_db, multi_resolution_stft, mel_db, si_sdr_db, and visqol_mos.
     """
     length = min(len(target), len(output))
     target, output = target[:length], output[:length]
-    found = {
+    figures = {
         "spectral_convergence_db": decibels(spectral_convergence(target, output)),
         "multi_resolution_stft": multi_resolution_stft(target, output),
         "mel_db": mel_distance(target, output, sample_rate),
         "si_sdr_db": si_sdr(output, target),
     }
     if with_visqol:
-        found["visqol_mos"] = visqol(target, output, sample_rate)
-    return found
+        figures["visqol_mos"] = visqol(target, output, sample_rate)
+    return figures

@@ -1,6 +1,6 @@
-"""What a mastering desk shows: loudness, true peak, silence, clipping, DC.
+"""Level and faults of a sound: loudness, true peak, silence, clipping, DC.
 
-Sounds are float [time, channels] at 44.1 kHz, unless said otherwise.
+Sounds are float [time, channels] at 44.1 kHz, unless noted otherwise.
 """
 
 import math
@@ -16,16 +16,19 @@ SILENCE_DB = -60.0  # RMS of a step under which it counts as silent
 STEP = 0.05  # seconds
 FULL_SCALE, CLIPPED_RUN = 0.999, 3  # samples in a row at full scale are a clipped peak
 _BLOCK = 1 << 18  # samples oversampled at once
-_MARGIN = 512  # samples to each side that the filter may see
+_MARGIN = 512  # samples of context for the filter on each side
 
 
-def loudness(sound: np.ndarray) -> float | None:
-    """Integrated loudness in LUFS (ITU-R BS.1770-4, gated); None if too soft or short.
+def measure_loudness(sound: np.ndarray) -> float | None:
+    """Computes the integrated loudness in LUFS (ITU-R BS.1770-4, gated).
 
-    Mono counts as played by two loudspeakers, as loud as the same in both channels.
+    Mono is taken as played by two loudspeakers, as loud as the same signal in both channels.
 
     Args:
       sound: float32 [time, channels] at 44.1 kHz.
+
+    Returns:
+      None for a sound that is too soft, or shorter than a gating block.
     """
     import pyloudnorm
 
@@ -39,22 +42,22 @@ def loudness(sound: np.ndarray) -> float | None:
 
 
 def true_peak_db(sound: np.ndarray) -> float:
-    """The peak between the samples too, in dB of full scale (dBTP): ITU-R BS.1770-4, annex 2.
+    """Computes the peak, also between samples, in dBTP (ITU-R BS.1770-4, annex 2).
 
-    Oversampled four times by soxr, whose filter is steeper than that of the annex.
+    Oversamples four times with soxr, whose filter is steeper than that of the annex.
     """
     peak = float(np.abs(sound).max(initial=0.0))
     for start in range(0, len(sound), _BLOCK):
         first = max(start - _MARGIN, 0)
-        piece = np.asarray(sound[first : start + _BLOCK + _MARGIN], np.float32)
-        fine = soxr.resample(piece, 1, OVERSAMPLING, quality="HQ")
-        kept = fine[(start - first) * OVERSAMPLING :][: _BLOCK * OVERSAMPLING]
-        peak = max(peak, float(np.abs(kept).max(initial=0.0)))
+        block = np.asarray(sound[first : start + _BLOCK + _MARGIN], np.float32)
+        oversampled = soxr.resample(block, 1, OVERSAMPLING, quality="HQ")
+        inner = oversampled[(start - first) * OVERSAMPLING :][: _BLOCK * OVERSAMPLING]
+        peak = max(peak, float(np.abs(inner).max(initial=0.0)))
     return 20 * math.log10(max(peak, 1e-6))
 
 
 def silent_share(sound: np.ndarray, *, sample_rate: int = SAMPLE_RATE) -> float:
-    """Share of the time in which the RMS of 50 ms is under `SILENCE_DB`, 0 to 1."""
+    """Computes the share of 50 ms steps whose RMS is under `SILENCE_DB`, 0 to 1."""
     step = round(STEP * sample_rate)
     steps = len(sound) // step
     if not steps:
@@ -69,7 +72,7 @@ def _rms(sound: np.ndarray) -> float:
 
 
 def clipped_share(sound: np.ndarray) -> float:
-    """Share of the samples that lie in runs of `CLIPPED_RUN` or more at full scale, same sign."""
+    """Computes the share of samples in runs of `CLIPPED_RUN` or more at full scale, same sign."""
     clipped = 0
     for channel in np.asarray(sound).T:
         for sign in (1, -1):
@@ -81,14 +84,18 @@ def clipped_share(sound: np.ndarray) -> float:
 
 
 def dc_offset(sound: np.ndarray) -> float:
-    """The largest mean of a channel, as a share of full scale."""
+    """Computes the largest mean of a channel, as a share of full scale."""
     return float(np.abs(np.asarray(sound, np.float64).mean(axis=0)).max(initial=0.0))
 
 
-def figures(sound: np.ndarray) -> dict[str, float | None]:
-    """All of them: loudness_lufs (None if too soft or short), true_peak_db, silent, clipped, dc."""
+def measure_level(sound: np.ndarray) -> dict[str, float | None]:
+    """Computes all figures by name: loudness_lufs (may be None), true_peak_db, silent, clipped, dc.
+
+    Args:
+      sound: float32 [time, channels] at 44.1 kHz.
+    """
     return {
-        "loudness_lufs": loudness(sound),
+        "loudness_lufs": measure_loudness(sound),
         "true_peak_db": true_peak_db(sound),
         "silent": silent_share(sound),
         "clipped": clipped_share(sound),

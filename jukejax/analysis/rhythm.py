@@ -1,4 +1,4 @@
-"""Rhythm: tempo, how steady the beat is, whether a kick falls on every beat, whether bars return.
+"""Rhythm: tempo, steadiness of the beat, kicks on every beat, similarity of bars to later ones.
 
 Onsets are rises of a log mel spectrogram; `beats` finds the beats in them. A bar is four beats.
 
@@ -26,18 +26,18 @@ from jukejax.analysis.beats import (
 from jukejax.analysis.mel import mel_filters
 
 N_FFT = 1024
-SHORTEST = 4.0  # seconds under which nothing is said
-NO_PULSE = 0.1  # onsets that are no more periodic than this have no tempo
+SHORTEST = 4.0  # seconds: shorter sounds are not measured
+NO_PULSE = 0.1  # onsets with a pulse up to this have no tempo
 KICK_HZ = (30.0, 110.0)
-FLOOR_BPM = 92.0  # four to the floor is looked for from here to twice that
+FLOOR_BPM = 92.0  # four on the floor is measured at a tempo between this and its double
 BARS = (1, 4, 8, 16)
 _BANDS, _LOWEST_HZ, _HIGHEST_HZ = 40, 40.0, 10_000.0
-_BLOCK = 4096  # frames worked on at once
+_BLOCK = 4096  # frames transformed at once
 
 
 @dataclass(frozen=True)
 class Onsets:
-    """What the rest is read from.
+    """Spectrogram and onset strengths of a sound, from which all figures are computed.
 
     Attributes:
       mel: log mel spectrogram, float32 [F, M].
@@ -51,16 +51,16 @@ class Onsets:
 
 @dataclass(frozen=True)
 class Rhythm:
-    """The figures of a sound; None where it is too short or has no pulse to measure.
+    """Figures of a sound; None where it is too short or has no pulse.
 
     Attributes:
       bpm: tempo.
-      pulse: how periodic the onsets are at that tempo, -1 to 1 (Lartillot et al., 2008); known
-        also where it is too weak for the rest.
+      pulse: periodicity of the onsets at that tempo, -1 to 1 (Lartillot et al., 2008); set also
+        where it is too weak for the other figures.
       beat_spread: standard deviation of the intervals between beats, percent of the beat.
-      drift: largest departure of the tempo of any 16 beats from that of the whole, percent.
-      four_on_the_floor: clarity of kicks on each beat and on nothing else, 0 to 1.
-      self_similarity: {bars: likeness of a bar to the bar so many later}, -1 to 1.
+      drift: largest deviation of the tempo of any 16 beats from that of the sound, percent.
+      four_on_the_floor: clarity of kicks on each beat and nowhere else, 0 to 1.
+      self_similarity: {n: correlation of a bar with the bar n bars later}, -1 to 1.
       beats: seconds, float64 [beats].
       local: seconds and BPM of the tempo over 16 beats, float64 [n] each.
     """
@@ -74,33 +74,33 @@ class Rhythm:
     beats: np.ndarray = field(repr=False)
     local: tuple[np.ndarray, np.ndarray] = field(repr=False)
 
-    def table(self) -> dict[str, float | None]:
-        """The figures by name."""
-        named = {
+    def to_dict(self) -> dict[str, float | None]:
+        """Returns the figures by name."""
+        figures = {
             "tempo_bpm": self.bpm,
             "pulse": self.pulse,
             "beat_spread_percent": self.beat_spread,
             "tempo_drift_percent": self.drift,
             "four_on_the_floor": self.four_on_the_floor,
         }
-        likeness = {f"similarity_{bars}_bars": self.self_similarity.get(bars) for bars in BARS}
-        return named | likeness
+        similarities = {f"similarity_{bars}_bars": self.self_similarity.get(bars) for bars in BARS}
+        return figures | similarities
 
 
-def measure(sound: np.ndarray, sample_rate: int) -> Rhythm:
-    """The rhythm of a sound, float [time] or [time, channels]."""
+def measure_rhythm(sound: np.ndarray, sample_rate: int) -> Rhythm:
+    """Measures the rhythm of a sound, float [time] or [time, channels]."""
     mono = np.asarray(sound, np.float32)
     mono = mono.mean(axis=1) if mono.ndim == 2 else mono
     if len(mono) < SHORTEST * sample_rate or not np.any(mono):
-        return _nothing(None)
-    found = onsets(mono, sample_rate)
-    period = beat_period(found.all)
+        return _empty_rhythm(None)
+    onsets = detect_onsets(mono, sample_rate)
+    period = beat_period(onsets.all)
     if period is None:
-        return _nothing(None)
-    pulse = at_lag(autocorrelation(found.all, 2 * period), period)
-    steady = steady_beats(track_beats(found.all, period)) if pulse > NO_PULSE else None
+        return _empty_rhythm(None)
+    pulse = at_lag(autocorrelation(onsets.all, 2 * period), period)
+    steady = steady_beats(track_beats(onsets.all, period)) if pulse > NO_PULSE else None
     if steady is None:
-        return _nothing(pulse)
+        return _empty_rhythm(pulse)
     seconds = steady.frames / FRAMES_PER_SECOND
     bpm = 60.0 * FRAMES_PER_SECOND / steady.period
     intervals = np.diff(steady.frames) / np.diff(steady.number) / steady.period
@@ -110,20 +110,20 @@ def measure(sound: np.ndarray, sample_rate: int) -> Rhythm:
         pulse=pulse,
         beat_spread=100 * float(intervals.std()),
         drift=100 * float(np.abs(local[1] / bpm - 1).max()) if len(local[1]) else None,
-        four_on_the_floor=four_on_the_floor(found.kick, steady.period),
-        self_similarity=self_similarity(found.mel, steady),
+        four_on_the_floor=four_on_the_floor(onsets.kick, steady.period),
+        self_similarity=self_similarity(onsets.mel, steady),
         beats=seconds,
         local=local,
     )
 
 
-def _nothing(pulse: float | None) -> Rhythm:
+def _empty_rhythm(pulse: float | None) -> Rhythm:
     none = np.zeros(0)
     return Rhythm(None, pulse, None, None, None, {}, none, (none, none))
 
 
-def onsets(mono: np.ndarray, sample_rate: int) -> Onsets:
-    """Spectrogram and onset strengths of a sound, float32 [time]."""
+def detect_onsets(mono: np.ndarray, sample_rate: int) -> Onsets:
+    """Computes spectrogram and onset strengths of a sound, float32 [time]."""
     if sample_rate != SAMPLE_RATE:
         mono = soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
     filters = mel_filters(
@@ -138,39 +138,39 @@ def onsets(mono: np.ndarray, sample_rate: int) -> Onsets:
     padded = np.pad(mono, (N_FFT // 2, N_FFT))
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
     frames, window = frames[: 1 + len(mono) // HOP], np.hanning(N_FFT + 1)[:-1].astype(np.float32)
-    mel, kick = [], []
+    power_blocks, kick_blocks = [], []
     for start in range(0, len(frames), _BLOCK):
         spectrum = np.abs(np.fft.rfft(frames[start : start + _BLOCK] * window))
-        mel.append((spectrum**2 @ filters).astype(np.float32))
-        kick.append(np.sqrt(np.square(spectrum[:, low]).sum(axis=1)))
-    power, low_level = np.concatenate(mel), np.concatenate(kick)
+        power_blocks.append((spectrum**2 @ filters).astype(np.float32))
+        kick_blocks.append(np.sqrt(np.square(spectrum[:, low]).sum(axis=1)))
+    power, kick = np.concatenate(power_blocks), np.concatenate(kick_blocks)
     mel = np.log1p(power * (1e4 / max(float(power.max()), 1e-12)))
-    return Onsets(mel, _strength(_rise(mel).mean(axis=1)), _rise(low_level[:, None])[:, 0])
+    return Onsets(mel, _strength(_rise(mel).mean(axis=1)), _rise(kick[:, None])[:, 0])
 
 
 def _rise(values: np.ndarray, over: int = 2) -> np.ndarray:
-    """How much each column rose within `over` frames, 0 where it fell. [F, M]"""
+    """Computes the rise of each column within `over` frames, 0 where it fell. [F, M]"""
     before = np.concatenate([np.repeat(values[:1], over, axis=0), values[:-over]])
     return np.maximum(values - before, 0)
 
 
 def _strength(rise: np.ndarray) -> np.ndarray:
-    """What stands out of its surroundings (a second), at a level that does not follow theirs."""
-    around = round(FRAMES_PER_SECOND)
-    above = np.maximum(rise - scipy.ndimage.uniform_filter1d(rise, around), 0)
-    level = scipy.ndimage.uniform_filter1d(np.square(above), 4 * around) ** 0.5
+    """Subtracts the mean over a second and divides by a slowly varying level."""
+    second = round(FRAMES_PER_SECOND)
+    above = np.maximum(rise - scipy.ndimage.uniform_filter1d(rise, second), 0)
+    level = scipy.ndimage.uniform_filter1d(np.square(above), 4 * second) ** 0.5
     return above / (level + 0.1 * level.max() + 1e-9)
 
 
 def four_on_the_floor(kick: np.ndarray, period: float) -> float:
-    """How clearly the kick band returns at each beat and not between, 0 to 1.
+    """Measures how clearly the kick band repeats at each beat and not between, 0 to 1.
 
-    The autocorrelation at one beat, less that at the quarters of it where it is positive: kicks on
-    every second beat, offbeat basses and drones all lower it.
+    This is the autocorrelation at one beat, minus the positive part of that at quarters of a beat:
+    kicks on every second beat, offbeat basses and drones all lower it.
 
     Args:
       kick: onset strength of the kick band, [F].
-      period: frames of a beat; of double or half the tempo where that is one to dance to.
+      period: frames of a beat; doubled or halved into the range from `FLOOR_BPM` on.
     """
     lowest = 60.0 / FLOOR_BPM * FRAMES_PER_SECOND
     period = period / 2 ** np.ceil(np.log2(period / lowest))
@@ -180,10 +180,11 @@ def four_on_the_floor(kick: np.ndarray, period: float) -> float:
 
 
 def self_similarity(mel: np.ndarray, beats: Beats) -> dict[int, float]:
-    """Mean correlation of bars with those 1, 4, 8 and 16 later, by sixteenths and mel bands.
+    """Computes the mean correlation of bars with those 1, 4, 8 and 16 bars later.
 
-    Each band's mean over the sound is taken off: that a record sounds like itself counts nothing.
-    Bars are laid from the first beat on: where exactly they begin does not matter to a repetition.
+    Bars are vectors of sixteenths and mel bands. Each band's mean over the sound is subtracted, so
+    that a constant timbre does not count. Bars start at the first beat: their exact start does not
+    matter for repetition.
 
     Args:
       mel: log mel spectrogram, [F, M].

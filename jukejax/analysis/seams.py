@@ -1,8 +1,8 @@
-"""Whether one hears where windows were joined: spectral flux and jumps of level at the borders.
+"""Audibility of joins between windows: spectral flux and level steps at the borders.
 
-Flux is the mean rise of the log magnitudes from one frame to the next, by which onsets are found
+Flux is the mean rise of the log magnitudes from one frame to the next, used for onset detection
 (Bello et al., "A Tutorial on Onset Detection in Music Signals", 2005). A border is compared with
-all other places of the same sound: a join on a drum hit is no fault.
+all other positions of the same sound, since drum hits raise both.
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-FRAME, HOP = 0.023, 0.0058  # seconds: short, so that a click stands out
-LEVEL = 0.05  # seconds to each side whose levels are compared
+FRAME, HOP = 0.023, 0.0058  # seconds: short, to resolve clicks
+LEVEL = 0.05  # seconds on each side whose levels are compared
 NEAR = 0.06  # seconds around a border that belong to it
 _FLOOR_DB = -70.0
-_BLOCK = 4096  # frames worked on at once
+_BLOCK = 4096  # frames transformed at once
 
 
 class Seams(NamedTuple):
-    """Borders against everywhere else; None where there is no such place.
+    """Figures at borders and elsewhere; None without any such position.
 
     Attributes:
       flux_at, flux_elsewhere: the largest flux within a border's reach, mean over borders, and the
         same over all stretches of that length elsewhere.
-      flux_ratio: the one by the other; about 1 if no border is heard.
-      jump_db_at, jump_db_elsewhere: step of the level over 50 ms to each side, mean size in dB.
+      flux_ratio: of the two; about 1 if borders are inaudible.
+      jump_db_at, jump_db_elsewhere: mean absolute step between the levels of 50 ms before and
+        after, in dB.
     """
 
     flux_at: float | None
@@ -35,7 +36,7 @@ class Seams(NamedTuple):
 
 
 def seam_figures(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -> Seams:
-    """What happens where windows were joined.
+    """Measures flux and level steps at the borders of windows and elsewhere.
 
     Args:
       sound: float [time] or [time, channels].
@@ -45,12 +46,12 @@ def seam_figures(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) ->
     mono = mono.mean(axis=1) if mono.ndim == 2 else mono
     hop, near = max(round(HOP * sample_rate), 1), round(NEAR * sample_rate)
     flux = _flux(mono, round(FRAME * sample_rate), hop)
-    borders = np.array(sorted({int(b) for b in borders if 0 < b < len(mono)}), np.int64)
+    inner = np.array(sorted({int(b) for b in borders if 0 < b < len(mono)}), np.int64)
     reach = near // hop
     peaks = _sliding_max(flux, reach)  # the largest flux within `reach` frames of each
     jumps = _jumps(mono, round(LEVEL * sample_rate), hop)
     far = np.ones(len(flux), bool)
-    at = np.minimum(np.rint(borders / hop).astype(np.int64), max(len(flux) - 1, 0))
+    at = np.minimum(np.rint(inner / hop).astype(np.int64), max(len(flux) - 1, 0))
     for frame in at:
         far[max(frame - 2 * reach, 0) : frame + 2 * reach + 1] = False
     flux_at, flux_elsewhere = _mean(peaks[at]), _mean(peaks[far])
@@ -68,19 +69,19 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _flux(mono: np.ndarray, size: int, hop: int) -> np.ndarray:
-    """Mean rise in dB over the frequencies; frame i is centred at sample i * hop. [frames]"""
+    """Computes the mean rise in dB over frequencies; frame i is centered at i * hop. [frames]"""
     padded = np.pad(mono, (size // 2, size))
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
     frames, window = frames[: 1 + len(mono) // hop], np.hanning(size + 2)[1:-1]
-    found, last = [], None
+    blocks, last = [], None
     for start in range(0, len(frames), _BLOCK):
         spectrum = np.abs(np.fft.rfft(frames[start : start + _BLOCK] * window)) * 2 / window.sum()
         level = np.maximum(20 * np.log10(np.maximum(spectrum, 1e-9)), _FLOOR_DB)
         before = level[:1] if last is None else last
         rise = np.diff(np.concatenate([before, level]), axis=0)
-        found.append(np.maximum(rise, 0).mean(axis=1))
+        blocks.append(np.maximum(rise, 0).mean(axis=1))
         last = level[-1:]
-    return np.concatenate(found)
+    return np.concatenate(blocks)
 
 
 def _sliding_max(values: np.ndarray, reach: int) -> np.ndarray:
@@ -89,7 +90,7 @@ def _sliding_max(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _jumps(mono: np.ndarray, size: int, hop: int) -> np.ndarray:
-    """Absolute step of the level in dB at each frame. [frames]"""
+    """Computes the absolute step of the level in dB at each frame. [frames]"""
     power = np.concatenate([[0.0], np.cumsum(np.square(mono, dtype=np.float64))])
     at = np.arange(1 + len(mono) // hop) * hop
     before, after = np.maximum(at - size, 0), np.minimum(at + size, len(mono))

@@ -1,4 +1,4 @@
-"""What is measured of one track by itself: level, faults, rhythm, and how it sounds on average."""
+"""Measurements of a single track: level, faults, rhythm, mean spectrum, mel statistics."""
 
 from dataclasses import dataclass, field
 
@@ -7,19 +7,19 @@ import numpy as np
 from jukejax.analysis import distribution, fidelity, loudness, rhythm
 from jukejax.data.audio import SAMPLE_RATE
 
-PIECE_SECONDS = 10.0  # of the pieces whose embeddings are compared
+SEGMENT_SECONDS = 10.0  # of the segments whose embeddings are compared
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A track's figures, and what pictures and distances are made of.
+class TrackMeasurements:
+    """Figures of a track, and the data for pictures and distances.
 
     Attributes:
       seconds: its length.
-      figures: by name; None where there is nothing to measure.
+      figures: by name; None for what cannot be measured.
       tempo: seconds and BPM of the tempo over 16 beats, [n] each.
       spectrum: mean level of each mel band in dB, float64 [mels].
-      statistics: `distribution.mel_statistics` of each piece, float64 [pieces, E].
+      statistics: `distribution.mel_statistics` of each segment, float64 [segments, E].
     """
 
     name: str
@@ -31,32 +31,49 @@ class Measured:
 
 
 def track_figures(sound: np.ndarray) -> dict[str, float | None]:
-    """Level, faults and rhythm of a sound, float32 [time, channels] at 44.1 kHz: quick enough to
-    be asked while a model trains. Names: `loudness.figures` and `rhythm.Rhythm.table`."""
-    return loudness.figures(sound) | rhythm.measure(sound, SAMPLE_RATE).table()
+    """Measures level, faults and rhythm of a sound; fast enough for use during training.
+
+    Args:
+      sound: float32 [time, channels] at 44.1 kHz.
+
+    Returns:
+      Figures with the names of `loudness.measure_level` and `rhythm.Rhythm.to_dict`.
+    """
+    return loudness.measure_level(sound) | rhythm.measure_rhythm(sound, SAMPLE_RATE).to_dict()
 
 
-def measure(name: str, sound: np.ndarray) -> Measured:
-    """Everything about a track, float32 [time, channels] at 44.1 kHz, a second or longer."""
+def measure_track(name: str, sound: np.ndarray) -> TrackMeasurements:
+    """Measures everything about a track.
+
+    Args:
+      name: for the message.
+      sound: float32 [time, channels] at 44.1 kHz.
+
+    Raises:
+      ValueError: the sound is shorter than a second.
+    """
     if len(sound) < SAMPLE_RATE:
         raise ValueError(
             f"{name} has {len(sound) / SAMPLE_RATE:.2f} s of sound; a second is the least that can "
             "be measured"
         )
-    found = rhythm.measure(sound, SAMPLE_RATE)
+    rhythm_figures = rhythm.measure_rhythm(sound, SAMPLE_RATE)
     mel = fidelity.log_mel(sound.mean(axis=1), SAMPLE_RATE)
-    return Measured(
+    return TrackMeasurements(
         name,
         len(sound) / SAMPLE_RATE,
-        loudness.figures(sound) | found.table(),
-        found.local,
+        loudness.measure_level(sound) | rhythm_figures.to_dict(),
+        rhythm_figures.local,
         mel.mean(axis=0),
-        np.stack([distribution.mel_statistics(piece) for piece in pieces(mel)]),
+        np.stack([distribution.mel_statistics(segment) for segment in split_segments(mel)]),
     )
 
 
-def pieces(mel: np.ndarray) -> list[np.ndarray]:
-    """Frames [F, mels] in pieces of `PIECE_SECONDS`, the rest left off; a short sound is one."""
-    size = round(PIECE_SECONDS * SAMPLE_RATE / fidelity.MEL_HOP)
+def split_segments(mel: np.ndarray) -> list[np.ndarray]:
+    """Splits frames [F, mels] into segments of `SEGMENT_SECONDS` without the incomplete last one.
+
+    A shorter sound is one segment.
+    """
+    size = round(SEGMENT_SECONDS * SAMPLE_RATE / fidelity.MEL_HOP)
     count = len(mel) // size
     return [mel[i * size : (i + 1) * size] for i in range(count)] or [mel]

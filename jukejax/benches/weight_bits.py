@@ -6,7 +6,7 @@ import numpy as np
 from absl import flags
 
 from jukejax.benches import common
-from jukejax.evaluation.model_figures import heldout_bits
+from jukejax.evaluation.heldout_bits import measure_heldout_bits
 from jukejax.inference.loaded_model import Model
 from jukejax.runtime.precision import default_dtype
 
@@ -26,7 +26,7 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
 
         def measure(level=level, found=found) -> None:
             for model in (wide, small):
-                by_track = heldout_bits(model, values.codes, level, max_windows=WINDOWS)
+                by_track = measure_heldout_bits(model, values.codes, level, max_windows=WINDOWS)
                 found.append(float(np.mean(list(by_track.values()))))
 
         seconds = common.timed(measure)

@@ -1,20 +1,22 @@
-"""How sure a mean is: intervals by drawing the tracks again, and what chance alone would differ.
+"""Bootstrap intervals of means, and the difference between two sets that chance alone explains.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 6 and 13 (percentiles).
-Tracks are drawn, never windows: two windows of one track are not two pieces of evidence.
+Whole tracks are resampled, never windows: two windows of one track are not independent.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-DRAWS = 1000
-LEVEL = 0.95
+RESAMPLES = 1000
+CONFIDENCE = 0.95
 
 
-class Interval(NamedTuple):
-    """A mean over `count` tracks and where it lies with the confidence asked for."""
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `count` tracks and the limits of its confidence interval."""
 
     mean: float
     low: float
@@ -22,46 +24,74 @@ class Interval(NamedTuple):
     count: int
 
 
-def interval(
-    values: Sequence[float], *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
+def compute_interval(
+    values: Sequence[float | None],
+    *,
+    draws: int = RESAMPLES,
+    level: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Interval | None:
-    """The mean of figures of tracks with its bootstrap interval; None without any finite figure.
+    """Computes the mean of figures of tracks and its percentile interval.
 
-    A single track has no spread: its interval is the figure itself.
+    Args:
+      values: a figure of each track; None and values that are not finite are left out.
+      draws: bootstrap resamples.
+      level: confidence of the interval.
+
+    Returns:
+      None without any finite figure. A single track has no spread: both limits are its figure.
     """
-    values = finite(values)
-    if not len(values):
+    figures = drop_missing(values)
+    if not len(figures):
         return None
-    random = np.random.default_rng(seed)
-    means = values[random.integers(0, len(values), (draws, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), len(values))
+    mean = float(figures.mean())
+    if len(figures) == 1:
+        return Interval(mean, mean, mean, 1)
+    limits = stats.bootstrap(
+        (figures,),
+        np.mean,
+        n_resamples=draws,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(mean, float(limits.low), float(limits.high), len(figures))
 
 
-def finite(values: Sequence[float | None]) -> np.ndarray:
-    """The figures that are numbers, float64 [n]."""
+def drop_missing(values: Sequence[float | None]) -> np.ndarray:
+    """Returns the finite figures, float64 [n]."""
     array = np.array([np.nan if value is None else value for value in values], np.float64)
     return array[np.isfinite(array)]
 
 
-def halves(count: int, *, draws: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Random splits of `count` tracks into two halves (of one size, if odd one is left out)."""
+def split_halves(
+    count: int, *, draws: int, seed: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields random splits of `count` tracks into two halves of equal size.
+
+    If `count` is odd, one track is left out.
+    """
     random = np.random.default_rng(seed)
     for _ in range(draws):
         order = random.permutation(count)
         yield order[: count // 2], order[count // 2 : count // 2 * 2]
 
 
-def floor(values: Sequence[float], *, draws: int = 200, seed: int = 0) -> float | None:
-    """How far the means of two random halves of one set lie apart, the mean over many splits.
+def estimate_floor(
+    values: Sequence[float | None], *, draws: int = 200, seed: int = 0
+) -> float | None:
+    """Estimates the difference of the means of two random halves of one set, averaged over splits.
 
-    A difference to another set that is no larger says nothing. None for fewer than two tracks.
+    A difference to another set that is no larger is explained by chance.
+
+    Returns:
+      None for fewer than two tracks.
     """
-    values = finite(values)
-    if len(values) < 2:
+    figures = drop_missing(values)
+    if len(figures) < 2:
         return None
-    apart = [
-        abs(values[a].mean() - values[b].mean())
-        for a, b in halves(len(values), draws=draws, seed=seed)
+    differences = [
+        abs(figures[first].mean() - figures[second].mean())
+        for first, second in split_halves(len(figures), draws=draws, seed=seed)
     ]
-    return float(np.mean(apart))
+    return float(np.mean(differences))

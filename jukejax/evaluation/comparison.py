@@ -1,5 +1,6 @@
-"""Figures of two sets of tracks side by side, each with its interval and its floor."""
+"""Comparison of two sets of tracks: figures with intervals, differences in units of chance."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from jukejax.analysis import distribution
 from jukejax.evaluation import bootstrap
 from jukejax.evaluation.bootstrap import Interval
 
-# {name: (what people call it, unit, form)}, in the order in which they are shown.
+# {name: (title, unit, format)}, in the order of the table.
 METRICS = {
     "loudness_lufs": ("loudness", "LUFS", ".1f"),
     "true_peak_db": ("true peak", "dBTP", ".2f"),
@@ -45,13 +46,13 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A figure of the two sets.
+    """One figure of the two sets.
 
     Attributes:
-      part: what it is about: "music", "distribution (mel)", "reconstruction level 2", ...
+      part: of the table: "music", "distribution (mel)", "reconstruction level 2", ...
       metric: key of `METRICS`.
-      input, reference: means over the tracks, with intervals; None where there is nothing.
-      floor: what two random halves of the reference differ by.
+      input, reference: means over the tracks with intervals; None for a set without the figure.
+      floor: difference between two random halves of the reference.
     """
 
     part: str
@@ -62,147 +63,178 @@ class Row:
 
     @property
     def floors(self) -> float | None:
-        """How many floors the two sets are apart; of a distance, how many floors it is."""
+        """Returns the difference of the sets (or a distance) as a multiple of the floor."""
         if not self.floor or self.input is None:
             return None
         if self.reference is None:
             return self.input.mean / self.floor if self.metric in DISTANCES else None
         return abs(self.input.mean - self.reference.mean) / self.floor
 
-    def table(self) -> dict:
-        """For JSON."""
+    def to_json(self) -> dict:
+        """Returns the row as a JSON object."""
         title, unit, _ = METRICS[self.metric]
         return {
             "part": self.part,
             "metric": self.metric,
             "title": title,
             "unit": unit,
-            "input": self.input._asdict() if self.input else None,
-            "reference": self.reference._asdict() if self.reference else None,
+            "input": dataclasses.asdict(self.input) if self.input else None,
+            "reference": dataclasses.asdict(self.reference) if self.reference else None,
             "floor": self.floor,
             "times_floor": self.floors,
         }
 
 
 DISTANCES = ("frechet", "kernel")
-Figures = Sequence[Mapping[str, float | None]]  # of tracks
+_POOLED_DRAWS = 200  # at most: each sums the counts of all tracks again
+TrackFigures = Sequence[Mapping[str, float | None]]  # of each track, by metric
 
 
-def compare(part: str, given: Figures, reference: Figures, *, draws: int, seed: int) -> list[Row]:
-    """A row for each figure that any track of either set has; either set may be empty."""
+def compare_tracks(
+    part: str, inputs: TrackFigures, references: TrackFigures, *, draws: int, seed: int
+) -> list[Row]:
+    """Returns a row for each figure that any track of either set has; a set may be empty."""
     rows = []
     for metric in METRICS:
-        ours, theirs = ([track.get(metric) for track in tracks] for tracks in (given, reference))
-        means = [bootstrap.interval(values, draws=draws, seed=seed) for values in (ours, theirs)]
-        if any(means):
-            rows.append(Row(part, metric, *means, bootstrap.floor(theirs, seed=seed)))
+        input_values = [track.get(metric) for track in inputs]
+        reference_values = [track.get(metric) for track in references]
+        intervals = [
+            bootstrap.compute_interval(values, draws=draws, seed=seed)
+            for values in (input_values, reference_values)
+        ]
+        if any(intervals):
+            floor = bootstrap.estimate_floor(reference_values, seed=seed)
+            rows.append(Row(part, metric, intervals[0], intervals[1], floor))
     return rows
 
 
-def pooled(
-    part: str,
-    given: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    figures: Callable[[np.ndarray], Mapping[str, float]],
-    *,
-    draws: int,
-    seed: int,
-) -> list[Row]:
-    """Rows of figures that belong to a whole set, such as the use of a codebook.
+@dataclass(frozen=True)
+class PooledFigures:
+    """Figures that belong to a whole set of tracks, such as the use of a codebook.
 
-    Args:
-      given, reference: counts [K] of each track.
-      figures: of counts summed over tracks, by name.
+    Attributes:
+      compute: figures by name, of counts [K] summed over tracks.
+      draws: bootstrap resamples.
+      seed: of the resamples.
     """
 
-    def table(tracks: Iterable[np.ndarray]) -> Mapping[str, float]:
-        return figures(np.sum(list(tracks), axis=0))
+    compute: Callable[[np.ndarray], Mapping[str, float]]
+    draws: int
+    seed: int
 
-    def intervals(tracks: Sequence[np.ndarray]) -> dict[str, Interval]:
+    def compare(
+        self, part: str, inputs: Sequence[np.ndarray], references: Sequence[np.ndarray]
+    ) -> list[Row]:
+        """Returns the rows of two sets, given the counts [K] of each of their tracks."""
+        floors = self._estimate_floors(references)
+        input_intervals = self._compute_intervals(inputs)
+        reference_intervals = self._compute_intervals(references)
+        return [
+            Row(
+                part,
+                metric,
+                input_intervals.get(metric),
+                reference_intervals.get(metric),
+                floors.get(metric),
+            )
+            for metric in METRICS
+            if metric in input_intervals or metric in reference_intervals
+        ]
+
+    def _pool(self, tracks: Iterable[np.ndarray]) -> Mapping[str, float]:
+        return self.compute(np.sum(list(tracks), axis=0))
+
+    def _compute_intervals(self, tracks: Sequence[np.ndarray]) -> dict[str, Interval]:
         if not tracks:
             return {}
-        whole = table(tracks)
-        random = np.random.default_rng(seed)
-        again = [
-            table([tracks[i] for i in random.integers(0, len(tracks), len(tracks))])
-            for _ in range(min(draws, 200))
+        random = np.random.default_rng(self.seed)
+        resamples = [
+            self._pool(tracks[i] for i in random.integers(0, len(tracks), len(tracks)))
+            for _ in range(min(self.draws, _POOLED_DRAWS))
         ]
         return {
-            name: Interval(
-                value, *np.quantile([x[name] for x in again], (0.025, 0.975)), len(tracks)
-            )
-            for name, value in whole.items()
+            name: _make_interval(value, [figures[name] for figures in resamples], len(tracks))
+            for name, value in self._pool(tracks).items()
         }
 
-    floors: dict[str, list[float]] = {}
-    if len(reference) > 1:
-        for a, b in bootstrap.halves(len(reference), draws=50, seed=seed):
-            first, second = table(reference[i] for i in a), table(reference[i] for i in b)
-            for name in first:
-                floors.setdefault(name, []).append(abs(first[name] - second[name]))
-    ours, theirs = intervals(given), intervals(reference)
-    return [
-        Row(
-            part,
-            metric,
-            ours.get(metric),
-            theirs.get(metric),
-            float(np.mean(floors[metric])) if metric in floors else None,
-        )
-        for metric in METRICS
-        if metric in ours or metric in theirs
-    ]
+    def _estimate_floors(self, tracks: Sequence[np.ndarray]) -> dict[str, float]:
+        if len(tracks) < 2:
+            return {}
+        differences: dict[str, list[float]] = {}
+        for first, second in bootstrap.split_halves(len(tracks), draws=50, seed=self.seed):
+            first_figures = self._pool(tracks[i] for i in first)
+            second_figures = self._pool(tracks[i] for i in second)
+            for name, value in first_figures.items():
+                differences.setdefault(name, []).append(abs(value - second_figures[name]))
+        return {name: float(np.mean(values)) for name, values in differences.items()}
 
 
-def distances(
+def compare_embeddings(
     part: str,
-    given: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
+    references: Sequence[np.ndarray],
     *,
     seed: int,
     draws: int = 20,
 ) -> list[Row]:
-    """Distances of two sets of embeddings, and the floor: of two halves of the reference.
+    """Computes distances of two sets of embeddings, and as floor those of halves of the reference.
 
-    All are between equally many tracks, drawn anew `draws` times, since distances of small sets
-    are larger. The interval is that of the draws.
+    Distances of small sets are biased upwards, so that all are taken between equally many tracks,
+    drawn `draws` times. The interval is that of the draws.
 
     Args:
-      given, reference: embeddings [n, E] of the pieces of each track.
+      inputs, references: embeddings [n, E] of the segments of each track.
+
+    Returns:
+      [] if there are too few tracks or segments.
     """
-    size = min(len(given), len(reference) // 2)
-    if size < 1 or min(sum(map(len, x)) for x in (given, reference)) < 4:
+    size = min(len(inputs), len(references) // 2)
+    if size < 1 or min(sum(map(len, tracks)) for tracks in (inputs, references)) < 4:
         return []
-    scale = distribution.standardiser(np.concatenate(list(reference)))
-    given, reference = ([scale(x) for x in tracks] for tracks in (given, reference))
+    standardize = distribution.Standardizer.fit(np.concatenate(list(references)))
+    inputs, references = ([standardize(x) for x in tracks] for tracks in (inputs, references))
     measures = {"frechet": distribution.frechet_distance, "kernel": distribution.kernel_distance}
-    found = {name: ([], []) for name in measures}
+    distances: dict[str, list[float]] = {name: [] for name in measures}
+    floors: dict[str, list[float]] = {name: [] for name in measures}
     random = np.random.default_rng(seed)
     for _ in range(draws):
-        ours = random.permutation(len(given))[:size]
-        order = random.permutation(len(reference))
-        first, second = order[:size], order[size : 2 * size]
-        sets = [
-            np.concatenate([tracks[i] for i in chosen])
-            for tracks, chosen in ((given, ours), (reference, first), (reference, second))
-        ]
-        if min(map(len, sets)) < 2:
+        chosen = random.permutation(len(inputs))[:size]
+        order = random.permutation(len(references))
+        input_rows, first_half, second_half = (
+            np.concatenate([tracks[i] for i in indices])
+            for tracks, indices in (
+                (inputs, chosen),
+                (references, order[:size]),
+                (references, order[size : 2 * size]),
+            )
+        )
+        if min(map(len, (input_rows, first_half, second_half))) < 2:
             continue
         for name, measure in measures.items():
-            found[name][0].append(measure(sets[0], sets[1]))
-            found[name][1].append(measure(sets[2], sets[1]))
-    rows = []
-    for name, (apart, floor) in found.items():
-        if apart:
-            low, high = np.quantile(apart, (0.025, 0.975))
-            interval = Interval(float(np.mean(apart)), float(low), float(high), size)
-            # Unbiased distances of like sets lie on both sides of 0: how far, is what chance makes.
-            rows.append(Row(part, name, interval, None, float(np.abs(floor).mean())))
-    return rows
+            distances[name].append(measure(input_rows, first_half))
+            floors[name].append(measure(second_half, first_half))
+    return [
+        # Unbiased distances of equal distributions have both signs: the floor is their mean size.
+        Row(
+            part,
+            name,
+            _make_interval(float(np.mean(values)), values, size),
+            None,
+            float(np.abs(floors[name]).mean()),
+        )
+        for name, values in distances.items()
+        if values
+    ]
 
 
-def text(rows: Sequence[Row]) -> list[str]:
-    """The rows as an aligned table, part by part."""
+def _make_interval(mean: float, draws: Sequence[float], count: int) -> Interval:
+    """Returns a 95 % interval with the percentiles of the draws as limits."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Interval(mean, float(low), float(high), count)
+
+
+def format_table(rows: Sequence[Row]) -> list[str]:
+    """Formats the rows as an aligned table with a heading for each part."""
     lines, part = [], None
     for row in rows:
         if row.part != part:
@@ -210,7 +242,7 @@ def text(rows: Sequence[Row]) -> list[str]:
             lines += ["", part]
         title, unit, form = METRICS[row.metric]
         label = f"{title} ({unit})" if unit else title
-        cells = [said(row.input, form), said(row.reference, form)]
+        cells = [format_interval(interval, form) for interval in (row.input, row.reference)]
         floor = f"{row.floor:{form}}" if row.floor is not None else "-"
         times = f"{row.floors:.1f} x" if row.floors is not None else ""
         lines.append(f"  {label:<34}{cells[0]:>28}{cells[1]:>28}{floor:>10}{times:>10}")
@@ -218,9 +250,9 @@ def text(rows: Sequence[Row]) -> list[str]:
     return [head, *lines[1:]]
 
 
-def said(interval: Interval | None, form: str) -> str:
-    """`1.20 [1.10, 1.30]`."""
+def format_interval(interval: Interval | None, form: str) -> str:
+    """Formats `1.20 [1.10, 1.30]`; only the mean of a single track."""
     if interval is None:
         return "-"
-    mean, low, high = (f"{value:{form}}" for value in interval[:3])
+    mean, low, high = (f"{x:{form}}" for x in (interval.mean, interval.low, interval.high))
     return mean if interval.count < 2 else f"{mean} [{low}, {high}]"

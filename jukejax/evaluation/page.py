@@ -1,71 +1,64 @@
-"""What `evaluate` writes: evaluate.json with every figure, pictures, and a page that shows them."""
+"""The report of `evaluate`: evaluate.json with every figure, pictures, and a page."""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from jukejax.analysis import mel
 from jukejax.analysis.rhythm import BARS
-from jukejax.analysis.track_figures import Measured
+from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import files
 from jukejax.evaluation import pictures as evaluation_pictures
-from jukejax.evaluation.bootstrap import Interval, finite
+from jukejax.evaluation.bootstrap import Interval, drop_missing
 from jukejax.evaluation.comparison import METRICS, Row
+from jukejax.evaluation.run import SIDES, Evaluation
 from jukejax.pages import page, pictures
 from jukejax.pages.assets import Assets
 from jukejax.pages.runs import parse_number
 
-APART = 3.0  # floors from which a difference is named at the top of the page
-_OF_RHYTHM = ("tempo_bpm", "four_on_the_floor", "pulse", "beat_spread_percent")  # with a picture
-_OF_SOUND = ("loudness_lufs", "true_peak_db")
-_COLUMNS = ("tempo_bpm", "pulse", "four_on_the_floor", "similarity_4_bars", "loudness_lufs")
-_COLUMNS += ("true_peak_db", "silent", "clipped")
+NOTABLE = 3.0  # floors: differences from this on are listed at the top of the page
+_RHYTHM_METRICS = (
+    "tempo_bpm",
+    "four_on_the_floor",
+    "pulse",
+    "beat_spread_percent",
+)  # with a picture
+_SOUND_METRICS = ("loudness_lufs", "true_peak_db")
+_COLUMNS = (
+    *("tempo_bpm", "pulse", "four_on_the_floor", "similarity_4_bars"),
+    *("loudness_lufs", "true_peak_db", "silent", "clipped"),
+)
 _MAX_TRACKS = 200
 
 
-class Evaluation(Protocol):
-    """All that was found.
-
-    Attributes:
-      rows: of the table.
-      measured: of the input's and of the reference's tracks.
-      counts: {level: (input, reference)}, how often each code occurs, int64 [K] or None.
-      bits: {level: {held-out track: bits per code}}.
-      notes: what was left out, and why.
-    """
-
-    rows: Sequence[Row]
-    measured: tuple[Sequence[Measured], Sequence[Measured]]
-    counts: Mapping[int, tuple[np.ndarray | None, np.ndarray | None]]
-    bits: Mapping[int, Mapping[str, float]]
-    notes: Sequence[str]
-
-
-def write(folder: str | os.PathLike, found: Evaluation, about: dict) -> Path:
-    """Writes FOLDER/evaluate.json, FOLDER/index.html and FOLDER/assets; returns the page's path.
+def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation, about: dict) -> Path:
+    """Writes FOLDER/evaluate.json, FOLDER/index.html and FOLDER/assets.
 
     Args:
-      about: what was compared, and the settings.
+      about: the sets that were compared, and the settings.
+
+    Returns:
+      The path of index.html.
     """
     assets = Assets(folder)
-    content = json.dumps(about | table(found), indent=1, ensure_ascii=False, allow_nan=False)
-    files.write_bytes(assets.root / "evaluate.json", content.encode())
+    table = about | _list_all_figures(evaluation)
+    text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False)
+    files.write_text(assets.root / "evaluate.json", text)
     chapters = [
-        ("figures", "All figures", _figures(found)),
-        ("rhythm", "Rhythm", _rhythm(found, assets)),
-        ("sound", "Sound", _sound(found, assets)),
-        ("codes", "Codes", _codes(found, assets)),
-        ("priors", "What the priors know", _bits(found)),
-        ("tracks", "Track by track", _tracks(found)),
+        ("figures", "All figures", _render_tables(evaluation)),
+        ("rhythm", "Rhythm", _render_rhythm(evaluation, assets)),
+        ("sound", "Sound", _render_sound(evaluation, assets)),
+        ("codes", "Codes", _render_codes(evaluation, assets)),
+        ("priors", "What the priors know", _render_bits(evaluation)),
+        ("tracks", "Track by track", _render_tracks(evaluation)),
     ]
     chapters = [(name, title, content) for name, title, content in chapters if content]
     text = page.document(
         "Evaluation",
-        _summary(found),
+        _render_summary(evaluation),
         *(page.section(*chapter) for chapter in chapters),
         page.details("Settings", page.tag("pre", json.dumps(about, indent=2))),
         contents=[(name, title) for name, title, _ in chapters],
@@ -75,140 +68,140 @@ def write(folder: str | os.PathLike, found: Evaluation, about: dict) -> Path:
     return path
 
 
-def table(found: Evaluation) -> dict:
-    """All figures, for JSON."""
-
-    def tracks(measured: Sequence[Measured]) -> list[dict]:
-        return [
-            {"name": track.name, "seconds": round(track.seconds, 3)}
-            | {name: parse_number(value) for name, value in track.figures.items()}
-            for track in measured
-        ]
-
+def _list_all_figures(evaluation: Evaluation) -> dict:
+    """Returns the content of evaluate.json."""
+    inputs, references = (
+        [_list_track_figures(measured) for measured in tracks] for tracks in evaluation.measured
+    )
     return {
-        "rows": [row.table() for row in found.rows],
-        "tracks": dict(zip(("input", "reference"), map(tracks, found.measured), strict=True)),
-        "heldout_bits": {f"level_{level}": dict(bits) for level, bits in found.bits.items()},
-        "left_out": list(found.notes),
+        "rows": [row.to_json() for row in evaluation.rows],
+        "tracks": {"input": inputs, "reference": references},
+        "heldout_bits": {f"level_{level}": dict(bits) for level, bits in evaluation.bits.items()},
+        "left_out": list(evaluation.notes),
     }
 
 
-def _summary(found: Evaluation) -> list[page.Html]:
-    names = ("input", "reference")
-    large = []
-    for name, tracks in zip(names, found.measured, strict=True):
+def _list_track_figures(measured: TrackMeasurements) -> dict:
+    figures = {name: parse_number(value) for name, value in measured.figures.items()}
+    return {"name": measured.name, "seconds": round(measured.seconds, 3)} | figures
+
+
+def _render_summary(evaluation: Evaluation) -> list[page.Html]:
+    lengths = []
+    for side, tracks in zip(SIDES, evaluation.measured, strict=True):
         if tracks:
             length = page.duration(sum(track.seconds for track in tracks))
-            large.append((f"{name}, {len(tracks)} track(s)", length))
-    said = [row for row in found.rows if row.floors is not None and row.floors >= APART]
-    said.sort(key=lambda row: -row.floors)
-    parts = [page.facts(large, large=True)]
-    if said:
-        parts.append(page.tag("p", "What chance does not explain, the farthest apart first:"))
-        parts.append(page.tag("ul", [page.tag("li", _sentence(row)) for row in said[:10]]))
-    elif any(row.floors is not None for row in found.rows):
-        parts.append(
+            lengths.append((f"{side}, {len(tracks)} track(s)", length))
+    notable = [(row.floors, row) for row in evaluation.rows if (row.floors or 0.0) >= NOTABLE]
+    notable.sort(key=lambda pair: -(pair[0] or 0.0))
+    content = [page.facts(lengths, large=True)]
+    if notable:
+        content.append(page.tag("p", "What chance does not explain, the farthest apart first:"))
+        items = [page.tag("li", _describe_difference(row)) for _, row in notable[:10]]
+        content.append(page.tag("ul", items))
+    elif any(row.floors is not None for row in evaluation.rows):
+        content.append(
             page.tag("p", "No figure is farther from the reference than chance would have it.")
         )
-    elif found.measured[1]:
-        parts.append(
+    elif evaluation.measured[1]:
+        content.append(
             page.tag("p", "No floor could be measured, which takes two tracks of the reference.")
         )
-    parts += [page.note(f"Left out: {note}.") for note in found.notes]
-    return parts
+    return content + [page.note(f"Left out: {note}.") for note in evaluation.notes]
 
 
-def _sentence(row: Row) -> str:
+def _describe_difference(row: Row) -> str:
     title, unit, form = METRICS[row.metric]
-    mean = page.number(row.input.mean, form, unit)
+    mean = page.number(row.input.mean if row.input else None, form, unit)
     if row.reference is None:
         return (
             f"{row.part}, {title.lower()}: {mean}, {row.floors:.1f} times what two halves of the "
             "reference are apart"
         )
-    than = page.number(row.reference.mean, form, unit)
-    return f"{title}: {mean}, reference {than} ({row.floors:.1f} floors apart; {row.part})"
+    reference = page.number(row.reference.mean, form, unit)
+    return f"{title}: {mean}, reference {reference} ({row.floors:.1f} floors apart; {row.part})"
 
 
-def _figures(found: Evaluation) -> list[page.Html]:
-    parts = [
+def _render_tables(evaluation: Evaluation) -> list[page.Html]:
+    content = [
         page.note(
             "Means over tracks, in brackets where they lie with 95 % confidence (bootstrap over "
             "tracks). The floor is what two random halves of the reference differ by: a difference "
             "of about one floor or less says nothing."
         )
     ]
-    for part in dict.fromkeys(row.part for row in found.rows):
-        rows = [row for row in found.rows if row.part == part]
-        parts.append(
+    for part in dict.fromkeys(row.part for row in evaluation.rows):
+        rows = [row for row in evaluation.rows if row.part == part]
+        content.append(
             page.table(
                 part,
                 ("", "input", "reference", "floor", "floors apart"),
-                [_cells(row) for row in rows],
+                [_row_cells(row) for row in rows],
             )
         )
-    return parts
+    return content
 
 
-def _cells(row: Row) -> list[str]:
+def _row_cells(row: Row) -> list[str]:
     title, unit, form = METRICS[row.metric]
     return [
         f"{title} ({unit})" if unit else title,
-        _interval(row.input, form),
-        _interval(row.reference, form),
+        _format_interval(row.input, form),
+        _format_interval(row.reference, form),
         page.number(row.floor, form),
         page.number(row.floors, ".1f"),
     ]
 
 
-def _interval(interval: Interval | None, form: str) -> str:
+def _format_interval(interval: Interval | None, form: str) -> str:
     if interval is None:
         return "–"
-    mean, low, high = (page.number(value, form) for value in interval[:3])
+    limits = (interval.mean, interval.low, interval.high)
+    mean, low, high = (page.number(value, form) for value in limits)
     return mean if interval.count < 2 else f"{mean} [{low}, {high}]"
 
 
-def _rhythm(found: Evaluation, assets: Assets) -> list[page.Html]:
+def _render_rhythm(evaluation: Evaluation, assets: Assets) -> list[page.Html]:
     cards = []
-    for colour, (name, tracks) in enumerate(
-        zip(("input", "reference"), found.measured, strict=True)
-    ):
+    for color, (name, tracks) in enumerate(zip(SIDES, evaluation.measured, strict=True)):
         tempos = [track.tempo for track in tracks if len(track.tempo[0])]
         if tempos:
             path = assets.new_path(f"tempo_{name}.png")
             title = f"Tempo through the tracks: {name}"
-            evaluation_pictures.tempo_picture(tempos, path, title, colour=colour)
+            evaluation_pictures.write_tempo_picture(tempos, path, title, color=color)
             cards.append(_card(assets, path, title))
-    means = [_similarities(found.rows, name) for name in ("input", "reference")]
-    if any(means):
+    similarities = [_select_similarities(evaluation.rows, side) for side in SIDES]
+    if any(similarities):
         path = assets.new_path("bars.png")
         title = "Do bars come back?"
-        evaluation_pictures.similarity_picture(means, path, title)
+        evaluation_pictures.write_similarity_picture(similarities, path, title)
         cards.append(_card(assets, path, "Likeness of bars to those 1, 4, 8 and 16 bars later"))
-    cards += _dots(found, assets, _OF_RHYTHM)
+    cards += _render_dots(evaluation, assets, _RHYTHM_METRICS)
     return [page.grid(cards)] if cards else []
 
 
-def _similarities(rows: Sequence[Row], side: str) -> dict[int, Interval]:
-    of = {row.metric: getattr(row, side) for row in rows}
-    found = {bars: of.get(f"similarity_{bars}_bars") for bars in BARS}
-    return {bars: interval for bars, interval in found.items() if interval is not None}
+def _select_similarities(rows: Sequence[Row], side: str) -> dict[int, Interval]:
+    by_metric = {row.metric: getattr(row, side) for row in rows}
+    intervals = {bars: by_metric.get(f"similarity_{bars}_bars") for bars in BARS}
+    return {bars: interval for bars, interval in intervals.items() if interval is not None}
 
 
-def _dots(found: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[page.Html]:
-    of = {row.metric: row for row in found.rows}
+def _render_dots(evaluation: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[page.Html]:
+    """Returns a card with a dot for each track, for each metric that was measured."""
+    rows = {row.metric: row for row in evaluation.rows}
     cards = []
     for metric in metrics:
-        if metric not in of:
+        if metric not in rows:
             continue
         title, unit, _ = METRICS[metric]
         values = [
-            finite([track.figures.get(metric) for track in tracks]) for tracks in found.measured
+            drop_missing([track.figures.get(metric) for track in tracks])
+            for tracks in evaluation.measured
         ]
         path = assets.new_path(f"{metric}.png")
-        evaluation_pictures.tracks_picture(
+        evaluation_pictures.write_tracks_picture(
             values,
-            (of[metric].input, of[metric].reference),
+            (rows[metric].input, rows[metric].reference),
             path,
             title[0].upper() + title[1:],
             unit,
@@ -217,19 +210,19 @@ def _dots(found: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[pag
     return cards
 
 
-def _sound(found: Evaluation, assets: Assets) -> list[page.Html]:
+def _render_sound(evaluation: Evaluation, assets: Assets) -> list[page.Html]:
     path = assets.new_path("spectrum.png")
-    spectra = [np.array([track.spectrum for track in tracks]) for tracks in found.measured]
-    evaluation_pictures.spectrum_picture(spectra, mel.band_centres(), path, "Spectrum")
+    spectra = [np.array([track.spectrum for track in tracks]) for tracks in evaluation.measured]
+    evaluation_pictures.write_spectrum_picture(spectra, mel.band_centres(), path, "Spectrum")
     cards = [_card(assets, path, "Mean spectrum, and the middle 80 % of the tracks")]
-    cards += _dots(found, assets, _OF_SOUND)
+    cards += _render_dots(evaluation, assets, _SOUND_METRICS)
     return [page.grid(cards)]
 
 
-def _codes(found: Evaluation, assets: Assets) -> list[page.Html]:
+def _render_codes(evaluation: Evaluation, assets: Assets) -> list[page.Html]:
     cards = []
-    for level, sides in sorted(found.counts.items(), reverse=True):
-        for name, counts in zip(("input", "reference"), sides, strict=True):
+    for level, sides in sorted(evaluation.counts.items(), reverse=True):
+        for name, counts in zip(SIDES, sides, strict=True):
             if counts is not None and counts.sum():
                 path = assets.new_path(f"codebook_{level}_{name}.png")
                 title = f"Level {level}: {name}"
@@ -238,22 +231,22 @@ def _codes(found: Evaluation, assets: Assets) -> list[page.Html]:
     return [page.grid(cards, columns=2)] if cards else []
 
 
-def _bits(found: Evaluation) -> list[page.Html]:
-    if not found.bits:
+def _render_bits(evaluation: Evaluation) -> list[page.Html]:
+    if not evaluation.bits:
         return []
-    names = sorted({name for bits in found.bits.values() for name in bits})
-    levels = sorted(found.bits, reverse=True)
+    names = sorted({name for bits in evaluation.bits.values() for name in bits})
+    levels = sorted(evaluation.bits, reverse=True)
     rows = [
-        [name, *(page.number(found.bits[level].get(name), ".3f") for level in levels)]
+        [name, *(page.number(evaluation.bits[level].get(name), ".3f") for level in levels)]
         for name in names[:_MAX_TRACKS]
     ]
     columns = ("held-out track", *(f"level {level}" for level in levels))
     return [page.table("Bits per code of held-out tracks", columns, rows)]
 
 
-def _tracks(found: Evaluation) -> list[page.Html]:
-    parts = []
-    for name, tracks in zip(("input", "reference"), found.measured, strict=True):
+def _render_tracks(evaluation: Evaluation) -> list[page.Html]:
+    content = []
+    for name, tracks in zip(SIDES, evaluation.measured, strict=True):
         if not tracks:
             continue
         titles = [f"{METRICS[key][0]} {METRICS[key][1]}".strip() for key in _COLUMNS]
@@ -265,12 +258,12 @@ def _tracks(found: Evaluation) -> list[page.Html]:
             ]
             for track in tracks[:_MAX_TRACKS]
         ]
-        parts.append(page.table(name, ("track", "length", *titles), rows))
+        content.append(page.table(name, ("track", "length", *titles), rows))
         if len(tracks) > _MAX_TRACKS:
-            parts.append(
+            content.append(
                 page.note(f"{len(tracks) - _MAX_TRACKS} more tracks are in evaluate.json.")
             )
-    return parts
+    return content
 
 
 def _card(assets: Assets, path: Path, alt: str) -> page.Html:

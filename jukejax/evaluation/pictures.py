@@ -1,29 +1,38 @@
-"""Pictures of an evaluation: two sets of tracks side by side, in the style of `pictures`."""
+"""Pictures of two sets of tracks side by side, in the style of `pages.pictures`."""
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jukejax.evaluation.bootstrap import Interval
 from jukejax.pages import pictures
 
+if TYPE_CHECKING:  # importing matplotlib takes half a second
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 NAMES = ("input", "reference")
-_COLOURS = (pictures.COLORS[0], pictures.COLORS[1])
+_COLORS = (pictures.COLORS[0], pictures.COLORS[1])
 _MAX_LINES = 12  # tracks whose tempo is drawn
 
 
-def tempo_picture(
+def write_tempo_picture(
     tempos: Sequence[tuple[np.ndarray, np.ndarray]],
     path: str | os.PathLike,
     title: str,
     *,
-    colour: int = 0,
+    color: int = 0,
 ) -> None:
-    """The tempo over 16 beats through each track; more than `_MAX_LINES` are thinned out.
+    """Writes a picture of the tempo over 16 beats through each of at most `_MAX_LINES` tracks.
 
     Args:
       tempos: (seconds, BPM) of each track, [n] each.
+      color: index of the set.
+
+    Raises:
+      ValueError: no track has a tempo.
     """
     tempos = [(x, y) for x, y in tempos if len(x)]
     if not tempos:
@@ -31,16 +40,13 @@ def tempo_picture(
     count = min(len(tempos), _MAX_LINES)
     chosen = [tempos[i * len(tempos) // count] for i in range(count)]
 
-    def draw(figure, axes, theme):
+    def draw(figure: "Figure", axes: "Axes", theme: pictures.Theme) -> None:
         del figure
         for seconds, bpm in chosen:
-            axes.plot(seconds, bpm, color=_COLOURS[colour], linewidth=1.1, alpha=0.75)
-        low, high = (
-            edge(edge(bpm) for _, bpm in chosen)
-            for edge in (lambda x: min(list(x)), lambda x: max(list(x)))
-        )
-        room = max(0.08 * (high - low), 2.0)
-        axes.set_ylim(low - room, high + room)
+            axes.plot(seconds, bpm, color=_COLORS[color], linewidth=1.1, alpha=0.75)
+        low, high = min(min(bpm) for _, bpm in chosen), max(max(bpm) for _, bpm in chosen)
+        margin = max(0.08 * (high - low), 2.0)
+        axes.set_ylim(low - margin, high + margin)
         axes.grid(color=theme.grid, linewidth=0.6)
         axes.set_xlabel("seconds")
         axes.set_ylabel("beats a minute")
@@ -48,29 +54,29 @@ def tempo_picture(
     pictures.write_picture(draw, path, title)
 
 
-def spectrum_picture(
+def write_spectrum_picture(
     spectra: Sequence[np.ndarray],
-    centres_hz: np.ndarray,
+    centers_hz: np.ndarray,
     path: str | os.PathLike,
     title: str,
 ) -> None:
-    """The mean spectrum of each set, and where the middle 80 % of its tracks lie.
+    """Writes a picture of the mean spectrum of each set and the range of its middle 80 %.
 
     Args:
       spectra: of the input and of the reference, [tracks, mels] in dB; either may be empty.
-      centres_hz: of the mel bands, [mels].
+      centers_hz: of the mel bands, [mels].
     """
 
-    def draw(figure, axes, theme):
+    def draw(figure: "Figure", axes: "Axes", theme: pictures.Theme) -> None:
         del figure
-        for name, colour, levels in zip(NAMES, _COLOURS, spectra, strict=True):
+        for name, color, levels in zip(NAMES, _COLORS, spectra, strict=True):
             if not len(levels):
                 continue
             low, high = np.quantile(levels, (0.1, 0.9), axis=0)
-            axes.fill_between(centres_hz, low, high, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(centres_hz, np.mean(levels, axis=0), color=colour, linewidth=1.5, label=name)
+            axes.fill_between(centers_hz, low, high, color=color, alpha=0.18, linewidth=0)
+            axes.plot(centers_hz, np.mean(levels, axis=0), color=color, linewidth=1.5, label=name)
         axes.set_xscale("log")
-        axes.set_xlim(centres_hz[0], centres_hz[-1])
+        axes.set_xlim(centers_hz[0], centers_hz[-1])
         axes.set_xticks([100, 1000, 10_000], ["100 Hz", "1 kHz", "10 kHz"])
         axes.grid(color=theme.grid, linewidth=0.6)
         axes.set_ylabel("dB")
@@ -79,30 +85,30 @@ def spectrum_picture(
     pictures.write_picture(draw, path, title)
 
 
-def tracks_picture(
-    values: Sequence[Sequence[float]],
+def write_tracks_picture(
+    values: Sequence[Sequence[float] | np.ndarray],
     intervals: Sequence[Interval | None],
     path: str | os.PathLike,
     title: str,
     unit: str,
 ) -> None:
-    """A dot for each track of the two sets, and the mean with its interval.
+    """Writes a picture with a dot for each track of two sets, and the means with intervals.
 
     Args:
       values, intervals: of the input and of the reference.
     """
 
-    def draw(figure, axes, theme):
+    def draw(figure: "Figure", axes: "Axes", theme: pictures.Theme) -> None:
         del figure
-        random = np.random.default_rng(0)  # dots of equal figures must not hide each other
-        for row, (found, interval) in enumerate(zip(values, intervals, strict=True)):
-            place = 1 - row
-            around = place + random.uniform(-0.14, 0.14, len(found))
-            axes.plot(found, around, "o", color=_COLOURS[row], markersize=2.6, alpha=0.6)
+        random = np.random.default_rng(0)  # spreads dots of equal figures
+        for row, (figures, interval) in enumerate(zip(values, intervals, strict=True)):
+            height = 1 - row
+            heights = height + random.uniform(-0.14, 0.14, len(figures))
+            axes.plot(figures, heights, "o", color=_COLORS[row], markersize=2.6, alpha=0.6)
             if interval is not None:
                 ends = [interval.low, interval.high]
-                axes.plot(ends, [place - 0.3] * 2, color=_COLOURS[row], linewidth=2.2)
-                axes.plot(interval.mean, place - 0.3, "|", color=theme.ink, markersize=9)
+                axes.plot(ends, [height - 0.3] * 2, color=_COLORS[row], linewidth=2.2)
+                axes.plot(interval.mean, height - 0.3, "|", color=theme.ink, markersize=9)
         axes.set_yticks([1, 0], NAMES)
         axes.set_ylim(-0.6, 1.45)
         axes.grid(color=theme.grid, linewidth=0.6, axis="x")
@@ -111,31 +117,31 @@ def tracks_picture(
     pictures.write_picture(draw, path, title)
 
 
-def similarity_picture(
+def write_similarity_picture(
     means: Sequence[Mapping[int, Interval]], path: str | os.PathLike, title: str
 ) -> None:
-    """Likeness of bars to those so many later, of the input and of the reference."""
+    """Writes a picture of the similarity of bars to later ones, by the number of bars between."""
 
-    def draw(figure, axes, theme):
+    def draw(figure: "Figure", axes: "Axes", theme: pictures.Theme) -> None:
         del figure
-        lags = sorted({lag for found in means for lag in found})
-        for shift, name, colour, found in zip((-0.06, 0.06), NAMES, _COLOURS, means, strict=True):
-            if not found:
+        lags = sorted({lag for intervals in means for lag in intervals})
+        for shift, name, color, intervals in zip((-0.06, 0.06), NAMES, _COLORS, means, strict=True):
+            if not intervals:
                 continue
-            shown = [lag for lag in lags if lag in found]
-            places = np.array([lags.index(lag) for lag in shown]) + shift
-            middle = np.array([found[lag].mean for lag in shown])
-            around = np.array(
+            shown = [lag for lag in lags if lag in intervals]
+            positions = np.array([lags.index(lag) for lag in shown]) + shift
+            middle = np.array([intervals[lag].mean for lag in shown])
+            errors = np.array(
                 [
-                    [found[lag].mean - found[lag].low for lag in shown],
-                    [found[lag].high - found[lag].mean for lag in shown],
+                    [intervals[lag].mean - intervals[lag].low for lag in shown],
+                    [intervals[lag].high - intervals[lag].mean for lag in shown],
                 ]
             )
             axes.errorbar(
-                places,
+                positions,
                 middle,
-                yerr=np.maximum(around, 0),
-                color=colour,
+                yerr=np.maximum(errors, 0),
+                color=color,
                 marker="o",
                 markersize=3,
                 linewidth=1.3,

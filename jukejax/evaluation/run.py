@@ -1,4 +1,4 @@
-"""What `evaluate` measures, part by part: each adds rows to a table, or says why it is left out."""
+"""The measurements of `evaluate`: each part adds rows to a table or a note why it is left out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,28 +7,36 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.analysis import codebook, fidelity, track_figures
-from jukejax.analysis.track_figures import Measured
+from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common.progress import track
-from jukejax.data import audio
-from jukejax.evaluation import comparison, sound_sets, tagger
-from jukejax.evaluation import model_figures as evaluate_model
-from jukejax.evaluation.comparison import Row
+from jukejax.data import audio, corpus
+from jukejax.evaluation import (
+    comparison,
+    heldout_bits,
+    model_figures,
+    sound_sets,
+    tagger,
+    window_joins,
+)
+from jukejax.evaluation.comparison import Row, TrackFigures
 from jukejax.evaluation.sound_sets import Entry, SoundSet
 from jukejax.inference.loaded_model import Model
 from jukejax.models.musicnn import Weights
+from jukejax.weights import musicnn
 
 SIDES = ("input", "reference")
+Counts = tuple[np.ndarray | None, np.ndarray | None]  # of input and reference, int64 [K]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure.
+    """Amounts to measure.
 
     Attributes:
       seconds: of each track, from its middle; 0: all.
       model_seconds: of each track that go through a model; 0: all.
       max_windows: of held-out codes for each level; 0: all.
-      draws, seed: behind each interval.
+      draws, seed: of the bootstrap intervals.
     """
 
     seconds: float = 0.0
@@ -38,112 +46,168 @@ class Settings:
     seed: int = 0
 
 
-@dataclass
-class Evaluation:
-    """Two sets of tracks, and what was found so far.
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
 
     Attributes:
-      given, reference: the sets; there may be no reference.
-      rows: the table.
+      inputs, references: sets of tracks; references may be None.
+      model: folder of a model bundle, or None.
+      codes: folder of held-out codes of that model, or None.
+      musicnn: path of musicnn's wheel, or None.
+      paired: whether each input is a processed version of a reference of the same name.
+    """
+
+    inputs: SoundSet
+    references: SoundSet | None = None
+    model: str | None = None
+    codes: str | None = None
+    musicnn: str | None = None
+    paired: bool = False
+
+
+def evaluate(request: Request, settings: Settings) -> "Evaluation":
+    """Measures everything that is requested.
+
+    Raises:
+      ValueError: an input cannot be used. Models and codes are checked before anything is measured.
+    """
+    model = Model(request.model) if request.model else None
+    if model:
+        model_figures.check_rate(model.codec)
+        if request.codes:
+            heldout_bits.check_codes(model, corpus.open_dataset(request.codes))
+    weights = musicnn.load_weights(request.musicnn) if request.musicnn else None
+    evaluation = Evaluation(settings, request.inputs, request.references)
+    evaluation.measure_sounds()
+    if request.paired:
+        evaluation.measure_pairs()
+    if model:
+        evaluation.measure_model(model)
+        if request.codes:
+            evaluation.measure_heldout_bits(model, request.codes)
+    if weights:
+        evaluation.measure_musicnn_distances(weights)
+    return evaluation
+
+
+@dataclass
+class Evaluation:
+    """Two sets of tracks, and what has been measured so far.
+
+    Attributes:
+      inputs, references: the sets; there may be no reference.
+      rows: of the table.
       measured: tracks of the input and of the reference.
-      counts: {level: (input, reference)}, how often each code occurs, int64 [K] or None.
+      counts: {level: (input, reference)}, occurrences of each code.
       bits: {level: {held-out track: bits per code}}.
       notes: what was left out and why, a line each.
     """
 
     settings: Settings
-    given: SoundSet
-    reference: SoundSet | None
+    inputs: SoundSet
+    references: SoundSet | None
     rows: list[Row] = field(default_factory=list)
-    measured: tuple[list[Measured], list[Measured]] = ((), ())
-    counts: dict[int, tuple] = field(default_factory=dict)
+    measured: tuple[Sequence[TrackMeasurements], Sequence[TrackMeasurements]] = ((), ())
+    counts: dict[int, Counts] = field(default_factory=dict)
     bits: dict[int, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
-    def sets(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
-        """The sounds of the input and of the reference."""
-        return self.given.entries, self.reference.entries if self.reference else ()
+    def entries(self) -> tuple[Sequence[Entry], Sequence[Entry]]:
+        """Returns the sounds of the input and of the reference."""
+        return self.inputs.entries, self.references.entries if self.references else ()
 
     # -- Sounds ----------------------------------------------------------------------------------
 
-    def sounds(self) -> None:
-        """What a track has by itself, and how far the sets are apart in sound."""
+    def measure_sounds(self) -> None:
+        """Adds figures of single tracks, and the distance of the sets in mel statistics."""
+        inputs, references = (
+            self._measure_tracks(entries, side)
+            for entries, side in zip(self.entries, SIDES, strict=True)
+        )
+        self.measured = inputs, references
+        figures = [[measured.figures for measured in tracks] for tracks in self.measured]
+        self._add_comparison("sound and rhythm", *figures)
+        statistics = [[measured.statistics for measured in tracks] for tracks in self.measured]
+        self._add_distances("distance in mel statistics", *statistics)
 
-        def measure(entries: Sequence[Entry], side: str) -> list[Measured]:
-            return [
-                track_figures.measure(entry.name, self._read(entry, self.settings.seconds))
-                for entry in track(
-                    entries, total=len(entries), what=f"measuring the {side}, tracks"
-                )
-            ]
+    def _measure_tracks(self, entries: Sequence[Entry], side: str) -> list[TrackMeasurements]:
+        return [
+            track_figures.measure_track(entry.name, _read_middle(entry, self.settings.seconds))
+            for entry in track(entries, total=len(entries), what=f"measuring the {side}, tracks")
+        ]
 
-        self.measured = tuple(map(measure, self.sets, SIDES))
-        figures = [[one.figures for one in tracks] for tracks in self.measured]
-        self._compare("sound and rhythm", *figures)
-        statistics = [[one.statistics for one in tracks] for tracks in self.measured]
-        self._distances("distance in mel statistics", *statistics)
+    def measure_pairs(self) -> None:
+        """Adds the errors of each input against the reference of the same name, without suffix.
 
-    def pairs(self) -> None:
-        """What each input lost against the reference of its name, whatever the suffix."""
-
-        def stem(entry: Entry) -> Path:
-            return Path(entry.name).with_suffix("")
-
-        given, reference = self.sets
-        others = {stem(entry): entry for entry in reference}
-        missing = [entry.name for entry in given if stem(entry) not in others]
+        Raises:
+          ValueError: an input has no such reference.
+        """
+        inputs, references = self.entries
+        originals = {_stem(entry): entry for entry in references}
+        missing = [entry.name for entry in inputs if _stem(entry) not in originals]
         if missing:
+            path = self.references.path if self.references else None
             raise ValueError(
-                f"--paired: --reference={self.reference.path} has nothing of the name of "
-                f"{missing[0]} ({len(missing)} of {len(given)} lack a partner)"
+                f"--paired: --reference={path} has nothing of the name of "
+                f"{missing[0]} ({len(missing)} of {len(inputs)} lack a partner)"
             )
-        found, with_visqol = [], self._visqol()
-        for entry in track(given, total=len(given), what="comparing pairs"):
+        figures, with_visqol = [], self._check_visqol()
+        for entry in track(inputs, total=len(inputs), what="comparing pairs"):
             target, output = (
-                self._read(x, self.settings.seconds).mean(axis=1)
-                for x in (others[stem(entry)], entry)
+                _read_middle(sound, self.settings.seconds).mean(axis=1)
+                for sound in (originals[_stem(entry)], entry)
             )
-            found.append(
-                fidelity.figures(target, output, audio.SAMPLE_RATE, with_visqol=with_visqol)
+            figures.append(
+                fidelity.measure_fidelity(
+                    target, output, audio.SAMPLE_RATE, with_visqol=with_visqol
+                )
             )
-        self._compare("input against its originals", found, [])
+        self._add_comparison("input against its originals", figures, [])
 
-    def by_musicnn(self, weights: Weights) -> None:
-        """How far the sets are apart for musicnn."""
-        embedded = []
-        for entries, side in zip(self.sets, SIDES, strict=True):
+    def measure_musicnn_distances(self, weights: Weights) -> None:
+        """Adds the distance of the sets in musicnn's features."""
+        features = []
+        for entries, side in zip(self.entries, SIDES, strict=True):
             watched = track(entries, total=len(entries), what=f"musicnn, {side}, tracks")
             seconds = self.settings.model_seconds
-            embedded.append([tagger.embed(weights, self._read(x, seconds)) for x in watched])
-        self._distances("distance in musicnn's features (not standard)", *embedded)
+            features.append(
+                [tagger.compute_features(weights, _read_middle(x, seconds)) for x in watched]
+            )
+        self._add_distances("distance in musicnn's features (not standard)", *features)
 
     # -- Model -----------------------------------------------------------------------------------
 
-    def model(self, model: Model) -> None:
-        """What the VQ-VAE loses, how its codes are used, what the prior hears, and joins."""
-        self._reconstruction(model)
-        embedded = [
-            evaluate_model.hidden_states(model, entries, self.settings.model_seconds)
-            for entries in self.sets
+    def measure_model(self, model: Model) -> None:
+        """Adds errors of the VQ-VAE, use of codes, distances in hidden states, and joins."""
+        self._measure_codec(model)
+        states = [
+            model_figures.compute_hidden_states(model, entries, self.settings.model_seconds)
+            for entries in self.entries
         ]
         part = f"distance in hidden states of the level {max(model.levels)} prior"
-        self._distances(part, *embedded)
-        if self.given.kind == "samples":
-            self._joins(model)
+        self._add_distances(part, *states)
+        if self.inputs.kind == "samples":
+            self._measure_joins(model)
 
-    def _reconstruction(self, model: Model) -> None:
-        """Codes of generated tracks are those that were drawn, not those of their sound."""
+    def _measure_codec(self, model: Model) -> None:
+        """Adds reconstruction errors and codebook use.
+
+        Codes of generated tracks are those that were sampled: encoding their sound would give
+        others.
+        """
         levels, size = range(len(model.hops)), model.codec.config.codebook_size
-        figures = tuple([[] for _ in levels] for _ in SIDES)
-        counts = tuple([[] for _ in levels] for _ in SIDES)
-        with_visqol = self._visqol()
-        for number, (entries, side) in enumerate(zip(self.sets, SIDES, strict=True)):
-            if number == 0 and self.given.kind == "samples":
-                drawn = evaluate_model.sampled_counts(self.given.path, len(levels), size)
-                counts[0][:] = drawn
+        figures: tuple[list[list], list[list]] = ([[] for _ in levels], [[] for _ in levels])
+        counts: tuple[list[list], list[list]] = ([[] for _ in levels], [[] for _ in levels])
+        with_visqol = self._check_visqol()
+        for number, (entries, side) in enumerate(zip(self.entries, SIDES, strict=True)):
+            if number == 0 and self.inputs.kind == "samples":
+                counts[0][:] = model_figures.count_sampled_codes(
+                    self.inputs.path, len(levels), size
+                )
                 continue
-            for lost, occurrences in evaluate_model.reconstruct(
+            for track_errors, track_counts in model_figures.reconstruct_tracks(
                 model.codec,
                 entries,
                 side,
@@ -151,55 +215,51 @@ class Evaluation:
                 with_visqol=with_visqol,
             ):
                 for level in levels:
-                    figures[number][level].append(lost[level])
-                    counts[number][level].append(occurrences[level])
+                    figures[number][level].append(track_errors[level])
+                    counts[number][level].append(track_counts[level])
         for level in reversed(levels):
-            self._compare(f"reconstruction, level {level}", *(side[level] for side in figures))
+            by_side = [side[level] for side in figures]
+            self._add_comparison(f"reconstruction, level {level}", *by_side)
+        usage = comparison.PooledFigures(
+            _codebook_figures, draws=self.settings.draws, seed=self.settings.seed
+        )
         for level in reversed(levels):
-            both = [side[level] for side in counts]
-            self.rows += comparison.pooled(
-                f"codebook, level {level}",
-                *both,
-                lambda found: codebook.figures(found).table(),
-                draws=self.settings.draws,
-                seed=self.settings.seed,
-            )
-            self.counts[level] = tuple(np.sum(side, axis=0) if side else None for side in both)
+            inputs, references = (side[level] for side in counts)
+            self.rows += usage.compare(f"codebook, level {level}", inputs, references)
+            self.counts[level] = _sum_counts(inputs), _sum_counts(references)
 
-    def _joins(self, model: Model) -> None:
-        before = len(self.rows)
-        for level, at_joins, elsewhere in evaluate_model.seams(
-            model, self.given.path, self.sets[1]
+    def _measure_joins(self, model: Model) -> None:
+        rows_before = len(self.rows)
+        for level, at_joins, elsewhere in window_joins.measure_joins(
+            model, self.inputs.path, self.entries[1]
         ):
-            self._compare(f"joins of windows, level {level}", at_joins, elsewhere)
-        if len(self.rows) == before:
+            self._add_comparison(f"joins of windows, level {level}", at_joins, elsewhere)
+        if len(self.rows) == rows_before:
             self.notes.append(
                 "joins of windows: left out, no track of the input has any whose place is known"
             )
 
-    def heldout(self, model: Model, codes: str) -> None:
-        """What the priors know of held-out codes, by level and by track."""
+    def measure_heldout_bits(self, model: Model, codes: str) -> None:
+        """Adds the bits per code of each prior on held-out codes, by level and by track."""
         for level in sorted(model.levels, reverse=True):
-            bits = evaluate_model.heldout_bits(
+            bits = heldout_bits.measure_heldout_bits(
                 model, codes, level, max_windows=self.settings.max_windows
             )
             self.bits[level] = bits
             figures = [{"bits_per_code": value} for value in bits.values()]
-            self._compare(f"prior on held-out codes, level {level}", [], figures)
+            self._add_comparison(f"prior on held-out codes, level {level}", [], figures)
 
     # -- Rows ------------------------------------------------------------------------------------
 
-    def _read(self, entry: Entry, seconds: float) -> np.ndarray:
-        return sound_sets.middle(entry.read(), seconds)
+    def _add_comparison(self, part: str, inputs: TrackFigures, references: TrackFigures) -> None:
+        self.rows += comparison.compare_tracks(
+            part, inputs, references, draws=self.settings.draws, seed=self.settings.seed
+        )
 
-    def _compare(self, part: str, given: comparison.Figures, reference: comparison.Figures) -> None:
-        draws = {"draws": self.settings.draws, "seed": self.settings.seed}
-        self.rows += comparison.compare(part, given, reference, **draws)
-
-    def _distances(self, part: str, given: list, reference: list) -> None:
-        if not reference:
+    def _add_distances(self, part: str, inputs: list, references: list) -> None:
+        if not references:
             return
-        rows = comparison.distances(part, given, reference, seed=self.settings.seed)
+        rows = comparison.compare_embeddings(part, inputs, references, seed=self.settings.seed)
         self.rows += rows
         if not rows:
             self.notes.append(
@@ -207,9 +267,25 @@ class Evaluation:
                 "pieces of each set"
             )
 
-    def _visqol(self) -> bool:
-        """Whether ViSQOL can be asked; if not, the notes say it once."""
+    def _check_visqol(self) -> bool:
+        """Returns whether ViSQOL is installed; notes it once if not."""
         note = "ViSQOL: left out, it needs pip install 'jukejax[visqol]'"
-        if not (found := fidelity.has_visqol()) and note not in self.notes:
+        if not (is_installed := fidelity.has_visqol()) and note not in self.notes:
             self.notes.append(note)
-        return found
+        return is_installed
+
+
+def _stem(entry: Entry) -> Path:
+    return Path(entry.name).with_suffix("")
+
+
+def _read_middle(entry: Entry, seconds: float) -> np.ndarray:
+    return sound_sets.crop_middle(entry.read(), seconds)
+
+
+def _codebook_figures(counts: np.ndarray) -> dict[str, float]:
+    return codebook.measure_usage(counts).to_dict()
+
+
+def _sum_counts(tracks: Sequence[np.ndarray]) -> np.ndarray | None:
+    return np.sum(tracks, axis=0) if tracks else None

@@ -1,6 +1,7 @@
-"""Sets of sounds to be measured: a folder of files, generated tracks, or a prepared corpus."""
+"""Sets of sounds to measure: a folder of files, generated tracks, or a prepared corpus."""
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ from jukejax.preparation import sources
 
 @dataclass(frozen=True)
 class Entry:
-    """A sound that is read when it is needed.
+    """A sound that is read on demand.
 
     Attributes:
-      name: what people call it.
-      read: gives float32 [time, channels] at 44.1 kHz, without the prompt that a user gave.
+      name: for tables and messages.
+      read: returns float32 [time, channels] at 44.1 kHz, without the user's prompt.
     """
 
     name: str
@@ -31,7 +32,7 @@ class SoundSet:
     """Sounds of one origin.
 
     Attributes:
-      path: where they are.
+      path: of the folder or file.
       kind: "samples" (of `sample`), "corpus" (of `prepare`) or "files".
       entries: in order of their names.
     """
@@ -42,27 +43,27 @@ class SoundSet:
 
 
 def open_set(path: str | Path, flag: str, *, limit: int = 0, split: str = "heldout") -> SoundSet:
-    """What there is to measure at a path; of generated tracks the finest level.
+    """Opens the sounds at a path; of generated tracks the finest level.
 
     Args:
       flag: that named the path, for messages.
-      limit: at most so many, spread evenly; 0: all.
+      limit: at most so many sounds, spread evenly; 0: all.
       split: of a prepared corpus, "train", "heldout" (or the other if it is empty) or "all".
 
     Raises:
-      ValueError: nothing that can be measured is there.
+      ValueError: there is no sound at the path.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"--{flag}={path} does not exist")
     if (path / "dataset.json").exists():
-        kind, entries = "corpus", _of_corpus(path, flag, split)
+        kind, entries = "corpus", _list_corpus_tracks(path, flag, split)
     elif path.is_dir() and any(path.glob("item_*/meta.json")):
-        kind, entries = "samples", _of_samples(path)
+        kind, entries = "samples", _list_samples(path)
     elif path.is_dir():
-        kind, entries = "files", [_of_file(item.name, Path(item.path)) for item in _files(path)]
+        kind, entries = "files", _list_files(path)
     else:
-        kind, entries = "files", [_of_file(path.name, path)]
+        kind, entries = "files", [_make_file_entry(path.name, path)]
     if not entries:
         raise ValueError(
             f"--{flag}={path} holds no sound; give a folder of sound files, of generated tracks, "
@@ -70,33 +71,36 @@ def open_set(path: str | Path, flag: str, *, limit: int = 0, split: str = "heldo
         )
     if limit and len(entries) > limit:
         entries = [entries[i * len(entries) // limit] for i in range(limit)]
-    return SoundSet(path, kind, tuple(_told_apart(entries)))
+    return SoundSet(path, kind, tuple(_number_duplicates(entries)))
 
 
-def _told_apart(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """The same sounds, of equal names all but the first with a number."""
-    seen: Counter[str] = Counter()
+def _number_duplicates(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yields the entries; appends a number to names that occurred before."""
+    occurrences: Counter[str] = Counter()
     for entry in entries:
-        seen[entry.name] += 1
-        count = seen[entry.name]
+        occurrences[entry.name] += 1
+        count = occurrences[entry.name]
         yield entry if count == 1 else dataclasses.replace(entry, name=f"{entry.name} ({count})")
 
 
-def _files(path: Path) -> list:
-    return sources.find_files(path)[0]
+def _list_files(folder: Path) -> list[Entry]:
+    return [
+        _make_file_entry(source.name, Path(source.path)) for source in sources.find_files(folder)[0]
+    ]
 
 
-def _of_file(name: str, path: Path) -> Entry:
-    def read() -> np.ndarray:
-        try:
-            return audio.load_audio(path)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}; take it out of the folder") from error
-
-    return Entry(name, read)
+def _make_file_entry(name: str, path: Path) -> Entry:
+    return Entry(name, functools.partial(_read_file, path))
 
 
-def _of_corpus(path: Path, flag: str, split: str) -> list[Entry]:
+def _read_file(path: Path) -> np.ndarray:
+    try:
+        return audio.load_audio(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; take it out of the folder") from error
+
+
+def _list_corpus_tracks(path: Path, flag: str, split: str) -> list[Entry]:
     dataset = corpus.open_dataset(path)
     if dataset.kind != "audio":
         raise ValueError(
@@ -107,27 +111,29 @@ def _of_corpus(path: Path, flag: str, split: str) -> list[Entry]:
     if not any(map(dataset.tracks, splits)):
         splits = corpus.SPLITS
     return [
-        Entry(track.name, lambda name=name, i=i: dataset.read_track(name, i))
+        Entry(track.name, functools.partial(dataset.read_track, name, index))
         for name in splits
-        for i, track in enumerate(dataset.tracks(name))
+        for index, track in enumerate(dataset.tracks(name))
     ]
 
 
-def _of_samples(path: Path) -> list[Entry]:
-    """The finest WAV of each item that has one, from where the prompt ends."""
-
-    def entry(item: runs.Item) -> Entry:
-        whole = _of_file(item.folder.name, next(iter(item.wavs.values())))
-        given = round(
-            (runs.parse_number(item.meta.get("prompt_seconds")) or 0.0) * audio.SAMPLE_RATE
-        )
-        return Entry(whole.name, lambda: whole.read()[given:])
-
-    return [entry(item) for item in runs.read_items(path) if item.wavs]
+def _list_samples(path: Path) -> list[Entry]:
+    """Lists the finest WAV file of each item that has one, from the end of the prompt on."""
+    return [
+        Entry(item.folder.name, functools.partial(_read_after_prompt, item))
+        for item in runs.read_items(path)
+        if item.wavs
+    ]
 
 
-def middle(sound: np.ndarray, seconds: float) -> np.ndarray:
-    """At most so many seconds from the middle of a sound [time, channels]; 0: all of it."""
+def _read_after_prompt(item: runs.Item) -> np.ndarray:
+    prompt_seconds = runs.parse_number(item.meta.get("prompt_seconds")) or 0.0
+    sound = _read_file(next(iter(item.wavs.values())))
+    return sound[round(prompt_seconds * audio.SAMPLE_RATE) :]
+
+
+def crop_middle(sound: np.ndarray, seconds: float) -> np.ndarray:
+    """Returns at most `seconds` from the middle of a sound [time, channels]; 0: all of it."""
     size = round(seconds * audio.SAMPLE_RATE)
     if not size or len(sound) <= size:
         return sound

@@ -192,7 +192,7 @@ def render_codebooks_chapter(results: PipelineResults, assets: Assets) -> object
         pictures.write_codebook_picture(occurrences, path, f"Level {level}")
         alt = f"Level {level}: share of all codes, from the most used code to the least"
         cards.append(page.card("", page.picture(assets.relative_path(path), alt)))
-        use = codebook.figures(occurrences)
+        use = codebook.measure_usage(occurrences)
         rows.append(
             (
                 _LEVEL_NAMES[level],

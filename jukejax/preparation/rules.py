@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jukejax.analysis.loudness import loudness
+from jukejax.analysis.loudness import measure_loudness
 
 SAMPLE_RATE = 44100
 FADES = ("keep", "cut", "drop")
@@ -173,7 +173,7 @@ def loudness_gain(sound: np.ndarray, target: float | None) -> tuple[float, float
     Returns:
       The gain, the resulting loudness in LUFS, and notes for the user.
     """
-    peak, level = float(np.abs(sound).max()), loudness(sound)
+    peak, level = float(np.abs(sound).max()), measure_loudness(sound)
     target_gain = 0.0 if target is None or level is None else target - level  # dB
     headroom = -20 * math.log10(max(peak, 1e-9))
     gain, notes = min(target_gain, headroom), []

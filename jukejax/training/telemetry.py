@@ -182,7 +182,7 @@ def sound_figures(preview: Preview) -> dict[str, float]:
         if preview.sample_rate == SAMPLE_RATE:
             figures = track_figures(sound[:, None])
         if target is not None and name != preview.original and len(sound) > fidelity.SHORTEST:
-            figures |= fidelity.figures(target, sound, preview.sample_rate)
+            figures |= fidelity.measure_fidelity(target, sound, preview.sample_rate)
         found |= {f"{name}/{figure}": value for figure, value in figures.items()}
     return {name: v for name, v in found.items() if v is not None and np.isfinite(v)}
 

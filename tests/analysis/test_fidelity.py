@@ -71,32 +71,33 @@ def test_codebook_figures_equal_the_golden_ones():
     size = case["param/k"].shape[0]
     for step in range(3):
         out = case.group(f"out/s{step}/")
-        counts = codebook.counts(out["x_l"], size)
-        found = codebook.figures(counts)
+        counts = codebook.count_codes(out["x_l"], size)
+        found = codebook.measure_usage(counts)
         assert_close(found.entropy_bits * np.log(2), out["metrics/entropy"], rtol=1e-5)
         assert found.used == out["metrics/used_curr"]
         assert found.dead == size - found.used
-        alive = codebook.figures(out["k_elem"], threshold=1.0)
+        alive = codebook.measure_usage(out["k_elem"], threshold=1.0)
         assert alive.used == out["metrics/usage"]
         seen += found.dead
     assert seen > 0  # the case has dead codes to tell
 
 
 def test_an_even_codebook_is_worth_its_size():
-    found = codebook.figures(np.array([5, 5, 5, 5, 0, 0, 0, 0]))
-    assert found.table() == {"usage": 0.5, "dead": 0.5, "perplexity": 4.0, "entropy_bits": 2.0}
-    even, single = codebook.figures(np.full(4, 5)), codebook.figures(np.array([0, 9, 0]))
+    found = codebook.measure_usage(np.array([5, 5, 5, 5, 0, 0, 0, 0]))
+    assert found.to_dict() == {"usage": 0.5, "dead": 0.5, "perplexity": 4.0, "entropy_bits": 2.0}
+    even = codebook.measure_usage(np.full(4, 5))
+    single = codebook.measure_usage(np.array([0, 9, 0]))
     assert (even.used, even.entropy_bits, even.perplexity) == (4, 2.0, 4.0)
     assert (single.used, single.entropy_bits, single.perplexity) == (1, 0.0, 1.0)
     with pytest.raises(ValueError, match="another VQ-VAE"):
-        codebook.counts(np.array([1, 8]), 8)
+        codebook.count_codes(np.array([1, 8]), 8)
     with pytest.raises(ValueError, match="at least one code"):
-        codebook.figures(np.zeros(8, int))
+        codebook.measure_usage(np.zeros(8, int))
 
 
 def test_a_scaled_copy_has_the_convergence_of_its_scale(music):
     assert fidelity.spectral_convergence(music, 0.9 * music) == pytest.approx(0.1)
-    found = fidelity.figures(music, 0.9 * music, RATE)
+    found = fidelity.measure_fidelity(music, 0.9 * music, RATE)
     assert found["spectral_convergence_db"] == pytest.approx(-20)
     assert found["si_sdr_db"] > 100  # SI-SDR does not feel the scale
     assert found["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.01)
@@ -105,9 +106,9 @@ def test_a_scaled_copy_has_the_convergence_of_its_scale(music):
 def test_noise_20_db_below_has_an_si_sdr_of_20_db(music):
     noise = np.random.default_rng(1).normal(size=len(music))
     noise *= 0.1 * np.linalg.norm(music) / np.linalg.norm(noise)
-    found = fidelity.figures(music, music + noise, RATE)
+    found = fidelity.measure_fidelity(music, music + noise, RATE)
     assert found["si_sdr_db"] == pytest.approx(20, abs=0.1)
-    softer = fidelity.figures(music, music + 0.1 * noise, RATE)
+    softer = fidelity.measure_fidelity(music, music + 0.1 * noise, RATE)
     for name in ("spectral_convergence_db", "multi_resolution_stft", "mel_db"):
         assert softer[name] < found[name], name
 
@@ -121,15 +122,15 @@ def test_silence_and_short_sounds_are_no_accident(music):
 
 
 def test_long_sounds_are_measured_in_blocks_with_the_same_result(music, monkeypatch):
-    whole = fidelity.figures(music, np.roll(music, 7), RATE)
+    whole = fidelity.measure_fidelity(music, np.roll(music, 7), RATE)
     monkeypatch.setattr(fidelity, "_BLOCK", 100)
-    blocks = fidelity.figures(music, np.roll(music, 7), RATE)
+    blocks = fidelity.measure_fidelity(music, np.roll(music, 7), RATE)
     assert blocks == pytest.approx(whole, rel=1e-9)
 
 
 def test_the_longer_of_a_pair_is_cut(music):
-    cut = fidelity.figures(music, music[:-5000], RATE)
-    assert cut == fidelity.figures(music[:-5000], music[:-5000], RATE)
+    cut = fidelity.measure_fidelity(music, music[:-5000], RATE)
+    assert cut == fidelity.measure_fidelity(music[:-5000], music[:-5000], RATE)
 
 
 @pytest.mark.slow
@@ -147,7 +148,7 @@ def test_visqol_hears_what_was_done(music):
 def test_a_missing_visqol_is_named(monkeypatch):
     import sys
 
-    fidelity._visqol.cache_clear()
+    fidelity._load_visqol.cache_clear()
     monkeypatch.setitem(sys.modules, "visqol", None)
     assert not fidelity.has_visqol()
     with pytest.raises(ValueError, match="jukejax\\[visqol\\]"):

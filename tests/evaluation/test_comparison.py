@@ -1,4 +1,4 @@
-"""Two sets side by side: what is the same is near its floor, what differs is far above it."""
+"""Comparison of two sets: equal sets are near the floor, different sets far above it."""
 
 import numpy as np
 import pytest
@@ -16,33 +16,32 @@ def tracks(mean, count=40, seed=0):
     return [{"tempo_bpm": x, "pulse": None} for x in random.normal(mean, 1.0, count)]
 
 
-def test_a_difference_is_told_in_floors():
-    (row,) = comparison.compare("music", tracks(120), tracks(126, seed=1), **DRAWS)
+def test_a_difference_is_a_multiple_of_the_floor():
+    (row,) = comparison.compare_tracks("music", tracks(120), tracks(126, seed=1), **DRAWS)
     assert row.metric == "tempo_bpm"  # nothing has a pulse, so there is no row of it
     assert row.input.mean == pytest.approx(120, abs=0.5)
     assert row.reference.low < row.reference.mean < row.reference.high
     # Halves of 20 normal figures differ by sqrt(2 / 20) * sqrt(2 / pi) = 0.25 on average.
     assert row.floor == pytest.approx(0.25, rel=0.3)
     assert row.floors == pytest.approx(6 / row.floor, rel=0.1)
-    (same,) = comparison.compare("music", tracks(126, seed=2), tracks(126, seed=1), **DRAWS)
+    (same,) = comparison.compare_tracks("music", tracks(126, seed=2), tracks(126, seed=1), **DRAWS)
     assert same.floors < 3
-    assert row.table()["times_floor"] == row.floors
+    assert row.to_json()["times_floor"] == row.floors
 
 
 def test_one_side_may_be_empty():
-    (alone,) = comparison.compare("music", tracks(120), [], **DRAWS)
+    (alone,) = comparison.compare_tracks("music", tracks(120), [], **DRAWS)
     assert (alone.reference, alone.floor, alone.floors) == (None, None, None)
-    (other,) = comparison.compare("music", [], tracks(120), **DRAWS)
+    (other,) = comparison.compare_tracks("music", [], tracks(120), **DRAWS)
     assert other.input is None
     assert other.floor > 0
 
 
-def test_figures_of_a_whole_set_are_not_means_of_tracks():
+def test_pooled_figures_are_not_means_of_tracks():
     """Two tracks that use half of the codes each use all of them together."""
-    left, right = np.array([5, 5, 0, 0]), np.array([0, 0, 5, 5])
-    rows = comparison.pooled(
-        "codebook", [left, right], [left], lambda x: codebook.figures(x).table(), **DRAWS
-    )
+    lower, upper = np.array([5, 5, 0, 0]), np.array([0, 0, 5, 5])
+    pooled = comparison.PooledFigures(lambda x: codebook.measure_usage(x).to_dict(), **DRAWS)
+    rows = pooled.compare("codebook", [lower, upper], [lower])
     usage = next(row for row in rows if row.metric == "usage")
     assert usage.input.mean == 1.0
     assert (usage.input.low, usage.input.high) == (0.5, 1.0)  # the same track may be drawn twice
@@ -50,7 +49,7 @@ def test_figures_of_a_whole_set_are_not_means_of_tracks():
     assert usage.floor is None  # one track has no halves
 
 
-def test_distances_of_like_sets_are_near_their_floor_and_of_others_far():
+def test_distances_of_equal_sets_are_near_the_floor_and_of_others_far():
     random = np.random.default_rng(0)
 
     def songs(shift, count=16):
@@ -59,41 +58,43 @@ def test_distances_of_like_sets_are_near_their_floor_and_of_others_far():
     reference = songs(0.0)
     for name, row in zip(
         ("frechet", "kernel"),
-        comparison.distances("d", songs(1.5), reference, seed=0),
+        comparison.compare_embeddings("d", songs(1.5), reference, seed=0),
         strict=True,
     ):
         assert row.metric == name
         assert row.input.mean > 5 * abs(row.floor)
-    like = comparison.distances("d", songs(0.0), reference, seed=0)
-    assert like[0].floors == pytest.approx(1, abs=0.5)
-    assert comparison.distances("d", songs(0.0), reference[:1], seed=0) == []
+    equal = comparison.compare_embeddings("d", songs(0.0), reference, seed=0)
+    assert equal[0].floors == pytest.approx(1, abs=0.5)
+    assert comparison.compare_embeddings("d", songs(0.0), reference[:1], seed=0) == []
 
 
 def test_the_table_names_parts_figures_and_units():
-    rows = comparison.compare("music", tracks(120), tracks(126), **DRAWS)
-    head, blank_part, line = comparison.text(rows)
+    rows = comparison.compare_tracks("music", tracks(120), tracks(126), **DRAWS)
+    head, blank_part, line = comparison.format_table(rows)
     assert "reference" in head
     assert blank_part == "music"
     assert line.split()[:2] == ["tempo", "(BPM)"]
     assert line.rstrip().endswith("x")
-    assert comparison.said(Interval(1.25, 1.0, 1.5, 1), ".1f") == "1.2"
+    assert comparison.format_interval(Interval(1.25, 1.0, 1.5, 1), ".1f") == "1.2"
 
 
 def test_pictures_of_two_sets_come_light_and_dark(tmp_path):
     random = np.random.default_rng(0)
     seconds = np.arange(0, 60, 2.0)
     interval = Interval(0.5, 0.4, 0.6, 3)
-    evaluation_pictures.tempo_picture([(seconds, 120 + seconds / 60)], tmp_path / "tempo.png", "t")
-    evaluation_pictures.spectrum_picture(
+    evaluation_pictures.write_tempo_picture(
+        [(seconds, 120 + seconds / 60)], tmp_path / "tempo.png", "t"
+    )
+    evaluation_pictures.write_spectrum_picture(
         [random.normal(-40, 3, (4, 96)), np.zeros((0,))],
         mel.band_centres(),
         tmp_path / "spectrum.png",
         "s",
     )
-    evaluation_pictures.tracks_picture(
+    evaluation_pictures.write_tracks_picture(
         [[0.4, 0.6], []], (interval, None), tmp_path / "tracks.png", "t", "BPM"
     )
-    evaluation_pictures.similarity_picture(
+    evaluation_pictures.write_similarity_picture(
         [{1: interval, 4: interval}, {}], tmp_path / "bars.png", "b"
     )
     for name in ("tempo", "spectrum", "tracks", "bars"):
@@ -101,4 +102,4 @@ def test_pictures_of_two_sets_come_light_and_dark(tmp_path):
         assert light.read_bytes()[:4] == dark.read_bytes()[:4] == b"\x89PNG"
         assert light.read_bytes() != dark.read_bytes()
     with pytest.raises(ValueError, match="no tempo to draw"):
-        evaluation_pictures.tempo_picture([], tmp_path / "x.png", "t")
+        evaluation_pictures.write_tempo_picture([], tmp_path / "x.png", "t")

@@ -1,4 +1,4 @@
-"""What evaluate and embed find at a path."""
+"""Sounds that evaluate and embed find at a path."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def ramp(seconds, start=0.0):
     return np.linspace(start, start + 0.5, round(seconds * RATE), dtype=np.float32)[:, None]
 
 
-def test_a_folder_of_files_in_order_thinned_out_evenly(tmp_path):
+def test_files_are_in_order_and_limited_evenly(tmp_path):
     for name in ("b.wav", "a.wav", "c/d.wav", "notes.txt"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -33,7 +33,7 @@ def test_a_folder_of_files_in_order_thinned_out_evenly(tmp_path):
     np.testing.assert_allclose(one.entries[0].read(), ramp(0.1), atol=1e-4)
 
 
-def test_generated_tracks_begin_where_the_prompt_ends(tmp_path):
+def test_generated_tracks_begin_after_the_prompt(tmp_path):
     item = tmp_path / "item_000"
     item.mkdir()
     (item / "meta.json").write_text('{"seconds": 1.0, "prompt_seconds": 0.25}')
@@ -68,13 +68,19 @@ def test_tracks_of_a_corpus_by_split(tmp_path):
     assert [e.name for e in sound_sets.open_set(tmp_path / "one", "input").entries] == ["t"]
 
 
-def test_a_middle_is_a_middle():
+def test_sounds_are_cropped_around_their_middle():
     sound = ramp(2.0)
-    np.testing.assert_array_equal(sound_sets.middle(sound, 1.0), sound[RATE // 2 : 3 * RATE // 2])
-    assert len(sound_sets.middle(sound, 0.0)) == len(sound_sets.middle(sound, 9.0)) == 2 * RATE
+    np.testing.assert_array_equal(
+        sound_sets.crop_middle(sound, 1.0), sound[RATE // 2 : 3 * RATE // 2]
+    )
+    assert (
+        len(sound_sets.crop_middle(sound, 0.0))
+        == len(sound_sets.crop_middle(sound, 9.0))
+        == 2 * RATE
+    )
 
 
-def test_nothing_to_measure_is_said_in_one_line(tmp_path):
+def test_paths_without_sounds_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"--reference=.*gone does not exist"):
         sound_sets.open_set(tmp_path / "gone", "reference")
     with pytest.raises(ValueError, match=r"--input=.* holds no sound"):

@@ -1,4 +1,4 @@
-"""`embed` from the command line: files, shapes, and going on after a kill."""
+"""`embed` from the command line: files, shapes, and resuming."""
 
 import json
 
@@ -10,7 +10,7 @@ from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
 from jukejax.preparation import house
 from tests.support import small_bundle
-from tests.support.command import run
+from tests.support.command import run_in_process
 
 WINDOW = 64 * 128 / 44_100  # seconds
 
@@ -25,13 +25,13 @@ def place(tmp_path_factory):
     return folder
 
 
-def ask(place, output, *more, **how):
-    asked = [f"--model={place / 'model'}", f"--input={place / 'music'}", f"--output={output}"]
-    return run("embed", *asked, *more, **how)
+def run_embed(place, output, *more, code=0):
+    flags = [f"--model={place / 'model'}", f"--input={place / 'music'}", f"--output={output}"]
+    return run_in_process("embed", *flags, *more, code=code)
 
 
-def test_a_file_for_each_track_that_a_killed_run_does_not_make_again(place, tmp_path):
-    done = ask(place, tmp_path, "--layers=0,last", "--batch_size=2")
+def test_a_second_run_computes_only_missing_files(place, tmp_path):
+    done = run_embed(place, tmp_path, "--layers=0,last", "--batch_size=2")
     assert "2 track(s), layer(s) 0, 3 of level 2, mean of windows of 0.2 s" in done.stdout
     files = json.loads((tmp_path / "tracks.json").read_text())
     assert set(files) == {"a/one.wav", "a_one.wav"}
@@ -53,35 +53,35 @@ def test_a_file_for_each_track_that_a_killed_run_does_not_make_again(place, tmp_
         np.testing.assert_allclose(found["layer_3"], activations.values[:, 1], rtol=1e-4, atol=1e-5)
     assert len(set(files.values())) == 2
     first, second = (tmp_path / file for file in files.values())
-    kept, before = first.stat().st_mtime_ns, second.read_bytes()
+    written_at, content = first.stat().st_mtime_ns, second.read_bytes()
     second.unlink()
-    ask(place, tmp_path, "--layers=0,last", "--batch_size=2")
-    assert first.stat().st_mtime_ns == kept
-    assert second.read_bytes() == before
-    refused = ask(place, tmp_path, "--layers=1", code=2)
+    run_embed(place, tmp_path, "--layers=0,last", "--batch_size=2")
+    assert first.stat().st_mtime_ns == written_at
+    assert second.read_bytes() == content
+    refused = run_embed(place, tmp_path, "--layers=1", code=2)
     assert "was begun with layers=[0, 3], not [1]" in refused.stderr
 
 
-def test_a_broken_file_does_not_stop_the_others(place, tmp_path):
+def test_a_damaged_file_does_not_stop_the_others(place, tmp_path):
     music = tmp_path / "music"
     music.mkdir()
     (music / "a.wav").write_bytes(b"RIFF of nothing at all")
     audio.write_wav(music / "b.wav", house.track(0, seconds=4.0).mix[:40_000])
-    done = ask(place, tmp_path / "out", f"--input={music}", code=2)
+    done = run_embed(place, tmp_path / "out", f"--input={music}", code=2)
     assert "1 of 2 track(s) could not be embedded, the others are done" in done.stderr
     assert "a.wav: " in done.stderr.splitlines()[-1]
     assert set(json.loads((tmp_path / "out/tracks.json").read_text())) == {"b.wav"}
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--layers=first"], "--layers='first' is no number"),
         (["--level=5"], "level 5 has no prior"),
         (["--hop_fraction=0"], "--hop_fraction=0.0 must be above 0"),
     ],
 )
-def test_bad_flags_are_one_line(place, tmp_path, flags, said):
-    done = ask(place, tmp_path, *flags, code=2)
-    assert said in done.stderr
+def test_bad_flags_are_reported_in_one_line(place, tmp_path, flags, message):
+    done = run_embed(place, tmp_path, *flags, code=2)
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`evaluate` from the command line on a small corpus, tracks of a small model, and the model."""
+"""`evaluate` from the command line: a small corpus, tracks of a small model, and the model."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from jukejax.common import files
 from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.labels import label_vector
 from jukejax.data.writer import DatasetWriter
-from jukejax.evaluation import model_figures as evaluate_model
+from jukejax.evaluation import heldout_bits, model_figures, window_joins
 from jukejax.inference.loaded_model import Model
 from jukejax.models.prior import Prior, example_bits
 from jukejax.pages import runs
 from jukejax.preparation import house
 from jukejax.weights import bundle
 from tests.support import small_bundle, small_codec
-from tests.support.command import run
+from tests.support.command import run_in_process
 
 SECONDS = 5.0
 LEVELS = (2, 1)  # that have a prior
@@ -84,7 +84,7 @@ def means(report, part, side="reference"):
 def reported(place, tmp_path_factory):
     """(what the command printed, its folder, evaluate.json)."""
     folder = tmp_path_factory.mktemp("report")
-    done = run(
+    done = run_in_process(
         "evaluate",
         f"--input={place / 'samples'}",
         f"--reference={place / 'audio'}",
@@ -131,48 +131,52 @@ def test_every_part_is_measured_and_shown(reported):
         assert (folder / picture).read_bytes()[:4] == b"\x89PNG"
 
 
-def test_joins_lie_where_windows_took_over_and_nowhere_else(place):
+def test_joins_are_at_the_starts_of_new_windows(place):
     """Windows of 64 codes that begin every 32; the top level of 256 codes."""
     model = Model(place / "model")
     seconds = TOP * 128 / 44100
-    told = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
+    common = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
 
     def joins(level, **meta):
-        return evaluate_model.joins(model, runs.Item(place, told | meta, 1), level)
+        return window_joins.find_joins(model, runs.Item(place, common | meta, 1), level)
 
     assert joins(2) == [64, 96, 128, 160, 192, 224]
     assert joins(2, prompt_seconds=100 * 128 / 44100)[0] == 100
-    made = {"level_1": 1.0}
-    assert joins(2, mode="upsample", temperature=made) == []
-    assert joins(2, mode="upsample", temperature=made | {"level_2": 1.0}) == []
-    assert joins(1, mode="upsample", temperature=made)[0] == 64
-    again = {"mode": "reroll", "prompt_seconds": 0.0, "temperature": {"level_2": 1.0}}
-    found = joins(2, reroll=[80.5 * 128 / 44100, 119.5 * 128 / 44100], **again)
-    assert found[0] == 80
-    assert found[-1] == 120
-    assert joins(1, reroll=[0.1, 0.2], **again) == []
+    sampled = {"level_1": 1.0}
+    assert joins(2, mode="upsample", temperature=sampled) == []
+    assert joins(2, mode="upsample", temperature=sampled | {"level_2": 1.0}) == []
+    assert joins(1, mode="upsample", temperature=sampled)[0] == 64
+    reroll = {"mode": "reroll", "prompt_seconds": 0.0, "temperature": {"level_2": 1.0}}
+    rerolled = joins(2, reroll=[80.5 * 128 / 44100, 119.5 * 128 / 44100], **reroll)
+    assert rerolled[0] == 80
+    assert rerolled[-1] == 120
+    assert joins(1, reroll=[0.1, 0.2], **reroll) == []
 
 
-def test_the_bench_says_what_weights_in_eight_bits_cost(place):
+def test_bench_measures_the_cost_of_weights_in_eight_bits(place):
     flags = (f"--model={place / 'model'}", f"--codes={place / 'codes'}", "--json")
-    rows = [json.loads(line) for line in run("bench", "decode", *flags).stdout.splitlines()]
+    rows = [
+        json.loads(line) for line in run_in_process("bench", "decode", *flags).stdout.splitlines()
+    ]
     assert [row["level"] for row in rows] == sorted(LEVELS)
     model = Model(place / "model")
     for row in rows:
-        bits = evaluate_model.heldout_bits(model, place / "codes", row["level"], max_windows=32)
+        bits = heldout_bits.measure_heldout_bits(
+            model, place / "codes", row["level"], max_windows=32
+        )
         assert row["bits_per_code"] == pytest.approx(np.mean(list(bits.values())), rel=1e-3)
         rounded = row["bits_per_code_int8"] - row["bits_per_code"]
         assert row["cost_in_bits"] == pytest.approx(rounded, abs=2e-3)
         assert 0 < abs(row["cost_in_bits"]) < 0.05
 
 
-def test_a_folder_against_its_originals(place, tmp_path):
+def test_processed_files_are_compared_with_their_originals(place, tmp_path):
     soft = tmp_path / "soft"
     soft.mkdir()
     for path in (place / "music").glob("*.wav"):
         sound, _ = audio.decode_file(path)
         audio.write_wav(soft / f"{path.stem}.flac", 0.9 * sound)
-    run(
+    run_in_process(
         "evaluate",
         f"--input={soft}",
         f"--reference={place / 'music'}",
@@ -190,7 +194,7 @@ def test_a_folder_against_its_originals(place, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--output=x"], "--input and --output are needed"),
         (["--input=nowhere", "--output=x"], "--input=nowhere does not exist"),
@@ -198,9 +202,9 @@ def test_a_folder_against_its_originals(place, tmp_path):
         (["--input=.", "--output=x", "--seconds=-1"], "--seconds=-1.0 must be 0 or more"),
     ],
 )
-def test_bad_flags_are_one_line(flags, said):
-    done = run("evaluate", *flags, code=2)
-    assert said in done.stderr
+def test_bad_flags_are_reported_in_one_line(flags, message):
+    done = run_in_process("evaluate", *flags, code=2)
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -210,10 +214,12 @@ def test_codes_of_another_vqvae_are_refused(place, tmp_path):
     about["vqvae"]["hash"] = "other"
     files.write_json(tmp_path / "codes/dataset.json", about)
     with pytest.raises(ValueError, match="made by another VQ-VAE"):
-        evaluate_model.heldout_bits(Model(place / "model"), tmp_path / "codes", 2, max_windows=1)
+        heldout_bits.measure_heldout_bits(
+            Model(place / "model"), tmp_path / "codes", 2, max_windows=1
+        )
 
 
-def test_heldout_bits_are_those_of_the_training(place, reported):
+def test_heldout_bits_equal_those_of_training(place, reported):
     """Window by window, as `tasks.prior` evaluates it, with the labels of the shards."""
     _, _, report = reported
     config = small_bundle.configs("none")["level_2"]
@@ -223,25 +229,27 @@ def test_heldout_bits_are_those_of_the_training(place, reported):
         windows = dataset.read_codes("heldout", number)[2].astype(np.int32).reshape(-1, 64)
         starts = 64 * 128 * np.arange(len(windows))
         rows = [label_vector(512 * 128, start, 64 * 128, 1, (1,), 2) for start in starts]
-        told = {"labels": jnp.asarray(np.array(rows))}
+        conditions = {"labels": jnp.asarray(np.array(rows))}
         windows = jnp.asarray(windows)
-        predictions = model.apply({"params": params}, windows, **told, method=model.predictions)
+        predictions = model.apply(
+            {"params": params}, windows, **conditions, method=model.predictions
+        )
         expected = float(example_bits(config, predictions, windows).mean())
         assert report["heldout_bits"]["level_2"][name] == pytest.approx(expected, rel=1e-5)
 
 
-def test_counts_of_generated_codes(place):
-    counts = evaluate_model.sampled_counts(place / "samples", 3, 16)
+def test_codes_of_generated_tracks_are_counted(place):
+    counts = model_figures.count_sampled_codes(place / "samples", 3, 16)
     assert [len(level) for level in counts] == [2, 2, 2]
     assert [level[0].sum() for level in counts] == [16 * TOP, 4 * TOP, TOP]
-    assert codebook.figures(counts[2][0]).used == 4
+    assert codebook.measure_usage(counts[2][0]).used == 4
 
 
-def test_joins_lie_where_windows_took_over(place):
+def test_joins_of_parallel_windows_are_unknown(place):
     model = Model(place / "model")
     (item, _) = runs.read_items(place / "samples")
     # Windows of 64 codes, half of each new: the first join is after 64 codes, then every 32.
-    assert evaluate_model.joins(model, item, 2) == list(range(64, TOP, 32))
+    assert window_joins.find_joins(model, item, 2) == list(range(64, TOP, 32))
     item.meta["schedule"] = "parallel"
-    assert evaluate_model.joins(model, item, 1) == []
-    assert evaluate_model.joins(model, item, 2) != []  # the top level is always drawn in order
+    assert window_joins.find_joins(model, item, 1) == []
+    assert window_joins.find_joins(model, item, 2) != []  # the top level is always drawn in order

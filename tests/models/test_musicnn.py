@@ -82,11 +82,11 @@ def test_the_spectrogram_is_librosas():
 
 def test_a_sound_becomes_a_row_for_each_three_seconds(weights):
     sound = np.random.default_rng(0).normal(0, 0.1, (10 * 44_100, 2)).astype(np.float32)
-    found = tagger.embed(weights, sound)
+    found = tagger.compute_features(weights, sound)
     assert found.shape == (3, musicnn.FEATURES)
-    alone = tagger.embed(weights, sound[: 44_100 * 4])
+    alone = tagger.compute_features(weights, sound[: 44_100 * 4])
     np.testing.assert_allclose(alone[0], found[0], rtol=1e-3, atol=1e-3)
-    assert tagger.embed(weights, sound[:44_100]).shape == (1, musicnn.FEATURES)
+    assert tagger.compute_features(weights, sound[:44_100]).shape == (1, musicnn.FEATURES)
 
 
 def test_another_file_is_refused(tmp_path, weights):

@@ -1,0 +1,76 @@
+"""Audibility of the joins between windows in generated tracks."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jukejax.analysis.seams import seam_figures
+from jukejax.data import audio
+from jukejax.evaluation.sound_sets import Entry
+from jukejax.inference.loaded_model import Model
+from jukejax.inference.windows import plan_windows
+from jukejax.pages import runs
+from jukejax.pages.runs import parse_number
+from jukejax.sampling.start import reroll_span
+
+DEFAULT_HOP_FRACTION = 0.5  # of sample folders that do not record it
+
+
+def find_joins(model: Model, item: runs.Item, level: int) -> list[int]:
+    """Returns the codes of a level at which new windows begin in a generated track.
+
+    Windows sampled in parallel are joined where their codes agree best, which a sample folder does
+    not record: `bench decode` measures those joins.
+
+    Returns:
+      [] where the joins are not known, or the level was not sampled.
+    """
+    meta = item.meta
+    if level not in model.levels or not _was_sampled_in_order(model, item, level):
+        return []
+    total = model.totals(model.top_codes(item.seconds or 0.0, round))[level]
+    fractions = meta.get("hop_fraction")
+    recorded = fractions.get(f"level_{level}") if isinstance(fractions, dict) else None
+    hop = model.window_hop(level, parse_number(recorded) or DEFAULT_HOP_FRACTION)
+    prompt_seconds = parse_number(meta.get("prompt_seconds")) or 0.0
+    begin, end = round(prompt_seconds * model.sample_rate / model.hops[level]), total
+    if meta.get("mode") == "reroll" and meta.get("reroll"):
+        begin, end = reroll_span(tuple(meta["reroll"]), model, level, total)
+    plan = plan_windows(end, model.read_config(level).seq_len, hop, begin)
+    joins = [window.start + window.fixed for window in plan if window.start + window.fixed]
+    return joins + [end] * (end < total)
+
+
+def _was_sampled_in_order(model: Model, item: runs.Item, level: int) -> bool:
+    """Returns whether a level was sampled, window after window, and not given by the user."""
+    if item.meta.get("schedule") == "parallel" and level < max(model.levels):
+        return False
+    if item.meta.get("mode") == "upsample" and level == len(model.hops) - 1:
+        return False
+    temperatures = item.meta.get("temperature")
+    return not isinstance(temperatures, dict) or f"level_{level}" in temperatures
+
+
+def measure_joins(
+    model: Model, folder: Path, references: Sequence[Entry]
+) -> Iterator[tuple[int, list[dict], list[dict]]]:
+    """Measures sounds at the joins of generated tracks, level by level.
+
+    Yields:
+      Level; figures of `seam_figures` for each track; and those of each reference track at the same
+      positions, where nothing was joined.
+    """
+    items = runs.read_items(folder)
+    reference_sounds = [entry.read() for entry in references[: len(items)]]
+    for level in sorted(model.levels, reverse=True):
+        figures, reference_figures = [], []
+        for number, item in enumerate(items):
+            borders = [code * model.hops[level] for code in find_joins(model, item, level)]
+            if level not in item.wavs or not borders:
+                continue
+            sound, rate = audio.decode_file(item.wavs[level])
+            figures.append(seam_figures(sound, rate, borders)._asdict())
+            if number < len(reference_sounds):
+                seams = seam_figures(reference_sounds[number], audio.SAMPLE_RATE, borders)
+                reference_figures.append(seams._asdict())
+        if figures:
+            yield level, figures, reference_figures
