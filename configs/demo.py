@@ -1,11 +1,11 @@
-"""The demo's models: every stage of the road at a size for two cores, in minutes.
+"""The demo's models: every stage of the pipeline at a size for two cores, in minutes.
 
     python -m jukejax.train --config=configs/demo.py:vqvae      --workdir=demo/vqvae
     python -m jukejax.train --config=configs/demo.py:prior      --workdir=demo/prior
     python -m jukejax.train --config=configs/demo.py:upsampler1 --workdir=demo/upsampler1
     python -m jukejax.train --config=configs/demo.py:upsampler0 --workdir=demo/upsampler0
 
-`configs/demo.py:vqvae-gpu` (and so on) is the same road at a size that makes sense on one GPU;
+`configs/demo.py:vqvae-gpu` (and so on) is the same pipeline at a size that makes sense on one GPU;
 `configs/demo.py:gpu` alone means its VQ-VAE.
 """
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole road on the embedded corpus: the commands that a user types for real, one after the other.
-#   launch/demo.sh             everything lands in ./demo; started again, it goes on where it stopped
+# The whole pipeline on the embedded corpus: the commands that a user would type, one after the other.
+#   launch/demo.sh             everything lands in ./demo; started again, it resumes
 #   DEMO=elsewhere SIZE=gpu launch/demo.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,8 +18,8 @@ mkdir -p "$DEMO"
 : > "$DEMO/commands.txt"
 echo '{' > "$DEMO/timings.json.tmp"
 
-# road STAGE VERB FLAGS...: prints and runs `jukejax VERB FLAGS...`, and notes how long it took
-road() {
+# run_stage STAGE VERB FLAGS...: prints and runs `jukejax VERB FLAGS...`, and records its seconds
+run_stage() {
     local stage=$1 start=$SECONDS
     shift
     { printf 'python -m jukejax.%s' "$1"; printf ' %q' "${@:2}"; echo; } >> "$DEMO/commands.txt"
@@ -32,23 +32,23 @@ train() {
     local stage=$1 name=$2 variant=$3
     shift 3
     [ "$SIZE" = cpu ] || variant=$variant-$SIZE
-    road "$stage" train "--config=configs/demo.py:$variant" "--workdir=$DEMO/$name" "$@"
+    run_stage "$stage" train "--config=configs/demo.py:$variant" "--workdir=$DEMO/$name" "$@"
 }
 
 AUDIO=--config.data.folder=$DEMO/audio
 CODES=--config.data.folder=$DEMO/codes
 
-road "prepare the corpus" prepare --input=house --house_tracks="$TRACKS" --house_seconds="$TRACK_SECONDS" \
+run_stage "prepare the corpus" prepare --input=house --house_tracks="$TRACKS" --house_seconds="$TRACK_SECONDS" \
     --separator=repet --output="$DEMO/audio"
 train "train the VQ-VAE" vqvae vqvae "$AUDIO"
 train "train the control, its codebook frozen" vqvae_frozen vqvae "$AUDIO" --config.model.ema_decay=1.0
-road "encode the corpus" encode --vqvae="$DEMO/vqvae" --input="$DEMO/audio" --output="$DEMO/codes"
+run_stage "encode the corpus" encode --vqvae="$DEMO/vqvae" --input="$DEMO/audio" --output="$DEMO/codes"
 train "train the top prior" prior prior "$CODES"
 train "train upsampler 1" upsampler1 upsampler1 "$CODES"
 train "train upsampler 0" upsampler0 upsampler0 "$CODES"
-road "export the model" export --format=bundle --output="$DEMO/model" \
+run_stage "export the model" export --format=bundle --output="$DEMO/model" \
     --workdir="$DEMO/vqvae,$DEMO/prior,$DEMO/upsampler1,$DEMO/upsampler0"
-road "sample two tracks" sample --model="$DEMO/model" --mode=ancestral --seconds="$SECONDS_TO_MAKE" \
+run_stage "sample two tracks" sample --model="$DEMO/model" --mode=ancestral --seconds="$SECONDS_TO_MAKE" \
     --num_samples=2 --genre="deep house" --seed=1 --output="$DEMO/samples"
 
 sed '$ s/,$//' "$DEMO/timings.json.tmp" > "$DEMO/timings.json"

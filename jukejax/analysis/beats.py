@@ -1,4 +1,4 @@
-"""Where the beats are: period, places and tempo of a strength of onsets.
+"""Beat tracking: period, positions and tempo of beats in onset strengths.
 
 The period comes from autocorrelation and a comb of multiples (Scheirer, 1998; Klapuri et al.,
 2006), the beats from dynamic programming at that period (Ellis, "Beat Tracking by Dynamic
@@ -14,34 +14,38 @@ import scipy.ndimage
 
 SAMPLE_RATE, HOP = 22_050, 128
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
-SLOWEST, FASTEST = 60.0, 190.0  # BPM that are looked for
-USUAL, OCTAVES = 130.0, 0.9  # BPM that is expected of records to dance to, and its spread
-_TEETH = 8  # multiples of a period that a tempo is judged by
+SLOWEST, FASTEST = 60.0, 190.0  # BPM, the range of the search
+USUAL, OCTAVES = 130.0, 0.9  # BPM and spread of the prior over tempos of dance music
+_TEETH = 8  # multiples of a period in the comb
 _SPAN = 16  # beats of a local tempo
-_TIGHTNESS = 1600  # of the beats: breaks without drums are crossed at the tempo around them
-_NEAR, _HEARD = 0.07, 0.25  # shares: of a beat, where its onset is; of the usual onset's strength
+_TIGHTNESS = 1600  # of the tempo: breaks without drums keep the tempo around them
+_NEAR = 0.07  # share of a beat within which its onset lies
+_AUDIBLE = 0.25  # share of the median onset strength that a beat needs
 
 
 def autocorrelation(strength: np.ndarray, longest: float) -> np.ndarray:
-    """Normalised autocorrelation for lags of 0 to `longest` frames, each over what overlaps."""
-    centred = strength - strength.mean()
-    count = min(int(longest) + 2, len(centred))
-    size = 1 << (2 * len(centred) - 1).bit_length()
-    spectrum = np.fft.rfft(centred, size)
+    """Computes the normalized autocorrelation for lags of 0 to `longest` frames.
+
+    Each lag is averaged over the frames that overlap.
+    """
+    centered = strength - strength.mean()
+    count = min(int(longest) + 2, len(centered))
+    size = 1 << (2 * len(centered) - 1).bit_length()
+    spectrum = np.fft.rfft(centered, size)
     products = np.fft.irfft(np.square(np.abs(spectrum)), size)[:count]
-    products /= np.arange(len(centred), len(centred) - count, -1)
+    products /= np.arange(len(centered), len(centered) - count, -1)
     return products / max(products[0], 1e-12)
 
 
-def at_lag(correlation: np.ndarray, lag: float) -> float:
-    """The highest value within 2 % or a frame of a lag: hands are not machines."""
+def peak_at_lag(correlation: np.ndarray, lag: float) -> float:
+    """Returns the highest value within 2 % or a frame of a lag, since played beats vary."""
     reach = max(1.0, 0.02 * lag)
     first, last = int(np.floor(lag - reach)), int(np.ceil(lag + reach))
     return float(correlation[max(first, 0) : last + 1].max(initial=-1.0))
 
 
-def beat_period(strength: np.ndarray) -> float | None:
-    """Frames between beats, a part of a frame exact; None where nothing returns."""
+def estimate_period(strength: np.ndarray) -> float | None:
+    """Estimates the frames between beats, with sub-frame accuracy; None without periodicity."""
     longest = 60.0 / SLOWEST * FRAMES_PER_SECOND
     teeth = min(_TEETH, int((len(strength) - 2) / longest))
     if teeth < 2:
@@ -52,46 +56,46 @@ def beat_period(strength: np.ndarray) -> float | None:
     bpm = np.geomspace(SLOWEST, FASTEST, 1200)
     lags = 60.0 / bpm * FRAMES_PER_SECOND
     multiples = lags[:, None] * np.arange(1, teeth + 1)
-    places = np.arange(len(correlation))
-    comb = np.interp(multiples, places, correlation).mean(axis=1)
+    whole_lags = np.arange(len(correlation))
+    comb = np.interp(multiples, whole_lags, correlation).mean(axis=1)
     score = comb * np.exp(-0.5 * np.square(np.log2(bpm / USUAL) / OCTAVES))
     return float(lags[np.argmax(score)]) if score.max() > 0 else None
 
 
 def track_beats(strength: np.ndarray, period: float) -> np.ndarray:
-    """Frames of the beats that are heard, a part of a frame exact: float64 [beats].
+    """Finds the frames of audible beats, with sub-frame accuracy: float64 [beats].
 
-    Dynamic programming finds where beats belong; each then moves to the strongest onset near it,
-    and those without one (in a break) are left out.
+    Dynamic programming finds a chain of beats; each is then moved to the strongest onset near it,
+    and those without one (in a break) are dropped.
     """
-    found = _best_chain(strength, period)
+    chain = _find_best_chain(strength, period)
     reach = max(1, round(_NEAR * period))
-    found = found[(found > reach) & (found < len(strength) - reach - 1)]
-    if not len(found):
+    chain = chain[(chain > reach) & (chain < len(strength) - reach - 1)]
+    if not len(chain):
         return np.zeros(0)
-    around = strength[found[:, None] + np.arange(-reach, reach + 1)]  # [beats, places]
-    beats = found - reach + around.argmax(axis=1)
-    beats = np.unique(beats[around.max(axis=1) > _HEARD * np.median(around.max(axis=1))])
-    left, centre, right = (strength[beats + step] for step in (-1, 0, 1))
-    curve = left - 2 * centre + right
-    peaked = (centre >= left) & (centre >= right) & (curve < 0)
-    shift = np.where(peaked, 0.5 * (left - right) / np.where(peaked, curve, 1.0), 0.0)
+    nearby = strength[chain[:, None] + np.arange(-reach, reach + 1)]  # [beats, offsets]
+    beats = chain - reach + nearby.argmax(axis=1)
+    beats = np.unique(beats[nearby.max(axis=1) > _AUDIBLE * np.median(nearby.max(axis=1))])
+    left, center, right = (strength[beats + step] for step in (-1, 0, 1))
+    curvature = left - 2 * center + right  # of the parabola through the three
+    is_peak = (center >= left) & (center >= right) & (curvature < 0)
+    shift = np.where(is_peak, 0.5 * (left - right) / np.where(is_peak, curvature, 1.0), 0.0)
     return beats + shift
 
 
-def _best_chain(strength: np.ndarray, period: float) -> np.ndarray:
-    """Frames, int64 [beats], with the most onsets on them at distances near the period.
+def _find_best_chain(strength: np.ndarray, period: float) -> np.ndarray:
+    """Finds the frames, int64 [beats], that maximize onset strength at distances near the period.
 
-    A beat follows one that is half to two periods older; as none is younger than that, half a
-    period of frames is worked on at once.
+    A beat follows one that is half to two periods earlier, so that the frames of half a period do
+    not depend on each other and are computed at once.
     """
-    width = period / 32  # as in Ellis's code: an onset counts for frames this near too
+    width = period / 32  # as in Ellis's code, which smooths onsets by this
     onset = scipy.ndimage.gaussian_filter1d(strength / (strength.std() + 1e-12), width)
     onset *= np.sqrt(2 * np.pi) * width
     nearest, farthest = max(round(period / 2), 1), round(2 * period)
     cost = _TIGHTNESS * np.square(np.log(np.arange(farthest, nearest - 1, -1) / period))
-    total = np.concatenate([np.zeros(farthest), onset])  # zeros: before a beginning
-    before = np.full(len(total), -1)
+    total = np.concatenate([np.zeros(farthest), onset])  # zeros: before the start
+    predecessor = np.full(len(total), -1)
     for start in range(farthest, len(total), nearest):
         stop = min(start + nearest, len(total))
         past = np.lib.stride_tricks.sliding_window_view(total[: stop - nearest], len(cost))
@@ -100,21 +104,21 @@ def _best_chain(strength: np.ndarray, period: float) -> np.ndarray:
         gain = past.max(axis=1)
         frames = np.arange(start, stop)
         total[start:stop] += np.maximum(gain, 0)
-        before[start:stop] = np.where(gain > 0, frames - farthest + best, -1)
+        predecessor[start:stop] = np.where(gain > 0, frames - farthest + best, -1)
     last = len(total) - min(round(period), len(onset))
     chain = [last + int(total[last:].argmax())]
-    while before[chain[-1]] >= farthest:
-        chain.append(before[chain[-1]])
+    while predecessor[chain[-1]] >= farthest:
+        chain.append(predecessor[chain[-1]])
     return np.array(chain[::-1]) - farthest
 
 
 class Beats(NamedTuple):
-    """Beats in frames, float64 [beats] each.
+    """Beats, float64 [beats] each.
 
     Attributes:
-      frames: of each beat.
-      number: of each beat; one that was missed is counted.
-      period: frames of a beat, of the straight line through them (least squares).
+      frames: position of each beat.
+      number: of each beat; missed beats are counted.
+      period: frames per beat, by least squares over all beats.
     """
 
     frames: np.ndarray
@@ -122,17 +126,21 @@ class Beats(NamedTuple):
     period: float
 
 
-def steady_beats(beats: np.ndarray) -> Beats | None:
-    """Beats in frames with their numbers and period; None if there are fewer than 4."""
+def number_beats(beats: np.ndarray) -> Beats | None:
+    """Numbers beats and fits their period; None for fewer than 4 beats.
+
+    Args:
+      beats: frames, float64 [beats].
+    """
     if len(beats) < 4:
         return None
-    usual = np.median(np.diff(beats))
-    number = np.concatenate([[0], np.cumsum(np.maximum(np.rint(np.diff(beats) / usual), 1))])
+    interval = np.median(np.diff(beats))
+    number = np.concatenate([[0], np.cumsum(np.maximum(np.rint(np.diff(beats) / interval), 1))])
     return Beats(beats, number, float(np.polyfit(number, beats, 1)[0]))
 
 
-def local_tempo(number: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Time of the middle and BPM of each run of 16 beats, every 4 beats."""
+def compute_local_tempo(number: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the middle in seconds and the BPM of each run of 16 beats, every 4 beats."""
     starts = range(0, len(seconds) - _SPAN, 4)
     slopes = [
         np.polyfit(number[i : i + _SPAN + 1], seconds[i : i + _SPAN + 1], 1)[0] for i in starts

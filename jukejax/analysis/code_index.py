@@ -1,14 +1,14 @@
-"""What a track's codes have in common with those of a corpus, exactly: a suffix array.
+"""Exact matches between the codes of a track and those of a corpus, found with a suffix array.
 
-A suffix array (Manber and Myers, 1993) is the order of all suffixes of a text. The longest piece of
-a query that occurs anywhere in the text is the common beginning with one of the two neighbours
-between which the query would stand in that order, found by bisection: exact, whatever the lengths,
-and no slower where the text repeats itself, as music does (a table of k-grams is: the codes of one
-silent second come up a million times). The array is libdivsufsort's, by pydivsufsort.
+A suffix array (Manber and Myers, 1993) lists all suffixes of a text in lexicographic order. The
+longest prefix of a query that occurs anywhere in the text is its common prefix with one of the two
+neighbors of its position in that order, found by bisection. This is exact for all lengths, and no
+slower for repetitive text such as music (unlike a table of k-grams: the codes of one silent second
+occur a million times). The array is computed by libdivsufsort (pydivsufsort).
 
-How long a run of codes says little by itself: silence and held notes are runs of one code. What
-counts is its surprise in bits under the corpus' own statistics of pairs of codes. Chance gives a
-run of b bits about n * 2**-b times in n codes.
+The length of a run of codes is weak evidence: silence and held notes are runs of one code. Its
+information content in bits under the corpus' own statistics of pairs of codes is better: a run of b
+bits occurs by chance about n * 2**-b times in n codes.
 
 T text of n codes, Q query of m codes.
 """
@@ -20,21 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
-END = 0xFFFF  # stands behind each track in T, so that no run crosses into the next
-_NONE = 0xFFFE  # stands behind Q: equal to nothing
+END = 0xFFFF  # follows each track in T, so that no run crosses into the next
+_NONE = 0xFFFE  # follows Q: equal to no code
 _STEP = 16  # codes compared at a time
-_PRIOR = 32.0  # as if each code had come so often more, followed by the shares of all codes
-_BLOCK = 1 << 16  # places of Q looked for at a time
+_PRIOR = 32.0  # pseudo-counts of each code, distributed over its successors by their shares
+_BLOCK = 1 << 16  # positions of Q that are bisected at a time
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs that a query and the corpus have in common; none lies within another.
+    """Runs that a query and the corpus have in common; none is part of another.
 
     Attributes:
       start, length: int64 [r], codes of the query.
-      track, offset: int64 [r], where the run begins in the corpus (one place of possibly many).
-      bits: float64 [r], how surprising it is.
+      track, offset: int64 [r], start of the run in the corpus (one of possibly many).
+      bits: float64 [r], information content.
     """
 
     start: np.ndarray
@@ -45,11 +45,11 @@ class Runs:
 
 
 class CodeIndex:
-    """The codes of many tracks and the order of their suffixes: 6 bytes a code.
+    """The codes of many tracks and the order of their suffixes: 6 bytes per code.
 
     Attributes:
-      text: uint16 [n], all tracks, `END` behind each.
-      starts: int64 [tracks + 1], where each begins in it.
+      text: uint16 [n], all tracks, each followed by `END`.
+      starts: int64 [tracks + 1], start of each in `text`.
       size: of the codebook.
     """
 
@@ -58,7 +58,11 @@ class CodeIndex:
 
     @classmethod
     def build(cls, tracks: Sequence[np.ndarray], size: int) -> "CodeIndex":
-        """An index in which track i is `tracks[i]`, codes [time] below `size`."""
+        """Builds an index in which track i is `tracks[i]`, codes [time] below `size`.
+
+        Raises:
+          ValueError: the codebook is too large for 16 bits.
+        """
         from pydivsufsort import divsufsort
 
         if size > _NONE:
@@ -77,110 +81,118 @@ class CodeIndex:
 
     @classmethod
     def load(cls, folder: Path, size: int) -> "CodeIndex":
-        """Opens what `save` wrote; nothing is read before it is needed."""
+        """Opens the files of `save` as memory maps."""
         text, order = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "order"))
         return cls(text, np.load(folder / "starts.npy"), order, size)
 
     def track(self, i: int) -> np.ndarray:
-        """uint16 [time], the codes of track `i`."""
+        """Returns the codes of track `i`, uint16 [time]."""
         return self.text[self.starts[i] : self.starts[i + 1] - 1]
 
-    def place(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Track, and code within it, of places in `text`."""
-        track = np.searchsorted(self.starts, at, "right") - 1
-        return track, at - self.starts[track]
+    def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the track, and the code within it, of positions in `text`."""
+        track = np.searchsorted(self.starts, positions, "right") - 1
+        return track, positions - self.starts[track]
 
-    def longest(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each place of Q: length of the longest piece from there on that is in T, and where.
+    def find_longest(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Finds for each position of Q the longest match that starts there.
 
         Returns:
-          int64 [m] each; the second means nothing where the first is 0.
+          Its length, and its start in `text`, int64 [m] each; the start is arbitrary for length 0.
         """
         padded = np.concatenate([query.astype(np.uint16), np.full(1, _NONE, np.uint16)])
-        found = [
+        matches = [
             self._bisect(padded, np.arange(first, min(first + _BLOCK, len(query))))
             for first in range(0, len(query), _BLOCK)
         ]
-        if not found:
+        if not matches:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        length, at = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return length, at
+        length, start = (np.concatenate(blocks) for blocks in zip(*matches, strict=True))
+        return length, start
 
-    def _bisect(self, query: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`longest` for some places of the padded query, all at once."""
-        low = np.full(len(places), -1)
-        high = np.full(len(places), len(self.text))
-        same_low, same_high = np.zeros_like(low), np.zeros_like(low)  # codes in common with each
+    def _bisect(self, query: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Computes `find_longest` for some positions of the padded query at once."""
+        low = np.full(len(positions), -1)
+        high = np.full(len(positions), len(self.text))
+        same_low, same_high = (
+            np.zeros_like(low),
+            np.zeros_like(low),
+        )  # length of the common prefix with each
         for _ in range(len(self.text).bit_length() + 1):
-            open_ = np.nonzero(high - low > 1)[0]
-            if not len(open_):
+            active = np.nonzero(high - low > 1)[0]
+            if not len(active):
                 break
-            middle = (low[open_] + high[open_]) // 2
+            middle = (low[active] + high[active]) // 2
             suffix = self._order[middle].astype(np.int64)
-            same = np.minimum(same_low[open_], same_high[open_])
-            same, below = self._compare(query, places[open_], suffix, same)
-            down, up = open_[below], open_[~below]
+            same = np.minimum(same_low[active], same_high[active])
+            same, below = self._compare(query, positions[active], suffix, same)
+            down, up = active[below], active[~below]
             low[down], same_low[down] = middle[below], same[below]
             high[up], same_high[up] = middle[~below], same[~below]
-        side = np.where(same_low >= same_high, low, high)
-        there = np.clip(side, 0, max(len(self.text) - 1, 0))
-        at = self._order[there].astype(np.int64) if len(self.text) else np.zeros_like(low)
-        return np.maximum(same_low, same_high), at
+        neighbor = np.where(same_low >= same_high, low, high)
+        neighbor = np.clip(neighbor, 0, max(len(self.text) - 1, 0))
+        start = self._order[neighbor].astype(np.int64) if len(self.text) else np.zeros_like(low)
+        return np.maximum(same_low, same_high), start
 
     def _compare(
-        self, query: np.ndarray, place: np.ndarray, suffix: np.ndarray, same: np.ndarray
+        self, query: np.ndarray, position: np.ndarray, suffix: np.ndarray, same: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Codes in common, `same` of them known before, and whether the suffix comes first."""
+        """Returns the length of the common prefix, and whether the suffix of T sorts first.
+
+        The first `same` codes are known to be equal.
+        """
         same, last = same.copy(), len(self.text) - 1
-        below = np.zeros(len(place), bool)
-        rows, steps = np.arange(len(place)), np.arange(_STEP)
+        below = np.zeros(len(position), bool)
+        rows, steps = np.arange(len(position)), np.arange(_STEP)
         while len(rows):
-            # Beyond their ends both go on with their last code: END and _NONE, which are unequal.
-            theirs = self.text[np.minimum((suffix[rows] + same[rows])[:, None] + steps, last)]
-            mine = query[np.minimum((place[rows] + same[rows])[:, None] + steps, len(query) - 1)]
-            unequal = theirs != mine
+            # Both are extended by repeating their last codes, END and _NONE, which differ.
+            text_codes = self.text[np.minimum((suffix[rows] + same[rows])[:, None] + steps, last)]
+            query_codes = query[
+                np.minimum((position[rows] + same[rows])[:, None] + steps, len(query) - 1)
+            ]
+            unequal = text_codes != query_codes
             first = np.where(unequal.any(axis=1), unequal.argmax(axis=1), _STEP)
             same[rows] += first
             ended = first < _STEP
-            at = np.nonzero(ended)[0], first[ended]
-            below[rows[ended]] = theirs[at] < mine[at]
+            cell = np.nonzero(ended)[0], first[ended]
+            below[rows[ended]] = text_codes[cell] < query_codes[cell]
             rows = rows[~ended]
         return same, below
 
-    def runs(self, query: np.ndarray, min_bits: float = 0.0) -> Runs:
-        """Runs of `query`, codes [m], that are in the corpus and are worth `min_bits` or more."""
-        length, at = self.longest(query)
+    def find_runs(self, query: np.ndarray, min_bits: float = 0.0) -> Runs:
+        """Finds the runs of `query`, codes [m], in the corpus that have `min_bits` or more."""
+        length, text_start = self.find_longest(query)
         begins = length > 0
-        begins[1:] &= length[1:] > length[:-1] - 1  # else the run that began before goes on
+        begins[1:] &= length[1:] > length[:-1] - 1  # otherwise the previous run continues
         start = np.nonzero(begins)[0]
-        length, at = length[start], at[start]
-        total = np.concatenate([[0.0], np.cumsum(self._surprise(query))])
+        length, text_start = length[start], text_start[start]
+        total = np.concatenate([[0.0], np.cumsum(self._compute_information(query))])
         bits = total[start + length] - total[start]
         keep = bits >= min_bits
-        track, offset = self.place(at[keep])
+        track, offset = self.locate(text_start[keep])
         return Runs(start[keep], length[keep], track, offset, bits[keep])
 
-    def share(self, query: np.ndarray, min_bits: float) -> float:
-        """The share of codes [m] that lie in runs worth `min_bits` or more."""
+    def compute_covered_share(self, query: np.ndarray, min_bits: float) -> float:
+        """Computes the share of codes [m] that are part of runs of `min_bits` or more."""
         covered = np.zeros(len(query), bool)
-        runs = self.runs(query, min_bits)
+        runs = self.find_runs(query, min_bits)
         for start, length in zip(runs.start, runs.length, strict=True):
             covered[start : start + length] = True
         return float(covered.mean()) if len(query) else 0.0
 
-    def _surprise(self, query: np.ndarray) -> np.ndarray:
-        """float64 [m], bits of each code after the one before it."""
+    def _compute_information(self, query: np.ndarray) -> np.ndarray:
+        """Computes the bits of each code given the previous one, float64 [m]."""
         single, pairs = self._counts
-        after = query.astype(np.int64)
-        before = np.concatenate([after[:1], after[:-1]])
-        share = (single[after] + 1.0) / (single.sum() + self.size)
-        chance = (pairs[before, after] + _PRIOR * share) / (single[before] + _PRIOR)
-        chance[:1] = share[:1]
-        return -np.log2(chance)
+        code = query.astype(np.int64)
+        previous = np.concatenate([code[:1], code[:-1]])
+        share = (single[code] + 1.0) / (single.sum() + self.size)
+        probability = (pairs[previous, code] + _PRIOR * share) / (single[previous] + _PRIOR)
+        probability[:1] = share[:1]
+        return -np.log2(probability)
 
     @property
     def uses(self) -> np.ndarray:
-        """int64 [size], how often each code comes up in the corpus."""
+        """Returns the number of occurrences of each code in the corpus, int64 [size]."""
         return self._counts[0]
 
     @cached_property

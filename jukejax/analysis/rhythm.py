@@ -16,11 +16,11 @@ from jukejax.analysis.beats import (
     HOP,
     SAMPLE_RATE,
     Beats,
-    at_lag,
     autocorrelation,
-    beat_period,
-    local_tempo,
-    steady_beats,
+    compute_local_tempo,
+    estimate_period,
+    number_beats,
+    peak_at_lag,
     track_beats,
 )
 from jukejax.analysis.mel import mel_filters
@@ -94,17 +94,17 @@ def measure_rhythm(sound: np.ndarray, sample_rate: int) -> Rhythm:
     if len(mono) < SHORTEST * sample_rate or not np.any(mono):
         return _empty_rhythm(None)
     onsets = detect_onsets(mono, sample_rate)
-    period = beat_period(onsets.all)
+    period = estimate_period(onsets.all)
     if period is None:
         return _empty_rhythm(None)
-    pulse = at_lag(autocorrelation(onsets.all, 2 * period), period)
-    steady = steady_beats(track_beats(onsets.all, period)) if pulse > NO_PULSE else None
+    pulse = peak_at_lag(autocorrelation(onsets.all, 2 * period), period)
+    steady = number_beats(track_beats(onsets.all, period)) if pulse > NO_PULSE else None
     if steady is None:
         return _empty_rhythm(pulse)
     seconds = steady.frames / FRAMES_PER_SECOND
     bpm = 60.0 * FRAMES_PER_SECOND / steady.period
     intervals = np.diff(steady.frames) / np.diff(steady.number) / steady.period
-    local = local_tempo(steady.number, seconds)
+    local = compute_local_tempo(steady.number, seconds)
     return Rhythm(
         bpm=bpm,
         pulse=pulse,
@@ -175,8 +175,8 @@ def four_on_the_floor(kick: np.ndarray, period: float) -> float:
     lowest = 60.0 / FLOOR_BPM * FRAMES_PER_SECOND
     period = period / 2 ** np.ceil(np.log2(period / lowest))
     correlation = autocorrelation(kick, 2 * period)
-    between = max(at_lag(correlation, share * period) for share in (0.25, 0.5, 0.75))
-    return float(np.clip(at_lag(correlation, period) - max(between, 0.0), 0.0, 1.0))
+    between = max(peak_at_lag(correlation, share * period) for share in (0.25, 0.5, 0.75))
+    return float(np.clip(peak_at_lag(correlation, period) - max(between, 0.0), 0.0, 1.0))
 
 
 def self_similarity(mel: np.ndarray, beats: Beats) -> dict[int, float]:

@@ -1,9 +1,9 @@
-"""From evidence to a verdict: `novel`, `similar` or `copied`, by second and as a whole.
+"""Verdicts from evidence of copying: `novel`, `similar` or `copied`, by second and overall.
 
-Each kind of evidence is a number for each second, the higher the more alike. What a corpus has in
-common with music that is not in it (the same drum machine, the same loop) differs between corpora,
-so that thresholds come from its own held-out tracks: they lie, by a margin, above what one in 200
-of their windows reaches. `RULES` bounds them, because held-out tracks may be few, or copies.
+Each kind of evidence is a number per second; higher means more similar. What a corpus has in common
+with music outside of it (the same drum machine, the same loop) differs between corpora, so that
+thresholds are derived from its own held-out tracks: they exceed, by a margin, what one in 200 of
+their windows reaches. `RULES` bounds them, because held-out tracks may be few, or copies.
 """
 
 import dataclasses
@@ -14,18 +14,18 @@ import numpy as np
 
 NOVEL, SIMILAR, COPIED, PROMPT = "novel", "similar", "copied", "prompt"
 QUANTILE = 0.995  # of the held-out windows
-LASTING = 2  # seconds in a row; any passage of 3 s holds two whole ones
+LASTING = 2  # seconds in a row; any passage of 3 s contains two whole ones
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How thresholds follow from the `QUANTILE` q of held-out windows.
+    """Derivation of thresholds from the `QUANTILE` q of held-out windows.
 
     Attributes:
       similar, copied: lowest and highest value of each threshold.
-      margin: what is added to q for `similar`, and twice that for `copied`: a share of q or, for
-        evidence that ends at 1, a share of what is left up to 1.
-      ends_at_1: whether it does.
+      margin: added to q for `similar`, and twice for `copied`, as a share of q or, for evidence
+        that is at most 1, of 1 - q.
+      ends_at_1: whether the evidence is at most 1.
     """
 
     similar: tuple[float, float]
@@ -33,17 +33,18 @@ class Rule:
     margin: float
     ends_at_1: bool = False
 
-    def thresholds(self, null: Sequence[float]) -> "Thresholds":
-        known = np.asarray(null, float)
-        known = known[np.isfinite(known)]
-        if not len(known):
+    def derive_thresholds(self, null: Sequence[float]) -> "Thresholds":
+        """Derives thresholds from the evidence of held-out windows."""
+        values = np.asarray(null, float)
+        values = values[np.isfinite(values)]
+        if not len(values):
             return Thresholds(self.similar[0], self.copied[0], null=())
-        q = float(np.quantile(known, QUANTILE, method="higher"))
+        q = float(np.quantile(values, QUANTILE, method="higher"))
         step = self.margin * (1 - q if self.ends_at_1 else q)
         return Thresholds(
             float(np.clip(q + step, *self.similar)),
             float(np.clip(q + 2 * step, *self.copied)),
-            tuple(np.sort(known).tolist()),
+            tuple(np.sort(values).tolist()),
         )
 
 
@@ -67,18 +68,21 @@ WHAT = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What evidence must reach.
+    """Values that evidence must reach for a verdict.
 
     Attributes:
-      null: its values for held-out windows, in order.
+      null: sorted values of held-out windows.
     """
 
     similar: float
     copied: float
     null: tuple[float, ...]
 
-    def chance(self, value: float) -> float | None:
-        """At most this share of held-out windows reaches `value`; None without any."""
+    def estimate_chance(self, value: float) -> float | None:
+        """Returns an upper bound of the share of held-out windows that reach `value`.
+
+        None without held-out windows.
+        """
         if not self.null:
             return None
         above = len(self.null) - np.searchsorted(self.null, value, "left")
@@ -90,11 +94,11 @@ class Second:
     """One second of a sound.
 
     Attributes:
-      verdict: `NOVEL`, `SIMILAR`, `COPIED`, or `PROMPT` where it was given by the user.
-      because: the kind of evidence that went furthest beyond its thresholds; "" if none did.
+      verdict: `NOVEL`, `SIMILAR`, `COPIED`, or `PROMPT` for the user's prompt.
+      because: the kind of evidence that exceeded its thresholds most; "" if none did.
       value: of that evidence.
-      reach: how far it went: 1 at the threshold of `SIMILAR`, 2 at that of `COPIED`.
-      chance: of a held-out window with as much (see `Thresholds.chance`).
+      reach: the value on a scale of 1 at the threshold of `SIMILAR` and 2 at that of `COPIED`.
+      chance: of a held-out window with that value (see `Thresholds.estimate_chance`).
     """
 
     verdict: str
@@ -104,8 +108,10 @@ class Second:
     chance: float | None = None
 
 
-def judge(evidence: Mapping[str, np.ndarray], thresholds: Mapping[str, Thresholds]) -> list[Second]:
-    """By second; evidence [seconds] of each kind."""
+def judge_seconds(
+    evidence: Mapping[str, np.ndarray], thresholds: Mapping[str, Thresholds]
+) -> list[Second]:
+    """Returns the verdict on each second, given evidence [seconds] of each kind."""
     seconds = max((len(values) for values in evidence.values()), default=0)
     return [
         _judge_second({kind: v[s] for kind, v in evidence.items() if s < len(v)}, thresholds)
@@ -120,34 +126,34 @@ def _judge_second(values: Mapping[str, float], thresholds: Mapping[str, Threshol
         reach = 1 + (value - limit.similar) / (limit.copied - limit.similar)
         if value >= limit.similar and reach > best.reach:
             verdict = COPIED if value >= limit.copied else SIMILAR
-            best = Second(verdict, kind, float(value), float(reach), limit.chance(value))
+            best = Second(verdict, kind, float(value), float(reach), limit.estimate_chance(value))
     return best
 
 
-def set_apart(seconds: Sequence[Second], prompt_seconds: float) -> list[Second]:
-    """Marks what the user gave: those seconds say nothing of the model."""
-    # A second that is given in part is the user's: what is found in it may be from the prompt.
+def mark_prompt(seconds: Sequence[Second], prompt_seconds: float) -> list[Second]:
+    """Marks the seconds of the user's prompt, which are no evidence about the model."""
+    # A second that is partly prompt is marked: its matches may come from the prompt.
     return [
         dataclasses.replace(second, verdict=PROMPT) if i < prompt_seconds else second
         for i, second in enumerate(seconds)
     ]
 
 
-def overall(seconds: Sequence[Second]) -> str:
-    """The verdict on the whole: what lasts for `LASTING` seconds in a row."""
-    for verdict, enough in ((COPIED, {COPIED}), (SIMILAR, {COPIED, SIMILAR})):
-        lasting = 0
+def judge_overall(seconds: Sequence[Second]) -> str:
+    """Returns the strongest verdict that holds for `LASTING` seconds in a row."""
+    for verdict, sufficient in ((COPIED, {COPIED}), (SIMILAR, {COPIED, SIMILAR})):
+        length = 0
         for second in seconds:
-            lasting = lasting + 1 if second.verdict in enough else 0
-            if lasting == min(LASTING, len(seconds)):
+            length = length + 1 if second.verdict in sufficient else 0
+            if length == min(LASTING, len(seconds)):
                 return verdict
     return NOVEL
 
 
-def shares(seconds: Sequence[Second]) -> dict[str, float]:
-    """The share of each verdict among the seconds that the model made."""
-    made = [second.verdict for second in seconds if second.verdict != PROMPT]
+def compute_shares(seconds: Sequence[Second]) -> dict[str, float]:
+    """Computes the share of each verdict among the generated seconds."""
+    verdicts = [second.verdict for second in seconds if second.verdict != PROMPT]
     return {
-        verdict: round(made.count(verdict) / max(len(made), 1), 4)
+        verdict: round(verdicts.count(verdict) / max(len(verdicts), 1), 4)
         for verdict in (NOVEL, SIMILAR, COPIED)
     }

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.analysis.code_index import CodeIndex
-from jukejax.analysis.fingerprint import Index, Landmarks, landmarks
+from jukejax.analysis.fingerprint import Index, Landmarks, extract_landmarks
 from jukejax.analysis.verdict import RULES
 from jukejax.auditing import evidence
 from jukejax.auditing.code_distance import Neighbours
@@ -96,7 +96,9 @@ class AudioCorpus:
             folder = _kept(cache, "recordings", dataset)
             self._recordings = Recordings(self._index(folder), self.read, RATE)
             null = _remembered(folder / "heldout.json", self._null)
-        self.thresholds = {kind: RULES[kind].thresholds(values) for kind, values in null.items()}
+        self.thresholds = {
+            kind: RULES[kind].derive_thresholds(values) for kind, values in null.items()
+        }
 
     def read(self, track: int, start: int, count: int, split: str = "train") -> np.ndarray:
         """float32 [count] mono; zeros beyond the ends of the track."""
@@ -119,7 +121,7 @@ class AudioCorpus:
         for i, track in enumerate(self.tracks):
             part = folder / f"track_{i:06d}.npz"
             if not part.exists():
-                _write(part, landmarks(self.read(i, 0, track.samples), RATE).save)
+                _write(part, extract_landmarks(self.read(i, 0, track.samples), RATE).save)
             found.append(Landmarks.load(part))
             progress.update(round(sum(minutes[: i + 1])))
         index = Index.build(found)
@@ -185,7 +187,9 @@ class CodeCorpus:
                 self._near = Neighbours(self._codes, codebook, CODE_RATE)
             name = "heldout_runs.json" if codebook is None else "heldout.json"
             null = _remembered(folder / name, self._null)
-        self.thresholds = {kind: RULES[kind].thresholds(values) for kind, values in null.items()}
+        self.thresholds = {
+            kind: RULES[kind].derive_thresholds(values) for kind, values in null.items()
+        }
 
     def _index(self, folder: Path) -> CodeIndex:
         done = folder / "complete"
@@ -230,7 +234,7 @@ class CodeCorpus:
                 "were not made by the VQ-VAE of --training"
             )
         seconds = max(round(len(codes) / CODE_RATE), 1)
-        result = {"run_bits": evidence.of_runs(self._codes.runs(codes), seconds, CODE_RATE)}
+        result = {"run_bits": evidence.of_runs(self._codes.find_runs(codes), seconds, CODE_RATE)}
         if self._near is not None:
             nearest = self._near.nearest(codes)
             result |= evidence.of_nearest(nearest, self._codes, seconds, CODE_RATE)

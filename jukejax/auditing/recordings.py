@@ -14,7 +14,13 @@ import numpy as np
 import scipy.signal
 import soxr
 
-from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, SAMPLE_RATE, Index, Landmarks, landmarks
+from jukejax.analysis.fingerprint import (
+    FRAMES_PER_SECOND,
+    SAMPLE_RATE,
+    Index,
+    Landmarks,
+    extract_landmarks,
+)
 
 WINDOW = 3  # seconds
 CANDIDATES, LEAST_VOTES = 12, 4  # places to compare waveforms at; chance gives 3 votes
@@ -67,7 +73,7 @@ class Recordings:
           starts: seconds at which excerpts begin; by default each that has one behind it.
         """
         sound = soxr.resample(np.asarray(mono, np.float32), self._rate, SAMPLE_RATE, quality="HQ")
-        marks = landmarks(sound, SAMPLE_RATE, excerpt=True)
+        marks = extract_landmarks(sound, SAMPLE_RATE, excerpt=True)
         if starts is None:
             starts = range(max(round(len(sound) / SAMPLE_RATE) - WINDOW, 0) + 1)
         return [hit for second in starts for hit in self._excerpt(sound, marks, second)]
@@ -76,7 +82,7 @@ class Recordings:
         piece = sound[second * SAMPLE_RATE : (second + WINDOW) * SAMPLE_RATE]
         hits: list[Hit] = []
         query = _within(marks, second)
-        for match in self._index.match(query, min_votes=LEAST_VOTES, limit=CANDIDATES):
+        for match in self._index.find_matches(query, min_votes=LEAST_VOTES, limit=CANDIDATES):
             correlation, lag, by_second = self._correlate(piece, match.track, match.offset_seconds)
             same = by_second >= OWN_SHARE * correlation
             hits.append(

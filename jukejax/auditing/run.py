@@ -65,16 +65,16 @@ class Audit:
                 "need codes.npz of sample, or --vqvae to make codes of a sound"
             )
         values = {kind: found.values for kind, found in evidence.items()}
-        seconds = verdict.judge(values, self.thresholds)
-        seconds = verdict.set_apart(seconds, sound.prompt_seconds)
+        seconds = verdict.judge_seconds(values, self.thresholds)
+        seconds = verdict.mark_prompt(seconds, sound.prompt_seconds)
         return {
             "name": sound.name,
-            "verdict": verdict.overall(seconds),
+            "verdict": verdict.judge_overall(seconds),
             "seconds": len(seconds),
             "prompt_seconds": sound.prompt_seconds,
             "given": sound.given,
             "ways": ways,
-            "shares": verdict.shares(seconds),
+            "shares": verdict.compute_shares(seconds),
             "passages": [self._tell(passage) for passage in passages(seconds, evidence)],
             "timeline": [
                 asdict(second) | {"evidence": _at(values, s), "places": self._places(evidence, s)}

@@ -70,7 +70,7 @@ def _find_links(
     index: Index, landmarks: Sequence[Landmarks], b: int, query: Landmarks
 ) -> Iterator[Link]:
     """Yields links to the earlier tracks that share a recording with track `b`."""
-    votes = index.votes(query)
+    votes = index.find_votes(query)
     earlier = votes.track < b
     track, offset, row = votes.track[earlier], votes.offset[earlier], votes.row[earlier]
     key = track << 32 | (offset + _BIAS)

@@ -166,7 +166,7 @@ def _prepare_uncached(
         loudness=None if loudness is None else round(loudness, 2),
     )
     samples = audio.to_int16(instrumental if gain == 1 else instrumental * gain)
-    _write_cached(entry, prepared, fingerprint.landmarks(mono), samples)
+    _write_cached(entry, prepared, fingerprint.extract_landmarks(mono), samples)
     return prepared
 
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from jukejax.analysis import fingerprint
-from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, Index, landmarks
+from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, Index, extract_landmarks
 from jukejax.preparation import house
 
 RATE = 44100
@@ -33,7 +33,7 @@ def tracks():
 
 @pytest.fixture(scope="module")
 def index(tracks):
-    return Index.build([landmarks(track) for track in tracks])
+    return Index.build([extract_landmarks(track) for track in tracks])
 
 
 def test_damaged_excerpts_of_3_seconds_are_found_at_their_place(tracks, index):
@@ -41,8 +41,8 @@ def test_damaged_excerpts_of_3_seconds_are_found_at_their_place(tracks, index):
     right = 0
     for i in range(24):
         start = random.randint(4 * RATE, len(tracks[i % 8]) - 3 * RATE)
-        query = landmarks(damaged(tracks[i % 8], start, 3.0, random), excerpt=True)
-        found = index.match(query)
+        query = extract_landmarks(damaged(tracks[i % 8], start, 3.0, random), excerpt=True)
+        found = index.find_matches(query)
         if found and found[0].track == i % 8:
             right += 1
             assert 0 <= found[0].start_seconds < found[0].end_seconds < 3.2
@@ -52,8 +52,8 @@ def test_damaged_excerpts_of_3_seconds_are_found_at_their_place(tracks, index):
 def test_the_offset_and_the_votes_of_a_clean_excerpt_are_exact(tracks, index):
     start = 1001 * fingerprint.HOP * 4  # a whole frame of the original
     piece = tracks[3][start : start + 5 * RATE]
-    query = landmarks(piece)
-    found = index.match(query, min_votes=20)[0]
+    query = extract_landmarks(piece)
+    found = index.find_matches(query, min_votes=20)[0]
     assert found.track == 3
     assert found.offset_seconds == pytest.approx(start / RATE, abs=1.5 / FRAMES_PER_SECOND)
     assert found.votes > 60
@@ -68,7 +68,7 @@ def test_what_is_not_in_the_index_is_not_found(index):
         mono = others[i % 8]
         start = random.randint(0, len(mono) - 3 * RATE)
         piece = damaged(mono, start, 3.0, random)
-        alarms += bool(index.match(landmarks(piece, excerpt=True)))
+        alarms += bool(index.find_matches(extract_landmarks(piece, excerpt=True)))
     assert alarms <= 1
 
 
@@ -78,7 +78,7 @@ def test_landmarks_are_pairs_of_peaks():
     time = np.arange(1024) / fingerprint.SAMPLE_RATE
     for start, hertz in ((8000, 1000.0), (8000 + 5512, 1300.0)):
         mono[start : start + 1024] = np.hanning(1024) * np.sin(2 * np.pi * hertz * time)
-    found = landmarks(mono, fingerprint.SAMPLE_RATE)
+    found = extract_landmarks(mono, fingerprint.SAMPLE_RATE)
     bins = fingerprint.N_FFT / fingerprint.SAMPLE_RATE
     first, up = round(1000 * bins), round(1300 * bins) - round(1000 * bins)
     frames = round(5512 / fingerprint.HOP)
@@ -90,26 +90,28 @@ def test_landmarks_are_pairs_of_peaks():
 
 
 def test_long_recordings_are_worked_on_in_blocks_to_the_same_landmarks(tracks, monkeypatch):
-    whole = landmarks(tracks[0])
+    whole = extract_landmarks(tracks[0])
     monkeypatch.setattr(fingerprint, "_BLOCK", 100)
-    pieces = landmarks(tracks[0])
+    pieces = extract_landmarks(tracks[0])
     np.testing.assert_array_equal(whole.hashes, pieces.hashes)
     np.testing.assert_array_equal(whole.times, pieces.times)
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0), np.zeros(100), np.zeros(RATE)])
 def test_silence_and_nothing_have_no_landmarks(sound, index):
-    found = landmarks(sound)
+    found = extract_landmarks(sound)
     assert len(found.hashes) == 0
-    assert index.match(found) == []
-    assert Index.build([found]).match(found) == []
-    assert Index.build([]).match(landmarks(np.random.RandomState(0).randn(RATE))) == []
+    assert index.find_matches(found) == []
+    assert Index.build([found]).find_matches(found) == []
+    assert (
+        Index.build([]).find_matches(extract_landmarks(np.random.RandomState(0).randn(RATE))) == []
+    )
 
 
 def test_an_index_and_landmarks_come_back_from_disk(tracks, index, tmp_path):
-    query = landmarks(tracks[5][10 * RATE : 14 * RATE])
+    query = extract_landmarks(tracks[5][10 * RATE : 14 * RATE])
     query.save(tmp_path / "query.npz")
     index.save(tmp_path / "index.npz")
     again = fingerprint.Landmarks.load(tmp_path / "query.npz")
     assert again.frames == query.frames
-    assert Index.load(tmp_path / "index.npz").match(again) == index.match(query) != []
+    assert Index.load(tmp_path / "index.npz").find_matches(again) == index.find_matches(query) != []

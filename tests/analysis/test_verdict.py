@@ -12,18 +12,20 @@ from jukejax.analysis.verdict import (
     Rule,
     Second,
     Thresholds,
-    judge,
-    overall,
-    set_apart,
-    shares,
+    compute_shares,
+    judge_overall,
+    judge_seconds,
+    mark_prompt,
 )
 
 
 def test_thresholds_lie_above_what_held_out_windows_reach():
     null = np.concatenate([np.full(199, 20.0), [30.0]])
-    found = Rule(similar=(10, 99), copied=(16, 99), margin=0.1).thresholds(null)
+    found = Rule(similar=(10, 99), copied=(16, 99), margin=0.1).derive_thresholds(null)
     assert (found.similar, found.copied) == pytest.approx((33, 36))
-    towards_1 = Rule((0.5, 0.9), (0.6, 0.9), margin=0.2, ends_at_1=True).thresholds([0.6] * 9)
+    towards_1 = Rule((0.5, 0.9), (0.6, 0.9), margin=0.2, ends_at_1=True).derive_thresholds(
+        [0.6] * 9
+    )
     assert (towards_1.similar, towards_1.copied) == pytest.approx((0.68, 0.76))
 
 
@@ -32,7 +34,7 @@ def test_thresholds_keep_within_their_bounds_whatever_is_held_out(kind):
     rule = RULES[kind]
     blind = [1.0 if rule.ends_at_1 else 1e9] * 50  # the held-out tracks are themselves copies
     for null in ([], [-np.inf] * 5, [0.0] * 50, blind):
-        found = rule.thresholds(null)
+        found = rule.derive_thresholds(null)
         assert rule.similar[0] <= found.similar <= rule.similar[1]
         assert rule.copied[0] <= found.copied <= rule.copied[1]
         assert found.similar < found.copied
@@ -40,23 +42,23 @@ def test_thresholds_keep_within_their_bounds_whatever_is_held_out(kind):
 
 def test_the_chance_of_a_value_is_counted_among_held_out_windows():
     found = Thresholds(1, 2, null=(1.0, 2.0, 3.0, 4.0))
-    assert [found.chance(v) for v in (0, 3, 9)] == [1.0, 3 / 5, 1 / 5]
-    assert Thresholds(1, 2, null=()).chance(5) is None
+    assert [found.estimate_chance(v) for v in (0, 3, 9)] == [1.0, 3 / 5, 1 / 5]
+    assert Thresholds(1, 2, null=()).estimate_chance(5) is None
 
 
 def test_one_kind_of_evidence_is_enough_and_the_strongest_is_named():
     thresholds = {"votes": Thresholds(10, 20, ()), "correlation": Thresholds(0.5, 0.7, ())}
     evidence = {"votes": np.array([3, 12, 25]), "correlation": np.array([0.1, 0.1, 0.65, 0.9])}
-    found = judge(evidence, thresholds)
+    found = judge_seconds(evidence, thresholds)
     assert [s.verdict for s in found] == [NOVEL, SIMILAR, COPIED, COPIED]
     assert [s.because for s in found] == ["", "votes", "votes", "correlation"]
-    assert judge({"votes": np.full(2, -np.inf)}, thresholds) == [Second(NOVEL)] * 2
+    assert judge_seconds({"votes": np.full(2, -np.inf)}, thresholds) == [Second(NOVEL)] * 2
 
 
 def test_only_what_lasts_two_seconds_counts_for_the_whole():
     def of(letters):
         names = {"n": NOVEL, "s": SIMILAR, "c": COPIED, "p": PROMPT}
-        return overall([Second(names[letter]) for letter in letters])
+        return judge_overall([Second(names[letter]) for letter in letters])
 
     assert of("nncncnsn") == NOVEL
     assert of("nnscn") == SIMILAR
@@ -67,7 +69,7 @@ def test_only_what_lasts_two_seconds_counts_for_the_whole():
 
 
 def test_what_the_user_gave_is_set_apart():
-    seconds = set_apart([Second(COPIED)] * 5 + [Second(NOVEL)] * 5, 4.2)
+    seconds = mark_prompt([Second(COPIED)] * 5 + [Second(NOVEL)] * 5, 4.2)
     assert [s.verdict for s in seconds] == [PROMPT] * 5 + [NOVEL] * 5
-    assert overall(seconds) == NOVEL
-    assert shares(seconds) == {NOVEL: 1.0, SIMILAR: 0.0, COPIED: 0.0}
+    assert judge_overall(seconds) == NOVEL
+    assert compute_shares(seconds) == {NOVEL: 1.0, SIMILAR: 0.0, COPIED: 0.0}

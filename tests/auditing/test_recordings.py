@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jukejax.analysis.fingerprint import Index, landmarks
+from jukejax.analysis.fingerprint import Index, extract_landmarks
 from jukejax.auditing import evidence
 from jukejax.auditing.recordings import Recordings
 from jukejax.preparation import house
@@ -22,7 +22,7 @@ def recordings(tracks):
         start += max(-start, 0)
         return padded[start : start + count]
 
-    return Recordings(Index.build([landmarks(track) for track in tracks]), read)
+    return Recordings(Index.build([extract_landmarks(track) for track in tracks]), read)
 
 
 def best(hits, what):

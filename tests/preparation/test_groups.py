@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import soxr
 
-from jukejax.analysis.fingerprint import landmarks
+from jukejax.analysis.fingerprint import extract_landmarks
 from jukejax.data import audio
 from jukejax.preparation import house
 from jukejax.preparation.groups import draw_heldout, find_near_duplicates
@@ -61,7 +61,9 @@ def test_copies_edits_and_mixes_are_grouped_and_similar_tracks_are_not():
         4: originals[4].instrumental.mean(axis=1),
         5: mixed(tracks[5], house.track(40, seconds=45.0).mix.mean(axis=1)),
     }
-    group, links = find_near_duplicates([landmarks(track) for track in [*tracks, *copies.values()]])
+    group, links = find_near_duplicates(
+        [extract_landmarks(track) for track in [*tracks, *copies.values()]]
+    )
     assert group == [*range(16), *copies]
     assert [(link.a, link.b) for link in links] == [(i, 16 + i) for i in range(6)]
     assert [link.offset_seconds for link in links[:3]] == pytest.approx([0, 0, 5], abs=0.1)
@@ -72,7 +74,7 @@ def test_copies_edits_and_mixes_are_grouped_and_similar_tracks_are_not():
 def test_a_mix_joins_its_tracks_into_one_group():
     tracks = [house.track(i, seconds=30.0).mix.mean(axis=1) for i in range(4)]
     group, links = find_near_duplicates(
-        [landmarks(t) for t in [*tracks, mixed(tracks[1], tracks[3])]]
+        [extract_landmarks(t) for t in [*tracks, mixed(tracks[1], tracks[3])]]
     )
     assert group == [0, 1, 2, 1, 1]
     assert [(link.a, link.b) for link in links] == [(1, 4), (3, 4)]
@@ -82,7 +84,10 @@ def test_silence_and_single_tones_are_no_duplicates():
     time = np.arange(8 * RATE) / RATE
     tone = np.sin(2 * np.pi * 440 * time)
     sounds = [np.zeros(8 * RATE), tone, tone + np.sin(2 * np.pi * 700 * time), np.zeros(100)]
-    assert find_near_duplicates([landmarks(sound) for sound in sounds]) == ([0, 1, 2, 3], [])
+    assert find_near_duplicates([extract_landmarks(sound) for sound in sounds]) == (
+        [0, 1, 2, 3],
+        [],
+    )
     assert find_near_duplicates([]) == ([], [])
 
 
@@ -146,7 +151,7 @@ def test_ten_copies_among_60_real_tracks_are_grouped_with_their_originals():
         faded(np.pad(sources[8], (3 * RATE, 0))[: 60 * RATE], 10),
         mixed(house.track(0, seconds=30.0).mix.mean(axis=1), sources[9]),
     ]
-    group, links = find_near_duplicates([landmarks(track) for track in [*tracks, *copies]])
+    group, links = find_near_duplicates([extract_landmarks(track) for track in [*tracks, *copies]])
     for link in links:
         print(link, files[link.a].name)
     assert group[50:] == list(range(2, 50, 5))

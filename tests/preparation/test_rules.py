@@ -238,7 +238,7 @@ def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path):
 
     prepared = tracks.prepare_track(source, Mute(), str(tmp_path), Rules())
     marks = fingerprint.Landmarks.load(prepared.fingerprint)
-    expected = fingerprint.landmarks(house.track(1, seconds=16.0).mix.mean(axis=1))
+    expected = fingerprint.extract_landmarks(house.track(1, seconds=16.0).mix.mean(axis=1))
     np.testing.assert_array_equal(marks.hashes, expected.hashes)
     (tmp_path / prepared.fingerprint.rpartition("/")[2]).unlink()
     assert (

@@ -1,4 +1,4 @@
-"""The embedded corpus: procedural house music, so that the road can be walked without a download.
+"""The embedded corpus: procedural house music, so that the pipeline runs without a download.
 
 `house.track(index)` gives one track: an arrangement in whole bars, drums, bass, chords, pads and a
 sung lead on a stem of its own. The truth about every track (tempo, key, sections, the voice) is

@@ -62,7 +62,7 @@ class TrainingCodes:
 
     def match_rate(self, codes: np.ndarray) -> float:
         """Computes the share of codes [time] that lie in long runs of the training tracks."""
-        return self._index.share(codes, COPIED_BITS)
+        return self._index.compute_covered_share(codes, COPIED_BITS)
 
 
 class PriorSampler:
