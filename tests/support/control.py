@@ -14,7 +14,7 @@ from numpy.random import RandomState
 from jukejax.preparation.house import drums, synth
 from jukejax.preparation.house.artists import QUALITIES
 from jukejax.preparation.house.drums import Kit
-from jukejax.preparation.house.players import rhythm
+from jukejax.preparation.house.score import parse_rhythm
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
 PEAK = 0.9
@@ -164,11 +164,11 @@ def _play_drums(style: Style, bpm: float, random: RandomState, out: np.ndarray) 
     parts = (("clap", style.snare, 0.7), ("hat", style.hat, 0.3), ("perc", style.perc, 0.35))
     for bar, at in _bars(style, bpm, out.shape[1]):
         if style.kicks:
-            for sixteenth, level in rhythm(style.kicks[bar % len(style.kicks)]):
+            for sixteenth, level in parse_rhythm(style.kicks[bar % len(style.kicks)]):
                 hit = 0.62 * level * random.uniform(0.9, 1.0)
                 synth.add(out, kit["kick"][0], at(sixteenth), hit)
         for voice, pattern, gain in parts:
-            for sixteenth, level in rhythm(pattern):
+            for sixteenth, level in parse_rhythm(pattern):
                 takes = kit[voice]
                 place = at(sixteenth) + random.randint(-60, 61)
                 sound = takes[random.randint(len(takes))]
@@ -189,10 +189,10 @@ def _play_notes(style, bpm: float, chords, quality: str, random, out: np.ndarray
     for bar, at in _bars(style, bpm, out.shape[1]):
         root = chords[bar % len(chords)]
         notes = [48 + root + interval for interval in QUALITIES[quality]]
-        for sixteenth, level in rhythm(style.bass):
+        for sixteenth, level in parse_rhythm(style.bass):
             tone = _note(33 + root % 12, 24.0 / bpm, 1.3, 700.0)
             synth.add(out, tone, at(sixteenth), 0.3 * level)
-        for sixteenth, level in rhythm(style.keys):
+        for sixteenth, level in parse_rhythm(style.keys):
             played = notes if style.kicks else [notes[turn % len(notes)] + 12 * (turn // 4 % 2)]
             turn += 1
             for note in played:

@@ -1,12 +1,12 @@
-"""The embedded corpus: procedural house music, so that the pipeline runs without a download.
+"""The embedded corpus: procedural house music, with which everything runs without a download.
 
-`house.track(index)` gives one track: an arrangement in whole bars, drums, bass, chords, pads and a
-sung lead on a stem of its own. The truth about every track (tempo, key, sections, the voice) is
-known, which is what makes it useful for tests. It is too clean to report on alone.
+`house.track(index)` returns one track: an arrangement in whole bars, drums, bass, chords, pads and
+a sung lead on a stem of its own. Tempo, key, sections and the voice of every track are known, which
+makes it useful for tests. It is too clean to be the only data of an evaluation.
 
-The files, from the floor up: `synth` (oscillators, filters, effects), `drums` and `singer`
-(sounds), `artists` (the eight styles), `score` (arrangement), `players` and `lead` (who plays
-what), `studio` (the mix).
+The modules from the lowest up: `synth` (oscillators, filters, effects), `drums` and `singer`
+(sounds), `artists` (the eight styles), `score` (arrangement), `percussion`, `bass`, `chords` and
+`lead` (parts), `studio` (the mix).
 """
 
 from jukejax.preparation.house.studio import ARTISTS, GENRES, HouseTrack, track

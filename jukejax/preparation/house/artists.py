@@ -23,6 +23,8 @@ QUALITIES = {
 
 @dataclass(frozen=True)
 class Artist:
+    """Style of a producer. Gains are relative to the default mix."""
+
     name: str
     genres: tuple[str, ...]
     tempo: tuple[float, float]  # BPM
@@ -35,7 +37,7 @@ class Artist:
     bass_rhythms: tuple[str, ...]
     hat_rhythm: str
     perc_rhythms: tuple[str, ...]
-    swing: float = 0.0  # how late the off-sixteenths come, as a share of a sixteenth
+    swing: float = 0.0  # delay of the odd sixteenths, as a share of a sixteenth
     duck: float = 0.7  # depth of the side chain
     pad: float = 1.0  # gain
     arpeggio: float = 0.0  # gain
@@ -50,7 +52,7 @@ ROSTER = (
         genres=("deep house", "deep house", "soulful house"),
         tempo=(119.0, 123.0),
         kit=Kit(kick_hz=49, kick_decay=0.17, clap_hz=1250, perc="conga"),
-        voice=Voice(size=1.16, centre=66, vibrato=0.35, breath=0.08),
+        voice=Voice(size=1.16, center=66, vibrato=0.35, breath=0.08),
         progressions=(
             ((0, "m9"), (0, "m9"), (5, "m9"), (5, "m9")),
             ((0, "m9"), (8, "maj9"), (3, "maj9"), (10, "7")),
@@ -81,7 +83,7 @@ ROSTER = (
             open_decay=0.07,
             perc="rim",
         ),
-        voice=Voice(size=1.2, centre=68, vibrato=0.2, glide=0.015, breath=0.05),
+        voice=Voice(size=1.2, center=68, vibrato=0.2, glide=0.015, breath=0.05),
         progressions=(
             ((0, "m7"), (3, "maj7"), (5, "m7"), (10, "7")),
             ((0, "m7"), (0, "m7"), (8, "maj7"), (10, "7")),
@@ -111,7 +113,7 @@ ROSTER = (
             metal=0.6,
             perc="wood",
         ),
-        voice=Voice(size=0.98, centre=53, vibrato=0.12, glide=0.012, tilt=0.95),
+        voice=Voice(size=0.98, center=53, vibrato=0.12, glide=0.012, tilt=0.95),
         progressions=(
             ((0, "m7"), (0, "m7"), (0, "m7"), (1, "maj7")),
             ((0, "m7"), (0, "m7"), (3, "m7"), (0, "m7")),
@@ -134,7 +136,7 @@ ROSTER = (
         kit=Kit(
             kick_hz=48, kick_decay=0.19, clap_hz=1400, clap_decay=0.12, hat_hz=9000, perc="tom"
         ),
-        voice=Voice(size=1.12, centre=64, vibrato=0.45, glide=0.06, breath=0.14, tilt=1.3),
+        voice=Voice(size=1.12, center=64, vibrato=0.45, glide=0.06, breath=0.14, tilt=1.3),
         progressions=(
             ((0, "m9"), (8, "maj7"), (3, "maj9"), (10, "9sus")),
             ((8, "maj9"), (10, "9sus"), (0, "m9"), (0, "m11")),
@@ -158,7 +160,7 @@ ROSTER = (
         kit=Kit(
             kick_hz=53, kick_decay=0.13, clap_hz=1600, snare=0.35, open_decay=0.15, perc="conga"
         ),
-        voice=Voice(size=1.04, centre=60, vibrato=0.55, vibrato_hz=5.9, glide=0.035),
+        voice=Voice(size=1.04, center=60, vibrato=0.55, vibrato_hz=5.9, glide=0.035),
         progressions=(
             ((5, "m9"), (10, "7"), (3, "maj9"), (8, "maj9")),
             ((0, "m9"), (5, "m9"), (8, "maj9"), (7, "7")),
@@ -189,7 +191,7 @@ ROSTER = (
             metal=0.2,
             perc="tom",
         ),
-        voice=Voice(size=1.1, centre=62, vibrato=0.25, breath=0.2, tilt=1.4),
+        voice=Voice(size=1.1, center=62, vibrato=0.25, breath=0.2, tilt=1.4),
         progressions=(
             ((3, "maj7"), (3, "maj7"), (0, "m7"), (0, "m7")),
             ((5, "m7"), (3, "m7"), (0, "m9"), (0, "m9")),
@@ -221,7 +223,7 @@ ROSTER = (
             open_decay=0.16,
             perc="rim",
         ),
-        voice=Voice(size=1.18, centre=67, vibrato=0.3, glide=0.02, tilt=1.0),
+        voice=Voice(size=1.18, center=67, vibrato=0.3, glide=0.02, tilt=1.0),
         progressions=(
             ((0, "m7"), (10, "7"), (8, "maj7"), (7, "7")),
             ((3, "maj7"), (5, "m7"), (0, "m9"), (10, "9sus")),
@@ -253,7 +255,7 @@ ROSTER = (
             metal=0.7,
             perc="wood",
         ),
-        voice=Voice(size=1.0, centre=55, vibrato=0.4, vibrato_hz=5.1, glide=0.045),
+        voice=Voice(size=1.0, center=55, vibrato=0.4, vibrato_hz=5.1, glide=0.045),
         progressions=(
             ((0, "m11"), (0, "m9"), (10, "m9"), (10, "m7")),
             ((0, "m9"), (3, "m9"), (5, "m9"), (3, "m9")),

@@ -1,4 +1,4 @@
-"""Drum voices of the embedded corpus: rendered once for a track, then placed by `players`."""
+"""Drum sounds of the house corpus: rendered once for a track, placed by `percussion`."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from numpy.random import RandomState
 from jukejax.preparation.house import synth
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
-VARIANTS = 4  # takes of every noisy voice, so that no two neighbouring hits are the same samples
+VARIANTS = 4  # takes of every noisy voice, so that neighboring hits differ
 
 
 @dataclass(frozen=True)
 class Kit:
-    """An artist's drum machine. Frequencies in Hz, times in seconds."""
+    """Parameters of an artist's drum machine. Frequencies in Hz, times in seconds."""
 
     kick_hz: float = 50.0
-    kick_sweep: float = 180.0  # how far above `kick_hz` the beater starts
+    kick_sweep: float = 180.0  # start of the pitch sweep above `kick_hz`
     kick_decay: float = 0.16
     kick_drive: float = 1.5
     clap_hz: float = 1300.0
@@ -34,6 +34,7 @@ def _frames(seconds: float) -> int:
 
 
 def kick(kit: Kit, rng: RandomState) -> np.ndarray:
+    """Renders a kick, [time]: a falling sine with a click, saturated."""
     length = _frames(0.42)
     time = synth.clock(length)
     # The phase is the integral of kick_hz + sweep * exp(-t / 0.025) + 900 * exp(-t / 0.004).
@@ -47,7 +48,7 @@ def kick(kit: Kit, rng: RandomState) -> np.ndarray:
 
 
 def clap(kit: Kit, rng: RandomState) -> np.ndarray:
-    """Four hands a few milliseconds apart, then the room; with `kit.snare`, a drum beneath."""
+    """Renders a clap, [time]: four bursts a few milliseconds apart, a decay, and `kit.snare`."""
     length = _frames(0.32)
     time = synth.clock(length)
     envelope = 0.7 * np.exp(-time / kit.clap_decay) * (time > 0.028)
@@ -61,7 +62,7 @@ def clap(kit: Kit, rng: RandomState) -> np.ndarray:
 
 
 def hat(kit: Kit, rng: RandomState, decay_seconds: float) -> np.ndarray:
-    """Six detuned square waves and noise, high-passed: the old machines' cymbal."""
+    """Renders a hi-hat, [time]: six detuned square waves and noise, high-passed."""
     length = _frames(min(0.5, 5 * decay_seconds + 0.02))
     time = synth.clock(length)
     metal = np.zeros(length)
@@ -74,13 +75,14 @@ def hat(kit: Kit, rng: RandomState, decay_seconds: float) -> np.ndarray:
 
 
 def shaker(rng: RandomState) -> np.ndarray:
+    """Renders a shaker, [time]: band-passed noise."""
     length = _frames(0.09)
     grains = synth.bandpass(synth.noise(rng, length), 6200.0, 1.2)
     return synth.fade(1.4 * grains * synth.decay(length, 0.03), 0.018, 0.02)
 
 
 def perc(kit: Kit, rng: RandomState) -> tuple[np.ndarray, ...]:
-    """Low, middle and high stroke of the kit's hand drum."""
+    """Renders a low, a middle and a high stroke of the kit's hand drum, [time] each."""
     sound = {
         "conga": ((180.0, 240.0, 330.0), 0.11, 0.15, 1.2),
         "rim": ((480.0, 830.0, 1660.0), 0.018, 0.4, 0.9),
@@ -103,13 +105,14 @@ def perc(kit: Kit, rng: RandomState) -> tuple[np.ndarray, ...]:
 
 
 def crash(rng: RandomState) -> np.ndarray:
+    """Renders a crash cymbal, [time]."""
     length = _frames(1.8)
     air = synth.highpass(synth.noise(rng, length), 4200.0)
     return synth.fade(air * synth.decay(length, 0.45), 0.002, 0.2)
 
 
 def riser(rng: RandomState, length: int) -> np.ndarray:
-    """Noise through a band that climbs from 400 Hz to 9 kHz while it grows: stereo [2, length]."""
+    """Renders growing noise in a band that rises from 400 Hz to 9 kHz, [2, length]."""
     progress = np.arange(length) / length
     air = np.stack([synth.noise(rng, length), synth.noise(rng, length)])
     climb = synth.sweep(air, lambda at: 400.0 * 22.5 ** (at / length), q=1.6, kind="band")
@@ -117,7 +120,7 @@ def riser(rng: RandomState, length: int) -> np.ndarray:
 
 
 def render(kit: Kit, rng: RandomState) -> dict[str, tuple[np.ndarray, ...]]:
-    """All voices of a kit, each as a tuple of takes (`perc`: low, middle, high)."""
+    """Renders all voices of a kit, each as a tuple of takes (`perc`: low, middle, high)."""
     takes = range(VARIANTS)
     return {
         "kick": (kick(kit, rng),),

@@ -1,4 +1,7 @@
-"""The lead: writes a hook of four bars and has it sung in the drops and in the break."""
+"""Vocal part: a hook of four bars, sung in the drops and in the break."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
@@ -20,11 +23,23 @@ PHRASES = (
 )
 
 
-def _lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[tuple]:
-    """A hook of four bars (A B A C): (bar, sixteenth, length, note, onset, vowel, end vowel)."""
-    scale = [0, 3, 5, 7, 10]  # minor pentatonic: sits over every chord of the roster
+class _LyricSyllable(NamedTuple):
+    """A syllable of the hook. `bar` counts from its start; `length` is in sixteenths."""
+
+    bar: int
+    sixteenth: int
+    length: int
+    note: int
+    onset: str
+    vowel: str
+    end_vowel: str
+
+
+def _write_lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[_LyricSyllable]:
+    """Writes a hook of four bars with the form A B A C."""
+    scale = [0, 3, 5, 7, 10]  # minor pentatonic: fits every chord of the roster
     ladder = [o * 12 + score.root + s for o in range(9) for s in scale]
-    ladder = [n for n in ladder if voice.centre - 6 <= n <= voice.centre + 8]
+    ladder = [n for n in ladder if voice.center - 6 <= n <= voice.center + 8]
     shapes = [PHRASES[i] for i in (rng.randint(5), rng.randint(5), 5 + rng.randint(2))]
     onsets, vowels = list(singer.ONSETS), list(singer.FORMANTS)
     bars = []
@@ -39,37 +54,19 @@ def _lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[tuple]:
             bar.append((sixteenth, length, ladder[place], onset, vowel, end))
         bars.append(bar)
     a, b, c = bars
-    return [(k, *syllable) for k, bar in enumerate((a, b, a, c)) for syllable in bar]
+    return [_LyricSyllable(k, *syllable) for k, bar in enumerate((a, b, a, c)) for syllable in bar]
 
 
 def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """The lead with its echo and room, [2, time], and its voicing [time]."""
+    """Sings the lead; returns it with its echo and room [2, time], and its voicing [time]."""
     voice, rng = score.artist.voice, score.stream("vocal")
-    lyric = _lyric(score, voice, rng)
+    lyric = _write_lyric(score, voice, rng)
     dry, voicing = synth.silence(score.length), np.zeros(score.length)
     first = 0
     for section, count in score.plan:
         if section in ("drop", "break"):
             start, end = score.at(first, 0), score.at(first + count, 0)
-            syllables = []
-            for bar in range(count):
-                for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
-                    # The break sings every second line; a last bar leaves room for the turn.
-                    if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
-                        continue
-                    varied = note + (rng.randint(-1, 2) * 2 if bar >= 4 and length == 1 else 0)
-                    begin = (score.at(first + bar, sixteenth) - start) / SAMPLE_RATE
-                    syllables.append(
-                        Syllable(
-                            start=begin + rng.uniform(0.0, 0.012),
-                            length=(length - 0.2) * score.step,
-                            note=varied,
-                            onset=onset,
-                            vowel=vowel,
-                            end_vowel=end_vowel,
-                            level=rng.uniform(0.8, 1.0),
-                        )
-                    )
+            syllables = _place_syllables(score, lyric, first, rng)
             sound, voicing[start:end] = singer.sing(syllables, voice, end - start, rng)
             dry[start:end] += sound
         first += count
@@ -80,3 +77,31 @@ def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
     wet[1, 2 * beat :] += 0.09 * dull[: -2 * beat]
     wet += dry
     return wet, voicing
+
+
+def _place_syllables(
+    score: Score, lyric: Sequence[_LyricSyllable], first: int, rng: RandomState
+) -> list[Syllable]:
+    """Returns the syllables of the section that begins in bar `first`, timed from its start."""
+    section, _, count = score.bars[first]
+    start = score.at(first, 0)
+    syllables = []
+    for bar in range(count):
+        for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
+            # In the break every second line is sung; a last bar leaves room for the fill.
+            if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
+                continue
+            varied = note + (rng.randint(-1, 2) * 2 if bar >= 4 and length == 1 else 0)
+            begin = (score.at(first + bar, sixteenth) - start) / SAMPLE_RATE
+            syllables.append(
+                Syllable(
+                    start=begin + rng.uniform(0.0, 0.012),
+                    length=(length - 0.2) * score.step,
+                    note=varied,
+                    onset=onset,
+                    vowel=vowel,
+                    end_vowel=end_vowel,
+                    level=rng.uniform(0.8, 1.0),
+                )
+            )
+    return syllables

@@ -1,4 +1,4 @@
-"""What the players read: the arrangement in whole bars, the grid of time, the harmony."""
+"""Score of a house track: the arrangement in whole bars, the time grid, the harmony."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from jukejax.preparation.house.artists import Artist
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
-# Who plays where. The lead sings in the drops and in the break.
+# Layers of each section. The lead sings in the drops and in the break.
 LAYERS = {
     "intro": {"kick", "hats", "perc", "stab"},
     "build": {"kick", "clap", "hats", "shaker", "perc", "stab", "bass", "pad"},
@@ -27,8 +27,13 @@ SWEEPS = {
 }
 
 
+def parse_rhythm(pattern: str) -> list[tuple[int, float]]:
+    """Returns (sixteenth, level) of the strokes of a one-bar pattern; see `artists`."""
+    return [(i, {"o": 0.55, "x": 1.0}[c]) for i, c in enumerate(pattern) if c != "."]
+
+
 def plan_sections(bars: int) -> list[tuple[str, int]]:
-    """Splits a track of `bars` bars into (section, bars); a long one drops twice.
+    """Splits a track of `bars` bars into (section, bars); a long one has two drops.
 
     >>> plan_sections(6)
     [('intro', 1), ('build', 1), ('drop', 2), ('break', 1), ('outro', 1)]
@@ -40,46 +45,54 @@ def plan_sections(bars: int) -> list[tuple[str, int]]:
     if bars >= 20:
         shares = [("intro", 4), ("build", 4), ("drop", 9), ("break", 5), ("drop", 7), ("outro", 3)]
     total = sum(share for _, share in shares)
-    # Every section gets one bar; the rest goes out one at a time, to whoever is owed most.
+    # Every section gets one bar; each further bar goes to the section that is furthest below its
+    # share.
     plan = {i: 1 for i in range(len(shares))}
     for _ in range(bars - len(shares)):
-        owed = [bars * share / total - plan[i] for i, (_, share) in enumerate(shares)]
-        plan[int(np.argmax(owed))] += 1
+        missing = [bars * share / total - plan[i] for i, (_, share) in enumerate(shares)]
+        plan[int(np.argmax(missing))] += 1
     return [(name, plan[i]) for i, (name, _) in enumerate(shares)]
 
 
 @dataclass
 class Score:
-    """What the players read: the grid of time, the harmony, and who plays in each bar."""
+    """Time grid, harmony and layers of a track.
+
+    Attributes:
+      root: pitch class of the key.
+      plan: (section, bars) in order.
+      stream: returns the random stream of a player, by name.
+      bars: section, index in the section, and bars of the section, for each bar.
+    """
 
     artist: Artist
     bpm: float
-    root: int  # pitch class of the key
+    root: int
     plan: list[tuple[str, int]]
     progression: tuple[tuple[int, str], ...]
-    stream: Callable[[str], RandomState]  # a random stream of its own for every player
-    # For each bar: its section, its place in it, the section's bars.
+    stream: Callable[[str], RandomState]
     bars: list[tuple[str, int, int]] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.bars = [(name, i, count) for name, count in self.plan for i in range(count)]
 
     @property
     def length(self) -> int:
+        """Returns the length in samples."""
         return self.at(len(self.bars), 0)
 
     @property
     def step(self) -> float:
-        """Seconds of a sixteenth."""
+        """Returns the length of a sixteenth in seconds."""
         return 15.0 / self.bpm
 
     def at(self, bar: int, sixteenth: float) -> int:
-        """Sample of a place on the grid; odd sixteenths swing."""
+        """Returns the sample of a grid position; odd sixteenths are late by the swing."""
         late = self.artist.swing if sixteenth % 2 == 1 else 0.0
         return round((16 * bar + sixteenth + late) * self.step * SAMPLE_RATE)
 
     def plays(self, layer: str, bar: int) -> bool:
-        """Whether a layer of `LAYERS` sounds in a bar; in long sections some come in late."""
+        """Returns whether a layer of `LAYERS` plays in a bar; in long sections some start late."""
         section, i, count = self.bars[bar]
         if section == "intro" and layer in ("perc", "stab") and count > 1:
             return i >= count // 2
@@ -92,9 +105,10 @@ class Score:
         return layer in LAYERS[section]
 
     def chord(self, bar: int) -> tuple[int, str]:
+        """Returns the chord of a bar: semitones above the root, and quality."""
         return self.progression[bar % len(self.progression)]
 
     def is_turn(self, bar: int) -> bool:
-        """The last bar of four, or of a section: where fills go."""
+        """Returns whether a bar is the last of four or of a section, which gets a fill."""
         _, i, count = self.bars[bar]
         return i % 4 == 3 or i == count - 1

@@ -1,7 +1,7 @@
-"""The sung-like lead: a glottal pulse train through moving formants, syllable by syllable.
+"""Synthetic singing voice: a glottal pulse train through moving formants, syllable by syllable.
 
 Source and filter as in Klatt (1980), with the filter applied as a spectral envelope frame by frame.
-The words are nonsense; what counts is what vocal removal has to deal with: vibrato, gliding pitch,
+The words have no meaning; the voice has what vocal removal must handle: vibrato, gliding pitch,
 formants, consonants and breath.
 """
 
@@ -27,7 +27,7 @@ FORMANTS = {
 BANDWIDTHS = (80.0, 100.0, 140.0, 220.0)
 LEVELS = (1.0, 0.65, 0.42, 0.3)
 
-# Onset: where the formants come from, voicing before the vowel, noise, centre of the noise in Hz.
+# Onset: initial formants in Hz, voicing before the vowel, noise level, center of the noise in Hz.
 ONSETS = {
     "": ((500.0, 1400.0, 2450.0, 3400.0), 0.5, 0.0, 3000.0),
     "m": ((250.0, 950.0, 2200.0, 3300.0), 0.35, 0.0, 3000.0),
@@ -44,10 +44,10 @@ ONSETS = {
 
 @dataclass(frozen=True)
 class Voice:
-    """Who sings. `size` scales the formants (a woman's: 1.17); `centre` is a MIDI note."""
+    """Parameters of a voice; `size` scales the formants (female: 1.17), `center` is a MIDI note."""
 
     size: float = 1.0
-    centre: int = 57
+    center: int = 57
     vibrato_hz: float = 5.5
     vibrato: float = 0.35  # semitones at full depth
     glide: float = 0.03  # portamento, seconds to cover 63 % of the way
@@ -57,17 +57,21 @@ class Voice:
 
 @dataclass(frozen=True)
 class Syllable:
+    """A sung syllable."""
+
     start: float  # seconds
     length: float  # seconds
     note: float  # MIDI
     onset: str
     vowel: str
-    end_vowel: str  # equal to `vowel`, or where a diphthong goes
+    end_vowel: str  # equal to `vowel` but for diphthongs
     level: float = 1.0
 
 
-def _contours(syllables: Sequence[Syllable], voice: Voice, length: int, rng: RandomState):
-    """Pitch in Hz, formants [frames, 4] and voicing, one value every HOP samples."""
+def _plan_contours(
+    syllables: Sequence[Syllable], voice: Voice, length: int, rng: RandomState
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns pitch in Hz [frames], formants [frames, 4], voicing [frames]; HOP samples apart."""
     frames = length // HOP + 1
     rate = SAMPLE_RATE / HOP
     time = np.arange(frames) / rate
@@ -80,7 +84,7 @@ def _contours(syllables: Sequence[Syllable], voice: Voice, length: int, rng: Ran
         last = min(frames, int((syllable.start + syllable.length) * rate) + 1)
         inside = time[first:last] - syllable.start  # seconds since the syllable's start
         scoop = rng.uniform(0.0, 1.2)
-        target[first:] = syllable.note  # held through the rest until somebody sings again
+        target[first:] = syllable.note  # held during the rest until the next syllable
         target[first:last] -= scoop * np.exp(-np.maximum(inside, 0.0) / 0.04)
         place, murmur, _, _ = ONSETS[syllable.onset]
         open_mouth = np.clip((inside - 0.02) / 0.07, 0.0, 1.0)
@@ -95,51 +99,52 @@ def _contours(syllables: Sequence[Syllable], voice: Voice, length: int, rng: Ran
         fall = np.clip((syllable.length - inside) / 0.06, 0.0, 1.0)
         voicing[first:last] = syllable.level * swell * rise * fall
         depth[first:last] = np.clip((inside - 0.16) / 0.3, 0.0, 1.0)
-    # One-pole smoothing is the portamento; a slow wander keeps the pitch human.
+    # One-pole smoothing is the portamento; a slow random walk makes the pitch less regular.
     pitch = target.copy()
-    keep = np.exp(-1.0 / (voice.glide * rate))
-    wander = 0.0
+    smoothing = np.exp(-1.0 / (voice.glide * rate))
+    drift = 0.0
     for i in range(1, frames):
-        pitch[i] = target[i] + keep * (pitch[i - 1] - target[i])
+        pitch[i] = target[i] + smoothing * (pitch[i - 1] - target[i])
     for i, push in enumerate(rng.uniform(-0.012, 0.012, frames)):
-        wander = 0.97 * wander + push
-        pitch[i] += wander
+        drift = 0.97 * drift + push
+        pitch[i] += drift
     pitch += voice.vibrato * depth * np.sin(2 * np.pi * voice.vibrato_hz * time)
     return synth.midi_to_hz(pitch), formants * voice.size, voicing
 
 
-def _shape(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """Filters source [time] by the formants [frames, 4] of the frame it is in (overlap-add)."""
+def _filter_by_formants(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """Filters source [time] by the formants [frames, 4] of each frame (overlap-add)."""
     window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME)  # its square sums to 2 at hop = 1/4
     padded = np.pad(source, FRAME)
     starts = np.arange(0, len(source) + FRAME, HOP)
     strides = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[starts]
     spectra = np.fft.rfft(strides * window)  # [frames, bins]
     bins = np.arange(FRAME // 2 + 1) * (SAMPLE_RATE / FRAME)
-    # Frame i is centred on sample i * HOP - FRAME / 2 of the source.
-    centre = np.clip(np.arange(len(starts)) - FRAME // (2 * HOP), 0, len(formants) - 1)
+    # Frame i is centered on sample i * HOP - FRAME / 2 of the source.
+    center = np.clip(np.arange(len(starts)) - FRAME // (2 * HOP), 0, len(formants) - 1)
     envelope = np.full(spectra.shape, 0.004)
     for k, (bandwidth, level) in enumerate(zip(BANDWIDTHS, LEVELS, strict=True)):
-        distance = (bins - formants[centre, k, None]) * (2.0 / bandwidth)
+        distance = (bins - formants[center, k, None]) * (2.0 / bandwidth)
         envelope += level / np.sqrt(1.0 + distance * distance)
-    pieces = np.fft.irfft(spectra * envelope) * (0.5 * window)
+    filtered = np.fft.irfft(spectra * envelope) * (0.5 * window)
     out = np.zeros(len(padded) + FRAME)
-    quarters = pieces.reshape(len(starts), FRAME // HOP, HOP)
+    quarters = filtered.reshape(len(starts), FRAME // HOP, HOP)
     for quarter in range(FRAME // HOP):
         at = quarter * HOP
         out[at : at + len(starts) * HOP] += quarters[:, quarter].reshape(-1)
     return out[FRAME : FRAME + len(source)]
 
 
-def _consonants(syllables: Sequence[Syllable], length: int, rng: RandomState) -> np.ndarray:
+def _render_consonants(syllables: Sequence[Syllable], length: int, rng: RandomState) -> np.ndarray:
+    """Renders the noise of the onsets, [length]."""
     out = np.zeros(length)
     for syllable in syllables:
-        _, _, strength, centre = ONSETS[syllable.onset]
+        _, _, strength, center = ONSETS[syllable.onset]
         if strength == 0.0:
             continue
         hiss = syllable.onset.startswith("s")
         seconds = 0.09 if hiss else 0.03
-        burst = synth.bandpass(synth.noise(rng, int(seconds * SAMPLE_RATE)), centre, 1.5)
+        burst = synth.bandpass(synth.noise(rng, int(seconds * SAMPLE_RATE)), center, 1.5)
         burst = synth.fade(burst, 0.03 if hiss else 0.001, 0.04 if hiss else 0.02)
         start = max(0, int((syllable.start + 0.02 - 0.6 * seconds) * SAMPLE_RATE))
         synth.add(out, burst, start, 0.35 * strength * syllable.level)
@@ -149,10 +154,10 @@ def _consonants(syllables: Sequence[Syllable], length: int, rng: RandomState) ->
 def sing(
     syllables: Sequence[Syllable], voice: Voice, length: int, rng: RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the dry voice and its voicing (0 where silent), both [length]."""
+    """Renders syllables; returns the dry voice and its voicing (0 where silent), both [length]."""
     if not syllables:
         return np.zeros(length), np.zeros(length)
-    pitch, formants, voicing = _contours(syllables, voice, length, rng)
+    pitch, formants, voicing = _plan_contours(syllables, voice, length, rng)
     position = np.arange(length) / HOP
     grid = np.arange(len(pitch))
     frequency = np.interp(position, grid, pitch)
@@ -160,5 +165,5 @@ def sing(
     table = synth.wavetable(synth.harmonics(float(pitch.max()), voice.tilt))
     pulses = synth.oscillator(table, frequency, length)
     air = synth.highpass(synth.noise(rng, length), 1500.0)
-    shaped = _shape((pulses + voice.breath * air) * voiced, formants)
-    return shaped + _consonants(syllables, length, rng), voiced
+    shaped = _filter_by_formants((pulses + voice.breath * air) * voiced, formants)
+    return shaped + _render_consonants(syllables, length, rng), voiced

@@ -1,4 +1,4 @@
-"""Composes, plays and mixes one track of the embedded corpus."""
+"""Composition and mix of one track of the house corpus."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ from numpy.random import RandomState
 
 from jukejax.preparation.house import drums, synth
 from jukejax.preparation.house.artists import ROSTER
+from jukejax.preparation.house.bass import play_bass
+from jukejax.preparation.house.chords import play_pads, play_stabs
 from jukejax.preparation.house.lead import play_vocal
-from jukejax.preparation.house.players import play_bass, play_drums, play_pads, play_stabs
+from jukejax.preparation.house.percussion import play_drums
 from jukejax.preparation.house.score import Score, plan_sections
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
@@ -23,9 +25,10 @@ PEAK = 0.95
 
 @dataclass(frozen=True)
 class HouseTrack:
-    """One track with its truth; stems are on the 16-bit grid, at 44.1 kHz.
+    """A track with its labels and stems, which are multiples of 1/32768, at 44.1 kHz.
 
-    `sections` are (name, start in seconds), in order; each lasts until the next or the end.
+    Attributes:
+      sections: (name, start in seconds), in order; each lasts until the next or the end.
     """
 
     name: str
@@ -39,30 +42,30 @@ class HouseTrack:
 
     @property
     def mix(self) -> np.ndarray:
-        """float32 [time, 2], the sum of the stems; its peak is at most 0.95."""
+        """Returns the sum of the stems, float32 [time, 2]; its peak is at most 0.95."""
         return self.instrumental + self.vocal
 
 
 def _kick_times(score: Score) -> list[int]:
-    """First samples of the kicks: four to the floor."""
+    """Returns the first samples of the kicks, one on each beat."""
     times = []
     for bar, (section, i, count) in enumerate(score.bars):
         if not score.plays("kick", bar):
             continue
-        # The last beat before a drop is left out: the hole makes the drop.
+        # The last beat before a drop is left out.
         beats = 3 if section == "build" and i == count - 1 and count > 1 else 4
         times += [score.at(bar, 4 * beat) for beat in range(beats)]
     return times
 
 
 def _ducking(kicks: list[int], length: int, depth: float) -> np.ndarray:
-    """The side chain: a gain [time] that drops at every kick and is back 0.32 s later."""
+    """Returns the side chain's gain [time], which falls at each kick and recovers in 0.32 s."""
     recovery = int(0.32 * SAMPLE_RATE)
     dip = np.minimum(1.0, 1.15 * (1.0 - np.arange(recovery) / recovery)) ** 2
     gain = np.ones(length)
     for start in kicks:
-        part = gain[start : start + recovery]
-        part[:] = 1.0 - depth * dip[: len(part)]
+        ducked = gain[start : start + recovery]
+        ducked[:] = 1.0 - depth * dip[: len(ducked)]
     return gain
 
 
@@ -70,8 +73,19 @@ def _rms(sound: np.ndarray) -> float:
     return float(np.sqrt(np.mean(sound * sound))) if sound.size else 0.0
 
 
-def _balance_vocal(score: Score, vocal, voicing, instrumental, rng: RandomState) -> np.ndarray:
-    """Gain [time] that puts the voice 4 to 8 dB under the instrumental in every sung section."""
+def _balance_vocal(
+    score: Score,
+    vocal: np.ndarray,
+    voicing: np.ndarray,
+    instrumental: np.ndarray,
+    rng: RandomState,
+) -> np.ndarray:
+    """Returns a gain [time] for a voice 4 to 8 dB below the instrumental in every sung section.
+
+    Args:
+      vocal, instrumental: [2, time].
+      voicing: [time], see `singer.sing`.
+    """
     gains, places = [], []
     first = 0
     for section, count in score.plan:
@@ -95,7 +109,7 @@ def _balance_vocal(score: Score, vocal, voicing, instrumental, rng: RandomState)
 
 
 def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Plays the score; returns the stems [time, 2] as integers on the 16-bit grid."""
+    """Plays the score; returns instrumental and vocal [time, 2] as 16-bit integers."""
     artist, rng = score.artist, score.stream("mix")
     kicks = _kick_times(score)
     duck = _ducking(kicks, score.length, artist.duck)
@@ -116,15 +130,16 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
     instrumental -= np.mean(instrumental, axis=-1, keepdims=True)
     vocal, voicing = play_vocal(score)
     vocal *= _balance_vocal(score, vocal, voicing, instrumental, rng)
-    # One level for the whole track: no two records are mastered alike.
+    # One random level for the track: records differ in their mastering level.
     both = instrumental + vocal
     peak = max(both.max(), -both.min())
     scale = 32768.0 * PEAK * rng.uniform(0.8, 0.99) / peak
-    stems = (synth.fade(scale * stem, 0.002, 0.08) for stem in (instrumental, vocal))
-    return tuple(np.rint(stem).T for stem in stems)
+    instrumental, vocal = (synth.fade(scale * s, 0.002, 0.08) for s in (instrumental, vocal))
+    return np.rint(instrumental).T, np.rint(vocal).T
 
 
 def _stream(seed: int, index: int, player: str) -> RandomState:
+    """Returns the random numbers of one player of a track."""
     return RandomState([seed, index, zlib.crc32(player.encode())])
 
 
@@ -132,12 +147,12 @@ def track(index: int, *, seconds: float = 45.0, seed: int = 0) -> HouseTrack:
     """Composes and plays one track, the same bytes for the same arguments on every machine.
 
     Args:
-        index: which track of the corpus; neighbours are by different artists, all eight in turn.
-        seconds: wanted length; the track has the nearest whole number of bars (of about 2 s).
-        seed: which corpus.
+      index: of the track in the corpus; the eight artists take turns.
+      seconds: approximate length; the track has the nearest whole number of bars (of about 2 s).
+      seed: of the corpus.
 
-    Returns:
-        The track with its stems and its truth.
+    Raises:
+      ValueError: an argument is out of range.
     """
     if index < 0 or not 0 <= seed < 2**32:
         raise ValueError(f"house track {index} of seed {seed}: both must be 0 or more, seed < 2^32")

@@ -1,8 +1,8 @@
-"""Oscillators, filters and effects of the embedded corpus, in NumPy and SciPy.
+"""Oscillators, filters and effects of the house corpus, in NumPy and SciPy.
 
-Everything is float64, random draws are uniform (Gaussians pass through libm) and no product of
-matrices is used (its order of summation is the processor's choice): last-bit differences between
-two machines then vanish in the rounding to 16 bits at the end of `studio.track`, and the corpus is
+Everything is float64, random draws are uniform (Gaussians use libm) and there are no matrix
+products (their order of summation depends on the processor): last-bit differences between two
+machines then disappear in the rounding to 16 bits at the end of `studio.track`, and the corpus is
 the same everywhere. Mono signals are [time], stereo [2, time].
 """
 
@@ -17,17 +17,17 @@ TABLE_SIZE = 2048  # one period; a power of two, so that wrapping is a bit mask
 
 
 def clock(length: int) -> np.ndarray:
-    """Time in seconds of each of `length` samples."""
+    """Returns the time in seconds of each of `length` samples."""
     return np.arange(length) / SAMPLE_RATE
 
 
 def decay(length: int, seconds: float) -> np.ndarray:
-    """Exponential decay that falls to 1/e in `seconds`."""
+    """Returns an exponential decay to 1/e in `seconds`, [length]."""
     return np.exp(-clock(length) / seconds)
 
 
 def fade(sound: np.ndarray, attack: float, release: float) -> np.ndarray:
-    """Linear ramps at both ends (seconds), so that no note starts or stops with a click."""
+    """Applies linear ramps at both ends (in seconds), which prevents clicks."""
     out = sound.copy()
     rise = min(sound.shape[-1], max(1, int(attack * SAMPLE_RATE)))
     fall = min(sound.shape[-1], max(1, int(release * SAMPLE_RATE)))
@@ -37,15 +37,17 @@ def fade(sound: np.ndarray, attack: float, release: float) -> np.ndarray:
 
 
 def noise(rng: RandomState, length: int) -> np.ndarray:
+    """Draws uniform noise in [-1, 1), [length]."""
     return rng.uniform(-1.0, 1.0, length)
 
 
-def midi_to_hz(note):
+def midi_to_hz(note: float | np.ndarray) -> np.ndarray:
+    """Converts MIDI notes to frequencies in Hz."""
     return 440.0 * 2.0 ** ((np.asarray(note) - 69.0) / 12.0)
 
 
 def silence(*shape: int) -> np.ndarray:
-    """Noise at -300 dB to mix into: filters that ring out into zeros crawl on denormal numbers."""
+    """Returns noise at -300 dB to mix into: filters decaying into zeros are slow on denormals."""
     return np.resize(1e-15 * noise(RandomState(0), 4093), shape)
 
 
@@ -53,24 +55,26 @@ def silence(*shape: int) -> np.ndarray:
 
 
 def wavetable(amplitudes: np.ndarray) -> np.ndarray:
-    """One period of a sum of sines; `amplitudes[k]` belongs to harmonic k + 1."""
+    """Computes one period of a sum of sines; `amplitudes[k]` is that of harmonic k + 1."""
     spectrum = np.zeros(TABLE_SIZE // 2 + 1, complex)
     spectrum[1 : len(amplitudes) + 1] = -0.5j * TABLE_SIZE * np.asarray(amplitudes)
     return np.fft.irfft(spectrum)
 
 
 def harmonics(frequency: float, tilt: float, cutoff: float = 16_000.0) -> np.ndarray:
-    """Amplitudes 1/k^tilt of the harmonics of `frequency`, 12 dB an octave less above `cutoff`.
+    """Returns amplitudes 1/k^tilt of harmonics, falling by 12 dB per octave above `cutoff`.
 
-    tilt = 1 is a sawtooth. Nothing lies above 20 kHz: the oscillators do not alias.
+    tilt = 1 is a sawtooth. There are none above 20 kHz, so that the oscillators do not alias.
     """
     k = np.arange(1, max(2, min(TABLE_SIZE // 2, int(20_000 / frequency))))
     return k**-tilt / (1.0 + (k * frequency / cutoff) ** 2)
 
 
-def oscillator(table: np.ndarray, frequency, length: int, phase: float = 0.0) -> np.ndarray:
+def oscillator(
+    table: np.ndarray, frequency: float | np.ndarray, length: int, phase: float = 0.0
+) -> np.ndarray:
     """Plays a wavetable; `frequency` in Hz is one number or [length], `phase` in periods."""
-    if np.ndim(frequency) == 0:
+    if not isinstance(frequency, np.ndarray):
         cycles = np.arange(length) * (frequency / SAMPLE_RATE)
     else:
         cycles = np.cumsum(frequency)
@@ -78,7 +82,7 @@ def oscillator(table: np.ndarray, frequency, length: int, phase: float = 0.0) ->
     cycles += phase
     cycles *= TABLE_SIZE
     index = cycles.astype(np.int64)
-    cycles -= index  # now the distance from one entry of the table towards the next
+    cycles -= index  # now the fraction between two entries of the table
     index &= TABLE_SIZE - 1
     step = np.roll(table, -1) - table
     cycles *= step.take(index)
@@ -89,7 +93,7 @@ def oscillator(table: np.ndarray, frequency, length: int, phase: float = 0.0) ->
 def fm(
     frequency: float, length: int, *, ratio: float, index: float, index_decay: float
 ) -> np.ndarray:
-    """Two-operator FM: a sine whose phase a second sine, dying away, shakes (Chowning, 1973)."""
+    """Renders two-operator FM: a sine whose phase a decaying sine modulates (Chowning, 1973)."""
     angle = 2 * np.pi * frequency * clock(length)
     return np.sin(angle + index * decay(length, index_decay) * np.sin(ratio * angle))
 
@@ -97,7 +101,8 @@ def fm(
 # Filters: the second-order sections of R. Bristow-Johnson's "Audio EQ Cookbook".
 
 
-def _section(kind: str, cutoff: float, q: float) -> np.ndarray:
+def _design_filter(kind: str, cutoff: float, q: float) -> np.ndarray:
+    """Returns the second-order section of a filter, [1, 6]."""
     omega = 2 * np.pi * min(cutoff, 20_000.0) / SAMPLE_RATE
     cosine, alpha = np.cos(omega), np.sin(omega) / (2 * q)
     numerator = {
@@ -109,15 +114,18 @@ def _section(kind: str, cutoff: float, q: float) -> np.ndarray:
 
 
 def lowpass(sound: np.ndarray, cutoff: float, q: float = 0.707) -> np.ndarray:
-    return signal.sosfilt(_section("low", cutoff, q), sound)
+    """Applies a low-pass filter; `cutoff` in Hz."""
+    return signal.sosfilt(_design_filter("low", cutoff, q), sound)
 
 
 def highpass(sound: np.ndarray, cutoff: float, q: float = 0.707) -> np.ndarray:
-    return signal.sosfilt(_section("high", cutoff, q), sound)
+    """Applies a high-pass filter; `cutoff` in Hz."""
+    return signal.sosfilt(_design_filter("high", cutoff, q), sound)
 
 
-def bandpass(sound: np.ndarray, centre: float, q: float = 0.707) -> np.ndarray:
-    return signal.sosfilt(_section("band", centre, q), sound)
+def bandpass(sound: np.ndarray, center: float, q: float = 0.707) -> np.ndarray:
+    """Applies a band-pass filter; `center` in Hz."""
+    return signal.sosfilt(_design_filter("band", center, q), sound)
 
 
 def sweep(
@@ -128,14 +136,14 @@ def sweep(
     kind: str = "low",
     block: int = 1024,
 ) -> np.ndarray:
-    """Filter whose cutoff moves: `cutoff_at(sample)` in Hz, asked at the start of each block."""
+    """Applies a filter with a moving cutoff, `cutoff_at(samples)` in Hz at each block's start."""
     out = np.empty_like(sound)
     state = np.zeros((1, *sound.shape[:-1], 2))
     starts = np.arange(0, sound.shape[-1], block)
     for start, cutoff in zip(starts, cutoff_at(starts), strict=True):
-        part = slice(start, start + block)
-        out[..., part], state = signal.sosfilt(
-            _section(kind, cutoff, q), sound[..., part], zi=state
+        samples = slice(start, start + block)
+        out[..., samples], state = signal.sosfilt(
+            _design_filter(kind, cutoff, q), sound[..., samples], zi=state
         )
     return out
 
@@ -144,7 +152,7 @@ def sweep(
 
 
 def soft_clip(sound: np.ndarray) -> np.ndarray:
-    """Saturation like tanh (its Pade form), made of multiplications only; reaches 1 at 3."""
+    """Saturates like tanh (its Pade approximant); reaches 1 at 3."""
     out = np.clip(sound, -3.0, 3.0)
     square = out * out
     out *= square + 27.0
@@ -155,7 +163,7 @@ def soft_clip(sound: np.ndarray) -> np.ndarray:
 
 
 def echo(sound: np.ndarray, delay: int, feedback: float) -> np.ndarray:
-    """Repeats: y[n] = x[n] + feedback * y[n - delay], a block of `delay` samples at a time."""
+    """Computes y[n] = x[n] + feedback * y[n - delay], a block of `delay` samples at a time."""
     out = sound.copy()
     for start in range(delay, out.shape[-1], delay):
         block = out[..., start : start + delay]
@@ -164,10 +172,13 @@ def echo(sound: np.ndarray, delay: int, feedback: float) -> np.ndarray:
 
 
 def reverb(sound: np.ndarray, *, decay_seconds: float, damping: float) -> np.ndarray:
-    """A room: mono [time] in, stereo [2, time] wet signal out (Schroeder, 1962: parallel combs).
+    """Computes the reverberation of mono [time], stereo [2, time] (Schroeder, 1962).
 
-    `decay_seconds` is the time to fall by 60 dB, `damping` the low-pass in Hz. The room works at
-    half the sample rate: little is left in it above 6 kHz.
+    Parallel comb filters and an allpass, at half the sample rate: little is above 6 kHz.
+
+    Args:
+      decay_seconds: time of a decay by 60 dB.
+      damping: cutoff of the low-pass in Hz.
     """
     length = sound.shape[-1]
     source = bandpass(lowpass(sound, damping), 900.0, 0.4)[::2]
@@ -176,7 +187,7 @@ def reverb(sound: np.ndarray, *, decay_seconds: float, damping: float) -> np.nda
         for sign, delay in zip((1, -1, 1, -1), delays, strict=True):
             loss = 10.0 ** (-6.0 * delay / (decay_seconds * SAMPLE_RATE))
             wet[channel] += sign * echo(source, delay, loss)
-    # An allpass thickens the four series of echoes.
+    # The allpass increases the density of the four series of echoes.
     thick = echo(wet, 278, 0.5)
     thick *= 0.75
     thick[:, 278:] -= 0.5 * wet[:, :-278]
@@ -188,13 +199,8 @@ def reverb(sound: np.ndarray, *, decay_seconds: float, damping: float) -> np.nda
     return out
 
 
-def pan(sound: np.ndarray, position: float) -> np.ndarray:
-    """Mono [time] to stereo [2, time]; -1 left, 0 centre (both at 1), 1 right."""
-    return np.stack([sound * min(1.0, 1.0 - position), sound * min(1.0, 1.0 + position)])
-
-
 def add(bus: np.ndarray, sound: np.ndarray, start: int, gain: float = 1.0) -> None:
-    """Mixes a sound into `bus` [..., time] at sample `start`, cutting what hangs over the end."""
+    """Adds a sound to `bus` [..., time] at sample `start`, cut off at the end of the bus."""
     length = min(sound.shape[-1], bus.shape[-1] - start)
     if length > 0:
         bus[..., start : start + length] += gain * sound[..., :length]
