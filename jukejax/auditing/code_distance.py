@@ -1,17 +1,15 @@
-"""The fragments of a corpus that sound most like a passage, by the distance of codebook vectors.
+"""Search for the fragments of a corpus most similar to a passage, by distance of codebook vectors.
 
-A model that copies does so with errors: a code in ten is another one that sounds the same, and no
-long run is exact. What is compared is windows of one, three and nine seconds, each with its best
-fragment wherever that begins: first coarsely, by the means of `POOL` codes in the few directions in
-which the codebook differs most, for windows of one second on two grids; then code by code, at every
-shift, around the best places.
+A model copies with errors: one code in ten is replaced by one that sounds the same, and no long run
+is exact. Windows of one, three and nine seconds are compared, each with its best fragment at any
+offset: first coarsely, by means of `POOL` codes in the principal directions of the codebook, for
+windows of one second on two grids; then code by code, at every shift around the best places.
 
-The measure is `nearness`, 1 less the mean squared distance over twice the window's own variance: 1
-for the same codes, 0 for two passages that have no more in common than two moments of one. A window
-that hardly moves (silence, a held note) is near to much, and has none.
+The measure is the nearness, 1 - d / (2 v), with the mean squared distance d and the window's own
+variance v: 1 for equal codes, 0 for passages as different as two random moments of one. A window
+with little variance (silence, a held note) is near to many fragments, and gets no nearness.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,21 +20,21 @@ from jukejax.analysis.code_index import CodeIndex
 WINDOWS = (1, 3, 9)  # seconds
 POOL = 32  # codes
 DIRECTIONS = 16
-PHASES = (0, POOL // 2)  # codes: where the grid of the coarse search begins
-CANDIDATES = 4  # places for each second, each of another part of the corpus
-QUIET = 0.05  # of the codebook's variance as it is used: windows that move less have no nearness
-_SPARSE = 8  # one code in so many is enough to tell where the best fragment begins
-_BLOCK = 8192  # coarse places worked on at a time
+PHASES = (0, POOL // 2)  # codes: offsets of the grid of the coarse search
+CANDIDATES = 4  # places for each second, each from another block of the corpus
+QUIET = 0.05  # share of the corpus' variance below which a window gets no nearness
+_STRIDE = 8  # codes: comparing every 8th is enough to find where the best fragment begins
+_BLOCK = 8192  # coarse places compared at a time
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The best fragment for each window of one length; row s is the window that begins at second s.
+    """The best fragments for windows of one length; row s is the window that begins at second s.
 
     Attributes:
-      nearness: float [seconds]; -inf where the window is not to be compared.
+      nearness: float [seconds]; -inf where the window cannot be compared.
       at: int64 [seconds], the place of the fragment in `CodeIndex.text`.
-      by_second: float [seconds, length], nearness of each second of the window to its like there.
+      by_second: float [seconds, length], nearness of each second of the window.
     """
 
     nearness: np.ndarray
@@ -44,8 +42,8 @@ class Nearest:
     by_second: np.ndarray
 
 
-class Neighbours:
-    """Searches the codes of an index by sound.
+class Neighbors:
+    """Searches the codes of an index by the distance of their codebook vectors.
 
     Args:
       codebook: float [size, dimensions].
@@ -55,17 +53,17 @@ class Neighbours:
     def __init__(self, index: CodeIndex, codebook: np.ndarray, second: float):
         self._index, self._second = index, second
         uses = index.uses / max(index.uses.sum(), 1)
-        centred = np.asarray(codebook, np.float64)
-        centred = centred - uses @ centred
-        self._vectors = centred.astype(np.float32)
-        self._variance = float(uses @ np.square(centred).sum(axis=1))
-        covariance = (centred * uses[:, None]).T @ centred
+        centered = np.asarray(codebook, np.float64)
+        centered = centered - uses @ centered
+        self._vectors = centered.astype(np.float32)
+        self._variance = float(uses @ np.square(centered).sum(axis=1))
+        covariance = (centered * uses[:, None]).T @ centered
         self._basis = np.linalg.eigh(covariance)[1][:, ::-1][:, :DIRECTIONS]
-        self._short = (centred @ self._basis).astype(np.float32)  # [size, DIRECTIONS]
+        self._short = (centered @ self._basis).astype(np.float32)  # [size, DIRECTIONS]
 
     @cached_property
     def _distance(self) -> np.ndarray:
-        """float32 [size + 1, size], squared; the last row is that of the end of a track."""
+        """Squared distances, float32 [size + 1, size]; the last row is for the ends of tracks."""
         squares = np.square(self._vectors).sum(axis=1)
         distance = squares[:, None] + squares - 2 * self._vectors @ self._vectors.T
         end = np.full((1, len(squares)), np.inf, np.float32)  # no fragment crosses it
@@ -73,7 +71,7 @@ class Neighbours:
 
     @cached_property
     def _pooled(self) -> np.ndarray:
-        """float32 [len(text) // POOL, DIRECTIONS], means on the coarse grid."""
+        """Means on the coarse grid, float32 [len(text) // POOL, DIRECTIONS]."""
         count = len(self._index.text) // POOL
         pooled = np.empty((count, self._short.shape[1]), np.float32)
         short = np.concatenate([self._short, np.zeros((1, pooled.shape[1]), np.float32)])
@@ -83,12 +81,12 @@ class Neighbours:
             pooled[first:last] = short[codes].reshape(last - first, POOL, -1).mean(axis=1)
         return pooled
 
-    def nearest(self, query: np.ndarray) -> dict[int, Nearest]:
-        """For codes [m]: the best fragment for each window of each of `WINDOWS` seconds."""
+    def find_nearest(self, query: np.ndarray) -> dict[int, Nearest]:
+        """Finds the best fragment for each window of codes [m], by window length in seconds."""
         seconds = int(len(query) / self._second)
         starts = np.round(np.arange(seconds) * self._second).astype(int)
-        places = self._coarse(query, starts)  # [seconds, candidates]
-        found = {}
+        places = self._find_candidates(query, starts)  # [seconds, candidates]
+        result = {}
         for length in WINDOWS:
             best = Nearest(
                 np.full(seconds, -np.inf),
@@ -98,50 +96,58 @@ class Neighbours:
             for s in range(seconds - length + 1):
                 window = query[starts[s] : starts[s] + round(length * self._second)]
                 lead = starts[s : s + length] - starts[s]  # codes from the window's start
-                near = np.unique(places[s : s + length] - lead[:, None])
-                best.nearness[s], best.at[s], each = self._fine(window, near)
-                best.by_second[s, : len(each)] = each
-            found[length] = best
-        return found
+                candidates = np.unique(places[s : s + length] - lead[:, None])
+                best.nearness[s], best.at[s], by_second = self._refine(window, candidates)
+                best.by_second[s, : len(by_second)] = by_second
+            result[length] = best
+        return result
 
-    def _coarse(self, query: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """int64 [seconds, n]: where in the text a second of the query may have its like."""
+    def _find_candidates(self, query: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Returns places of the text similar to each second of the query, int64 [seconds, n]."""
         frames = int(self._second) // POOL
-        wanted, phases = [], []
+        means, phases = [], []
         for phase in PHASES:
             for start in starts:
                 codes = query[start + phase : start + phase + frames * POOL]
                 codes = np.pad(codes, (0, frames * POOL - len(codes)), mode="edge")
-                wanted.append(self._short[codes].reshape(frames, POOL, -1).mean(axis=1).ravel())
+                means.append(self._short[codes].reshape(frames, POOL, -1).mean(axis=1).ravel())
                 phases.append(phase)
         count = len(self._pooled) - frames + 1
-        if count < 1 or not wanted:
+        if count < 1 or not means:
             return np.zeros((len(starts), 0), np.int64)
-        wanted, phases = np.array(wanted), np.array(phases)
-        best, places = self._search(wanted, frames, count)
-        places = (places * POOL - phases[:, None]).reshape(len(PHASES), len(starts), -1)
-        best = best.reshape(len(PHASES), len(starts), -1)
-        places, best = (np.concatenate(list(part), axis=1) for part in (places, best))
-        order = np.argsort(best, axis=1)[:, :CANDIDATES]
+        distances, places = self._search_blocks(np.array(means), frames, count)
+        places = (places * POOL - np.array(phases)[:, None]).reshape(len(PHASES), len(starts), -1)
+        distances = distances.reshape(len(PHASES), len(starts), -1)
+        places, distances = (np.concatenate(list(rows), axis=1) for rows in (places, distances))
+        order = np.argsort(distances, axis=1)[:, :CANDIDATES]
         return np.take_along_axis(places, order, axis=1)
 
-    def _search(self, wanted: np.ndarray, frames: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Squared distance (but for a constant of the row) and frame of the best places of each of
-        `wanted` [rows, frames * DIRECTIONS], float32; the corpus has `count` places to begin at.
+    def _search_blocks(
+        self, means: np.ndarray, frames: int, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the best places of the corpus for each row of `means`.
 
-        The best of each block of the corpus is a candidate: neighbours would all name one place.
+        Only the best place of each block of the corpus is a candidate: adjacent places would all
+        lead to the same fragment.
+
+        Args:
+          means: float32 [rows, frames * DIRECTIONS].
+          count: places of the corpus at which a window can begin.
+
+        Returns:
+          Squared distances (up to a constant of the row) and frames, both [rows, CANDIDATES].
         """
         block = max(min(_BLOCK, count // 16), 1)
         windows = np.lib.stride_tricks.sliding_window_view(self._pooled, frames, axis=0)
-        best = np.full((len(wanted), CANDIDATES), np.inf, np.float32)
-        places = np.zeros((len(wanted), CANDIDATES), np.int64)
-        rows = np.arange(len(wanted))
+        best = np.full((len(means), CANDIDATES), np.inf, np.float32)
+        places = np.zeros((len(means), CANDIDATES), np.int64)
+        rows = np.arange(len(means))
         for first in range(0, count, block):
-            part = windows[first : min(first + block, count)].transpose(0, 2, 1)
-            part = part.reshape(len(part), -1)  # [block, frames * DIRECTIONS]
-            score = wanted @ part.T
+            corpus = windows[first : min(first + block, count)].transpose(0, 2, 1)
+            corpus = corpus.reshape(len(corpus), -1)  # [block, frames * DIRECTIONS]
+            score = means @ corpus.T
             score *= -2
-            score += np.square(part).sum(axis=1)
+            score += np.square(corpus).sum(axis=1)
             at = score.argmin(axis=1)
             value, worst = score[rows, at], best.argmax(axis=1)
             better = value < best[rows, worst]
@@ -149,29 +155,32 @@ class Neighbours:
             places[rows[better], worst[better]] = first + at[better]
         return best, places
 
-    def _fine(self, window: np.ndarray, places: Sequence[int]) -> tuple[float, int, np.ndarray]:
-        """Nearness and place of the best fragment about any of `places`, nearness of each second.
+    def _refine(self, window: np.ndarray, places: np.ndarray) -> tuple[float, int, np.ndarray]:
+        """Finds the best fragment around any of `places`.
 
-        Every shift of each place is tried with one code in `_SPARSE`, the best one with all.
+        Every shift of each place is tried with every `_STRIDE`th code, the best one with all.
+
+        Returns:
+          Its nearness, its place, and the nearness of each second.
         """
         vectors = self._vectors[window]
         variance = float(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean())
         if variance < QUIET * self._variance:
             return -np.inf, 0, np.zeros(0)
         shifts = np.arange(-POOL // 2, POOL // 2 + 1)
-        tried = (np.asarray(places, np.int64)[:, None] + shifts).ravel()
-        tried = tried[(tried >= 0) & (tried <= len(self._index.text) - len(window))]
-        if not len(tried):
+        starts = (np.asarray(places, np.int64)[:, None] + shifts).ravel()
+        starts = starts[(starts >= 0) & (starts <= len(self._index.text) - len(window))]
+        if not len(starts):
             return -np.inf, 0, np.zeros(0)
-        sparse = np.arange(0, len(window), _SPARSE)
-        mean = self._between(tried[:, None] + sparse, window[sparse]).mean(axis=1)
-        best = int(tried[mean.argmin()])
-        each = self._between(best + np.arange(len(window)), window)
+        sparse = np.arange(0, len(window), _STRIDE)
+        mean = self._code_distances(starts[:, None] + sparse, window[sparse]).mean(axis=1)
+        best = int(starts[mean.argmin()])
+        each = self._code_distances(best + np.arange(len(window)), window)
         cuts = np.round(np.arange(0, len(window) - 1, self._second)).astype(int)
         seconds = np.add.reduceat(each, cuts) / np.diff([*cuts, len(window)])
         return 1 - float(each.mean()) / (2 * variance), best, 1 - seconds / (2 * variance)
 
-    def _between(self, places: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Squared distance of the codes at `places` of the text from `codes`."""
-        there = np.minimum(self._index.text[places], len(self._vectors)).astype(np.int64)
-        return self._distance.ravel().take(there * len(self._vectors) + codes)
+    def _code_distances(self, places: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Returns the squared distances of the codes at `places` of the text from `codes`."""
+        originals = np.minimum(self._index.text[places], len(self._vectors)).astype(np.int64)
+        return self._distance.ravel().take(originals * len(self._vectors) + codes)

@@ -1,10 +1,10 @@
-"""The training corpus as the audit sees it: indexes of its recordings and codes, kept beside it.
+"""Indexes of the training corpus, of its recordings and of its codes, stored beside it.
 
-FOLDER/audit/recordings-HASH/   landmarks of each track, their index, what held-out tracks reach
-FOLDER/audit/codes-HASH/        the codes, their suffix array, what held-out tracks reach
+FOLDER/audit/recordings-HASH/   landmarks of each track, their index, evidence of held-out tracks
+FOLDER/audit/codes-HASH/        the codes, their suffix array, evidence of held-out tracks
 
-HASH is the corpus' own, so that an index is used as long as the corpus is the same. Landmarks are
-kept track by track: an audit that was killed goes on with the next one.
+HASH is that of the corpus, so that an index is used until the corpus changes. Landmarks are stored
+track by track: an audit that was killed continues with the next track.
 """
 
 import hashlib
@@ -21,37 +21,42 @@ from jukejax.analysis.code_index import CodeIndex
 from jukejax.analysis.fingerprint import Index, Landmarks, extract_landmarks
 from jukejax.analysis.verdict import RULES
 from jukejax.auditing import evidence
-from jukejax.auditing.code_distance import Neighbours
+from jukejax.auditing.code_distance import Neighbors
 from jukejax.auditing.evidence import Evidence
-from jukejax.auditing.recordings import WINDOW, Hit, Recordings
+from jukejax.auditing.recordings import WINDOW, Recordings
 from jukejax.common import files
 from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus, reading, records
 
 RATE = audio.SAMPLE_RATE
-LEVEL = 2  # of the codes that are compared: the plan of the music
+LEVEL = 2  # of the codes that are compared: the coarsest
 CODE_RATE = RATE / records.HOPS[LEVEL]
-NULL_EXCERPTS = 300  # of held-out tracks whose recordings are looked for
-NULL_SECONDS = 600  # of held-out tracks whose codes are looked for
-NULL_STRETCH = 30  # seconds, the least of a track: the longest windows are 9 s
-MARK = "corpus.txt"  # in an index's folder: whose it is
-VERSION = 2  # of what is kept; a change makes kept ones stale
+NULL_EXCERPTS = 300  # of held-out recordings, for thresholds
+NULL_SECONDS = 600  # of held-out codes, for thresholds
+NULL_STRETCH = 30  # seconds, at least, of each track: the longest windows are 9 s
+OWNER_FILE = "corpus.txt"  # in an index's folder: path of the corpus it belongs to
+VERSION = 2  # of the stored files; a change invalidates them
 
 
 def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.Dataset | None]:
-    """The audio shards and the code shards among `paths`."""
-    found: dict[str, corpus.Dataset] = {}
+    """Opens the audio shards and the code shards among `paths`.
+
+    Raises:
+      ValueError: there are two of a kind, one has no training tracks, or the codes were made of
+        other audio.
+    """
+    datasets: dict[str, corpus.Dataset] = {}
     for path in paths:
         dataset = corpus.open_dataset(path)
-        if dataset.kind in found:
+        if dataset.kind in datasets:
             raise ValueError(
-                f"--training names two folders of {dataset.kind}, {found[dataset.kind].folder} "
+                f"--training names two folders of {dataset.kind}, {datasets[dataset.kind].folder} "
                 f"and {path}; give at most one of audio and one of codes"
             )
         if not dataset.tracks("train"):
             raise ValueError(f"--training={path} has no training tracks")
-        found[dataset.kind] = dataset
-    recordings, codes = found.get("audio"), found.get("codes")
+        datasets[dataset.kind] = dataset
+    recordings, codes = datasets.get("audio"), datasets.get("codes")
     if recordings and codes and codes.info.get("source") != recordings.corpus_hash:
         raise ValueError(
             f"--training={','.join(paths)}: the codes were not made of this audio; run encode on "
@@ -60,30 +65,33 @@ def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.D
     return recordings, codes
 
 
-def _kept(cache: Path, kind: str, dataset: corpus.Dataset) -> Path:
-    """The folder of an index; those of other states of the same corpus go."""
+def _index_folder(cache: Path, kind: str, dataset: corpus.Dataset) -> Path:
+    """Returns the folder of an index; removes those of earlier states of the same corpus."""
     key = hashlib.sha256(f"{dataset.corpus_hash} {VERSION}".encode()).hexdigest()[:16]
-    owner = os.path.relpath(dataset.folder.resolve(), cache.resolve())  # both may be moved
+    # Relative, because both may be moved together.
+    owner = os.path.relpath(dataset.folder.resolve(), cache.resolve())
     folder = cache / f"{kind}-{key}"
-    for mark in cache.glob(f"{kind}-*/{MARK}"):
+    for mark in cache.glob(f"{kind}-*/{OWNER_FILE}"):
         if mark.parent != folder and mark.read_text() == owner:
             shutil.rmtree(mark.parent)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text(owner)
+    (folder / OWNER_FILE).write_text(owner)
     return folder
 
 
-def _remembered(path: Path, make: Callable[[], dict[str, list[float]]]) -> dict[str, list[float]]:
-    """What is in a JSON file, or what `make` gives, which is then there."""
+def _load_or_compute(
+    path: Path, compute: Callable[[], dict[str, list[float]]]
+) -> dict[str, list[float]]:
+    """Reads the content of a JSON file, or computes and writes it."""
     if path.exists():
         return json.loads(path.read_text())
-    found = make()
-    files.write_bytes(path, json.dumps(found).encode())
-    return found
+    values = compute()
+    files.write_bytes(path, json.dumps(values).encode())  # compact: many numbers
+    return values
 
 
 class AudioCorpus:
-    """Recordings to compare with.
+    """Recordings of a corpus, indexed for comparison.
 
     Attributes:
       tracks: of the training split.
@@ -93,15 +101,13 @@ class AudioCorpus:
     def __init__(self, dataset: corpus.Dataset, cache: Path):
         self.dataset, self.tracks = dataset, dataset.tracks("train")
         with files.lock_output(cache, "audit"):
-            folder = _kept(cache, "recordings", dataset)
-            self._recordings = Recordings(self._index(folder), self.read, RATE)
-            null = _remembered(folder / "heldout.json", self._null)
-        self.thresholds = {
-            kind: RULES[kind].derive_thresholds(values) for kind, values in null.items()
-        }
+            folder = _index_folder(cache, "recordings", dataset)
+            self._recordings = Recordings(self._load_index(folder), self.read_track, RATE)
+            null = _load_or_compute(folder / "heldout.json", self._measure_heldout)
+        self.thresholds = {kind: RULES[kind].thresholds(values) for kind, values in null.items()}
 
-    def read(self, track: int, start: int, count: int, split: str = "train") -> np.ndarray:
-        """float32 [count] mono; zeros beyond the ends of the track."""
+    def read_track(self, track: int, start: int, count: int, split: str = "train") -> np.ndarray:
+        """Reads float32 [count] mono from sample `start` on; zeros beyond the track's ends."""
         facts = self.dataset.tracks(split)[track]
         sound = np.zeros(count, np.float32)
         first, last = max(start, 0), min(start + count, facts.samples)
@@ -111,50 +117,47 @@ class AudioCorpus:
             )
         return sound
 
-    def _index(self, folder: Path) -> Index:
+    def _load_index(self, folder: Path) -> Index:
+        """Loads the index of landmarks, or builds it track by track."""
         path = folder / "index.npz"
         if path.exists():
             return Index.load(path)
         minutes = [track.samples / RATE / 60 for track in self.tracks]
         progress = Progress("landmarks, minutes of audio", round(sum(minutes)))
-        found = []
+        marks = []
         for i, track in enumerate(self.tracks):
-            part = folder / f"track_{i:06d}.npz"
-            if not part.exists():
-                _write(part, extract_landmarks(self.read(i, 0, track.samples), RATE).save)
-            found.append(Landmarks.load(part))
+            finished = folder / f"track_{i:06d}.npz"
+            if not finished.exists():
+                _save_arrays(finished, landmarks(self.read_track(i, 0, track.samples), RATE).save)
+            marks.append(Landmarks.load(finished))
             progress.update(round(sum(minutes[: i + 1])))
-        index = Index.build(found)
-        _write(path, index.save)
-        for part in folder.glob("track_*.npz"):
-            part.unlink()
+        index = Index.build(marks)
+        _save_arrays(path, index.save)
+        for finished in folder.glob("track_*.npz"):
+            finished.unlink()
         return index
 
-    def _null(self) -> dict[str, list[float]]:
-        """What excerpts of held-out tracks reach."""
-        places = excerpts(self.dataset.tracks("heldout"))
-        progress, best = (
-            Progress("held-out excerpts", len(places)),
-            {"votes": [], "correlation": []},
-        )
+    def _measure_heldout(self) -> dict[str, list[float]]:
+        """Returns the evidence of excerpts of held-out tracks, by kind."""
+        places = choose_excerpts(self.dataset.tracks("heldout"))
+        progress = Progress("held-out excerpts", len(places))
+        best: dict[str, list[float]] = {"votes": [], "correlation": []}
         for done, (track, start) in enumerate(places, start=1):
-            hits = self.hits(self.read(track, start, WINDOW * RATE, "heldout"))
+            excerpt = self.read_track(track, start, WINDOW * RATE, "heldout")
+            hits = self._recordings.find_hits(excerpt)
             for kind, values in best.items():
                 values.append(max((getattr(hit, kind) for hit in hits), default=0.0))
             progress.update(done)
         return best
 
-    def hits(self, mono: np.ndarray) -> list[Hit]:
-        """Where in the corpus the excerpts of a sound may be from."""
-        return self._recordings.find(mono)
-
-    def evidence(self, mono: np.ndarray) -> dict[str, Evidence]:
-        """For each second of float [time]."""
-        return evidence.of_hits(self.hits(mono), max(round(len(mono) / RATE), 1))
+    def find_evidence(self, mono: np.ndarray) -> dict[str, Evidence]:
+        """Returns the evidence for each second of float [time]."""
+        hits = self._recordings.find_hits(mono)
+        return evidence.from_hits(hits, max(round(len(mono) / RATE), 1))
 
 
-def excerpts(tracks: Sequence[corpus.Track]) -> list[tuple[int, int]]:
-    """(track, sample) of up to `NULL_EXCERPTS` excerpts, evenly spread, that do not overlap."""
+def choose_excerpts(tracks: Sequence[corpus.Track]) -> list[tuple[int, int]]:
+    """Returns (track, sample) of up to `NULL_EXCERPTS` excerpts, evenly spread, without overlap."""
     size = WINDOW * RATE
     places = [
         (i, start)
@@ -166,13 +169,13 @@ def excerpts(tracks: Sequence[corpus.Track]) -> list[tuple[int, int]]:
 
 
 class CodeCorpus:
-    """Codes to compare with.
+    """Codes of a corpus, indexed for comparison.
 
     Args:
-      codebook: float [size, dimensions], of the level's codes; without it runs are all there is.
+      codebook: float [size, dimensions], of the level; without it only exact runs are found.
 
     Attributes:
-      tracks: of the training split; a track may be there several times (`encode --offsets`).
+      tracks: of the training split; a track may occur several times (`encode --offsets`).
       thresholds: by kind of evidence.
     """
 
@@ -180,68 +183,72 @@ class CodeCorpus:
         self.dataset, self.tracks = dataset, dataset.tracks("train")
         self.size = dataset.info["codebook_size"]
         with files.lock_output(cache, "audit"):
-            folder = _kept(cache, "codes", dataset)
-            self._codes = self._index(folder)
-            self._near = None
+            folder = _index_folder(cache, "codes", dataset)
+            self._codes = self._load_index(folder)
+            self._neighbors = None
             if codebook is not None:
-                self._near = Neighbours(self._codes, codebook, CODE_RATE)
+                self._neighbors = Neighbors(self._codes, codebook, CODE_RATE)
             name = "heldout_runs.json" if codebook is None else "heldout.json"
-            null = _remembered(folder / name, self._null)
-        self.thresholds = {
-            kind: RULES[kind].derive_thresholds(values) for kind, values in null.items()
-        }
+            null = _load_or_compute(folder / name, self._measure_heldout)
+        self.thresholds = {kind: RULES[kind].thresholds(values) for kind, values in null.items()}
 
-    def _index(self, folder: Path) -> CodeIndex:
-        done = folder / "complete"
-        if not done.exists():
-            progress, found = Progress("codes, tracks", len(self.tracks)), []
+    def _load_index(self, folder: Path) -> CodeIndex:
+        """Loads the index of codes, or builds it."""
+        complete = folder / "complete"
+        if not complete.exists():
+            progress, tracks = Progress("codes, tracks", len(self.tracks)), []
             for i in range(len(self.tracks)):
-                found.append(self.dataset.read_codes("train", i, [LEVEL])[0])
+                tracks.append(self.dataset.read_codes("train", i, [LEVEL])[0])
                 progress.update(i + 1)
-            codes = sum(map(len, found))
-            print(f"sorting {codes:,} codes; about {1 + codes // 2_500_000} s", flush=True)
-            CodeIndex.build(found, self.size).save(folder)
-            done.touch()
+            count = sum(map(len, tracks))
+            print(f"sorting {count:,} codes; about {1 + count // 2_500_000} s", flush=True)
+            CodeIndex.build(tracks, self.size).save(folder)
+            complete.touch()
         return CodeIndex.load(folder, self.size)
 
-    def _null(self) -> dict[str, list[float]]:
-        """What seconds of held-out tracks reach."""
-        tracks = len(self.dataset.tracks("heldout"))
-        looked_at = min(tracks, NULL_SECONDS // NULL_STRETCH)
-        progress = Progress("held-out codes, tracks", looked_at)
-        count = round(NULL_SECONDS / max(looked_at, 1) * CODE_RATE)
+    def _measure_heldout(self) -> dict[str, list[float]]:
+        """Returns the evidence of seconds of held-out tracks, by kind."""
+        available = len(self.dataset.tracks("heldout"))
+        used = min(available, NULL_SECONDS // NULL_STRETCH)
+        progress = Progress("held-out codes, tracks", used)
+        count = round(NULL_SECONDS / max(used, 1) * CODE_RATE)
         kinds = ["run_bits"]
-        if self._near is not None:
+        if self._neighbors is not None:
             kinds += [kind for kind in RULES if kind.startswith("nearness")]
-        best = {kind: [] for kind in kinds}
-        for i in range(looked_at):
-            codes = self.dataset.read_codes("heldout", i * tracks // looked_at, [LEVEL])[0]
+        values: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for i in range(used):
+            codes = self.dataset.read_codes("heldout", i * available // used, [LEVEL])[0]
             first = max(len(codes) - count, 0) // 2
-            for kind, found in self.evidence(codes[first : first + count]).items():
-                best[kind] += found.values[np.isfinite(found.values)].tolist()
+            for kind, each in self.find_evidence(codes[first : first + count]).items():
+                values[kind] += each.values[np.isfinite(each.values)].tolist()
             progress.update(i + 1)
-        return best
+        return values
 
-    def codes(self, track: int) -> np.ndarray:
-        """uint16 [time] of a track."""
+    def read_track(self, track: int) -> np.ndarray:
+        """Returns the codes of a track, uint16 [time]."""
         return self._codes.track(track)
 
-    def evidence(self, codes: np.ndarray) -> dict[str, Evidence]:
-        """For each second of codes [time]."""
+    def find_evidence(self, codes: np.ndarray) -> dict[str, Evidence]:
+        """Returns the evidence for each second of codes [time].
+
+        Raises:
+          ValueError: a code is not in the codebook.
+        """
         if codes.max(initial=0) >= self.size:
             raise ValueError(
                 f"code {codes.max()} is beyond the {self.size} of {self.dataset.folder}: the codes "
                 "were not made by the VQ-VAE of --training"
             )
         seconds = max(round(len(codes) / CODE_RATE), 1)
-        result = {"run_bits": evidence.of_runs(self._codes.find_runs(codes), seconds, CODE_RATE)}
-        if self._near is not None:
-            nearest = self._near.nearest(codes)
-            result |= evidence.of_nearest(nearest, self._codes, seconds, CODE_RATE)
+        result = {"run_bits": evidence.from_runs(self._codes.runs(codes), seconds, CODE_RATE)}
+        if self._neighbors is not None:
+            nearest = self._neighbors.find_nearest(codes)
+            result |= evidence.from_nearest(nearest, self._codes, seconds, CODE_RATE)
         return result
 
 
-def _write(path: Path, save: Callable) -> None:
+def _save_arrays(path: Path, save: Callable[[io.BytesIO], None]) -> None:
+    """Writes what `save` writes, in one piece."""
     buffer = io.BytesIO()
     save(buffer)
     files.write_bytes(path, buffer.getbuffer())

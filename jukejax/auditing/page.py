@@ -1,4 +1,4 @@
-"""The page of an audit: each piece with its timeline, and what was found beside its original."""
+"""The HTML page of an audit: timelines of the pieces, and passages beside their originals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from jukejax.analysis.verdict import COPIED, NOVEL, PROMPT, SIMILAR, WHAT
 from jukejax.pages import page
 
-_COLOURS = {NOVEL: "var(--line)", SIMILAR: "#d9a400", COPIED: "#d1242f", PROMPT: "var(--quiet)"}
+_COLORS = {NOVEL: "var(--line)", SIMILAR: "#d9a400", COPIED: "#d1242f", PROMPT: "var(--quiet)"}
 _LEADS = {
     NOVEL: "Nothing in these pieces was found in the training set.",
     SIMILAR: "Nothing was found copied, but parts are more like the training set than held-out "
@@ -25,9 +25,9 @@ class Piece:
     """One piece on the page.
 
     Attributes:
-      item: what audit.json says of it.
-      sound: the whole piece, relative to the page; None without one.
-      pairs: {number of a passage: (generated, original)}, sounds relative to the page.
+      item: its item of audit.json.
+      sound: path of the whole piece, relative to the page; None without a sound.
+      pairs: {number of a passage: (generated, original)}, paths relative to the page.
     """
 
     item: dict
@@ -35,8 +35,8 @@ class Piece:
     pairs: Mapping[int, tuple[Path, Path]]
 
 
-def document(table: Mapping, pieces: Sequence[Piece]) -> str:
-    """The whole page.
+def format_page(table: Mapping, pieces: Sequence[Piece]) -> str:
+    """Returns the page.
 
     Args:
       table: verdict, thresholds and training, as in audit.json.
@@ -56,8 +56,8 @@ def document(table: Mapping, pieces: Sequence[Piece]) -> str:
         page.tag("p", _LEADS[table["verdict"]], class_="lead"),
         page.table("Pieces, and the share of what the model made of them", columns, rows, text=2),
         page.note(_LEGEND),
-        *(_piece(piece) for piece in pieces),
-        page.section("thresholds", "What it takes", _thresholds(table)),
+        *(_format_piece(piece) for piece in pieces),
+        page.section("thresholds", "What it takes", _format_thresholds(table)),
         page.details(
             "The training set",
             page.table(
@@ -73,7 +73,7 @@ def document(table: Mapping, pieces: Sequence[Piece]) -> str:
     )
 
 
-def _piece(piece: Piece) -> page.Html:
+def _format_piece(piece: Piece) -> page.Html:
     item = piece.item
     parts = [page.tag("h2", f"{item['name']}: {item['verdict']}")]
     if item["given"]:
@@ -83,31 +83,31 @@ def _piece(piece: Piece) -> page.Html:
         parts.append(page.note(f"The first {length} are the user's prompt."))
     if piece.sound:
         parts.append(page.player(piece.sound, item["name"]))
-    parts.append(_timeline(item))
+    parts.append(_format_timeline(item))
     if item["passages"]:
-        parts.append(_passages(item))
-    for i, (made, original) in sorted(piece.pairs.items()):
-        parts.append(_pair(item["passages"][i], made, original))
+        parts.append(_format_passages(item))
+    for i, (generated, original) in sorted(piece.pairs.items()):
+        parts.append(_format_pair(item["passages"][i], generated, original))
     return page.tag("article", *parts, class_="item")
 
 
-def _timeline(item: dict) -> page.Html:
-    """A bar of one field a second."""
+def _format_timeline(item: dict) -> page.Html:
+    """Returns a bar with one field per second."""
     fields = [
         page.tag(
             "span",
-            style=f"flex:1;min-width:2px;background:{_COLOURS[second['verdict']]}",
+            style=f"flex:1;min-width:2px;background:{_COLORS[second['verdict']]}",
             title=f"{s} s: {second['verdict']}"
             + (f", {WHAT[second['because']]}" if second["because"] else ""),
         )
         for s, second in enumerate(item["timeline"])
     ]
-    said = ", ".join(f"{v} {100 * share:.0f} %" for v, share in item["shares"].items())
+    shares = ", ".join(f"{v} {100 * share:.0f} %" for v, share in item["shares"].items())
     style = "display:flex;gap:1px;height:1.6rem;margin:.5rem 0"
-    return page.tag("div", *fields, style=style, role="img", aria_label=f"Timeline: {said}")
+    return page.tag("div", *fields, style=style, role="img", aria_label=f"Timeline: {shares}")
 
 
-def _passages(item: dict) -> page.Html:
+def _format_passages(item: dict) -> page.Html:
     rows = [
         [
             f"{p['start']} to {p['end']} s",
@@ -128,19 +128,19 @@ def _passages(item: dict) -> page.Html:
     )
 
 
-def _pair(passage: dict, made: Path, original: Path) -> page.Html:
+def _format_pair(passage: dict, generated: Path, original: Path) -> page.Html:
     where = f"{passage['start']} to {passage['end']} s"
-    there = f"{passage['track']} at {page.duration(max(passage['offset_seconds'], 0))}"
+    source = f"{passage['track']} at {page.duration(max(passage['offset_seconds'], 0))}"
     return page.grid(
         [
-            page.card(f"Generated, {where}", page.player(made, f"Generated, {where}")),
-            page.card(f"Original, {there}", page.player(original, f"Original, {there}")),
+            page.card(f"Generated, {where}", page.player(generated, f"Generated, {where}")),
+            page.card(f"Original, {source}", page.player(original, f"Original, {source}")),
         ],
         columns=2,
     )
 
 
-def _thresholds(table: Mapping) -> page.Html:
+def _format_thresholds(table: Mapping) -> page.Html:
     rows = [
         [
             WHAT[kind],

@@ -1,4 +1,4 @@
-"""What is audited: a sound file, a folder of them, or the folder that `sample` wrote."""
+"""The sounds to audit: a file, a folder of files, or a folder of `sample`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from jukejax.sampling.folder import read_codes
 
 @dataclass(frozen=True)
 class Sound:
-    """One piece to audit.
+    """One sound to audit.
 
     Attributes:
-      name: as the report calls it.
-      wav: the sound, as fine as there is one; None if only codes are there.
-      codes: a codes.npz; None if only the sound is there.
-      prompt_seconds: from its start, that the user gave.
-      given: what else of it the user gave, in words.
+      name: in the report.
+      wav: the sound, of the finest level that there is; None if there are only codes.
+      codes: a codes.npz; None if there is only the sound.
+      prompt_seconds: length of the user's prompt at its start.
+      given: which other part of it is the user's, in words.
     """
 
     name: str
@@ -30,8 +30,8 @@ class Sound:
     prompt_seconds: float = 0.0
     given: str = ""
 
-    def mono(self) -> np.ndarray | None:
-        """float32 [time] at 44.1 kHz."""
+    def read_mono(self) -> np.ndarray | None:
+        """Returns float32 [time] at 44.1 kHz; None without a sound."""
         if self.wav is None:
             return None
         try:
@@ -39,8 +39,8 @@ class Sound:
         except ValueError as error:
             raise ValueError(f"--input: {self.wav} cannot be used: {error}") from error
 
-    def top_codes(self) -> np.ndarray | None:
-        """int32 [time] of the top level."""
+    def read_top_codes(self) -> np.ndarray | None:
+        """Returns int32 [time] of the top level; None without codes."""
         return None if self.codes is None else read_codes(self.codes).get(2)
 
     @property
@@ -48,32 +48,32 @@ class Sound:
         return [path for path in (self.wav, self.codes) if path is not None]
 
 
-def find(path: str) -> list[Sound]:
-    """The pieces in `path`, in the order of their names.
+def find_sounds(path: str) -> list[Sound]:
+    """Finds the sounds at `path`, in the order of their names.
 
     Raises:
       ValueError: there are none.
     """
-    place = Path(path)
-    if place.is_file():
-        return [Sound(place.stem, place)]
-    if not place.is_dir():
+    source = Path(path)
+    if source.is_file():
+        return [Sound(source.stem, source)]
+    if not source.is_dir():
         raise ValueError(f"--input={path} does not exist; name a sound file or a folder")
-    items = [Path(item.folder) for item in runs.read_items(place)]
-    if (place / "codes.npz").exists():
-        items = [place]
+    items = [Path(item.folder) for item in runs.read_items(source)]
+    if (source / "codes.npz").exists():
+        items = [source]
     if items:
-        sounds = [sound for folder in items for sound in _item(folder)]
+        sounds = [sound for folder in items for sound in _open_item(folder)]
     else:
-        files = sorted(p for p in place.rglob("*") if p.suffix.lower() in audio.EXTENSIONS)
-        sounds = [Sound(str(p.relative_to(place).with_suffix("")), p) for p in files]
+        paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in audio.EXTENSIONS)
+        sounds = [Sound(str(p.relative_to(source).with_suffix("")), p) for p in paths]
     if not sounds:
         raise ValueError(f"--input={path} holds no sound file and no item of sample")
     return sounds
 
 
-def _item(folder: Path) -> Iterator[Sound]:
-    """An item of a sample folder, unless nothing of it is finished."""
+def _open_item(folder: Path) -> Iterator[Sound]:
+    """Yields the sound of an item of a sample folder, unless nothing of it is finished."""
     meta = files.read_json_if_any(folder / "meta.json")
     wavs = [folder / f"level_{level}.wav" for level in (0, 1, 2)]
     wav = next((path for path in wavs if path.exists()), None)

@@ -1,10 +1,10 @@
-"""Passages of a sound that are recordings of a corpus: landmarks say where, waveforms say whether.
+"""Passages of a sound that are recordings of a corpus, by landmarks and then by waveforms.
 
-The landmarks of `fingerprint` name the few places of the corpus that an excerpt of `WINDOW` seconds
-may be from. A real copy is the same waveform there: through MP3 at 64 kbit/s, or in noise 10 dB
+The landmarks of `fingerprint` give the few places of the corpus that an excerpt of `WINDOW` seconds
+may be from. A real copy has the same waveform there: through MP3 at 64 kbit/s, or in noise 10 dB
 below it, the correlation of the two is far above that of tracks with the same drums at the same
 tempo, which share landmarks. A copy that a model made of codes keeps the landmarks but not always
-the waveform: many landmarks are evidence of their own. See docs/audit.md for what was measured.
+the waveform: many landmarks are evidence of their own. See docs/audit.md for the measurements.
 """
 
 from collections.abc import Callable
@@ -19,15 +19,16 @@ from jukejax.analysis.fingerprint import (
     SAMPLE_RATE,
     Index,
     Landmarks,
-    extract_landmarks,
+    Match,
+    landmarks,
 )
 
 WINDOW = 3  # seconds
 CANDIDATES, LEAST_VOTES = 12, 4  # places to compare waveforms at; chance gives 3 votes
-LOWEST_HZ = 200.0  # compared above it: kicks and basses of one tempo are alike in many tracks
+LOWEST_HZ = 200.0  # high-pass: kicks and basses of one tempo are alike in many tracks
 SLACK = 0.06  # seconds around a place: landmarks are exact to two frames, 0.046 s
-SURE = 0.9  # a correlation at which no other place needs to be looked at
-OWN_SHARE = 0.5  # of a window's correlation, which a second of it needs to count as the same
+SURE = 0.9  # a correlation at which no other place is compared
+OWN_SHARE = 0.5  # of a window's correlation or nearness, for a second of it to count
 
 Read = Callable[[int, int, int], np.ndarray]
 
@@ -37,11 +38,11 @@ class Hit:
     """An excerpt and a place in the corpus that it may be from.
 
     Attributes:
-      second: where the excerpt begins.
-      track, offset_seconds: where in the corpus the excerpt begins.
+      second: of the sound at which the excerpt begins.
+      track, offset_seconds: the place in the corpus at which the excerpt begins.
       votes: landmarks in common.
       correlation: of the waveforms, 0 to 1.
-      heard: (first, last) second of the sound in which there are landmarks in common.
+      matched: (first, last) second of the sound with landmarks in common.
       same: seconds of the sound in which the waveforms correlate.
     """
 
@@ -50,12 +51,12 @@ class Hit:
     offset_seconds: float
     votes: int
     correlation: float
-    heard: tuple[float, float]
+    matched: tuple[float, float]
     same: tuple[int, ...]
 
 
 class Recordings:
-    """The recordings of a corpus.
+    """Recordings of a corpus.
 
     Args:
       index: of their landmarks.
@@ -65,25 +66,25 @@ class Recordings:
     def __init__(self, index: Index, read: Read, sample_rate: int = 44100):
         self._index, self._read, self._rate = index, read, sample_rate
 
-    def find(self, mono: np.ndarray, starts: range | None = None) -> list[Hit]:
-        """The best hit by votes, and the best by correlation, for the excerpts of a sound.
+    def find_hits(self, mono: np.ndarray, starts: range | None = None) -> list[Hit]:
+        """Finds the best hit by votes and the best by correlation for each excerpt of a sound.
 
         Args:
           mono: float [time] at `sample_rate`.
-          starts: seconds at which excerpts begin; by default each that has one behind it.
+          starts: seconds at which excerpts begin; by default all that a whole excerpt follows.
         """
         sound = soxr.resample(np.asarray(mono, np.float32), self._rate, SAMPLE_RATE, quality="HQ")
         marks = extract_landmarks(sound, SAMPLE_RATE, excerpt=True)
         if starts is None:
             starts = range(max(round(len(sound) / SAMPLE_RATE) - WINDOW, 0) + 1)
-        return [hit for second in starts for hit in self._excerpt(sound, marks, second)]
+        return [hit for second in starts for hit in self._match_excerpt(sound, marks, second)]
 
-    def _excerpt(self, sound: np.ndarray, marks: Landmarks, second: int) -> list[Hit]:
-        piece = sound[second * SAMPLE_RATE : (second + WINDOW) * SAMPLE_RATE]
+    def _match_excerpt(self, sound: np.ndarray, marks: Landmarks, second: int) -> list[Hit]:
+        excerpt = sound[second * SAMPLE_RATE : (second + WINDOW) * SAMPLE_RATE]
         hits: list[Hit] = []
-        query = _within(marks, second)
-        for match in self._index.find_matches(query, min_votes=LEAST_VOTES, limit=CANDIDATES):
-            correlation, lag, by_second = self._correlate(piece, match.track, match.offset_seconds)
+        query = _select_landmarks(marks, second)
+        for match in self._index.match(query, min_votes=LEAST_VOTES, limit=CANDIDATES):
+            correlation, lag, by_second = self._correlate(excerpt, match)
             same = by_second >= OWN_SHARE * correlation
             hits.append(
                 Hit(
@@ -98,59 +99,66 @@ class Recordings:
             )
             if correlation >= SURE:
                 break
-        kept = {}  # the one may be the other
-        for value in ("votes", "correlation"):
-            if hits:
-                best = max(hits, key=lambda hit: getattr(hit, value))
-                kept[id(best)] = best
-        return list(kept.values())
+        if not hits:
+            return []
+        by_votes = max(hits, key=lambda hit: hit.votes)
+        by_correlation = max(hits, key=lambda hit: hit.correlation)
+        return [by_votes] if by_votes is by_correlation else [by_votes, by_correlation]
 
-    def _correlate(
-        self, piece: np.ndarray, track: int, offset: float
-    ) -> tuple[float, float, np.ndarray]:
-        """Correlation with the track about `offset`, lag in seconds, correlation of each second."""
+    def _correlate(self, excerpt: np.ndarray, match: Match) -> tuple[float, float, np.ndarray]:
+        """Compares an excerpt with the corpus around a place that shares its landmarks.
+
+        Returns:
+          The highest correlation over all lags, its lag in seconds, and the correlation of each
+          second at that lag.
+        """
         slack = round(SLACK * self._rate)
-        count = round(len(piece) / SAMPLE_RATE * self._rate) + 2 * slack
-        there = self._read(track, round(offset * self._rate) - slack, count)
-        there = soxr.resample(there, self._rate, SAMPLE_RATE, quality="HQ")
-        there, piece = _weighted(_high(there), _high(piece))
-        count = len(there) - len(piece) + 1
-        if count < 1:
+        count = round(len(excerpt) / SAMPLE_RATE * self._rate) + 2 * slack
+        original = self._read(match.track, round(match.offset_seconds * self._rate) - slack, count)
+        original = soxr.resample(original, self._rate, SAMPLE_RATE, quality="HQ")
+        original, excerpt = _weight_by_power(_remove_bass(original), _remove_bass(excerpt))
+        if len(original) < len(excerpt):
             return 0.0, 0.0, np.zeros(1)
-        product = scipy.signal.correlate(there, piece, "valid", method="fft")
-        energy = np.concatenate([[0.0], np.cumsum(np.square(there, dtype=np.float64))])
-        energy = (energy[len(piece) :] - energy[: -len(piece)]) * np.square(piece).sum()
-        likeness = np.abs(product) / np.sqrt(energy + 1e-12)  # a copy may be turned over
-        lag = int(likeness.argmax())
-        ends = range(0, max(len(piece) - SAMPLE_RATE // 2, 1), SAMPLE_RATE)
-        there = there[lag : lag + len(piece)]
-        seconds = [_likeness(piece[i : i + SAMPLE_RATE], there[i : i + SAMPLE_RATE]) for i in ends]
-        return float(likeness[lag]), lag / SAMPLE_RATE - SLACK, np.array(seconds)
+        product = scipy.signal.correlate(original, excerpt, "valid", method="fft")
+        energy = np.concatenate([[0.0], np.cumsum(np.square(original, dtype=np.float64))])
+        energy = (energy[len(excerpt) :] - energy[: -len(excerpt)]) * np.square(excerpt).sum()
+        correlation = np.abs(product) / np.sqrt(energy + 1e-12)  # a copy may be inverted
+        lag = int(correlation.argmax())
+        starts = range(0, max(len(excerpt) - SAMPLE_RATE // 2, 1), SAMPLE_RATE)
+        original = original[lag : lag + len(excerpt)]
+        by_second = [
+            _correlation_at_lag_0(excerpt[i : i + SAMPLE_RATE], original[i : i + SAMPLE_RATE])
+            for i in starts
+        ]
+        return float(correlation[lag]), lag / SAMPLE_RATE - SLACK, np.array(by_second)
 
 
-def _within(marks: Landmarks, second: int) -> Landmarks:
-    """The landmarks of an excerpt that begins at a second, in its own time."""
+def _select_landmarks(marks: Landmarks, second: int) -> Landmarks:
+    """Returns the landmarks of the excerpt that begins at a second, in the excerpt's own time."""
     first, last = (round(s * FRAMES_PER_SECOND) for s in (second, second + WINDOW))
     low, high = np.searchsorted(marks.times, (first, last))
     return Landmarks(marks.hashes[low:high], marks.times[low:high] - first, last - first)
 
 
-def _high(sound: np.ndarray) -> np.ndarray:
-    """What lies above `LOWEST_HZ`."""
+def _remove_bass(sound: np.ndarray) -> np.ndarray:
+    """Removes frequencies below `LOWEST_HZ`."""
     sections = scipy.signal.butter(4, LOWEST_HZ, "high", fs=SAMPLE_RATE, output="sos")
     return scipy.signal.sosfilt(sections, sound).astype(np.float32)
 
 
-def _weighted(original: np.ndarray, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both, louder where the original is loud: noise added to a copy counts for less.
+def _weight_by_power(original: np.ndarray, excerpt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Emphasizes in both the frequencies at which the original is loud, so that noise counts less.
 
     The weight is the fourth root of the original's power spectrum, in 257 taps.
     """
     _, power = scipy.signal.welch(original, nperseg=512)
     weight = (power / max(power.max(), 1e-20)) ** 0.25
     taps = scipy.signal.firwin2(257, np.linspace(0, 1, len(weight)), weight)
-    return tuple(scipy.signal.fftconvolve(sound, taps, "same") for sound in (original, piece))
+    original, excerpt = (
+        scipy.signal.fftconvolve(sound, taps, "same") for sound in (original, excerpt)
+    )
+    return original, excerpt
 
 
-def _likeness(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation_at_lag_0(a: np.ndarray, b: np.ndarray) -> float:
     return float(abs(np.dot(a, b)) / np.sqrt(np.dot(a, a) * np.dot(b, b) + 1e-12))

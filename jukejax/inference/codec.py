@@ -287,3 +287,14 @@ class Codec:
         hop = self.config.hops[level]
         audio = _decode(self.config, level, self._variables, jnp.asarray(codes[None], jnp.int32))
         return np.asarray(audio[0, begin * hop : end * hop])
+
+
+def open_codec(path: str | Path, vqvae_hash: str, *, flag: str, codes: str) -> Codec:
+    """Loads the VQ-VAE given by `flag`; raises ValueError if it did not make `codes`."""
+    codec = Codec.load(path)
+    if codec.hash != vqvae_hash:
+        raise ValueError(
+            f"{flag}={path} is not the VQ-VAE that made the codes of {codes}; give that one, or "
+            f"leave {flag} away"
+        )
+    return codec

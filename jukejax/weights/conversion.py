@@ -28,7 +28,7 @@ HOPS = (8, 32, 128)  # of the released VQ-VAE, for a bundle without one
 
 @dataclass(frozen=True)
 class ConversionOptions:
-    """What to convert.
+    """Options of a conversion.
 
     Attributes:
       layout: of the input, "openai" or "huggingface".
@@ -183,8 +183,8 @@ def _read_fitting_list(paths: Sequence[str], count: int, noun: str, level: int) 
     for path, size in sizes.items():
         if size == count:
             return lists[path]
-    given = ", ".join(f"{path} has {size}" for path, size in sizes.items()) or "none is given"
-    raise ValueError(f"level {level} has {count} {noun}, but no list fits: {given}")
+    candidates = ", ".join(f"{path} has {size}" for path, size in sizes.items()) or "none is given"
+    raise ValueError(f"level {level} has {count} {noun}, but no list fits: {candidates}")
 
 
 def _sample_rate(source: ModelSource, configs: dict[str, parts.Config]) -> int:

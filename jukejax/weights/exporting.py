@@ -21,7 +21,7 @@ from jukejax.weights.openai import parts, released
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export.
+    """Options of an export.
 
     Attributes:
       inputs: workdirs of `train`, or one bundle.
@@ -67,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Model:
-    """The parts to export, by name ("vqvae", "level_0", ...), and the content of model.json."""
+    """Parts to export, by name ("vqvae", "level_0", ...), and the content of model.json."""
 
     parts: dict[str, Part]
     facts: dict

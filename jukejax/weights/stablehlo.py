@@ -120,7 +120,7 @@ def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[s
 
 
 class PriorFunctions:
-    """The functions `start` and `step` of one window of a prior.
+    """Functions `start` and `step` of one window of a prior.
 
     A window holds S positions: the lyrics, if the model reads them in its sequence, and T codes.
     The state between steps is made of dictionaries, lists and arrays.
@@ -137,14 +137,14 @@ class PriorFunctions:
         Args:
           inputs: what the model is conditioned on: "upper_codes", "labels".
           codes: int32 [B, T].
-          length: int32, codes that are given.
+          length: int32, number of codes that are read.
         """
         tree = bundle.unflatten_weights(weights)
         decode = _unpack_decode_weights(tree)
         params = {"params": tree.get("conditioners", {})}
-        given = (inputs.get("upper_codes"), inputs.get("labels"))
+        arrays = (inputs.get("upper_codes"), inputs.get("labels"))
         prior = Prior(self.config, decode.dtype)
-        conditions = cast(Conditions, prior.apply(params, *given, method=Prior.conditions))
+        conditions = cast(Conditions, prior.apply(params, *arrays, method=Prior.conditions))
         tokens = sequence(self.config, codes, inputs.get("labels"))
         positions = self.config.lyric_prefix + length
         caches = autoregressive.prefill(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jukejax.analysis.code_index import CodeIndex
-from jukejax.auditing.code_distance import WINDOWS, Neighbours
+from jukejax.auditing.code_distance import WINDOWS, Neighbors
 
 SECOND = 344.53125
 SIZE, DIMENSIONS = 64, 8
@@ -40,9 +40,9 @@ def test_a_fragment_with_errors_is_found_at_its_place(at, book, corpus):
     random = np.random.default_rng(at)
     index = CodeIndex.build(corpus, SIZE)
     piece = worse(corpus[3][at : at + int(3.1 * SECOND)], 0.3, book, random)
-    assert index.find_runs(piece).length.max() < SECOND  # no long run is exact
-    found = Neighbours(index, book, SECOND).nearest(piece)
-    track, offset = index.locate(found[3].at)
+    assert index.runs(piece).length.max() < SECOND  # no long run is exact
+    found = Neighbors(index, book, SECOND).find_nearest(piece)
+    track, offset = index.place(found[3].at)
     assert (track[0], offset[0]) == (3, at)
     assert found[3].nearness[0] > 0.6
     assert found[9].nearness.max() == -np.inf  # shorter than the window
@@ -50,9 +50,9 @@ def test_a_fragment_with_errors_is_found_at_its_place(at, book, corpus):
 
 def test_the_same_codes_have_nearness_1_and_others_much_less(book, corpus):
     random = np.random.default_rng(5)
-    near = Neighbours(CodeIndex.build(corpus, SIZE), book, SECOND)
-    same = near.nearest(corpus[1][500 : 500 + int(10 * SECOND)])
-    other = near.nearest(music(random, 10))
+    near = Neighbors(CodeIndex.build(corpus, SIZE), book, SECOND)
+    same = near.find_nearest(corpus[1][500 : 500 + int(10 * SECOND)])
+    other = near.find_nearest(music(random, 10))
     for length in WINDOWS:
         there = same[length].nearness > -np.inf
         assert there.sum() == 10 - length
@@ -61,9 +61,9 @@ def test_the_same_codes_have_nearness_1_and_others_much_less(book, corpus):
     assert other[9].nearness.max() < other[1].nearness.max()
 
 
-def test_what_does_not_move_is_near_to_nothing(book, corpus):
+def test_a_held_code_has_no_nearness(book, corpus):
     index = CodeIndex.build([*corpus, np.full(5000, 9)], SIZE)
-    found = Neighbours(index, book, SECOND).nearest(np.full(2000, 9))
+    found = Neighbors(index, book, SECOND).find_nearest(np.full(2000, 9))
     assert found[1].nearness.max() == -np.inf
 
 
@@ -72,12 +72,12 @@ def test_no_fragment_crosses_into_the_next_track(book, corpus):
     index = CodeIndex.build(corpus, SIZE)
     half = int(1.5 * SECOND)
     seam = np.concatenate([corpus[0][-half:], corpus[1][:half]])
-    found = Neighbours(index, book, SECOND).nearest(np.concatenate([seam, seam[:10]]))
+    found = Neighbors(index, book, SECOND).find_nearest(np.concatenate([seam, seam[:10]]))
     assert found[3].nearness[0] < 0.9
     assert found[1].nearness[0] == pytest.approx(1, abs=1e-5)
 
 
 def test_a_corpus_shorter_than_a_second_and_an_empty_query(book):
-    near = Neighbours(CodeIndex.build([np.arange(40)], SIZE), book, SECOND)
-    assert near.nearest(np.arange(1000) % SIZE)[1].nearness.tolist() == [-np.inf, -np.inf]
-    assert len(near.nearest(np.zeros(10, int))[1].nearness) == 0
+    near = Neighbors(CodeIndex.build([np.arange(40)], SIZE), book, SECOND)
+    assert near.find_nearest(np.arange(1000) % SIZE)[1].nearness.tolist() == [-np.inf, -np.inf]
+    assert len(near.find_nearest(np.zeros(10, int))[1].nearness) == 0

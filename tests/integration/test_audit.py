@@ -1,4 +1,4 @@
-"""The audit as its users run it: what is copied is flagged where it is, what is new is not."""
+"""The `audit` command: copies are flagged at their seconds, new music is not."""
 
 import json
 import shutil
@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from jukejax.auditing import corpus as audit_corpus
-from jukejax.auditing import pieces as audit_input
+from jukejax.auditing import pieces
+from jukejax.auditing.auditor import Auditor
 from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
-from jukejax.auditing.run import Audit
 from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import house
 from tests.support import synthetic_codes
-from tests.support.command import run, stop_when
+from tests.support.command import run_in_process, stop_when
 from tests.support.synthetic_codes import COPIED
 
 RATE = 44100
@@ -54,7 +54,7 @@ def input_folder(music, tmp_path_factory):
 def report(music, input_folder, tmp_path_factory):
     """The folder that `audit` wrote, and what audit.json says."""
     output = tmp_path_factory.mktemp("audit")
-    done = run(
+    done = run_in_process(
         "audit", f"--input={input_folder}", f"--training={music}", f"--output={output}", code=3
     )
     assert "3 pieces: 2 novel, 1 copied" in done.stdout
@@ -91,16 +91,16 @@ def test_the_page_plays_the_copy_beside_its_original(report):
     assert np.corrcoef(made[both], original[both])[0, 1] > 0.99
 
 
-def test_what_is_new_ends_with_code_0_and_the_index_is_used_again(music, input_folder, tmp_path):
+def test_new_music_exits_with_code_0_and_the_index_is_reused(music, input_folder, tmp_path):
     (index,) = music.glob("audit/recordings-*/index.npz")
     before = index.stat().st_mtime_ns
     new = input_folder / "new.wav"
-    run("audit", f"--input={new}", f"--training={music}", f"--output={tmp_path}", code=0)
+    run_in_process("audit", f"--input={new}", f"--training={music}", f"--output={tmp_path}", code=0)
     assert index.stat().st_mtime_ns == before
 
 
-def test_the_prompt_is_set_apart(music, input_folder, tmp_path):
-    """A sample that goes on from a training track is the user's up to there."""
+def test_the_users_prompt_does_not_count_as_copied(music, input_folder, tmp_path):
+    """A sample that continues a training track is the user's up to the end of the prompt."""
     known = corpus.open_dataset(music).read_track("train", 1).mean(axis=1)[: 5 * RATE]
     for item, (prompt, sound) in enumerate(
         [(5.0, np.concatenate([known, new_music(1, 5.0)])), (1.0, known)]
@@ -110,8 +110,8 @@ def test_the_prompt_is_set_apart(music, input_folder, tmp_path):
         audio.write_wav(folder / "level_0.wav", sound)
         (folder / "meta.json").write_text(json.dumps({"prompt_seconds": prompt}))
     recordings, _ = open_training([str(music)])
-    audit = Audit(AudioCorpus(recordings, music / "audit"), None)
-    apart, beyond = (audit(sound) for sound in audit_input.find(str(tmp_path)))
+    auditor = Auditor(AudioCorpus(recordings, music / "audit"), None)
+    apart, beyond = (auditor.audit_sound(sound) for sound in pieces.find_sounds(str(tmp_path)))
     assert [second["verdict"] for second in apart["timeline"][:5]] == ["prompt"] * 5
     assert apart["verdict"] == "novel"
     assert beyond["verdict"] == "copied"
@@ -125,13 +125,14 @@ def codes(tmp_path_factory):
     return folder
 
 
-def test_copied_codes_are_flagged_by_runs_and_by_sound(codes):
+def test_copied_codes_are_flagged_by_runs_and_by_nearness(codes):
     from jukejax.inference.codec import Codec
 
     codec = Codec.load(codes / "vqvae")
     _, dataset = open_training([str(codes / "codes")])
-    audit = Audit(None, CodeCorpus(dataset, codes / "codes/audit", codec.codebook(2)), codec)
-    copied, novel = (audit(sound) for sound in audit_input.find(str(codes / "samples")))
+    auditor = Auditor(None, CodeCorpus(dataset, codes / "codes/audit", codec.codebook(2)), codec)
+    sounds = pieces.find_sounds(str(codes / "samples"))
+    copied, novel = (auditor.audit_sound(sound) for sound in sounds)
     assert novel["verdict"] == "novel"
     assert copied["verdict"] == "copied"
     flagged = [s for s, second in enumerate(copied["timeline"]) if second["verdict"] == "copied"]
@@ -144,7 +145,7 @@ def test_copied_codes_are_flagged_by_runs_and_by_sound(codes):
     assert passage["offset_seconds"] == pytest.approx(COPIED.start + 777 * 128 / RATE, abs=0.01)
 
 
-def test_a_killed_audit_goes_on_and_ends_the_same(codes, tmp_path):
+def test_a_killed_audit_resumes_with_the_same_result(codes, tmp_path):
     flags = [f"--input={codes / 'samples'}", f"--training={codes / 'codes'}"]
     cache, output = tmp_path / "cache", tmp_path / "killed"
     flags += [f"--cache={cache}"]
@@ -153,13 +154,13 @@ def test_a_killed_audit_goes_on_and_ends_the_same(codes, tmp_path):
         "audit", *flags, f"--output={output}", ready=lambda: len(list(kept.glob("*.json"))) == 1
     )
     assert not (output / "audit.json").exists()
-    run("audit", *flags, f"--output={output}", code=3)
-    run("audit", *flags, f"--output={tmp_path / 'whole'}", code=3)
+    run_in_process("audit", *flags, f"--output={output}", code=3)
+    run_in_process("audit", *flags, f"--output={tmp_path / 'whole'}", code=3)
     assert (output / "audit.json").read_bytes() == (tmp_path / "whole/audit.json").read_bytes()
     assert not list(kept.glob("*.json"))
 
 
-def test_landmarks_are_kept_track_by_track(music, tmp_path, monkeypatch):
+def test_landmarks_are_stored_track_by_track(music, tmp_path, monkeypatch):
     recordings, _ = open_training([str(music)])
 
     def stop(*args):
@@ -170,8 +171,8 @@ def test_landmarks_are_kept_track_by_track(music, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             AudioCorpus(recordings, tmp_path)
     assert len(list(tmp_path.glob("recordings-*/track_*.npz"))) == 4
-    monkeypatch.setattr(audit_corpus.AudioCorpus, "_null", lambda self: {"votes": []})
-    monkeypatch.setattr(audit_corpus, "landmarks", stop)  # nothing is heard a second time
+    monkeypatch.setattr(AudioCorpus, "_measure_heldout", lambda self: {"votes": []})
+    monkeypatch.setattr(audit_corpus, "landmarks", stop)  # no track is read a second time
     AudioCorpus(recordings, tmp_path)
     assert [path.name for path in tmp_path.glob("recordings-*/*.npz")] == ["index.npz"]
 
@@ -188,14 +189,14 @@ def test_landmarks_are_kept_track_by_track(music, tmp_path, monkeypatch):
         (["--input={input}", "--training={codes}"], "new has nothing to compare with"),
     ],
 )
-def test_what_cannot_work_is_one_line_and_code_2(
+def test_bad_input_is_one_line_on_stderr_and_exit_code_2(
     flags, message, music, input_folder, codes, tmp_path
 ):
     names = {"music": music, "input": input_folder / "new.wav", "codes": codes / "codes"}
     flags = [flag.format(**names) for flag in flags]
     if len(flags) > 1:
         flags.append(f"--output={tmp_path}")
-    done = run("audit", *flags, code=2)
+    done = run_in_process("audit", *flags, code=2)
     assert message in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
@@ -205,7 +206,7 @@ def test_codes_of_another_corpus_are_refused(music, codes):
         open_training([str(music), str(codes / "codes")])
 
 
-def test_a_corpus_that_changed_gets_a_new_index(music, tmp_path):
+def test_a_changed_corpus_gets_a_new_index(music, tmp_path):
     copy = tmp_path / "music"
     shutil.copytree(music, copy)
     info = json.loads((copy / "dataset.json").read_text())
@@ -221,8 +222,8 @@ def test_a_corpus_that_changed_gets_a_new_index(music, tmp_path):
     assert others.is_dir()
 
 
-def test_many_held_out_tracks_set_thresholds_of_every_length(tmp_path):
-    """40 of them: half are looked at, 30 s of each, which windows of 9 s fit into."""
+def test_many_held_out_tracks_set_thresholds_for_every_window_length(tmp_path):
+    """Of 40 tracks half are used, 30 s of each, which hold windows of 9 s."""
     random = np.random.default_rng(0)
     info = {"codebook_size": 64, "vqvae": {"hash": "x"}, "separator": "none", "source": ""}
     vocabulary = vocabularies.Vocabulary.build(["a"], ["b"])

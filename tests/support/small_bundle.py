@@ -89,10 +89,11 @@ def describe(config: parts.Config) -> dict:
     return told | {"config": plain(config)}
 
 
-def write(folder: Path, lyrics: str = "single", dtype=np.float32) -> Path:
-    """The bundle of `configs(lyrics)`; weights of `dtype`, save codebooks."""
+def write(folder: Path, lyrics: str = "single", dtype=np.float32, levels=(0, 1, 2)) -> Path:
+    """Writes the bundle of `configs(lyrics)` with priors of `levels`; codebooks stay float32."""
     for seed, (part, config) in enumerate(configs(lyrics).items()):
-        weights = random_weights(config, seed, dtype)
-        bundle.save_part(folder / part, describe(config), weights)
-    bundle.save_bundle(folder, FACTS)
+        if part == "vqvae" or config.level in levels:
+            weights = random_weights(config, seed, dtype)
+            bundle.save_part(folder / part, describe(config), weights)
+    bundle.save_bundle(folder, FACTS | {"levels": list(levels)})
     return folder

@@ -1,4 +1,4 @@
-"""Bundles: there and back bit for bit, and what is said of damaged ones."""
+"""Model bundles: exact round trips, and errors that name the damaged file."""
 
 import json
 
@@ -28,21 +28,21 @@ def test_a_part_comes_back_bit_for_bit(tmp_path):
     bundle.save_part(tmp_path / "level_2", {"kind": "prior", "level": 2}, WEIGHTS)
     description, weights = bundle.load_part(tmp_path / "level_2")
     assert description == {"kind": "prior", "level": 2}
-    ours, theirs = dict(leaves(weights)), dict(leaves(WEIGHTS))
-    assert ours.keys() == theirs.keys()
-    for path, value in theirs.items():
-        assert ours[path].dtype == value.dtype
-        assert ours[path].shape == value.shape
-        assert ours[path].tobytes() == value.tobytes()
+    loaded, saved = dict(leaves(weights)), dict(leaves(WEIGHTS))
+    assert loaded.keys() == saved.keys()
+    for path, value in saved.items():
+        assert loaded[path].dtype == value.dtype
+        assert loaded[path].shape == value.shape
+        assert loaded[path].tobytes() == value.tobytes()
 
 
-def test_arrays_in_any_memory_order_are_written_as_they_read(tmp_path):
+def test_arrays_in_any_memory_order_keep_their_values(tmp_path):
     transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T
     bundle.save_part(tmp_path, {}, {"w": transposed})
     np.testing.assert_array_equal(bundle.load_part(tmp_path)[1]["w"], transposed)
 
 
-def test_nothing_half_written_is_left_over(tmp_path):
+def test_no_temporary_file_remains(tmp_path):
     bundle.save_part(tmp_path, {}, WEIGHTS)
     bundle.save_bundle(tmp_path, {"levels": [2]})
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -93,7 +93,7 @@ def test_damaged_json_is_named(tmp_path):
         bundle.open_bundle(tmp_path)
 
 
-def test_a_bundle_says_what_wrote_it(tmp_path):
+def test_model_json_holds_the_versions_of_its_writer(tmp_path):
     bundle.save_bundle(tmp_path, {"levels": [1, 2], "licence": "mine"})
     description = bundle.open_bundle(tmp_path)
     assert description["levels"] == [1, 2]

@@ -1,4 +1,4 @@
-"""Renaming tables: there and back to the byte, and errors that name the tensor."""
+"""Renaming tables: exact round trips, and errors that name the tensor."""
 
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ def checkpoint(prefix=""):
     }
 
 
-def test_tensors_land_in_their_place_transposed_and_stacked():
+def test_tensors_are_placed_transposed_and_stacked():
     state = checkpoint()
     tree = build_tree(ENTRIES, state, SHAPES)
     np.testing.assert_array_equal(tree["conv"]["kernel"], state["conv.weight"].transpose(2, 1, 0))
@@ -43,7 +43,7 @@ def test_tensors_land_in_their_place_transposed_and_stacked():
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_there_and_back_is_equal_to_the_byte(prefix):
+def test_the_round_trip_is_equal_to_the_byte(prefix):
     state = checkpoint(prefix)
     back = build_state(ENTRIES, build_tree(ENTRIES, state, SHAPES, prefix=prefix), prefix=prefix)
     assert back.keys() == state.keys()
@@ -52,7 +52,7 @@ def test_there_and_back_is_equal_to_the_byte(prefix):
         assert back[name].shape == value.shape
 
 
-def test_names_outside_the_prefix_are_left_alone():
+def test_names_outside_the_prefix_are_ignored():
     state = checkpoint("prior.") | {"vqvae.other": np.zeros(3)}
     build_tree(ENTRIES, state, SHAPES, prefix="prior.")
 
@@ -70,7 +70,7 @@ def test_a_missing_tensor_is_named(name):
     [("emb.weight", r"\(5, 3\)"), ("conv.weight", r"\(2, 3, 4\)"), ("layers.1.w", r"\(3, 6\)")],
 )
 def test_a_misshapen_tensor_is_named_with_both_shapes(name, expected):
-    """The expected shape is told in the checkpoint's own layout."""
+    """The expected shape is that of the checkpoint's own layout."""
     state = checkpoint()
     state[name] = np.zeros((*state[name].shape[:-1], 9), np.float32)
     shape = str(state[name].shape).replace("(", r"\(").replace(")", r"\)")
@@ -78,7 +78,7 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(name, expected):
         build_tree(ENTRIES, state, SHAPES)
 
 
-def test_a_tensor_that_the_model_lacks_is_named():
+def test_a_tensor_that_the_model_does_not_have_is_named():
     state = checkpoint() | {"extra.weight": np.zeros(3)}
     with pytest.raises(ValueError, match=r"holds extra\.weight, which this model does not have"):
         build_tree(ENTRIES, state, SHAPES)

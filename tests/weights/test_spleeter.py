@@ -1,10 +1,8 @@
-"""Spleeter's weights: TensorFlow's format read right, Deezer's names to ours, refusals."""
+"""Spleeter's weights: TensorFlow's format, conversion of Deezer's names to ours, errors."""
 
 import json
-import struct
 import zipfile
 
-import google_crc32c
 import jax
 import numpy as np
 import pytest
@@ -12,121 +10,11 @@ from safetensors import safe_open
 
 from jukejax.models.unet import UNetConfig
 from jukejax.weights import spleeter, tf_bundle
-from tests.support.command import run_in_process as run
+from tests.support.command import run_in_process
+from tests.support.tf_bundle_writer import write_bundle
+from tests.weights.test_tf_bundle import make_tensors
 
 SMALL = UNetConfig(features=(3, 5))
-TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9}
-
-
-def masked(content):
-    crc = google_crc32c.value(content)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def varint(value):
-    groups = [value & 127]
-    while value := value >> 7:
-        groups[-1] |= 128
-        groups.append(value & 127)
-    return bytes(groups)
-
-
-def field(number, value):
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def entry(array, offset, content):
-    sizes = b"".join(field(2, field(1, size)) for size in array.shape)
-    proto = field(1, TYPES[array.dtype.name]) + field(2, sizes)
-    proto += field(4, offset) + field(5, len(content))
-    return proto + varint(6 << 3 | 5) + masked(content)
-
-
-def block(rows):
-    """Rows with shared prefixes, one restart, and what follows a block."""
-    body, before = b"", b""
-    for key, value in rows:
-        shared = 0
-        while shared < min(len(key), len(before)) and key[shared] == before[shared]:
-            shared += 1
-        body += varint(shared) + varint(len(key) - shared) + varint(len(value))
-        body += key[shared:] + value
-        before = key
-    body += struct.pack("<II", 0, 1) + b"\0"
-    return body + masked(body)
-
-
-def write_bundle(tensors, rows_in_a_block=3):
-    """(index, data) as TensorFlow writes them, several blocks."""
-    data, rows = b"", [(b"", field(1, 1))]
-    for name in sorted(tensors):
-        content = tensors[name].tobytes()
-        rows.append((name.encode(), entry(tensors[name], len(data), content)))
-        data += content
-    index, handles = b"", []
-    for start in range(0, len(rows), rows_in_a_block):
-        part = rows[start : start + rows_in_a_block]
-        whole = block(part)
-        handles.append((part[-1][0], varint(len(index)) + varint(len(whole) - 5)))
-        index += whole
-    meta, last = block([]), block(handles)
-    footer = varint(len(index)) + varint(len(meta) - 5)
-    footer += varint(len(index) + len(meta)) + varint(len(last) - 5)
-    index += meta + last + footer.ljust(40, b"\0") + struct.pack("<Q", tf_bundle.MAGIC)
-    return index, data
-
-
-def some_tensors():
-    random = np.random.default_rng(0)
-    return {
-        "conv2d/kernel": random.standard_normal((5, 5, 2, 3)).astype(np.float32),
-        "conv2d/bias": np.arange(3, dtype=np.float32),
-        "conv2d_1/bias": np.arange(200, dtype=np.float64),
-        "conv2d_transpose/bias": np.arange(6, dtype=np.int32).reshape(1, 6),
-        "global_step": np.array(1_400_000, np.int64),
-    }
-
-
-def test_a_checkpoint_is_read_as_it_was_written():
-    tensors = some_tensors()
-    found = tf_bundle.read_tensors(*write_bundle(tensors))
-    assert found.keys() == tensors.keys()
-    for name, value in tensors.items():
-        assert found[name].dtype == value.dtype
-        assert found[name].shape == value.shape
-        np.testing.assert_array_equal(found[name], value)
-
-
-def test_a_flipped_bit_in_a_tensor_is_caught_and_named():
-    index, data = write_bundle(some_tensors())
-    data = bytearray(data)
-    data[4] ^= 1  # conv2d/bias comes first
-    with pytest.raises(ValueError, match="tensor conv2d/bias is damaged: wrong checksum"):
-        tf_bundle.read_tensors(index, bytes(data))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda index: b"hello" * 20, "no index of a TensorFlow checkpoint"),
-        (lambda index: index[:-1], "no index of a TensorFlow checkpoint"),
-        (lambda index: b"\x7f" + index[1:], "a block has the wrong checksum"),
-        (lambda index: index[:20] + index[60:], "the index is damaged"),
-    ],
-    ids=["text", "truncated", "flipped", "cut inside"],
-)
-def test_a_damaged_index_is_refused(change, message):
-    index, data = write_bundle(some_tensors())
-    with pytest.raises(ValueError, match=message):
-        tf_bundle.read_tensors(change(index), data)
-
-
-def test_data_that_is_too_short_is_refused():
-    index, data = write_bundle(some_tensors())
-    with pytest.raises(ValueError, match="too short for tensor global_step"):
-        tf_bundle.read_tensors(index, data[:-1])
 
 
 def keras_tensors(config):
@@ -163,7 +51,7 @@ def keras_tensors(config):
     return tensors, names
 
 
-def test_every_tensor_finds_its_place():
+def test_every_tensor_is_placed():
     tensors, names = keras_tensors(SMALL)
     tree = spleeter.from_tensorflow(tensors, SMALL, spleeter.variable_shapes(SMALL))
     for stem, net in zip(SMALL.stems, names, strict=True):
@@ -246,7 +134,7 @@ def test_a_folder_and_a_wheel_give_the_same_file_with_its_origin(tmp_path, check
     )
 
 
-def test_weights_that_are_not_the_ones_asked_for_are_refused(tmp_path, checkpoint):
+def test_other_weights_than_the_expected_ones_are_refused(tmp_path, checkpoint):
     folder = tmp_path / "2stems"
     folder.mkdir()
     for name, content in zip((spleeter.INDEX, spleeter.DATA), checkpoint, strict=True):
@@ -264,11 +152,11 @@ def test_weights_that_are_not_the_ones_asked_for_are_refused(tmp_path, checkpoin
 
 
 @pytest.mark.parametrize("kind", ["another", "nothing", "no wheel", "two"])
-def test_convert_says_in_one_line_what_is_wrong(tmp_path, kind):
+def test_bad_input_of_convert_is_one_line_on_stderr(tmp_path, kind):
     source = tmp_path / "2stems"
     source.mkdir()
     if kind == "another":
-        index, data = write_bundle(some_tensors())
+        index, data = write_bundle(make_tensors())
         (source / spleeter.INDEX).write_bytes(index)
         (source / spleeter.DATA).write_bytes(data)
     if kind == "no wheel":
@@ -280,7 +168,7 @@ def test_convert_says_in_one_line_what_is_wrong(tmp_path, kind):
     }.get(kind, f"--input={source} holds no checkpoint of Spleeter")
     given = f"{source},{source}" if kind == "two" else source
     flags = ("--from=spleeter", f"--input={given}", f"--output={tmp_path / 'out'}")
-    done = run("convert", *flags, code=2)
+    done = run_in_process("convert", *flags, code=2)
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()

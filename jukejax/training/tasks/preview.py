@@ -26,24 +26,6 @@ SECONDS = 6.0
 COPIED_BITS = RULES["run_bits"].copied[0]  # least information in a copied run of codes
 
 
-def open_codec(path: str, described: dict) -> Codec:
-    """Opens the VQ-VAE of `config.vqvae`.
-
-    Args:
-      described: the code shards' description of the VQ-VAE that made them.
-
-    Raises:
-      ValueError: there is none, or it is another one.
-    """
-    codec = Codec.load(path)
-    if codec.hash != described["hash"]:
-        raise ValueError(
-            f"config.vqvae={path} is not the VQ-VAE that made the codes of data.folder; give that "
-            "one, or leave config.vqvae away"
-        )
-    return codec
-
-
 class TrainingCodes:
     """An index of the training tracks' codes, to measure how much of a sequence is copied.
 

@@ -14,11 +14,12 @@ from jukejax.common.config import check_keys, freeze, plain
 from jukejax.common.types import Tree
 from jukejax.data import corpus, pipeline
 from jukejax.data.vocabularies import LabelTables, Vocabulary
+from jukejax.inference.codec import open_codec
 from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
 from jukejax.runtime import precision
 from jukejax.training import finetune, flops
 from jukejax.training.task import Batch, Metrics, Preview, Task
-from jukejax.training.tasks.preview import PriorSampler, TrainingCodes, open_codec
+from jukejax.training.tasks.preview import PriorSampler, TrainingCodes
 
 DATA_KEYS = ("folder", "batch_size", "aug_shift")
 NO_DATA = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
@@ -90,7 +91,12 @@ class PriorTask(Task):
                 )
             return None
         level = self.model_config.level
-        codec = open_codec(self.config.vqvae, self.dataset.info["vqvae"])
+        codec = open_codec(
+            self.config.vqvae,
+            self.dataset.info["vqvae"]["hash"],
+            flag="config.vqvae",
+            codes="data.folder",
+        )
         with contextlib.closing(self._open_windows("heldout", 1)) as batches:
             window = next(batches)
         training_codes = TrainingCodes(self.dataset, level) if self.config.get("audit") else None

@@ -9,7 +9,7 @@ import soundfile
 from jukejax.data import corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from jukejax.inference.codec import Codec
+from jukejax.inference.codec import Codec, open_codec
 from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig
 from jukejax.models.prior import Prior, PriorConfig
@@ -128,9 +128,10 @@ def test_a_preview_is_short(monkeypatch):
 def test_the_vqvae_must_be_the_one_that_made_the_codes(tmp_path):
     folder = small_bundle.write(tmp_path)
     own = Codec.load(folder).hash
-    assert preview.open_codec(str(folder), {"hash": own}).hash == own
+    names = {"flag": "config.vqvae", "codes": "data.folder"}
+    assert open_codec(folder, own, **names).hash == own
     with pytest.raises(ValueError, match=r"config.vqvae=.* is not the VQ-VAE that made the codes"):
-        preview.open_codec(str(folder), {"hash": "of another"})
+        open_codec(folder, "of another", **names)
 
 
 def test_a_vqvaes_preview_is_what_it_writes_at_the_end(tmp_path):

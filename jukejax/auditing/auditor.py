@@ -1,0 +1,148 @@
+"""Comparison of one sound with the training corpus: the evidence, the verdicts, the passages."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jukejax.analysis import verdict
+from jukejax.auditing import evidence as evidence_module
+from jukejax.auditing.corpus import LEVEL, RATE, AudioCorpus, CodeCorpus
+from jukejax.auditing.evidence import Evidence, Passage
+from jukejax.auditing.pieces import Sound
+from jukejax.data import records
+
+if TYPE_CHECKING:
+    from jukejax.inference.codec import Codec
+
+PHASES = 4  # grids on which a sound without codes is encoded; music is stored on one of 128
+FEW_WINDOWS = 100  # held-out windows below which thresholds are uncertain
+
+
+class Auditor:
+    """Compares sounds with a corpus.
+
+    Args:
+      recordings, codes: the corpus as audio and as codes; at least one.
+      codec: the VQ-VAE that made the codes.
+
+    Attributes:
+      thresholds: by kind of evidence.
+      key: JSON value on which the result for a sound depends, beside the sound.
+    """
+
+    def __init__(
+        self,
+        recordings: AudioCorpus | None,
+        codes: CodeCorpus | None,
+        codec: "Codec | None" = None,
+    ):
+        self.recordings, self.codes, self.codec = recordings, codes, codec
+        self.corpora = [corpus for corpus in (recordings, codes) if corpus]
+        self.thresholds = {
+            kind: limit for corpus in self.corpora for kind, limit in corpus.thresholds.items()
+        }
+        self.key = [
+            [corpus.dataset.corpus_hash for corpus in self.corpora],
+            {kind: (limit.similar, limit.copied) for kind, limit in self.thresholds.items()},
+        ]
+
+    def warnings(self) -> list[str]:
+        """Returns warnings about the thresholds, for the user."""
+        counts = {kind: len(limit.null) for kind, limit in self.thresholds.items()}
+        few = [f"{kind} {count}" for kind, count in counts.items() if count < FEW_WINDOWS]
+        if not few:
+            return []
+        return [
+            f"few held-out windows to set thresholds by ({', '.join(few)}); prepare with more "
+            "--heldout"
+        ]
+
+    def audit_sound(self, sound: Sound) -> dict:
+        """Returns the item of audit.json for a sound.
+
+        Raises:
+          ValueError: the sound has neither audio nor codes that can be compared.
+        """
+        evidence, ways = self._collect_evidence(sound)
+        if not ways:
+            raise ValueError(
+                f"--input: {sound.name} has nothing to compare with --training: code shards alone "
+                "need codes.npz of sample, or --vqvae to make codes of a sound"
+            )
+        values = {kind: each.values for kind, each in evidence.items()}
+        seconds = verdict.judge(values, self.thresholds)
+        seconds = verdict.set_apart(seconds, sound.prompt_seconds)
+        passages = evidence_module.find_passages(seconds, evidence)
+        return {
+            "name": sound.name,
+            "verdict": verdict.overall(seconds),
+            "seconds": len(seconds),
+            "prompt_seconds": sound.prompt_seconds,
+            "given": sound.given,
+            "ways": ways,
+            "shares": verdict.shares(seconds),
+            "passages": [self._describe_passage(passage) for passage in passages],
+            "timeline": [
+                asdict(second)
+                | {"evidence": _values_at(values, s), "places": self._places_at(evidence, s)}
+                for s, second in enumerate(seconds)
+            ],
+        }
+
+    def _collect_evidence(self, sound: Sound) -> tuple[dict[str, Evidence], list[str]]:
+        """Returns (the evidence by kind, the ways in which it was looked for)."""
+        evidence: dict[str, Evidence] = {}
+        ways, mono = [], None
+        if self.recordings or (self.codec and sound.codes is None):
+            mono = sound.read_mono()
+        if self.recordings and mono is not None:
+            evidence |= self.recordings.find_evidence(mono)
+            ways.append("recordings")
+        if self.codes:
+            versions = self._code_versions(sound, mono)
+            for codes in versions:
+                evidence = evidence_module.merge_evidence(evidence, self.codes.find_evidence(codes))
+            if versions:
+                ways.append("codes")
+        return evidence, ways
+
+    def _code_versions(self, sound: Sound, mono: np.ndarray | None) -> list[np.ndarray]:
+        """Returns the codes of a sound: its own, or those of `PHASES` grids."""
+        codes = sound.read_top_codes()
+        if codes is not None:
+            return [codes]
+        hop = records.HOPS[LEVEL]
+        if self.codec is None or mono is None or len(mono) < 2 * hop:
+            return []
+        shifts = range(0, hop, hop // PHASES)
+        return [self.codec.encode(mono[shift:, None])[LEVEL] for shift in shifts]
+
+    def _describe_passage(self, passage: Passage) -> dict:
+        strongest = asdict(passage.strongest)
+        place = self._describe_place(strongest["because"], passage.track, passage.offset_seconds)
+        return {"start": passage.start, "end": passage.end, **strongest, **place}
+
+    def _places_at(self, evidence: Mapping[str, Evidence], second: int) -> dict[str, dict]:
+        """Returns the place in the corpus that a second resembles, by kind of evidence."""
+        return {
+            kind: self._describe_place(kind, int(each.track[second]), float(each.offset[second]))
+            for kind, each in evidence.items()
+            if second < len(each.values) and each.track[second] >= 0
+        }
+
+    def _describe_place(self, kind: str, track: int, offset: float) -> dict:
+        corpus = self.recordings if kind in ("votes", "correlation") else self.codes
+        assert corpus is not None  # where the evidence is from
+        original = corpus.tracks[track]
+        return {
+            "track": original.name,
+            "offset_seconds": round(offset + original.offset / RATE, 3),
+        }
+
+
+def _values_at(values: Mapping[str, np.ndarray], second: int) -> dict[str, float]:
+    """Returns the finite values of a second, by kind of evidence."""
+    at_second = {kind: float(v[second]) for kind, v in values.items() if second < len(v)}
+    return {kind: round(value, 4) for kind, value in at_second.items() if np.isfinite(value)}
