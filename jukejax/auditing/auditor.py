@@ -72,17 +72,17 @@ class Auditor:
                 "need codes.npz of sample, or --vqvae to make codes of a sound"
             )
         values = {kind: each.values for kind, each in evidence.items()}
-        seconds = verdict.judge(values, self.thresholds)
-        seconds = verdict.set_apart(seconds, sound.prompt_seconds)
+        seconds = verdict.judge_seconds(values, self.thresholds)
+        seconds = verdict.mark_prompt(seconds, sound.prompt_seconds)
         passages = evidence_module.find_passages(seconds, evidence)
         return {
             "name": sound.name,
-            "verdict": verdict.overall(seconds),
+            "verdict": verdict.judge_overall(seconds),
             "seconds": len(seconds),
             "prompt_seconds": sound.prompt_seconds,
             "given": sound.given,
             "ways": ways,
-            "shares": verdict.shares(seconds),
+            "shares": verdict.compute_shares(seconds),
             "passages": [self._describe_passage(passage) for passage in passages],
             "timeline": [
                 asdict(second)

@@ -104,7 +104,9 @@ class AudioCorpus:
             folder = _index_folder(cache, "recordings", dataset)
             self._recordings = Recordings(self._load_index(folder), self.read_track, RATE)
             null = _load_or_compute(folder / "heldout.json", self._measure_heldout)
-        self.thresholds = {kind: RULES[kind].thresholds(values) for kind, values in null.items()}
+        self.thresholds = {
+            kind: RULES[kind].derive_thresholds(values) for kind, values in null.items()
+        }
 
     def read_track(self, track: int, start: int, count: int, split: str = "train") -> np.ndarray:
         """Reads float32 [count] mono from sample `start` on; zeros beyond the track's ends."""
@@ -128,7 +130,9 @@ class AudioCorpus:
         for i, track in enumerate(self.tracks):
             finished = folder / f"track_{i:06d}.npz"
             if not finished.exists():
-                _save_arrays(finished, landmarks(self.read_track(i, 0, track.samples), RATE).save)
+                _save_arrays(
+                    finished, extract_landmarks(self.read_track(i, 0, track.samples), RATE).save
+                )
             marks.append(Landmarks.load(finished))
             progress.update(round(sum(minutes[: i + 1])))
         index = Index.build(marks)
@@ -190,7 +194,9 @@ class CodeCorpus:
                 self._neighbors = Neighbors(self._codes, codebook, CODE_RATE)
             name = "heldout_runs.json" if codebook is None else "heldout.json"
             null = _load_or_compute(folder / name, self._measure_heldout)
-        self.thresholds = {kind: RULES[kind].thresholds(values) for kind, values in null.items()}
+        self.thresholds = {
+            kind: RULES[kind].derive_thresholds(values) for kind, values in null.items()
+        }
 
     def _load_index(self, folder: Path) -> CodeIndex:
         """Loads the index of codes, or builds it."""
@@ -240,7 +246,7 @@ class CodeCorpus:
                 "were not made by the VQ-VAE of --training"
             )
         seconds = max(round(len(codes) / CODE_RATE), 1)
-        result = {"run_bits": evidence.from_runs(self._codes.runs(codes), seconds, CODE_RATE)}
+        result = {"run_bits": evidence.from_runs(self._codes.find_runs(codes), seconds, CODE_RATE)}
         if self._neighbors is not None:
             nearest = self._neighbors.find_nearest(codes)
             result |= evidence.from_nearest(nearest, self._codes, seconds, CODE_RATE)

@@ -76,7 +76,7 @@ def from_nearest(
     result = {}
     for length, best in nearest.items():
         evidence = result[f"nearness_{length}"] = Evidence.empty(seconds)
-        track, offset = index.place(best.at)
+        track, offset = index.locate(best.at)
         for s in np.nonzero(np.isfinite(best.nearness))[0]:
             own = best.by_second[s] >= OWN_SHARE * best.nearness[s]
             for step in np.nonzero(own)[0]:

@@ -20,7 +20,7 @@ from jukejax.analysis.fingerprint import (
     Index,
     Landmarks,
     Match,
-    landmarks,
+    extract_landmarks,
 )
 
 WINDOW = 3  # seconds
@@ -83,7 +83,7 @@ class Recordings:
         excerpt = sound[second * SAMPLE_RATE : (second + WINDOW) * SAMPLE_RATE]
         hits: list[Hit] = []
         query = _select_landmarks(marks, second)
-        for match in self._index.match(query, min_votes=LEAST_VOTES, limit=CANDIDATES):
+        for match in self._index.find_matches(query, min_votes=LEAST_VOTES, limit=CANDIDATES):
             correlation, lag, by_second = self._correlate(excerpt, match)
             same = by_second >= OWN_SHARE * correlation
             hits.append(

@@ -110,8 +110,10 @@ def excerpt(sound, random):
 def found_in(recordings, sound):
     """The track of which a sound is a copy by the audit, or None."""
     evidence = recordings.find_evidence(sound)
-    seconds = verdict.judge({k: e.values for k, e in evidence.items()}, recordings.thresholds)
-    if verdict.overall(seconds) != verdict.COPIED:
+    seconds = verdict.judge_seconds(
+        {k: e.values for k, e in evidence.items()}, recordings.thresholds
+    )
+    if verdict.judge_overall(seconds) != verdict.COPIED:
         return None
     best = max(range(len(seconds)), key=lambda s: seconds[s].reach)
     return int(evidence[seconds[best].because].track[best])

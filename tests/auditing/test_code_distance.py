@@ -40,9 +40,9 @@ def test_a_fragment_with_errors_is_found_at_its_place(at, book, corpus):
     random = np.random.default_rng(at)
     index = CodeIndex.build(corpus, SIZE)
     piece = worse(corpus[3][at : at + int(3.1 * SECOND)], 0.3, book, random)
-    assert index.runs(piece).length.max() < SECOND  # no long run is exact
+    assert index.find_runs(piece).length.max() < SECOND  # no long run is exact
     found = Neighbors(index, book, SECOND).find_nearest(piece)
-    track, offset = index.place(found[3].at)
+    track, offset = index.locate(found[3].at)
     assert (track[0], offset[0]) == (3, at)
     assert found[3].nearness[0] > 0.6
     assert found[9].nearness.max() == -np.inf  # shorter than the window

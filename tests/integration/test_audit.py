@@ -12,6 +12,7 @@ from jukejax.auditing.auditor import Auditor
 from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
 from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.writer import DatasetWriter
+from jukejax.inference.codec import Codec
 from jukejax.preparation import house
 from tests.support import synthetic_codes
 from tests.support.command import run_in_process, stop_when
@@ -125,9 +126,8 @@ def codes(tmp_path_factory):
     return folder
 
 
-def test_copied_codes_are_flagged_by_runs_and_by_nearness(codes):
-    from jukejax.inference.codec import Codec
-
+def test_copied_codes_are_flagged_by_runs_and_by_nearness(codes, monkeypatch):
+    monkeypatch.setattr(audit_corpus, "NULL_SECONDS", 120)  # a fifth of the time
     codec = Codec.load(codes / "vqvae")
     _, dataset = open_training([str(codes / "codes")])
     auditor = Auditor(None, CodeCorpus(dataset, codes / "codes/audit", codec.codebook(2)), codec)
@@ -172,7 +172,7 @@ def test_landmarks_are_stored_track_by_track(music, tmp_path, monkeypatch):
             AudioCorpus(recordings, tmp_path)
     assert len(list(tmp_path.glob("recordings-*/track_*.npz"))) == 4
     monkeypatch.setattr(AudioCorpus, "_measure_heldout", lambda self: {"votes": []})
-    monkeypatch.setattr(audit_corpus, "landmarks", stop)  # no track is read a second time
+    monkeypatch.setattr(audit_corpus, "extract_landmarks", stop)  # no track is read a second time
     AudioCorpus(recordings, tmp_path)
     assert [path.name for path in tmp_path.glob("recordings-*/*.npz")] == ["index.npz"]
 
