@@ -1,4 +1,4 @@
-"""How fast each part is on this machine: a table, or with --json a line each.
+"""Measures speed and memory of each part on this machine: a table, or with --json a line each.
 
 python -m jukejax.bench data
 python -m jukejax.bench data --json --input=data/audio --config=configs/demo.py:vqvae
@@ -27,15 +27,15 @@ BENCHES = {
 def main(name: str | None, values: flags.FlagValues) -> None:
     """Runs the bench of this name and prints each row as soon as it is measured."""
     if name not in BENCHES:
-        said = "bench needs a name" if name is None else f"no bench {name!r}"
-        raise ValueError(f"{said}; there are {', '.join(BENCHES)}")
-    found = importlib.import_module(f"jukejax.benches.{name}").rows(values)
-    for line in map(json.dumps, found) if values["json"].value else common.table(found):
+        fault = "bench needs a name" if name is None else f"no bench {name!r}"
+        raise ValueError(f"{fault}; there are {', '.join(BENCHES)}")
+    rows = importlib.import_module(f"jukejax.benches.{name}").measure_rows(values)
+    for line in map(json.dumps, rows) if values["json"].value else common.format_table(rows):
         print(line, flush=True)
 
 
 def start(argv: Sequence[str] | None = None) -> None:
-    """Takes the bench's name off the command line and defines the flags of that bench."""
+    """Runs the command: its first word names the bench, which defines the other flags."""
     program, *rest = sys.argv if argv is None else argv
     values = flags.FlagValues()
     flags.DEFINE_bool(
@@ -49,7 +49,7 @@ def start(argv: Sequence[str] | None = None) -> None:
         module.define_flags(values)
         doc = module.__doc__ or ""
     elif not {"--help", "-h", "--helpshort"} & set(rest):
-        rest = []  # flags belong to a bench: without one its name is what is wrong
+        rest = []  # without a bench its name is the error, not the flags
     cli.run(functools.partial(main, name, values), doc, values, [program, *rest])
 
 

@@ -1,4 +1,5 @@
-"""What `bench` measures, a module each: `define_flags()` and `rows(values)`, an iterator of rows.
+"""Measurements of `bench`, a module each with `define_flags(values)` and `measure_rows(values)`.
 
-`values` are the parsed flags; a row is made by `common.row`, and comes as soon as it is measured.
+`values` are the parsed flags; rows are made by `common.make_row` and yielded as soon as they are
+measured. `machine` describes this machine for `doctor`.
 """

@@ -1,25 +1,56 @@
-"""What all benches share: the fields of a row, the facts of the device, time and memory."""
+"""What all benches share: the fields of a row, tables, time and memory."""
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax
+
+COMMON_FIELDS = ("config", "batch", "device", "dtype", "seconds", "compile_seconds")
 
 
-def row(bench: str, what: str, **fields) -> dict:
-    """One line of a bench: every field that a reader may count on, null where it means nothing.
+def make_row(bench: str, what: str, **fields: Any) -> dict[str, Any]:
+    """Returns one line of a bench: all fields that readers rely on, null where they mean nothing.
 
     Args:
       fields: config, batch, device, dtype, seconds, compile_seconds, peak_memory_bytes, and the
-        bench's own figures. Floats are cut to four digits.
+        bench's own figures. Floats are rounded to four digits.
     """
-    common = ("config", "batch", "device", "dtype", "seconds", "compile_seconds")
-    found = {"bench": bench, "what": what} | dict.fromkeys((*common, "peak_memory_bytes"))
+    row = {"bench": bench, "what": what} | dict.fromkeys((*COMMON_FIELDS, "peak_memory_bytes"))
     for name, value in fields.items():
-        found[name] = float(f"{value:.4g}") if isinstance(value, float) else value
-    return found
+        row[name] = round_figure(value) if isinstance(value, float) else value
+    return row
 
 
-def device() -> str:
-    """The accelerators that JAX computes on, such as "2 x NVIDIA H100", or "cpu"."""
+def round_figure(value: float) -> float:
+    """Rounds to four digits."""
+    return float(f"{value:.4g}")
+
+
+def format_table(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Yields lines for the screen as soon as each row is there; a heading where columns change.
+
+    Fields that are null are blank; the name of the bench is left out.
+    """
+    heading = None
+    for row in rows:
+        columns = [name for name in row if name != "bench"]
+        widths = [max(len(name), 30 if name == "what" else 9) for name in columns]
+        if columns != heading:
+            yield _format_cells(columns, widths)
+            heading = columns
+        yield _format_cells(
+            ["" if row[name] is None else str(row[name]) for name in columns], widths
+        )
+
+
+def _format_cells(cells: list[str], widths: list[int]) -> str:
+    return "  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip()
+
+
+def name_devices() -> str:
+    """Returns the accelerators that JAX computes on, such as "2 x NVIDIA H100", or "cpu"."""
     import jax
 
     devices = jax.local_devices()
@@ -27,37 +58,32 @@ def device() -> str:
     return count + devices[0].device_kind
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes."""
-    begun = time.perf_counter()
+def time_call(work: Callable[[], object]) -> float:
+    """Returns the seconds that a call takes."""
+    started_at = time.perf_counter()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started_at
 
 
-def compiled(work: Callable[[], object]) -> tuple[float, float]:
-    """(seconds of a second run, how much longer the first one took: compiling and loading)."""
-    first, second = timed(work), timed(work)
+def time_twice(work: Callable[[], object]) -> tuple[float, float]:
+    """Returns the seconds of a second call, and how much longer the first one took (compiling)."""
+    first, second = time_call(work), time_call(work)
     return second, max(first - second, 0.0)
 
 
-def table(rows: Iterator[dict]) -> Iterator[str]:
-    """Lines for the screen, each as soon as its row is there; a heading where the columns change.
-
-    Fields that are null, and the name of the bench, are left out.
-    """
-    before = None
-    for found in rows:
-        columns = [name for name in found if name != "bench"]
-        widths = [max(len(name), 30 if name == "what" else 9) for name in columns]
-        if columns != before:
-            yield "  ".join(f"{n:<{w}}" for n, w in zip(columns, widths, strict=True)).rstrip()
-            before = columns
-        cells = ["" if found[name] is None else str(found[name]) for name in columns]
-        yield "  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip()
+def count_program_bytes(compiled: "jax.stages.Compiled") -> int:
+    """Returns the memory of a program by the compiler: arguments, results and temporaries."""
+    sizes: Any = compiled.memory_analysis()
+    return (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes
+        + sizes.temp_size_in_bytes
+    )
 
 
-def read_bandwidth(size: int = 1 << 28) -> float:
-    """Bytes a second that this device reads from its memory: of a matrix times one to four vectors.
+def measure_read_bandwidth(size: int = 1 << 28) -> float:
+    """Measures the bytes a second that this device reads: a matrix times one to four vectors.
 
     Args:
       size: bytes of the matrix, far more than any cache holds.
@@ -68,9 +94,11 @@ def read_bandwidth(size: int = 1 << 28) -> float:
     matrix = jnp.ones((4096, size // 4 // 4096), jnp.float32)
     product = jax.jit(jnp.dot)
 
-    def seconds(vectors: int) -> float:
-        given = jnp.ones((vectors, 4096), jnp.float32)
-        jax.block_until_ready(product(given, matrix))
-        return min(timed(lambda: jax.block_until_ready(product(given, matrix))) for _ in range(3))
+    def time_product(vectors: int) -> float:
+        left = jnp.ones((vectors, 4096), jnp.float32)
+        jax.block_until_ready(product(left, matrix))
+        return min(
+            time_call(lambda: jax.block_until_ready(product(left, matrix))) for _ in range(3)
+        )
 
-    return size / min(seconds(vectors) for vectors in (1, 2, 4))
+    return size / min(time_product(vectors) for vectors in (1, 2, 4))

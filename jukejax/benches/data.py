@@ -1,12 +1,13 @@
-"""How fast music becomes shards, codes and batches, and how long a training step waits for data.
+"""Times preparing, separating, encoding and loading, and how long training waits for data.
 
 prepare         decode, mend, rules and fingerprint of FLAC files, one process
-separate        each separator that is at hand
+separate        each separator that is installed
 encode          all levels of codes, by a VQ-VAE of the config's shape
 load            batches of 8 windows of 8 s out of the shards, in a process of its own
 train           steps of the config; data_wait is the share of the time they waited for data
 """
 
+import functools
 import multiprocessing
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from absl import flags
@@ -48,30 +49,22 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_float(
-        "seconds",
-        5.0,
-        "How long to load, and how long to train.",
-        lower_bound=0.1,
-        flag_values=values,
+        "seconds", 5.0, "How long to load, and how long to train.", 0.1, flag_values=values
     )
     flags.DEFINE_float(
-        "excerpt",
-        30.0,
-        "Seconds of a track to prepare, separate, encode.",
-        lower_bound=1.0,
-        flag_values=values,
+        "excerpt", 30.0, "Seconds of a track to prepare, separate, encode.", 1.0, flag_values=values
     )
 
 
-def rows(values: flags.FlagValues) -> Iterator[dict]:
-    """One row a part, in the order of the module's docstring."""
+def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
+    """Yields the rows of each part, in the order of the module's docstring."""
     from jukejax.training import program
 
     config = ConfigDict(values.config)
     if config.task != "vqvae":
         raise ValueError(f"--config is for {config.task}; bench data needs a VQ-VAE's, :vqvae")
     with tempfile.TemporaryDirectory(prefix="jukejax-bench-") as scratch:
-        folder = values.input or house(Path(scratch, "audio"))
+        folder = values.input or make_house_corpus(Path(scratch, "audio"))
         dataset = corpus.open_dataset(folder)
         if dataset.kind != "audio":
             raise ValueError(f"--input={folder} holds {dataset.kind}; give the output of prepare")
@@ -81,22 +74,22 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
         task = program.make_task(config)
         name = config_flags.get_config_filename(values["config"])
         shape = Path(name).stem
-        sounds = excerpts(dataset, values.excerpt)
+        sounds = read_excerpts(dataset, values.excerpt)
         facts = {"bench": "data", "config": None, "batches_per_s": None, "x_realtime": None}
         facts["data_wait"] = None
         for part in (
-            prepare(sounds, Path(scratch)),
-            separate(sounds[0]),
-            encode(task, shape, sounds),
-            load(str(folder), values.seconds),
-            train(task, config, shape, values.seconds),
+            measure_prepare(sounds, Path(scratch)),
+            measure_separators(sounds[0]),
+            measure_encode(task, shape, sounds),
+            measure_load(str(folder), values.seconds),
+            measure_train(task, config, shape, values.seconds),
         ):
             for fields in part:
-                yield common.row(**facts | fields)
+                yield common.make_row(**facts | fields)
 
 
-def house(folder: Path) -> Path:
-    """A small corpus, made by the command that makes corpora."""
+def make_house_corpus(folder: Path) -> Path:
+    """Makes a small corpus with `prepare`."""
     command = [sys.executable, "-m", "jukejax.prepare", "--input=house", f"--output={folder}"]
     done = subprocess.run([*command, *HOUSE], capture_output=True, text=True)
     if done.returncode:
@@ -104,24 +97,24 @@ def house(folder: Path) -> Path:
     return folder
 
 
-def excerpts(dataset: corpus.Dataset, seconds: float) -> list[np.ndarray]:
-    """int16 [time, channels], the first `seconds` of some training tracks."""
-    wanted = int(seconds * audio.SAMPLE_RATE)
+def read_excerpts(dataset: corpus.Dataset, seconds: float) -> list[np.ndarray]:
+    """Returns the first `seconds` of some training tracks, int16 [time, channels]."""
+    samples = int(seconds * audio.SAMPLE_RATE)
 
-    def start(track: corpus.Track) -> np.ndarray:
-        chunks = range(min(track.records, -(-wanted // records.CHUNK)))
+    def read_start(track: corpus.Track) -> np.ndarray:
+        chunks = range(min(track.records, -(-samples // records.CHUNK)))
         read = (dataset.read_chunk("train", track, chunk) for chunk in chunks)
-        return np.concatenate([records.decode_audio(chunk).copy() for chunk in read])[:wanted]
+        return np.concatenate([records.decode_audio(chunk).copy() for chunk in read])[:samples]
 
-    return [start(track) for track in dataset.tracks("train")[:EXCERPTS]]
+    return [read_start(track) for track in dataset.tracks("train")[:EXCERPTS]]
 
 
-def length(sounds: list[np.ndarray]) -> float:
-    """Of all of them, in seconds."""
+def duration(sounds: list[np.ndarray]) -> float:
+    """Returns the seconds of all sounds together."""
     return sum(map(len, sounds)) / audio.SAMPLE_RATE
 
 
-def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
+def measure_prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict[str, Any]]:
     import soundfile
 
     from jukejax.preparation import tracks
@@ -132,7 +125,7 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
     for path, sound in zip(paths, sounds, strict=True):
         soundfile.write(path, sound, audio.SAMPLE_RATE)
 
-    def work(cache: str) -> None:
+    def prepare_files(cache: str) -> None:
         (scratch / cache).mkdir()
         for path in paths:
             source = tracks.Source(path.name, path=str(path))
@@ -141,7 +134,7 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
                 raise ValueError(f"an excerpt of --input cannot be prepared: {made.reason}")
 
     rules, caches = Rules(min_seconds=0.5), iter(("first", "second"))
-    seconds, more = common.compiled(lambda: work(next(caches)))
+    seconds, more = common.time_twice(lambda: prepare_files(next(caches)))
     yield {
         "what": "prepare",
         "batch": 1,
@@ -150,11 +143,11 @@ def prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict]:
         "seconds": seconds,
         "compile_seconds": more,
         "peak_memory_bytes": memory.process_peak_bytes(),
-        "x_realtime": length(sounds) / seconds,
+        "x_realtime": duration(sounds) / seconds,
     }
 
 
-def separate(sound: np.ndarray) -> Iterator[dict]:
+def measure_separators(sound: np.ndarray) -> Iterator[dict[str, Any]]:
     from jukejax.preparation import separators
 
     mix = audio.to_float(sound)
@@ -165,59 +158,61 @@ def separate(sound: np.ndarray) -> Iterator[dict]:
             separator = separators.make_separator(method)
         except ValueError:  # its weights are not here
             continue
-        seconds, more = common.compiled(lambda separator=separator: separator(mix))
+        seconds, more = common.time_twice(functools.partial(separator, mix))
         on_device = method == "spleeter"
         yield {
             "what": f"separate {method}",
             "batch": 1,
-            "device": common.device() if on_device else "cpu",
+            "device": common.name_devices() if on_device else "cpu",
             "dtype": "float32",
             "seconds": seconds,
             "compile_seconds": more,
             "peak_memory_bytes": memory.peak_bytes() if on_device else memory.process_peak_bytes(),
-            "x_realtime": length([sound]) / seconds,
+            "x_realtime": duration([sound]) / seconds,
         }
 
 
-def encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterator[dict]:
+def measure_encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterator[dict[str, Any]]:
     import jax
 
     from jukejax.inference import codec
     from jukejax.runtime import sharding
 
-    params, extra = jax.device_get(sharding.unbox(jax.jit(task.init)(jax.random.key(0))))
+    params, extra = jax.device_get(sharding.unbox(jax.jit(task.init_params)(jax.random.key(0))))
     model = codec.Codec(task.describe(), {"params": params, "extra": extra})
     batch_size = codec.default_batch_size()
-    given = [codec.Array(audio.to_float(sound).mean(axis=1)) for sound in sounds]
-    seconds, more = common.compiled(lambda: list(model.encode_all(given, batch_size=batch_size)))
+    arrays: list[codec.Sound] = [
+        codec.Array(audio.to_float(sound).mean(axis=1)) for sound in sounds
+    ]
+    seconds, more = common.time_twice(lambda: list(model.encode_all(arrays, batch_size=batch_size)))
     yield {
         "what": "encode all levels",
         "config": shape,
         "batch": batch_size,
-        "device": common.device(),
+        "device": common.name_devices(),
         "dtype": "float32",
         "seconds": seconds,
         "compile_seconds": more,
         "peak_memory_bytes": memory.peak_bytes(),
-        "x_realtime": length(sounds) / seconds,
+        "x_realtime": duration(sounds) / seconds,
     }
 
 
-def load(folder: str, seconds: float) -> Iterator[dict]:
+def measure_load(folder: str, seconds: float) -> Iterator[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_load, args=(folder, seconds, theirs))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_load_batches, args=(folder, seconds, sender))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        found = ours.recv()
+        answer = receiver.recv()
     except EOFError as error:
         raise ValueError(f"the process that loads --input={folder} died") from error
     finally:
         process.join()
-    if isinstance(found, ValueError):
-        raise found
-    batches, elapsed, peak = found
+    if isinstance(answer, ValueError):
+        raise answer
+    batches, elapsed, peak = answer
     yield {
         "what": f"load {WINDOWS} windows of {WINDOW_SECONDS} s",
         "batch": WINDOWS,
@@ -230,8 +225,8 @@ def load(folder: str, seconds: float) -> Iterator[dict]:
     }
 
 
-def _load(folder: str, seconds: float, answer: Connection) -> None:
-    """Sends (batches, seconds, peak bytes) of this process; without JAX in it, as it should be."""
+def _load_batches(folder: str, seconds: float, sender: Connection) -> None:
+    """Loads batches; sends (batches, seconds, peak bytes) of this process, which needs no JAX."""
     from jukejax.data import pipeline
 
     try:
@@ -239,20 +234,22 @@ def _load(folder: str, seconds: float, answer: Connection) -> None:
         batches = pipeline.read_audio_batches(
             folder, "train", window=window, batching=pipeline.Batching(batch_size=WINDOWS)
         )
-        for _ in range(8):  # what was read ahead before we look at the clock
+        for _ in range(8):  # read ahead before the clock starts
             next(batches)
-        count, begun = 0, time.perf_counter()
-        while time.perf_counter() - begun < seconds:
+        count, started_at = 0, time.perf_counter()
+        while time.perf_counter() - started_at < seconds:
             next(batches)
             count += 1
-        answer.send((count, time.perf_counter() - begun, memory.process_peak_bytes()))
+        sender.send((count, time.perf_counter() - started_at, memory.process_peak_bytes()))
         batches.close()
     except ValueError as error:
-        answer.send(error)
+        sender.send(error)
 
 
-def train(task: "Task", config: ConfigDict, shape: str, seconds: float) -> Iterator[dict]:
-    """Steps as `train` makes them, but each is waited for: an upper bound of what data costs."""
+def measure_train(
+    task: "Task", config: ConfigDict, shape: str, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Times steps of `train`, each waited for: an upper bound of the time lost to data."""
     import jax
 
     from jukejax.runtime import sharding
@@ -268,25 +265,25 @@ def train(task: "Task", config: ConfigDict, shape: str, seconds: float) -> Itera
     with jax.set_mesh(mesh):
         state = built.init(key)
 
-        def step() -> None:
+        def run_step() -> None:
             nonlocal state
             state, metrics = built.update(state, next(feeder), key)
             jax.block_until_ready(metrics)
 
-        first = common.timed(step)
+        first = common.time_call(run_step)
         for _ in range(3):  # and with the queue in its usual state
-            step()
-        count, waited, begun = 0, feeder.waited, time.perf_counter()
-        while time.perf_counter() - begun < seconds:
-            step()
+            run_step()
+        count, waited, started_at = 0, feeder.waited, time.perf_counter()
+        while time.perf_counter() - started_at < seconds:
+            run_step()
             count += 1
-        elapsed, waited = time.perf_counter() - begun, feeder.waited - waited
+        elapsed, waited = time.perf_counter() - started_at, feeder.waited - waited
     feeder.close()
     yield {
         "what": "train",
         "config": shape,
         "batch": batch_size,
-        "device": common.device(),
+        "device": common.name_devices(),
         "dtype": config.dtype,
         "seconds": elapsed,
         "compile_seconds": max(first - elapsed / count, 0.0),

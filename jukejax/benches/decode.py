@@ -1,4 +1,4 @@
-"""The token loop: codes a second by batch and position, and its share of the memory's bandwidth.
+"""Times the token loop: codes a second by batch and position, share of the memory's bandwidth.
 
 python -m jukejax.bench decode --config=tiny --batch=4
 python -m jukejax.bench decode --config=small --reference=port.json --json
@@ -9,24 +9,29 @@ python -m jukejax.bench decode --model=demo/model --codes=demo/codes
 
 The shapes tiny, small, train_small, small_prior and upsampler are those of Hugging Face's port in
 the reference bench; prior_1b is OpenAI's 1b_lyrics without its conditioner; a config file gives its
-prior. `released` runs prior_1b and upsampler, and says what all levels of a track take. Weights are
-drawn at random. --reference names a file of the reference bench's JSON lines, measured in the same
-minute. With --model a bundle is sampled in both schedules, and the seams are measured; with --codes
-as well, what weights in eight bits cost on held-out codes. With --aot nothing is run: the loop is
-compiled for a device elsewhere (launch/aot_check.sh fetches the compilers).
+prior. `released` runs prior_1b and upsampler, and adds up the time of all levels of a track.
+Weights are random. --reference names a file of the reference bench's JSON lines, measured in the
+same minute. With --model a bundle is sampled in both schedules, and the seams are measured; with
+--codes as well, the cost of weights in eight bits on held-out codes. With --aot nothing is run: the
+loop is compiled for a device elsewhere (launch/aot_check.sh fetches the compilers).
 """
 
-import itertools
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from jukejax.benches import common
 from jukejax.runtime import memory
 
+if TYPE_CHECKING:
+    from jukejax.inference.loaded_model import Model
+
 TRACK_SECONDS = 90.0
+HELDOUT_WINDOWS = 32  # of each level, to compare weights in eight bits on
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -35,7 +40,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1, flag_values=values)
     flags.DEFINE_integer(
-        "tokens", 0, "Positions to draw, 8 or more; 0: the whole window.", 0, flag_values=values
+        "tokens", 0, "Positions to sample, 8 or more; 0: the whole window.", 0, flag_values=values
     )
     flags.DEFINE_string(
         "dtype", "", "float32, bfloat16 or float16; default: the device's.", flag_values=values
@@ -72,101 +77,80 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def rows(values: flags.FlagValues) -> Iterator[dict]:
-    """A row for each model, and one for all levels of `released`."""
+def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
+    """Yields a row for each model, and one for all levels of `released`."""
     if 0 < values.tokens < 8:
         raise ValueError(f"--tokens={values.tokens} must be 8 or more, an eighth each time")
     if values.reference and (values.aot or values.model or values.config == "released"):
         raise ValueError("--reference is compared with one shape's token loop, named by --config")
-    reference = references(values.reference) if values.reference else []
+    reference = read_reference(values.reference) if values.reference else []
     if values.aot:
-        from jukejax.benches.aot import decode as decode_aot
-
-        yield from decode_aot.rows(values)
+        yield _compile_elsewhere(values)
     elif values.codes and not values.model:
         raise ValueError(f"--codes={values.codes} needs --model, the bundle to judge on them")
     elif values.codes:
-        from jukejax.benches import weight_bits
-
-        yield from weight_bits.rows(values)
+        yield from measure_int8_loss(values)
     elif values.model:
         from jukejax.benches import seams
 
-        yield from seams.rows(values)
+        yield from seams.measure_rows(values)
     elif values.config == "released":
-        found = {name: measured(values, name, []) for name in ("prior_1b", "upsampler")}
-        yield from found.values()
-        yield track(values, found)
+        rows = {name: measure_loop(values, name, []) for name in ("prior_1b", "upsampler")}
+        yield from rows.values()
+        yield sum_levels(values, rows)
     else:
-        yield measured(values, values.config, reference)
+        yield measure_loop(values, values.config, reference)
 
 
-def references(path: str) -> list[dict]:
-    """The lines of a file that the reference bench printed about sampling."""
+def read_reference(path: str) -> list[dict[str, Any]]:
+    """Reads the lines about sampling of a file that the reference bench printed."""
     try:
         lines = [line for line in Path(path).read_text().splitlines() if line.strip()]
-        found = [json.loads(line) for line in lines]
+        records = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise ValueError(f"--reference={path}: {error}") from error
-    found = [one for one in found if isinstance(one, dict) and one.get("bench") == "sample"]
-    if not found:
+    records = [one for one in records if isinstance(one, dict) and one.get("bench") == "sample"]
+    if not records:
         raise ValueError(f"--reference={path} has no line with bench sample; see hf_bench.py")
-    return found
+    return records
 
 
-def compared(tokens_per_s: float, config: str, batch: int, reference: list[dict]) -> float | None:
-    """How many times the reference's codes a second ours are, at the same shape and batch."""
+def divide_by_reference(
+    tokens_per_s: float, config: str, batch: int, reference: list[dict[str, Any]]
+) -> float | None:
+    """Returns our codes a second over the reference's, at the same shape and batch."""
     if not reference:
         return None
-    for one in reference:
-        if (one.get("config"), one.get("batch")) == (config, batch):
-            return tokens_per_s / one["tokens_per_s"]
-    there = ", ".join(f"{one.get('config')} batch {one.get('batch')}" for one in reference)
-    raise ValueError(f"--reference has no {config} batch {batch}, only {there}")
+    for record in reference:
+        if (record.get("config"), record.get("batch")) == (config, batch):
+            return tokens_per_s / record["tokens_per_s"]
+    names = ", ".join(f"{one.get('config')} batch {one.get('batch')}" for one in reference)
+    raise ValueError(f"--reference has no {config} batch {batch}, only {names}")
 
 
-def measured(values: flags.FlagValues, name: str, reference: list[dict]) -> dict:
-    """One model's loop on this machine."""
-    import time
-
-    import jax
-    import numpy as np
-
+def measure_loop(
+    values: flags.FlagValues, name: str, reference: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Times one model's loop on this machine."""
     from jukejax.benches import decode_program
     from jukejax.runtime.precision import default_dtype
 
     dtype = values.dtype or default_dtype()
-    loop = decode_program.make(name, batch=values.batch, dtype=dtype, weights=values.weights)
+    loop = decode_program.make_loop(name, batch=values.batch, dtype=dtype, weights=values.weights)
     tokens = values.tokens or loop.stack.seq_len
     if tokens > loop.stack.seq_len:
         raise ValueError(f"--tokens={tokens} exceeds the window of {loop.stack.seq_len}")
-    begun = time.perf_counter()
-    compiled = loop.compile()
-    compile_seconds = time.perf_counter() - begun
-    told = decode_program.random_arguments(loop)
-    state = [told.caches, told.codes]
-
-    def run(start: int, stop: int) -> float:
-        """Seconds of these positions."""
-        begun = time.perf_counter()
-        state[:] = compiled(told.weights, *state, np.int32(start), np.int32(stop), told.keys)
-        jax.block_until_ready(state)
-        return time.perf_counter() - begun
-
-    run(0, 8)
-    edges = np.linspace(0, tokens, 9).astype(int).tolist()
-    spans = list(itertools.pairwise(edges))
-    times = [run(*span) for span in spans]
+    compiled, compile_seconds = loop.compile()
+    spans, times = decode_program.time_eighths(loop, compiled, tokens)
     seconds = sum(times)
     rate = values.batch * tokens / seconds
-    bandwidth = common.read_bandwidth()
-    moved = loop.bytes_per_step() * tokens / seconds
-    return common.row(
+    bandwidth = common.measure_read_bandwidth()
+    return common.make_row(
         "decode",
         "token loop",
         config=name,
         batch=values.batch,
-        device=common.device(),
+        device=common.name_devices(),
         dtype=dtype,
         seconds=seconds,
         compile_seconds=compile_seconds,
@@ -175,40 +159,110 @@ def measured(values: flags.FlagValues, name: str, reference: list[dict]) -> dict
         tokens=tokens,
         tokens_per_s=rate,
         positions_per_s_by_eighth=[
-            float(f"{(b - a) / t:.4g}") for (a, b), t in zip(spans, times, strict=True)
+            common.round_figure(span / time) for span, time in zip(spans, times, strict=True)
         ],
         ms_per_step=1000 * seconds / tokens,
         bytes_per_step=loop.bytes_per_step(),
         read_bandwidth=bandwidth,
-        bandwidth_share=moved / bandwidth,
+        bandwidth_share=loop.bytes_per_step() * tokens / seconds / bandwidth,
         cache_bytes_per_sequence=loop.cache_bytes(),
         dense_cache_bytes_per_sequence=loop.dense_cache_bytes(),
-        times_reference=compared(rate, name, values.batch, reference),
+        times_reference=divide_by_reference(rate, name, values.batch, reference),
     )
 
 
-def track(values: flags.FlagValues, found: dict[str, dict]) -> dict:
-    """All levels of a track from the two models' rates, window by window, without prefills."""
-    hops = {2: 128, 1: 32, 0: 8}
-    parts = {
+def _compile_elsewhere(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns one row, for one device of the kind that --aot names."""
+    from jukejax.benches.aot import topologies
+
+    topology = topologies.parse_topology(values.aot)
+    topologies.set_up_compiler(topology)
+    from jukejax.benches import decode_program
+    from jukejax.benches.aot import decode
+
+    dtype = values.dtype or topology.default_dtype
+    loop = decode_program.make_loop(
+        values.config,
+        batch=values.batch,
+        dtype=dtype,
+        weights=values.weights,
+        platform="tpu" if topology.is_tpu else "gpu",
+    )
+    figures = decode.inspect_loop(loop, topologies.describe_devices(topology)[0])
+    return common.make_row(
+        "decode",
+        "compiled only",
+        config=values.config,
+        batch=values.batch,
+        device=str(topology),
+        dtype=dtype,
+        weights=values.weights,
+        **figures,
+    )
+
+
+def sum_levels(values: flags.FlagValues, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Adds up all levels of a track from two models' rates, window by window, without prefills."""
+    level_seconds = {
         level: TRACK_SECONDS
         * (44100 / hop)
-        / found["prior_1b" if level == 2 else "upsampler"]["tokens_per_s"]
-        for level, hop in hops.items()
+        / rows["prior_1b" if level == 2 else "upsampler"]["tokens_per_s"]
+        for level, hop in {2: 128, 1: 32, 0: 8}.items()
     }
-    seconds = sum(parts.values())  # of one track, where `batch` of them are made together
-    first = found["upsampler"]
-    return common.row(
+    seconds = sum(level_seconds.values())  # of one track, where `batch` of them are made together
+    upsampler = rows["upsampler"]
+    return common.make_row(
         "decode",
         f"{TRACK_SECONDS:.0f} s of music, levels 2 to 0, by these rates",
         config=values.config,
         batch=values.batch,
-        device=first["device"],
-        dtype=first["dtype"],
+        device=upsampler["device"],
+        dtype=upsampler["dtype"],
         seconds=seconds * values.batch,
         peak_memory_bytes=memory.peak_bytes(),
         weights=values.weights,
-        level_seconds=[float(f"{parts[level] * values.batch:.4g}") for level in sorted(parts)],
+        level_seconds=[
+            common.round_figure(level_seconds[level] * values.batch)
+            for level in sorted(level_seconds)
+        ],
         seconds_per_second_of_audio=seconds / TRACK_SECONDS,
         audio_seconds_per_s=TRACK_SECONDS / seconds,
     )
+
+
+def measure_int8_loss(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
+    """Yields for each level of a bundle the bits per code that weights in eight bits cost.
+
+    Args:
+      values: model, codes (a folder of code shards, whose held-out windows count), dtype.
+    """
+    from jukejax.inference.loaded_model import Model
+    from jukejax.runtime.precision import default_dtype
+
+    dtype = values.dtype or default_dtype()
+    models = [Model(values.model, dtype, weights) for weights in ("float", "int8")]
+    for level in models[0].levels:
+        started_at = time.perf_counter()
+        bits, bits_int8 = (_mean_heldout_bits(model, values.codes, level) for model in models)
+        yield common.make_row(
+            "decode",
+            f"level {level} weights in eight bits",
+            config=values.model,
+            batch=1,
+            device=common.name_devices(),
+            dtype=dtype,
+            seconds=time.perf_counter() - started_at,
+            level=level,
+            bits_per_code=bits,
+            bits_per_code_int8=bits_int8,
+            cost_in_bits=bits_int8 - bits,
+        )
+
+
+def _mean_heldout_bits(model: "Model", codes: str, level: int) -> float:
+    import numpy as np
+
+    from jukejax.evaluation.heldout_bits import measure_heldout_bits
+
+    by_track = measure_heldout_bits(model, codes, level, max_windows=HELDOUT_WINDOWS)
+    return float(np.mean(list(by_track.values())))

@@ -1,18 +1,21 @@
-"""The token loop over one window as a program of its own, for timing and for compiling ahead.
+"""The token loop over one window as a program of its own, to time and to compile ahead of time.
 
-It is the engine's loop (`token_loop.sample_tokens` over `autoregressive.step`) with zeros for
+It is the sampler's loop (`token_loop.sample_tokens` over `autoregressive.step`) with zeros for
 conditions, as in the reference bench, and random weights.
 
 Dimensions: B batch, T seq_len.
 """
 
 import dataclasses
+import itertools
 import math
+import time
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jukejax.benches import shapes
 from jukejax.common.config import freeze
@@ -29,7 +32,7 @@ from jukejax.models.block import TransformerConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops import cache as caches
 from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.ops.cpu import library as compiled
+from jukejax.ops.cpu import library as cpu_library
 from jukejax.runtime import precision
 from jukejax.training.tasks.prior import prior_config
 
@@ -41,27 +44,30 @@ PRIOR_1B = dict(
 MODELS = shapes.TRANSFORMERS | {"prior_1b": PRIOR_1B}
 
 
+Array = jax.Array | jax.ShapeDtypeStruct
+
+
 class Arguments(NamedTuple):
-    """What the program takes; caches and codes are given away to it."""
+    """Arguments of the program, or their shapes; the buffers of caches and codes are donated."""
 
     weights: DecodeWeights
     caches: Tree
-    codes: jax.Array
-    start: jax.Array
-    stop: jax.Array
-    keys: jax.Array
+    codes: Array
+    start: Array
+    stop: Array
+    keys: Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
-    """The loop of one model at one batch.
+class DecodeLoop:
+    """The token loop of one model at one batch.
 
     Attributes:
       config: of the model.
       batch: sequences side by side.
-      dtype: what is computed in.
+      dtype: compute type.
       weights: "float" or "int8".
-      platform: where it will run; None: here.
+      platform: of the device that runs it; None: here.
     """
 
     config: AutoregressiveConfig
@@ -74,20 +80,21 @@ class Loop:
     def stack(self) -> TransformerConfig:
         return self.config.transformer
 
-    def arguments(self) -> Arguments:
-        """Their shapes."""
+    def argument_shapes(self) -> Arguments:
+        """Returns the shapes of the program's arguments."""
         stack, number = self.stack, jax.ShapeDtypeStruct((), jnp.int32)
 
-        def make(key):
-            told = Conditions(None, jnp.zeros((1, stack.emb_dim)))
+        def init_weights(key: jax.Array) -> DecodeWeights:
+            conditions = Conditions(None, jnp.zeros((1, stack.emb_dim)))
             codes = jnp.zeros((1, stack.seq_len), jnp.int32)
-            params = nn.meta.unbox(Autoregressive(self.config).init(key, codes, told))["params"]
+            model = Autoregressive(self.config)
+            params = nn.meta.unbox(model.init(key, codes, conditions))["params"]
             return autoregressive.decode_weights(
                 self.config, params, self.dtype, self.weights, self.platform
             )
 
         return Arguments(
-            weights=jax.eval_shape(make, jax.random.key(0)),
+            weights=jax.eval_shape(init_weights, jax.random.key(0)),
             caches=jax.eval_shape(lambda: empty_caches(stack, self.batch, self.dtype)),
             codes=jax.ShapeDtypeStruct((self.batch, stack.seq_len), jnp.int32),
             start=number,
@@ -95,15 +102,24 @@ class Loop:
             keys=jax.eval_shape(lambda: jax.random.split(jax.random.key(0), self.batch)),
         )
 
-    def run(self, weights, caches, codes, start, stop, keys) -> tuple[Tree, jax.Array]:
-        """Draws codes `start` to `stop` - 1: (caches, codes)."""
-        wide = self.stack.emb_dim
-        told = Conditions(
-            jnp.zeros((self.batch, 1, wide), self.dtype), jnp.zeros((self.batch, wide), self.dtype)
+    def run(
+        self,
+        weights: DecodeWeights,
+        caches: Tree,
+        codes: jax.Array,
+        start: jax.Array,
+        stop: jax.Array,
+        keys: jax.Array,
+    ) -> tuple[Tree, jax.Array]:
+        """Samples codes `start` to `stop` - 1; returns (caches, codes)."""
+        width = self.stack.emb_dim
+        conditions = Conditions(
+            jnp.zeros((self.batch, 1, width), self.dtype),
+            jnp.zeros((self.batch, width), self.dtype),
         )
 
-        def step(caches, previous, position):
-            return autoregressive.step(self.config, weights, caches, previous, told, position)
+        def step(caches: Tree, previous: jax.Array, position: jax.Array) -> tuple[jax.Array, Tree]:
+            return autoregressive.step(self.config, weights, caches, previous, conditions, position)
 
         state = sample_tokens(
             step,
@@ -117,25 +133,32 @@ class Loop:
         )
         return state.cache, state.codes
 
-    def compile(self, device: jax.Device | None = None) -> jax.stages.Compiled:
-        """For `device`, which need not be here; None: the default one."""
-        told = self.arguments()
+    def compile(self, device: jax.Device | None = None) -> tuple[jax.stages.Compiled, float]:
+        """Compiles for `device`, which need not be here (None: the default one).
+
+        Returns:
+          The program and the seconds that compiling took.
+        """
+        started_at = time.perf_counter()
+        shapes = self.argument_shapes()
         program = jax.jit(self.run, donate_argnums=(1, 2))
         if device is None:
-            return program.lower(*told).compile()
-        place = jax.sharding.SingleDeviceSharding(device)
-        told = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), told
-        )
-        with compiled.left_out():
-            return program.lower(*told).compile()
+            compiled = program.lower(*shapes).compile()
+        else:
+            placed = jax.sharding.SingleDeviceSharding(device)
+            shapes = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes
+            )
+            with cpu_library.left_out():
+                compiled = program.lower(*shapes).compile()
+        return compiled, time.perf_counter() - started_at
 
     def cache_bytes(self) -> int:
-        """Of one sequence, all layers, keys and values."""
+        """Returns the bytes of one sequence's cache: keys and values of all layers."""
         return sum(self._layer_bytes(kind) for kind in self.stack.pattern)
 
     def dense_cache_bytes(self) -> int:
-        """What a cache that keeps the whole window of every layer would take."""
+        """Returns the bytes of a cache that keeps the whole window of every layer."""
         return self.stack.num_layers * self._layer_bytes(AttentionKind.DENSE)
 
     def _layer_bytes(self, kind: AttentionKind) -> int:
@@ -146,9 +169,11 @@ class Loop:
         return 2 * math.prod(shape) * jnp.dtype(self.dtype).itemsize
 
     def bytes_per_step(self) -> int:
-        """What a step must read, on average over the window: each matrix once, the keys and values
-        that its position sees of each sequence, one row of the tables."""
-        weights = self.arguments().weights
+        """Returns the bytes that a step must read, on average over the window.
+
+        Each matrix once, the visible keys and values of each sequence, one row of the tables.
+        """
+        weights = self.argument_shapes().weights
         outer = dict(weights.outer)
         outer.pop("position_embedding")
         if self.config.merged_decoder:
@@ -157,12 +182,12 @@ class Loop:
             leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((outer, weights.layers))
         )
         position = 2 * self.stack.attn_dim * jnp.dtype(self.dtype).itemsize
-        seen = sum(seen_positions(kind, self.stack) for kind in self.stack.pattern)
-        return int(read + self.batch * position * seen)
+        visible = sum(count_visible(kind, self.stack) for kind in self.stack.pattern)
+        return int(read + self.batch * position * visible)
 
 
-def seen_positions(kind: AttentionKind, stack: TransformerConfig) -> float:
-    """Keys that a position sees in a layer, on average over the window."""
+def count_visible(kind: AttentionKind, stack: TransformerConfig) -> float:
+    """Counts the keys visible to a position in a layer, on average over the window."""
     rows, length = stack.num_blocks, stack.grid.block_len
     prime = stack.grid.prime_len
     return {
@@ -177,8 +202,10 @@ def seen_positions(kind: AttentionKind, stack: TransformerConfig) -> float:
     }[kind]
 
 
-def make(name: str, *, batch: int, dtype: str, weights: str, platform: str | None = None) -> Loop:
-    """The loop of one of MODELS, or of the prior that a config file trains.
+def make_loop(
+    name: str, *, batch: int, dtype: str, weights: str, platform: str | None = None
+) -> DecodeLoop:
+    """Makes the loop of one of MODELS, or of the prior that a config file trains.
 
     Raises:
       ValueError: the name is neither, or the config trains no prior.
@@ -196,26 +223,51 @@ def make(name: str, *, batch: int, dtype: str, weights: str, platform: str | Non
                 f"--config={name} reads lyrics with an encoder of its own, which is not timed "
                 "here; take one without, or with lyrics among the codes"
             )
-    return Loop(model, batch, precision.compute_dtype(dtype), weights, platform)
+    return DecodeLoop(model, batch, precision.compute_dtype(dtype), weights, platform)
 
 
-def random_arguments(loop: Loop, seed: int = 0) -> Arguments:
-    """Weights of standard deviation 0.02 (0.02 / 127 a step in eight bits), empty caches."""
-    told = loop.arguments()
+def make_random_arguments(loop: DecodeLoop, seed: int = 0) -> Arguments:
+    """Returns weights of standard deviation 0.02 (in eight bits uniform) and empty caches."""
+    shapes = loop.argument_shapes()
 
     def fill(leaf: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
         if leaf.dtype == jnp.int8:
             return jax.random.randint(key, leaf.shape, -127, 128, jnp.int8)
         return (0.02 * jax.random.normal(key, leaf.shape)).astype(leaf.dtype)
 
-    leaves, tree = jax.tree.flatten(told.weights)
-    draw = jax.jit(fill, static_argnums=0)
-    drawn = [draw(leaf, jax.random.key(seed + i)) for i, leaf in enumerate(leaves)]
+    leaves, tree = jax.tree.flatten(shapes.weights)
+    fill_jitted = jax.jit(fill, static_argnums=0)
+    arrays = [fill_jitted(leaf, jax.random.key(seed + i)) for i, leaf in enumerate(leaves)]
     return Arguments(
-        weights=jax.tree.unflatten(tree, drawn),
+        weights=jax.tree.unflatten(tree, arrays),
         caches=empty_caches(loop.stack, loop.batch, loop.dtype),
-        codes=jnp.zeros(told.codes.shape, jnp.int32),
+        codes=jnp.zeros(shapes.codes.shape, jnp.int32),
         start=jnp.int32(0),
         stop=jnp.int32(0),
         keys=jax.random.split(jax.random.key(seed), loop.batch),
     )
+
+
+def time_eighths(
+    loop: DecodeLoop, compiled: jax.stages.Compiled, tokens: int
+) -> tuple[list[int], list[float]]:
+    """Runs positions 0 to `tokens` in eight parts, after a first run of 8 positions.
+
+    Returns:
+      The positions of each part, and the seconds that it took.
+    """
+    arguments = make_random_arguments(loop)
+    state = [arguments.caches, arguments.codes]
+
+    def time_span(start: int, stop: int) -> float:
+        started_at = time.perf_counter()
+        state[:] = compiled(
+            arguments.weights, *state, np.int32(start), np.int32(stop), arguments.keys
+        )
+        jax.block_until_ready(state)
+        return time.perf_counter() - started_at
+
+    time_span(0, 8)
+    spans = list(itertools.pairwise(np.linspace(0, tokens, 9).astype(int).tolist()))
+    times = [time_span(*span) for span in spans]
+    return [stop - start for start, stop in spans], times

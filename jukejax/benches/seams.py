@@ -1,15 +1,14 @@
-"""A bundle sampled in both schedules: how long each level takes, and whether its joins are heard.
+"""Samples a bundle in both schedules: time of each level, audibility of its joins.
 
 All schedules of a level start from the same codes of the level above, so that rows of one level
-differ by the order of the windows alone. `jukejax.analysis.seams` says what the figures mean. Short
-windows leave no place that is far from every join: so the places halfway between two are measured
-too.
+differ by the order of the windows alone; `jukejax.analysis.seams` defines the figures. Short
+windows leave no place far from every join, so the places halfway between two are measured too.
 """
 
 import itertools
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -27,15 +26,15 @@ HOP_FRACTION = 0.5  # of a window is new in the next one, and temperature: as `s
 TEMPERATURE = 0.98
 
 
-class Made(NamedTuple):
-    """A level of a batch of tracks.
+class SampledLevel(NamedTuple):
+    """One sampled level of a batch of tracks.
 
     Attributes:
       codes: int32 [B, t].
       joins: of each item, codes where a window takes over.
       agreement: share of the codes around joins on which the windows agree; None without joins.
       seconds: without compiling.
-      compile_seconds: what the first batch took longer the first time.
+      compile_seconds: extra time of the first batch when it ran first.
     """
 
     codes: np.ndarray
@@ -45,8 +44,8 @@ class Made(NamedTuple):
     compile_seconds: float
 
 
-def rows(values: flags.FlagValues) -> Iterator[dict]:
-    """A row for each level and schedule, and one for all levels of each schedule.
+def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
+    """Yields a row for each level and schedule, and one for all levels of each schedule.
 
     Args:
       values: model, schedule ("both" or one), seconds, batch, dtype, weights.
@@ -57,40 +56,43 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
     if top not in model.levels:
         raise ValueError(f"--model={values.model} has no prior for level {top} to begin with")
     totals = model.totals(model.top_codes(values.seconds))
-    wanted = SCHEDULES if values.schedule == "both" else (values.schedule,)
+    schedules = SCHEDULES if values.schedule == "both" else (values.schedule,)
     common_fields = {
         "config": values.model,
         "batch": values.batch,
-        "device": common.device(),
+        "device": common.name_devices(),
         "dtype": dtype,
         "weights": values.weights,
     }
-    codes, spent = {}, dict.fromkeys(wanted, 0.0)
+    codes: dict[int, np.ndarray] = {}
+    schedule_seconds = dict.fromkeys(schedules, 0.0)
     for level in range(top, -1, -1):
         if level not in model.levels:
             break
-        for schedule in wanted if level < top else ("sequential",):
-            made = sample(model, level, schedule, totals, codes.get(level + 1), values.batch)
-            codes.setdefault(level, made.codes)
-            for name in (schedule,) if level < top else wanted:
-                spent[name] += made.seconds
-            yield common.row(
+        for schedule in schedules if level < top else ("sequential",):
+            sampled = sample_level(
+                model, level, schedule, totals, codes.get(level + 1), values.batch
+            )
+            codes.setdefault(level, sampled.codes)
+            for name in (schedule,) if level < top else schedules:
+                schedule_seconds[name] += sampled.seconds
+            yield common.make_row(
                 "decode",
                 f"level {level} {schedule}",
                 **common_fields,
-                seconds=made.seconds,
-                compile_seconds=made.compile_seconds,
+                seconds=sampled.seconds,
+                compile_seconds=sampled.compile_seconds,
                 peak_memory_bytes=memory.peak_bytes(),
                 schedule=schedule,
                 level=level,
-                tokens=made.codes.size,
-                tokens_per_s=made.codes.size / made.seconds,
-                joins=sum(map(len, made.joins)),
-                agreement=made.agreement,
-                **heard(model, level, made),
+                tokens=sampled.codes.size,
+                tokens_per_s=sampled.codes.size / sampled.seconds,
+                joins=sum(map(len, sampled.joins)),
+                agreement=sampled.agreement,
+                **measure_joins(model, level, sampled),
             )
-    for schedule, seconds in spent.items():
-        yield common.row(
+    for schedule, seconds in schedule_seconds.items():
+        yield common.make_row(
             "decode",
             f"all levels {schedule}",
             **common_fields,
@@ -102,21 +104,20 @@ def rows(values: flags.FlagValues) -> Iterator[dict]:
         )
 
 
-def sample(
+def sample_level(
     model: Model,
     level: int,
     schedule: str,
     totals: dict[int, int],
     upper: np.ndarray | None,
     batch: int,
-) -> Made:
-    """Makes one level, after its programs are compiled; seed 0, no labels."""
+) -> SampledLevel:
+    """Samples one level, after its programs are compiled; seed 0, no labels."""
     config, weights = model.load_prior(level)
     total, items = totals[level], range(batch)
     length = total * model.hops[level] / model.sample_rate
     labels = [model.encode_labels(level, artist=None, genre=None, total_seconds=length)] * batch
     joins: list[tuple[int, int, float]] = []
-
     tracks = generate.LevelTracks(
         total=total,
         codes=np.zeros((batch, 0), np.int32),
@@ -130,46 +131,46 @@ def sample(
         schedule=schedule,
     )
 
-    def begin() -> Iterator[generate.LevelProgress]:
+    def start_level() -> Iterator[generate.LevelProgress]:
         joins.clear()
         return generate.sample_level(
             config, weights, tracks, settings, on_join=lambda *join: joins.append(join)
         )
 
-    cold = common.timed(lambda: next(begin()))
-    steps, began = begin(), time.perf_counter()
+    cold = common.time_call(lambda: next(start_level()))
+    steps, started_at = start_level(), time.perf_counter()
     step = next(steps)
-    warm = time.perf_counter() - began
+    warm = time.perf_counter() - started_at
     progress = Progress(f"level {level} {schedule}, codes", step.total)
     progress.update(step.done)
     for step in steps:
         progress.update(step.done)
-    return Made(
+    return SampledLevel(
         codes=step.codes,
         joins=[[code for who, code, _ in joins if who == item] for item in items],
         agreement=_mean([share for _, _, share in joins]),
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - started_at,
         compile_seconds=max(cold - warm, 0.0),
     )
 
 
-def heard(model: Model, level: int, made: Made) -> dict[str, float | None]:
-    """The joins of all items in what the level sounds like; null where there are none."""
-    hop, found = model.hops[level], []
-    for codes, joins in zip(made.codes, made.joins, strict=True):
+def measure_joins(model: Model, level: int, sampled: SampledLevel) -> dict[str, float | None]:
+    """Measures the joins of all items in the decoded audio; null where there are none."""
+    hop, figures = model.hops[level], []
+    for codes, joins in zip(sampled.codes, sampled.joins, strict=True):
         sound = model.codec.decode(codes, level)
         at = seam_figures(sound, model.sample_rate, [join * hop for join in joins])
-        if 2 * len(joins) * 4 * NEAR * model.sample_rate > len(sound):  # no rest to speak of
+        if 2 * len(joins) * 4 * NEAR * model.sample_rate > len(sound):  # little is far from joins
             at = at._replace(flux_elsewhere=None, flux_ratio=None, jump_db_elsewhere=None)
         ends = [0, *joins, len(codes)] if joins else []
         halfway = [(a + b) * hop // 2 for a, b in itertools.pairwise(ends)]
         between = seam_figures(sound, model.sample_rate, halfway)
-        found.append(
+        figures.append(
             at._asdict() | {"flux_between": between.flux_at, "jump_db_between": between.jump_db_at}
         )
-    return {name: _mean([one[name] for one in found]) for name in found[0]}
+    return {name: _mean([item[name] for item in figures]) for name in figures[0]}
 
 
 def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None

@@ -1,12 +1,13 @@
-"""Random inputs, and the model shapes that others time too (Hugging Face's port of Jukebox).
+"""Random inputs, and the model shapes of the reference bench (Hugging Face's port of Jukebox).
 
 The port's bench gives its prior a conditioner's output and a label's embedding as arrays of zeros;
 `TransformerTask` takes them from its batch in the same way.
 """
 
-import importlib.util
 import re
+import runpy
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
@@ -14,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax.benches import common
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
@@ -22,7 +22,6 @@ from jukejax.models.block import TransformerConfig
 from jukejax.models.prior import PriorConfig, bits_per_code
 from jukejax.runtime import precision, sharding
 from jukejax.training import flops
-from jukejax.training.program import Program
 from jukejax.training.task import Batch, Metrics, Task
 from jukejax.training.tasks.vqvae import VQVAETask
 
@@ -44,7 +43,7 @@ TRANSFORMERS = {
 
 
 def transformer_config(name: str) -> ConfigDict:
-    """A config that trains one of TRANSFORMERS as the reference bench does, batch 1."""
+    """Returns a config that trains one of TRANSFORMERS as the reference bench does, batch 1."""
     config = ConfigDict()
     config.task = "prior"
     config.dtype = "float32"
@@ -60,7 +59,7 @@ class TransformerTask(Task):
 
     name = "prior"
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, config: ConfigDict) -> None:
         self.stack = freeze(TransformerConfig, config.model.transformer, "config.model.transformer")
         self.model = Autoregressive(
             AutoregressiveConfig(CODES, self.stack, labelled=True),
@@ -71,7 +70,7 @@ class TransformerTask(Task):
 
     def _bits(self, params: Tree, batch: Batch) -> jax.Array:
         conditions = Conditions(batch["code_cond"], batch["label_emb"])
-        logits = self.model.apply({"params": params}, batch["codes"], conditions)
+        logits: Any = self.model.apply({"params": params}, batch["codes"], conditions)
         return bits_per_code(logits, batch["codes"])
 
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
@@ -121,10 +120,10 @@ class SquaredErrorTask(VQVAETask):
 
 
 def random_batch(task: Task, examples: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """A batch of a task: codes at random, audio as noise of -10 dB, all that conditions zero."""
+    """Returns a batch of a task: random codes, audio as noise of -10 dB, conditions of zeros."""
     random = np.random.default_rng(seed)
 
-    def make(name: str, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def fill(name: str, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         if name in ("codes", "upper_codes"):
             return random.integers(0, CODES, leaf.shape, leaf.dtype)
         if name == "audio":
@@ -132,47 +131,28 @@ def random_batch(task: Task, examples: int, seed: int = 0) -> dict[str, np.ndarr
             return np.clip(noise, -1.0, 1.0)
         return np.zeros(leaf.shape, leaf.dtype)
 
-    return {name: make(name, leaf) for name, leaf in task.batch_shapes(examples).items()}
+    return {name: fill(name, leaf) for name, leaf in task.batch_shapes(examples).items()}
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """`data:4,fsdp:64` as a mesh config; axes that it does not name have size 1."""
-    found = dict.fromkeys(sharding.AXES, 1)
+    """Parses `data:4,fsdp:64` as a mesh config; axes that it does not name have size 1."""
+    sizes = dict.fromkeys(sharding.AXES, 1)
     for part in text.split(","):
         axis, _, size = part.partition(":")
-        if axis not in found or not re.fullmatch(r"-1|[1-9]\d*", size):
+        if axis not in sizes or not re.fullmatch(r"-1|[1-9]\d*", size):
             raise ValueError(
-                f"--mesh={text!r} is not of the form data:4,fsdp:64; axes: {', '.join(found)}"
+                f"--mesh={text!r} is not of the form data:4,fsdp:64; axes: {', '.join(sizes)}"
             )
-        found[axis] = int(size)
-    return found
+        sizes[axis] = int(size)
+    return sizes
 
 
 def load_config(name: str) -> ConfigDict:
-    """What `PATH.py` or `PATH.py:VARIANT` says."""
+    """Reads the config of `PATH.py` or `PATH.py:VARIANT`."""
     path, _, variant = name.partition(":")
     if not path.endswith(".py") or not Path(path).is_file():
         raise ValueError(
             f"--config={name!r} is neither a file nor one of {', '.join(TRANSFORMERS)}"
         )
-    spec = importlib.util.spec_from_file_location("bench_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variant) if variant else module.get_config()
-
-
-def step_seconds(program: Program, compiled: jax.stages.Compiled, repeat: int) -> float:
-    """The fastest of `repeat` training steps on random data, after one that does not count."""
-    key = jax.random.key(0)
-    with jax.set_mesh(program.mesh):
-        state = program.init(key)
-        examples = program.recipe.batch_size
-        batch = sharding.put_batch(program.mesh, random_batch(program.task, examples))
-
-        def step() -> None:
-            nonlocal state
-            state, metrics = compiled(state, batch, key)
-            jax.block_until_ready((state, metrics))
-
-        step()
-        return min(common.timed(step) for _ in range(repeat))
+    namespace = runpy.run_path(path)
+    return namespace["get_config"](*([variant] if variant else []))

@@ -1,4 +1,4 @@
-"""One real training step: how long it takes here, or what it would need on devices elsewhere.
+"""Times one real training step here, or reports its needs on devices elsewhere.
 
 python -m jukejax.bench train --config=tiny --batch=4
 python -m jukejax.bench train --config=configs/house_prior.py --dtype=bfloat16 --json
@@ -7,19 +7,28 @@ python -m jukejax.bench train --aot=v5e:16x16 --config=configs/pod_prior_5b.py
 python -m jukejax.bench train --aot=v100:8 --config=configs/house_prior.py --batch=32
 
 The shapes tiny, small, train_small, small_prior and upsampler are those of Hugging Face's port in
-the reference bench: AdamW, clipping, no dropout, random codes, conditions given as zeros. A config
-is trained as it says, on random data. With --aot nothing is run: the step is compiled for described
-devices (launch/aot_check.sh fetches the compilers), and what it holds and sends is printed.
+the reference bench: AdamW, clipping, no dropout, random codes, conditions of zeros. A config is
+trained as its file says, on random data. With --aot nothing is run: the step is compiled for
+described devices (launch/aot_check.sh fetches the compilers), and its memory, messages and products
+are printed.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from jukejax.benches import common
 from jukejax.runtime import memory, platform_flags
+
+if TYPE_CHECKING:
+    import jax
+    from ml_collections import ConfigDict
+
+    from jukejax.benches.aot.topologies import Topology
+    from jukejax.training.program import Program
+    from jukejax.training.task import Task
 
 ATTENTION = {"sparse": 2, "dense": 0}  # attn_order
 NAMES = ("tiny", "small", "train_small", "small_prior", "upsampler")
@@ -85,33 +94,52 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def rows(values: flags.FlagValues) -> Iterator[dict]:
-    """The row of one step."""
+def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
+    """Yields the row of one step."""
     if values.aot:
         from jukejax.benches.aot import topologies
 
-        topology = topologies.parse(values.aot, values.slices)
-        topologies.prepare(topology, values.effort)
-        with topologies.quiet():
-            import jax  # noqa: F401
-        yield described(values, topology)
+        topology = topologies.parse_topology(values.aot, values.slices)
+        topologies.set_up_compiler(topology, values.effort)
+        yield _compile_elsewhere(values, topology)
     else:
-        yield measured(values)
+        yield _measure_here(values)
 
 
-def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
-    """(program, compute type) of what the flags name, on the devices given or those here."""
+def build_program(
+    values: flags.FlagValues, devices: "list[jax.Device] | None", slices: int = 1
+) -> "tuple[Program, str]":
+    """Builds what the flags name for these devices (None: those here).
+
+    Returns:
+      The program and its compute type.
+    """
     from jukejax.benches import shapes
     from jukejax.runtime import sharding
     from jukejax.training import program
 
-    if values.config in shapes.TRANSFORMERS:
-        config = shapes.transformer_config(values.config)
-    else:
-        config = shapes.load_config(values.config)
+    is_shape = values.config in shapes.TRANSFORMERS
+    load = shapes.transformer_config if is_shape else shapes.load_config
+    config = load(values.config)
     if devices is None:
         platform_flags.keep_memory()
         platform_flags.set_defaults(*platform_flags.shape(config))
+    _apply_flags(config, values)
+    if slices > 1:
+        config.mesh.slices = slices
+    task: Task
+    if is_shape:
+        task = shapes.TransformerTask(config)
+    else:
+        task = program.make_task(config, with_data=False)
+    mesh = sharding.make_mesh(program.mesh_config(config), devices)
+    return program.build_program(task, program.make_recipe(config), mesh), config.dtype
+
+
+def _apply_flags(config: "ConfigDict", values: flags.FlagValues) -> None:
+    """Writes the flags that are given into a config."""
+    from jukejax.benches import shapes
+
     if values.batch:
         config.data.batch_size = values.batch
     if values.dtype:
@@ -120,8 +148,6 @@ def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
         config.accumulate = values.accumulate
     if values.mesh:
         config.mesh = shapes.parse_mesh(values.mesh)
-    if slices > 1:
-        config.mesh.slices = slices
     if values.remat:
         if config.task != "prior":
             raise ValueError("--remat is for priors; a VQ-VAE has model.remat=true or false")
@@ -134,109 +160,70 @@ def plan(values: flags.FlagValues, devices: list | None, slices: int = 1):
             stack.attn_order = ATTENTION[values.attention]
         if values.backend:
             stack.attention = values.backend
-    if values.config in shapes.TRANSFORMERS:
-        task = shapes.TransformerTask(config)
-    else:
-        task = program.make_task(config, with_data=False)
-    mesh = sharding.make_mesh(program.mesh_config(config), devices)
-    return program.build_program(task, program.make_recipe(config), mesh), config.dtype
 
 
-def measured(values: flags.FlagValues) -> dict:
-    """A step on this machine."""
-    from jukejax.benches import shapes
-    from jukejax.benches.aot import step as aot
+def _measure_here(values: flags.FlagValues) -> dict[str, Any]:
+    from jukejax.benches import training_step
     from jukejax.runtime import devices
     from jukejax.training import flops
 
-    built, dtype = plan(values, None)
-    compiled, compile_seconds = aot.compile_step(built)
-    examples = built.recipe.batch_size
-    seconds = shapes.step_seconds(built, compiled, values.repeat)
-    kind = built.mesh.devices.flat[0].device_kind
+    program, dtype = build_program(values, None)
+    compiled, compile_seconds = training_step.compile_step(program)
+    examples = program.recipe.batch_size
+    seconds = training_step.measure_step(program, compiled, values.repeat)
+    kind = program.mesh.devices.flat[0].device_kind
     peak = values.peak_flops or devices.peak_flops(kind, dtype)
-    work = flops.total(built.task.work)
-    mfu = flops.mfu(work, examples / seconds, peak, built.mesh.size) if peak else None
-    return common.row(
+    work = flops.total(program.task.work)
+    mfu = flops.mfu(work, examples / seconds, peak, program.mesh.size) if peak else None
+    return common.make_row(
         "train",
         "train step",
         config=values.config,
         batch=examples,
-        device=common.device(),
+        device=common.name_devices(),
         dtype=dtype,
         seconds=seconds,
         compile_seconds=compile_seconds,
         peak_memory_bytes=memory.peak_bytes(),
         seconds_per_step=seconds,
-        tokens_per_s=examples * built.task.example_codes / seconds,
+        tokens_per_s=examples * program.task.example_codes / seconds,
         mfu=mfu,
         model_flops=int(work * examples),
         attention=values.attention or None,
-        step_memory_bytes=aot.bytes_needed(compiled),
+        step_memory_bytes=common.count_program_bytes(compiled),
     )
 
 
-def described(values: flags.FlagValues, topology) -> dict:
-    """A step compiled for devices that are not here."""
-    from jukejax.benches.aot import step as aot
-    from jukejax.benches.aot import topologies
+def _compile_elsewhere(values: flags.FlagValues, topology: "Topology") -> dict[str, Any]:
+    from jukejax.benches import training_step
+    from jukejax.benches.aot import step, topologies
     from jukejax.training import flops
 
-    built, dtype = plan(values, topologies.devices(topology), topology.slices)
-    compiled, seconds = aot.compile_step(built)
-    report = aot.inspect(
-        built,
-        compiled,
-        topology=topology,
-        dtype=dtype,
-        example_flops=flops.total(built.task.work),
-        compile_seconds=seconds,
+    devices = topologies.describe_devices(topology)
+    program, dtype = build_program(values, devices, topology.slices)
+    compiled, compile_seconds = training_step.compile_step(program)
+    example_flops = flops.total(program.task.work)
+    report = step.inspect_step(
+        program, compiled, topology=topology, dtype=dtype, example_flops=example_flops
     )
-    examples = built.recipe.batch_size
-    tokens = examples * built.task.example_codes
+    examples = program.recipe.batch_size
     if not values.json:
-        shape = " x ".join(f"{axis} {size}" for axis, size in built.mesh.shape.items())
+        shape = " x ".join(f"{axis} {size}" for axis, size in report.mesh.items())
         print(f"{values.config} on {topology} ({shape}), batch {examples}, {dtype}")
-        print(*aot.lines(report, tokens=tokens, devices=topology.size), sep="\n", flush=True)
-    row = functools.partial(
-        common.row,
+        print(*step.format_report(report), sep="\n")
+        seconds = f"{compile_seconds:.0f} s"
+        print(f"compiled here in {seconds} for {topology.size} devices", flush=True)
+    return common.make_row(
         "train",
         "compiled only",
         config=values.config,
         batch=examples,
         device=str(topology),
         dtype=dtype,
-        compile_seconds=report.compile_seconds,
-        peak_memory_bytes=report.memory.total,
+        compile_seconds=compile_seconds,
+        peak_memory_bytes=sum(report.memory.values()),
         seconds_per_step=None,
         tokens_per_s=None,
         mfu=None,
+        **(dataclasses.asdict(report) if values.json else {}),
     )
-    return row(**details(report, built.mesh.shape, tokens)) if values.json else row()
-
-
-def details(report, mesh, tokens: int) -> dict:
-    """A report's figures as JSON takes them; times and MFU are a roofline's, not measured."""
-    from jukejax.benches.aot import step as aot
-
-    line = report.roofline
-    estimate = None
-    if line is not None:
-        estimate = dataclasses.asdict(line) | {
-            "seconds_overlapped": line.overlapped,
-            "seconds_in_turn": line.in_turn,
-            "tokens_per_s_at_most": tokens / line.overlapped,
-            "mfu_at_most": report.mfu(line.overlapped),
-            "mfu_in_turn": report.mfu(line.in_turn),
-        }
-    return {
-        "mesh": dict(mesh),
-        "memory": dataclasses.asdict(report.memory),
-        "capacity_bytes": report.capacity,
-        "collectives": [dataclasses.asdict(row) for row in aot.by_kind(report.collectives)],
-        "flops": report.flops,
-        "model_flops": report.model_flops,
-        "traffic_bytes": report.traffic,
-        "unknown_loops": report.unknown_loops,
-        "roofline": estimate,
-    }

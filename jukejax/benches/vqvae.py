@@ -1,4 +1,4 @@
-"""A VQ-VAE: how many times faster than the music it encodes, decodes and trains.
+"""Times a VQ-VAE: encoding, decoding and training, in multiples of the duration of the audio.
 
 python -m jukejax.bench vqvae --seconds=10
 python -m jukejax.bench vqvae --part=train --samples=65536 --batch=1 --json
@@ -9,15 +9,26 @@ forward, backward and Adam: on the squared error and the commitment, as in the r
 (--loss=l2), or on everything that the config's own loss adds up (--loss=config).
 """
 
-from collections.abc import Iterator
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from jukejax.benches import common
 from jukejax.runtime import memory, platform_flags
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from jukejax.common.types import Tree
+    from jukejax.models.vqvae import VQVAE
+    from jukejax.training.task import Task
+
 RELEASED = "released"
 CODEC_BATCH = 1
+LEVELS = 3
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -36,7 +47,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "batch", 1, "Windows in a training step, of all devices.", 1, flag_values=values
     )
     flags.DEFINE_enum(
-        "loss", "l2", ["l2", "config"], "What a training step minimises.", flag_values=values
+        "loss", "l2", ["l2", "config"], "What a training step minimizes.", flag_values=values
     )
     flags.DEFINE_string("dtype", "float32", "float32, bfloat16 or float16.", flag_values=values)
     flags.DEFINE_integer(
@@ -44,33 +55,33 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def rows(values: flags.FlagValues) -> Iterator[dict]:
-    """One row with the figures of both parts; null for a part that was not asked for."""
+def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
+    """Yields one row with the figures of both parts; null for a part that --part leaves out."""
     platform_flags.keep_memory()
     config = make_config(values)
-    found = {"seconds": 0.0, "compile_seconds": 0.0}
-    names = [f"decode_level_{level}_x_realtime" for level in range(3)]
-    found |= dict.fromkeys(["encode_all_levels_x_realtime", *names, "train_audio_seconds_per_s"])
-    for part, measure in (("codec", codec), ("train", train)):
+    figures: dict[str, Any] = {"seconds": 0.0, "compile_seconds": 0.0}
+    names = [f"decode_level_{level}_x_realtime" for level in range(LEVELS)]
+    figures |= dict.fromkeys(["encode_all_levels_x_realtime", *names, "train_audio_seconds_per_s"])
+    for part, measure in (("codec", measure_codec), ("train", measure_training)):
         if values.part in ("all", part):
-            more = measure(values, config)
-            found |= more | {
-                name: found[name] + more[name] for name in ("seconds", "compile_seconds")
+            measured = measure(values, config)
+            figures |= measured | {
+                name: figures[name] + measured[name] for name in ("seconds", "compile_seconds")
             }
-    yield common.row(
+    yield common.make_row(
         "vqvae",
         f"{values.part}, {values.loss} loss" if values.part != "codec" else "codec",
         config=values.config,
         batch=values.batch,
-        device=common.device(),
+        device=common.name_devices(),
         dtype=config.dtype,
         peak_memory_bytes=memory.peak_bytes(),
-        **found,
+        **figures,
     )
 
 
-def make_config(values: flags.FlagValues):
-    """The config to train, with the flags' window, batch and compute type."""
+def make_config(values: flags.FlagValues) -> "ConfigDict":
+    """Returns the config to train, with the flags' window, batch and compute type."""
     from ml_collections import ConfigDict
 
     from jukejax.benches import shapes
@@ -89,7 +100,8 @@ def make_config(values: flags.FlagValues):
     return config
 
 
-def make_model(config):
+def make_model(config: "ConfigDict") -> "VQVAE":
+    """Returns the model of a config."""
     from jukejax.common.config import freeze
     from jukejax.models.vqvae import VQVAE, VQVAEConfig
     from jukejax.runtime import precision
@@ -98,8 +110,8 @@ def make_model(config):
     return VQVAE(frozen, precision.compute_dtype(config.dtype))
 
 
-def codec(values: flags.FlagValues, config) -> dict:
-    """Encoding to all levels and decoding from each, one piece of noise; `seconds` of encoding."""
+def measure_codec(values: flags.FlagValues, config: "ConfigDict") -> dict[str, Any]:
+    """Times encoding of noise to all levels, and decoding from each; `seconds` of encoding."""
     import jax
     import numpy as np
 
@@ -108,58 +120,69 @@ def codec(values: flags.FlagValues, config) -> dict:
     from jukejax.training import program
 
     model = make_model(config)
-    top = model.config.hops[-1]
-    samples = max(1, int(values.seconds * audio.SAMPLE_RATE) // top) * top
+    top_hop = model.config.hops[-1]
+    samples = max(1, int(values.seconds * audio.SAMPLE_RATE) // top_hop) * top_hop
     random = np.random.default_rng(0)
     noise = 0.3 * random.standard_normal((CODEC_BATCH, samples, 1), np.float32)
     task = program.make_task(config, with_data=False)
-    params, books = sharding.unbox(jax.jit(task.init_params)(jax.random.key(0)))
-    for book in books.values():
-        book["codebook"] = random.standard_normal(book["codebook"].shape, np.float32)
-    variables = {"params": params, "codebook": books}
-    length, compiling, found = samples / audio.SAMPLE_RATE, 0.0, {}
+    params, codebooks = sharding.unbox(jax.jit(task.init_params)(jax.random.key(0)))
+    for codebook in codebooks.values():
+        codebook["codebook"] = random.standard_normal(codebook["codebook"].shape, np.float32)
+    timer = MethodTimer(model, {"params": params, "codebook": codebooks}, values.repeat)
+    length = samples / audio.SAMPLE_RATE
+    seconds, codes = timer.time_method(model.encode, noise)
+    figures = {"encode_all_levels_x_realtime": length / seconds}
+    for level in range(model.config.levels):
+        decode_seconds, _ = timer.time_method(model.decode, codes[level], level=level)
+        figures[f"decode_level_{level}_x_realtime"] = length / decode_seconds
+    figures |= {"seconds": seconds, "compile_seconds": timer.compile_seconds}
+    return figures | {"audio_seconds": length}
 
-    def best(method, *inputs, **static) -> tuple[float, tuple]:
-        """(seconds, result) of a method of the model."""
-        nonlocal compiling
-        work = jax.jit(lambda given, *x: model.apply(given, *x, **static, method=method))
-        built = []
-        compiling += common.timed(lambda: built.append(work.lower(variables, *inputs).compile()))
-        result = jax.block_until_ready(built[0](variables, *inputs))
+
+class MethodTimer:
+    """Compiles and times methods of a VQ-VAE; adds up the seconds of compiling."""
+
+    def __init__(self, model: "VQVAE", variables: "Tree", repeat: int) -> None:
+        self.model = model
+        self.variables = variables
+        self.repeat = repeat
+        self.compile_seconds = 0.0
+
+    def time_method(self, method: Callable, *inputs: Any, **static: Any) -> tuple[float, Any]:
+        """Returns (seconds of the fastest run, result)."""
+        import jax
+
+        apply = functools.partial(self.model.apply, **static, method=method)
+        started_at = time.perf_counter()
+        compiled = jax.jit(apply).lower(self.variables, *inputs).compile()
+        self.compile_seconds += time.perf_counter() - started_at
+        result = jax.block_until_ready(compiled(self.variables, *inputs))
         seconds = min(
-            common.timed(lambda: jax.block_until_ready(built[0](variables, *inputs)))
-            for _ in range(values.repeat)
+            common.time_call(lambda: jax.block_until_ready(compiled(self.variables, *inputs)))
+            for _ in range(self.repeat)
         )
         return seconds, result
 
-    seconds, codes = best(model.encode, noise)
-    found["encode_all_levels_x_realtime"] = length / seconds
-    for level in range(model.config.levels):
-        spent, _ = best(model.decode, codes[level], level=level)
-        found[f"decode_level_{level}_x_realtime"] = length / spent
-    return found | {"seconds": seconds, "compile_seconds": compiling, "audio_seconds": length}
 
-
-def train(values: flags.FlagValues, config) -> dict:
-    """A training step, with its codebooks and averages; `seconds` of one."""
-
-    from jukejax.benches import shapes
-    from jukejax.benches.aot import step as aot
+def measure_training(values: flags.FlagValues, config: "ConfigDict") -> dict[str, Any]:
+    """Times a training step, with its codebooks and averages."""
+    from jukejax.benches import shapes, training_step
     from jukejax.data import audio
     from jukejax.runtime import sharding
     from jukejax.training import program
 
+    task: Task
     if values.loss == "l2":
         task = shapes.SquaredErrorTask(config, with_data=False)
     else:
         task = program.make_task(config, with_data=False)
     mesh = sharding.make_mesh(program.mesh_config(config))
     built = program.build_program(task, program.make_recipe(config), mesh)
-    compiled, compiling = aot.compile_step(built)
-    seconds = shapes.step_seconds(built, compiled, values.repeat)
+    compiled, compile_seconds = training_step.compile_step(built)
+    seconds = training_step.measure_step(built, compiled, values.repeat)
     return {
         "seconds": seconds,
-        "compile_seconds": compiling,
+        "compile_seconds": compile_seconds,
         "samples": values.samples,
         "seconds_per_step": seconds,
         "train_audio_seconds_per_s": values.batch * values.samples / audio.SAMPLE_RATE / seconds,

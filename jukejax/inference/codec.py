@@ -106,13 +106,11 @@ def default_batch_size() -> int:
 
 
 class Sound(Protocol):
-    """Something to encode, read piece by piece.
+    """Something to encode, read piece by piece."""
 
-    Attributes:
-      samples: its length.
-    """
-
-    samples: int
+    @property
+    def samples(self) -> int:
+        """Its length in samples."""
 
     def read(self, start: int, out: np.ndarray) -> None:
         """Fills `out`, float32 [time], with the mono samples from `start` on."""

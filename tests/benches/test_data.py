@@ -1,16 +1,14 @@
-"""`bench`: its names and flags, its rows, and what the rows of `bench data` say."""
+"""`bench data`: its rows, and the folders that it refuses."""
 
 import json
 
 import numpy as np
 import pytest
 
-from jukejax.benches import common
 from jukejax.data import corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from jukejax.runtime import memory
-from tests.support.command import run
+from tests.support.command import run, run_in_process
 
 COMMON = {
     "bench", "what", "config", "batch", "device", "dtype", "seconds", "compile_seconds",
@@ -44,7 +42,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_every_part_has_a_row_with_the_fields_that_others_read(folder, tmp_path):
+def test_every_part_has_a_row_with_the_fields_of_the_contract(folder, tmp_path):
     config = tmp_path / "small.py"
     config.write_text(CONFIG)
     flags_ = (f"--config={config}", f"--input={folder}", "--seconds=0.3", "--excerpt=3")
@@ -67,59 +65,6 @@ def test_every_part_has_a_row_with_the_fields_that_others_read(folder, tmp_path)
     assert rows["prepare"]["data_wait"] is None
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ((), "error: bench needs a name; there are attention, train, decode, vqvae, data"),
-        (
-            ("dta", "--json"),
-            "error: no bench 'dta'; there are attention, train, decode, vqvae, data",
-        ),
-        (("data", "--jsn"), "error: Unknown command line flag 'jsn'"),
-        (("data", "more"), "error: unexpected argument 'more'; flags are written --name=value"),
-    ],
-)
-def test_words_that_mean_nothing_end_with_one_line(words, says):
-    error = run("bench", *words, code=2).stderr
-    assert error.startswith(says)
-    assert len(error.splitlines()) == 1
-
-
-def test_help_shows_the_benches_or_the_flags_of_one():
-    assert "data        prepare, separate, encode" in run("bench", "--help").stdout
-    shown = run("bench", "data", "--help").stdout
-    assert "--excerpt" in shown
-    assert "--[no]json" in shown
-    assert "grain" not in shown
-
-
-def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
-    error = run("bench", "data", f"--input={tmp_path}", code=2).stderr
+def test_folder_without_a_corpus_is_refused(tmp_path):
+    error = run_in_process("bench", "data", f"--input={tmp_path}", code=2).stderr
     assert error.startswith(f"error: {tmp_path} has no dataset.json")
-
-
-def test_a_table_has_a_heading_for_each_set_of_columns_and_blanks_for_null():
-    rows = [
-        common.row("x", "first", seconds=1.23456, config="tiny"),
-        common.row("x", "second", seconds=20.0),
-        common.row("x", "third", tokens=3),
-    ]
-    lines = [line.split() for line in common.table(iter(rows))]
-    assert [line[0] for line in lines] == ["what", "first", "second", "what", "third"]
-    assert lines[1] == ["first", "tiny", "1.235"]
-    assert lines[2] == ["second", "20.0"]
-    assert lines[3][-1] == "tokens"
-    assert lines[4] == ["third", "3"]
-
-
-def test_compiling_is_what_the_first_run_took_longer(monkeypatch):
-    took = iter([5.0, 2.0])
-    monkeypatch.setattr(common, "timed", lambda work: next(took))
-    assert common.compiled(lambda: None) == (2.0, 3.0)
-
-
-def test_memory_counts_what_was_held_and_let_go():
-    before = memory.process_peak_bytes()
-    held = np.ones(before // 8 + 40_000_000)
-    del held
-    assert memory.process_peak_bytes() > before + 200e6

@@ -1,4 +1,4 @@
-"""`bench decode` on a small prior: what its rows say of each other, and what it refuses."""
+"""`bench decode` on a small prior: the figures of its rows, and the flags that it refuses."""
 
 import json
 from types import SimpleNamespace
@@ -10,20 +10,20 @@ from jukejax.benches import decode, decode_program
 PRIOR = "configs/tiny.py:prior"
 
 
-def values(**more):
-    plain = dict(config=PRIOR, batch=2, tokens=16, dtype="float32", weights="float")
-    return SimpleNamespace(**plain | dict(reference="", aot="", model="", codes="") | more)
+def make_values(**changed):
+    defaults = dict(config=PRIOR, batch=2, tokens=16, dtype="float32", weights="float")
+    return SimpleNamespace(**defaults | dict(reference="", aot="", model="", codes="") | changed)
 
 
 @pytest.mark.parametrize("weights", ["float", "int8"])
-def test_a_row_says_rates_bytes_and_how_many_times_the_reference_it_is(tmp_path, weights):
+def test_row_has_rates_bytes_and_the_ratio_to_the_reference(tmp_path, weights):
     lines = [
         {"bench": "train", "config": PRIOR, "tokens_per_s": 1.0},
         {"bench": "sample", "config": PRIOR, "batch": 2, "tokens_per_s": 50.0},
     ]
     file = tmp_path / "port.json"
     file.write_text("\n".join(map(json.dumps, lines)))
-    (row,) = decode.rows(values(reference=str(file), weights=weights))
+    (row,) = decode.measure_rows(make_values(reference=str(file), weights=weights))
     assert row["tokens"] == 16
     assert len(row["positions_per_s_by_eighth"]) == 8
     assert row["tokens_per_s"] == pytest.approx(2 * 16 / row["seconds"], rel=0.01)
@@ -33,23 +33,23 @@ def test_a_row_says_rates_bytes_and_how_many_times_the_reference_it_is(tmp_path,
     assert row["cache_bytes_per_sequence"] < 0.5 * row["dense_cache_bytes_per_sequence"]
 
 
-def test_weights_in_eight_bits_are_fewer_bytes_a_step():
-    wide, small = (
-        decode_program.make(PRIOR, batch=1, dtype="float32", weights=weights)
+def test_weights_in_eight_bits_take_fewer_bytes_a_step():
+    float_loop, int8_loop = (
+        decode_program.make_loop(PRIOR, batch=1, dtype="float32", weights=weights)
         for weights in ("float", "int8")
     )
-    assert small.bytes_per_step() < 0.5 * wide.bytes_per_step()
+    assert int8_loop.bytes_per_step() < 0.5 * float_loop.bytes_per_step()
 
 
 def test_a_config_is_decoded_with_its_own_codebook():
-    loop = decode_program.make(
+    loop = decode_program.make_loop(
         "configs/openai_small.py:small_upsampler", batch=1, dtype="float32", weights="float"
     )
     assert loop.config.vocab_size == 1024
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("changed", "message"),
     [
         ({"config": "configs/tiny.py:vqvae"}, "trains no prior"),
         ({"config": "configs/openai_released.py:5b_lyrics"}, "an encoder of its own"),
@@ -60,6 +60,6 @@ def test_a_config_is_decoded_with_its_own_codebook():
         ({"reference": "/nowhere"}, "--reference=/nowhere: "),
     ],
 )
-def test_what_cannot_be_timed_is_refused(more, said):
-    with pytest.raises(ValueError, match=said):
-        list(decode.rows(values(**more)))
+def test_unusable_flags_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        list(decode.measure_rows(make_values(**changed)))

@@ -15,13 +15,13 @@ def folder(tmp_path_factory):
     return str(small_bundle.write(tmp_path_factory.mktemp("bundle"), lyrics="none"))
 
 
-def flags(folder, **more):
-    asked = {"schedule": "both", "seconds": 0.2, "batch": 2, "dtype": "", "weights": "float"}
-    return SimpleNamespace(model=folder, **asked | more)
+def make_values(folder, **changed):
+    defaults = {"schedule": "both", "seconds": 0.2, "batch": 2, "dtype": "", "weights": "float"}
+    return SimpleNamespace(model=folder, **defaults | changed)
 
 
 def test_every_level_and_schedule_has_a_row(folder):
-    rows = list(seams.rows(flags(folder)))
+    rows = list(seams.measure_rows(make_values(folder)))
     assert [row["what"] for row in rows] == [
         "level 2 sequential",
         "level 1 sequential",
@@ -42,26 +42,27 @@ def test_every_level_and_schedule_has_a_row(folder):
             assert row[name] >= 0
     assert len({tuple(row) for row in rows[:5]}) == 1  # one table
     for last, levels in ((rows[5], (0, 1, 3)), (rows[6], (0, 2, 4))):
-        whole = sum(rows[number]["seconds"] for number in levels)
-        assert last["seconds"] == pytest.approx(whole, rel=0.01)
-        assert last["seconds_per_second_of_audio"] == pytest.approx(whole / 0.4, rel=0.01)
+        total_seconds = sum(rows[number]["seconds"] for number in levels)
+        assert last["seconds"] == pytest.approx(total_seconds, rel=0.01)
+        assert last["seconds_per_second_of_audio"] == pytest.approx(total_seconds / 0.4, rel=0.01)
 
 
-def test_joins_lie_where_each_schedule_has_them(folder):
+def test_joins_are_at_the_windows_of_each_schedule(folder):
     model = Model(folder)
     totals = model.totals(69)
     upper = np.random.default_rng(0).integers(16, size=(2, 69)).astype(np.int32)
-    made = {
-        name: seams.sample(model, 1, name, totals, upper, 2) for name in ("sequential", "parallel")
+    sampled = {
+        name: seams.sample_level(model, 1, name, totals, upper, 2)
+        for name in ("sequential", "parallel")
     }
-    assert made["sequential"].joins == [[64, 96, 128, 160, 192, 224, 256]] * 2
-    for joins in made["parallel"].joins:
+    assert sampled["sequential"].joins == [[64, 96, 128, 160, 192, 224, 256]] * 2
+    for joins in sampled["parallel"].joins:
         for join, start in zip(joins, (32, 64, 96, 128, 160, 192, 212), strict=True):
             assert start + 16 <= join <= start + 44
 
 
-def test_one_schedule_can_be_asked_for(folder):
-    rows = list(seams.rows(flags(folder, schedule="parallel")))
+def test_schedule_flag_selects_one_schedule(folder):
+    rows = list(seams.measure_rows(make_values(folder, schedule="parallel")))
     assert [row["what"] for row in rows] == [
         "level 2 sequential",
         "level 1 parallel",
@@ -72,6 +73,6 @@ def test_one_schedule_can_be_asked_for(folder):
 
 def test_a_track_of_one_window_has_no_seams(folder):
     model = Model(folder)
-    made = seams.Made(np.zeros((2, 40), np.int32), [[], []], None, 1.0, 0.0)
-    found = seams.heard(model, 2, made)
-    assert found["flux_ratio"] is found["flux_at"] is found["jump_db_between"] is None
+    sampled = seams.SampledLevel(np.zeros((2, 40), np.int32), [[], []], None, 1.0, 0.0)
+    figures = seams.measure_joins(model, 2, sampled)
+    assert figures["flux_ratio"] is figures["flux_at"] is figures["jump_db_between"] is None

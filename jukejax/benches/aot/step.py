@@ -1,313 +1,259 @@
-"""A training step compiled for devices that are not here: what each of them holds, sends and does.
+"""Memory, messages and a roofline of a training step compiled for devices that are not here.
 
 The step is the real one (`build_program`), with its shardings, donated buffers and optimizer.
-Memory is the compiler's own figure; messages, products and memory traffic are counted in the
-compiled text (`hlo_costs`); times are a roofline, not a measurement.
+Memory is the compiler's own figure, messages are those of the compiled text; times are a roofline,
+not a measurement.
 """
 
 import dataclasses
-import re
-import time
-from collections import defaultdict
-from collections.abc import Iterable
+import math
+from typing import Any
 
 import jax
 import numpy as np
+from jax.extend import core
 
-from jukejax.benches.aot import hlo, hlo_costs, topologies
-from jukejax.benches.aot.hlo_costs import Collective
-from jukejax.runtime import devices as kinds
-from jukejax.runtime import sharding
+from jukejax.benches import training_step
+from jukejax.benches.aot import hlo, topologies
+from jukejax.benches.aot.collectives import Collective, find_collectives
+from jukejax.common.formatting import format_bytes, format_duration
+from jukejax.runtime import devices, sharding
 from jukejax.training.program import Program
 
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes on one device.
-
-    Attributes:
-      params, optimizer, ema, extra, batch: the step's arguments, by their shardings.
-      padding: what the compiler's figure for the arguments has beyond these.
-      temporaries: gradients, activations and buffers of messages.
-      results: what the step returns in memory of its own (metrics; the state reuses its own).
-      code: the program itself.
-    """
-
-    params: int
-    optimizer: int
-    ema: int
-    extra: int
-    batch: int
-    padding: int
-    temporaries: int
-    results: int
-    code: int
-
-    @property
-    def total(self) -> int:
-        return sum(dataclasses.astuple(self))
+# The parts of a step's memory, by their names in JSON.
+MEMORY_PARTS = {
+    "params": "parameters", "optimizer": "optimizer", "ema": "averaged parameters",
+    "extra": "codebooks", "batch": "batch", "padding": "padding and counters",
+    "temporaries": "temporaries (gradients, activations, messages)",
+    "results": "results", "code": "program",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """Seconds that a step needs at least for each of its resources, each at its peak.
+    """Least seconds of a step for each of its resources at its peak, and what follows from them.
 
     Attributes:
       compute: products, at the compute type's peak.
-      memory: traffic to and from main memory.
-      network: messages inside a slice or host, on one ring.
-      between: messages between slices.
+      memory: traffic to and from main memory; None where the compiler tells no figure (GPUs).
+      network, between: messages inside a slice or host, on one ring; between slices.
+      seconds_overlapped, seconds_in_turn: of a step that uses all at once, and one by one.
+      mfu_at_most, mfu_in_turn: the model's share of the peak in these.
     """
 
     compute: float
-    memory: float
+    memory: float | None
     network: float
     between: float
-
-    @property
-    def overlapped(self) -> float:
-        """All at once: no step can be faster."""
-        return max(dataclasses.astuple(self))
-
-    @property
-    def in_turn(self) -> float:
-        """One after the other."""
-        return sum(dataclasses.astuple(self))
+    seconds_overlapped: float
+    seconds_in_turn: float
+    tokens_per_s_at_most: float
+    mfu_at_most: float
+    mfu_in_turn: float
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """What a compiled step is.
+class StepReport:
+    """Costs of a compiled step on one device; the fields are those of the bench's JSON.
 
     Attributes:
-      memory: of one device; `capacity` is what it has, 0 if that is not known.
-      collectives: messages of one device in a step.
-      flops: operations of one device in products, recomputed ones included.
-      model_flops: the model's share of them (see `flops`), of one device.
-      traffic: bytes of one device to and from its memory.
-      unknown_loops: loops that were counted once because the text does not tell their rounds.
+      memory: bytes by MEMORY_PARTS; capacity_bytes: the device's, 0 if not known.
+      flops: operations in products, recomputed ones included; model_flops: the model's share.
+      traffic_bytes: to and from main memory, estimated; None where the compiler tells no figure.
+      unknown_loops: loops of unknown length, whose messages were counted once.
       roofline: None where the device's peak is not known.
-      compile_seconds: here.
     """
 
-    memory: Memory
-    capacity: float
-    collectives: tuple[Collective, ...]
-    flops: int
+    mesh: dict[str, int]
+    memory: dict[str, int]
+    capacity_bytes: float
+    collectives: list[Collective]
+    flops: float
     model_flops: float
-    traffic: int
+    traffic_bytes: int | None
     unknown_loops: int
     roofline: Roofline | None
-    compile_seconds: float
-
-    def mfu(self, seconds: float) -> float:
-        """Model FLOPs utilisation of a step of so many seconds; needs a roofline."""
-        ideal = self.roofline.compute * self.model_flops / self.flops if self.flops else 0.0
-        return ideal / seconds if seconds else 0.0
 
 
-def slices_of(program: Program) -> np.ndarray:
-    """The slice of each device, in the order of the program's mesh."""
-    flat = program.mesh.devices.flat
-    return np.array([getattr(device, "slice_index", None) or 0 for device in flat])
-
-
-def compile_step(program: Program) -> tuple[jax.stages.Compiled, float]:
-    """The training step for the program's devices, and the seconds that it took.
-
-    Raises:
-      ValueError: it does not fit; with the compiler's figure.
-    """
-    start = time.perf_counter()
-    try:
-        compiled = program.lower().compile()
-    except jax.errors.JaxRuntimeError as error:
-        text = " ".join(str(error).split())
-        if "RESOURCE_EXHAUSTED" not in text:
-            raise
-        raise ValueError(too_large(program, _figure(text))) from error
-    return compiled, time.perf_counter() - start
-
-
-def bytes_needed(compiled: jax.stages.Compiled) -> int:
-    """Memory that a program needs by the compiler: arguments, results and temporaries."""
-    found = compiled.memory_analysis()
-    return (
-        found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-        + found.temp_size_in_bytes
-    )
-
-
-def _figure(text: str) -> str:
-    """Of a compiler's long complaint the sentences up to the first with a number of bytes."""
-    said = text[max(0, text.find("Ran out of memory")) :]
-    kept = []
-    for sentence in re.split(r"(?<=\.) ", said):
-        kept.append(sentence)
-        if re.search(r"\d[KMGT]\b", sentence):
-            break
-    return " ".join(kept)
-
-
-def too_large(program: Program, said: str) -> str:
-    """One line for a step that does not fit its devices."""
-    shape = " x ".join(f"{axis} {size}" for axis, size in program.mesh.shape.items())
-    return (
-        f"the step does not fit {program.mesh.size} devices ({shape}): {said} Take more devices, a "
-        "smaller batch, more accumulate or mesh.fsdp, or remat 'full'"
-    )
-
-
-def inspect(
+def inspect_step(
     program: Program,
     compiled: jax.stages.Compiled,
     *,
     topology: topologies.Topology,
     dtype: str,
     example_flops: float,
-    compile_seconds: float,
-) -> Report:
-    """What a compiled step holds, sends and does.
+) -> StepReport:
+    """Reads the costs of a program's compiled training step.
 
     Args:
+      program: built for the devices of `topology`.
       dtype: compute type, for the device's peak.
       example_flops: of the model, forward and backward, for one example.
 
     Raises:
-      ValueError: it needs more memory than the device has (not every compiler says so itself).
+      ValueError: it needs more memory than the device has (not every compiler reports that itself).
     """
-    used = _memory(program, compiled)
-    device = kinds.find(program.mesh.devices.flat[0].device_kind)
-    capacity = device.memory if device else 0.0
-    if device and used.total > capacity:
-        said = f"it needs {used.total / 1e9:.2f} GB of {capacity / 1e9:.0f} GB."
-        raise ValueError(too_large(program, said))
-    module = hlo.parse(compiled.as_text())
-    messages = hlo_costs.collectives(module, slices_of(program))
-    work = hlo_costs.flops(module)
-    traffic = hlo_costs.traffic(module)
-    peak = device.peak_flops.get(dtype) if device else None
-    roofline = None
-    if peak:
-        sent = {between: 0 for between in (False, True)}
-        for message in messages:
-            sent[message.between] += message.times * message.bytes
-        roofline = Roofline(
-            compute=work / peak,
-            memory=traffic / device.bandwidth,
-            network=sent[False] / topology.ring,
-            between=sent[True] / topologies.BETWEEN_SLICES,
-        )
-    return Report(
-        memory=used,
-        capacity=capacity,
-        collectives=tuple(messages),
-        flops=work,
+    memory = measure_memory(program, compiled)
+    total = sum(memory.values())
+    device = devices.find(program.mesh.devices.flat[0].device_kind)
+    if device and total > device.memory:
+        figure = f"it needs {total / 1e9:.2f} GB of {device.memory / 1e9:.0f} GB."
+        raise ValueError(training_step.format_too_large(program, figure))
+    module = hlo.parse_module(compiled.as_text() or "")
+    slices = [getattr(d, "slice_index", None) or 0 for d in program.mesh.devices.flat]
+    report = StepReport(
+        mesh=dict(program.mesh.shape),
+        memory=memory,
+        capacity_bytes=device.memory if device else 0.0,
+        collectives=find_collectives(module, np.array(slices)),
+        flops=count_flops(trace_step(program)) / program.mesh.size,
         model_flops=example_flops * program.recipe.batch_size / program.mesh.size,
-        traffic=traffic,
-        unknown_loops=hlo.unknown_loops(module),
-        roofline=roofline,
-        compile_seconds=compile_seconds,
+        traffic_bytes=None,
+        unknown_loops=sum(
+            hlo.find_trip_count(module, loop) is None for loop in hlo.find_loops(module)
+        ),
+        roofline=None,
+    )
+    report = dataclasses.replace(report, traffic_bytes=_estimate_traffic(compiled, report.flops))
+    if device is None or dtype not in device.peak_flops:
+        return report
+    tokens = program.recipe.batch_size * program.task.example_codes
+    return dataclasses.replace(
+        report, roofline=_estimate_times(report, device, dtype, topology.ring, tokens)
     )
 
 
-def _memory(program: Program, compiled: jax.stages.Compiled) -> Memory:
-    found = compiled.memory_analysis()
+def _estimate_times(
+    report: StepReport, device: devices.Device, dtype: str, ring: float, tokens: int
+) -> Roofline:
+    peak = device.peak_flops[dtype]
+    sent = {between: 0 for between in (False, True)}
+    for message in report.collectives:
+        sent[message.between] += message.bytes
+    compute, network = report.flops / peak, sent[False] / ring
+    memory = report.traffic_bytes / device.bandwidth if report.traffic_bytes else None
+    between = sent[True] / topologies.BETWEEN_SLICES
+    seconds = [compute, memory or 0.0, network, between]
+    return Roofline(
+        compute=compute,
+        memory=memory,
+        network=network,
+        between=between,
+        seconds_overlapped=max(seconds),
+        seconds_in_turn=sum(seconds),
+        tokens_per_s_at_most=tokens / max(seconds),
+        mfu_at_most=report.model_flops / peak / max(seconds),
+        mfu_in_turn=report.model_flops / peak / sum(seconds),
+    )
+
+
+def _estimate_traffic(compiled: jax.stages.Compiled, flops: float) -> int | None:
+    """Estimates the bytes to and from main memory; None where the compiler tells no figure (GPUs).
+
+    `cost_analysis` counts the bodies of loops once. Products are in loops as often as traffic is,
+    but for what the optimizer does: so all but the arguments, read and written once, is scaled by
+    the ratio of the products of all rounds to those that the analysis counts.
+    """
+    costs = compiled.cost_analysis()
+    if not costs:
+        return None
+    sizes: Any = compiled.memory_analysis()
+    outside = min(2 * sizes.argument_size_in_bytes, costs["bytes accessed"])
+    inside = costs["bytes accessed"] - outside
+    return int(outside + inside * max(1.0, flops / costs["flops"]))
+
+
+def measure_memory(program: Program, compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Returns bytes on one device by MEMORY_PARTS; the first five by the arguments' shardings."""
+    sizes: Any = compiled.memory_analysis()
     target = program.target
-    parts = {
+    arguments = {
         "params": sharding.bytes_by_device(target.params),
         "optimizer": sharding.bytes_by_device(target.opt_state),
         "ema": sharding.bytes_by_device(target.ema_params),
         "extra": sharding.bytes_by_device(target.extra),
         "batch": sharding.bytes_by_device(program.batch_target()),
     }
-    return Memory(
-        **parts,
-        padding=max(0, found.argument_size_in_bytes - sum(parts.values())),
-        temporaries=found.temp_size_in_bytes,
-        results=max(0, found.output_size_in_bytes - found.alias_size_in_bytes),
-        code=found.generated_code_size_in_bytes,
-    )
+    return arguments | {
+        "padding": max(0, sizes.argument_size_in_bytes - sum(arguments.values())),
+        "temporaries": sizes.temp_size_in_bytes,
+        "results": max(0, sizes.output_size_in_bytes - sizes.alias_size_in_bytes),
+        "code": sizes.generated_code_size_in_bytes,
+    }
 
 
-@dataclasses.dataclass(frozen=True)
-class Messages:
-    """Collectives of one kind among groups of one size, of one device in a step."""
-
-    kind: str
-    group: int
-    between: bool
-    count: int
-    bytes: int
+def trace_step(program: Program) -> core.Jaxpr:
+    """Traces a program's training step."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    with jax.set_mesh(program.mesh):
+        return jax.make_jaxpr(program.update)(program.target, program.batch_target(), key).jaxpr
 
 
-def by_kind(collectives: Iterable[Collective]) -> list[Messages]:
-    """The same messages added up, most bytes first."""
-    sums: dict[tuple, list[int]] = defaultdict(lambda: [0, 0])
-    for one in collectives:
-        found = sums[one.kind, one.group, one.between]
-        found[0] += one.times
-        found[1] += one.times * one.bytes
-    rows = [Messages(*key, *value) for key, value in sums.items()]
-    return sorted(rows, key=lambda row: -row.bytes)
+def count_flops(jaxpr: core.Jaxpr) -> float:
+    """Counts the operations of a traced program's matrix products and convolutions.
 
-
-def _size(value: float) -> str:
-    """Bytes in words: 1.26 GB, 385 MB."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= unit:
-            return f"{value / unit:,.2f} {name}" if unit == 1e9 else f"{value / unit:,.0f} {name}"
-    return f"{value:.0f} B"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.3f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-
-
-def lines(report: Report, *, tokens: int, devices: int) -> list[str]:
-    """A report for people.
-
-    Args:
-      tokens: codes (or samples) of all devices in a step.
+    Of all devices together, scans as often as they run. Taps on padding count, as does every branch
+    of a `cond`.
     """
-    memory = report.memory
-    names = {
-        "params": "parameters", "optimizer": "optimizer", "ema": "averaged parameters",
-        "extra": "codebooks", "batch": "batch", "padding": "padding and counters",
-        "temporaries": "temporaries (gradients, activations, messages)",
-        "results": "results", "code": "program",
-    }  # fmt: skip
-    out = ["memory of each device, by the compiler"]
-    out += [
-        f"  {_size(getattr(memory, field)):>10}  {name}"
-        for field, name in names.items()
-        if getattr(memory, field)
-    ]
-    share = f" of {_size(report.capacity)}" if report.capacity else ""
-    out += [f"  {_size(memory.total):>10}  in all{share}"]
-    out += ["messages of each device in a step (count, bytes sent, kind among how many devices)"]
-    for row in by_kind(report.collectives):
+    total = 0.0
+    for equation in jaxpr.eqns:
+        params, times = equation.params, 1
+        inputs: list[Any] = [variable.aval for variable in equation.invars]
+        result: Any = equation.outvars[0].aval if equation.outvars else None
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            inner = math.prod(inputs[0].shape[axis] for axis in contracted)
+            total += 2.0 * result.size * inner
+        elif equation.primitive.name == "conv_general_dilated":
+            taps = inputs[1].size / inputs[1].shape[params["dimension_numbers"].rhs_spec[0]]
+            taps /= math.prod(params["lhs_dilation"]) * params["batch_group_count"]
+            total += 2.0 * result.size * taps
+        elif equation.primitive.name == "scan":
+            times = params["length"]
+        elif equation.primitive.name == "pallas_call":
+            times = math.prod(params["grid_mapping"].grid)
+        elif equation.primitive.name == "shard_map":
+            times = params["mesh"].size
+        for value in jax.tree.leaves(list(params.values())):
+            if isinstance(value, core.ClosedJaxpr):
+                value = value.jaxpr
+            if isinstance(value, core.Jaxpr):
+                total += times * count_flops(value)
+    return total
+
+
+def format_report(report: StepReport) -> list[str]:
+    """Formats a report as lines for people."""
+    sizes = {text: report.memory[part] for part, text in MEMORY_PARTS.items()}
+    capacity = f" of {format_bytes(report.capacity_bytes)}" if report.capacity_bytes else ""
+    sizes[f"in all{capacity}"] = sum(report.memory.values())
+    lines = ["memory of each device, by the compiler"]
+    lines += [f"  {format_bytes(size):>10}  {text}" for text, size in sizes.items() if size]
+    lines += ["messages of each device in a step (count, bytes sent, kind among how many devices)"]
+    for row in report.collectives:
         where = " between slices" if row.between and row.kind != "between slices" else ""
-        out += [f"  {row.count:>6}  {_size(row.bytes):>10}  {row.kind} among {row.group}{where}"]
-    if not report.collectives:
-        out += ["  none"]
-    out += [
+        size = format_bytes(row.bytes)
+        lines += [f"  {row.count:>6}  {size:>10}  {row.kind} among {row.group}{where}"]
+    lines += [] if report.collectives else ["  none"]
+    traffic = report.traffic_bytes
+    lines += [
         f"work of each device in a step: {report.flops / 1e12:,.3f} TFLOP in products (the model's "
-        f"own share {report.model_flops / 1e12:,.3f}), {_size(report.traffic)} to and from memory"
+        f"own share {report.model_flops / 1e12:,.3f})"
+        + (f", about {format_bytes(traffic)} to and from memory" if traffic else "")
     ]
     if report.unknown_loops:
-        out += [f"  {report.unknown_loops} loop(s) of unknown length were counted once"]
-    line = report.roofline
-    if line is not None:
-        best, worst = line.overlapped, line.in_turn
-        out += [
-            f"roofline, not measured: compute {_time(line.compute)}, memory {_time(line.memory)}, "
-            f"network {_time(line.network)}, between slices {_time(line.between)}",
-            f"  all at once: {_time(best)} a step, {tokens / best:,.0f} tokens/s, MFU "
-            f"{report.mfu(best):.1%}",
-            f"  one after the other: {_time(worst)} a step, {tokens / worst:,.0f} tokens/s, MFU "
-            f"{report.mfu(worst):.1%}",
+        lines += [f"  {report.unknown_loops} loop(s) of unknown length were counted once"]
+    if (roofline := report.roofline) is not None:
+        memory = "not known" if roofline.memory is None else format_duration(roofline.memory)
+        fastest, slowest = roofline.seconds_overlapped, roofline.seconds_in_turn
+        tokens = roofline.tokens_per_s_at_most
+        lines += [
+            f"roofline, not measured: compute {format_duration(roofline.compute)}, "
+            f"memory {memory}, network {format_duration(roofline.network)}, between slices "
+            f"{format_duration(roofline.between)}",
+            f"  all at once: {format_duration(fastest)} a step, {tokens:,.0f} tokens/s, MFU "
+            f"{roofline.mfu_at_most:.1%}",
+            f"  one after the other: {format_duration(slowest)} a step, "
+            f"{tokens * fastest / slowest:,.0f} tokens/s, MFU {roofline.mfu_in_turn:.1%}",
         ]
-    return [*out, f"compiled here in {report.compile_seconds:.0f} s for {devices} devices"]
+    return lines

@@ -1,10 +1,10 @@
-"""Accelerators that are not here, described well enough to compile for them.
+"""TPU slices and GPUs that are not here, described for their compilers.
 
     v5e:16x16   v4:4x4x4   v5p:2x2x2   v6e:4x4      TPU slices, by their chips
     v100:8   a100:8   h100:8   h200:8               GPUs of one host
 
 The compilers come as packages (libtpu; JAX's CUDA plugin and ptxas) that launch/aot_check.sh puts
-into a folder of their own. `prepare` must run before JAX is imported.
+into a folder of their own. `set_up_compiler` must run before JAX is imported.
 """
 
 import contextlib
@@ -16,40 +16,28 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import jax
 
 PACKAGES = Path(os.environ.get("JUKEJAX_AOT", Path(__file__).parents[3] / ".cache" / "aot"))
 FETCH = "run launch/aot_check.sh fetch"
 
 
-@dataclasses.dataclass(frozen=True)
-class Tpu:
-    """A kind of TPU.
-
-    Attributes:
-      axes: dimensions of its torus.
-      ring: bytes a second that a chip sends along one axis of the torus, both ways together.
-      options: what the compiler must be told beside the name.
-    """
+class Tpu(NamedTuple):
+    """A kind of TPU: axes of its torus; bytes a second that a chip sends along one of them, both
+    ways together; options of the compiler beside the name."""
 
     axes: int
     ring: float
-    options: dict = dataclasses.field(default_factory=dict)
+    options: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Gpu:
-    """A kind of GPU, in the compiler's terms.
-
-    Attributes:
-      name: as the driver says it.
-      capability: compute capability.
-      cores: streaming multiprocessors.
-      fpus: float32 units of each.
-      shared: bytes of shared memory of a multiprocessor, and the most that a block can have.
-      bandwidth, memory, cache: of its memory, bytes a second and bytes; of its L2 cache, bytes.
-      clock: GHz.
-      ring: bytes a second that a GPU sends to its neighbours on the host, over all NVLinks.
-    """
+class Gpu(NamedTuple):
+    """A kind of GPU: multiprocessors (`cores`) with `fpus` float32 units and `shared` bytes of
+    shared memory each (and the most that a block can have); bytes a second and bytes of its memory;
+    bytes of its L2 cache; GHz; bytes a second to its neighbors on the host, over all NVLinks."""
 
     name: str
     capability: tuple[int, int]
@@ -66,11 +54,12 @@ class Gpu:
 # Links: Google Cloud's pages on each TPU ("bidirectional inter-chip interconnect bandwidth per
 # chip" over its ports: 400 GB/s over 4 for v5e, 800 over 4 for v6e, 1200 over 6 for v5p; for v4 the
 # all-reduce bandwidth of a pod, 1.1 PB/s over 4096 chips, fits the same 100 GB/s a port as v5e).
+_MEGACORE = {"chip_config_name": "megacore"}
 TPUS = {
-    "v4": Tpu(axes=3, ring=100e9, options={"chip_config_name": "megacore"}),
-    "v5e": Tpu(axes=2, ring=100e9),
-    "v5p": Tpu(axes=3, ring=200e9, options={"chip_config_name": "megacore"}),
-    "v6e": Tpu(axes=2, ring=200e9),
+    "v4": Tpu(axes=3, ring=100e9, options=_MEGACORE),
+    "v5e": Tpu(axes=2, ring=100e9, options={}),
+    "v5p": Tpu(axes=3, ring=200e9, options=_MEGACORE),
+    "v6e": Tpu(axes=2, ring=200e9, options={}),
 }
 # NVIDIA's data sheets and the CUDA programming guide's table of compute capabilities; of NVLink's
 # total half goes out.
@@ -90,22 +79,16 @@ BETWEEN_SLICES = 3.1e9
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """Devices by kind and number.
-
-    Attributes:
-      kind: a key of TPUS or GPUS.
-      shape: chips along each axis of a slice; (n,) for GPUs.
-      slices: TPU slices, joined by the data centre's network.
-    """
+    """Chips of a kind along each axis of a slice, (n,) for GPUs; slices of TPUs share a network."""
 
     kind: str
     shape: tuple[int, ...]
     slices: int = 1
 
-    def __post_init__(self):
-        known = (*TPUS, *GPUS)
-        if self.kind not in known:
-            raise ValueError(f"--aot names {self.kind!r}; known kinds: {', '.join(known)}")
+    def __post_init__(self) -> None:
+        kinds = (*TPUS, *GPUS)
+        if self.kind not in kinds:
+            raise ValueError(f"--aot names {self.kind!r}; known kinds: {', '.join(kinds)}")
         axes = TPUS[self.kind].axes if self.is_tpu else 1
         if len(self.shape) != axes or min(self.shape) < 1:
             example = "8" if not self.is_tpu else ("4x4", "4x4x4")[axes - 2]
@@ -125,6 +108,11 @@ class Topology:
         return math.prod(self.shape) * self.slices
 
     @property
+    def default_dtype(self) -> str:
+        """The compute type for its devices: V100s have no bfloat16."""
+        return "float16" if self.kind == "v100" else "bfloat16"
+
+    @property
     def ring(self) -> float:
         """Bytes a second that a device sends inside a slice or host, on one ring."""
         return (TPUS if self.is_tpu else GPUS)[self.kind].ring
@@ -134,16 +122,16 @@ class Topology:
         return f"{self.kind}:{'x'.join(map(str, self.shape))}{several}"
 
 
-def parse(text: str, slices: int = 1) -> Topology:
-    """`v5e:16x16` or `h200:8` as a topology."""
+def parse_topology(text: str, slices: int = 1) -> Topology:
+    """Parses `v5e:16x16` or `h200:8`."""
     kind, _, shape = text.partition(":")
     if not re.fullmatch(r"\d+(x\d+)*", shape):
         raise ValueError(f"--aot={text!r} is not of the form KIND:SHAPE, as v5e:16x16 or h200:8")
     return Topology(kind, tuple(int(size) for size in shape.split("x")), slices)
 
 
-def prepare(topology: Topology, effort: str = "O0") -> None:
-    """Sets up this process to compile for a topology; before JAX is imported, and for good.
+def set_up_compiler(topology: Topology, effort: str = "O0") -> None:
+    """Sets up this process, for good, to compile for a topology, and imports JAX.
 
     Args:
       effort: O0 to O3, how hard the compiler tries; "" leaves JAX's own.
@@ -151,53 +139,65 @@ def prepare(topology: Topology, effort: str = "O0") -> None:
     Raises:
       ValueError: the compiler's packages are not there.
     """
+    set_environment(topology, effort)
+    with silence_stderr():
+        import jax  # noqa: F401
+
+
+def set_environment(topology: Topology, effort: str = "O0") -> None:
+    """Sets the environment of `set_up_compiler`."""
     if "jax" in sys.modules:
-        raise RuntimeError("topologies.prepare must run before jax is imported")
+        raise RuntimeError("topologies.set_environment must run before jax is imported")
     settings = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     if effort:
         settings["JAX_OPTIMIZATION_LEVEL"] = effort
-    if topology.is_tpu:
-        found = importlib.util.find_spec("libtpu")
-        library = PACKAGES / "tpu" / "libtpu" / "libtpu.so"
-        if found is not None:
-            library = Path(found.origin).parent / "libtpu.so"
-        if not library.exists():
-            raise ValueError(f"compiling for TPUs needs libtpu in {library.parent}; {FETCH}")
-        settings |= {
-            "TPU_LIBRARY_PATH": str(library),
-            "TPU_SKIP_MDS_QUERY": "1",
-            "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-            "TPU_WORKER_HOSTNAMES": "localhost",
-            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-        }
-    else:
-        folder = PACKAGES / "cuda"
-        tools = folder / "nvidia" / "cuda_nvcc"
-        if not (tools / "bin" / "ptxas").exists() or not (folder / "jax_plugins").exists():
-            raise ValueError(f"compiling for GPUs needs JAX's CUDA plugin in {folder}; {FETCH}")
-        sys.path.insert(0, str(folder))
-        settings["PATH"] = f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-        flags = os.environ.get("XLA_FLAGS", "")
-        settings["XLA_FLAGS"] = f"{flags} --xla_gpu_cuda_data_dir={tools}".strip()
-    os.environ.update(settings)
+    os.environ.update(settings | (_set_tpu() if topology.is_tpu else _set_gpu()))
+
+
+def _set_tpu() -> dict[str, str]:
+    spec = importlib.util.find_spec("libtpu")
+    folder = Path(spec.origin).parent if spec and spec.origin else PACKAGES / "tpu" / "libtpu"
+    library = folder / "libtpu.so"
+    if not library.exists():
+        raise ValueError(f"compiling for TPUs needs libtpu in {folder}; {FETCH}")
+    return {
+        "TPU_LIBRARY_PATH": str(library),
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }
+
+
+def _set_gpu() -> dict[str, str]:
+    folder = PACKAGES / "cuda"
+    tools = folder / "nvidia" / "cuda_nvcc"
+    if not (tools / "bin" / "ptxas").exists() or not (folder / "jax_plugins").exists():
+        raise ValueError(f"compiling for GPUs needs JAX's CUDA plugin in {folder}; {FETCH}")
+    sys.path.insert(0, str(folder))
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {
+        "PATH": f"{tools / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        "XLA_FLAGS": f"{flags} --xla_gpu_cuda_data_dir={tools}".strip(),
+    }
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Drops what JAX's CUDA plugin says on stderr, when it is loaded, of drivers that it misses."""
+def silence_stderr() -> Iterator[None]:
+    """Drops what JAX's CUDA plugin prints about missing drivers when it is loaded."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
-def devices(topology: Topology) -> list:
-    """The described devices, after `prepare`; they can be compiled for, and nothing else."""
+def describe_devices(topology: Topology) -> "list[jax.Device]":
+    """Returns the described devices, after `set_up_compiler`; programs can be compiled for them."""
     from jax.experimental import topologies
 
     try:
@@ -206,48 +206,34 @@ def devices(topology: Topology) -> list:
             if topology.slices > 1:
                 options["num_slices"] = topology.slices
             name = f"{topology.kind}:{'x'.join(map(str, topology.shape))}"
-            found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+            description = topologies.get_topology_desc(name, "tpu", **options)
         else:
-            with quiet():
-                found = topologies.get_topology_desc(
-                    platform="cuda",
-                    topology_name="",
-                    target_config=target_config(GPUS[topology.kind]),
-                    topology=f"1x1x{topology.size}",
-                )
+            options = {
+                "target_config": format_target_config(GPUS[topology.kind]),
+                "topology": f"1x1x{topology.size}",
+            }
+            with silence_stderr():
+                description = topologies.get_topology_desc("", "cuda", **options)
     except Exception as error:
         raise ValueError(f"cannot describe {topology}: {str(error).splitlines()[0]}") from error
-    if len(found.devices) != topology.size:
-        raise ValueError(f"{topology} has {len(found.devices)} devices, not {topology.size}")
-    return list(found.devices)
+    if len(description.devices) != topology.size:
+        raise ValueError(f"{topology} has {len(description.devices)} devices, not {topology.size}")
+    return list(description.devices)
 
 
-def target_config(gpu: Gpu) -> str:
-    """A GPU as XLA's compiler wants it described, a GpuTargetConfigProto in text form."""
+def format_target_config(gpu: Gpu) -> str:
+    """Formats a GPU's description for XLA, a GpuTargetConfigProto in text form."""
     major, minor = gpu.capability
     shared, shared_by_block = gpu.shared
     return f"""gpu_device_info {{
-  threads_per_block_limit: 1024
-  threads_per_warp: 32
-  shared_memory_per_block: 49152
-  shared_memory_per_core: {shared}
-  shared_memory_per_block_optin: {shared_by_block}
-  threads_per_core_limit: 2048
-  core_count: {gpu.cores}
-  fpus_per_core: {gpu.fpus}
-  block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535
-  block_dim_limit_z: 65535
-  thread_dim_limit_x: 1024
-  thread_dim_limit_y: 1024
-  thread_dim_limit_z: 64
-  registers_per_core_limit: 65536
-  registers_per_block_limit: 65536
-  memory_bandwidth: {gpu.bandwidth:.0f}
-  l2_cache_size: {gpu.cache}
-  clock_rate_ghz: {gpu.clock}
-  device_memory_size: {gpu.memory}
+  core_count: {gpu.cores} fpus_per_core: {gpu.fpus} clock_rate_ghz: {gpu.clock}
   cuda_compute_capability {{ major: {major} minor: {minor} }}
+  device_memory_size: {gpu.memory} memory_bandwidth: {gpu.bandwidth:.0f} l2_cache_size: {gpu.cache}
+  shared_memory_per_core: {shared} shared_memory_per_block_optin: {shared_by_block}
+  shared_memory_per_block: 49152 registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
 }}
 platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 10 patch: 0 }}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jukejax import doctor
+from jukejax.benches import machine
 from jukejax.ops import norm
 from jukejax.ops.cpu import attention as attention_native
 from jukejax.ops.cpu import convolution, kernel_gradient, products
@@ -62,9 +62,9 @@ def test_a_library_for_another_jaxlib_is_refused_and_doctor_says_so(monkeypatch)
     with fresh_libraries(), monkeypatch.context() as patch:
         patch.setattr(compiled.jaxlib, "__version__", "9.9.9")
         assert not norm.LIBRARY.is_usable()
-        report = doctor.report()
+        report = machine.describe_machine()
         assert not any(report["compiled"].values())
-        (line,) = (line for line in doctor._lines(report) if line.startswith("compiled"))
+        (line,) = (line for line in machine.format_machine(report) if line.startswith("compiled"))
     names = "attention, convolution, kernel_gradient, norm, products"
     assert f"{names}: built for jaxlib {before}, not 9.9.9: pip install" in line
 

@@ -1,0 +1,92 @@
+"""Flags that are set for XLA and memory on CPUs, and left alone elsewhere."""
+
+import os
+import sys
+
+import pytest
+from ml_collections import ConfigDict
+
+from jukejax.runtime import platform_flags
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """An empty environment, with jaxlib 0.10."""
+    found = {"JAX_PLATFORMS": "cpu"}
+    monkeypatch.setattr(os, "environ", found)
+    monkeypatch.setattr(platform_flags.importlib.metadata, "version", lambda _: "0.10.2")
+    return found
+
+
+def test_cpu_flags_are_set_where_the_user_did_not(environment):
+    platform_flags.set_defaults(1024, 512)
+    name, value = next(iter(platform_flags.CPU_FLAGS["0.10"].items()))
+    assert environment["XLA_FLAGS"] == f"{name}={value}"
+    environment["XLA_FLAGS"] = f"--xla_dump_to=/tmp/x {name}=OTHER"
+    platform_flags.set_defaults(1024, 512)
+    assert environment["XLA_FLAGS"] == f"--xla_dump_to=/tmp/x {name}=OTHER"
+
+
+def test_small_models_and_others_keep_their_flags(environment):
+    config = ConfigDict({"model": {"transformer": {"emb_dim": 256, "seq_len": 1024}}})
+    for narrow in (config, ConfigDict({"model": {}}), ConfigDict()):
+        platform_flags.set_defaults(*platform_flags.shape(narrow))
+        assert "XLA_FLAGS" not in environment
+    for changed in ({"emb_dim": 512}, {"seq_len": 8192}):
+        large = ConfigDict({"model": {"transformer": {"emb_dim": 256, "seq_len": 1024} | changed}})
+        platform_flags.set_defaults(*platform_flags.shape(large))
+        assert "LIBRARY_FUSION_TYPE_DOT" in environment.pop("XLA_FLAGS")
+
+
+def test_accelerators_and_unknown_releases_keep_their_flags(environment, monkeypatch):
+    environment["JAX_PLATFORMS"] = "cuda,cpu"
+    platform_flags.set_defaults(1024, 512)
+    assert "XLA_FLAGS" not in environment
+    environment["JAX_PLATFORMS"] = "cpu"
+    monkeypatch.setattr(platform_flags.importlib.metadata, "version", lambda _: "0.12.0")
+    platform_flags.set_defaults(1024, 512)
+    assert "XLA_FLAGS" not in environment
+
+
+def test_memory_is_kept_on_cpus_only(monkeypatch):
+    calls = []
+
+    class Malloc:
+        def mallopt(self, parameter, value):
+            calls.append((parameter, value))
+
+    monkeypatch.setattr(platform_flags.ctypes, "CDLL", lambda _: Malloc())
+    monkeypatch.setattr(platform_flags.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    platform_flags.keep_memory()
+    assert not calls
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    platform_flags.keep_memory()
+    assert dict(calls) == platform_flags.KEEP_MEMORY
+    monkeypatch.setattr(platform_flags.platform, "libc_ver", lambda: ("", ""))
+    calls.clear()
+    platform_flags.keep_memory()
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (["python", "-m", "jukejax.train", "--config=x"], True),
+        (["python3", "/x/bin/jukejax", "train"], True),
+        (["python", "-m", "pytest"], False),
+        (["python", "script.py"], False),
+        (["python"], False),
+    ],
+)
+def test_only_our_own_commands_start_again_with_huge_pages(monkeypatch, words, ours):
+    started = []
+    monkeypatch.setattr(os, "environ", {"GLIBC_TUNABLES": "glibc.cpu.x=1"})
+    monkeypatch.setattr(os, "execv", lambda *told: started.append(told))
+    monkeypatch.setattr(platform_flags.sys, "orig_argv", words)
+    platform_flags._start_again_with_huge_pages()
+    assert started == ([(sys.executable, [sys.executable, *words[1:]])] if ours else [])
+    if ours:
+        assert os.environ["GLIBC_TUNABLES"] == "glibc.cpu.x=1:glibc.malloc.hugetlb=1"
+        platform_flags._start_again_with_huge_pages()  # and only once
+        assert len(started) == 1
