@@ -16,7 +16,7 @@ from jax.extend import core
 from jukejax.benches import training_step
 from jukejax.benches.aot import hlo, topologies
 from jukejax.benches.aot.collectives import Collective, find_collectives
-from jukejax.common.formatting import format_bytes, format_duration
+from jukejax.common.formatting import format_bytes
 from jukejax.runtime import devices, sharding
 from jukejax.training.program import Program
 
@@ -244,16 +244,16 @@ def format_report(report: StepReport) -> list[str]:
     if report.unknown_loops:
         lines += [f"  {report.unknown_loops} loop(s) of unknown length were counted once"]
     if (roofline := report.roofline) is not None:
-        memory = "not known" if roofline.memory is None else format_duration(roofline.memory)
+        memory = "not known" if roofline.memory is None else f"{roofline.memory:.3g} s"
         fastest, slowest = roofline.seconds_overlapped, roofline.seconds_in_turn
         tokens = roofline.tokens_per_s_at_most
         lines += [
-            f"roofline, not measured: compute {format_duration(roofline.compute)}, "
-            f"memory {memory}, network {format_duration(roofline.network)}, between slices "
-            f"{format_duration(roofline.between)}",
-            f"  all at once: {format_duration(fastest)} a step, {tokens:,.0f} tokens/s, MFU "
+            f"roofline, not measured: compute {roofline.compute:.3g} s, "
+            f"memory {memory}, network {roofline.network:.3g} s, between slices "
+            f"{roofline.between:.3g} s",
+            f"  all at once: {fastest:.3g} s a step, {tokens:,.0f} tokens/s, MFU "
             f"{roofline.mfu_at_most:.1%}",
-            f"  one after the other: {format_duration(slowest)} a step, "
+            f"  one after the other: {slowest:.3g} s a step, "
             f"{tokens * fastest / slowest:,.0f} tokens/s, MFU {roofline.mfu_in_turn:.1%}",
         ]
     return lines
