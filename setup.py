@@ -1,6 +1,8 @@
-"""What is compiled, for training on CPUs: ops/cpu/*.cc. All else is said in pyproject.toml. What cannot
-be built (no compiler, no jaxlib yet, another processor) jukejax installs without, and lets XLA do
-that work."""
+"""Builds the kernels for CPUs, jukejax/ops/cpu/*.cc; everything else is in pyproject.toml.
+
+Where they cannot be built (no compiler, no jaxlib yet, another processor), jukejax is installed
+without them, and XLA computes their operations.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -13,6 +15,7 @@ SOURCES = ("attention", "convolution", "kernel_gradient", "norm", "products")
 
 
 def extensions() -> list[Extension]:
+    """Returns the libraries to build."""
     jaxlib = importlib.util.find_spec("jaxlib")
     if jaxlib is None or platform.system() != "Linux" or platform.machine() != "x86_64":
         return []

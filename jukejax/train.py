@@ -76,7 +76,7 @@ def main() -> int:
     if CONFIG.value is None or (WORKDIR.value is None and not DRY_RUN.value):
         raise ValueError("--config and --workdir are needed; see --help")
     platform_flags.keep_memory()
-    platform_flags.set_defaults(*platform_flags.shape(CONFIG.value))
+    platform_flags.set_defaults(*platform_flags.transformer_shape(CONFIG.value))
     if DRY_RUN.value:
         from jukejax.training import dry_run
 

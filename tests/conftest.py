@@ -25,6 +25,7 @@ cache = Path(__file__).resolve().parents[1] / ".cache" / "jax"
 cache.mkdir(parents=True, exist_ok=True)  # pytest's own folder lies beside it
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JUKEJAX_CPU_KERNELS", "0")  # the formulas that accelerators run
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")  # no TF32 where we compare
 # A shell's background jobs ignore SIGINT, and so would what the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -47,10 +48,3 @@ def pytest_collection_modifyitems(items):
     by one worker, so that what its tests share is made once."""
     longest = ("golden", "pipeline", "eight_devices", "prepare", "audit", "evaluate")
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)
-
-
-@pytest.fixture
-def needs_compiled(request):
-    """Skips where the custom calls of a test file's `COMPILED` cannot be used."""
-    if not request.module.COMPILED.LIBRARY.is_usable():
-        pytest.skip("no compiler when jukejax was installed, or a processor without AVX2")

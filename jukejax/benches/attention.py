@@ -179,7 +179,7 @@ def measure_case(
     compiled, shapes, compile_seconds = attention_layers.compile_case(case, direction)
     need = common.count_program_bytes(compiled)
     costs = dict(compile_seconds=compile_seconds, peak_memory_bytes=need)
-    room = memory.memory_of(jax.devices()[0])
+    room = memory.usable_bytes(jax.devices()[0])
     # NOTE: XLA on CPUs holds scores that the compiler's figure does not count: of one dense
     # layer of 16,384 positions, forward, it says 0.9 GB and the process held 7.4.
     on_cpu = jax.default_backend() == "cpu"
@@ -203,7 +203,7 @@ def measure_case(
         times.append(time_run())
     low, seconds, high = (float(x) for x in np.quantile(times, (0.25, 0.5, 0.75)))
     speed = case.count_flops(direction) / seconds
-    peak = devices.peak_flops(jax.devices()[0].device_kind, case.dtype)
+    peak = devices.find_peak_flops(jax.devices()[0].device_kind, case.dtype)
     return make_case_row(
         case,
         direction,

@@ -8,7 +8,8 @@ import jax
 from flax import linen as nn
 
 from jukejax.common.types import Tree
-from jukejax.models.block import Attention, TransformerConfig
+from jukejax.models.block import Attention
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.runtime import precision
 

@@ -1,6 +1,6 @@
 """The token loop over one window as a program of its own, to time and to compile ahead of time.
 
-It is the sampler's loop (`token_loop.sample_tokens` over `autoregressive.step`) with zeros for
+It is the sampler's loop (`token_loop.sample_tokens` over `decoding.decode_step`) with zeros for
 conditions, as in the reference bench, and random weights.
 
 Dimensions: B batch, T seq_len.
@@ -21,18 +21,18 @@ from jukejax.benches import shapes
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NO_FILTER, TrackNoise, sample_tokens
-from jukejax.models import autoregressive
+from jukejax.models import decoding
 from jukejax.models.autoregressive import (
     Autoregressive,
     AutoregressiveConfig,
     Conditions,
-    DecodeWeights,
 )
-from jukejax.models.block import TransformerConfig
+from jukejax.models.decoding import DecodeWeights
 from jukejax.models.transformer import empty_caches
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops import cache as caches
 from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.ops.cpu import library as cpu_library
+from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.runtime import precision
 from jukejax.training.tasks.prior import prior_config
 
@@ -89,7 +89,7 @@ class DecodeLoop:
             codes = jnp.zeros((1, stack.seq_len), jnp.int32)
             model = Autoregressive(self.config)
             params = nn.meta.unbox(model.init(key, codes, conditions))["params"]
-            return autoregressive.decode_weights(
+            return decoding.prepare_decode_weights(
                 self.config, params, self.dtype, self.weights, self.platform
             )
 
@@ -119,7 +119,9 @@ class DecodeLoop:
         )
 
         def step(caches: Tree, previous: jax.Array, position: jax.Array) -> tuple[jax.Array, Tree]:
-            return autoregressive.step(self.config, weights, caches, previous, conditions, position)
+            return decoding.decode_step(
+                self.config, weights, caches, previous, conditions, position
+            )
 
         state = sample_tokens(
             step,
@@ -149,7 +151,7 @@ class DecodeLoop:
             shapes = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes
             )
-            with cpu_library.left_out():
+            with disable_cpu_kernels():
                 compiled = program.lower(*shapes).compile()
         return compiled, time.perf_counter() - started_at
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
-from jukejax.ops import norm
-from jukejax.ops.cpu import attention, convolution, kernel_gradient, products
+from jukejax.ops.cpu import attention, convolution, kernel_gradient, norm, products
 from jukejax.preparation import separators
 from jukejax.runtime import devices, memory, precision
 from jukejax.runtime.precision import default_dtype
@@ -36,12 +35,12 @@ def list_devices() -> list[dict[str, Any]]:
     """Returns one row for each device of this process."""
     rows = []
     for device in jax.local_devices():
-        kind = devices.find(device.device_kind)
+        kind = devices.find_device(device.device_kind)
         rows.append(
             {
                 "platform": device.platform,
                 "kind": device.device_kind,
-                "memory_bytes": memory.memory_of(device),
+                "memory_bytes": memory.usable_bytes(device),
                 "peak_flops": kind.peak_flops if kind else None,
                 "bandwidth": kind.bandwidth if kind else None,
             }

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.block import TransformerConfig
-from jukejax.models.prior import PriorConfig, bits_per_code
+from jukejax.models.prior import PriorConfig, compute_bits_per_code
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import precision, sharding
 from jukejax.training import flops
 from jukejax.training.task import Batch, Metrics, Task
@@ -71,7 +71,7 @@ class TransformerTask(Task):
     def _bits(self, params: Tree, batch: Batch) -> jax.Array:
         conditions = Conditions(batch["code_cond"], batch["label_emb"])
         logits: Any = self.model.apply({"params": params}, batch["codes"], conditions)
-        return bits_per_code(logits, batch["codes"])
+        return compute_bits_per_code(logits, batch["codes"])
 
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
         conditions = Conditions(None, jnp.zeros((1, self.stack.emb_dim)))
@@ -115,7 +115,7 @@ class SquaredErrorTask(VQVAETask):
             mutable=["codebook"],
         )
         total = sum(jnp.mean(jnp.square(audio - batch["audio"])) for audio in output.audio)
-        total += sum(quantised.commit for quantised in output.quantised)
+        total += sum(quantized.commitment_loss for quantized in output.quantized)
         return total, (updated["codebook"], {})
 
 

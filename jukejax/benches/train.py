@@ -123,7 +123,7 @@ def build_program(
     config = load(values.config)
     if devices is None:
         platform_flags.keep_memory()
-        platform_flags.set_defaults(*platform_flags.shape(config))
+        platform_flags.set_defaults(*platform_flags.transformer_shape(config))
     _apply_flags(config, values)
     if slices > 1:
         config.mesh.slices = slices
@@ -172,7 +172,7 @@ def _measure_here(values: flags.FlagValues) -> dict[str, Any]:
     examples = program.recipe.batch_size
     seconds = training_step.measure_step(program, compiled, values.repeat)
     kind = program.mesh.devices.flat[0].device_kind
-    peak = values.peak_flops or devices.peak_flops(kind, dtype)
+    peak = values.peak_flops or devices.find_peak_flops(kind, dtype)
     work = flops.total(program.task.work)
     mfu = flops.mfu(work, examples / seconds, peak, program.mesh.size) if peak else None
     return common.make_row(

@@ -1,4 +1,4 @@
-"""From a config file's free dictionary to a frozen dataclass, once, at the border."""
+"""Conversion of a config file's dictionaries to frozen dataclasses, and checks of their keys."""
 
 import dataclasses
 import difflib
@@ -10,44 +10,46 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def _dataclass_in(hint: Any) -> type | None:
-    """The dataclass in `X` or `X | None`."""
+def _find_dataclass(hint: Any) -> Any:
+    """Returns the dataclass in `X` or `X | None`; None for other types."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return next((option for option in options if dataclasses.is_dataclass(option)), None)
 
 
 def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """Builds `cls` from `values`; lists, and for a field that is a tuple text with commas, become
-    tuples, nested mappings nested dataclasses.
+    """Builds a frozen dataclass from a mapping.
+
+    Lists become tuples, as does text with commas for a field that is a tuple; nested mappings
+    become nested dataclasses.
 
     Raises:
       ValueError: an unknown or missing key, named together with its nearest known one.
     """
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
-    known = {}
-    check_keys(values, names, where)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # T has no bound for dataclasses
+    check_keys(values, [field.name for field in fields], where)
+    arguments = {}
     for name, value in values.items():
-        nested = _dataclass_in(hints[name])
+        nested = _find_dataclass(hints[name])
         if nested is not None and isinstance(value, Mapping):
             value = freeze(nested, value, f"{where}.{name}")
         if isinstance(value, str) and typing.get_origin(hints[name]) is tuple:
             value = [part.strip() for part in value.split(",") if part.strip()]
-        known[name] = tuple(value) if isinstance(value, list) else value
+        arguments[name] = tuple(value) if isinstance(value, list) else value
     required = [
         field.name
-        for field in dataclasses.fields(cls)
+        for field in fields
         if field.default is dataclasses.MISSING
         and field.default_factory is dataclasses.MISSING
-        and field.name not in known
+        and field.name not in arguments
     ]
     if required:
         raise ValueError(f"{where} lacks {', '.join(required)}")
-    return cls(**known)
+    return cls(**arguments)
 
 
 def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """Raises ValueError for a key that means nothing, with its nearest known one."""
+    """Raises ValueError for an unknown key, with its nearest known one."""
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -56,7 +58,7 @@ def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> N
 
 
 def plain(value: Any) -> Any:
-    """A dataclass (nested too) as dictionaries and lists that JSON can hold."""
+    """Converts a dataclass (nested too) to dictionaries and lists that JSON can represent."""
     if dataclasses.is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -58,7 +58,7 @@ def write_bytes(
     """Writes `parts` one after the other; see `replacing`."""
     with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
         for part in parts:
-            file.write(part)
+            file.write(part)  # type: ignore[arg-type]  # arrays are buffers
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -66,7 +66,7 @@ def write_text(path: PathLike, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_arrays(path: PathLike, arrays: Mapping[str, np.ndarray], *, shared: bool = False) -> None:
+def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = False) -> None:
     """Writes an .npz file. Through memory: `np.savez` into a file does not report a full disk."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)

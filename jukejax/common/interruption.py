@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 GRACE_SECONDS = 60.0  # without progress, after which SIGTERM ends the process at once
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Stopped(Exception):
@@ -32,7 +32,7 @@ class SignalWatch:
       describe: returns what was last saved, for the line that the process leaves behind.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.idle_seconds: Callable[[], float] | None = None
         self.describe: Callable[[], str] = str
         self._interrupts = 0
@@ -48,7 +48,7 @@ class SignalWatch:
         _active = self
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         global _active
         _active = None
         signal.set_wakeup_fd(self._previous_fd)

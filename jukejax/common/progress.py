@@ -1,4 +1,7 @@
-"""One line that says how far long work is and when it will end; plain lines when nobody watches."""
+"""Progress of long work with an estimate of its end: one line on a terminal, lines in a log.
+
+Not tqdm: in a log tqdm still writes carriage returns, and its lines have no note beside the rate.
+"""
 
 import sys
 import time
@@ -11,15 +14,17 @@ T = TypeVar("T")
 
 
 class Progress:
-    """Writes `what done/total percent eta` to stderr, at most every `every` seconds.
+    """Writes `label done/total percent eta` to stderr, at most every `every` seconds.
 
     On a terminal the line is rewritten in place; in a log each report is its own line.
     """
 
-    def __init__(self, what: str, total: int, *, done: int = 0, every: float | None = None):
+    def __init__(
+        self, label: str, total: int, *, done: int = 0, every: float | None = None
+    ) -> None:
         self._tty = sys.stderr.isatty()
         self._every = every if every is not None else (0.2 if self._tty else 10.0)
-        self._what, self._total, self._done, self._first = what, total, done, done
+        self._label, self._total, self._done, self._first = label, total, done, done
         self._start = time.monotonic()
         self._last = self._start
         self._width = 0
@@ -34,13 +39,13 @@ class Progress:
 
     def _write(self, note: str, now: float) -> None:
         elapsed, advanced = now - self._start, self._done - self._first
-        left = "eta ?"
+        estimate = "eta ?"
         if advanced:
-            left = f"eta {format_clock(elapsed / advanced * (self._total - self._done))}"
+            estimate = f"eta {format_clock(elapsed / advanced * (self._total - self._done))}"
         if self._done >= self._total:
-            left = f"in {format_clock(elapsed)}"
+            estimate = f"in {format_clock(elapsed)}"
         percent = 100 * self._done // max(self._total, 1)
-        line = f"{self._what} {self._done}/{self._total} {percent}% {left}"
+        line = f"{self._label} {self._done}/{self._total} {percent}% {estimate}"
         line += f"  {note}" if note else ""
         if self._tty:
             end = "\n" if self._done >= self._total else ""
@@ -50,9 +55,9 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
-    """Yields `items` while reporting progress."""
-    progress = Progress(what, total)
+def track(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
+    """Yields items while reporting progress."""
+    progress = Progress(label, total)
     for done, item in enumerate(items, start=1):
         yield item
         progress.update(done)

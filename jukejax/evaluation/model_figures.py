@@ -82,7 +82,7 @@ def compute_hidden_states(
       For each track float32 [windows, E].
     """
     extractor, states = ActivationExtractor(model), []
-    for entry in track(entries, total=len(entries), what="hidden states, tracks"):
+    for entry in track(entries, total=len(entries), label="hidden states, tracks"):
         codes = model.codec.encode(crop_middle(entry.read(), seconds))
         activations = extractor.extract_activations(
             codes, layers=[extractor.middle_layer], pooling="mean"

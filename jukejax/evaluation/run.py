@@ -135,7 +135,7 @@ class Evaluation:
     def _measure_tracks(self, entries: Sequence[Entry], side: str) -> list[TrackMeasurements]:
         return [
             track_figures.measure_track(entry.name, _read_middle(entry, self.settings.seconds))
-            for entry in track(entries, total=len(entries), what=f"measuring the {side}, tracks")
+            for entry in track(entries, total=len(entries), label=f"measuring the {side}, tracks")
         ]
 
     def measure_pairs(self) -> None:
@@ -154,7 +154,7 @@ class Evaluation:
                 f"{missing[0]} ({len(missing)} of {len(inputs)} lack a partner)"
             )
         figures, with_visqol = [], self._check_visqol()
-        for entry in track(inputs, total=len(inputs), what="comparing pairs"):
+        for entry in track(inputs, total=len(inputs), label="comparing pairs"):
             target, output = (
                 _read_middle(sound, self.settings.seconds).mean(axis=1)
                 for sound in (originals[_stem(entry)], entry)
@@ -170,7 +170,7 @@ class Evaluation:
         """Adds the distance of the sets in musicnn's features."""
         features = []
         for entries, side in zip(self.entries, SIDES, strict=True):
-            watched = track(entries, total=len(entries), what=f"musicnn, {side}, tracks")
+            watched = track(entries, total=len(entries), label=f"musicnn, {side}, tracks")
             seconds = self.settings.model_seconds
             features.append(
                 [tagger.compute_features(weights, _read_middle(x, seconds)) for x in watched]

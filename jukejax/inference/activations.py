@@ -28,7 +28,7 @@ from jukejax.inference.conditioning import (
 from jukejax.inference.windows import plan_windows
 from jukejax.models.autoregressive import Autoregressive
 from jukejax.models.block import Block
-from jukejax.models.prior import PriorConfig, sequence
+from jukejax.models.prior import PriorConfig, build_sequence
 
 POOLINGS = ("mean", "max", "last", "none")
 
@@ -78,7 +78,7 @@ def compute_window_activations(
       float32 [B, L, E], or [B, T, L, E] with pooling "none".
     """
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
-    tokens, prefix = sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
+    tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     model = Autoregressive(config.autoregressive, weights.decode.dtype)
     x = model.apply({"params": weights.decode.outer}, tokens, conditions, True, method=model.embed)
     stack, pooled = config.autoregressive.transformer, {}

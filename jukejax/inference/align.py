@@ -19,8 +19,8 @@ from jukejax.inference.conditioning import (
     make_window_labels,
 )
 from jukejax.inference.windows import window_starts
-from jukejax.models import autoregressive
-from jukejax.models.prior import PriorConfig, sequence
+from jukejax.models import decoding
+from jukejax.models.prior import PriorConfig, build_sequence
 from jukejax.ops.attention.kinds import AttentionKind
 
 
@@ -51,8 +51,8 @@ def compute_lyric_attention(
     if layer not in layers:
         raise ValueError(f"layer {layer} does not attend to lyrics; layers that do: {layers}")
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
-    tokens = sequence(config, inputs.codes, inputs.labels)
-    probs = autoregressive.attention_probabilities(
+    tokens = build_sequence(config, inputs.codes, inputs.labels)
+    probs = decoding.attention_probabilities(
         model, weights.decode, tokens, conditions, layer
     )  # [B, H, N + T or T, keys]
     return probs[:, :, config.lyric_prefix :, : config.num_lyrics]

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NOISE_CHUNK
-from jukejax.models.block import TransformerConfig
 from jukejax.models.prior import PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import cache_shape
-from jukejax.runtime.memory import memory_of
+from jukejax.runtime.memory import usable_bytes
 
 SLACK = 1.15  # allocators leave gaps between arrays, and programs need some memory besides
 CPU_ROWS = 16  # more rows are no faster on a CPU, and a kill loses the rows in progress
@@ -97,7 +97,7 @@ def fit_batch(
     if not 0 < memory_fraction <= 1:
         raise ValueError(f"memory_fraction is {memory_fraction}, must be more than 0 and at most 1")
     device = jax.local_devices()[0]
-    device_bytes = memory_of(device)
+    device_bytes = usable_bytes(device)
     max_rows = CPU_ROWS if device.platform == "cpu" else math.inf
     if device_bytes is None:
         return BatchBudget(1, 1)

@@ -19,7 +19,7 @@ from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.models.layers import Conv, DownConv, ResidualBlock, ResidualStack
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
-from jukejax.ops.cpu import library as compiled
+from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import bundle, loading
 
 WINDOW_SECONDS = 12  # of audio that one program run sees, context included
@@ -219,7 +219,7 @@ class Codec:
                 lengths[row] = min(self._window, len(part.codes[-1]) * self.hop)
                 part.sound.read(part.start, audio[row, : lengths[row], 0])
             audio, lengths = jax.device_put((audio, lengths), rows)
-            with compiled.left_out() if len(devices) > 1 else contextlib.nullcontext():
+            with disable_cpu_kernels() if len(devices) > 1 else contextlib.nullcontext():
                 running.append((batch, _encode(self.config, variables, audio, lengths)))
             if len(running) == 2:  # the next windows are read while a run is at work
                 yield from self._settle(*running.popleft(), progress)

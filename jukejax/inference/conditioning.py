@@ -13,7 +13,7 @@ import numpy as np
 from jukejax.common.types import Tree
 from jukejax.data import lyrics as lyrics_data
 from jukejax.data.labels import label_vector
-from jukejax.models import autoregressive
+from jukejax.models import decoding
 from jukejax.models.autoregressive import Conditions
 from jukejax.models.prior import Prior, PriorConfig
 
@@ -67,7 +67,7 @@ class PriorWeights(NamedTuple):
     """Parameters of a prior, laid out for decoding."""
 
     conditioners: Tree
-    decode: autoregressive.DecodeWeights
+    decode: decoding.DecodeWeights
 
 
 def prepare_weights(
@@ -76,10 +76,10 @@ def prepare_weights(
     """Casts the parameters of a prior and separates its layers.
 
     Args:
-      weights: as in `autoregressive.decode_weights`.
+      weights: as in `decoding.prepare_decode_weights`.
     """
     conditioners = {name: part for name, part in params.items() if name != "autoregressive"}
-    decode = autoregressive.decode_weights(
+    decode = decoding.prepare_decode_weights(
         config.autoregressive, params["autoregressive"], dtype, weights
     )
     return PriorWeights(jax.tree.map(jnp.asarray, conditioners), decode)

@@ -25,9 +25,9 @@ from jukejax.inference.conditioning import (
 from jukejax.inference.schedules import SCHEDULES, LevelProgress, OnJoin, WindowGrid
 from jukejax.inference.token_loop import NO_FILTER, LogitsFilter, TrackNoise, sample_tokens
 from jukejax.inference.windows import window_starts
-from jukejax.models import autoregressive, transformer
-from jukejax.models.prior import PriorConfig, music, sequence
-from jukejax.ops.chunks import in_chunks
+from jukejax.models import decoding, transformer
+from jukejax.models.prior import PriorConfig, build_sequence, extract_codes
+from jukejax.ops.chunks import map_chunks
 
 
 class WindowInputs(NamedTuple):
@@ -71,22 +71,22 @@ def sample_windows(
     Returns:
       int32 [R, T], filled up to `stop`.
     """
-    conditions = in_chunks(
+    conditions = map_chunks(
         lambda codes, upper_codes, labels: compute_conditions(config, weights, upper_codes, labels),
         chunk,
         inputs.codes,
         inputs.upper_codes,
         inputs.labels,
     )
-    tokens, prefix = sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
+    tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     model, start = config.autoregressive, prefix + inputs.start
     if fresh and not config.num_lyrics:
         caches = transformer.empty_caches(model.transformer, len(tokens), weights.decode.dtype)
     else:
-        caches = autoregressive.prefill(model, weights.decode, tokens, conditions, start, chunk)
+        caches = decoding.prefill_caches(model, weights.decode, tokens, conditions, start, chunk)
 
     def step(caches: Tree, previous: jax.Array, position: jax.Array) -> tuple[jax.Array, Tree]:
-        return autoregressive.step(model, weights.decode, caches, previous, conditions, position)
+        return decoding.decode_step(model, weights.decode, caches, previous, conditions, position)
 
     state = sample_tokens(
         step,
@@ -98,7 +98,7 @@ def sample_windows(
         temperature=inputs.temperature,
         logits_filter=logits_filter,
     )
-    return music(config, state.codes)
+    return extract_codes(config, state.codes)
 
 
 def make_item_keys(seed: int, items: range, level: int) -> jax.Array:

@@ -16,7 +16,7 @@ from jukejax.inference.conditioning import (
     cut_windows,
 )
 from jukejax.models import transformer
-from jukejax.models.prior import PriorConfig, sequence
+from jukejax.models.prior import PriorConfig, build_sequence
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -29,7 +29,7 @@ def compute_window_bits(
       Bits, float32 [B, T].
     """
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
-    tokens, prefix = sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
+    tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     outer, stack = {"params": weights.decode.outer}, config.autoregressive.transformer
     model = weights.decode.model(config.autoregressive)
     x = model.apply(outer, tokens, conditions, True, method=model.embed)

@@ -1,6 +1,6 @@
-"""What a prior is told: codes of the level above, artist, genre, timing and lyrics.
+"""The conditions of a prior: codes of the level above, artist, genre, timing and lyrics.
 
-Jukebox paper, sections 4.2 and 4.3. Dimensions: B batch, T seq_len, E emb_dim, N lyric tokens.
+Jukebox paper, sections 4.2 and 4.3. Letters: B batch, T seq_len, E emb_dim, N lyric tokens.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.block import LayerNorm, Projection, TransformerConfig
 from jukejax.models.layers import DecoderBlock
+from jukejax.models.projection import LayerNorm, Projection
+from jukejax.models.transformer_config import TransformerConfig
 
 # Columns of a label vector: total length, offset and window length in samples, artist, genres;
 # where a model has lyrics, their tokens follow.
@@ -27,7 +28,7 @@ class LabelConfig:
       num_artists: rows of the artist table; 0 is "unknown".
       num_genres: rows of the genre table.
       max_genres: genres a track may have; their embeddings are summed.
-      timing_bins: values that total length, position and relative position are cut into.
+      timing_bins: bins of total length, position and relative position.
       min_duration: seconds; shorter tracks count as this long.
       max_duration: seconds; longer tracks count as this long.
       sample_rate: of the audio, in Hz.
@@ -43,7 +44,7 @@ class LabelConfig:
 
 
 class LyricsKind(enum.StrEnum):
-    """Where the lyrics are read."""
+    """The part of the model that reads the lyrics."""
 
     SINGLE = "single"  # in the prior itself, as the start of its sequence (1b_lyrics)
     SEPARATE = "separate"  # in an encoder, which layers of kind 6 attend to (5b_lyrics)
@@ -51,7 +52,7 @@ class LyricsKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class LyricsConfig:
-    """The characters that a window is told.
+    """The lyrics of a window.
 
     Attributes:
       kind: "single" or "separate".
@@ -67,7 +68,7 @@ class LyricsConfig:
     loss_fraction: float = 0.4
     encoder: TransformerConfig | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in tuple(LyricsKind):
             raise ValueError(f"lyrics.kind is {self.kind!r}; known: {', '.join(LyricsKind)}")
         object.__setattr__(self, "kind", LyricsKind(self.kind))
@@ -76,9 +77,9 @@ class LyricsConfig:
                 raise ValueError(f"lyrics.{name} is {getattr(self, name)}, must be at least 1")
         separate = self.kind == LyricsKind.SEPARATE
         if separate != (self.encoder is not None):
-            wanted = "needs" if separate else "must not have"
-            raise ValueError(f"lyrics.kind {str(self.kind)!r} {wanted} lyrics.encoder")
-        if separate and self.encoder.seq_len != self.num_tokens:
+            verb = "needs" if separate else "must not have"
+            raise ValueError(f"lyrics.kind {str(self.kind)!r} {verb} lyrics.encoder")
+        if self.encoder is not None and self.encoder.seq_len != self.num_tokens:
             raise ValueError(
                 f"lyrics.encoder.seq_len is {self.encoder.seq_len}, but lyrics.num_tokens is "
                 f"{self.num_tokens}"
@@ -118,7 +119,7 @@ class CodeConditionerConfig:
 
 
 class CodeConditioner(nn.Module):
-    """Codes of the level above, int [B, T // ratio], to [B, T, features]."""
+    """Maps codes of the level above, int [B, T // ratio], to [B, T, features]."""
 
     config: CodeConditionerConfig
     features: int
@@ -126,7 +127,7 @@ class CodeConditioner(nn.Module):
 
     @nn.compact
     def __call__(self, codes: jax.Array, extra: jax.Array | None = None) -> jax.Array:
-        """`extra` [B, T // ratio, features] is added to the embedded codes."""
+        """Args: `extra` [B, T // ratio, features] is added to the embedded codes."""
         config = self.config
         init = nn.with_logical_partitioning(
             nn.initializers.normal(0.02 * config.init_scale), ("vocab", "embed")
@@ -154,35 +155,47 @@ class CodeConditioner(nn.Module):
         return LayerNorm(name="norm")(x)
 
 
-def timing_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> dict[str, jax.Array]:
-    """The bin of each timing signal, int32: "total" [B, 1], "absolute" and "relative" [B, seq_len].
+def compute_timing_bins(
+    config: LabelConfig, labels: jax.Array, seq_len: int
+) -> dict[str, jax.Array]:
+    """Computes the bins of the timing signals, int32.
 
-    NOTE: OpenAI's code stops with an assertion at the edges of the ranges; here the outermost bins
-    take what lies beyond.
+    NOTE: OpenAI's code stops with an assertion at the edges of the ranges; here values beyond them
+    belong to the outermost bins.
+
+    Returns:
+      "total" [B, 1], "absolute" and "relative" [B, seq_len].
     """
     total, offset, length = (
         labels[:, i : i + 1].astype(jnp.float32) for i in (TOTAL, OFFSET, LENGTH)
     )
-    within = jnp.arange(seq_len, dtype=jnp.float32)[None, :] / seq_len
-
-    def cut(start, end, low, high):
-        position = start if end is None else start + (end - start) * within
-        scaled = (position - low) / (high - low)
-        index = jnp.floor(config.timing_bins * scaled).astype(jnp.int32)
-        return jnp.clip(index, 0, config.timing_bins - 1)
-
-    longest = config.max_duration * config.sample_rate
+    fraction = jnp.arange(seq_len, dtype=jnp.float32)[None, :] / seq_len  # of the window
+    shortest, longest = (
+        seconds * config.sample_rate for seconds in (config.min_duration, config.max_duration)
+    )
     end = offset + length
+    # A window may extend past the end of a short track.
+    relative_start, relative_end = offset / total, jnp.minimum(end / total, 1.0)
+    relative = relative_start + (relative_end - relative_start) * fraction
     return {
-        "total": cut(total, None, config.min_duration * config.sample_rate, longest),
-        "absolute": cut(offset, end, 0.0, longest),
-        # A window may reach past the end of a short track.
-        "relative": cut(offset / total, jnp.minimum(end / total, 1.0), 0.0, 1.0),
+        "total": _find_bins(config, total, shortest, longest),
+        "absolute": _find_bins(config, offset + (end - offset) * fraction, 0.0, longest),
+        "relative": _find_bins(config, relative, 0.0, 1.0),
     }
 
 
+def _find_bins(config: LabelConfig, x: jax.Array, low: float, high: float) -> jax.Array:
+    """Returns the bin of each value of x in [low, high], int32."""
+    scaled = (x - low) / (high - low)
+    index = jnp.floor(config.timing_bins * scaled).astype(jnp.int32)
+    return jnp.clip(index, 0, config.timing_bins - 1)
+
+
 class LabelConditioner(nn.Module):
-    """Label vectors int [B, 4 + max_genres] to (start slot [B, E], timing [B, T, E] or None)."""
+    """Maps label vectors int [B, 4 + max_genres] to the start slot and the timing embeddings.
+
+    [B, E], and [B, T, E] or None.
+    """
 
     config: LabelConfig
     features: int
@@ -199,27 +212,28 @@ class LabelConditioner(nn.Module):
                 f"(labels.max_genres is {config.max_genres})"
             )
 
-        def table(name, rows):
-            std = 0.01 * self.init_scale
-            init = nn.with_logical_partitioning(nn.initializers.normal(std), ("vocab", "embed"))
-            return self.param(name, init, (rows, self.features))
-
         genres = labels[:, GENRES]
-        known = (genres >= 0)[..., None]  # -1 pads the bag of genres
-        bag = jnp.where(known, table("genre", config.num_genres)[jnp.maximum(genres, 0)], 0.0)
-        start = bag.sum(axis=1) + table("artist", config.num_artists)[labels[:, ARTIST]]
+        is_genre = (genres >= 0)[..., None]  # -1 pads the bag of genres
+        genre_table = self._table("genre", config.num_genres)
+        bag = jnp.where(is_genre, genre_table[jnp.maximum(genres, 0)], 0.0)
+        start = bag.sum(axis=1) + self._table("artist", config.num_artists)[labels[:, ARTIST]]
         if not self.timing:
             return start, None
-        bins = timing_bins(config, labels, self.seq_len)
-        timing = sum(table(name, config.timing_bins)[index] for name, index in bins.items())
-        return start, timing
+        bins = compute_timing_bins(config, labels, self.seq_len)
+        timing = [self._table(name, config.timing_bins)[index] for name, index in bins.items()]
+        return start, sum(timing[1:], timing[0])
+
+    def _table(self, name: str, rows: int) -> jax.Array:
+        init = nn.initializers.normal(0.01 * self.init_scale)
+        init = nn.with_logical_partitioning(init, ("vocab", "embed"))
+        return self.param(name, init, (rows, self.features))
 
 
 class LyricEncoder(nn.Module):
-    """Lyric tokens int [B, N] to states [B, N, features] for the layers of kind 6.
+    """Maps lyric tokens int [B, N] to states [B, N, features] for the layers of kind 6.
 
     As in OpenAI's code it is itself causal and reads its input shifted by one, since it is trained
-    to predict the lyrics: state n knows the tokens before n.
+    to predict the lyrics: state n depends on the tokens before n.
     """
 
     config: LyricsConfig
@@ -227,8 +241,9 @@ class LyricEncoder(nn.Module):
     init_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
 
-    def setup(self):
+    def setup(self) -> None:
         config = self.config
+        assert config.encoder is not None
         inner = AutoregressiveConfig(config.vocab_size, config.encoder, has_output=False)
         self.autoregressive = Autoregressive(inner, self.dtype)
         std = 0.02 * config.encoder.init_scale
@@ -247,6 +262,6 @@ class LyricEncoder(nn.Module):
         return self.norm(self.projection(states))
 
     def predict(self, states: jax.Array) -> jax.Array:
-        """Logits of the lyrics, float32 [B, N, vocab_size]."""
+        """Computes logits of the lyrics, float32 [B, N, vocab_size]."""
         states = states.astype(jnp.float32)
         return jnp.einsum("bne,ve->bnv", states, self.output.astype(jnp.float32))

@@ -8,6 +8,7 @@ Arrays are [batch, time, channels]. Kernels are [taps, in, out]. Letters: B batc
 C channels in, D channels out.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -16,13 +17,12 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jukejax.common.types import Tree
-from jukejax.ops.convolution import conv, strided_conv, transposed_conv
-from jukejax.ops.cpu import convolution
+from jukejax.ops.convolution import conv, residual_block, strided_conv, transposed_conv
 from jukejax.ops.logical_axes import constrain
 
 
 def _bound(shape: tuple[int, int, int], *, transposed: bool = False) -> float:
-    """Weights start in U(-bound, bound), as PyTorch's do, which is what OpenAI trained with.
+    """Returns the bound of the initial weights, U(-bound, bound), which are PyTorch's.
 
     NOTE: PyTorch counts the fan of a transposed convolution on its output side.
     """
@@ -30,21 +30,31 @@ def _bound(shape: tuple[int, int, int], *, transposed: bool = False) -> float:
     return 1 / math.sqrt(taps * (features if transposed else channels))
 
 
-def _weights(module: nn.Module, shape, *, transposed: bool = False, zero_out: bool = False):
-    """Kernel and bias of a convolution, with logical axes, cast to the module's `dtype`."""
+def _draw_uniform(
+    key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32, *, bound: float
+) -> jax.Array:
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _weights(
+    module: nn.Module,
+    shape: tuple[int, int, int],
+    *,
+    transposed: bool = False,
+    zero_out: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns kernel and bias of a convolution, with logical axes, in the module's `dtype`."""
     bound = _bound(shape, transposed=transposed)
-
-    def uniform(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
+    uniform = functools.partial(_draw_uniform, bound=bound)
     init = nn.initializers.zeros_init() if zero_out else uniform
     kernel = module.param(
         "kernel", nn.with_logical_partitioning(init, (None, "conv_in", "conv_out")), shape
     )
     bias = module.param("bias", nn.with_logical_partitioning(init, ("conv_out",)), shape[-1:])
-    # Stored in shards, whole where they are used: convolutions share out the batch only. XLA
-    # (jaxlib 0.10.2) gives wrong gradients for a convolution whose batch and features are both cut,
-    # on a mesh of 2 x 2 x 2 with two examples a device; tests/test_equal_steps.py has the case.
+    # Stored sharded and gathered for use: convolutions are partitioned over the batch only. XLA
+    # (jaxlib 0.10.2) computes wrong gradients of a convolution whose batch and features are both
+    # sharded, on a mesh of 2 x 2 x 2 with two examples a device; eight_devices/test_equal_steps.py
+    # has the case.
     kernel = constrain(kernel.astype(module.dtype), None, None, None)
     return kernel, constrain(bias.astype(module.dtype), None)
 
@@ -110,14 +120,13 @@ class ResidualBlock(nn.Module):
         width = x.shape[-1]
         conv3 = Conv(self.hidden, dilation=self.dilation, dtype=self.dtype, name="conv3")
         conv1 = Conv(width, taps=1, zero_out=self.zero_out, dtype=self.dtype, name="conv1")
-        kernel, bias = conv3.weights(width)
-        if convolution.suits(x, kernel):
-            matrix, out_bias = conv1.weights(self.hidden)
-            return convolution.residual_block(
-                x, kernel, bias, matrix[0], out_bias, self.dilation, self.scale
-            )
-        h = conv1(nn.relu(conv3(nn.relu(x))))
-        return x + (h if self.scale == 1.0 else self.scale * h)
+        return residual_block(
+            x,
+            *conv3.weights(width),
+            *conv1.weights(self.hidden),
+            dilation=self.dilation,
+            scale=self.scale,
+        )
 
 
 class ResidualStack(nn.Module):
@@ -234,7 +243,9 @@ class DecoderBlock(nn.Module):
         return x
 
 
-def _stack(block: EncoderBlock | DecoderBlock, *, reverse_dilation: bool, name: str):
+def _stack(
+    block: EncoderBlock | DecoderBlock, *, reverse_dilation: bool, name: str
+) -> ResidualStack:
     return ResidualStack(
         depth=block.depth,
         m_conv=block.m_conv,
@@ -263,11 +274,11 @@ def _check_block(block: EncoderBlock | DecoderBlock, x: jax.Array) -> None:
         )
 
 
-def start_params(shapes: Tree, key: jax.Array, *, zero_out: bool = False) -> Tree:
-    """Parameters of modules of this file as their `init` would start them, from a single draw.
+def init_params(shapes: Tree, key: jax.Array, *, zero_out: bool = False) -> Tree:
+    """Initializes parameters of this file's modules as their `init` does, from a single draw.
 
-    XLA compiles every draw of its own for about 0.1 s on a CPU: for the 450 weights of the demo's
-    VQ-VAE 58 s, against 10 s in this way.
+    XLA compiles a draw for about 0.1 s on a CPU: the 450 weights of the demo's VQ-VAE took 58 s
+    with one draw each, and 10 s with one for all.
 
     Args:
       shapes: a tree of shapes of parameters, boxed or not, as `jax.eval_shape` of an init gives.
@@ -275,11 +286,11 @@ def start_params(shapes: Tree, key: jax.Array, *, zero_out: bool = False) -> Tre
     """
     leaves = flatten_dict(nn.meta.unbox(shapes))
     noise = jax.random.uniform(key, (sum(leaf.size for leaf in leaves.values()),), minval=-1.0)
-    values, used = {}, 0
+    values, offset = {}, 0
     for path, leaf in leaves.items():
-        piece = noise[used : used + leaf.size].reshape(leaf.shape)
+        value = noise[offset : offset + leaf.size].reshape(leaf.shape)
         kernel = leaves[(*path[:-1], "kernel")].shape
         bound = _bound(kernel, transposed=path[-2].startswith("up_"))
-        values[path] = piece * (0.0 if zero_out and path[-2] == "conv1" else bound)
-        used += leaf.size
+        values[path] = value * (0.0 if zero_out and path[-2] == "conv1" else bound)
+        offset += leaf.size
     return nn.meta.replace_boxed(shapes, unflatten_dict(values))

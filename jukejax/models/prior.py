@@ -1,8 +1,8 @@
 """A prior: the autoregressive model of one level, with everything that conditions it.
 
-The top level is told artist, genre, timing and, if it can sing, lyrics; an upsampler the codes
-above it, and the labels if it has them. A label vector is [total, offset, length, artist, genres
-..., lyric tokens ...]. Dimensions: B batch, T seq_len, E emb_dim, N lyric tokens, V vocabulary.
+The top level is conditioned on artist, genre, timing and optionally lyrics; an upsampler on the
+codes above it and optionally on labels. A label vector is [total, offset, length, artist, genres
+..., lyric tokens ...]. Letters: B batch, T seq_len, E emb_dim, N lyric tokens, V vocabulary.
 
 A model of the "single" kind reads lyrics and music as one sequence of N + T positions. Its
 vocabulary is the lyrics' with the codebook behind it: music codes are shifted by `code_shift`.
@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import (
     CodeConditioner,
     CodeConditionerConfig,
@@ -27,6 +26,7 @@ from jukejax.models.conditioners import (
     LyricsConfig,
     LyricsKind,
 )
+from jukejax.models.transformer_config import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PriorConfig:
     lyrics: LyricsConfig | None = None
     merged_decoder: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.upper is not None and self.seq_len % self.upper.ratio:
             raise ValueError(
                 f"seq_len {self.seq_len} is no multiple of {self.upper.ratio}, the codes of level "
@@ -62,43 +62,43 @@ class PriorConfig:
         if self.transformer.lyric_len or self.transformer.encoder_len:
             raise ValueError(
                 "transformer.lyric_len and transformer.encoder_len follow from lyrics.num_tokens; "
-                "leave them away"
+                "leave them out"
             )
         if self.lyrics is not None and self.labels is None:
             raise ValueError("lyrics need labels: the tokens are the end of the label vector")
         if self.merged_decoder and self.lyric_prefix:
             raise ValueError("merged_decoder does not go with lyrics.kind 'single'")
-        _ = self.autoregressive  # the pattern needs the lyrics it attends to
+        _ = self.autoregressive  # checks that the pattern has the lyrics that it attends to
 
     @property
     def seq_len(self) -> int:
-        """Codes in a window."""
+        """The codes of a window."""
         return self.transformer.seq_len
 
     @property
     def sample_length(self) -> int:
-        """Audio samples a window covers."""
+        """The audio samples of a window."""
         return self.seq_len * self.hop_length
 
     @property
     def num_lyrics(self) -> int:
-        """Lyric tokens a window is told."""
+        """The lyric tokens of a window."""
         return 0 if self.lyrics is None else self.lyrics.num_tokens
 
     @property
     def lyric_prefix(self) -> int:
-        """Positions of the sequence before the music."""
+        """The positions of the sequence before the music."""
         single = self.lyrics is not None and self.lyrics.kind == LyricsKind.SINGLE
         return self.num_lyrics if single else 0
 
     @property
     def code_shift(self) -> int:
-        """What is added to a music code in the model's vocabulary."""
-        return self.lyrics.vocab_size if self.lyric_prefix else 0
+        """The offset of music codes in the model's vocabulary."""
+        return self.lyrics.vocab_size if self.lyrics is not None and self.lyric_prefix else 0
 
     @property
     def label_width(self) -> int:
-        """Entries of a label vector, lyrics included; 0 without labels."""
+        """The entries of a label vector, lyrics included; 0 without labels."""
         return 0 if self.labels is None else 4 + self.labels.max_genres + self.num_lyrics
 
     @functools.cached_property
@@ -135,7 +135,7 @@ class Prior(nn.Module):
     config: PriorConfig
     dtype: jnp.dtype = jnp.float32
 
-    def setup(self):
+    def setup(self) -> None:
         config = self.config
         emb_dim = config.transformer.emb_dim
         init_scale = config.transformer.init_scale
@@ -159,7 +159,7 @@ class Prior(nn.Module):
         labels: jax.Array | None = None,
         deterministic: bool = True,
     ) -> Conditions:
-        """Everything a window is told, computed once for it.
+        """Computes the conditions of a window, once for all its positions.
 
         Args:
           upper_codes: int [B, T // ratio], for upsamplers.
@@ -175,7 +175,7 @@ class Prior(nn.Module):
                 states = self.lyric_encoder(lyrics, deterministic)
         if config.upper is not None:
             code_cond = self.code_conditioner(upper_codes)
-        if config.lyric_prefix:  # timing and upper codes belong to the music only
+        if code_cond is not None and config.lyric_prefix:  # they belong to the music only
             code_cond = jnp.pad(code_cond, ((0, 0), (config.lyric_prefix, 0), (0, 0)))
         return Conditions(code_cond, label_emb, states)
 
@@ -186,15 +186,15 @@ class Prior(nn.Module):
         labels: jax.Array | None = None,
         deterministic: bool = True,
     ) -> Predictions:
-        """Logits of the codes [B, T] and of the lyrics, teacher-forced."""
+        """Computes teacher-forced logits of the codes [B, T] and of the lyrics."""
         config = self.config
         conditions = self.conditions(upper_codes, labels, deterministic)
-        tokens = sequence(config, codes, labels)
+        tokens = build_sequence(config, codes, labels)
         logits = self.autoregressive(tokens, conditions, deterministic)
         lyrics = None
         if config.lyric_prefix:
             lyrics, logits = logits[:, : config.lyric_prefix], logits[:, config.lyric_prefix :]
-        elif config.num_lyrics:
+        elif conditions.encoder_states is not None:
             lyrics = self.lyric_encoder.predict(conditions.encoder_states)
         return Predictions(logits, lyrics)
 
@@ -205,12 +205,14 @@ class Prior(nn.Module):
         labels: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Teacher-forced logits of the codes, float32 [B, T, V]."""
+        """Computes teacher-forced logits of the codes, float32 [B, T, V]."""
         return self.predictions(codes, upper_codes, labels, deterministic).codes
 
 
-def split_labels(config: PriorConfig, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Label vectors to (what comes before the lyrics, lyric tokens [B, N])."""
+def split_labels(config: PriorConfig, labels: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Splits label vectors into (entries before the lyrics, lyric tokens [B, N])."""
+    assert labels is not None
+    assert config.labels is not None
     if labels.shape[-1] != config.label_width:
         raise ValueError(
             f"label vectors have {labels.shape[-1]} entries, expected {config.label_width} "
@@ -220,52 +222,55 @@ def split_labels(config: PriorConfig, labels: jax.Array) -> tuple[jax.Array, jax
     return labels[:, :start], labels[:, start:]
 
 
-def sequence(config: PriorConfig, codes: jax.Array, labels: jax.Array | None) -> jax.Array:
-    """Codes [B, T] as the model reads them: behind the lyrics, if it has them in its sequence."""
+def build_sequence(config: PriorConfig, codes: jax.Array, labels: jax.Array | None) -> jax.Array:
+    """Builds the model's sequence of codes [B, T], after the lyrics for the "single" kind."""
     if not config.lyric_prefix:
         return codes
     _, lyrics = split_labels(config, labels)
     return jnp.concatenate([lyrics, codes + config.code_shift], axis=1)
 
 
-def music(config: PriorConfig, tokens: jax.Array) -> jax.Array:
-    """The codes of a sequence, [B, T].
+def extract_codes(config: PriorConfig, tokens: jax.Array) -> jax.Array:
+    """Extracts the codes of a sequence, [B, T].
 
-    NOTE: as in OpenAI's code nothing keeps a "single" model from drawing a letter where music
-    belongs. The model goes on from that letter, and the codes have a 0 there.
+    NOTE: as in OpenAI's code a "single" model may sample a letter at a music position. The model
+    continues from that letter, and the codes have a 0 there.
     """
     return jnp.maximum(tokens[:, config.lyric_prefix :] - config.code_shift, 0)
 
 
-def bits_per_code(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """Mean cross entropy in bits, a float32 scalar; logits [B, T, V], codes int [B, T]."""
+def compute_bits_per_code(logits: jax.Array, codes: jax.Array) -> jax.Array:
+    """Computes the mean cross entropy in bits; logits [B, T, V], codes int [B, T]."""
     return _code_bits(logits, codes).mean()
 
 
-def example_bits(config: PriorConfig, predictions: Predictions, codes: jax.Array) -> jax.Array:
-    """The same for each window of a batch, float32 [B]."""
+def compute_example_bits(
+    config: PriorConfig, predictions: Predictions, codes: jax.Array
+) -> jax.Array:
+    """Computes the bits per code of each window of a batch, float32 [B]."""
     return _code_bits(predictions.codes, codes + config.code_shift).mean(axis=-1)
 
 
 def _code_bits(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """Cross entropy of each code in bits, float32 [B, T]."""
+    """Computes the cross entropy of each code in bits, float32 [B, T]."""
     logits = logits.astype(jnp.float32)
-    chosen = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - chosen) / jnp.log(2.0)
+    target = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
+    return (jax.nn.logsumexp(logits, axis=-1) - target) / jnp.log(2.0)
 
 
-def losses(
+def compute_losses(
     config: PriorConfig, predictions: Predictions, codes: jax.Array, labels: jax.Array | None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(loss, parts), all in bits: "bits_per_code" and, with lyrics, "bits_per_letter".
+    """Computes (loss, parts), all in bits: "bits_per_code" and, with lyrics, "bits_per_letter".
 
-    The loss weighs the parts by their lengths, and the lyrics by `loss_fraction` besides.
+    The loss weights the parts by their lengths, and the lyrics by `loss_fraction` too.
     """
-    bits = bits_per_code(predictions.codes, codes + config.code_shift)
+    bits = compute_bits_per_code(predictions.codes, codes + config.code_shift)
     if config.lyrics is None:
         return bits, {"bits_per_code": bits}
     _, lyrics = split_labels(config, labels)
-    letters = bits_per_code(predictions.lyrics, lyrics)
+    assert predictions.lyrics is not None
+    letters = compute_bits_per_code(predictions.lyrics, lyrics)
     share = config.num_lyrics / (config.num_lyrics + config.seq_len)
     loss = config.lyrics.loss_fraction * share * letters + (1 - share) * bits
     return loss, {"bits_per_code": bits, "bits_per_letter": letters}

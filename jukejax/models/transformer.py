@@ -2,24 +2,26 @@
 
 Parameters of layers with the same shapes are stacked along a leading `layers` axis, whatever the
 pattern: `self_layers` for the kinds that attend to their own sequence, `cross_layers` for kind 6.
-Training scans over the pattern's period if the stack is deep; decoding takes the stack apart once
-and runs unrolled.
+Training scans over the pattern's period if the stack is deep; decoding unstacks the layers once and
+runs unrolled.
 
-Dimensions: B batch, T time, E emb_dim, H heads, D head_dim, R rows, L block_len, S encoder length.
+Letters: B batch, T time, E emb_dim, H heads, D head_dim, R rows, L block_len, S encoder length.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jukejax.common.types import Tree
-from jukejax.models.block import Block, TransformerConfig
+from jukejax.models.block import Block
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops import cache as caches
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import Cache
-from jukejax.ops.cpu import products
+from jukejax.ops.dense import remat_policy
 from jukejax.ops.logical_axes import constrain
 
 UNROLLED = 12  # layers; deeper stacks are scanned, which compiles faster but copies activations
@@ -52,7 +54,7 @@ class Transformer(nn.Module):
 
     config: TransformerConfig
 
-    def setup(self):
+    def setup(self) -> None:
         config = self.config
         stacks = {}
         for name in ("self_layers", "cross_layers"):
@@ -74,7 +76,7 @@ class Transformer(nn.Module):
 
 
 def _init_stack(config: TransformerConfig, kind: AttentionKind, count: int, key: jax.Array) -> Tree:
-    """Parameters of `count` layers of one shape, stacked on a leading `layers` axis."""
+    """Initializes `count` layers of one shape, stacked on a leading `layers` axis."""
     grid = config.grid
     x = jax.ShapeDtypeStruct((1, grid.num_rows * grid.block_len, config.emb_dim), jnp.float32)
     states = None
@@ -89,8 +91,12 @@ def _init_stack(config: TransformerConfig, kind: AttentionKind, count: int, key:
     return nn.meta.add_axis(stacked, 0, {nn.meta.PARTITION_NAME: "layers"})
 
 
-def _take(stacks: Tree, start: dict[str, int], cycle: tuple, repeats: int) -> Tree:
-    """The next `repeats` cycles of each stack, leaves [repeats, layers of the cycle, ...]."""
+def _take_cycles(stacks: Tree, start: dict[str, int], cycle: tuple, repeats: int) -> Tree:
+    """Takes the next `repeats` cycles of each stack, leaves [repeats, layers of the cycle, ...].
+
+    Args:
+      start: the next layer of each stack; advanced in place.
+    """
     taken = {}
     for name, stack in stacks.items():
         count = sum(_stack_of(kind) == name for kind in cycle)
@@ -113,66 +119,82 @@ def run_layers(
     *,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
-    """All layers over [B, T, E]: one `lax.scan` for each repeated cycle of the pattern.
+    """Runs all layers over [B, T, E]: one `lax.scan` for each repeated cycle of the pattern.
 
-    Dropout is active when `dropout_key` is given.
+    Dropout is active if there is a `dropout_key`.
     """
 
-    def apply(kind, params, x, key):
-        rngs = None if key is None else {"dropout": key}
-        block = Block(config, kind, parent=None)
-        return block.apply({"params": params}, x, encoder_states, key is None, rngs=rngs)
-
-    if config.remat in ("block", "dots"):
-        policy = None
-        if config.remat == "dots":
-            policy = jax.checkpoint_policies.save_from_both_policies(
-                jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-                jax.checkpoint_policies.save_only_these_names(products.RESULT),
-            )
-        apply = jax.checkpoint(apply, static_argnums=(0,), policy=policy)
-
-    def run_cycle(cycle, x, params, key):
-        params = unstack_layers(cycle, params)
-        for layer, kind in enumerate(cycle):
-            own_key = None if key is None else jax.random.fold_in(key, layer)
-            x = constrain(apply(kind, params[layer], x, own_key), "batch", "time", "act_embed")
-        return x
-
+    run_cycle: Callable = functools.partial(_run_cycle, config)
     if config.remat == "full":
         run_cycle = jax.checkpoint(run_cycle, static_argnums=(0,))
-
     start = dict.fromkeys(stacks, 0)
     for index, (cycle, repeats) in enumerate(_segments(config.pattern)):
-        params = _take(stacks, start, cycle, repeats)
+        params = _take_cycles(stacks, start, cycle, repeats)
         keys = None
         if dropout_key is not None:
             keys = jax.random.split(jax.random.fold_in(dropout_key, index), repeats)
         if repeats == 1:
-            x = run_cycle(cycle, x, *jax.tree.map(lambda leaf: leaf[0], (params, keys)))
-        else:
-            x, _ = jax.lax.scan(
-                lambda x, inputs, cycle=cycle: (run_cycle(cycle, x, *inputs), None),
-                x,
-                (params, keys),
-                unroll=repeats if config.num_layers <= UNROLLED else 1,
-            )
+            first = jax.tree.map(lambda leaf: leaf[0], (params, keys))
+            x = run_cycle(cycle, x, encoder_states, *first)
+            continue
+
+        def scan_body(
+            x: jax.Array, inputs: tuple, cycle: tuple[AttentionKind, ...] = cycle
+        ) -> tuple[jax.Array, None]:
+            return run_cycle(cycle, x, encoder_states, *inputs), None
+
+        unroll = repeats if config.num_layers <= UNROLLED else 1
+        x, _ = jax.lax.scan(scan_body, x, (params, keys), unroll=unroll)
     return x
 
 
+def _run_cycle(
+    config: TransformerConfig,
+    cycle: tuple[AttentionKind, ...],
+    x: jax.Array,
+    encoder_states: jax.Array | None,
+    params: Tree,
+    key: jax.Array | None,
+) -> jax.Array:
+    """Runs one cycle of the pattern over [B, T, E], with stacked `params` of its layers."""
+    apply: Callable = functools.partial(_apply_block, config)
+    if config.remat in ("block", "dots"):
+        policy = remat_policy() if config.remat == "dots" else None
+        apply = jax.checkpoint(apply, static_argnums=(0,), policy=policy)
+    layers = unstack_layers(cycle, params)
+    for layer, kind in enumerate(cycle):
+        layer_key = None if key is None else jax.random.fold_in(key, layer)
+        x = apply(kind, layers[layer], x, encoder_states, layer_key)
+        x = constrain(x, "batch", "time", "act_embed")
+    return x
+
+
+def _apply_block(
+    config: TransformerConfig,
+    kind: AttentionKind,
+    params: Tree,
+    x: jax.Array,
+    encoder_states: jax.Array | None,
+    key: jax.Array | None,
+) -> jax.Array:
+    rngs = None if key is None else {"dropout": key}
+    block = Block(config, kind, parent=None)
+    return block.apply({"params": params}, x, encoder_states, key is None, rngs=rngs)
+
+
 def unstack_layers(pattern: tuple[AttentionKind, ...], stacks: Tree) -> tuple[Tree, ...]:
-    """One parameter tree a layer, in order; the decode path runs on these."""
-    used = dict.fromkeys(stacks, 0)
+    """Returns one parameter tree a layer, in order, for decoding."""
+    offset = dict.fromkeys(stacks, 0)
     layers = []
     for kind in pattern:
         name = _stack_of(kind)
-        layers.append(jax.tree.map(lambda leaf, i=used[name]: leaf[i], stacks[name]))
-        used[name] += 1
+        layers.append(jax.tree.map(lambda leaf, i=offset[name]: leaf[i], stacks[name]))
+        offset[name] += 1
     return tuple(layers)
 
 
 def empty_caches(config: TransformerConfig, batch: int, dtype: jnp.dtype) -> tuple[Cache, ...]:
-    """Zeroed caches of all layers; kind 6 must be filled by `prefill`."""
+    """Returns zeroed caches of all layers; those of kind 6 must be filled by `prefill_layers`."""
     return tuple(
         Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
         for shape in (
@@ -191,13 +213,13 @@ def prefill_layers(
     encoder_states: jax.Array | None,
     length: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """A whole window [B, seq_len, E] at once, and the caches after its first `length` positions."""
-    kept = []
+    """Runs a whole window [B, seq_len, E], and fills caches of its first `length` positions."""
+    filled = []
     for kind, params in zip(config.pattern, layers, strict=True):
         block = Block(config, kind, parent=None)
         x, cache = block.apply({"params": params}, x, encoder_states, length, method=Block.prefill)
-        kept.append(cache)
-    return x, tuple(kept)
+        filled.append(cache)
+    return x, tuple(filled)
 
 
 def step_layers(
@@ -207,10 +229,10 @@ def step_layers(
     x: jax.Array,
     position: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """One position [B, E] through every layer."""
-    kept = []
+    """Runs one position [B, E] through every layer."""
+    filled = []
     for kind, params, cache in zip(config.pattern, layers, caches_, strict=True):
         block = Block(config, kind, parent=None)
         x, cache = block.apply({"params": params}, x, cache, position, method=Block.step)
-        kept.append(cache)
-    return x, tuple(kept)
+        filled.append(cache)
+    return x, tuple(filled)

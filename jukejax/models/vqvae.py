@@ -1,22 +1,22 @@
 """The hierarchical VQ-VAE (Jukebox, section 3): audio to codes at several rates, and back.
 
 Every level has its own encoder and decoder, from and to raw audio; level 0 is the finest. Audio is
-[B, T, channels], features are [B, T / hop, emb_dim], codes int32 [B, T / hop]. Learnt parameters
+[B, T, channels], features are [B, T / hop, emb_dim], codes int32 [B, T / hop]. Learned parameters
 are in the collection "params", codebooks and their moving averages in "codebook".
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jukejax.models.layers import Conv, DecoderBlock, EncoderBlock
+from jukejax.models.quantizer import Quantizer
 from jukejax.ops import quantize
-from jukejax.ops.quantize import Codebook, Quantised
+from jukejax.ops.quantize import Quantized
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class VQVAEConfig:
       zero_out: residual branches start at zero.
       remat: recompute residual blocks in the backward pass: less memory, more time.
       ema_decay: of the codebooks' moving averages; 1.0 freezes them at their initialisation.
-      restart_threshold: codes used less than so many times a batch on average start anew.
-      bottleneck: False lets features pass unquantised (to see what the codes cost).
+      restart_threshold: codes used less than so many times a batch on average restart.
+      bottleneck: False passes features unquantized, to measure what the codes cost.
       channels: of the audio.
     """
 
@@ -63,7 +63,7 @@ class VQVAEConfig:
     bottleneck: bool = True
     channels: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not len(self.downs) == len(self.strides) == len(self.multipliers):
             raise ValueError(
                 f"downs {self.downs}, strides {self.strides} and multipliers {self.multipliers} "
@@ -88,25 +88,24 @@ class VQVAEConfig:
         return tuple(math.prod(ratios[: level + 1]) for level in range(self.levels))
 
 
-@flax.struct.dataclass
-class VQVAEOutput:
+class VQVAEOutput(NamedTuple):
     """A forward pass; every field is a tuple over the levels.
 
     Attributes:
       audio: float32 [B, T, channels], each level decoded alone.
-      features: [B, T / hop, emb_dim], the encoders' outputs before they are quantised.
-      quantised: codes and quantisation errors (see `Quantised`); None without a bottleneck.
-      metrics: of the codebook update when training (see `quantize.update`), otherwise empty.
+      features: [B, T / hop, emb_dim], the encoders' outputs before they are quantized.
+      quantized: codes and quantization errors (see `Quantized`); None without a bottleneck.
+      metrics: of `quantize.update_codebook` when training, otherwise empty.
     """
 
     audio: tuple[jax.Array, ...]
     features: tuple[jax.Array, ...]
-    quantised: tuple[Quantised, ...] | None
+    quantized: tuple[Quantized, ...] | None
     metrics: tuple[dict[str, jax.Array], ...]
 
 
 def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
-    """Fields that the encoder's and the decoder's block number `block` of a level share."""
+    """Returns the fields that encoder and decoder share in block number `block` of a level."""
     multiplier = config.multipliers[level]
     return {
         "width": multiplier * config.width,
@@ -124,7 +123,7 @@ def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
 
 
 class Encoder(nn.Module):
-    """Audio to one level's features."""
+    """Maps audio [B, T, channels] to one level's features [B, T / hop, emb_dim]."""
 
     config: VQVAEConfig
     level: int
@@ -143,7 +142,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One level's features to audio; blocks are numbered as the encoder's and run backwards."""
+    """Maps one level's features to audio; blocks have the encoder's numbers and run in reverse."""
 
     config: VQVAEConfig
     level: int
@@ -162,98 +161,19 @@ class Decoder(nn.Module):
         return Conv(self.config.channels, dtype=self.dtype, name="out")(x).astype(jnp.float32)
 
 
-class Quantiser(nn.Module):
-    """One level's codebook: variables of the collection "codebook", and how they learn."""
-
-    num_codes: int
-    emb_dim: int
-    decay: float
-    threshold: float
-
-    def setup(self):
-        start = quantize.empty(self.num_codes, self.emb_dim)
-        self.state = Codebook(
-            *(
-                self.variable("codebook", name, lambda value=value: value)
-                for name, value in start._asdict().items()
-            )
-        )
-
-    def read(self) -> Codebook:
-        return Codebook(*(variable.value for variable in self.state))
-
-    def __call__(
-        self, features: jax.Array, *, train: bool
-    ) -> tuple[Quantised, dict[str, jax.Array]]:
-        """Quantises [B, T, E]; when training, starts or moves the codebook on the way.
-
-        The batch is quantised with the codebook from before the move. Training draws from the
-        random stream "codebook".
-        """
-        part = not self.is_mutable_collection("codebook")  # of a batch: see `start` and `move`
-        if part or not train:
-            return quantize.quantise(features, self.read().codebook), {}
-        keys = jax.random.split(self.make_rng("codebook"))
-        self._start(features, keys[0])
-        quantised = quantize.quantise(features, self.read().codebook)
-        return quantised, self._move(features, quantised.codes, keys[1])
-
-    def start(self, features: jax.Array) -> None:
-        """Starts the codebook from a whole batch [B, T, E], if it was not."""
-        self._start(features, jax.random.split(self.make_rng("codebook"))[0])
-
-    def move(self, features: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:
-        """Moves the codebook by a whole batch [B, T, E] and the codes that it chose [B, T]."""
-        return self._move(features, codes, jax.random.split(self.make_rng("codebook"))[1])
-
-    def _pick(self, features: jax.Array, key: jax.Array) -> jax.Array:
-        rows = self._rows(features)
-        drawn = quantize.draw(key, len(rows), self.num_codes, self.emb_dim)
-        return quantize.candidates(rows, self.num_codes, drawn)
-
-    def _start(self, features: jax.Array, key: jax.Array) -> None:
-        state = self.read()
-        self._write(
-            lax.cond(
-                state.initialised,
-                lambda: state,
-                lambda: quantize.initialise(self._pick(features, key)),
-            )
-        )
-
-    def _move(self, features: jax.Array, codes: jax.Array, key: jax.Array):
-        state, metrics = quantize.update(
-            self.read(),
-            self._rows(features),
-            codes.reshape(-1),
-            self._pick(features, key),
-            decay=self.decay,
-            threshold=self.threshold,
-        )
-        self._write(state)
-        return metrics
-
-    def _rows(self, features: jax.Array) -> jax.Array:
-        return lax.stop_gradient(features).reshape(-1, self.emb_dim)
-
-    def _write(self, state: Codebook) -> None:
-        for variable, value in zip(self.state, state, strict=True):
-            variable.value = value
-
-
 class VQVAE(nn.Module):
-    """Encoders, codebooks and decoders of all levels."""
+    """Encoders, codebooks and decoders of all levels (Jukebox, figure 1)."""
 
     config: VQVAEConfig
     dtype: jnp.dtype = jnp.float32
 
-    def setup(self):
+    def setup(self) -> None:
         config, levels = self.config, range(self.config.levels)
         self.encoders = [Encoder(config, level, self.dtype) for level in levels]
         self.decoders = [Decoder(config, level, self.dtype) for level in levels]
         if config.bottleneck:
             self.codebooks = [
-                Quantiser(
+                Quantizer(
                     config.codebook_size, config.emb_dim, config.ema_decay, config.restart_threshold
                 )
                 for _ in levels
@@ -270,19 +190,19 @@ class VQVAE(nn.Module):
                 f"windows of {audio.shape[1]} samples are no multiple of the top level's "
                 f"{self.config.hops[-1]} samples a code"
             )
-        outputs, quantised, metrics = [], [], []
+        outputs, quantized, metrics = [], [], []
         encoded = self.features(audio)
         for level, features in enumerate(encoded):
             if self.config.bottleneck:
-                result, moved = self.codebooks[level](features, train=train)
+                result, codebook_metrics = self.codebooks[level](features, train=train)
                 features = result.vectors
-                quantised.append(result)
-                metrics.append(moved)
+                quantized.append(result)
+                metrics.append(codebook_metrics)
             outputs.append(self.decoders[level](features))
         return VQVAEOutput(
             audio=tuple(outputs),
             features=encoded,
-            quantised=tuple(quantised) if self.config.bottleneck else None,
+            quantized=tuple(quantized) if self.config.bottleneck else None,
             metrics=tuple(metrics),
         )
 
@@ -291,42 +211,42 @@ class VQVAE(nn.Module):
         for codebook, rows in zip(self.codebooks, features, strict=True):
             codebook.start(rows)
 
-    def move_codebooks(
+    def update_codebooks(
         self, features: tuple[jax.Array, ...], codes: tuple[jax.Array, ...]
     ) -> tuple[dict[str, jax.Array], ...]:
-        """Moves the codebooks by a whole batch, as `__call__` does when it sees it in one piece."""
+        """Updates the codebooks from a whole batch that was computed in microbatches."""
         levels = zip(self.codebooks, features, codes, strict=True)
-        return tuple(codebook.move(rows, chosen) for codebook, rows, chosen in levels)
+        return tuple(codebook.update(*batch) for codebook, *batch in levels)
 
     def features(
         self, audio: jax.Array, start_level: int = 0, end_level: int | None = None
     ) -> tuple[jax.Array, ...]:
-        """Encoder outputs of the levels [start_level, end_level), before quantisation."""
+        """Computes encoder outputs of the levels [start_level, end_level), before quantisation."""
         self._check(audio)
         return tuple(encoder(audio) for encoder in self.encoders[start_level:end_level])
 
     def encode(
         self, audio: jax.Array, start_level: int = 0, end_level: int | None = None
     ) -> tuple[jax.Array, ...]:
-        """Codes of the levels [start_level, end_level), int32 [B, T // hop] each.
+        """Computes codes of the levels [start_level, end_level), int32 [B, T // hop] each.
 
-        Without a bottleneck there are no codes: the features themselves come back.
+        Without a bottleneck there are no codes: the features are returned.
         """
         features = self.features(audio, start_level, end_level)
         if not self.config.bottleneck:
             return features
         codebooks = self.codebooks[start_level:end_level]
         return tuple(
-            quantize.nearest(x, codebook.read().codebook)[0]
+            quantize.find_nearest(x, codebook.read().codebook)[0]
             for x, codebook in zip(features, codebooks, strict=True)
         )
 
     def decode(self, codes: jax.Array, level: int = 0) -> jax.Array:
-        """One level's codes [B, T] to audio [B, T * hop, channels]."""
+        """Decodes one level's codes [B, T] to audio [B, T * hop, channels]."""
         if not 0 <= level < self.config.levels:
             raise ValueError(f"level {level} is not one of the {self.config.levels} levels")
         if self.config.bottleneck:
-            codes = quantize.lookup(codes, self.codebooks[level].read().codebook)
+            codes = quantize.look_up(codes, self.codebooks[level].read().codebook)
         return self.decoders[level](codes)
 
     def _check(self, audio: jax.Array) -> None:

@@ -1,4 +1,4 @@
-"""Compact key-value caches: each attention kind keeps only what later positions can still see.
+"""Compact key-value caches: each attention kind keeps only the keys that later positions can see.
 
 | kind                 | kept                                     | layout                  |
 |----------------------|------------------------------------------|-------------------------|
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jukejax.ops.attention.kinds import (
     AttentionKind,
+    Grid,
     scale_query_key,
     softmax,
     summary_keys,
@@ -35,15 +36,6 @@ class Cache(NamedTuple):
     value: jax.Array
 
 
-class Grid(NamedTuple):
-    """The shape of a window, static under jit."""
-
-    num_rows: int
-    block_len: int
-    spread: int = 1
-    prime_len: int = 0
-
-
 def _kept(kind: AttentionKind, grid: Grid) -> int:
     return 1 if kind == AttentionKind.SUMMARY else grid.spread
 
@@ -51,7 +43,7 @@ def _kept(kind: AttentionKind, grid: Grid) -> int:
 def cache_shape(
     kind: AttentionKind, grid: Grid, batch: int, num_heads: int, head_dim: int, encoder_len: int = 0
 ) -> tuple[int, ...]:
-    """Shape of the keys (and of the values) that one layer keeps."""
+    """Returns the shape of the keys (and of the values) that one layer keeps."""
     groups, slots = {
         AttentionKind.DENSE: ((), grid.num_rows * grid.block_len),
         AttentionKind.BLOCK: ((), grid.block_len),
@@ -66,7 +58,7 @@ def cache_shape(
 
 
 def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: jax.Array) -> Cache:
-    """The cache after `length` positions, from the keys and values of a whole pass.
+    """Builds the cache after `length` positions from the keys and values of a whole pass.
 
     Args:
       kind: of the layer; for kind 6 `k` and `v` are the encoder's and `length` is not used.
@@ -103,31 +95,28 @@ def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: ja
 
 
 def _write(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> jax.Array:
-    """Puts `new` [B, H, D] at `cache`[:, *group, :, slot] in place."""
+    """Writes `new` [B, H, D] at `cache`[:, *group, :, slot] in place."""
     start = (0, *group, 0, slot, 0)
     batch, heads, dim = new.shape
     new = new.reshape(batch, *(1,) * len(group), heads, 1, dim)
     return jax.lax.dynamic_update_slice(cache, new.astype(cache.dtype), start)
 
 
-def _step_in_row(
-    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, col: jax.Array
-) -> tuple[jax.Array, Cache]:
-    """`step` of kind 1: the new position sees its row as it was, and itself beside it.
+def _write_both(cache: Cache, k: jax.Array, v: jax.Array, group: tuple, slot: jax.Array) -> Cache:
+    return Cache(_write(cache.key, k, group, slot), _write(cache.value, v, group, slot))
 
-    NOTE: the cache is read before it is written, and what is written depends on what was read.
-    Otherwise XLA's CPU compiler makes up to three copies of it a step.
+
+def _write_if(
+    condition: jax.Array, cache: Cache, k: jax.Array, v: jax.Array, slot: jax.Array, other: int
+) -> Cache:
+    """Writes at `slot` where the condition holds; else the slot `other` keeps what it has.
+
+    Args:
+      slot: `other` where the condition does not hold.
     """
-    slots = jnp.arange(cache.key.shape[2])
-    own = slots == col
-    scores = jnp.einsum("bhd,bhsd->bhs", q, cache.key, preferred_element_type=jnp.float32)
-    itself = jnp.einsum("bhd,bhd->bh", q, k, preferred_element_type=jnp.float32)
-    probs = softmax(jnp.where(own, itself[..., None], scores), slots <= col)
-    before = jnp.where(own, 0.0, probs).astype(v.dtype)
-    share = jnp.where(own, probs, 0.0).sum(axis=-1).astype(v.dtype)
-    out = jnp.einsum("bhs,bhsd->bhd", before, cache.value) + share[..., None] * v
-    k, v = k + 0.0 * out, v + 0.0 * out
-    return out, Cache(_write(cache.key, k, (), col), _write(cache.value, v, (), col))
+    k = jnp.where(condition, k, cache.key[:, :, other])
+    v = jnp.where(condition, v, cache.value[:, :, other])
+    return _write_both(cache, k, v, (), slot)
 
 
 def step(
@@ -139,12 +128,12 @@ def step(
     v: jax.Array | None,
     position: jax.Array,
 ) -> tuple[jax.Array, Cache]:
-    """Attention of one new position.
+    """Computes attention of one new position.
 
     Args:
       kind: of the layer.
       grid: of the window.
-      cache: what came before.
+      cache: of the positions before.
       q: [B, H, D].
       k: [B, H, D], None for kind 6, as v.
       v: [B, H, D].
@@ -153,53 +142,77 @@ def step(
     Returns:
       (output [B, H, D], the cache with the new position in it).
     """
-    q, k = scale_query_key(q, k if k is not None else q)
+    q, scaled_k = scale_query_key(q, q if k is None else k)
+    if k is None or v is None:
+        return _attend(q, cache.key, cache.value, None), cache
     row, col = position // grid.block_len, position % grid.block_len
-
     match kind:
-        case AttentionKind.DENSE:
-            cache = Cache(_write(cache.key, k, (), position), _write(cache.value, v, (), position))
-            visible = jnp.arange(cache.key.shape[2]) <= position
-            keys, values = cache
         case AttentionKind.BLOCK:
-            return _step_in_row(cache, q, k, v, col)
+            return _step_in_row(cache, q, scaled_k, v, col)
         case AttentionKind.TRANSPOSED_BLOCK:
-            cache = Cache(_write(cache.key, k, (col,), row), _write(cache.value, v, (col,), row))
-            visible = jnp.arange(grid.num_rows) <= row
-            keys, values = (jax.lax.dynamic_index_in_dim(x, col, 1, keepdims=False) for x in cache)
+            return _step_in_column(cache, q, scaled_k, v, row, col)
         case AttentionKind.PREVIOUS_BLOCK:
-            slot = row % 2
-            cache = Cache(_write(cache.key, k, (slot,), col), _write(cache.value, v, (slot,), col))
-            keys, values = (
-                jax.lax.dynamic_index_in_dim(x, 1 - slot, 1, keepdims=False) for x in cache
-            )
-            values = jnp.where(row > 0, values, 0)  # the first row sees zeros
-            visible = None
-        case AttentionKind.SUMMARY | AttentionKind.SUMMARY_SPREAD:
-            kept = _kept(kind, grid)
-            slot = (row + 1) * kept + col - (grid.block_len - kept)
-            inside = (col >= grid.block_len - kept) & (row < grid.num_rows - 1)
-            slot = jnp.where(inside, slot, 0)
-            cache = Cache(
-                _write(cache.key, jnp.where(inside, k, cache.key[:, :, 0]), (), slot),
-                _write(cache.value, jnp.where(inside, v, cache.value[:, :, 0]), (), slot),
-            )
-            visible = summary_positions(grid.num_rows, grid.block_len, kept) <= position
-            keys, values = cache
-        case AttentionKind.ENCODER_DECODER:
-            visible = None
-            keys, values = cache
+            return _step_after_row(cache, q, scaled_k, v, row, col)
+        case AttentionKind.DENSE:
+            cache = _write_both(cache, scaled_k, v, (), position)
+            visible = jnp.arange(cache.key.shape[2]) <= position
         case AttentionKind.PRIME:
             last = grid.prime_len - 1
             slot = jnp.minimum(position, last)
-            inside = position <= last
-            cache = Cache(
-                _write(cache.key, jnp.where(inside, k, cache.key[:, :, last]), (), slot),
-                _write(cache.value, jnp.where(inside, v, cache.value[:, :, last]), (), slot),
-            )
+            cache = _write_if(position <= last, cache, scaled_k, v, slot, last)
             visible = jnp.arange(grid.prime_len) <= position
-            keys, values = cache
+        case _:  # summaries
+            spread = _kept(kind, grid)
+            is_kept = (col >= grid.block_len - spread) & (row < grid.num_rows - 1)
+            slot = (row + 1) * spread + col - (grid.block_len - spread)
+            slot = jnp.where(is_kept, slot, 0)
+            cache = _write_if(is_kept, cache, scaled_k, v, slot, 0)
+            visible = summary_positions(grid.num_rows, grid.block_len, spread) <= position
+    return _attend(q, cache.key, cache.value, visible), cache
 
+
+def _attend(
+    q: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array | None
+) -> jax.Array:
+    """Computes softmax(q k) v of one query: [B, H, D] and [B, H, S, D] to [B, H, D]."""
     scores = jnp.einsum("bhd,bhsd->bhs", q, keys, preferred_element_type=jnp.float32)
     probs = softmax(scores, visible)
-    return jnp.einsum("bhs,bhsd->bhd", probs.astype(values.dtype), values), cache
+    return jnp.einsum("bhs,bhsd->bhd", probs.astype(values.dtype), values)
+
+
+def _step_in_row(
+    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, col: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Computes `step` of kind 1: the new position sees its row so far, and itself.
+
+    NOTE: the cache is read before it is written, and the values written depend on those read.
+    Otherwise XLA's CPU compiler makes up to three copies of it a step.
+    """
+    slots = jnp.arange(cache.key.shape[2])
+    own = slots == col
+    scores = jnp.einsum("bhd,bhsd->bhs", q, cache.key, preferred_element_type=jnp.float32)
+    own_score = jnp.einsum("bhd,bhd->bh", q, k, preferred_element_type=jnp.float32)
+    probs = softmax(jnp.where(own, own_score[..., None], scores), slots <= col)
+    earlier = jnp.where(own, 0.0, probs).astype(v.dtype)
+    own_prob = jnp.where(own, probs, 0.0).sum(axis=-1).astype(v.dtype)
+    out = jnp.einsum("bhs,bhsd->bhd", earlier, cache.value) + own_prob[..., None] * v
+    return out, _write_both(cache, k + 0.0 * out, v + 0.0 * out, (), col)
+
+
+def _step_in_column(
+    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, row: jax.Array, col: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Computes `step` of kind 2: the new position sees its column so far."""
+    cache = _write_both(cache, k, v, (col,), row)
+    keys, values = (jax.lax.dynamic_index_in_dim(x, col, 1, keepdims=False) for x in cache)
+    return _attend(q, keys, values, jnp.arange(keys.shape[2]) <= row), cache
+
+
+def _step_after_row(
+    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, row: jax.Array, col: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Computes `step` of kind 3: the new position sees the row before; the first row sees zeros."""
+    slot = row % 2
+    cache = _write_both(cache, k, v, (slot,), col)
+    keys, values = (jax.lax.dynamic_index_in_dim(x, 1 - slot, 1, keepdims=False) for x in cache)
+    return _attend(q, keys, jnp.where(row > 0, values, 0), None), cache

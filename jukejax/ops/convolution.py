@@ -1,105 +1,60 @@
-"""Convolutions with the gradients that are fast where they run, and strided ones as products.
+"""Convolutions and the residual block of the VQ-VAE, with strided convolutions as products.
 
 Arrays are [batch, time, channels]. Kernels are [taps, in, out]. Letters: B batch, T time, S stride,
-C channels in, D channels out.
+C channels in, D channels out, H hidden channels.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jukejax.ops.cpu import convolution, products
-from jukejax.ops.cpu.kernel_gradient import kernel_gradient
-
-DIMENSIONS = ("NWC", "WIO", "NWC")
+from jukejax.ops.cpu import convolution as cpu_convolution
+from jukejax.ops.cpu.switch import is_for_cpu
+from jukejax.ops.dense import matmul
+from jukejax.ops.formulas import convolve
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
-    """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
+    """Convolves at the same length, with an odd number of taps. [B, T, C] -> [B, T, D]."""
     if kernel.shape[0] == 1:
-        return _product(x, kernel[0])
-    if convolution.suits(x, kernel):
-        return convolution.dilated(x, kernel, dilation)
-    return _dilated_conv(x, kernel, dilation)
+        return matmul(x, kernel[0])
+    if is_for_cpu():
+        return cpu_convolution.conv(x, kernel, dilation)
+    return convolve(x, kernel, dilation)
 
 
-def _product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """[B, T, C] times [C, D]. As one flat product, so that the gradient is one too: with two
-    summed axes XLA transposes whole activations on a CPU."""
-    flat = x.reshape(-1, x.shape[-1])
-    multiply = products.product if products.suits(flat, matrix.shape[1]) else _flat_product
-    return multiply(flat, matrix).reshape(*x.shape[:-1], -1)
+def residual_block(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    out_kernel: jax.Array,
+    out_bias: jax.Array,
+    *,
+    dilation: int,
+    scale: float = 1.0,
+) -> jax.Array:
+    """Computes x + scale * conv1(relu(conv3(relu(x)))) (Jukebox, section 3.1).
 
-
-@jax.custom_vjp
-def _flat_product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    return x @ matrix
-
-
-def _flat_product_forward(x: jax.Array, matrix: jax.Array):
-    return x @ matrix, (x, matrix)
-
-
-def _flat_product_backward(residuals, dy: jax.Array):
-    x, matrix = residuals
-
-    def default(x, dy):
-        return x.T @ dy
-
-    def ours(x, dy):
-        return kernel_gradient(x[None], dy[None])[0]
-
-    return dy @ matrix.T, lax.platform_dependent(x, dy, cpu=ours, default=default)
-
-
-_flat_product.defvjp(_flat_product_forward, _flat_product_backward)
-
-
-def plain_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """`conv` by XLA, with XLA's gradients."""
-    pad = dilation * (kernel.shape[0] // 2)
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1,),
-        padding=[(pad, pad)],
-        rhs_dilation=(dilation,),
-        dimension_numbers=DIMENSIONS,
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    return plain_conv(x, kernel, dilation)
-
-
-def _dilated_conv_forward(x: jax.Array, kernel: jax.Array, dilation: int):
-    return plain_conv(x, kernel, dilation), (x, kernel)
-
-
-def _dilated_conv_backward(dilation: int, residuals, dy: jax.Array):
-    """The gradient to the input is the same convolution with the kernel turned round. That to the
-    kernel is XLA's on accelerators; on CPUs, where it would cost more than all the rest, ours."""
-    x, kernel = residuals
-    dx = plain_conv(dy, convolution.turned(kernel), dilation)
-
-    def transposed(x, dy):
-        return jax.vjp(lambda k: plain_conv(x, k, dilation), kernel)[1](dy)[0]
-
-    products = functools.partial(kernel_gradient, taps=kernel.shape[0], dilation=dilation)
-    return dx, lax.platform_dependent(x, dy, cpu=products, default=transposed)
-
-
-_dilated_conv.defvjp(_dilated_conv_forward, _dilated_conv_backward)
+    Args:
+      x: [B, T, C].
+      kernel: [taps, C, H], of the dilated convolution.
+      bias: [H].
+      out_kernel: [1, H, C].
+      out_bias: [C].
+    """
+    if is_for_cpu() and cpu_convolution.suits(x, kernel):
+        matrix = out_kernel[0]
+        return cpu_convolution.residual_block(x, kernel, bias, matrix, out_bias, dilation, scale)
+    hidden = conv(jax.nn.relu(x).astype(kernel.dtype), kernel, dilation=dilation)
+    hidden = jax.nn.relu(hidden + bias)
+    branch = conv(hidden, out_kernel) + out_bias
+    return x + (branch if scale == 1.0 else scale * branch)
 
 
 def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution of 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T // S, D].
+    """Convolves with 2S taps, stride S and padding S/2 (S even). [B, T, C] -> [B, T // S, D].
 
-    Written as one matrix product over rows of S samples, which is what it is: each output sees two
-    neighbouring rows, and each row is multiplied by both halves of the kernel at once.
+    One matrix product over rows of S samples: each output depends on two neighboring rows, and each
+    row is multiplied by both halves of the kernel at once.
     """
     taps, channels, features = kernel.shape
     stride = taps // 2
@@ -107,12 +62,12 @@ def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     x = jnp.pad(x, ((0, 0), (stride // 2, stride // 2), (0, 0)))[:, : rows * stride]
     x = x.reshape(x.shape[0], rows, stride * channels)  # [B, rows, S * C]
     halves = kernel.reshape(2, stride * channels, features).swapaxes(0, 1)
-    both = _product(x, halves.reshape(stride * channels, 2 * features))
+    both = matmul(x, halves.reshape(stride * channels, 2 * features))
     return both[:, :-1, :features] + both[:, 1:, features:]
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Transposed convolution of 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T S, D].
+    """Convolves transposed: 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T S, D].
 
     Each input row gives 2S output samples, which overlap the next row's by S: one matrix product.
     """
@@ -120,7 +75,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     batch, length, _ = x.shape
     stride = taps // 2
     halves = kernel.reshape(2, stride, channels, features).transpose(2, 0, 1, 3)
-    both = _product(x, halves.reshape(channels, 2 * stride * features))
+    both = matmul(x, halves.reshape(channels, 2 * stride * features))
     first, second = jnp.split(both, 2, axis=-1)
     rows = jnp.pad(first, ((0, 0), (0, 1), (0, 0))) + jnp.pad(second, ((0, 0), (1, 0), (0, 0)))
     y = rows.reshape(batch, (length + 1) * stride, features)  # [B, T + 1, S * D] -> samples

@@ -1,32 +1,110 @@
-"""Products of a few vectors with a matrix kept by rows, of which a step of decoding is made.
+"""Weights laid out for decoding: matrices by rows, in groups of rows, or in eight bits.
 
-XLA's CPU compiler runs a product with few vectors on one core, and a batched one side by side. So
-CPUs keep a matrix in as many groups of rows as they have cores: of 48 matrices of 512 x 512 and one
-vector, two cores took 2.4 ms instead of 3.7, and of four vectors 4.1 ms instead of 8.6.
+A step of decoding multiplies a few vectors with every matrix. GPUs need the summed axis last: of a
+product with one vector XLA writes out all summands otherwise. XLA's CPU compiler runs a product
+with few vectors on one core, and a batched one on all of them. So CPUs keep a matrix in as many
+groups of rows as they have cores: of 48 matrices of 512 x 512 and one vector, two cores took 2.4 ms
+instead of 3.7, and of four vectors 4.1 ms instead of 8.6.
 
-Dimensions: N vectors, I inputs, O outputs, G groups.
+In eight bits a matrix has one scale a channel, symmetric. A step of a small batch reads every
+weight once: on accelerators its time is the weights' bytes over the memory's bandwidth, and int8
+has half the bytes of bfloat16.
+
+Letters: N vectors, I inputs, O outputs, G groups.
 """
+
+import math
+import os
 
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.types import Tree
 from jukejax.ops.cpu import products
+from jukejax.ops.cpu.switch import is_for_cpu
 
-FEW = 32  # vectors; of more, whole windows say, the plain product is the faster one
+# Names of the matrices: names of their scales, and the axis that products sum over.
+SCALES = {
+    "kernel": ("scale", 0),
+    "code_embedding": ("code_embedding_scale", 1),
+    "output": ("output_scale", 1),
+}
+LARGEST_INT8 = 127
+_FEW = 32  # vectors; of more, the plain product is faster than one by groups
 
 
-def product(x: jax.Array, rows: jax.Array, out_dtype: jnp.dtype | None = None) -> jax.Array:
-    """x [N, I] times a matrix, [N, O].
+def multiply_rows(x: jax.Array, rows: jax.Array, sum_dtype: jnp.dtype | None = None) -> jax.Array:
+    """Computes x [N, I] times the transpose of a matrix, [N, O].
 
     Args:
+      x: vectors.
       rows: [O, I], or [G, O // G, I].
-      out_dtype: what it is summed in; None: x's dtype.
+      sum_dtype: type of the sums and of the result; None: x's.
     """
-    if rows.ndim == 2 or len(x) > FEW:
-        whole = rows.reshape(-1, rows.shape[-1])
-        if products.suits(x, len(whole)):
-            return products.product(x, whole, True)
-        return jnp.einsum("ni,oi->no", x, whole, preferred_element_type=out_dtype)
-    each = jnp.broadcast_to(x, (len(rows), *x.shape))
-    out = jnp.einsum("goi,gni->gon", rows, each, preferred_element_type=out_dtype)
+    if rows.ndim == 2 or len(x) > _FEW:
+        matrix = rows.reshape(-1, rows.shape[-1])
+        if is_for_cpu() and products.suits(x, len(matrix)):
+            return products.product(x, matrix, True)
+        return jnp.einsum("ni,oi->no", x, matrix, preferred_element_type=sum_dtype)
+    copies = jnp.broadcast_to(x, (len(rows), *x.shape))
+    out = jnp.einsum("goi,gni->gon", rows, copies, preferred_element_type=sum_dtype)
     return out.reshape(-1, len(x)).T
+
+
+def count_row_groups(platform: str | None = None) -> int | None:
+    """Returns the groups of rows that a platform's matrices are kept in.
+
+    Args:
+      platform: "cpu", "gpu" or "tpu"; None: the default backend.
+
+    Returns:
+      None where kernels [I, O] are kept as they are.
+    """
+    return {"gpu": 1, "cpu": os.cpu_count() or 1}.get(platform or jax.default_backend())
+
+
+def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, groups: int | None) -> Tree:
+    """Casts a tree of parameters, and lays out its kernels [I, O] and tables [V, E].
+
+    Args:
+      tree: parameters of layers.
+      dtype: what vectors, and matrices if not in eight bits, are cast to.
+      int8: whether matrices are kept in eight bits with float32 scales.
+      groups: of the rows of kernels, at most; None: kernels are kept as they are.
+    """
+    if not isinstance(tree, dict):
+        return jnp.asarray(tree).astype(dtype)  # cast on the device
+    weights = {}
+    for name, leaf in tree.items():
+        if name not in SCALES:
+            weights[name] = lay_out_weights(leaf, dtype=dtype, int8=int8, groups=groups)
+            continue
+        scale_name, axis = SCALES[name]
+        if int8:
+            matrix, weights[scale_name] = quantize_int8(jnp.asarray(leaf), axis)
+        else:
+            matrix = jnp.asarray(leaf).astype(dtype)
+        if name == "kernel" and groups is not None:
+            name, matrix = "rows", matrix.T
+            divisor = math.gcd(groups, len(matrix))
+            if divisor > 1:
+                matrix = matrix.reshape(divisor, -1, matrix.shape[1])
+        weights[name] = matrix
+    return weights
+
+
+def quantize_int8(weights: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Rounds weights to the nearest of 255 values a channel.
+
+    Args:
+      weights: float [..., n, ...].
+      axis: the one that is summed over in the product, so that a scale belongs to one output.
+
+    Returns:
+      (int8, shaped as `weights`; float32 scales without `axis`), whose product is within half a
+      scale of each weight. A channel of zeros has scale 1.
+    """
+    wide = weights.astype(jnp.float32)
+    largest = jnp.abs(wide).max(axis=axis, keepdims=True)
+    scale = jnp.where(largest > 0, largest / LARGEST_INT8, 1.0)
+    return jnp.round(wide / scale).astype(jnp.int8), scale.squeeze(axis)

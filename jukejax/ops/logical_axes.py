@@ -1,6 +1,7 @@
-"""Where activations live: models name the axes of an array, the run's rules say what they mean.
+"""Sharding of activations by logical axis names, and the device that a program is traced for.
 
-Without rules, or on one device, nothing happens; so models stay pure and know of no mesh.
+Models name the axes of an array; a run's rules map the names to mesh axes. Without rules, or on one
+device, `constrain` does nothing, so that models stay pure and need no mesh.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ _RULES: contextvars.ContextVar[Rules | None] = contextvars.ContextVar("rules", d
 
 @contextlib.contextmanager
 def placed_by(rules: Rules) -> Iterator[None]:
-    """While a program is traced in here, logical axis names mean these mesh axes."""
+    """Maps logical axis names to mesh axes in programs that are traced in the context."""
     token = _RULES.set(rules)
     try:
         yield
@@ -27,19 +28,35 @@ def placed_by(rules: Rules) -> Iterator[None]:
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Asks for a layout of `x`, one name an axis; None, or a name without a rule: not cut.
+    """Constrains the sharding of `x`.
 
-    An axis that its mesh axes do not divide stays whole. Without constraints the compiler may
-    choose to keep whole activations on every device.
+    Without constraints the compiler may keep whole activations on every device.
+
+    Args:
+      names: a logical name for each axis. An axis is not sharded if its name is None or has no
+        rule, or if the mesh axes do not divide its size.
     """
     rules, mesh = _RULES.get(), jax.sharding.get_abstract_mesh()
     if not rules or mesh.empty or mesh.size == 1:
         return x
 
-    def place(name: str | None, size: int):
-        axes = rules.get(name)
-        axes = (axes,) if isinstance(axes, str) else axes or ()
-        return axes if axes and size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
-
-    spec = [place(name, size) for name, size in zip(names, x.shape, strict=True)]
+    spec = [_mesh_axes(rules, mesh, name, size) for name, size in zip(names, x.shape, strict=True)]
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+
+
+def _mesh_axes(
+    rules: Rules, mesh: jax.sharding.AbstractMesh, name: str | None, size: int
+) -> tuple[str, ...] | None:
+    axes = rules.get(name) if name is not None else None
+    axes = (axes,) if isinstance(axes, str) else axes or ()
+    return axes if axes and size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
+
+
+def target_device() -> tuple[str, str]:
+    """Returns (platform, device kind) that is traced for: the mesh's, or that of this process."""
+    mesh = jax.sharding.get_abstract_mesh()
+    described = None if mesh.empty else mesh.abstract_device
+    if described is not None:
+        return described.platform, described.device_kind
+    device = jax.devices()[0]
+    return device.platform, device.device_kind

@@ -1,32 +1,35 @@
-"""Vector quantisation with a codebook learnt by moving averages (Jukebox, section 3.1).
+"""Vector quantization with a codebook learned by moving averages (Jukebox, section 3.1).
 
-Everything here is pure: the codebook's state goes in and comes out, and each random draw can be
-handed in, so that any step can be reproduced. The rows are those of the whole batch; under jit over
-a mesh they may be sharded, and sums and draws are still the batch's, the same on every device.
+Everything here is pure: functions take the codebook's state and return the new one, and random
+numbers can be passed in, so that any step can be reproduced. The rows are those of the whole batch;
+under jit over a mesh they may be sharded, and sums and draws are still over the batch, the same on
+every device.
 Letters: N rows (batch x time), K codes, E features of a code.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jukejax.ops.cpu.scatter import scatter_sums
+from jukejax.ops.cpu.switch import is_for_cpu
+
 INIT_NOISE = 0.01  # standard deviation of the noise on repeated rows, times sqrt(E)
 # Distances decide between close codes: no TF32 or bfloat16 products here.
 _PRECISION = lax.Precision.HIGHEST
-_PIECE = 1024  # positions whose distances to all codes exist at once
+_CHUNK = 1024  # positions whose distances to all codes are in memory at once
 
 
 class Codebook(NamedTuple):
-    """A codebook and the moving averages behind it, all float32 but the flag.
+    """A codebook and its moving averages, all float32 but the flag.
 
     Attributes:
       codebook: [K, E] code vectors.
       codebook_sum: [K, E] moving average of the sum of the rows that chose each code.
       codebook_count: [K] moving average of their number.
-      initialised: [] bool; False until the first training batch.
+      initialised: [] bool; False until the first training batch. Checkpoints spell it so.
     """
 
     codebook: jax.Array
@@ -35,26 +38,27 @@ class Codebook(NamedTuple):
     initialised: jax.Array
 
 
-class Quantised(NamedTuple):
-    """What quantising a batch gives.
+class Quantized(NamedTuple):
+    """The result of quantizing a batch.
 
     Attributes:
       codes: int32 [B, T].
-      vectors: [B, T, E] code vectors; gradients pass straight through to the input.
-      commit: [] mean squared distance to the codes, whose gradient pulls the input.
-      fit: [] mean squared distance of a row to its code (summed over E).
-      pn: [] standard deviation of all the input's entries.
+      vectors: [B, T, E] code vectors, with a straight-through gradient to the input.
+      commitment_loss: [] mean squared distance of the input's entries to their codes.
+      quantization_error: [] mean squared distance of a row to its code, summed over E; `fit` in
+        logs.
+      input_std: [] standard deviation of the input's entries; `pn` in logs.
     """
 
     codes: jax.Array
     vectors: jax.Array
-    commit: jax.Array
-    fit: jax.Array
-    pn: jax.Array
+    commitment_loss: jax.Array
+    quantization_error: jax.Array
+    input_std: jax.Array
 
 
 class Draw(NamedTuple):
-    """The random numbers behind a choice of rows: which rows, and noise for a short batch.
+    """The random numbers of a selection of rows: which rows, and noise for a short batch.
 
     Attributes:
       rows: int32 [K or more] indices into the (tiled) rows, in random order.
@@ -65,75 +69,79 @@ class Draw(NamedTuple):
     noise: jax.Array | None
 
 
-def empty(num_codes: int, emb_dim: int) -> Codebook:
-    """A codebook that waits for its first batch."""
+def empty_codebook(num_codes: int, emb_dim: int) -> Codebook:
+    """Returns the state of a codebook before its first batch."""
     zeros = jnp.zeros((num_codes, emb_dim))
     return Codebook(zeros, zeros, jnp.zeros(num_codes), jnp.zeros((), bool))
 
 
-def restore(codebook: jax.Array, *, num_tokens: float | None = None) -> Codebook:
-    """State for code vectors [K, E] read from a file, where the averages are not kept.
+def restore_codebook(codebook: jax.Array, *, num_tokens: float | None = None) -> Codebook:
+    """Returns the state for code vectors [K, E] of a file that has no averages.
 
     Args:
-      num_tokens: rows of a training batch; each code then counts as having had its equal share.
+      num_tokens: rows of a training batch, of which each code gets an equal share as its count.
     """
     usage = 1.0 if num_tokens is None else num_tokens / codebook.shape[0]
     counts = jnp.full(codebook.shape[0], usage, jnp.float32)
     return Codebook(codebook, codebook * usage, counts, jnp.ones((), bool))
 
 
-def nearest(x: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Nearest code of each row and its squared distance. [B, T, E] -> int32, float32 [B, T].
+def find_nearest(x: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Finds the nearest code of each row, and its squared distance: int32 and float32 [B, T].
 
-    Goes along time in pieces: the distances to all codes never exist at once, which keeps long
-    audio in memory and a CPU in its cache. The batch axis stays whole, so it may be sharded.
+    Distances are computed for a chunk of time at once, which bounds memory and fits a CPU's cache.
+    The batch axis is not split, so it may be sharded.
     """
     batch, length, emb_dim = x.shape
     x, codebook = x.astype(jnp.float32), codebook.astype(jnp.float32)
-    pieces = max(1, -(-length // _PIECE))
-    piece = -(-length // pieces)
-    padded = jnp.pad(x, ((0, 0), (0, pieces * piece - length), (0, 0)))
-    padded = padded.reshape(batch, pieces, piece, emb_dim).swapaxes(0, 1)
-    codes, distance = lax.map(lambda rows: _nearest(rows, codebook), padded)
+    num_chunks = max(1, -(-length // _CHUNK))
+    chunk = -(-length // num_chunks)
+    padded = jnp.pad(x, ((0, 0), (0, num_chunks * chunk - length), (0, 0)))
+    padded = padded.reshape(batch, num_chunks, chunk, emb_dim).swapaxes(0, 1)
+    codes, distance = lax.map(lambda rows: _find_nearest(rows, codebook), padded)
     codes, distance = (y.swapaxes(0, 1).reshape(batch, -1)[:, :length] for y in (codes, distance))
     return codes, distance
 
 
-def _nearest(x: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`nearest` in one piece."""
+def _find_nearest(x: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Computes `find_nearest` of one chunk."""
     num_codes = codebook.shape[0]
-    products = jnp.matmul(x, codebook.T, precision=_PRECISION)  # [B, T, K]
-    partial = jnp.sum(jnp.square(codebook), axis=-1) - 2 * products
+    inner = jnp.matmul(x, codebook.T, precision=_PRECISION)  # [B, T, K]
+    partial = jnp.sum(jnp.square(codebook), axis=-1) - 2 * inner
     smallest = jnp.min(partial, axis=-1)
     # The first code at the smallest distance: two plain reductions run faster than an argmin. A row
-    # of NaN has no smallest; its code stays in range.
+    # of NaN has no smallest; its code must stay in range.
     index = jnp.arange(num_codes, dtype=jnp.int32)
     codes = jnp.min(jnp.where(partial == smallest[..., None], index, num_codes - 1), axis=-1)
     return codes, smallest + jnp.sum(jnp.square(x), axis=-1)
 
 
-def lookup(codes: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Code vectors. int [...] -> [..., E]."""
+def look_up(codes: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Returns the vectors of codes. int [...] -> [..., E]."""
     return codebook[codes]
 
 
-def quantise(x: jax.Array, codebook: jax.Array) -> Quantised:
-    """Replaces each row by its nearest code, with a straight-through gradient. [B, T, E] ->."""
+def quantize_vectors(x: jax.Array, codebook: jax.Array) -> Quantized:
+    """Replaces each row of [B, T, E] by its nearest code, with a straight-through gradient.
+
+    The commitment loss is |z - e|^2 averaged over all entries, with the gradient stopped at the
+    code vectors e (van den Oord et al. 2017, equation 3).
+    """
     x = x.astype(jnp.float32)
-    codes, distance = nearest(lax.stop_gradient(x), codebook)
-    vectors = lax.stop_gradient(lookup(codes, codebook))
-    spread = jnp.sqrt(jnp.mean(jnp.square(lax.stop_gradient(x - jnp.mean(x)))))
-    return Quantised(
+    codes, distance = find_nearest(lax.stop_gradient(x), codebook)
+    vectors = lax.stop_gradient(look_up(codes, codebook))
+    input_std = jnp.sqrt(jnp.mean(jnp.square(lax.stop_gradient(x - jnp.mean(x)))))
+    return Quantized(
         codes=codes,
         vectors=x + lax.stop_gradient(vectors - x),
-        commit=jnp.mean(jnp.square(vectors - x)),
-        fit=jnp.mean(distance),
-        pn=spread,
+        commitment_loss=jnp.mean(jnp.square(vectors - x)),
+        quantization_error=jnp.mean(distance),
+        input_std=input_std,
     )
 
 
-def draw(key: jax.Array, num_rows: int, num_codes: int, emb_dim: int) -> Draw:
-    """Draws what `candidates` needs for a batch of `num_rows` rows."""
+def draw_rows(key: jax.Array, num_rows: int, num_codes: int, emb_dim: int) -> Draw:
+    """Draws the random numbers of `select_rows` for a batch of `num_rows` rows."""
     tiled = num_rows * _repeats(num_rows, num_codes)
     order_key, noise_key = jax.random.split(key)
     rows = jax.random.permutation(order_key, tiled)[:num_codes]
@@ -143,8 +151,8 @@ def draw(key: jax.Array, num_rows: int, num_codes: int, emb_dim: int) -> Draw:
     return Draw(rows, noise)
 
 
-def candidates(x: jax.Array, num_codes: int, drawn: Draw) -> jax.Array:
-    """Random rows of the batch, to start codes with. [N, E] -> [K, E].
+def select_rows(x: jax.Array, num_codes: int, drawn: Draw) -> jax.Array:
+    """Selects random rows of the batch, to start codes with. [N, E] -> [K, E].
 
     A batch with fewer rows than codes is repeated, with a little noise on every row.
     """
@@ -159,39 +167,30 @@ def _repeats(num_rows: int, num_codes: int) -> int:
     return max(1, -(-num_codes // num_rows))
 
 
-def initialise(first: jax.Array) -> Codebook:
-    """State that starts from given code vectors [K, E], each with a count of 1."""
+def start_codebook(first: jax.Array) -> Codebook:
+    """Returns the state that starts from code vectors [K, E], each with a count of 1."""
     return Codebook(first, first, jnp.ones(first.shape[0]), jnp.ones((), bool))
 
 
-def totals(x: jax.Array, codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
-    """Sum and number of the rows that chose each code. [N, E], [N] -> [K, E], [K]."""
+def sum_by_code(x: jax.Array, codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
+    """Computes the sum and number of the rows of each code. [N, E], [N] -> [K, E], [K]."""
     # Accelerators scatter slowly, and GPUs in an order that changes from run to run.
-    return lax.platform_dependent(
-        x.astype(jnp.float32),
-        codes,
-        cpu=functools.partial(_scattered_totals, num_codes=num_codes),
-        default=functools.partial(_multiplied_totals, num_codes=num_codes),
-    )
+    sum_rows = scatter_sums if is_for_cpu() else _multiply_one_hot
+    return sum_rows(x.astype(jnp.float32), codes, num_codes)
 
 
-def _scattered_totals(x: jax.Array, codes: jax.Array, *, num_codes: int):
-    """`totals` by adding each row where it belongs."""
-    ones = jnp.ones_like(codes, jnp.float32)
-    sums = jax.ops.segment_sum(x, codes, num_codes)
-    return sums, jax.ops.segment_sum(ones, codes, num_codes)
+def _multiply_one_hot(
+    x: jax.Array, codes: jax.Array, num_codes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Computes `sum_by_code` as one matrix product."""
+    one_hot = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)  # [N, K]
+    return jnp.matmul(one_hot.T, x, precision=_PRECISION), jnp.sum(one_hot, axis=0)
 
 
-def _multiplied_totals(x: jax.Array, codes: jax.Array, *, num_codes: int):
-    """`totals` as one matrix product."""
-    chosen = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)  # [N, K]
-    return jnp.matmul(chosen.T, x, precision=_PRECISION), jnp.sum(chosen, axis=0)
+def compute_code_statistics(counts: jax.Array, *, threshold: float = 1.0) -> dict[str, jax.Array]:
+    """Computes a batch's statistics from the number of rows of each code [K].
 
-
-def code_statistics(counts: jax.Array, *, threshold: float = 1.0) -> dict[str, jax.Array]:
-    """What a batch made of the codebook, from the number of rows of each code [K].
-
-    That is: entropy (nats) and used_curr (codes chosen at least `threshold` times).
+    These are entropy (nats) and used_curr (codes chosen at least `threshold` times).
     """
     share = counts / jnp.sum(counts)
     return {
@@ -200,12 +199,12 @@ def code_statistics(counts: jax.Array, *, threshold: float = 1.0) -> dict[str, j
     }
 
 
-def usage(state: Codebook, *, threshold: float = 1.0) -> jax.Array:
-    """Number of codes that are alive: chosen at least `threshold` times on average."""
+def count_live_codes(state: Codebook, *, threshold: float = 1.0) -> jax.Array:
+    """Counts the codes that rows choose at least `threshold` times a batch on average."""
     return jnp.sum(state.codebook_count >= threshold).astype(jnp.float32)
 
 
-def update(
+def update_codebook(
     state: Codebook,
     x: jax.Array,
     codes: jax.Array,
@@ -214,22 +213,22 @@ def update(
     decay: float,
     threshold: float = 1.0,
 ) -> tuple[Codebook, dict[str, jax.Array]]:
-    """One step of the moving averages.
+    """Takes one step of the moving averages.
 
-    Codes whose average count is under `threshold` restart at `fresh`; their averages go on as they
-    are, so they restart at every step until enough rows choose them. A decay of 1.0 freezes the
-    codebook: neither averages nor restarts.
+    Codes whose average count is under `threshold` restart at `fresh`; their averages continue
+    unchanged, so they restart at every step until enough rows choose them. A decay of 1.0 freezes
+    the codebook: neither averages nor restarts.
 
     Args:
       x: [N, E] the batch's rows.
       codes: int [N] the codes they chose.
-      fresh: [K, E] rows to restart from (`candidates`).
+      fresh: [K, E] rows to restart from (`select_rows`).
 
     Returns:
-      The new state, and metrics: those of `code_statistics`, usage, and dk (rms change of the
-      codebook).
+      The new state, and metrics by their names in logs: those of `compute_code_statistics`,
+      usage (`count_live_codes`), and dk (root mean square change of the codebook).
     """
-    sums, counts = totals(x, codes, state.codebook.shape[0])
+    sums, counts = sum_by_code(x, codes, state.codebook.shape[0])
     new = state
     if decay != 1.0:
         new_sum = decay * state.codebook_sum + (1 - decay) * sums
@@ -238,7 +237,7 @@ def update(
         # The mean of a dead code is not used, but must not be 0 / 0 either.
         mean = new_sum / jnp.where(alive, new_count[:, None], 1.0)
         new = Codebook(jnp.where(alive, mean, fresh), new_sum, new_count, state.initialised)
-    metrics = code_statistics(counts, threshold=threshold)
-    metrics["usage"] = usage(new, threshold=threshold)
+    metrics = compute_code_statistics(counts, threshold=threshold)
+    metrics["usage"] = count_live_codes(new, threshold=threshold)
     metrics["dk"] = jnp.sqrt(jnp.mean(jnp.square(new.codebook - state.codebook)))
     return new, metrics

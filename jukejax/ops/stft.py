@@ -30,7 +30,7 @@ class STFT:
     hop: int
     window: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.window <= self.n_fft or self.hop < 1:
             raise ValueError(f"{self}: needs 0 < window <= n_fft and hop >= 1")
 
@@ -110,7 +110,8 @@ def multispectral_loss(
     target: jax.Array, output: jax.Array, stfts: tuple[STFT, ...] = MULTI
 ) -> jax.Array:
     """`spectral_loss` averaged over several resolutions. [B, T, C] -> [B]."""
-    return sum(spectral_loss(target, output, stft) for stft in stfts) / len(stfts)
+    losses = [spectral_loss(target, output, stft) for stft in stfts]
+    return sum(losses[1:], losses[0]) / len(stfts)
 
 
 def spectral_convergence(

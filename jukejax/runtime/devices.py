@@ -1,4 +1,4 @@
-"""What accelerators can do at most, by the name that JAX gives them: the scale of every MFU.
+"""Peak figures of accelerators by JAX's `device_kind`: the scale of model FLOP utilization.
 
 Figures are for one JAX device (a whole chip), dense, at the precision that JAX multiplies with by
 default: float32 means TF32 on Ampere and Hopper, and bfloat16 passes on TPUs. Sources: NVIDIA's
@@ -16,9 +16,9 @@ class Device:
     """One kind of accelerator.
 
     Attributes:
-      name: what people call it.
-      peak_flops: floating-point operations a second, by compute type; types that it cannot multiply
-        are missing.
+      name: its common name.
+      peak_flops: floating-point operations a second by compute type; types that its matrix units
+        lack are missing.
       bandwidth: of its memory, bytes a second.
       memory: bytes.
     """
@@ -29,19 +29,21 @@ class Device:
     memory: float
 
 
-def _gpu(name: str, half: float, single: float, bandwidth: float, memory: float, bf16=True):
+def _gpu(
+    name: str, half: float, single: float, bandwidth: float, memory: float, bf16: bool = True
+) -> Device:
     peak = {"float16": half * 1e12, "float32": single * 1e12}
     if bf16:
         peak["bfloat16"] = half * 1e12
     return Device(name, peak, bandwidth * GB, memory * GB)
 
 
-def _tpu(name: str, peak: float, bandwidth: float, memory: float):
+def _tpu(name: str, peak: float, bandwidth: float, memory: float) -> Device:
     types = ("bfloat16", "float16", "float32")
     return Device(name, dict.fromkeys(types, peak * 1e12), bandwidth * GB, memory * GB)
 
 
-# By a part of `device_kind` in lower case; the first that fits counts.
+# By a substring of `device_kind` in lower case; the first that matches counts.
 _KINDS: tuple[tuple[str, Device], ...] = (
     ("v100s", _gpu("V100S", 130, 16.4, 1134, 32, bf16=False)),
     ("v100-pcie-32gb", _gpu("V100 PCIe 32 GB", 112, 14, 900, 32, bf16=False)),
@@ -65,13 +67,13 @@ _KINDS: tuple[tuple[str, Device], ...] = (
 )
 
 
-def find(kind: str) -> Device | None:
-    """The accelerator whose `device_kind` this is; None if it is not in the table (a CPU)."""
+def find_device(kind: str) -> Device | None:
+    """Returns the accelerator with this `device_kind`; None if it is not in the table (a CPU)."""
     kind = kind.lower()
     return next((device for part, device in _KINDS if part in kind), None)
 
 
-def peak_flops(kind: str, dtype: str) -> float | None:
-    """FLOP/s of one device in a compute type; None if it is not known."""
-    device = find(kind)
+def find_peak_flops(kind: str, dtype: str) -> float | None:
+    """Returns FLOP/s of one device in a compute type; None if it is not known."""
+    device = find_device(kind)
     return None if device is None else device.peak_flops.get(dtype)

@@ -1,4 +1,4 @@
-"""Several processes as one run: who they are, who writes, and how all of them stop together."""
+"""Runs of several processes: joining them, the one that writes, and leaving together."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-# What tells jax.distributed.initialize() by itself where it is, and how many are there.
+# Variables with the number of processes, where jax.distributed.initialize() finds the rest itself.
 _COUNTS = ("JAX_NUM_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
@@ -15,37 +15,37 @@ class Place:
     """This process among those of a run.
 
     Attributes:
-      coordinator: HOST:PORT of process 0; "" where the cluster says it.
-      num_processes, process_id: 0 and -1 where the cluster says it.
+      coordinator: HOST:PORT of process 0; "" where the cluster sets it.
+      num_processes, process_id: 0 and -1 where the cluster sets them.
     """
 
     coordinator: str = ""
     num_processes: int = 0
     process_id: int = -1
 
-    def __post_init__(self):
-        given = (bool(self.coordinator), self.num_processes > 0, self.process_id >= 0)
-        if any(given) and not all(given):
+    def __post_init__(self) -> None:
+        is_set = (bool(self.coordinator), self.num_processes > 0, self.process_id >= 0)
+        if any(is_set) and not all(is_set):
             raise ValueError(
                 "--coordinator, --num_processes and --process_id belong together: give all three "
                 "or none"
             )
-        if all(given) and self.process_id >= self.num_processes:
+        if all(is_set) and self.process_id >= self.num_processes:
             raise ValueError(
                 f"--process_id={self.process_id} is not below --num_processes={self.num_processes}"
             )
 
 
 def join(place: Place) -> None:
-    """Makes this process one of many, if it is; to be called before any device is used.
+    """Joins the other processes of a run, if there are any, before any device is used.
 
-    By flags, or by the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID;
-    Slurm or Open MPI with more than one task; TPU_WORKER_HOSTNAMES on GKE. TPU VMs know their pod
-    only through a metadata server: there JAX_NUM_PROCESSES alone says that there are others, as
-    launch/tpu_pod.sh does, and JAX finds them.
+    They are given by flags, or by the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID; Slurm or Open MPI with more than one task; TPU_WORKER_HOSTNAMES on GKE. TPU VMs
+    find their pod through a metadata server: there JAX_NUM_PROCESSES alone must be set, as
+    launch/tpu_pod.sh does.
 
     Raises:
-      ValueError: the others did not come.
+      ValueError: the other processes cannot be reached.
     """
     try:
         if place.coordinator:
@@ -66,7 +66,7 @@ def join(place: Place) -> None:
 
 
 def is_one_of_many() -> bool:
-    """Whether the environment speaks of more than one process."""
+    """Returns whether the environment describes more than one process."""
     counts = [os.environ.get(name, "1") for name in _COUNTS]
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     on_cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
@@ -76,17 +76,17 @@ def is_one_of_many() -> bool:
 
 
 def is_writer() -> bool:
-    """Whether this process writes the run's logs."""
+    """Returns whether this process writes the run's logs."""
     return jax.process_index() == 0
 
 
 def is_shared() -> bool:
-    """Whether this run has other processes."""
+    """Returns whether this run has other processes."""
     return jax.process_count() > 1
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here."""
+    """Waits until every process has called it."""
     if is_shared():
         from jax.experimental import multihost_utils
 
@@ -96,8 +96,8 @@ def barrier(name: str) -> None:
 def leave() -> None:
     """Waits until every process is done, then ends the connection between them.
 
-    Without it, whoever is slower is aborted as soon as process 0 has gone. Not for a process that
-    fails alone: the others would not come.
+    Without it, slower processes are aborted when process 0 ends. Not to be called by a process that
+    fails alone, for it would wait.
     """
     try:
         jax.distributed.shutdown()

@@ -1,28 +1,35 @@
-"""How much memory there is, and the most that was in use so far: of an accelerator, or of this
-machine and process."""
+"""Memory of accelerators, of this machine and of this process: size and peak."""
+
+from __future__ import annotations
 
 import os
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jukejax.runtime import devices
 
+if TYPE_CHECKING:
+    import jax
+
 
 def peak_bytes() -> int:
-    """Of the fullest accelerator of this process; of the process itself where the backend does not
-    say (CPUs)."""
+    """Returns the peak of the fullest accelerator of this process, or of the process on CPUs."""
     import jax  # not needed for the memory of a process
 
-    found = [device.memory_stats() or {} for device in jax.local_devices()]
-    used = [stats["peak_bytes_in_use"] for stats in found if "peak_bytes_in_use" in stats]
+    stats_of_devices = [device.memory_stats() or {} for device in jax.local_devices()]
+    used = [
+        stats["peak_bytes_in_use"] for stats in stats_of_devices if "peak_bytes_in_use" in stats
+    ]
     return max(used) if used else process_peak_bytes()
 
 
 def process_peak_bytes() -> int:
-    """Of this process.
+    """Returns the peak of this process.
 
-    Linux counts for `getrusage` also what the parent held when it started us, /proc does not.
+    From /proc where there is one: Linux's `getrusage` includes the memory that the parent held when
+    it started us.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -33,16 +40,16 @@ def process_peak_bytes() -> int:
 
 
 def machine_bytes() -> int:
-    """Of this machine."""
+    """Returns the memory of this machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory_of(device) -> float | None:
-    """Bytes of a JAX device that a program can use; of a CPU the machine's memory."""
+def usable_bytes(device: jax.Device) -> float | None:
+    """Returns the bytes of a JAX device that a program can use; of a CPU the machine's memory."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:
         return limit
     if device.platform == "cpu":
         return machine_bytes()
-    known = devices.find(device.device_kind)
-    return known.memory if known else None
+    specification = devices.find_device(device.device_kind)
+    return specification.memory if specification else None

@@ -1,4 +1,4 @@
-"""Names of the compute types. Parameters, optimizer and losses stay in float32."""
+"""Compute types by name. Parameters, optimizer and losses stay in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """The type that activations and weights are cast to inside the model."""
+    """Returns the type that activations and weights are cast to inside the model."""
     if name not in DTYPES:
         raise ValueError(f"dtype is {name!r}; known: {', '.join(DTYPES)}")
     return DTYPES[name]

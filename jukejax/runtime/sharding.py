@@ -1,11 +1,12 @@
-"""Where arrays live: one mesh, one table from logical axis names to mesh axes.
+"""Sharding of arrays: one mesh, and one table from logical axis names to mesh axes.
 
-The mesh has the axes `data` (copies of the model), `fsdp` (parameters cut along their embedding
-axis, gathered layer by layer) and `tensor` (heads, hidden and vocabulary axes cut). Between slices
-of a pod, whose links are slow, only `data` is cut.
+The mesh has the axes `data` (replicas of the model), `fsdp` (parameters sharded along their
+embedding axis, gathered layer by layer) and `tensor` (heads, hidden and vocabulary axes sharded).
+Between slices of a pod, whose links are slow, only `data` is partitioned.
 """
 
 import dataclasses
+import functools
 import math
 
 import flax.linen as nn
@@ -40,10 +41,10 @@ BATCH = PartitionSpec(("data", "fsdp"))
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; one of them may be -1: all that are left.
+    """Devices along each axis; one of them may be -1: all remaining.
 
     Attributes:
-      slices: TPU slices (or hosts with slow links between them) that `data` is spread over first.
+      slices: TPU slices (or hosts with slow links) that `data` is partitioned over first.
     """
 
     data: int = -1
@@ -53,7 +54,7 @@ class MeshConfig:
 
 
 def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) -> Mesh:
-    """The mesh over `devices` (default: all)."""
+    """Returns the mesh over `devices` (default: all)."""
     devices = jax.devices() if devices is None else devices
     sizes = [getattr(config, axis) for axis in AXES]
     fixed = int(np.prod([size for size in sizes if size > 0]))
@@ -77,7 +78,7 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) ->
 
 
 def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
-    """A batch that the mesh cannot share out evenly is refused."""
+    """Raises ValueError for a batch that the mesh does not divide evenly."""
     shares = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
     if batch_size % shares:
         raise ValueError(
@@ -87,36 +88,39 @@ def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
 
 
 def state_shardings(mesh: Mesh, boxed: Tree) -> Tree:
-    """Shardings for a tree of shapes whose leaves may carry logical axis names.
+    """Returns shardings for a tree of shapes whose leaves may have logical axis names.
 
-    An axis that its mesh axis does not divide stays whole on every device.
+    An axis that its mesh axis does not divide is not sharded.
     """
     specs = nn.get_partition_spec(boxed)
+    shard = functools.partial(_leaf_sharding, mesh)
+    return jax.tree.map(shard, nn.meta.unbox(boxed), specs)
 
-    def place(leaf, spec):
-        axes = [None if name is None else RULES[name] for name in spec]
-        axes += [None] * (len(leaf.shape) - len(axes))
-        kept = [
-            axis if axis is not None and size % mesh.shape[axis] == 0 else None
-            for axis, size in zip(axes, leaf.shape, strict=True)
-        ]
-        return NamedSharding(mesh, PartitionSpec(*kept))
 
-    return jax.tree.map(place, nn.meta.unbox(boxed), specs)
+def _leaf_sharding(mesh: Mesh, leaf: jax.ShapeDtypeStruct, spec: PartitionSpec) -> NamedSharding:
+    axes = [None if name is None else RULES[name] for name in spec]
+    axes += [None] * (len(leaf.shape) - len(axes))
+    divided = [
+        axis if axis is not None and size % mesh.shape[axis] == 0 else None
+        for axis, size in zip(axes, leaf.shape, strict=True)
+    ]
+    return NamedSharding(mesh, PartitionSpec(*divided))
 
 
 def batch_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-    """Which rows of a global batch this process must load, in order; all on a single process.
+    """Returns the rows of a global batch that this process must load, in order.
 
     Processes that hold the same rows (their devices differ along `tensor` only) load them twice.
     """
-    placed = NamedSharding(mesh, BATCH).addressable_devices_indices_map((batch_size,))
-    spans = {(place[0].start or 0, place[0].stop or batch_size) for place in placed.values()}
+    indices = NamedSharding(mesh, BATCH).addressable_devices_indices_map((batch_size,))
+    spans = {
+        (place[0].start or 0, place[0].stop or batch_size) for place in indices.values() if place
+    }
     return np.concatenate([np.arange(*span) for span in sorted(spans)])
 
 
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """This process's rows (`batch_rows`) of a batch as global arrays, cut along the batch axis."""
+    """Builds global arrays from this process's rows of a batch, sharded along the batch axis."""
     sharding = NamedSharding(mesh, BATCH)
     return {
         name: jax.make_array_from_process_local_data(sharding, value)
@@ -125,12 +129,12 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
 
 def unbox(tree: Tree) -> Tree:
-    """Drops the logical axis names that modules put around their parameters."""
+    """Removes the logical axis names around the parameters of modules."""
     return nn.meta.unbox(tree)
 
 
 def shapes_with(shardings: Tree, boxed: Tree) -> Tree:
-    """Shapes, types and shardings of a state: the target of a restore."""
+    """Returns shapes, types and shardings of a state: the target of a restore."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         unbox(boxed),
@@ -139,7 +143,7 @@ def shapes_with(shardings: Tree, boxed: Tree) -> Tree:
 
 
 def bytes_by_device(tree: Tree) -> int:
-    """Bytes of a tree of shapes on one device; leaves without shardings lie there whole."""
+    """Returns the bytes of a tree of shapes on one device; unsharded leaves count as a whole."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape)
         * leaf.dtype.itemsize

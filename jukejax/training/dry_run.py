@@ -108,19 +108,19 @@ def _time_lines(made: Plan, peak_flops: float | None) -> Iterator[str]:
         yield from cost(made, made.seconds_per_step(peak_flops), f"config.peak_flops, {share}")
         return
     if made.kind:
-        peak = devices.peak_flops(made.kind, made.dtype)
+        peak = devices.find_peak_flops(made.kind, made.dtype)
         source = f"peak {(peak or 0) / 1e12:,.0f} TFLOP/s of {made.kind}, {share}"
         if peak is None:
             peak = product_flops()
             source = f"{peak / 1e9:,.0f} GFLOP/s in a float32 product, tried now; {share}"
         yield from cost(made, made.seconds_per_step(peak), source)
-    if made.kind and devices.find(made.kind):
+    if made.kind and devices.find_device(made.kind):
         return
     yield ""
     yield f"elsewhere, on {made.devices} device(s) in {made.dtype}, {share}:"
     needed = sum(made.memory.values())
     for kind in _EXAMPLES:
-        device = devices.find(kind)
+        device = devices.find_device(kind)
         peak = device.peak_flops.get(made.dtype)
         if peak is None:
             yield _row(f"  {device.name}", "-", f"has no {made.dtype}")

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsKind
 from jukejax.models.prior import PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.stft import STFT

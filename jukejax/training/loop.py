@@ -125,7 +125,7 @@ class Training:
         self.rows = sharding.batch_rows(self.mesh, config.data.batch_size)
         self.key = jax.random.key(config.seed)
         self.sample_every = config.get("sample_every", config.eval_every)
-        self.peak_flops = config.get("peak_flops") or devices.peak_flops(
+        self.peak_flops = config.get("peak_flops") or devices.find_peak_flops(
             self.mesh.devices.flat[0].device_kind, config.dtype
         )
         self.gap: dict[str, float] = {}  # held-out less training loss, as far as it is known

@@ -15,9 +15,9 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
-from jukejax.models.block import TransformerConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import sharding
-from jukejax.runtime.memory import memory_of
+from jukejax.runtime.memory import usable_bytes
 from jukejax.training import program, state
 from jukejax.training.task import Task
 
@@ -98,7 +98,7 @@ def make(config) -> Plan:
         kind=mesh.devices.flat[0].device_kind if here else "",
         parameters=parameters_by_part(placed.params),
         memory=memory,
-        device_memory=memory_of(mesh.devices.flat[0]) if here else None,
+        device_memory=usable_bytes(mesh.devices.flat[0]) if here else None,
         work={name: part.total * recipe.batch_size for name, part in task.work.items()},
         batch_size=recipe.batch_size,
         part_size=part_size,

@@ -21,12 +21,13 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.common.types import Tree
-from jukejax.models import autoregressive
-from jukejax.models.autoregressive import Conditions, DecodeWeights
-from jukejax.models.prior import Prior, PriorConfig, sequence
+from jukejax.models import decoding
+from jukejax.models.autoregressive import Conditions
+from jukejax.models.decoding import DecodeWeights
+from jukejax.models.prior import Prior, PriorConfig, build_sequence
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops.cache import Cache
-from jukejax.ops.cpu import library
+from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import bundle
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -61,7 +62,7 @@ def serialize_function(
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (dict(weights), *arguments)
     )
-    with library.left_out():
+    with disable_cpu_kernels():
         exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
     return bytes(exported.serialize())
 
@@ -110,7 +111,7 @@ def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[s
     Kernels stay [in, out], as for TPUs: the number of CPU cores, on which the other layout depends,
     is unknown when the file is written.
     """
-    decode = autoregressive.decode_weights(
+    decode = decoding.prepare_decode_weights(
         config.autoregressive, params["autoregressive"], dtype, platform="tpu"
     )
     layers = {str(i): layer for i, layer in enumerate(decode.layers)}
@@ -145,9 +146,9 @@ class PriorFunctions:
         arrays = (inputs.get("upper_codes"), inputs.get("labels"))
         prior = Prior(self.config, decode.dtype)
         conditions = cast(Conditions, prior.apply(params, *arrays, method=Prior.conditions))
-        tokens = sequence(self.config, codes, inputs.get("labels"))
+        tokens = build_sequence(self.config, codes, inputs.get("labels"))
         positions = self.config.lyric_prefix + length
-        caches = autoregressive.prefill(
+        caches = decoding.prefill_caches(
             self.config.autoregressive, decode, tokens, conditions, positions
         )
         return _pack_state(conditions, caches), tokens
@@ -164,7 +165,7 @@ class PriorFunctions:
         conditions = Conditions(**state["conditions"])
         caches = tuple(Cache(*arrays) for arrays in state["caches"])
         decode = _unpack_decode_weights(bundle.unflatten_weights(weights))
-        logits, caches = autoregressive.step(
+        logits, caches = decoding.decode_step(
             self.config.autoregressive, decode, caches, previous, conditions, position
         )
         return logits, _pack_state(conditions, caches)

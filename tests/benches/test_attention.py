@@ -91,7 +91,7 @@ def test_layers_that_do_not_fit_the_memory_are_left_out(monkeypatch):
     flags = SimpleNamespace(longest=20.0, repeat=1)
 
     def measure(kind, room):
-        monkeypatch.setattr(memory, "memory_of", lambda _: room)
+        monkeypatch.setattr(memory, "usable_bytes", lambda _: room)
         case = AttentionCase(kind=kind, seq_len=256, num_blocks=16, **SHAPE)
         return attention.measure_case(flags, case, "forward", [])["what"]
 

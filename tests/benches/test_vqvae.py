@@ -75,7 +75,7 @@ def test_l2_loss_is_the_squared_error_and_the_commitment(tmp_path):
         output, _ = model.apply(
             variables, batch["audio"], train=True, rngs=rngs, mutable=["codebook"]
         )
-        return output.audio, [quantised.commit for quantised in output.quantised]
+        return output.audio, [quantized.commitment_loss for quantized in output.quantized]
 
     sounds, commits = expected()
     squared = sum(np.mean((np.asarray(sound) - batch["audio"]) ** 2) for sound in sounds)

@@ -14,9 +14,9 @@ from jukejax.inference.conditioning import (
     make_window_labels,
     prepare_weights,
 )
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import LabelConfig, LyricsConfig
 from jukejax.models.prior import PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.openai.prior import prior_shapes
 
 SEPARATE = PriorConfig(

@@ -9,10 +9,10 @@ from jukejax.inference import budget
 from jukejax.inference.conditioning import PriorWeights, prepare_weights
 from jukejax.inference.generate import WindowInputs, sample_windows
 from jukejax.inference.token_loop import NO_FILTER
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.openai.prior import prior_shapes
 from tests.support import small_bundle
 

@@ -15,7 +15,7 @@ from jukejax.data.labels import label_vector
 from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
 from jukejax.inference.loaded_model import Model
-from jukejax.models.prior import Prior, example_bits
+from jukejax.models.prior import Prior, compute_example_bits
 from jukejax.pages import runs
 from jukejax.preparation import house
 from jukejax.weights import bundle
@@ -234,7 +234,7 @@ def test_heldout_bits_equal_those_of_training(place, reported):
         predictions = model.apply(
             {"params": params}, windows, **conditions, method=model.predictions
         )
-        expected = float(example_bits(config, predictions, windows).mean())
+        expected = float(compute_example_bits(config, predictions, windows).mean())
         assert report["heldout_bits"]["level_2"][name] == pytest.approx(expected, rel=1e-5)
 
 

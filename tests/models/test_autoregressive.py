@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models import autoregressive as ar
+from jukejax.models import decoding
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.block import TransformerConfig
 from jukejax.models.transformer import empty_caches
+from jukejax.models.transformer_config import TransformerConfig
 
 BATCH, SEQ_LEN, EMB_DIM, VOCAB, ENCODER_LEN = 2, 12, 8, 16, 3
 
@@ -121,14 +121,16 @@ def test_step_by_step_logits_are_the_teacher_forced_ones(
 
     @jax.jit
     def stepped(given, codes, length):
-        weights = ar.decode_weights(config, params, jnp.float32)
-        caches = ar.prefill(config, weights, given, conditions, length)
+        weights = decoding.prepare_decode_weights(config, params, jnp.float32)
+        caches = decoding.prefill_caches(config, weights, given, conditions, length)
 
         def body(position, carry):
             caches, outs = carry
             before = jnp.maximum(position - 1, 0)
             previous = jax.lax.dynamic_index_in_dim(codes, before, 1, keepdims=False)
-            logits, caches = ar.step(config, weights, caches, previous, conditions, position)
+            logits, caches = decoding.decode_step(
+                config, weights, caches, previous, conditions, position
+            )
             return caches, jax.lax.dynamic_update_index_in_dim(outs, logits, position, 1)
 
         outs = jnp.zeros((BATCH, SEQ_LEN, VOCAB))
@@ -148,9 +150,9 @@ def test_empty_caches_are_what_prefill_of_nothing_gives():
     params = params_of(config, Conditions())
 
     def shapes():
-        weights = ar.decode_weights(config, params, jnp.bfloat16)
+        weights = decoding.prepare_decode_weights(config, params, jnp.bfloat16)
         codes = jnp.zeros((BATCH, SEQ_LEN), jnp.int32)
-        return ar.prefill(config, weights, codes, Conditions(), jnp.int32(0))
+        return decoding.prefill_caches(config, weights, codes, Conditions(), jnp.int32(0))
 
     empty = jax.eval_shape(lambda: empty_caches(config.transformer, BATCH, jnp.bfloat16))
     assert jax.tree.leaves(jax.eval_shape(shapes)) == jax.tree.leaves(empty)
@@ -212,11 +214,11 @@ def test_a_batch_prefilled_in_parts_is_the_batch_prefilled_at_once(chunk):
     config = config_of(6, 4)
     conditions = conditions_of(config, "full")
     params = params_of(config, conditions)
-    weights = ar.decode_weights(config, params, jnp.float32)
+    weights = decoding.prepare_decode_weights(config, params, jnp.float32)
     rng = np.random.default_rng(3)
     many = jax.tree.map(lambda leaf: normal(5, *leaf.shape[1:]), conditions)
     codes = rng.integers(VOCAB, size=(5, SEQ_LEN)).astype(np.int32)
-    prefill = jax.jit(ar.prefill, static_argnums=(0, 5))
+    prefill = jax.jit(decoding.prefill_caches, static_argnums=(0, 5))
     whole = prefill(config, weights, codes, many, jnp.int32(7), None)
     parts = prefill(config, weights, codes, many, jnp.int32(7), chunk)
     for left, right in zip(*map(jax.tree.leaves, (whole, parts)), strict=True):

@@ -11,7 +11,7 @@ from jukejax.models.conditioners import (
     CodeConditionerConfig,
     LabelConditioner,
     LabelConfig,
-    timing_bins,
+    compute_timing_bins,
 )
 
 LABELS = LabelConfig(
@@ -64,7 +64,7 @@ def test_timing_bins_follow_their_definition():
     """Against a loop in float64; windows inside, at the start, and past the end of their track."""
     seq_len = 8
     rows = [(30_000, 0, 4000), (30_000, 26_000, 4000), (59_999, 12_345, 4000), (5000, 3000, 4000)]
-    bins = timing_bins(LABELS, jnp.array(rows), seq_len)
+    bins = compute_timing_bins(LABELS, jnp.array(rows), seq_len)
     for row, (total, offset, length) in enumerate(rows):
         low, high = 2.0 * 1000, 60.0 * 1000
         assert int(bins["total"][row, 0]) == int(16 * (total - low) / (high - low))
@@ -78,7 +78,7 @@ def test_timing_bins_follow_their_definition():
 
 def test_timing_beyond_the_ranges_takes_the_outermost_bins():
     """NOTE: OpenAI's code stops here."""
-    bins = timing_bins(LABELS, jnp.array([(500, 0, 400), (90_000, 80_000, 4000)]), 4)
+    bins = compute_timing_bins(LABELS, jnp.array([(500, 0, 400), (90_000, 80_000, 4000)]), 4)
     np.testing.assert_array_equal(bins["total"], [[0], [15]])
     np.testing.assert_array_equal(bins["absolute"][1], 15)
 
@@ -96,7 +96,7 @@ def test_labels_are_sums_of_their_embeddings(timing):
     if not timing:
         assert position is None
         return
-    bins = timing_bins(LABELS, jnp.asarray(labels), seq_len)
+    bins = compute_timing_bins(LABELS, jnp.asarray(labels), seq_len)
     expected = sum(np.asarray(params[name])[np.asarray(index)] for name, index in bins.items())
     np.testing.assert_allclose(position, expected, atol=1e-6)
 

@@ -10,6 +10,7 @@ from jax import lax
 from jukejax.models import layers
 from jukejax.models.layers import DecoderBlock, EncoderBlock, ResidualStack
 from jukejax.ops import convolution as convolutions
+from jukejax.ops.formulas import convolve
 
 
 def unboxed(module, key, x):
@@ -38,7 +39,7 @@ def test_dilated_conv_equals_a_loop(key, dilation):
 def test_conv_gradients_equal_xla_s_own(key, taps, dilation):
     x, kernel = jax.random.normal(key(), (2, 21, 4)), jax.random.normal(key(), (taps, 4, 5))
     y, ours = jax.vjp(lambda x, k: convolutions.conv(x, k, dilation=dilation), x, kernel)
-    _, theirs = jax.vjp(lambda x, k: convolutions.plain_conv(x, k, dilation), x, kernel)
+    _, theirs = jax.vjp(lambda x, k: convolve(x, k, dilation), x, kernel)
     cotangent = jax.random.normal(key(), y.shape)
     for a, b in zip(ours(cotangent), theirs(cotangent), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
@@ -56,7 +57,7 @@ def test_strided_conv_equals_xla_s(key, stride, length):
         kernel,
         (stride,),
         [(stride // 2, stride // 2)],
-        dimension_numbers=convolutions.DIMENSIONS,
+        dimension_numbers=("NWC", "WIO", "NWC"),
     )
     ours = convolutions.strided_conv(x, kernel)
     assert ours.shape == (2, length // stride, 5)
@@ -197,7 +198,7 @@ def test_params_from_one_draw_start_as_the_modules_start_them(key):
     module = block(DecoderBlock, in_features=16, width=24, out_features=16, zero_out=True)
     boxed = jax.jit(module.init)(key(), x)["params"]
     shapes = jax.eval_shape(lambda: boxed)
-    ours = jax.jit(lambda k: layers.start_params(shapes, k, zero_out=True))(key())
+    ours = jax.jit(lambda k: layers.init_params(shapes, k, zero_out=True))(key())
     assert nn.get_partition_spec(ours) == nn.get_partition_spec(boxed)
     ours, theirs = nn.meta.unbox(ours), nn.meta.unbox(boxed)
     assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, theirs)

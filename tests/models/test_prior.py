@@ -7,9 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
-from jukejax.models.prior import Predictions, Prior, PriorConfig, bits_per_code, losses, music
+from jukejax.models.prior import (
+    Predictions,
+    Prior,
+    PriorConfig,
+    compute_bits_per_code,
+    compute_losses,
+    extract_codes,
+)
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.openai.prior import prior_shapes as shapes_of
 
 STACK = TransformerConfig(emb_dim=8, num_layers=3, num_heads=1, seq_len=8, num_blocks=2)
@@ -111,10 +118,10 @@ def test_upper_codes_and_labels_reach_the_logits():
 def test_bits_per_code_of_certainty_chance_and_error():
     codes = jnp.array([[0, 3, 2]])
     sure = 100.0 * jax.nn.one_hot(codes, 8)
-    np.testing.assert_allclose(bits_per_code(sure, codes), 0.0, atol=1e-6)
-    np.testing.assert_allclose(bits_per_code(jnp.zeros((1, 3, 8)), codes), 3.0, rtol=1e-6)
+    np.testing.assert_allclose(compute_bits_per_code(sure, codes), 0.0, atol=1e-6)
+    np.testing.assert_allclose(compute_bits_per_code(jnp.zeros((1, 3, 8)), codes), 3.0, rtol=1e-6)
     half = jnp.log(jnp.array([[[0.5, 0.25, 0.125, 0.125]]]))
-    np.testing.assert_allclose(bits_per_code(half, jnp.array([[1]])), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(compute_bits_per_code(half, jnp.array([[1]])), 2.0, rtol=1e-6)
 
 
 def test_a_window_that_does_not_hold_whole_upper_codes_is_refused():
@@ -182,7 +189,7 @@ def test_the_vocabulary_of_a_single_model_is_letters_then_codes():
 
 def test_a_letter_drawn_in_place_of_a_code_becomes_code_0():
     drawn = jnp.array([[1, 2, 3, 4, 8, 3, 0, 5, 6, 7, 4]])
-    np.testing.assert_array_equal(music(SINGLE, drawn), [[0, 4, 0, 0, 1, 2, 3, 0]])
+    np.testing.assert_array_equal(extract_codes(SINGLE, drawn), [[0, 4, 0, 0, 1, 2, 3, 0]])
 
 
 def test_the_loss_weighs_letters_by_their_number_and_their_fraction():
@@ -190,7 +197,7 @@ def test_the_loss_weighs_letters_by_their_number_and_their_fraction():
     half = jnp.log(jnp.array([1e-30, 0.5, 0.5, 1e-30]))
     predictions = Predictions(codes=jnp.zeros((1, 8, 8)), lyrics=jnp.broadcast_to(half, (1, 3, 4)))
     labels = jnp.array([[5000, 0, 1024, 1, 2, 1, 2, 1]])
-    loss, parts = losses(SEPARATE, predictions, jnp.zeros((1, 8), jnp.int32), labels)
+    loss, parts = compute_losses(SEPARATE, predictions, jnp.zeros((1, 8), jnp.int32), labels)
     np.testing.assert_allclose(parts["bits_per_code"], 3.0, rtol=1e-6)
     np.testing.assert_allclose(parts["bits_per_letter"], 1.0, rtol=1e-6)
     np.testing.assert_allclose(loss, (8 * 3.0 + 0.4 * 3 * 1.0) / 11, rtol=1e-6)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from jukejax.models import transformer
-from jukejax.models.block import REMAT, Block, LayerNorm, TransformerConfig
+from jukejax.models.block import Block
+from jukejax.models.projection import LayerNorm
 from jukejax.models.transformer import Transformer, unstack_layers
+from jukejax.models.transformer_config import REMAT, TransformerConfig
 from jukejax.ops.attention.kinds import attention_pattern
 
 ENCODER_LEN = 3

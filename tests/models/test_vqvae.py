@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jukejax.models.layers import start_params
+from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.weights.openai import vqvae as openai_vqvae
@@ -34,10 +34,10 @@ def build(key, config):
     model = VQVAE(config)
     audio = jnp.zeros((1, config.hops[-1], config.channels))
     shapes = nn.meta.unbox(jax.eval_shape(model.init, key(), audio))
-    start = jax.jit(lambda key: start_params(shapes["params"], key))
+    start = jax.jit(lambda key: init_params(shapes["params"], key))
     variables = {"params": start(key())}
     if config.bottleneck:
-        empty = quantize.empty(config.codebook_size, config.emb_dim)._asdict()
+        empty = quantize.empty_codebook(config.codebook_size, config.emb_dim)._asdict()
         variables["codebook"] = {name: dict(empty) for name in shapes["codebook"]}
     return model, variables
 
@@ -97,7 +97,7 @@ def test_forward_audio_is_the_decoded_codes_of_each_level_alone(key):
     output = run(model, variables, audio)
     assert output.metrics == ({}, {})
     for level, codes in enumerate(run(model, variables, audio, method="encode")):
-        np.testing.assert_array_equal(output.quantised[level].codes, codes)
+        np.testing.assert_array_equal(output.quantized[level].codes, codes)
         decoded = run(model, variables, codes, method="decode", level=level)
         np.testing.assert_allclose(output.audio[level], decoded, rtol=1e-4, atol=1e-5)
 
@@ -120,7 +120,7 @@ def test_the_first_batch_starts_the_codebook_and_moves_it_at_once(key):
     output, first = train(model, variables, audio, key())
     book, rows = first["codebook"]["codebooks_0"], rows_of(model, variables, audio)
     assert book["initialised"]
-    sums, counts = quantize.totals(rows, output.quantised[0].codes.reshape(-1), 12)
+    sums, counts = quantize.sum_by_code(rows, output.quantized[0].codes.reshape(-1), 12)
     np.testing.assert_allclose(book["codebook_count"], 0.99 + 0.01 * counts, rtol=1e-5)
     start = (book["codebook_sum"] - 0.01 * sums) / 0.99
     assert distance_to_rows(start, rows) < 1e-5
@@ -160,7 +160,7 @@ def test_without_a_bottleneck_features_pass(key):
     audio = jax.random.normal(key(), (1, 64, 1))
     features = run(model, variables, audio, method="encode")
     output, _ = train(model, variables, audio, key())
-    assert output.quantised is None
+    assert output.quantized is None
     for level in range(2):
         decoded = run(model, variables, features[level], method="decode", level=level)
         np.testing.assert_allclose(output.audio[level], decoded, rtol=1e-4, atol=1e-5)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jukejax.ops import cache as caches
-from jukejax.ops.attention.kinds import AttentionKind, attend
-from jukejax.ops.cache import Cache, Grid
+from jukejax.ops.attention.kinds import AttentionKind, Grid, attend
+from jukejax.ops.cache import Cache
 
 GRIDS = [Grid(3, 4, spread=2, prime_len=6), Grid(4, 1, spread=1, prime_len=2)]
 HEADS, HEAD_DIM, BATCH, ENCODER_LEN = 2, 3, 2, 4

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.ops.chunks import in_chunks
+from jukejax.ops.chunks import map_chunks
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3, 6, 7, 50])
@@ -17,7 +17,7 @@ def test_chunks_give_what_the_whole_gives(chunk):
         assert nothing is None
         return {"sum": x.sum(axis=1) + y, "none": None, "x": x[:, None]}
 
-    found = in_chunks(function, chunk, x, None, y)
+    found = map_chunks(function, chunk, x, None, y)
     np.testing.assert_array_equal(found["sum"], x.sum(axis=1) + y)
     np.testing.assert_array_equal(found["x"], x[:, None])
     assert found["none"] is None

@@ -1,7 +1,6 @@
-"""Flags that are set for XLA and memory on CPUs, and left alone elsewhere."""
+"""Compiler flags and memory settings: where they are set, and where they are not."""
 
 import os
-import sys
 
 import pytest
 from ml_collections import ConfigDict
@@ -30,11 +29,11 @@ def test_cpu_flags_are_set_where_the_user_did_not(environment):
 def test_small_models_and_others_keep_their_flags(environment):
     config = ConfigDict({"model": {"transformer": {"emb_dim": 256, "seq_len": 1024}}})
     for narrow in (config, ConfigDict({"model": {}}), ConfigDict()):
-        platform_flags.set_defaults(*platform_flags.shape(narrow))
+        platform_flags.set_defaults(*platform_flags.transformer_shape(narrow))
         assert "XLA_FLAGS" not in environment
     for changed in ({"emb_dim": 512}, {"seq_len": 8192}):
         large = ConfigDict({"model": {"transformer": {"emb_dim": 256, "seq_len": 1024} | changed}})
-        platform_flags.set_defaults(*platform_flags.shape(large))
+        platform_flags.set_defaults(*platform_flags.transformer_shape(large))
         assert "LIBRARY_FUSION_TYPE_DOT" in environment.pop("XLA_FLAGS")
 
 
@@ -67,26 +66,3 @@ def test_memory_is_kept_on_cpus_only(monkeypatch):
     calls.clear()
     platform_flags.keep_memory()
     assert not calls
-
-
-@pytest.mark.parametrize(
-    ("words", "ours"),
-    [
-        (["python", "-m", "jukejax.train", "--config=x"], True),
-        (["python3", "/x/bin/jukejax", "train"], True),
-        (["python", "-m", "pytest"], False),
-        (["python", "script.py"], False),
-        (["python"], False),
-    ],
-)
-def test_only_our_own_commands_start_again_with_huge_pages(monkeypatch, words, ours):
-    started = []
-    monkeypatch.setattr(os, "environ", {"GLIBC_TUNABLES": "glibc.cpu.x=1"})
-    monkeypatch.setattr(os, "execv", lambda *told: started.append(told))
-    monkeypatch.setattr(platform_flags.sys, "orig_argv", words)
-    platform_flags._start_again_with_huge_pages()
-    assert started == ([(sys.executable, [sys.executable, *words[1:]])] if ours else [])
-    if ours:
-        assert os.environ["GLIBC_TUNABLES"] == "glibc.cpu.x=1:glibc.malloc.hugetlb=1"
-        platform_flags._start_again_with_huge_pages()  # and only once
-        assert len(started) == 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops import logical_axes as placement
 from jukejax.runtime import sharding
 from jukejax.runtime.sharding import MeshConfig

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from jukejax.common.config import plain
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle
 from jukejax.weights.openai import parts

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common.config import plain
-from jukejax.models.layers import start_params
+from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 
 CONFIG = VQVAEConfig(emb_dim=4, codebook_size=16, width=4, depth=2, multipliers=(1, 1, 1))
@@ -18,7 +18,7 @@ def weights(seed: int = 0, config: VQVAEConfig = CONFIG) -> dict:
     model, random = VQVAE(config), np.random.default_rng(seed)
     noise = jnp.asarray(random.normal(0, 0.2, (1, 4096, 1)), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(seed), noise)
-    params = nn.meta.unbox(start_params(shapes["params"], jax.random.key(seed)))
+    params = nn.meta.unbox(init_params(shapes["params"], jax.random.key(seed)))
     # Small biases: as the network starts, its upper features hardly depend on the sound.
     params = jax.tree.map(lambda leaf: 2 * leaf if leaf.ndim == 3 else leaf / 4, params)
     features = jax.jit(lambda x: model.apply({"params": params}, x, method=VQVAE.features))(noise)

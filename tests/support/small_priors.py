@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 
 VOCAB, SEQ_LEN = 8, 6
 TOP = PriorConfig(

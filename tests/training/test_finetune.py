@@ -13,7 +13,7 @@ from jukejax.common.config import freeze, plain
 from jukejax.data import corpus, records, vocabularies
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from jukejax.models.prior import Prior, PriorConfig, losses
+from jukejax.models.prior import Prior, PriorConfig, compute_losses
 from jukejax.runtime import sharding
 from jukejax.training import checkpoint, finetune, program
 from jukejax.weights import bundle, loading
@@ -146,7 +146,7 @@ def test_a_started_model_says_what_the_old_one_said(folder, codes):
     def bits(params):
         told = {"labels": batch["labels"], "method": model.predictions}
         predictions = model.apply({"params": params}, batch["codes"], **told)
-        return losses(frozen, predictions, batch["codes"], batch["labels"])[0]
+        return compute_losses(frozen, predictions, batch["codes"], batch["labels"])[0]
 
     theirs = bits(weights["params"])
     ours = jax.jit(task.evaluate)(state.params, state.extra, batch)["bits_per_code"]

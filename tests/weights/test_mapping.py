@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jukejax.models.autoregressive import AutoregressiveConfig
-from jukejax.models.block import TransformerConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.mapping import Entry, build_state, build_tree
 from jukejax.weights.openai import prior as openai_prior
 

@@ -16,7 +16,7 @@ def inspect_loop(loop: DecodeLoop, device: jax.Device) -> dict[str, Any]:
     sizes: Any = compiled.memory_analysis()
     costs = compiled.cost_analysis()  # of one step, since it counts a loop's body once
     kernels = hlo.count_kernels(hlo.extract_loop_body(hlo.parse_module(compiled.as_text() or "")))
-    kind = devices.find(device.device_kind)
+    kind = devices.find_device(device.device_kind)
     least = loop.bytes_per_step()
     return dict.fromkeys(
         ("tokens", "tokens_per_s", "positions_per_s_by_eighth", "bandwidth_share")

@@ -95,7 +95,7 @@ def inspect_step(
     """
     memory = measure_memory(program, compiled)
     total = sum(memory.values())
-    device = devices.find(program.mesh.devices.flat[0].device_kind)
+    device = devices.find_device(program.mesh.devices.flat[0].device_kind)
     if device and total > device.memory:
         figure = f"it needs {total / 1e9:.2f} GB of {device.memory / 1e9:.0f} GB."
         raise ValueError(training_step.format_too_large(program, figure))

@@ -1,7 +1,7 @@
-"""Factorised attention taken apart into many small, plain attentions, and put together again.
+"""Splitting of factorized attention into many small, plain attentions, and merging of the outputs.
 
 Each row (kinds 1 and 3) or column (kind 2) of the grid attends by itself; the other kinds are one
-attention over the whole sequence. So a kernel needs to know two cases only: causal, or not at all.
+attention over the whole sequence. So a kernel needs two cases only: causal or not.
 
 Dimensions as in kinds.py; G groups: rows, columns, or 1; Q queries and S keys of a group.
 """
@@ -27,13 +27,14 @@ class Groups(NamedTuple):
     key: jax.Array
     value: jax.Array
 
-    def flat(self) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The same as [B * G * H, Q or S, D]: one axis for kernels to run over."""
-        return tuple(x.reshape(-1, *x.shape[-2:]) for x in self)
+    def flatten(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the arrays as [B * G * H, Q or S, D]."""
+        query, key, value = (x.reshape(-1, *x.shape[-2:]) for x in self)
+        return query, key, value
 
 
 def is_causal(kind: AttentionKind) -> bool:
-    """Whether a query sees no later key of its group; summaries have rules of their own."""
+    """Returns whether a query sees no later key of its group; summaries have masks of their own."""
     return kind in (
         AttentionKind.DENSE,
         AttentionKind.BLOCK,
@@ -42,36 +43,37 @@ def is_causal(kind: AttentionKind) -> bool:
     )
 
 
-def check(kind: AttentionKind, time: int, block_len: int) -> None:
+def check_rows(kind: AttentionKind, time: int, block_len: int) -> None:
     """Raises ValueError if a sequence does not fill the rows of its grid."""
     if kind in BY_GRID and time % block_len:
         raise ValueError(f"{time} positions do not fill rows of {block_len} (num_blocks)")
 
 
-def apart(
+def split(
     kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, *, block_len: int, prime_len: int
 ) -> Groups:
-    """[B, T, H, D] each, to groups. Of kind 3 the first row, which sees nothing, is left out."""
-    check(kind, q.shape[1], block_len)
+    """Splits arrays [B, T, H, D]. Queries of kind 3 lack the first row, which sees nothing."""
+    check_rows(kind, q.shape[1], block_len)
     q, k = scale_query_key(q, k)
     if kind == AttentionKind.PRIME:
         k, v = k[:, :prime_len], v[:, :prime_len]
-
-    def cut(x: jax.Array) -> jax.Array:
-        if kind not in BY_GRID:
-            return x.swapaxes(1, 2)[:, None]  # [B, 1, H, T, D]
-        x = x.reshape(x.shape[0], -1, block_len, *x.shape[2:])  # [B, R, L, H, D]
-        order = (0, 2, 3, 1, 4) if kind == AttentionKind.TRANSPOSED_BLOCK else (0, 1, 3, 2, 4)
-        return x.transpose(order)
-
-    q, k, v = (cut(x) for x in (q, k, v))
+    q, k, v = (_split_array(kind, x, block_len) for x in (q, k, v))
     if kind == AttentionKind.PREVIOUS_BLOCK:
         q, k, v = q[:, 1:], k[:, :-1], v[:, :-1]
     return Groups(q, k, v)
 
 
-def together(kind: AttentionKind, out: jax.Array) -> jax.Array:
-    """Outputs of groups [B, G, H, Q, D] to [B, T, H, D]; kind 3 gets its first row, of zeros."""
+def _split_array(kind: AttentionKind, x: jax.Array, block_len: int) -> jax.Array:
+    """Splits [B, T, H, D] into [B, G, H, Q or S, D]."""
+    if kind not in BY_GRID:
+        return x.swapaxes(1, 2)[:, None]  # [B, 1, H, T, D]
+    x = x.reshape(x.shape[0], -1, block_len, *x.shape[2:])  # [B, R, L, H, D]
+    order = (0, 2, 3, 1, 4) if kind == AttentionKind.TRANSPOSED_BLOCK else (0, 1, 3, 2, 4)
+    return x.transpose(order)
+
+
+def merge(kind: AttentionKind, out: jax.Array) -> jax.Array:
+    """Merges outputs [B, G, H, Q, D] into [B, T, H, D], with zeros for the first row of kind 3."""
     if kind == AttentionKind.PREVIOUS_BLOCK:
         out = jnp.pad(out, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
     order = (0, 3, 1, 2, 4) if kind == AttentionKind.TRANSPOSED_BLOCK else (0, 1, 3, 2, 4)

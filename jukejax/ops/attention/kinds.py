@@ -1,4 +1,4 @@
-"""Factorised attention of the Sparse Transformer, as Jukebox uses it (Jukebox paper, section 4.1).
+"""Factorized attention of the Sparse Transformer, as Jukebox uses it (Jukebox paper, section 4.1).
 
 A sequence of `T` positions is read as `R` rows of `block_len` columns: position = row * block_len +
 column. Each kind lets a query see a different, causal part of that grid; three of them in turn
@@ -9,6 +9,7 @@ Dimensions: B batch, T time, H heads, D head_dim, R rows, L block_len, S keys.
 
 import enum
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ MASKED = -1e9  # added to the float32 score of a key that must not be seen
 
 
 class AttentionKind(enum.IntEnum):
-    """What a query may see. The numbers are OpenAI's `attn_func`."""
+    """The positions that a query may see. The numbers are OpenAI's `attn_func`."""
 
     DENSE = 0  # every earlier position
     BLOCK = 1  # its own row, up to itself
@@ -27,6 +28,22 @@ class AttentionKind(enum.IntEnum):
     SUMMARY_SPREAD = 5  # the last `spread` positions of each row, up to itself
     ENCODER_DECODER = 6  # all states of the lyric encoder
     PRIME = 7  # the first `prime_len` positions, up to itself
+
+
+class Grid(NamedTuple):
+    """The shape of a window, static under jit.
+
+    Attributes:
+      num_rows: R.
+      block_len: L, columns of a row.
+      spread: positions of each row that kind 5 sees.
+      prime_len: positions that kind 7 sees.
+    """
+
+    num_rows: int
+    block_len: int
+    spread: int = 1
+    prime_len: int = 0
 
 
 _BLOCK, _COLUMN, _PREVIOUS = (
@@ -40,22 +57,22 @@ _DENSE, _SUMMARY, _SPREAD = (
     AttentionKind.SUMMARY_SPREAD,
 )
 _CROSS, _PRIME = AttentionKind.ENCODER_DECODER, AttentionKind.PRIME
-_FACTORISED = (_BLOCK, _COLUMN, _PREVIOUS)
+_FACTORIZED = (_BLOCK, _COLUMN, _PREVIOUS)
 
 _CYCLES: dict[int, tuple[AttentionKind, ...]] = {
     0: (_DENSE,),
     1: (_BLOCK, _COLUMN),
-    2: _FACTORISED,
+    2: _FACTORIZED,
     3: (_BLOCK, _SUMMARY),
     4: (_BLOCK, _SPREAD),
     5: (_BLOCK, _SUMMARY, _BLOCK, _BLOCK),
-    6: (*_FACTORISED, _CROSS),
-    7: (*_FACTORISED * 5, _CROSS),
-    8: (*_FACTORISED * 3, _CROSS),
-    9: (*_FACTORISED, _DENSE),
-    10: (*_FACTORISED * 3, *(*_FACTORISED * 3, _CROSS) * 7),
+    6: (*_FACTORIZED, _CROSS),
+    7: (*_FACTORIZED * 5, _CROSS),
+    8: (*_FACTORIZED * 3, _CROSS),
+    9: (*_FACTORIZED, _DENSE),
+    10: (*_FACTORIZED * 3, *(*_FACTORIZED * 3, _CROSS) * 7),
 }
-# Every 16th layer looks elsewhere; the cycle of three goes on counting through it.
+# Every 16th layer is of another kind; the cycle of three goes on counting through it.
 _EVERY_16TH: dict[int, tuple[AttentionKind, ...]] = {
     11: (_CROSS, _CROSS, _DENSE),
     12: (_PRIME, _PRIME, _DENSE),
@@ -63,21 +80,21 @@ _EVERY_16TH: dict[int, tuple[AttentionKind, ...]] = {
 
 
 def attention_pattern(attn_order: int, num_layers: int) -> tuple[AttentionKind, ...]:
-    """The kind of each layer for one of OpenAI's `attn_order` numbers, 0 to 12."""
+    """Returns the kind of each layer for one of OpenAI's `attn_order` numbers, 0 to 12."""
     if attn_order in _CYCLES:
         cycle = _CYCLES[attn_order]
         return tuple(cycle[layer % len(cycle)] for layer in range(num_layers))
     if attn_order in _EVERY_16TH:
         special = _EVERY_16TH[attn_order]
         return tuple(
-            special[layer % 3] if layer % 16 == 15 else _FACTORISED[layer % 3]
+            special[layer % 3] if layer % 16 == 15 else _FACTORIZED[layer % 3]
             for layer in range(num_layers)
         )
     raise ValueError(f"attn_order is {attn_order}; known patterns are 0 to 12")
 
 
 def prime_length(lyric_len: int, num_blocks: int) -> int:
-    """Positions kind 7 may see: the lyrics, rounded up past the next multiple of num_blocks."""
+    """Returns the positions kind 7 may see: the lyrics, rounded past a multiple of num_blocks."""
     return (lyric_len // num_blocks + 1) * num_blocks
 
 
@@ -88,7 +105,7 @@ def scale_query_key(q: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def softmax(scores: jax.Array, visible: jax.Array | None) -> jax.Array:
-    """Softmax over the last axis in float32; keys where `visible` is False get nothing."""
+    """Computes softmax over the last axis in float32; 0 where `visible` is False."""
     scores = scores.astype(jnp.float32)
     if visible is not None:
         scores = jnp.where(visible, scores, MASKED)
@@ -100,7 +117,7 @@ def _causal(queries: int, keys: int) -> jax.Array:
 
 
 def summary_keys(x: jax.Array, block_len: int, spread: int) -> jax.Array:
-    """[B, T, H, D] to [B, R * spread, H, D]: a zero slot, then the end of each row but the last."""
+    """Selects the ends of all rows but the last, after zeros. -> [B, R * spread, H, D]."""
     batch, time, heads, dim = x.shape
     ends = x.reshape(batch, time // block_len, block_len, heads, dim)[:, :-1, -spread:]
     ends = jnp.pad(ends, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
@@ -108,7 +125,7 @@ def summary_keys(x: jax.Array, block_len: int, spread: int) -> jax.Array:
 
 
 def summary_positions(num_rows: int, block_len: int, spread: int) -> jax.Array:
-    """First query position that sees each summary slot, int32 [R * spread]; zero slots come at 0.
+    """Returns the first position that sees each summary slot, int32 [R * spread]; 0 for zero slots.
 
     NOTE: as in OpenAI's mask, the end of a row also sees itself, not only earlier rows.
     """
@@ -128,7 +145,7 @@ def attend(
     prime_len: int = 0,
     dropout: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Attention of every position at once, as reshaped batched products: no [T, T] mask is built.
+    """Computes attention of every position as reshaped batched products, without a [T, T] mask.
 
     Args:
       kind: what each query may see.
@@ -181,7 +198,7 @@ def attend(
 def visible_positions(
     kind: AttentionKind, seq_len: int, *, block_len: int, spread: int = 1, prime_len: int = 0
 ) -> jax.Array:
-    """The definition as a mask, bool [query, key], for tests and pictures; not for kind 6."""
+    """Returns a kind's definition as a mask, bool [query, key]; not for kind 6."""
     query, key = jnp.arange(seq_len)[:, None], jnp.arange(seq_len)[None, :]
     row, col, key_row, key_col = (
         query // block_len,

@@ -1,13 +1,13 @@
-"""Factorised attention as one fused GPU kernel for each direction: the `pallas` backend.
+"""Factorized attention as one fused GPU kernel for each direction: the `pallas` backend.
 
 A program of the kernel takes one head of one row (or column): it reads its queries, keys and values
-where they lie in [B, T, H, D], keeps the whole [Q, S] of scores in registers in float32, and writes
-the outputs; nothing of that size ever reaches memory. Heads of up to 480 features do not fit at
+in place from [B, T, H, D], holds the whole [Q, S] of scores in registers in float32, and writes the
+outputs; the scores never reach memory. Heads of up to 480 features do not fit at
 once, so products run over chunks of features. The backward pass computes the scores again, from
 the sum that the forward pass kept for each query, and needs no atomics: a key belongs to one row.
 
 It is lowered through Triton (compute capability 8.0 or newer), whose blocks have sizes that are
-powers of two: shorter rows are masked, and chunks are of 64, 32 or 16 features.
+exp_scores of two: shorter rows are masked, and chunks are of 64, 32 or 16 features.
 
 Dimensions as in ops/attention/groups.py.
 """
@@ -19,17 +19,16 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from jukejax.ops.attention import groups as attention_rows
-from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.attention import groups as attention_groups
+from jukejax.ops.attention.kinds import MASKED, AttentionKind
 
 LONGEST = 128  # positions of a row or column: two float32 [128, 128] fill half of the registers
-_HIDDEN = -1e30
 _PREVIOUS, _COLUMN = AttentionKind.PREVIOUS_BLOCK, AttentionKind.TRANSPOSED_BLOCK
 
 
-def refusal(kind: AttentionKind, *, rows: int, block_len: int, head_dim: int) -> str | None:
-    """Why this kernel cannot run such a layer; None if it can."""
-    if kind not in attention_rows.BY_GRID:
+def find_refusal(kind: AttentionKind, *, rows: int, block_len: int, head_dim: int) -> str | None:
+    """Returns why this kernel cannot run such a layer; None if it can."""
+    if kind not in attention_groups.BY_GRID:
         return f"kind {int(kind)} is not cut into rows or columns"
     length = rows if kind == _COLUMN else block_len
     if length > LONGEST:
@@ -48,12 +47,12 @@ def attend(
     block_len: int,
     interpret: bool = False,
 ) -> jax.Array:
-    """Kinds 1 to 3, as `attention_xla.attend`: [B, T, H, D] in q's dtype.
+    """Computes attention of kinds 1 to 3, as `xla.attend`: [B, T, H, D] in q's dtype.
 
     Args:
       interpret: run on a CPU, for tests.
     """
-    attention_rows.check(kind, q.shape[1], block_len)
+    attention_groups.check_rows(kind, q.shape[1], block_len)
     grid = (q.shape[0], -1, block_len, *q.shape[2:])  # [B, R, L, H, D]
     width = q.shape[-1]
     wide = -width % 16  # features that a chunk has too many
@@ -120,7 +119,7 @@ def _scores(q_ref, k_ref, length: int, kind: AttentionKind, scale: float) -> jax
     query = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)
     key = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1)
     seen = key < length if kind == _PREVIOUS else (key <= query) & (key < length)
-    return jnp.where(seen, scores, _HIDDEN)
+    return jnp.where(seen, scores, MASKED)
 
 
 def _blank(kind: AttentionKind) -> jax.Array:
@@ -132,42 +131,40 @@ def _blank(kind: AttentionKind) -> jax.Array:
 
 def _forward_kernel(q_ref, k_ref, v_ref, out_ref, log_ref, *, kind, length, scale):
     scores = _scores(q_ref, k_ref, length, kind, scale)
-    most = scores.max(axis=1)
-    powers = jnp.exp(scores - most[:, None])
-    total = powers.sum(axis=1)
-    share = _blank(kind) / total
+    max_score = scores.max(axis=1)
+    exp_scores = jnp.exp(scores - max_score[:, None])
+    denom = exp_scores.sum(axis=1)
+    inv_denom = _blank(kind) / denom
     inside = jnp.arange(_block(length)) < length
-    plgpu.store(log_ref.at[pl.ds(0, _block(length))], most + jnp.log(total), mask=inside)
-    powers = powers.astype(v_ref.dtype)
+    plgpu.store(log_ref.at[pl.ds(0, _block(length))], max_score + jnp.log(denom), mask=inside)
+    exp_scores = exp_scores.astype(v_ref.dtype)
     chunk = _chunk(v_ref.shape[-1])
 
     def features(index, _):
         value = _read(v_ref, length, index * chunk, chunk)
-        _write(out_ref, length, index * chunk, _dot(powers, value) * share[:, None])
+        _write(out_ref, length, index * chunk, _dot(exp_scores, value) * inv_denom[:, None])
 
     jax.lax.fori_loop(0, v_ref.shape[-1] // chunk, features, None)
 
 
-def _backward_kernel(
-    q_ref, k_ref, v_ref, log_ref, through_ref, given_ref, dq_ref, dk_ref, dv_ref,
-    *, kind, length, scale,
-):  # fmt: skip
+def _backward_kernel(*refs, kind, length, scale):
+    q_ref, k_ref, v_ref, log_ref, delta_ref, dout_ref, dq_ref, dk_ref, dv_ref = refs
     scores = _scores(q_ref, k_ref, length, kind, scale)
     probs = jnp.exp(scores - _row(log_ref, length)[:, None]) * _blank(kind)
-    # Beyond `length` the kept sum is read as 0: such a query must weigh nothing.
+    # Beyond `length` the saved sum is read as 0: such a query must have no weight.
     query = jax.lax.broadcasted_iota(jnp.int32, probs.shape, 0)
     probs = jnp.where(query < length, probs, 0.0)
-    grads = _pairs(given_ref, v_ref, length) - _row(through_ref, length)[:, None]
-    grads = (scale * probs * grads).astype(q_ref.dtype)
+    dscores = _pairs(dout_ref, v_ref, length) - _row(delta_ref, length)[:, None]
+    dscores = (scale * probs * dscores).astype(q_ref.dtype)
     probs = probs.astype(q_ref.dtype)
     chunk = _chunk(v_ref.shape[-1])
 
     def features(index, _):
         start = index * chunk
-        q, k, given = (_read(ref, length, start, chunk) for ref in (q_ref, k_ref, given_ref))
-        _write(dq_ref, length, start, _dot(grads, k))
-        _write(dk_ref, length, start, _dot(grads.T, q))
-        _write(dv_ref, length, start, _dot(probs.T, given))
+        q, k, dout = (_read(ref, length, start, chunk) for ref in (q_ref, k_ref, dout_ref))
+        _write(dq_ref, length, start, _dot(dscores, k))
+        _write(dk_ref, length, start, _dot(dscores.T, q))
+        _write(dv_ref, length, start, _dot(probs.T, dout))
 
     jax.lax.fori_loop(0, v_ref.shape[-1] // chunk, features, None)
 
@@ -227,11 +224,11 @@ def _forward(kind, scale, interpret, q, k, v):
     return out, (q, k, v, out, log)
 
 
-def _backward(kind, scale, interpret, kept, given):
-    q, k, v, out, log = kept
-    through = (given.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1)
+def _backward(kind, scale, interpret, residuals, dout):
+    q, k, v, out, log = residuals
+    delta = (dout.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1)
     run = _call(_backward_kernel, kind, scale, interpret, q, "qkknnq", "qkk")
-    return tuple(run(q, k, v, log, through, given))
+    return tuple(run(q, k, v, log, delta, dout))
 
 
 _attend.defvjp(_forward, _backward)

@@ -1,14 +1,15 @@
 """JAX's block-sparse attention kernel for TPUs with our masks: the `splash` backend.
 
-The kernel walks over blocks of [queries, keys] and leaves out those that a mask hides altogether.
-A column's positions lie a row apart, so that every block would be seen: kind 2 is given with its
+The kernel runs over blocks of [queries, keys] and skips those that a mask hides altogether. A
+column's positions are a row apart, so that no block would be skipped: kind 2 is passed with its
 positions in column order, where its mask is block-diagonal as kind 1's.
 
-Rows that see nothing come out of the kernel with garbage; they are zeroed here, and so their
+The kernel's outputs for rows that see nothing are undefined; they are zeroed here, and so are their
 gradients. Dimensions as in ops/attention/kinds.py.
 """
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -33,8 +34,8 @@ KINDS = (
 )
 
 
-def refusal(kind: AttentionKind, *, seq_len: int) -> str | None:
-    """Why this kernel cannot run such a layer; None if it can."""
+def find_refusal(kind: AttentionKind, *, seq_len: int) -> str | None:
+    """Returns why this kernel cannot run such a layer; None if it can."""
     if kind not in KINDS:
         return f"kind {int(kind)} has keys that are no positions of its sequence"
     if seq_len % LANES:
@@ -54,7 +55,7 @@ def attend(
     prime_len: int = 0,
     interpret: bool = False,
 ) -> jax.Array:
-    """Kinds 0 to 3 and 7, as `attention_xla.attend`: [B, T, H, D] in q's dtype.
+    """Computes attention of kinds 0 to 3 and 7, as `xla.attend`: [B, T, H, D] in q's dtype.
 
     Args:
       interpret: run on a CPU, for tests.
@@ -62,14 +63,14 @@ def attend(
     batch, time, heads, dim = q.shape
     q, k = scale_query_key(q, k)
 
-    def place(x: jax.Array) -> jax.Array:
+    def lay_out(x: jax.Array) -> jax.Array:
         if kind == _COLUMN:
             x = x.reshape(batch, -1, block_len, heads, dim).swapaxes(1, 2)
             x = x.reshape(batch, time, heads, dim)
         return x.swapaxes(1, 2)  # [B, H, T, D]
 
     kernel = _kernel(kind, time, heads, block_len, prime_len, interpret)
-    out = jax.vmap(kernel)(*(place(x) for x in (q, k, v))).swapaxes(1, 2)
+    out = jax.vmap(kernel)(*(lay_out(x) for x in (q, k, v))).swapaxes(1, 2)
     if kind == AttentionKind.PREVIOUS_BLOCK:
         out = jnp.where((jnp.arange(time) < block_len)[:, None, None], 0, out)
     if kind == _COLUMN:
@@ -77,8 +78,8 @@ def attend(
     return out.reshape(batch, time, heads, dim)
 
 
-def mask(kind: AttentionKind, seq_len: int, *, block_len: int, prime_len: int) -> np.ndarray:
-    """What is seen, bool [query, key], on the host; positions of kind 2 are in column order."""
+def build_mask(kind: AttentionKind, seq_len: int, *, block_len: int, prime_len: int) -> np.ndarray:
+    """Returns the mask, bool [query, key], on the host; positions of kind 2 are in column order."""
     length = seq_len // block_len if kind == _COLUMN else block_len
     query, key = np.arange(seq_len)[:, None], np.arange(seq_len)[None, :]
     if kind == AttentionKind.PREVIOUS_BLOCK:
@@ -92,8 +93,15 @@ def mask(kind: AttentionKind, seq_len: int, *, block_len: int, prime_len: int) -
 
 
 @functools.lru_cache(maxsize=16)
-def _kernel(kind, seq_len, heads, block_len, prime_len, interpret):
-    one = masks.NumpyMask(mask(kind, seq_len, block_len=block_len, prime_len=prime_len))
+def _kernel(
+    kind: AttentionKind,
+    seq_len: int,
+    heads: int,
+    block_len: int,
+    prime_len: int,
+    interpret: bool,
+) -> Callable:
+    mask = masks.NumpyMask(build_mask(kind, seq_len, block_len=block_len, prime_len=prime_len))
     size = next(size for size in (_BLOCK, 256, LANES) if seq_len % size == 0)
     if kind not in (AttentionKind.DENSE, AttentionKind.PRIME):
         size = LANES  # larger blocks would see more than a row
@@ -103,16 +111,16 @@ def _kernel(kind, seq_len, heads, block_len, prime_len, interpret):
         block_q_dq=size, block_kv_dq=size,
     )  # fmt: skip
 
-    def build():
+    def build() -> Callable:
         return splash.make_splash_mha(
-            masks.MultiHeadMask([one] * heads),
+            masks.MultiHeadMask([mask] * heads),
             block_sizes=sizes,
             head_shards=1,
             q_seq_shards=1,
             interpret=interpret,
         )
 
-    # The tables of blocks must be constants, and are kept. A thread of its own knows nothing of the
-    # program that is being traced, nor of its mesh, whose devices may not be here.
-    with ThreadPoolExecutor(1) as apart:
-        return apart.submit(build).result()
+    # The tables of blocks must be constants, and are cached. A thread of its own has neither the
+    # trace nor the mesh of the caller, whose devices may not be here.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(build).result()

@@ -1,13 +1,13 @@
-"""Attention as reshaped batched products, with a backward pass of its own: the `xla` backend.
+"""Attention as reshaped batched products, with an explicit backward pass: the `xla` backend.
 
-What it saves over letting JAX differentiate `attention.attend`: probabilities are never divided by
-their sum, the outputs are (D numbers a query instead of S); the backward pass takes the sum over
-keys that softmax's gradient needs from the outputs (Rabe & Staats 2021, Dao et al. 2022) and does
-not mask again; the mask is added, which XLA's CPU kernels fuse and a select they do not; the early
-half of a causal group's queries never meets the late half of its keys; kind 3 leaves out the row
-that sees nothing instead of padding the sequence.
+Compared with JAX's derivative of `kinds.attend`: the probabilities are never divided by their sum,
+the outputs are (D numbers a query instead of S); the backward pass takes the softmax gradient's sum
+over keys from the outputs (Rabe & Staats 2021, Dao et al. 2022) and does not mask again; the mask
+is added, which XLA's CPU compiler fuses and a select it does not; the early half of a causal
+group's queries is never multiplied with the late half of its keys; kind 3 leaves out the first row,
+which sees nothing, instead of padding the sequence.
 
-Dimensions as in ops/attention/groups.py; N groups of all sequences and heads together.
+Letters as in groups.py; leading axes are groups of all sequences and heads.
 """
 
 import functools
@@ -15,49 +15,54 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops.attention import groups as attention_rows
-from jukejax.ops.attention.kinds import AttentionKind, summary_keys, summary_positions
+from jukejax.ops.attention import groups as attention_groups
+from jukejax.ops.attention.kinds import (
+    MASKED,
+    AttentionKind,
+    Grid,
+    summary_keys,
+    summary_positions,
+)
+from jukejax.ops.cpu import batched_products
+from jukejax.ops.cpu.switch import is_for_cpu
 
-HIDDEN = -1e30  # added to the float32 score of a key that must not be seen
-# Of queries x keys in a group. XLA's CPU kernels take no product over the first axis of a matrix:
-# it runs one group at a time, 1.7 us each. Up to this size a transposed copy is cheaper.
-_SMALL = 64 * 64
 _HALVED = 32  # queries from which a causal group is attended in two halves
 
-# Where the first query lies among the keys, (row length, positions kept), or every key is seen.
+# What queries see: the index of the first query among the keys, (row length, positions that a row
+# keeps) of summaries, or None for every key.
 Visible = int | tuple[int, int] | None
 
 
 def attend(
-    kind: AttentionKind,
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    *,
-    block_len: int,
-    spread: int = 1,
-    prime_len: int = 0,
+    kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid
 ) -> jax.Array:
-    """As `attention.attend` without probabilities and dropout: [B, T, H, D] in q's dtype.
+    """Computes attention of any kind: [B, T, H, D] in q's dtype. No [T, T] mask for kinds 1 to 6.
 
-    No mask of [T, T] is kept for kinds 1 to 6.
+    Args:
+      kind: what each query may see.
+      q: [B, T, H, D].
+      k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
+      v: as k.
+      grid: of the window.
     """
-    visible: Visible = 0 if attention_rows.is_causal(kind) else None
+    visible: Visible = 0 if attention_groups.is_causal(kind) else None
     if kind in (AttentionKind.SUMMARY, AttentionKind.SUMMARY_SPREAD):
-        kept = 1 if kind == AttentionKind.SUMMARY else spread
-        visible = (block_len, kept)
-        k, v = (summary_keys(x, block_len, kept) for x in (k, v))
-    groups = attention_rows.apart(kind, q, k, v, block_len=block_len, prime_len=prime_len)
+        spread = 1 if kind == AttentionKind.SUMMARY else grid.spread
+        visible = (grid.block_len, spread)
+        k, v = (summary_keys(x, grid.block_len, spread) for x in (k, v))
+    groups = attention_groups.split(
+        kind, q, k, v, block_len=grid.block_len, prime_len=grid.prime_len
+    )
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
-        out = _attend_halves(*groups.flat(), visible).reshape(groups.query.shape)
-    else:  # batch and heads may lie on different devices: they must stay axes
+        out = _attend_halves(*groups.flatten(), visible).reshape(groups.query.shape)
+    else:  # batch and heads may be sharded over devices: they must stay axes
         out = _attend_halves(*groups, visible)
-    return attention_rows.together(kind, out)
+    return attention_groups.merge(kind, out)
 
 
 def _attend_halves(q: jax.Array, k: jax.Array, v: jax.Array, visible: Visible) -> jax.Array:
-    """As `_attend`; of a causal group's four quarters of scores, the hidden one is left out."""
+    """Computes `_attend` without the masked one of a causal group's four quarters of scores."""
     queries = q.shape[-2]
     if visible != 0 or queries != k.shape[-2] or queries < _HALVED:
         return _attend(q, k, v, visible)
@@ -67,73 +72,61 @@ def _attend_halves(q: jax.Array, k: jax.Array, v: jax.Array, visible: Visible) -
     return jnp.concatenate([early, late], axis=-2)
 
 
-def _hidden(queries: int, keys: int, visible: Visible) -> jax.Array:
-    """What is added to the scores, [Q, S]: 0 where a key is seen."""
+def _mask(queries: int, keys: int, visible: int | tuple[int, int]) -> jax.Array:
+    """Returns the addend of the scores, [Q, S]: 0 where a key is seen, MASKED elsewhere."""
     query = jnp.arange(queries)[:, None]
     if isinstance(visible, int):
         seen = query + visible >= jnp.arange(keys)[None, :]
     else:
-        block_len, kept = visible
-        seen = query >= summary_positions(queries // block_len, block_len, kept)[None, :]
-    return jnp.where(seen, 0.0, HIDDEN)
+        block_len, spread = visible
+        seen = query >= summary_positions(queries // block_len, block_len, spread)[None, :]
+    return jnp.where(seen, 0.0, MASKED)
 
 
-def _product(spec: str, x: jax.Array, y: jax.Array) -> jax.Array:
+def _einsum(spec: str, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: Visible) -> jax.Array:
-    """softmax(q k) v over groups: [..., Q, D] and [..., S, D] to [..., Q, D]."""
+    """Computes softmax(q k) v over groups: [..., Q, D] and [..., S, D] to [..., Q, D]."""
     return _forward(q, k, v, visible)[0]
 
 
-def _forward(q, k, v, visible):
-    scores = _product("...qd,...sd->...qs", q, k)
+def _forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, visible: Visible
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    scores = _einsum("...qd,...sd->...qs", q, k)
     if visible is not None:
-        scores = scores + _hidden(*scores.shape[-2:], visible)
-    powers = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
-    share = 1.0 / powers.sum(axis=-1, keepdims=True)  # [..., Q, 1]; the largest power is 1
-    powers = powers.astype(v.dtype)
-    out = (_product("...qs,...sd->...qd", powers, v) * share).astype(v.dtype)
-    return out, (q, k, v, powers, share, out)
+        queries, keys = scores.shape[-2:]
+        scores = scores + _mask(queries, keys, visible)
+    exp_scores = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+    inv_denom = 1.0 / exp_scores.sum(axis=-1, keepdims=True)  # [..., Q, 1]
+    exp_scores = exp_scores.astype(v.dtype)
+    out = (_einsum("...qs,...sd->...qd", exp_scores, v) * inv_denom).astype(v.dtype)
+    return out, (q, k, v, exp_scores, inv_denom, out)
 
 
-def _backward(visible, kept, given):
-    del visible  # a hidden key's power is 0
-    q, k, v, powers, share, out = kept
-    given = given * share  # float32
-    through = (given * out).sum(axis=-1, keepdims=True)  # sum over keys of probability x gradient
-    given = given.astype(v.dtype)
-    scores = powers * (_product("...qd,...sd->...qs", given, v) - through)
-    scores = scores.astype(k.dtype)
-    grads = (
-        _product("...qs,...sd->...qd", scores, k),
-        _by_key(scores, q),
-        _by_key(powers, given),
-    )
-    return tuple(grad.astype(x.dtype) for grad, x in zip(grads, (q, k, v), strict=True))
+def _backward(
+    visible: Visible, residuals: tuple[jax.Array, ...], dout: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    del visible  # exp_scores of a masked key are 0
+    q, k, v, exp_scores, inv_denom, out = residuals
+    scaled_dout = dout * inv_denom  # float32
+    delta = (scaled_dout * out).sum(axis=-1, keepdims=True)  # FlashAttention's, times inv_denom
+    scaled_dout = scaled_dout.astype(v.dtype)
+    dscores = exp_scores * (_einsum("...qd,...sd->...qs", scaled_dout, v) - delta)
+    dscores = dscores.astype(k.dtype)
+    dq = _einsum("...qs,...sd->...qd", dscores, k)
+    dk, dv = _sum_over_queries(dscores, q), _sum_over_queries(exp_scores, scaled_dout)
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype)
 
 
-def _by_key(weights: jax.Array, x: jax.Array) -> jax.Array:
-    """Sums over queries: [..., Q, S] and [..., Q, D] to [..., S, D]."""
-    queries, keys = weights.shape[-2:]
-    if queries * keys <= _SMALL:
-        return _product("...sq,...qd->...sd", _transposed(weights), x)
-    if x.shape[-1] < keys:
-        return _transposed(_product("...dq,...qs->...ds", _transposed(x), weights), early=True)
-    return _product("...qs,...qd->...sd", weights, x)
-
-
-def _transposed(x: jax.Array, early: bool = False) -> jax.Array:
-    """x with its last two axes swapped, on CPUs by a copy that no product takes into itself: the
-    product before it if `early`, else the one after it. Elsewhere as the compiler likes."""
-    keep = jax.lax.optimization_barrier
-
-    def copied(x: jax.Array) -> jax.Array:
-        return keep(x).swapaxes(-1, -2) if early else keep(x.swapaxes(-1, -2))
-
-    return jax.lax.platform_dependent(x, cpu=copied, default=lambda x: x.swapaxes(-1, -2))
+def _sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
+    """Multiplies [..., Q, S] and [..., Q, D] to float32 [..., S, D]."""
+    if is_for_cpu():
+        return batched_products.sum_over_queries(weights, x)
+    return _einsum("...qs,...qd->...sd", weights, x)
 
 
 _attend.defvjp(_forward, _backward)

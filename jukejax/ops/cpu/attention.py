@@ -1,30 +1,32 @@
 """Attention over the rows and columns of a grid on CPUs: the `native` backend.
 
 XLA custom calls of our own (attention.cc), built when jukejax is installed and there is a compiler.
-What the projection wrote is read in place, and scores never leave a core's cache.
+They read the projection's output in place, and scores never leave a core's cache.
 
-Dimensions as in ops/attention/kinds.py.
+Letters as in ops/attention/kinds.py.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.ops.attention import groups as attention_rows
+from jukejax.common.types import Tree
+from jukejax.ops.attention.groups import BY_GRID
 from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.ops.cpu import library as compiled
+from jukejax.ops.cpu.library import Library
 
 _TILE, _MOST = 16, 512  # sizes are multiples of the one; groups have at most the other
-LIBRARY = compiled.Library("attention", "AttentionUsable", ("Forward", "Backward"))
+LIBRARY = Library("attention", "AttentionUsable", ("Forward", "Backward"))
 
 
-def refusal(
+def find_refusal(
     kind: AttentionKind, *, seq_len: int, block_len: int, head_dim: int, dtype: jnp.dtype
 ) -> str | None:
-    """Why the custom calls cannot do a layer; None if they can."""
-    if kind not in attention_rows.BY_GRID:
+    """Returns why the custom calls cannot run such a layer; None if they can."""
+    if kind not in BY_GRID:
         return f"it is for kinds 1 to 3, and this is kind {int(kind)}"
     if dtype != jnp.float32:
         return f"it is for float32, and this is {jnp.dtype(dtype).name}"
@@ -39,33 +41,37 @@ def refusal(
 def attend(
     kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, *, block_len: int
 ) -> jax.Array:
-    """As `attention.attend` without probabilities and dropout: [B, T, H, D]."""
+    """Computes attention of kinds 1 to 3, as `xla.attend`: [B, T, H, D]."""
     return attend_packed(kind, jnp.stack([q, k, v], axis=2), block_len)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 2))
 def attend_packed(kind: AttentionKind, qkv: jax.Array, block_len: int) -> jax.Array:
-    """Queries, keys and values of one projection, float32 [B, T, 3, H, D], to [B, T, H, D]."""
+    """Computes attention of queries, keys and values [B, T, 3, H, D] in float32: [B, T, H, D]."""
     return _forward(kind, qkv, block_len)[0]
 
 
-def _forward(kind: AttentionKind, qkv: jax.Array, block_len: int):
+def _forward(
+    kind: AttentionKind, qkv: jax.Array, block_len: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     batch, time, _, heads, dim = qkv.shape
-    out = jax.ShapeDtypeStruct((batch, time, heads, dim), qkv.dtype)
-    stats = jax.ShapeDtypeStruct((2, batch, heads, time), qkv.dtype)  # of softmax
-    out, stats = _call("Forward", (out, stats), kind, block_len)(qkv)
+    out_shape = jax.ShapeDtypeStruct((batch, time, heads, dim), qkv.dtype)
+    stats_shape = jax.ShapeDtypeStruct((2, batch, heads, time), qkv.dtype)  # of softmax
+    out, stats = _call("Forward", (out_shape, stats_shape), kind, block_len)(qkv)
     return out, (qkv, stats)
 
 
-def _backward(kind: AttentionKind, block_len: int, kept, grad: jax.Array):
-    qkv, stats = kept
+def _backward(
+    kind: AttentionKind, block_len: int, residuals: tuple[jax.Array, jax.Array], dout: jax.Array
+) -> tuple[jax.Array]:
+    qkv, stats = residuals
     shape = jax.ShapeDtypeStruct(qkv.shape, qkv.dtype)
-    return (_call("Backward", shape, kind, block_len)(qkv, stats, grad),)
+    return (_call("Backward", shape, kind, block_len)(qkv, stats, dout),)
 
 
 attend_packed.defvjp(_forward, _backward)
 
 
-def _call(handler: str, result, kind: AttentionKind, block_len: int):
-    call = jax.ffi.ffi_call(LIBRARY.target(handler), result, vmap_method="sequential")
+def _call(handler: str, results: Tree, kind: AttentionKind, block_len: int) -> Callable:
+    call = jax.ffi.ffi_call(LIBRARY.target(handler), results, vmap_method="sequential")
     return functools.partial(call, kind=np.int64(kind), block_len=np.int64(block_len))

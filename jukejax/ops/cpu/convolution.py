@@ -1,59 +1,87 @@
-"""Convolutions and residual blocks in float32 on CPUs, by XLA custom calls of our own
-(convolution.cc).
+"""Convolutions and residual blocks on CPUs, by XLA custom calls of our own (convolution.cc).
 
-A residual block is a few products between activations that are read and written again and again:
-half of what XLA does there is not multiplication. Here they are read and written once forward and
-twice backward. The custom calls are built when jukejax is installed and there is a compiler;
-without them, on several devices, in other types, for wide kernels and for few positions `suits`
-says no, and XLA's convolutions are to be used.
+A residual block is a few products between activations that are read and written repeatedly: half of
+XLA's time there is not multiplication. The custom call reads and writes them once forward and twice
+backward, in float32. Without it (no compiler at installation, several devices, other types, wide
+kernels, few positions) `conv` is XLA's, with a kernel gradient of our own.
 
 Letters: B batch, T time, C channels in, D channels out, H hidden channels.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.ops.cpu import library as compiled
+from jukejax.common.types import Tree
 from jukejax.ops.cpu.kernel_gradient import kernel_gradient
+from jukejax.ops.cpu.library import Library
+from jukejax.ops.cpu.switch import is_for_one_cpu
+from jukejax.ops.formulas import convolve
 
 _HANDLERS = ("Plain", "Forward", "Hidden", "Input")
-LIBRARY = compiled.Library("convolution", "ConvolutionUsable", _HANDLERS)
+LIBRARY = Library("convolution", "ConvolutionUsable", _HANDLERS)
 PLAIN, FORWARD, HIDDEN, INPUT = (LIBRARY.target(name) for name in _HANDLERS)
-# A kernel of more entries does not lie in a core's cache beside what it is multiplied with.
+Operands = tuple[jax.Array, jax.Array]
+
+# A kernel of more entries does not fit a core's cache beside what it is multiplied with.
 _MOST_ENTRIES = 1 << 17
 _FEWEST_MULTIPLICATIONS = 1 << 22
 
 
 def suits(x: jax.Array, kernel: jax.Array) -> bool:
-    """Whether x [B, T, C] is to meet a kernel [taps, C, D] here."""
+    """Returns whether the custom calls convolve x [B, T, C] with a kernel [taps, C, D]."""
     return (
         x.dtype == kernel.dtype == jnp.float32
         and kernel.size <= _MOST_ENTRIES
         and x.size // x.shape[-1] * kernel.size >= _FEWEST_MULTIPLICATIONS
-        and compiled.for_one_cpu()
+        and is_for_one_cpu()
         and LIBRARY.is_usable()
     )
 
 
+def conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    """Computes `ops.convolution.conv`: [B, T, C] to [B, T, D]."""
+    return (dilated if suits(x, kernel) else _xla_conv)(x, kernel, dilation)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _xla_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    return convolve(x, kernel, dilation)
+
+
+def _xla_conv_forward(x: jax.Array, kernel: jax.Array, dilation: int) -> tuple[jax.Array, Operands]:
+    return convolve(x, kernel, dilation), (x, kernel)
+
+
+def _xla_conv_backward(dilation: int, residuals: Operands, dy: jax.Array) -> Operands:
+    """Computes the gradients; XLA's own of the kernel costs more on a CPU than all the rest."""
+    x, kernel = residuals
+    dkernel = kernel_gradient(x, dy, taps=kernel.shape[0], dilation=dilation)
+    return convolve(dy, transpose_kernel(kernel), dilation), dkernel
+
+
+_xla_conv.defvjp(_xla_conv_forward, _xla_conv_backward)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def dilated(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """Convolution that keeps the length, for an odd number of taps. [B, T, C] -> [B, T, D]."""
+    """Convolves at the same length, with an odd number of taps. [B, T, C] -> [B, T, D]."""
     result = _like(x, (*x.shape[:-1], kernel.shape[-1]))
     return _call(PLAIN, result, x, kernel, dilation=np.int64(dilation))
 
 
-def _dilated_forward(x: jax.Array, kernel: jax.Array, dilation: int):
+def _dilated_forward(x: jax.Array, kernel: jax.Array, dilation: int) -> tuple[jax.Array, Operands]:
     return dilated(x, kernel, dilation), (x, kernel)
 
 
-def _dilated_backward(dilation: int, residuals, dy: jax.Array):
+def _dilated_backward(dilation: int, residuals: Operands, dy: jax.Array) -> Operands:
     x, kernel = residuals
     taps = kernel.shape[0]
     dkernel = kernel_gradient(x, dy, taps=taps, dilation=dilation)
-    return dilated(dy, turned(kernel), dilation), dkernel
+    return dilated(dy, transpose_kernel(kernel), dilation), dkernel
 
 
 dilated.defvjp(_dilated_forward, _dilated_backward)
@@ -69,7 +97,7 @@ def residual_block(
     dilation: int,
     scale: float,
 ) -> jax.Array:
-    """x + scale * (relu(conv(relu(x)) + bias) matrix + out_bias) (Jukebox, section 3.1).
+    """Computes `ops.convolution.residual_block` in one call.
 
     Args:
       x: [B, T, C].
@@ -82,7 +110,15 @@ def residual_block(
     return _residual_forward(x, kernel, bias, matrix, out_bias, dilation, scale)[0]
 
 
-def _residual_forward(x, kernel, bias, matrix, out_bias, dilation: int, scale: float):
+def _residual_forward(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    matrix: jax.Array,
+    out_bias: jax.Array,
+    dilation: int,
+    scale: float,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     hidden, out = _call(
         FORWARD,
         (_like(x, (*x.shape[:-1], bias.size)), _like(x, x.shape)),
@@ -97,7 +133,9 @@ def _residual_forward(x, kernel, bias, matrix, out_bias, dilation: int, scale: f
     return out, (x, hidden, kernel, matrix)
 
 
-def _residual_backward(dilation: int, scale: float, residuals, dy: jax.Array):
+def _residual_backward(
+    dilation: int, scale: float, residuals: tuple[jax.Array, ...], dy: jax.Array
+) -> tuple[jax.Array, ...]:
     x, hidden, kernel, matrix = residuals
     shapes = hidden.shape, matrix.shape, x.shape[-1:], hidden.shape[-1:]
     dhidden, dmatrix, dout_bias, dbias = _call(
@@ -114,7 +152,7 @@ def _residual_backward(dilation: int, scale: float, residuals, dy: jax.Array):
         dhidden,
         x,
         dy,
-        turned(kernel),
+        transpose_kernel(kernel),
         dilation=np.int64(dilation),
     )
     return dx, dkernel, dbias, scale * dmatrix, scale * dout_bias
@@ -123,8 +161,8 @@ def _residual_backward(dilation: int, scale: float, residuals, dy: jax.Array):
 residual_block.defvjp(_residual_forward, _residual_backward)
 
 
-def turned(kernel: jax.Array) -> jax.Array:
-    """The kernel [taps, D, C] with which gradients go back through one of [taps, C, D]."""
+def transpose_kernel(kernel: jax.Array) -> jax.Array:
+    """Returns the kernel [taps, D, C] of the gradient to the input of one of [taps, C, D]."""
     return kernel[::-1].swapaxes(1, 2)
 
 
@@ -132,5 +170,5 @@ def _like(x: jax.Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, x.dtype)
 
 
-def _call(target: str, results, *operands: jax.Array, **attributes):
+def _call(target: str, results: Tree, *operands: jax.Array, **attributes: np.generic) -> Any:
     return jax.ffi.ffi_call(target, results, vmap_method="sequential")(*operands, **attributes)

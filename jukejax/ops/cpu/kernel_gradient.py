@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jukejax.ops.cpu import library as compiled
+from jukejax.ops.cpu.library import Library
+from jukejax.ops.cpu.switch import is_for_one_cpu
 
-LIBRARY = compiled.Library("kernel_gradient", "KernelGradientUsable", ("Sums",))
+LIBRARY = Library("kernel_gradient", "KernelGradientUsable", ("Sums",))
 TARGET = LIBRARY.target("Sums")
 # Results of at most so many entries a tap. On two cores, of 32,768 summands and 64 x 64: 172
 # GFLOP/s and XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141 to 145; of 8,192 and
@@ -23,7 +24,7 @@ FEW = 256 * 256
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int = 1) -> jax.Array:
-    """Sums over b and t of x[b, t + (k - taps // 2) * dilation, c] * dy[b, t, d], on CPUs.
+    """Computes sums over b and t of x[b, t + (k - taps // 2) * dilation, c] * dy[b, t, d].
 
     Args:
       x: [B, T, C], zero outside of its window.
@@ -34,15 +35,15 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int
       [taps, C, D], of x's type.
     """
     few = x.shape[-1] * dy.shape[-1] <= FEW
-    if few and x.dtype == jnp.float32 and compiled.for_one_cpu() and LIBRARY.is_usable():
+    if few and x.dtype == jnp.float32 and is_for_one_cpu() and LIBRARY.is_usable():
         shape = jax.ShapeDtypeStruct((taps, x.shape[-1], dy.shape[-1]), x.dtype)
         call = jax.ffi.ffi_call(TARGET, shape, vmap_method="sequential")
         return call(x, dy, taps=np.int64(taps), dilation=np.int64(dilation))
-    return by_products(x, dy, taps=taps, dilation=dilation)
+    return multiply_shifted_copies(x, dy, taps=taps, dilation=dilation)
 
 
-def by_products(x: jax.Array, dy: jax.Array, *, taps: int, dilation: int) -> jax.Array:
-    """The same as one product of XLA's, with the gradient's shifted copies side by side."""
+def multiply_shifted_copies(x: jax.Array, dy: jax.Array, *, taps: int, dilation: int) -> jax.Array:
+    """Computes `kernel_gradient` as one product of XLA's with shifted copies of the gradient."""
     features = dy.shape[-1]
 
     def column(tap: int) -> jax.Array:

@@ -1,17 +1,12 @@
-"""The parts that are compiled when jukejax is installed and there is a compiler (see setup.py)."""
+"""Loading of the compiled kernels, which setup.py builds where there is a compiler."""
 
-import contextlib
 import ctypes
 import dataclasses
 import functools
 import importlib.util
-from collections.abc import Iterator
 
 import jax
 import jaxlib
-
-REINSTALL = "pip install --no-build-isolation --no-deps -e ."
-
 
 REINSTALL = "pip install --no-build-isolation --no-deps -e ."
 
@@ -22,7 +17,7 @@ class Library:
 
     Attributes:
       name: as in setup.py.
-      usable_symbol: its function that says whether this processor can run it.
+      usable_symbol: its function that returns whether this processor can run it.
       handlers: its custom calls.
     """
 
@@ -35,7 +30,7 @@ class Library:
         return f"jukejax_{self.name}_{handler}"
 
     def is_usable(self) -> bool:
-        """Whether the library was built, runs on this processor, and suits this JAX."""
+        """Returns whether the library was built, runs on this processor, and suits this JAX."""
         return not self.find_fault()
 
     def find_fault(self) -> str:
@@ -65,32 +60,3 @@ def _register(library: Library) -> str:
     except (OSError, AttributeError, jax.errors.JaxRuntimeError):
         return f"built for another system or version of jukejax: {REINSTALL}"
     return ""
-
-
-def target_device() -> tuple[str, str]:
-    """(platform, name) of what a program is traced for: the mesh's devices, or those here."""
-    mesh = jax.sharding.get_abstract_mesh()
-    described = None if mesh.empty else mesh.abstract_device
-    if described is not None:
-        return described.platform, described.device_kind
-    device = jax.devices()[0]
-    return device.platform, device.device_kind
-
-
-# NOTE: known to JAX, so that what was traced in one is not used in the other.
-_left_out = jax.make_user_context(False)
-
-
-def for_one_cpu() -> bool:
-    """Whether what is traced is for one CPU of this machine. XLA cannot part a custom call."""
-    mesh = jax.sharding.get_abstract_mesh()
-    alone = mesh.empty or mesh.size == 1
-    return target_device()[0] == "cpu" and alone and not _left_out.value
-
-
-@contextlib.contextmanager
-def left_out() -> Iterator[None]:
-    """What is traced within has no custom call: for programs that other machines run, and for
-    derivatives of derivatives and in forward mode, which custom calls have not."""
-    with _left_out(True):
-        yield

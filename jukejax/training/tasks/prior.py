@@ -15,7 +15,7 @@ from jukejax.common.types import Tree
 from jukejax.data import corpus, pipeline
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
-from jukejax.models.prior import Prior, PriorConfig, example_bits, losses
+from jukejax.models.prior import Prior, PriorConfig, compute_example_bits, compute_losses
 from jukejax.runtime import precision
 from jukejax.training import finetune, flops
 from jukejax.training.task import Batch, Metrics, Preview, Task
@@ -120,7 +120,9 @@ class PriorTask(Task):
             rngs={"dropout": key} if dropout else None,
             method=self.model.predictions,
         )
-        bits, metrics = losses(self.model_config, predictions, batch["codes"], batch.get("labels"))
+        bits, metrics = compute_losses(
+            self.model_config, predictions, batch["codes"], batch.get("labels")
+        )
         return bits, (extra, metrics)
 
     def evaluate(self, params: Tree, extra: Tree, batch: Batch) -> Metrics:
@@ -129,8 +131,8 @@ class PriorTask(Task):
         predictions = self.model.apply(
             {"params": params}, **self._inputs(batch), method=self.model.predictions
         )
-        _, metrics = losses(config, predictions, codes, batch.get("labels"))
-        return metrics | {"example_bits": example_bits(config, predictions, codes)}
+        _, metrics = compute_losses(config, predictions, codes, batch.get("labels"))
+        return metrics | {"example_bits": compute_example_bits(config, predictions, codes)}
 
     def _inputs(self, batch: Batch) -> Batch:
         """Selects the model's inputs: the codes and what they are conditioned on."""

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from jukejax.common.config import check_keys, freeze, plain
 from jukejax.common.types import Tree
 from jukejax.data import audio, corpus, pipeline
-from jukejax.models.layers import start_params
+from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
@@ -82,9 +82,9 @@ class VQVAETask(Task):
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
         config = self.model_config
         shapes = jax.eval_shape(self.model.init, key, jnp.zeros((1, config.hops[-1], 1)))
-        params = start_params(shapes["params"], key, zero_out=config.zero_out)
+        params = init_params(shapes["params"], key, zero_out=config.zero_out)
         codebooks = {
-            name: quantize.empty(config.codebook_size, config.emb_dim)._asdict()
+            name: quantize.empty_codebook(config.codebook_size, config.emb_dim)._asdict()
             for name in shapes.get("codebook", {})
         }
         return params, codebooks
@@ -106,14 +106,14 @@ class VQVAETask(Task):
         config = self.model_config
         output = self.model.apply({"params": params, "codebook": extra}, batch["audio"])
         _, levels = total_loss(self.loss_config, self.bandwidth, batch["audio"], output)
-        if output.quantised is not None:
+        if output.quantized is not None:
             threshold = config.restart_threshold
             for level, metrics in enumerate(levels):
                 codebook = quantize.Codebook(**extra[f"codebooks_{level}"])
-                codes = output.quantised[level].codes.reshape(-1)
+                codes = output.quantized[level].codes.reshape(-1)
                 counts = jnp.bincount(codes, length=config.codebook_size)
-                metrics |= quantize.code_statistics(counts, threshold=threshold)
-                metrics["usage"] = quantize.usage(codebook, threshold=threshold)
+                metrics |= quantize.compute_code_statistics(counts, threshold=threshold)
+                metrics["usage"] = quantize.count_live_codes(codebook, threshold=threshold)
         return name_metrics(levels)
 
     # -- Codebooks with gradient accumulation ----------------------------------------------------
@@ -155,7 +155,7 @@ class VQVAETask(Task):
         del key
         output = self.model.apply({"params": params, "codebook": extra}, part["audio"], train=True)
         total, levels = total_loss(self.loss_config, self.bandwidth, part["audio"], output)
-        codes = tuple(quantised.codes for quantised in output.quantised or ())
+        codes = tuple(quantized.codes for quantized in output.quantized or ())
         statistics = jax.lax.stop_gradient((output.features if codes else (), codes))
         return total, (statistics, name_metrics(levels))
 
@@ -168,7 +168,7 @@ class VQVAETask(Task):
             *statistics,
             rngs={"codebook": key},
             mutable=["codebook"],
-            method=self.model.move_codebooks,
+            method=self.model.update_codebooks,
         )
         return updated["codebook"], name_metrics(metrics)
 

@@ -163,10 +163,14 @@ def total_loss(
         for name, weight in (("spectral", loss.spectral), ("multispectral", loss.multispectral)):
             if weight:  # a term of weight 0 is logged, and needs no gradient
                 total += weight * parts[name]
-        if output.quantised is not None:
-            quantised = output.quantised[level]
-            total += loss.commit * quantised.commit
-            parts |= {"commit": quantised.commit, "fit": quantised.fit, "pn": quantised.pn}
+        if output.quantized is not None:
+            quantized = output.quantized[level]
+            total += loss.commit * quantized.commitment_loss
+            parts |= {
+                "commit": quantized.commitment_loss,
+                "fit": quantized.quantization_error,
+                "pn": quantized.input_std,
+            }
             parts |= output.metrics[level]
         levels.append(parts)
     return total, tuple(levels)

@@ -6,9 +6,9 @@ What the port cannot express is refused, not approximated.
 from collections.abc import Mapping
 from typing import Any
 
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
 from jukejax.models.prior import PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights.huggingface.vqvae_config import LEVELS, to_integer
 

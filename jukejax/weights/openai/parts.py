@@ -74,7 +74,7 @@ def restore_codebooks(leaves: Iterable[stream.Leaf], state: State) -> dict[str, 
         if not folder.startswith("extra/") or name != "codebook":
             continue
         vectors = jnp.asarray(np.asarray(state[leaf.pieces[0].name], np.float32))
-        for field, value in quantize.restore(vectors)._asdict().items():
+        for field, value in quantize.restore_codebook(vectors)._asdict().items():
             if field != "codebook":
                 averages[f"{folder}/{field}"] = np.asarray(value)
     return averages

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from jukejax.common.types import Tree
 from jukejax.models.autoregressive import AutoregressiveConfig
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.weights.mapping import Entry
 from jukejax.weights.openai.conv import decoder_block_entries

@@ -50,7 +50,7 @@ def from_openai(
 
     Args:
       prefix: of the names in `state`.
-      num_tokens: codes of a training batch, if training is to continue (see `quantize.restore`).
+      num_tokens: codes of a training batch, to continue training (`quantize.restore_codebook`).
 
     Raises:
       ValueError: a tensor is missing, misshapen or unknown; the message names it.
@@ -59,7 +59,7 @@ def from_openai(
     shapes = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, jax.random.key(0), audio))
     tree = build_tree(vqvae_entries(config), state, shapes, prefix=prefix)
     codebook = {
-        name: quantize.restore(leaves["codebook"], num_tokens=num_tokens)._asdict()
+        name: quantize.restore_codebook(leaves["codebook"], num_tokens=num_tokens)._asdict()
         for name, leaves in tree.get("codebook", {}).items()
     }
     return tree["params"], codebook

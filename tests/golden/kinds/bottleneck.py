@@ -31,29 +31,29 @@ def _starting_codebook(case: Case) -> Codebook:
     """Empty, given with its averages, or restored from code vectors alone."""
     hps, vectors = case.hps, jnp.asarray(case["param/k"])
     if hps["mode"] == "init":
-        return quantize.empty(*vectors.shape)
+        return quantize.empty_codebook(*vectors.shape)
     if "in/k_sum" in case:
         averages = (jnp.asarray(case["in/k_sum"]), jnp.asarray(case["in/k_elem"]))
         return Codebook(vectors, *averages, jnp.ones((), bool))
-    return quantize.restore(vectors, num_tokens=hps.get("num_tokens"))
+    return quantize.restore_codebook(vectors, num_tokens=hps.get("num_tokens"))
 
 
-def _quantised(x: jax.Array, state: Codebook, wanted: Mapping) -> dict:
+def _quantized(x: jax.Array, state: Codebook, wanted: Mapping) -> dict:
     """What one forward pass of a codebook gives, by OpenAI's names; a gradient if wanted."""
 
     def objective(x):
-        given = quantize.quantise(x, state.codebook)
+        given = quantize.quantize_vectors(x, state.codebook)
         vectors = given.vectors.transpose(0, 2, 1)
         slope = jnp.linspace(-1, 1, vectors.size).reshape(vectors.shape)
-        return given.commit + jnp.sum(vectors * slope), given
+        return given.commitment_loss + jnp.sum(vectors * slope), given
 
     gradient, given = jax.grad(objective, has_aux=True)(x)
     ours = {
         "x_l": given.codes,
         "x_d": given.vectors.transpose(0, 2, 1),
-        "commit_loss": given.commit,
-        "metrics/fit": given.fit,
-        "metrics/pn": given.pn,
+        "commit_loss": given.commitment_loss,
+        "metrics/fit": given.quantization_error,
+        "metrics/pn": given.input_std,
     }
     names = [name for name in wanted if name.startswith("grad_x")]
     return ours | {name: gradient.transpose(0, 2, 1) for name in names}
@@ -85,11 +85,11 @@ def check_bottleneck(case: Case) -> None:
         x = jnp.asarray(case[f"in/x_{step}"]).transpose(0, 2, 1)
         rows = x.reshape(-1, x.shape[-1])
         if not state.initialised:
-            first = quantize.candidates(rows, hps["k_bins"], next(draws))
-            state = quantize.initialise(first)
-        ours = _quantised(x, state, theirs)
-        fresh = quantize.candidates(rows, hps["k_bins"], next(draws))
-        state, metrics = quantize.update(
+            first = quantize.select_rows(rows, hps["k_bins"], next(draws))
+            state = quantize.start_codebook(first)
+        ours = _quantized(x, state, theirs)
+        fresh = quantize.select_rows(rows, hps["k_bins"], next(draws))
+        state, metrics = quantize.update_codebook(
             state,
             rows,
             ours["x_l"].reshape(-1),
@@ -105,8 +105,8 @@ def check_bottleneck(case: Case) -> None:
 
     x = jnp.asarray(case["in/x_0"]).transpose(0, 2, 1)
     theirs = {k.removeprefix("final/"): out.pop(k) for k in list(out) if k.startswith("final/")}
-    ours = _quantised(x, state, theirs)
-    ours["encode"] = quantize.nearest(x, state.codebook)[0]
-    ours["decode"] = quantize.lookup(ours["encode"], state.codebook).transpose(0, 2, 1)
+    ours = _quantized(x, state, theirs)
+    ours["encode"] = quantize.find_nearest(x, state.codebook)[0]
+    ours["decode"] = quantize.look_up(ours["encode"], state.codebook).transpose(0, 2, 1)
     _compare(ours, theirs, "final/")
     assert not out, f"not checked: {sorted(out)}"

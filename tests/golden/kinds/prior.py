@@ -12,9 +12,9 @@ from jukejax.inference.align import compute_lyric_attention
 from jukejax.inference.conditioning import PriorInputs, fit_length, prepare_weights
 from jukejax.inference.generate import WindowInputs
 from jukejax.inference.token_loop import NO_FILTER
-from jukejax.models.block import TransformerConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
-from jukejax.models.prior import Prior, PriorConfig, losses, split_labels
+from jukejax.models.prior import Prior, PriorConfig, compute_losses, split_labels
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.training.optim import make_optimizer, make_schedule, update_ema
 from jukejax.weights import mapping
@@ -120,7 +120,7 @@ def objective(config: PriorConfig):
 
     def loss(params, codes, upper, labels):
         predictions = model.apply({"params": params}, codes, upper, labels, method="predictions")
-        total, parts = losses(config, predictions, codes, labels)
+        total, parts = compute_losses(config, predictions, codes, labels)
         return total, (predictions, parts)
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))

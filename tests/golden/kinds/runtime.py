@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.inference import windows
-from jukejax.models.block import LayerNorm, Projection, quick_gelu
+from jukejax.models.projection import LayerNorm, Projection
 from jukejax.ops import logits as logits_ops
+from jukejax.ops.formulas import quick_gelu
 from jukejax.training import loss_scale, optim
 from tests.golden.kinds.case import Case, assert_close
 

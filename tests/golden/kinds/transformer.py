@@ -5,17 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.inference.token_loop import NO_FILTER, TrackNoise, sample_tokens
-from jukejax.models import autoregressive as ar
+from jukejax.models import decoding
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.block import Attention, TransformerConfig
+from jukejax.models.block import Attention
 from jukejax.models.conditioners import (
     CodeConditioner,
     CodeConditionerConfig,
     LabelConditioner,
     LabelConfig,
-    timing_bins,
+    compute_timing_bins,
 )
 from jukejax.models.transformer import empty_caches
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops import cache as caches
 from jukejax.ops import logits as logits_ops
 from jukejax.ops.attention.kinds import AttentionKind
@@ -219,16 +220,16 @@ def bits(logits, codes):
 
 def check_sampling(case: Case, config: AutoregressiveConfig, params, inputs: Conditions) -> None:
     hps, batch = case.hps, case["in/x"].shape[0]
-    weights = ar.decode_weights(config, params, jnp.float32)
+    weights = decoding.prepare_decode_weights(config, params, jnp.float32)
     seq_len = config.transformer.seq_len
 
     @jax.jit
     def prefill(codes, length):
-        return ar.prefill(config, weights, codes, inputs, length)
+        return decoding.prefill_caches(config, weights, codes, inputs, length)
 
     @jax.jit
     def step(caches, previous, position):
-        return ar.step(config, weights, caches, previous, inputs, position)
+        return decoding.decode_step(config, weights, caches, previous, inputs, position)
 
     def run(start_codes, temperature, top_k, top_p, noise, stop=seq_len):
         given = start_codes.shape[1]
@@ -259,7 +260,7 @@ def check_sampling(case: Case, config: AutoregressiveConfig, params, inputs: Con
     loop = jax.jit(
         lambda codes: (
             sample_tokens(
-                lambda cache, previous, position: ar.step(
+                lambda cache, previous, position: decoding.decode_step(
                     config, weights, cache, previous, inputs, position
                 ),
                 empty_or_prefilled(config, weights, inputs, codes),
@@ -294,7 +295,7 @@ def check_sampling(case: Case, config: AutoregressiveConfig, params, inputs: Con
 
 def empty_or_prefilled(config, weights, inputs, codes):
     if AttentionKind.ENCODER_DECODER in config.transformer.pattern:
-        return ar.prefill(config, weights, codes, inputs, jnp.int32(0))
+        return decoding.prefill_caches(config, weights, codes, inputs, jnp.int32(0))
     return empty_caches(config.transformer, codes.shape[0], jnp.float32)
 
 
@@ -350,7 +351,7 @@ def check_label_cond(case: Case) -> None:
     assert_close(start[:, None], case["out/start_emb"], rtol=LAYER, name="start")
     if timing:
         assert_close(position, case["out/pos_emb"], rtol=LAYER, name="pos")
-        bins = timing_bins(config, labels, hps["n_time"])
+        bins = compute_timing_bins(config, labels, hps["n_time"])
         for ours, theirs in openai_prior.TIMING_NAMES.items():
             golden = case.get(f"out/bins/{theirs}")
             if golden is not None:

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.block import TransformerConfig
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention import backends as attention_backends
 from jukejax.ops.attention import pallas as attention_pallas
 from jukejax.ops.attention import splash as attention_splash
-from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.attention.kinds import AttentionKind, Grid
 
 KINDS = [AttentionKind(kind) for kind in (0, 1, 2, 3, 7)]
 BY_GRID = KINDS[1:4]
@@ -31,11 +31,11 @@ def check_backend(backend, kind, grid, dtype):
     batch, rows, block_len, heads, head_dim = grid
     shape = (batch, rows * block_len, heads, head_dim)
     given = [jnp.asarray(normal(*shape, seed=seed), dtype) for seed in range(4)]
-    layout = dict(block_len=block_len, prime_len=min(100, rows * block_len - 1))
+    grid = Grid(rows, block_len, prime_len=min(100, rows * block_len - 1))
 
     def run(name, q, k, v, cotangent):
         def attend(q, k, v):
-            return attention_backends.attend(name, kind, q, k, v, **layout, interpret=True)
+            return attention_backends.attend(name, kind, q, k, v, grid, interpret=True)
 
         out, pullback = jax.vjp(attend, q, k, v)
         return out, *pullback(cotangent)
@@ -94,9 +94,7 @@ def test_every_backend_at_released_head_sizes(backend, kind, grid, dtype):
 def test_rows_that_do_not_divide_the_sequence_are_refused(backend):
     x = jnp.ones((1, 10, 1, 4))
     with pytest.raises(ValueError, match="10 positions do not fill rows of 4"):
-        attention_backends.attend(
-            backend, AttentionKind.BLOCK, x, x, x, block_len=4, interpret=True
-        )
+        attention_backends.attend(backend, AttentionKind.BLOCK, x, x, x, Grid(2, 4), interpret=True)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +109,9 @@ def test_a_backend_that_cannot_run_says_why_once_and_xla_runs(backend, kind, rea
     x = jnp.asarray(normal(1, 8, 1, 4))
 
     def attend(name):
-        return attention_backends.attend(name, AttentionKind(kind), x, x, x, block_len=4)
+        return attention_backends.attend(name, AttentionKind(kind), x, x, x, Grid(2, 4))
 
-    attention_backends._say.cache_clear()
+    attention_backends._warn_once.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = [attend(backend) for _ in range(2)][-1]
@@ -144,18 +142,20 @@ def described(kind, platform="gpu"):
 def test_the_fused_kernel_knows_its_devices(device, dtype, reason):
     q = jax.ShapeDtypeStruct((1, 256, 1, 480), dtype)
     with described(device):
-        found = attention_backends.refusal("pallas", AttentionKind.BLOCK, q, block_len=64)
+        found = attention_backends.find_refusal("pallas", AttentionKind.BLOCK, q, block_len=64)
     assert found is None if reason is None else reason in found
 
 
 def test_long_rows_and_odd_sequences_are_left_to_xla():
-    long = attention_pallas.refusal(AttentionKind.BLOCK, rows=4, block_len=256, head_dim=64)
+    long = attention_pallas.find_refusal(AttentionKind.BLOCK, rows=4, block_len=256, head_dim=64)
     assert "256 positions exceed 128" in long
-    column = attention_pallas.refusal(
+    column = attention_pallas.find_refusal(
         AttentionKind.TRANSPOSED_BLOCK, rows=4, block_len=256, head_dim=64
     )
     assert column is None
-    assert "200 is no multiple of 128" in attention_splash.refusal(AttentionKind.BLOCK, seq_len=200)
+    assert "200 is no multiple of 128" in attention_splash.find_refusal(
+        AttentionKind.BLOCK, seq_len=200
+    )
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.block import Attention, TransformerConfig
+from jukejax.models.block import Attention
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention import xla as attention_xla
 from jukejax.ops.attention.kinds import (
     AttentionKind,
+    Grid,
     attend,
     attention_pattern,
     prime_length,
@@ -56,6 +58,7 @@ def test_both_ways_to_attend_equal_dense_attention_with_a_mask(kind, grid):
     rows, block_len, heads, head_dim, spread, prime_len = grid
     time = rows * block_len
     shape = dict(block_len=block_len, spread=spread, prime_len=prime_len)
+    window = Grid(rows, **shape)
     mask = np.concatenate(
         [visible(kind, time, **shape), zero_slots(kind, rows, block_len, spread)], axis=1
     )
@@ -69,7 +72,7 @@ def test_both_ways_to_attend_equal_dense_attention_with_a_mask(kind, grid):
     @jax.jit
     def both(*qkv):
         plain = with_gradients(lambda *x: attend(kind, *x, **shape)[0], *qkv)
-        fast = with_gradients(lambda *x: attention_xla.attend(kind, *x, **shape), *qkv)
+        fast = with_gradients(lambda *x: attention_xla.attend(kind, *x, grid=window), *qkv)
         return plain, fast, with_gradients(lambda *x: dense_attention(*x, mask), *qkv)
 
     plain, fast, dense = both(q, k, v)
@@ -85,9 +88,10 @@ def test_receptive_field_by_gradient_is_the_definition(kind):
     shape = dict(block_len=block_len, spread=spread, prime_len=prime_len)
     q, k, v = random_qkv(time, 2, 3, batch=1)
     weights = normal(*q.shape, seed=3)
+    grid = Grid(rows, block_len, spread, prime_len)
 
     def outputs(v):
-        return (attention_xla.attend(kind, q, k, v, **shape) * weights).sum(axis=(0, 2, 3))
+        return (attention_xla.attend(kind, q, k, v, grid=grid) * weights).sum(axis=(0, 2, 3))
 
     reach = np.abs(jax.jit(jax.jacrev(outputs))(v)).sum(axis=(1, 3, 4)) > 0
     np.testing.assert_array_equal(reach, visible(kind, time, **shape))

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.block import Block, TransformerConfig
+from jukejax.models.block import Block
+from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention import backends as attention_backends
-from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.ops.cpu import attention as attention_native
-from jukejax.ops.cpu import library as compiled
+from jukejax.ops.attention.kinds import AttentionKind, Grid
+from jukejax.ops.cpu import attention as cpu_attention
+from jukejax.ops.cpu.switch import disable_cpu_kernels
 from tests.ops.attention.test_backends import BY_GRID, check_backend, normal
 
-COMPILED = attention_native  # what `needs_compiled` asks for
+COMPILED = cpu_attention  # what `needs_compiled` asks for
 
 
 # batch, rows, block_len, heads, head_dim
@@ -45,7 +46,7 @@ def queries(grid, dtype=jnp.float32):
 
 
 def refusal(kind, grid, dtype=jnp.float32):
-    return attention_backends.refusal("native", kind, queries(grid, dtype), block_len=grid[2])
+    return attention_backends.find_refusal("native", kind, queries(grid, dtype), block_len=grid[2])
 
 
 @pytest.mark.usefixtures("needs_compiled")
@@ -62,7 +63,7 @@ def refusal(kind, grid, dtype=jnp.float32):
 )
 def test_what_it_cannot_do_is_said_and_left_to_xla(kind, grid, dtype, reason):
     assert reason in refusal(AttentionKind(kind), grid, dtype)
-    chosen = attention_backends.chosen(
+    chosen = attention_backends.select_backend(
         "auto", AttentionKind(kind), queries(grid, dtype), block_len=grid[2]
     )
     assert chosen == "xla"
@@ -72,12 +73,12 @@ def test_what_it_cannot_do_is_said_and_left_to_xla(kind, grid, dtype, reason):
 def test_auto_takes_it_on_one_cpu_only():
     def chosen():
         grid = GRIDS[0]
-        return attention_backends.chosen(
+        return attention_backends.select_backend(
             "auto", AttentionKind.BLOCK, queries(grid), block_len=grid[2]
         )
 
     assert chosen() == "native"
-    with compiled.left_out():
+    with disable_cpu_kernels():
         assert chosen() == "xla"
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((2,), ("x",))):
         assert chosen() == "xla"
@@ -107,7 +108,7 @@ def test_gives_the_same_bits_each_time(kind):
     @jax.jit
     def work(qkv):
         return jax.value_and_grad(
-            lambda qkv: (attention_native.attend_packed(kind, qkv, 16) ** 2).sum()
+            lambda qkv: (cpu_attention.attend_packed(kind, qkv, 16) ** 2).sum()
         )(qkv)
 
     first = work(qkv)
@@ -120,7 +121,7 @@ def test_gives_the_same_bits_each_time(kind):
 def test_what_is_not_a_number_is_seen_by_those_who_attend_to_it(bad):
     qkv = normal(1, 256, 3, 1, 16)
     qkv[0, 20, 1, 0, 3] = bad  # a key of row 1, seen from positions 20 to 31
-    out = attention_native.attend_packed(AttentionKind.BLOCK, qkv, 16)
+    out = cpu_attention.attend_packed(AttentionKind.BLOCK, qkv, 16)
     lost = ~np.isfinite(np.asarray(out)).all(axis=(0, 2, 3))
     assert set(np.flatnonzero(lost)) <= set(range(20, 32))
     assert lost[20:32].any()
@@ -132,8 +133,8 @@ def test_what_is_not_a_number_is_seen_by_those_who_attend_to_it(bad):
 def test_scores_of_any_size_do_not_overflow():
     qkv = 1e3 * normal(1, 256, 3, 1, 16)
     for kind in BY_GRID:
-        out = attention_native.attend_packed(kind, qkv, 16)
+        out = cpu_attention.attend_packed(kind, qkv, 16)
         xla = attention_backends.attend(
-            "xla", kind, *(qkv[:, :, part] for part in range(3)), block_len=16
+            "xla", kind, *(qkv[:, :, part] for part in range(3)), Grid(16, 16)
         )
         np.testing.assert_allclose(out, xla, rtol=1e-3, atol=1.0)

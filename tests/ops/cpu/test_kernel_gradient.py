@@ -7,10 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.ops import convolution as convolutions
 from jukejax.ops.cpu import kernel_gradient as ours
+from jukejax.ops.formulas import convolve
 
 COMPILED = ours  # what `needs_compiled` asks for
+
+
+# Pairs of taps, dilation and shape each occur once.
+CASES = [
+    (1, 1, (1, 1000, 64, 64)),
+    (3, 27, (1, 1000, 64, 64)),
+    (5, 400, (1, 1000, 64, 64)),
+    (3, 1, (3, 128, 8, 32)),
+    (5, 27, (3, 128, 8, 32)),
+    (1, 400, (2, 257, 1, 33)),
+    (5, 1, (2, 257, 1, 33)),
+    (3, 400, (1, 5, 9, 1)),
+    (1, 27, (1, 5, 9, 1)),
+    (3, 1, (2, 300, 192, 70)),
+    (5, 27, (2, 300, 192, 70)),
+]
 
 
 def operands(key, batch, time, channels, features):
@@ -19,15 +35,11 @@ def operands(key, batch, time, channels, features):
 
 
 @pytest.mark.usefixtures("needs_compiled")
-@pytest.mark.parametrize("taps", [1, 3, 5])
-@pytest.mark.parametrize("dilation", [1, 27, 400])
-@pytest.mark.parametrize(
-    "shape", [(1, 1000, 64, 64), (3, 128, 8, 32), (2, 257, 1, 33), (1, 5, 9, 1), (2, 300, 192, 70)]
-)
+@pytest.mark.parametrize(("taps", "dilation", "shape"), CASES)
 def test_equals_xla_s(key, shape, taps, dilation):
     x, dy = operands(key, *shape)
     kernel = jnp.zeros((taps, shape[2], shape[3]))
-    theirs = jax.vjp(lambda k: convolutions.plain_conv(x, k, dilation), kernel)[1](dy)[0]
+    theirs = jax.vjp(lambda k: convolve(x, k, dilation), kernel)[1](dy)[0]
     found = ours.kernel_gradient(x, dy, taps=taps, dilation=dilation)
     np.testing.assert_allclose(found, theirs, rtol=1e-4, atol=1e-4 * shape[1] ** 0.5)
 
@@ -62,6 +74,6 @@ def test_is_used_for_narrow_kernels_in_float32(key):
 def test_without_it_products_give_the_same(key, taps):
     x, dy = operands(key, 2, 50, 6, 7)
     kernel = jnp.zeros((taps, 6, 7))
-    theirs = jax.vjp(lambda k: convolutions.plain_conv(x, k, 4), kernel)[1](dy)[0]
-    found = ours.by_products(x, dy, taps=taps, dilation=4)
+    theirs = jax.vjp(lambda k: convolve(x, k, 4), kernel)[1](dy)[0]
+    found = ours.multiply_shifted_copies(x, dy, taps=taps, dilation=4)
     np.testing.assert_allclose(found, theirs, rtol=1e-4, atol=1e-4)

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import pytest
 
 from jukejax.benches import machine
-from jukejax.ops import norm
-from jukejax.ops.cpu import attention as attention_native
-from jukejax.ops.cpu import convolution, kernel_gradient, products
+from jukejax.ops.cpu import attention, convolution, kernel_gradient, norm, products
 from jukejax.ops.cpu import library as compiled
+from jukejax.ops.cpu.switch import disable_cpu_kernels
+from jukejax.ops.norm import layer_norm
 
-USERS = (attention_native, convolution, kernel_gradient, norm, products)
+USERS = (attention, convolution, kernel_gradient, norm, products)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not products.LIBRARY.is_usable(), reason="nothing was compiled")
 @pytest.mark.parametrize(
     ("without", "users"), [("JUKEJAX_NO_AVX512", USERS), ("JUKEJAX_NO_TILES", (products,))]
@@ -28,7 +29,16 @@ def test_the_forms_for_other_processors_are_right(without, users):
     root = Path(__file__).parents[3]
     names = [user.__name__.split(".")[-1] for user in users]
     tests = [path for name in names for path in (root / "tests/ops").rglob(f"test_{name}.py")]
-    command = [sys.executable, "-m", "pytest", "-q", "--basetemp=.cache/pytest-other", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not slow",
+        "--basetemp=.cache/pytest-other",
+        *tests,
+    ]
     told = {**os.environ, without: "1"}
     done = subprocess.run(command, env=told, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
@@ -72,9 +82,9 @@ def test_a_library_for_another_jaxlib_is_refused_and_doctor_says_so(monkeypatch)
 def test_programs_for_other_machines_have_no_custom_calls():
     """Also those that were traced for this one before, and the other way."""
     x, vector = jnp.ones((128, 64)), jnp.ones(64)
-    work = jax.jit(lambda x: norm.layer_norm(x, vector, vector))
+    work = jax.jit(lambda x: layer_norm(x, vector, vector))
     here = work.lower(x).as_text()
-    with compiled.left_out():
+    with disable_cpu_kernels():
         assert norm.TARGET not in work.lower(x).as_text()
     assert work.lower(x).as_text() == here
     assert (norm.TARGET in here) == norm.LIBRARY.is_usable()

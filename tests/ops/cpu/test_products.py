@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.ops.cpu import library as compiled
 from jukejax.ops.cpu import products
+from jukejax.ops.cpu.switch import disable_cpu_kernels
 
 COMPILED = products  # what `needs_compiled` asks for
 
@@ -26,7 +26,7 @@ SHAPES = [(1, 1, 1), (13, 5, 31), (15, 129, 33), (300, 257, 65), (64, 96, 1100),
 
 @pytest.mark.usefixtures("needs_compiled")
 def test_tiles_are_left_out_on_demand():
-    library = ctypes.CDLL(importlib.util.find_spec("jukejax.ops._products").origin)
+    library = ctypes.CDLL(importlib.util.find_spec("jukejax.ops.cpu._products").origin)
     library.ProductUsesTiles.restype = ctypes.c_bool
     if os.environ.keys() & {"JUKEJAX_NO_AVX512", "JUKEJAX_NO_TILES"}:
         assert not library.ProductUsesTiles()
@@ -74,7 +74,7 @@ def test_dense_layers_and_gradients_are_as_exact_as_float32_is(shape, follows):
     matrix, gelu, dy = matrix / np.float32(channels**0.5), follows == "gelu", normal(rows, features)
 
     def work(x, matrix, bias, residual):
-        return products.dense(x, matrix, bias, residual, gelu)
+        return products.fused_dense(x, matrix, bias, residual, gelu)
 
     out, pullback = jax.vjp(work, x, matrix, bias, residual)
     *gradients, of_residual = pullback(jnp.asarray(dy))
@@ -91,14 +91,14 @@ def test_dense_layers_and_gradients_are_as_exact_as_float32_is(shape, follows):
 def test_activations_are_right_far_from_zero():
     x = np.zeros((64, 8), np.float32)
     bias = np.array([-np.inf, -3e38, -200.0, -0.0, 1e-30, 60.0, 3e38, np.nan], np.float32)
-    found = products.dense(x, np.zeros((8, 8), np.float32), bias, None, True)[0]
+    found = products.fused_dense(x, np.zeros((8, 8), np.float32), bias, None, True)[0]
     np.testing.assert_allclose(found, bias * [np.nan, 0.0, 0.0, 0.5, 0.5, 1.0, 1.0, np.nan])
 
 
 def test_a_residual_and_an_activation_are_not_for_the_same_layer():
     x, matrix, bias = normal(64, 64), normal(64, 64), normal(64)
     with pytest.raises(ValueError, match="give one of the two"):
-        products.dense(x, matrix, bias, x, True)
+        products.fused_dense(x, matrix, bias, x, True)
 
 
 @pytest.mark.usefixtures("needs_compiled")
@@ -108,7 +108,7 @@ def test_what_does_not_fit_the_product_is_refused(misfit):
     bias = normal(15 if misfit == "bias" else 16)
     residual = normal(64, 15 if misfit == "residual" else 16)
     with pytest.raises(jax.errors.JaxRuntimeError, match="bias or the residual does not fit"):
-        jax.block_until_ready(products.dense(x, matrix, bias, residual, False))
+        jax.block_until_ready(products.fused_dense(x, matrix, bias, residual, False))
 
 
 @pytest.mark.usefixtures("needs_compiled")
@@ -163,7 +163,7 @@ def test_large_products_in_float32_on_one_device_are_ours():
     assert products.suits(large, 64)
     assert not products.suits(jax.ShapeDtypeStruct((4096, 64), jnp.bfloat16), 64)
     assert not products.suits(jax.ShapeDtypeStruct((16, 64), jnp.float32), 64)
-    with compiled.left_out():
+    with disable_cpu_kernels():
         assert not products.suits(large, 64)
     mesh = jax.sharding.AbstractMesh((2,), ("x",))
     with jax.sharding.use_abstract_mesh(mesh):
@@ -184,7 +184,7 @@ def test_results_have_a_name_for_policies_of_rematerialisation():
         return text.count(f"@{products.TARGET}(")
 
     def activated(x, matrix):
-        return products.dense(x, matrix, matrix[0], None, True)
+        return products.fused_dense(x, matrix, matrix[0], None, True)
 
     for work in (products.product, activated):
         assert calls(work, None) == calls(work, saved) + 1

@@ -1,0 +1,142 @@
+"""Decoding with an autoregressive model: weights, prefill of the caches, single steps.
+
+Letters: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jukejax.common.types import Tree
+from jukejax.models import transformer
+from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.block import Block
+from jukejax.ops.cache import Cache
+from jukejax.ops.chunks import map_chunks
+from jukejax.ops.decode_weights import count_row_groups, lay_out_weights
+
+WEIGHTS = ("float", "int8")
+
+
+class DecodeWeights(NamedTuple):
+    """Parameters laid out for decoding: cast once, one tree a layer.
+
+    Attributes:
+      outer: embeddings, start token and output weights.
+      layers: parameters of each block.
+    """
+
+    outer: Tree
+    layers: tuple[Tree, ...]
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The compute type; matrices may be kept in eight bits."""
+        return self.outer["position_embedding"].dtype
+
+    def model(self, config: AutoregressiveConfig) -> Autoregressive:
+        """Returns the module that `outer` belongs to."""
+        rows = self.layers[0]["mlp_in"].get("rows")
+        groups = 1 if rows is None or rows.ndim == 2 else len(rows)
+        return Autoregressive(config, self.dtype, math.gcd(groups, config.vocab_size))
+
+
+def prepare_decode_weights(
+    config: AutoregressiveConfig,
+    params: Tree,
+    dtype: jnp.dtype,
+    weights: str = "float",
+    platform: str | None = None,
+) -> DecodeWeights:
+    """Casts `params` and unstacks the layers, once for a whole sampling run.
+
+    Args:
+      config: of the model.
+      params: of `Autoregressive`.
+      dtype: compute type.
+      weights: one of WEIGHTS; "int8" keeps matrices in eight bits, with float32 scales.
+      platform: where they will run; None: on the default backend (see ops/decode_weights.py).
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
+    outer = dict(params)
+    layers = transformer.unstack_layers(config.transformer.pattern, outer.pop("transformer"))
+    lay_out = functools.partial(
+        lay_out_weights, dtype=dtype, int8=weights == "int8", groups=count_row_groups(platform)
+    )
+    return DecodeWeights(lay_out(outer), tuple(map(lay_out, layers)))
+
+
+def prefill_caches(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    codes: jax.Array,
+    conditions: Conditions,
+    length: jax.Array,
+    chunk: int | None = None,
+) -> tuple[Cache, ...]:
+    """Computes the caches after the first `length` codes of a window [B, T].
+
+    Args:
+      config: of the model.
+      weights: of the model.
+      codes: int [B, T]; from `length` on they may be anything.
+      conditions: of the window.
+      length: int32 scalar.
+      chunk: items that pass through the stack at once, so that the activations of a large batch
+        need not fit; None: all.
+    """
+    model = weights.model(config)
+
+    def run(codes: jax.Array, conditions: Conditions) -> tuple[Cache, ...]:
+        x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
+        states = conditions.encoder_states
+        return transformer.prefill_layers(config.transformer, weights.layers, x, states, length)[1]
+
+    return map_chunks(run, chunk, codes, conditions)
+
+
+def attention_probabilities(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    codes: jax.Array,
+    conditions: Conditions,
+    layer: int,
+) -> jax.Array:
+    """Computes one layer's attention probabilities for codes [B, T], with the axes of `attend`."""
+    pattern = config.transformer.pattern
+    model = weights.model(config)
+    x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
+    states = conditions.encoder_states
+    for kind, params in zip(pattern[:layer], weights.layers, strict=False):
+        x = Block(config.transformer, kind, parent=None).apply({"params": params}, x, states)
+
+    def probabilities(block: Block, x: jax.Array) -> jax.Array | None:
+        return block.attn(block.attn_norm(x), states, probabilities=True)[1]
+
+    block = Block(config.transformer, pattern[layer], parent=None)
+    return block.apply({"params": weights.layers[layer]}, x, method=probabilities)
+
+
+def decode_step(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    caches: tuple[Cache, ...],
+    previous: jax.Array,
+    conditions: Conditions,
+    position: jax.Array,
+) -> tuple[jax.Array, tuple[Cache, ...]]:
+    """Computes logits [B, V] at `position` from the code before it [B], and the new caches."""
+    model = weights.model(config)
+    outer = {"params": weights.outer}
+    code_cond = conditions.code_cond
+    if code_cond is not None:
+        at = jnp.minimum(position, code_cond.shape[1] - 1)
+        code_cond = jax.lax.dynamic_index_in_dim(code_cond, at, 1, keepdims=False)
+    start = model.apply(outer, previous.shape[0], conditions, method=model.start)
+    x = model.apply(outer, previous, code_cond, start, position, method=model.embed_step)
+    x, caches = transformer.step_layers(config.transformer, weights.layers, caches, x, position)
+    return model.apply(outer, x, code_cond, method=model.predict), caches

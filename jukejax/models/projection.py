@@ -1,0 +1,66 @@
+"""Layer normalization and the affine maps of a Transformer block."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jukejax.ops.decode_weights import multiply_rows
+from jukejax.ops.dense import dense
+from jukejax.ops.formulas import add_bias
+from jukejax.ops.norm import layer_norm, layer_norm_single_pass
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization over the last axis, in float32, eps 1e-5."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1],)
+        scale = self.param(
+            "scale", nn.with_logical_partitioning(nn.initializers.ones, ("norm",)), shape
+        )
+        bias = self.param(
+            "bias", nn.with_logical_partitioning(nn.initializers.zeros, ("norm",)), shape
+        )
+        norm = layer_norm if x.ndim > 2 else layer_norm_single_pass
+        return norm(x, scale, bias)
+
+
+class Projection(nn.Module):
+    """x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
+
+    For decoding the kernel [in, out] may be stored as `rows` (ops/decode_weights.py), and either in
+    eight bits with `scale` [out] (see `decode.prepare_decode_weights`).
+    """
+
+    features: int
+    std: float
+    axes: tuple[str, str]
+    gelu: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, residual: jax.Array | None = None) -> jax.Array:
+        """[..., in] -> [..., features], added to `residual` [..., features] if there is one."""
+        kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
+        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
+        for_decoding = any(self.has_variable("params", name) for name in ("rows", "scale"))
+        if not for_decoding:
+            kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", bias_init, (self.features,)).astype(x.dtype)
+        if not for_decoding:
+            return dense(x, kernel.astype(x.dtype), bias, gelu=self.gelu, residual=residual)
+        product = self._multiply_decode_weights(x.reshape(-1, x.shape[-1]))
+        product = product.reshape(*x.shape[:-1], self.features)
+        return add_bias(product, bias, gelu=self.gelu, residual=residual)
+
+    def _multiply_decode_weights(self, x: jax.Array) -> jax.Array:
+        """[N, in] to [N, features]. Products of eight bits are summed and scaled in float32."""
+        scaled = self.has_variable("params", "scale")
+        sum_dtype = jnp.float32 if scaled else None
+        if self.has_variable("params", "rows"):
+            matrix = self.get_variable("params", "rows").astype(x.dtype)
+            out = multiply_rows(x, matrix, sum_dtype)
+        else:
+            matrix = self.get_variable("params", "kernel").astype(x.dtype)
+            out = jnp.dot(x, matrix, preferred_element_type=sum_dtype)
+        return (out * self.get_variable("params", "scale")).astype(x.dtype) if scaled else out

@@ -1,0 +1,91 @@
+"""The codebook of one VQ-VAE level as a Flax module (Jukebox, section 3.1).
+
+Letters: B batch, T time, E features of a code.
+"""
+
+import flax.linen as nn
+import jax
+from jax import lax
+
+from jukejax.ops import quantize
+from jukejax.ops.quantize import Codebook, Quantized
+
+
+class Quantizer(nn.Module):
+    """One level's codebook: variables of the collection "codebook", and their updates."""
+
+    num_codes: int
+    emb_dim: int
+    decay: float
+    threshold: float
+
+    def setup(self) -> None:
+        start = quantize.empty_codebook(self.num_codes, self.emb_dim)
+        self.state = {
+            name: self.variable("codebook", name, lambda value=value: value)
+            for name, value in start._asdict().items()
+        }
+
+    def read(self) -> Codebook:
+        """Returns the state."""
+        return Codebook(**{name: variable.value for name, variable in self.state.items()})
+
+    def __call__(
+        self, features: jax.Array, *, train: bool
+    ) -> tuple[Quantized, dict[str, jax.Array]]:
+        """Quantizes [B, T, E]; when training, starts or updates the codebook too.
+
+        The batch is quantized with the codebook from before the update. Training draws from the
+        random stream "codebook".
+        """
+        frozen = not self.is_mutable_collection("codebook")  # a microbatch: see `start`, `update`
+        if frozen or not train:
+            return quantize.quantize_vectors(features, self.read().codebook), {}
+        keys = jax.random.split(self.make_rng("codebook"))
+        self._start(features, keys[0])
+        quantized = quantize.quantize_vectors(features, self.read().codebook)
+        return quantized, self._update(features, quantized.codes, keys[1])
+
+    def start(self, features: jax.Array) -> None:
+        """Starts the codebook from a whole batch [B, T, E], unless it is started."""
+        self._start(features, jax.random.split(self.make_rng("codebook"))[0])
+
+    def update(self, features: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:
+        """Updates the codebook from a whole batch [B, T, E] and its codes [B, T]."""
+        return self._update(features, codes, jax.random.split(self.make_rng("codebook"))[1])
+
+    def _select_rows(self, features: jax.Array, key: jax.Array) -> jax.Array:
+        rows = self._rows(features)
+        drawn = quantize.draw_rows(key, len(rows), self.num_codes, self.emb_dim)
+        return quantize.select_rows(rows, self.num_codes, drawn)
+
+    def _start(self, features: jax.Array, key: jax.Array) -> None:
+        state = self.read()
+        self._write(
+            lax.cond(
+                state.initialised,
+                lambda: state,
+                lambda: quantize.start_codebook(self._select_rows(features, key)),
+            )
+        )
+
+    def _update(
+        self, features: jax.Array, codes: jax.Array, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        state, metrics = quantize.update_codebook(
+            self.read(),
+            self._rows(features),
+            codes.reshape(-1),
+            self._select_rows(features, key),
+            decay=self.decay,
+            threshold=self.threshold,
+        )
+        self._write(state)
+        return metrics
+
+    def _rows(self, features: jax.Array) -> jax.Array:
+        return lax.stop_gradient(features).reshape(-1, self.emb_dim)
+
+    def _write(self, state: Codebook) -> None:
+        for name, value in state._asdict().items():
+            self.state[name].value = value
