@@ -4,34 +4,33 @@
 
 Modes:
   ancestral  starts from nothing.
-  primed     goes on from --prompt, an audio file.
-  continue   goes on from --codes, a codes.npz of an earlier sample.
-  upsample   keeps the coarsest level of --codes, or of any audio file (--prompt), and makes the
+  primed     continues --prompt, an audio file.
+  continue   continues --codes, a codes.npz of an earlier sample.
+  upsample   keeps the coarsest level of --codes, or of any audio file (--prompt), and generates the
              finer ones.
-  reroll     makes --reroll=START:STOP of --codes anew; both sides stay.
+  reroll     generates --reroll=START:STOP of --codes again; the codes before and after it stay.
 
-The folder is written window by window: a run that was killed goes on where it stopped when the same
-command is given again, and ends the same. Only times in meta.json are those of the clock.
+The folder is written window by window: a run that was killed is resumed by the same command, and
+ends with the same files. Only the times in meta.json differ.
 """
 
 import hashlib
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import interruption
 from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
     Request,
-    length,
+    parse_integers,
+    parse_per_level,
     parse_range,
-    per_level,
-    whole_numbers,
+    resolve_seconds,
 )
 
 FLAGS = flags.FlagValues()
@@ -41,13 +40,13 @@ MODEL = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_values=FLAGS)
 MODE = flags.DEFINE_enum(
-    "mode", "ancestral", MODES, "Where to start from; see above.", flag_values=FLAGS
+    "mode", "ancestral", MODES, "What to start from; see above.", flag_values=FLAGS
 )
 SECONDS = flags.DEFINE_float(
     "seconds",
     None,
     f"Length of each track in seconds, prompt included; default: {DEFAULT_SECONDS:g}, or with "
-    "--mode=upsample all of what is given.",
+    "--mode=upsample the whole length of the source.",
     flag_values=FLAGS,
 )
 BARS = flags.DEFINE_float(
@@ -57,19 +56,19 @@ BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.", flag_values
 TOTAL_SECONDS = flags.DEFINE_float(
     "total_seconds",
     None,
-    "Length in seconds of the whole piece that the model believes it is playing (timing label); "
+    "Length in seconds of the whole piece that the track is a part of (timing label); "
     "default: up to the end of the track.",
     flag_values=FLAGS,
 )
 OFFSET_SECONDS = flags.DEFINE_float(
-    "offset_seconds", 0.0, "Where in that piece the track begins, in seconds.", flag_values=FLAGS
+    "offset_seconds", 0.0, "Start of the track in that piece, in seconds.", flag_values=FLAGS
 )
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "How many tracks to make.", flag_values=FLAGS)
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Number of tracks.", flag_values=FLAGS)
 FIRST_ITEM = flags.DEFINE_integer(
     "first_item",
     0,
     "Number of the first track. A track depends on its number and --seed, not on the others: "
-    "--first_item=5 makes alone what was track 5 of a larger order.",
+    "--first_item=5 generates track 5 of a larger number alone.",
     flag_values=FLAGS,
 )
 ARTIST = flags.DEFINE_string(
@@ -96,30 +95,33 @@ CODES = flags.DEFINE_string(
 REROLL = flags.DEFINE_string(
     "reroll",
     None,
-    "START:STOP in seconds, the range to make anew (--mode=reroll).",
+    "START:STOP in seconds, the range to generate again (--mode=reroll).",
     flag_values=FLAGS,
 )
 CANDIDATES = flags.DEFINE_integer(
     "candidates",
     4,
-    "How often to draw the range of --mode=reroll; the version that goes best with what follows is "
+    "Versions of the range of --mode=reroll; the one that makes the codes behind it most likely is "
     "taken.",
     flag_values=FLAGS,
 )
 LEVELS = flags.DEFINE_list(
-    "levels", ["2", "1", "0"], "Levels to make, from coarse to fine.", flag_values=FLAGS
+    "levels", ["2", "1", "0"], "Levels to generate, from coarse to fine.", flag_values=FLAGS
 )
 TEMPERATURE = flags.DEFINE_list(
     "temperature",
     ["0.98"],
-    "Boldness: one number, or one for each of --levels; 0: always the likeliest.",
+    "Randomness: one number, or one for each of --levels; 0: always the most likely code.",
     flag_values=FLAGS,
 )
 TOP_K = flags.DEFINE_integer(
     "top_k", 0, "Choose among the k most likely codes; 0: among all.", flag_values=FLAGS
 )
 TOP_P = flags.DEFINE_float(
-    "top_p", 0.0, "Choose among the likeliest codes of this mass; 0: all.", flag_values=FLAGS
+    "top_p",
+    0.0,
+    "Choose among the most likely codes of this total probability; 0: all.",
+    flag_values=FLAGS,
 )
 HOP_FRACTION = flags.DEFINE_list(
     "hop_fraction",
@@ -132,7 +134,7 @@ SCHEDULE = flags.DEFINE_enum(
     "schedule",
     "sequential",
     ["sequential", "parallel"],
-    "Order of a level's windows: one after the other, or, at the finer levels, side by side and "
+    "Order of a level's windows: one after the other, or, at the finer levels, in parallel and "
     "joined where they agree best (faster where many fit into memory).",
     flag_values=FLAGS,
 )
@@ -145,12 +147,12 @@ MEMORY_FRACTION = flags.DEFINE_float(
 STREAM = flags.DEFINE_bool(
     "stream",
     False,
-    "Write each track's stream.wav while it is made: it grows as the coarsest level is drawn, and "
+    "Write each track's stream.wav while it is generated: it grows with the coarsest level, and "
     "gets finer with the others.",
     flag_values=FLAGS,
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "Another seed, another track; the same one, the same track.", flag_values=FLAGS
+    "seed", 0, "Of the random numbers; the same seed gives the same tracks.", flag_values=FLAGS
 )
 DTYPE = flags.DEFINE_string(
     "dtype",
@@ -162,19 +164,19 @@ WEIGHTS = flags.DEFINE_enum(
     "weights",
     "float",
     ["float", "int8"],
-    "How the priors' matrices are kept: as --dtype, or in eight bits, half of what bfloat16 takes: "
-    "faster where few tracks are made at once, at a small cost in accuracy.",
+    "Type of the priors' matrices: --dtype, or eight bits, half the memory of bfloat16: faster for "
+    "few tracks at once, at a small cost in accuracy.",
     flag_values=FLAGS,
 )
 
 
-def request() -> Request:
-    """What the flags ask for, checked."""
-    levels = whole_numbers("levels", LEVELS.value)
+def make_request() -> Request:
+    """Returns the request that the flags describe."""
+    levels = parse_integers("levels", LEVELS.value)
     return Request(
         mode=MODE.value,
         levels=levels,
-        seconds=length(SECONDS.value, BARS.value, BPM.value),
+        seconds=resolve_seconds(SECONDS.value, BARS.value, BPM.value),
         total_seconds=TOTAL_SECONDS.value,
         offset_seconds=OFFSET_SECONDS.value,
         items=range(FIRST_ITEM.value, FIRST_ITEM.value + NUM_SAMPLES.value),
@@ -187,8 +189,8 @@ def request() -> Request:
         codes=CODES.value,
         reroll=None if REROLL.value is None else parse_range(REROLL.value),
         candidates=CANDIDATES.value,
-        temperature=per_level("temperature", TEMPERATURE.value, levels),
-        hop_fraction=per_level("hop_fraction", HOP_FRACTION.value, levels),
+        temperature=parse_per_level("temperature", TEMPERATURE.value, levels),
+        hop_fraction=parse_per_level("hop_fraction", HOP_FRACTION.value, levels),
         top_k=TOP_K.value,
         top_p=TOP_P.value,
         schedule=SCHEDULE.value,
@@ -198,7 +200,7 @@ def request() -> Request:
 
 
 def read_lyrics() -> str:
-    """The text of --lyrics_file, "" without one."""
+    """Reads the text of --lyrics_file; "" without one."""
     if LYRICS_FILE.value is None:
         return ""
     try:
@@ -207,12 +209,14 @@ def read_lyrics() -> str:
         raise ValueError(f"--lyrics_file={LYRICS_FILE.value} is not UTF-8 text") from error
 
 
-def settings(model_hash: str) -> dict:
-    """What the tracks depend on; a folder belongs to one such set."""
-    asked = (MODE, SECONDS, BARS, BPM, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
-    told = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES, REROLL, CANDIDATES)
-    drawn = (LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, STREAM, SEED)
-    values = {flag.name: flag.value for flag in (*asked, *told, *drawn, DTYPE, WEIGHTS)}
+def collect_settings(model_hash: str) -> dict[str, Any]:
+    """Returns everything that the tracks depend on; a folder belongs to one set of settings."""
+    length = (MODE, SECONDS, BARS, BPM, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
+    sources = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES, REROLL, CANDIDATES)
+    sampling = (LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, STREAM, SEED)
+    values: dict[str, Any] = {
+        flag.name: flag.value for flag in (*length, *sources, *sampling, DTYPE, WEIGHTS)
+    }
     for flag in (LYRICS_FILE, PROMPT, CODES):
         if flag.value is not None:
             content = Path(flag.value).read_bytes()
@@ -221,31 +225,17 @@ def settings(model_hash: str) -> dict:
 
 
 def main() -> int:
-    began = time.monotonic()
+    started_at = time.monotonic()
     if MODEL.value is None or OUTPUT.value is None:
         raise ValueError("--model and --output are needed; see --help")
-    asked = request()
+    request, output = make_request(), Path(OUTPUT.value)
 
     from jukejax.inference.loaded_model import Model
-    from jukejax.sampling.folder import SampleFolder, claim, held
-    from jukejax.sampling.run import Run
-    from jukejax.sampling.start import begin, with_labels
+    from jukejax.sampling.run import sample_tracks
 
     model = Model(MODEL.value, DTYPE.value, WEIGHTS.value)
-    asked = with_labels(model, asked)
-    start = begin(model, asked)
-    output = Path(OUTPUT.value)
-    with held(output):
-        claim(output, settings(model.hash))
-        folder = SampleFolder(output, asked.items)
-        try:
-            Run(model, asked, start, folder, began)()
-        except (KeyboardInterrupt, interruption.Stopped):
-            print(f"{output} keeps what is done; the same command goes on", file=sys.stderr)
-            raise
-    first = start.levels[0]
-    seconds = start.totals[first] * model.hops[first] / model.sample_rate
-    print(f"{len(asked.items)} track(s) of {seconds:.1f} s: {output / 'index.html'}")
+    seconds = sample_tracks(model, request, output, collect_settings(model.hash), started_at)
+    print(f"{len(request.items)} track(s) of {seconds:.1f} s: {output / 'index.html'}")
     return 0
 
 

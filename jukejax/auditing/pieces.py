@@ -9,7 +9,7 @@ import numpy as np
 from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages import runs
-from jukejax.sampling.folder import read_codes
+from jukejax.sampling.folder import read_codes_file
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sound:
 
     def read_top_codes(self) -> np.ndarray | None:
         """Returns int32 [time] of the top level; None without codes."""
-        return None if self.codes is None else read_codes(self.codes).get(2)
+        return None if self.codes is None else read_codes_file(self.codes).get(2)
 
     @property
     def files(self) -> list[Path]:

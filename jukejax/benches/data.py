@@ -176,14 +176,13 @@ def measure_encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterat
     import jax
 
     from jukejax.inference import codec
+    from jukejax.inference.spans import ArraySound
     from jukejax.runtime import sharding
 
     params, extra = jax.device_get(sharding.unbox(jax.jit(task.init_params)(jax.random.key(0))))
     model = codec.Codec(task.describe(), {"params": params, "extra": extra})
     batch_size = codec.default_batch_size()
-    arrays: list[codec.Sound] = [
-        codec.Array(audio.to_float(sound).mean(axis=1)) for sound in sounds
-    ]
+    arrays = [ArraySound(audio.to_float(sound).mean(axis=1)) for sound in sounds]
     seconds, more = common.time_twice(lambda: list(model.encode_all(arrays, batch_size=batch_size)))
     yield {
         "what": "encode all levels",

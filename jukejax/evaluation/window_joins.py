@@ -10,7 +10,7 @@ from jukejax.inference.loaded_model import Model
 from jukejax.inference.windows import plan_windows
 from jukejax.pages import runs
 from jukejax.pages.runs import parse_number
-from jukejax.sampling.start import reroll_span
+from jukejax.sampling.initial_state import find_reroll_span
 
 DEFAULT_HOP_FRACTION = 0.5  # of sample folders that do not record it
 
@@ -34,7 +34,7 @@ def find_joins(model: Model, item: runs.Item, level: int) -> list[int]:
     prompt_seconds = parse_number(meta.get("prompt_seconds")) or 0.0
     begin, end = round(prompt_seconds * model.sample_rate / model.hops[level]), total
     if meta.get("mode") == "reroll" and meta.get("reroll"):
-        begin, end = reroll_span(tuple(meta["reroll"]), model, level, total)
+        begin, end = find_reroll_span(tuple(meta["reroll"]), model, level, total)
     plan = plan_windows(end, model.read_config(level).seq_len, hop, begin)
     joins = [window.start + window.fixed for window in plan if window.start + window.fixed]
     return joins + [end] * (end < total)

@@ -13,6 +13,7 @@ Dimensions: B batch, T seq_len, t codes of a track, L layers, E emb_dim.
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -79,14 +80,14 @@ def compute_window_activations(
     """
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
     tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
-    model = Autoregressive(config.autoregressive, weights.decode.dtype)
+    model: Any = Autoregressive(config.autoregressive, weights.decode.dtype)
     x = model.apply({"params": weights.decode.outer}, tokens, conditions, True, method=model.embed)
     stack, pooled = config.autoregressive.transformer, {}
     positions = jnp.arange(config.seq_len)
     inside = (positions >= begin[:, None]) & (positions < end[:, None])  # [B, T]
     for layer in range(max(layers) + 1):
         if layer:
-            block = Block(stack, stack.pattern[layer - 1], parent=None)
+            block: Any = Block(stack, stack.pattern[layer - 1], parent=None)
             params = {"params": weights.decode.layers[layer - 1]}
             x = block.apply(params, x, conditions.encoder_states)
         if layer in layers:

@@ -1,13 +1,12 @@
-"""A trained VQ-VAE over whole tracks: window by window, with results as if in one piece."""
+"""A trained VQ-VAE over whole tracks: window by window, with the results of a single pass."""
 
 import contextlib
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,131 +16,69 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
-from jukejax.models.layers import Conv, DownConv, ResidualBlock, ResidualStack
+from jukejax.inference.spans import ArraySound, Sound, Span, find_context, find_spans
+from jukejax.models.layers import Conv, DownConv, ResidualBlock
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import bundle, loading
 
-WINDOW_SECONDS = 12  # of audio that one program run sees, context included
+WINDOW_SECONDS = 12  # of audio in one run of a program, context included
 
 
-def config_of(description: dict) -> VQVAEConfig:
-    """The frozen config in a model's description."""
-    return freeze(VQVAEConfig, description["config"], "vqvae")
-
-
-def context(config: VQVAEConfig, level: int) -> int:
-    """Samples to each side that can change a code of this level, rounded up to top-level codes."""
-    multiplier = config.multipliers[level]
-    stack = ResidualStack(
-        depth=multiplier * config.depth,
-        dilation_growth_rate=config.dilation_growth_rate,
-        dilation_cycle=config.dilation_cycle,
-        parent=None,
-    )
-    reach, rate = 0, 1
-    for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
-        for _ in range(downs):
-            reach += 2 * stride * rate
-            rate *= stride
-            reach += sum(stack.dilations) * rate
-        reach += rate
-    return -(-(reach + 1) // config.hops[-1]) * config.hops[-1]
-
-
-_READERS = (Conv, DownConv, ResidualBlock)  # of neighbouring positions
+_CONVOLUTIONS = (Conv, DownConv, ResidualBlock)  # modules that read neighboring positions
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(
     config: VQVAEConfig, variables: Tree, audio: jax.Array, lengths: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Codes of windows [B, T, 1] of which only the first `lengths` [B] samples are sound.
+    """Encodes windows [B, T, 1] of which only the first `lengths` [B] samples are sound.
 
-    A convolution pads the end of its input with zeros. For every window to see just that at the end
-    of its own sound, whatever follows is set to zero before each convolution: biases would fill it.
-    A residual block may be one operation; its second convolution reads no neighbours.
-    `lengths` must be whole top-level codes; the codes behind them mean nothing.
+    A convolution pads the end of its input with zeros. So that the sound of every window ends in
+    the same way, all positions behind it are set to zero before each convolution: biases would make
+    them non-zero. A residual block may be one operation; its second convolution has a kernel of
+    size 1. `lengths` must be whole top-level codes; the codes behind them are meaningless.
     """
 
-    def end_with_zeros(apply, args, kwargs, context):
-        if isinstance(context.module, _READERS) and context.method_name == "__call__":
+    def mask_end(
+        apply: Callable, args: tuple, kwargs: Mapping, context: nn.module.InterceptorContext
+    ) -> Any:
+        if isinstance(context.module, _CONVOLUTIONS) and context.method_name == "__call__":
             (x,) = args
             ends = lengths // (audio.shape[1] // x.shape[1])
             inside = jnp.arange(x.shape[1]) < ends[:, None]
             args = (jnp.where(inside[..., None], x, 0.0),)
         return apply(*args, **kwargs)
 
-    with nn.intercept_methods(end_with_zeros):
-        return VQVAE(config).apply(variables, audio, method=VQVAE.encode)
+    model: Any = VQVAE(config)
+    with nn.intercept_methods(mask_end):
+        return model.apply(variables, audio, method=VQVAE.encode)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _decode(config: VQVAEConfig, level: int, variables: Tree, codes: jax.Array) -> jax.Array:
-    return VQVAE(config).apply(variables, codes, level, method=VQVAE.decode)
-
-
-def spans(total: int, window: int, margin: int) -> list[tuple[int, int, int]]:
-    """(start, from, to) of windows whose parts [from, to) cover [0, total) without overlap.
-
-    A window starts at `start` and is as long as `window`, or as `total` if that is shorter; its
-    part keeps `margin` away from the window's ends, save at the ends of the track.
-    """
-    if total <= window:
-        return [(0, 0, total)]
-    if window <= 2 * margin:
-        raise ValueError(f"windows of {window} leave nothing between margins of {margin}")
-    found, done = [], 0
-    while done < total:
-        start = min(max(done - margin, 0), total - window)
-        end = total if start + window == total else start + window - margin
-        found.append((start, done, end))
-        done = end
-    return found
+    model: Any = VQVAE(config)
+    return model.apply(variables, codes, level, method=VQVAE.decode)
 
 
 def default_batch_size() -> int:
-    """Windows to encode at once where nobody says: a CPU gains nothing from more than one."""
+    """Returns how many windows to encode at once: 8 an accelerator; a CPU gains from 1 only."""
     return 1 if jax.default_backend() == "cpu" else 8 * jax.local_device_count()
 
 
-class Sound(Protocol):
-    """Something to encode, read piece by piece."""
-
-    @property
-    def samples(self) -> int:
-        """Its length in samples."""
-
-    def read(self, start: int, out: np.ndarray) -> None:
-        """Fills `out`, float32 [time], with the mono samples from `start` on."""
-
-
-@dataclass(frozen=True)
-class Array:
-    """A sound in memory, float32 [time]."""
-
-    mono: np.ndarray
-
-    @property
-    def samples(self) -> int:
-        return len(self.mono)
-
-    def read(self, start: int, out: np.ndarray) -> None:
-        out[:] = self.mono[start : start + len(out)]
-
-
-class _Part(NamedTuple):
-    """A window of a sound: from sample `start` on; its codes count from `begin` to `end`."""
+class _SoundWindow(NamedTuple):
+    """A window of a sound, and the codes [time] of each level of the whole sound."""
 
     sound: Sound
     codes: list[np.ndarray]
-    start: int
-    begin: int
-    end: int
+    span: Span
+
+
+Progress = Callable[[int], None]  # called with the number of samples that are encoded
 
 
 class Codec:
-    """Audio to codes of every level, and codes of one level to audio.
+    """Encodes audio as codes of every level, and decodes the codes of one level to audio.
 
     Attributes:
       config: of the VQ-VAE.
@@ -150,18 +87,18 @@ class Codec:
     """
 
     def __init__(self, description: dict, weights: Tree):
-        self.config = config_of(description)
+        self.config = freeze(VQVAEConfig, description["config"], "vqvae")
         self.sample_rate = description["sample_rate"]
         self.hash = bundle.hash_weights(weights)
         self._variables = jax.tree.map(
             jnp.asarray, {"params": weights["params"], "codebook": weights["extra"]}
         )
         self._window = -(-WINDOW_SECONDS * self.sample_rate // self.hop) * self.hop
-        self._window = max(self._window, 4 * context(self.config, self.config.levels - 1))
+        self._window = max(self._window, 4 * find_context(self.config, self.config.levels - 1))
 
     @classmethod
     def load(cls, path: str | Path) -> "Codec":
-        """From a workdir of train, a bundle, or the vqvae folder of one."""
+        """Loads the VQ-VAE of a workdir of train, of a bundle, or of a bundle's vqvae folder."""
         return cls(*loading.load_model(path, "vqvae"))
 
     @property
@@ -170,19 +107,19 @@ class Codec:
         return self.config.hops[-1]
 
     def codebook(self, level: int) -> np.ndarray:
-        """float32 [codes, emb_dim], what the codes of a level stand for."""
+        """Returns the vectors of a level's codes, float32 [codes, emb_dim]."""
         return np.asarray(self._variables["codebook"][f"codebooks_{level}"]["codebook"])
 
     def encode(self, audio: np.ndarray) -> list[np.ndarray]:
-        """float32 [time, channels] to int32 [time // hop] for each level.
+        """Encodes float32 [time, channels] as int32 [time // hop] of each level.
 
-        Stereo is mixed to mono. Samples that do not fill a top-level code are left off at the end.
+        Stereo is mixed to mono. Samples at the end that do not fill a top-level code are dropped.
 
         Raises:
           ValueError: the audio is shorter than one top-level code.
         """
         mono = audio.mean(axis=1, dtype=np.float32)
-        ((_, codes),) = self.encode_all([Array(mono)])
+        ((_, codes),) = self.encode_all([ArraySound(mono)])
         return codes
 
     def encode_all(
@@ -190,16 +127,15 @@ class Codec:
         sounds: Iterable[Sound],
         *,
         batch_size: int = 1,
-        progress: Callable[[int], None] = lambda samples: None,
+        progress: Progress = lambda samples: None,
     ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
-        """Codes of sounds of any length, in their order, as `encode` gives them.
+        """Encodes sounds of any length, in their order, as `encode` does.
 
         Windows of several sounds share a run of one program, which is compiled once, for
-        [batch_size, window]. Several devices share a batch if it can be shared evenly.
+        [batch_size, window]. A batch is divided among several devices if that leaves no remainder.
 
         Args:
           batch_size: windows in a run.
-          progress: called after each run with the samples whose codes it settled.
 
         Raises:
           ValueError: a sound is shorter than one top-level code.
@@ -208,87 +144,99 @@ class Codec:
         if batch_size % len(devices):
             devices = devices[:1]
         mesh = jax.sharding.Mesh(devices, ("batch",))
-        rows = NamedSharding(mesh, PartitionSpec("batch"))
+        sharding = NamedSharding(mesh, PartitionSpec("batch"))
         variables = jax.device_put(self._variables, NamedSharding(mesh, PartitionSpec()))
-        parts = itertools.chain.from_iterable(map(self._parts, sounds))
-        running: deque = deque()
-        while batch := list(itertools.islice(parts, batch_size)):
-            audio = np.zeros((batch_size, self._window, 1), np.float32)
-            lengths = np.full(batch_size, self._window, np.int32)
-            for row, part in enumerate(batch):
-                lengths[row] = min(self._window, len(part.codes[-1]) * self.hop)
-                part.sound.read(part.start, audio[row, : lengths[row], 0])
-            audio, lengths = jax.device_put((audio, lengths), rows)
+        windows = itertools.chain.from_iterable(map(self._divide, sounds))
+        running: deque[tuple[list[_SoundWindow], tuple[jax.Array, ...]]] = deque()
+        while batch := list(itertools.islice(windows, batch_size)):
+            inputs = jax.device_put(self._read(batch, batch_size), sharding)
             with disable_cpu_kernels() if len(devices) > 1 else contextlib.nullcontext():
-                running.append((batch, _encode(self.config, variables, audio, lengths)))
-            if len(running) == 2:  # the next windows are read while a run is at work
-                yield from self._settle(*running.popleft(), progress)
-        for run in running:
-            yield from self._settle(*run, progress)
+                running.append((batch, _encode(self.config, variables, *inputs)))
+            if len(running) == 2:  # the next windows are read while a run is computed
+                yield from self._collect(*running.popleft(), progress)
+        for batch, codes in running:
+            yield from self._collect(batch, codes, progress)
 
-    def _parts(self, sound: Sound) -> Iterator[_Part]:
+    def _divide(self, sound: Sound) -> Iterator[_SoundWindow]:
         total = sound.samples // self.hop * self.hop
         if not total:
             raise ValueError(f"{sound.samples} samples of audio are less than one code, {self.hop}")
         codes = [np.empty(total // hop, np.int32) for hop in self.config.hops]
-        margin = context(self.config, self.config.levels - 1)
-        for start, begin, end in spans(total, self._window, margin):
-            yield _Part(sound, codes, start, begin, end)
+        margin = find_context(self.config, self.config.levels - 1)
+        for span in find_spans(total, self._window, margin):
+            yield _SoundWindow(sound, codes, span)
 
-    def _settle(
-        self, batch: list[_Part], found: tuple[jax.Array, ...], progress: Callable[[int], None]
+    def _read(self, batch: list[_SoundWindow], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Reads the audio [batch_size, window, 1] of windows and their lengths [batch_size]."""
+        audio = np.zeros((batch_size, self._window, 1), np.float32)
+        lengths = np.full(batch_size, self._window, np.int32)
+        for row, window in enumerate(batch):
+            lengths[row] = min(self._window, len(window.codes[-1]) * self.hop)
+            window.sound.read(window.span.start, audio[row, : lengths[row], 0])
+        return audio, lengths
+
+    def _collect(
+        self, batch: list[_SoundWindow], codes: tuple[jax.Array, ...], progress: Progress
     ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
-        """Puts the codes of a run in their places; gives the sounds that are complete with it."""
-        found = jax.device_get(found)
-        progress(sum(part.end - part.begin for part in batch))
-        for row, part in enumerate(batch):
-            for hop, level, whole in zip(self.config.hops, found, part.codes, strict=True):
-                window = level[
-                    row, (part.begin - part.start) // hop : (part.end - part.start) // hop
-                ]
-                whole[part.begin // hop : part.end // hop] = window
-            if part.end == len(part.codes[-1]) * self.hop:
-                yield part.sound, part.codes
+        """Copies the codes of a run to their sounds; yields the sounds that are complete then."""
+        levels = jax.device_get(codes)
+        progress(sum(window.span.end - window.span.begin for window in batch))
+        for row, window in enumerate(batch):
+            start, begin, end = window.span
+            for hop, level, sound_codes in zip(self.config.hops, levels, window.codes, strict=True):
+                used = level[row, (begin - start) // hop : (end - start) // hop]
+                sound_codes[begin // hop : end // hop] = used
+            if end == len(window.codes[-1]) * self.hop:
+                yield window.sound, window.codes
 
     def margin(self, level: int) -> int:
-        """Codes of a level to each side that can change how a code sounds."""
-        return context(self.config, level) // self.config.hops[level]
+        """Returns the codes of a level to each side that the sound of a code depends on."""
+        return find_context(self.config, level) // self.config.hops[level]
 
     def decode(self, codes: np.ndarray, level: int) -> np.ndarray:
-        """int [time] of one level to mono audio, float32 [time * hop, 1]."""
-        window, parts = self._window // self.config.hops[level], []
-        for start, begin, end in spans(len(codes), window, self.margin(level)):
-            piece = codes[start : start + window]
-            parts.append(self._decode_window(piece, level, begin - start, end - start))
-        return np.concatenate(parts)
+        """Decodes int [time] of one level to mono audio, float32 [time * hop, 1]."""
+        window, sounds = self._window // self.config.hops[level], []
+        for start, begin, end in find_spans(len(codes), window, self.margin(level)):
+            window_codes = codes[start : start + window]
+            sounds.append(self._decode_window(window_codes, level, begin - start, end - start))
+        return np.concatenate(sounds)
 
-    def decode_part(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
-        """The sound of codes `begin` to `end` of a track, float32 [(end - begin) * hop, 1].
+    def decode_range(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
+        """Decodes codes `begin` to `end` of a track, to float32 [(end - begin) * hop, 1].
 
-        As `decode` has it, and cheap while a track grows: programs are compiled for a few lengths
-        only. What lies within `margin` of the last code depends on what follows there, and is not
-        that of a track which ends so.
+        The result equals that of `decode`, and is cheap while a track grows: programs are compiled
+        for a few lengths only. Within `margin` of the last code the sound depends on the codes that
+        will follow, and is not that of a track which ends there.
         """
         margin, window = self.margin(level), self._window // self.config.hops[level]
-        parts = []
+        sounds = []
         for first in range(begin, end, window - 2 * margin):
             last = min(first + window - 2 * margin, end)
             start = max(first - margin, 0)
-            piece = codes[start : last + margin]
-            length = min(1 << (len(piece) - 1).bit_length(), window)
-            piece = np.pad(piece, (0, length - len(piece)))
-            parts.append(self._decode_window(piece, level, first - start, last - start))
-        return np.concatenate(parts)
+            window_codes = codes[start : last + margin]
+            length = min(1 << (len(window_codes) - 1).bit_length(), window)
+            window_codes = np.pad(window_codes, (0, length - len(window_codes)))
+            sounds.append(self._decode_window(window_codes, level, first - start, last - start))
+        return np.concatenate(sounds)
 
     def _decode_window(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
-        """Decodes codes [time] in one run; gives the sound of those from `begin` to `end`."""
+        """Decodes codes [time] in one run; returns the sound of those from `begin` to `end`."""
         hop = self.config.hops[level]
         audio = _decode(self.config, level, self._variables, jnp.asarray(codes[None], jnp.int32))
         return np.asarray(audio[0, begin * hop : end * hop])
 
 
 def open_codec(path: str | Path, vqvae_hash: str, *, flag: str, codes: str) -> Codec:
-    """Loads the VQ-VAE given by `flag`; raises ValueError if it did not make `codes`."""
+    """Loads the VQ-VAE that made given codes.
+
+    Args:
+      vqvae_hash: of the VQ-VAE, from the codes.
+      flag: that `path` was given by, for the message.
+      codes: their name, for the message.
+
+    Raises:
+      ValueError: there is no VQ-VAE at `path`, or it is another one.
+    """
     codec = Codec.load(path)
     if codec.hash != vqvae_hash:
         raise ValueError(

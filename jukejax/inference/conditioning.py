@@ -4,7 +4,7 @@ Dimensions: B items or rows of a batch, T seq_len, t codes of a track.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,8 @@ def compute_conditions(
     """Computes the conditions of windows, in the dtype of the decoder's weights."""
     dtype = weights.decode.dtype
     params = {"params": weights.conditioners}
-    return Prior(config, dtype).apply(params, upper_codes, labels, method=Prior.conditions)
+    model: Any = Prior(config, dtype)
+    return model.apply(params, upper_codes, labels, method=Prior.conditions)
 
 
 def fit_length(codes: np.ndarray, length: int) -> np.ndarray:
@@ -125,6 +126,7 @@ def find_lyric_window(config: PriorConfig, labels: Labels, start: int) -> np.nda
 
 def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int) -> np.ndarray:
     """Returns each item's label vector for the window at code `start`, int32 [B, label_width]."""
+    assert config.labels is not None
     rows = []
     for item in labels:
         row = label_vector(
@@ -144,10 +146,12 @@ def cut_windows(config: PriorConfig, track: TrackCodes, starts: Sequence[int]) -
     """Cuts the windows of a track that start at `starts`; they are padded with zeros at its end."""
     upper_codes = labels = None
     if config.upper is not None:
+        assert track.upper_codes is not None
         ratio = config.upper.ratio
         above = [track.upper_codes[start // ratio :] for start in starts]
         upper_codes = stack_rows(above, config.seq_len // ratio)
     if config.labels is not None:
+        assert track.labels is not None
         vectors = [make_window_labels(config, [track.labels], start) for start in starts]
         labels = jnp.asarray(np.concatenate(vectors), jnp.int32)
     codes = stack_rows([track.codes[start:] for start in starts], config.seq_len)

@@ -146,7 +146,7 @@ class SamplingSettings:
     memory_fraction: float = 0.8
     max_batch: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is {self.schedule!r}; known: {', '.join(SCHEDULES)}")
 
@@ -233,6 +233,7 @@ class _LevelSampler:
         rows = [codes[job.item, job.window.start : job.window.start + window.fixed] for job in jobs]
         upper_codes = labels = None
         if config.upper is not None:
+            assert tracks.upper_codes is not None
             ratio = config.upper.ratio
             above = [tracks.upper_codes[job.item, job.window.start // ratio :] for job in jobs]
             upper_codes = stack_rows(above, config.seq_len // ratio)

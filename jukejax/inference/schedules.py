@@ -16,7 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jukejax.inference.batches import BatchLimit, SampledWindows, WindowJob, sample_missing
+from jukejax.inference.batches import (
+    BatchLimit,
+    SampleBatchFn,
+    SampledWindows,
+    WindowJob,
+    sample_missing,
+)
 from jukejax.inference.joins import find_best_join
 from jukejax.inference.windows import (
     Window,
@@ -93,9 +99,7 @@ def sample_sequential(
         if on_join is not None and window.start + window.fixed:
             for item in items:
                 on_join(item, window.start + window.fixed, 1.0)
-        for _ in sample_missing(
-            jobs, sampled, lambda jobs, codes=codes: sample_fn(jobs, codes), limit
-        ):
+        for _ in sample_missing(jobs, sampled, _fix_codes(sample_fn, codes), limit):
             if any(job.key not in sampled for job in jobs):
                 ready = {job.key: sampled[job.key] for job in jobs if job.key in sampled}
                 yield LevelProgress(codes, ready, _count_sampled(sampled), total)
@@ -129,7 +133,7 @@ def sample_parallel(
     ]
     joiner = _Joiner(grid, plan, codes, on_join)
     has_sampled = False
-    for _ in sample_missing(jobs, sampled, lambda jobs: sample_fn(jobs, codes), limit):
+    for _ in sample_missing(jobs, sampled, _fix_codes(sample_fn, codes), limit):
         has_sampled = True
         yield joiner.join_complete(sampled)
     if plan and not has_sampled:
@@ -189,6 +193,11 @@ class _Joiner:
         is_last = index + 1 == len(self._ranges)
         self._settled = end if is_last else max(self._settled, self._ranges[index + 1].first)
         self._end, self._last = end, index
+
+
+def _fix_codes(sample_fn: SampleFn, codes: np.ndarray) -> SampleBatchFn:
+    """Returns `sample_fn` with the codes so far fixed."""
+    return lambda jobs: sample_fn(jobs, codes)
 
 
 def _find_prompt_len(grid: WindowGrid, num_codes: int, pending: SampledWindows) -> int:

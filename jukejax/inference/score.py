@@ -4,6 +4,7 @@ Dimensions: B batch, T seq_len.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def compute_window_bits(
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
     tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     outer, stack = {"params": weights.decode.outer}, config.autoregressive.transformer
-    model = weights.decode.model(config.autoregressive)
+    model: Any = weights.decode.model(config.autoregressive)
     x = model.apply(outer, tokens, conditions, True, method=model.embed)
     states, length = conditions.encoder_states, jnp.int32(tokens.shape[1])
     x, _ = transformer.prefill_layers(stack, weights.decode.layers, x, states, length)

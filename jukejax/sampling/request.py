@@ -1,6 +1,6 @@
-"""What a user asks `sample` for, checked as far as that needs no model, so that it answers at once.
+"""The request of a user to `sample`, with all checks that need no model.
 
-Messages name the flags of `sample`, which is where a request comes from.
+Messages name the flags of `sample`, from which requests are made.
 """
 
 import math
@@ -10,7 +10,7 @@ from pathlib import Path
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 BEATS_PER_BAR = 4
-_SOURCES = {  # which of --prompt and --codes a mode starts from
+_SOURCES: dict[str, tuple[str, ...]] = {  # of --prompt and --codes, those that a mode starts from
     "ancestral": (),
     "primed": ("prompt",),
     "continue": ("codes",),
@@ -21,23 +21,25 @@ _SOURCES = {  # which of --prompt and --codes a mode starts from
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One order for tracks. Lengths in seconds.
+    """A request for tracks. Lengths are in seconds.
 
     Attributes:
       mode: one of `MODES`.
-      levels: to make, from coarse to fine.
-      seconds: of each track; None: as long as what it starts from, or `DEFAULT_SECONDS`.
-      total_seconds: of the piece that the model believes it is playing; None: what is needed.
-      offset_seconds: where in that piece the track begins.
+      levels: to sample, from coarse to fine.
+      seconds: of each track; None: as long as the source when upsampling, else
+        `DEFAULT_SECONDS`.
+      total_seconds: of the piece that the track is a part of (timing label); None: up to the end
+        of the track.
+      offset_seconds: start of the track in that piece.
       items: numbers of the tracks.
       lyrics: text to sing, "" for none.
       prompt: audio file to start from.
       codes: codes.npz to start from.
-      prompt_seconds: of either to take; None: all.
-      reroll: (start, stop) of the range to make anew.
-      candidates: versions of that range to choose from.
+      prompt_seconds: of either to use; None: all.
+      reroll: (start, stop) of the range to sample again.
+      candidates: versions of that range to select from.
       temperature, hop_fraction: by level.
-      stream: write the sound while it is made.
+      stream: write the sound while it is sampled.
     """
 
     mode: str = "ancestral"
@@ -63,22 +65,21 @@ class Request:
     memory_fraction: float = 0.8
     stream: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_numbers()
         self._check_start()
 
     def _check_numbers(self) -> None:
         levels = ",".join(map(str, self.levels))
-        falling = sorted(set(self.levels), reverse=True)
-        if list(self.levels) != falling or not falling or falling[-1] < 0:
+        descending = sorted(set(self.levels), reverse=True)
+        if list(self.levels) != descending or not descending or descending[-1] < 0:
             raise ValueError(f"--levels={levels} must go down to 0 at most, such as 2,1,0")
         for earlier, later in zip(self.levels, self.levels[1:], strict=False):
             if earlier - later > 1:
                 raise ValueError(
                     f"--levels={levels} leaves out level {earlier - 1}, which level {later} needs"
                 )
-        lengths = ("seconds", "total_seconds", "prompt_seconds")
-        for name in lengths:
+        for name in ("seconds", "total_seconds", "prompt_seconds"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"--{name}={value} must be positive")
@@ -93,7 +94,7 @@ class Request:
             raise ValueError("--num_samples=0 must be at least 1")
         if self.items[0] < 0:
             raise ValueError(f"--first_item={self.items[0]} must be 0 or more")
-        if not 0 <= self.seed < 2**32:  # what a key of JAX's keeps of it
+        if not 0 <= self.seed < 2**32:  # the bits that JAX uses
             raise ValueError(f"--seed={self.seed} must be 0 or more, and below 2**32")
         if self.top_k < 0 or not 0 <= self.top_p <= 1:
             raise ValueError(f"--top_k={self.top_k} --top_p={self.top_p}: k >= 0 and 0 <= p <= 1")
@@ -111,27 +112,33 @@ class Request:
     def _check_start(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"--mode={self.mode} is not known; modes: {', '.join(MODES)}")
-        wanted = _SOURCES[self.mode]
-        given = [name for name in ("prompt", "codes") if getattr(self, name) is not None]
-        for name in given:
-            if name not in wanted:
+        allowed = _SOURCES[self.mode]
+        sources = [name for name in ("prompt", "codes") if getattr(self, name) is not None]
+        for name in sources:
+            if name not in allowed:
                 modes = [mode for mode, names in _SOURCES.items() if name in names]
                 raise ValueError(
                     f"--{name} does not go with --mode={self.mode}; it is for {', '.join(modes)}"
                 )
             if not Path(getattr(self, name)).is_file():
                 raise ValueError(f"--{name}={getattr(self, name)} is no file")
-        if wanted and len(given) != 1:
-            what = {"prompt": "--prompt, an audio file", "codes": "--codes, a sample's codes.npz"}
-            needs = " or ".join(what[name] for name in wanted)
-            raise ValueError(f"--mode={self.mode} needs {needs}" + ", not both" * (len(given) > 1))
-        if self.prompt_seconds is not None and (not given or self.mode == "reroll"):
+        if allowed and len(sources) != 1:
+            meanings = {
+                "prompt": "--prompt, an audio file",
+                "codes": "--codes, a sample's codes.npz",
+            }
+            needs = " or ".join(meanings[name] for name in allowed)
+            raise ValueError(
+                f"--mode={self.mode} needs {needs}" + ", not both" * (len(sources) > 1)
+            )
+        if self.prompt_seconds is not None and (not sources or self.mode == "reroll"):
             raise ValueError("--prompt_seconds is a part of --prompt, or of --codes to go on from")
         if (self.mode == "reroll") != (self.reroll is not None):
             raise ValueError("--mode=reroll and --reroll=START:STOP (seconds) need each other")
-        if self.mode != "reroll":
-            return
-        start, stop = self.reroll
+        if self.reroll is not None:
+            self._check_reroll(*self.reroll)
+
+    def _check_reroll(self, start: float, stop: float) -> None:
         if not 0 <= start < stop:
             raise ValueError(f"--reroll={start:g}:{stop:g} must be START:STOP with START < STOP")
         if self.candidates < 1:
@@ -142,25 +149,25 @@ class Request:
             raise ValueError("--stream is for tracks made from start to end, not for --mode=reroll")
 
 
-def numbers(name: str, texts: list[str]) -> list[float]:
-    """The numbers of a comma-separated flag."""
+def parse_numbers(name: str, texts: list[str]) -> list[float]:
+    """Parses the numbers of a comma-separated flag."""
     try:
         return [float(text) for text in texts]
     except ValueError as error:
         raise ValueError(f"--{name}={','.join(texts)} is not a list of numbers") from error
 
 
-def whole_numbers(name: str, texts: list[str]) -> tuple[int, ...]:
-    """The same, whole."""
+def parse_integers(name: str, texts: list[str]) -> tuple[int, ...]:
+    """Parses the integers of a comma-separated flag."""
     try:
         return tuple(int(text) for text in texts)
     except ValueError as error:
         raise ValueError(f"--{name}={','.join(texts)} is not a list of whole numbers") from error
 
 
-def per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dict[int, float]:
-    """One number for all levels or one for each, as {level: number}."""
-    values = numbers(name, texts)
+def parse_per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dict[int, float]:
+    """Parses one number for all levels, or one for each, as {level: number}."""
+    values = parse_numbers(name, texts)
     if len(values) == 1:
         values *= len(levels)
     if len(values) != len(levels):
@@ -169,7 +176,7 @@ def per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dict[int,
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """`8:12.5` to (8.0, 12.5)."""
+    """Parses `8:12.5` as (8.0, 12.5)."""
     try:
         start, stop = (float(part) for part in text.split(":"))
     except ValueError as error:
@@ -177,8 +184,8 @@ def parse_range(text: str) -> tuple[float, float]:
     return start, stop
 
 
-def length(seconds: float | None, bars: float | None, bpm: float | None) -> float | None:
-    """Seconds, given as such or as bars of four beats at a tempo."""
+def resolve_seconds(seconds: float | None, bars: float | None, bpm: float | None) -> float | None:
+    """Returns the length in seconds, which may be given as bars of four beats at a tempo."""
     if bars is None and bpm is None:
         return seconds
     if bars is None or bpm is None:

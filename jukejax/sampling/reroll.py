@@ -1,10 +1,11 @@
-"""A range of a track drawn anew while both of its sides stay: several candidates, one is taken.
+"""Resampling of a range of a track: several candidates, of which one is selected.
 
-A prior knows only what came before, so the range is drawn from its left side, several times over.
-Of two candidates the better is the one after which the right side, which is kept, is likelier:
-p(range | left, right) is proportional to p(range | left) p(right | left, range). Drawing from the
-first factor and weighing by the second is sampling by importance (Rubin 1987, sampling/importance
-resampling); we take the candidate of the largest weight, since a listener hears one.
+A prior depends on earlier codes only, so the range is sampled as a continuation of the codes before
+it, several times. Of two candidates the better is the one under which the codes behind the range,
+which are kept, are more likely: p(range | left, right) is proportional to
+p(range | left) p(right | left, range). Sampling from the first factor and weighting by the second
+is importance sampling (Rubin 1987, sampling/importance resampling); we take the candidate of the
+largest weight.
 
 Dimensions: B items, N candidates of each, t codes of a level.
 """
@@ -20,51 +21,52 @@ from jukejax.inference.score import compute_span_bits
 from jukejax.models.prior import PriorConfig
 
 
-def candidate_keys(keys: jax.Array, count: int) -> jax.Array:
-    """[B] keys of items to [B * N] of their candidates, none of which is the item's own.
+def make_candidate_keys(keys: jax.Array, count: int) -> jax.Array:
+    """Derives the keys [B * N] of all candidates from the keys [B] of the items.
 
-    With the item's own key the range would be drawn as it was when the track was made.
+    None is the item's own key, with which the range would be sampled as it was.
     """
     numbers = jnp.arange(1, count + 1)
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
     return fold(keys, numbers).reshape(-1)
 
 
-def choose(
+def select_candidates(
     config: PriorConfig,
     weights: PriorWeights,
     *,
-    drawn: np.ndarray,
-    kept: np.ndarray,
-    upper: np.ndarray | None,
+    candidates: np.ndarray,
+    continuations: np.ndarray,
+    upper_codes: np.ndarray | None,
     labels: Sequence[Labels],
 ) -> np.ndarray:
-    """Puts to each item the candidate that its right side goes best with, int32 [B, t].
+    """Selects for each item the candidate that maximizes the likelihood of its continuation.
 
     Args:
       config, weights: of the level's prior.
-      drawn: int32 [B * N, stop], left side and range of each candidate.
-      kept: int32 [B, t - stop], the right side; may be empty, and then the first candidate counts.
-      upper: int32 [B, t // ratio], the level above, for upsamplers.
+      candidates: int32 [B * N, stop], the codes up to the end of the range.
+      continuations: int32 [B, t - stop], the codes behind the range; if there are none, the first
+        candidate is selected.
+      upper_codes: int32 [B, t // ratio], the level above, for upsamplers.
       labels: of each item.
+
+    Returns:
+      The whole tracks, int32 [B, t].
     """
-    count, stop = len(drawn) // len(kept), drawn.shape[1]
-    tracks = []
-    for row, right in enumerate(kept):
-        candidates = [
-            np.concatenate([left, right]) for left in drawn[row * count : (row + 1) * count]
+    count, stop = len(candidates) // len(continuations), candidates.shape[1]
+    selected = []
+    for row, continuation in enumerate(continuations):
+        tracks = [
+            np.concatenate([codes, continuation])
+            for codes in candidates[row * count : (row + 1) * count]
         ]
-        if count == 1 or not len(right):
-            tracks.append(candidates[0])
+        if count == 1 or not len(continuation):
+            selected.append(tracks[0])
             continue
+        upper = None if upper_codes is None else upper_codes[row]
         bits = [
-            compute_span_bits(
-                config,
-                weights,
-                TrackCodes(codes, None if upper is None else upper[row], labels[row]),
-                begin=stop,
-            )
-            for codes in candidates
+            compute_span_bits(config, weights, TrackCodes(codes, upper, labels[row]), begin=stop)
+            for codes in tracks
         ]
-        tracks.append(candidates[int(np.argmin(bits))])
-    return np.stack(tracks)
+        selected.append(tracks[int(np.argmin(bits))])
+    return np.stack(selected)

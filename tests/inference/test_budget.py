@@ -28,7 +28,7 @@ SMALL = PriorConfig(
     level=0,
     codebook_size=256,
     hop_length=8,
-    transformer=TransformerConfig(192, 6, 4, 1024, 32, attn_order=2),
+    transformer=TransformerConfig(192, 3, 4, 1024, 32, attn_order=2),
     upper=CodeConditionerConfig(256, downs=2, stride=2, width=48, depth=4),
 )
 

@@ -1,4 +1,4 @@
-"""Every mode of `sample` on a small bundle: what is given stays, what is asked for is made."""
+"""Every mode of `sample` on a small bundle: fixed codes stay, the others are sampled."""
 
 import json
 
@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from jukejax.inference.loaded_model import Model
-from jukejax.sampling.folder import read_codes
-from jukejax.sampling.start import begin, with_labels
+from jukejax.sampling.folder import read_codes_file
+from jukejax.sampling.initial_state import inherit_labels, read_initial_state
 from tests.support import small_bundle
-from tests.support.small_sample import SECONDS, TOP, ask, make
+from tests.support.small_sample import SECONDS, TOP, make_request, sample
 
 
 @pytest.fixture(scope="module")
@@ -19,33 +19,33 @@ def model(tmp_path_factory):
 
 
 def test_tracks_depend_on_their_number_and_the_seed_not_on_the_batch(model, tmp_path):
-    several = make(model, tmp_path / "several", items=range(3), levels=(2,))
-    alone = make(model, tmp_path / "alone", items=range(2, 3), levels=(2,))
+    several = sample(model, tmp_path / "several", items=range(3), levels=(2,))
+    alone = sample(model, tmp_path / "alone", items=range(2, 3), levels=(2,))
     assert (tmp_path / "alone" / "item_002" / "level_2.wav").exists()
     np.testing.assert_array_equal(several[2][2], alone[0][2])
     assert (several[0][2] != several[1][2]).any()
-    other = make(model, tmp_path / "other", levels=(2,), seed=1)
+    other = sample(model, tmp_path / "other", levels=(2,), seed=1)
     assert (other[0][2] != several[0][2]).any()
 
 
-def test_streaming_changes_no_code(model, tmp_path):
-    plain = make(model, tmp_path / "plain", levels=(2, 1))
-    heard = make(model, tmp_path / "heard", levels=(2, 1), stream=True)
+def test_streaming_does_not_change_the_codes(model, tmp_path):
+    plain = sample(model, tmp_path / "plain", levels=(2, 1))
+    streamed = sample(model, tmp_path / "heard", levels=(2, 1), stream=True)
     for level in (2, 1):
-        np.testing.assert_array_equal(plain[0][level], heard[0][level])
+        np.testing.assert_array_equal(plain[0][level], streamed[0][level])
 
 
 @pytest.fixture(scope="module")
 def track(model, tmp_path_factory):
     """A finished item folder."""
     output = tmp_path_factory.mktemp("track") / "out"
-    make(model, output)
+    sample(model, output)
     return output / "item_000"
 
 
-def test_continue_keeps_what_is_there_and_goes_on(model, track, tmp_path):
-    before = read_codes(track / "codes.npz")
-    longer = make(
+def test_continue_keeps_the_codes_and_continues_them(model, track, tmp_path):
+    before = read_codes_file(track / "codes.npz")
+    longer = sample(
         model, tmp_path, mode="continue", codes=str(track / "codes.npz"), seconds=SECONDS + 0.1
     )
     meta = json.loads((tmp_path / "item_000" / "meta.json").read_text())
@@ -56,67 +56,67 @@ def test_continue_keeps_what_is_there_and_goes_on(model, track, tmp_path):
         assert len(longer[0][level]) == (TOP + 35) * 4 ** (2 - level)
 
 
-def test_the_end_of_an_earlier_track_can_be_made_anew(model, track):
-    before = read_codes(track / "codes.npz")
-    asked = {"mode": "continue", "codes": str(track / "codes.npz"), "prompt_seconds": 0.2}
-    start = begin(model, ask(**asked))
+def test_end_of_an_earlier_track_can_be_sampled_again(model, track):
+    before = read_codes_file(track / "codes.npz")
+    values = {"mode": "continue", "codes": str(track / "codes.npz"), "prompt_seconds": 0.2}
+    start = read_initial_state(model, make_request(**values))
     for level, codes in start.codes.items():
-        kept = int(0.2 * 44100 / 128) * 4 ** (2 - level)
-        np.testing.assert_array_equal(codes, before[level][:kept])
+        length = int(0.2 * 44100 / 128) * 4 ** (2 - level)
+        np.testing.assert_array_equal(codes, before[level][:length])
     assert start.prompt_seconds == pytest.approx(0.2, abs=128 / 44100)
 
 
 @pytest.mark.parametrize(
     ("mode", "more"), [("continue", {"seconds": 1.0}), ("reroll", {"reroll": (0.1, 0.2)})]
 )
-def test_what_starts_from_a_sample_has_its_labels(model, tmp_path, mode, more, capsys):
+def test_labels_of_the_source_sample_are_inherited(model, tmp_path, mode, more, capsys):
     made = tmp_path / "labelled"
-    make(model, made, artist="ben", genre="house", levels=(2,))
-    asked = {"mode": mode, "codes": str(made / "item_000" / "codes.npz"), "seconds": None} | more
-    asked |= {"levels": (2,)}
-    with_its_own = with_labels(model, ask(**asked))
-    assert (with_its_own.artist, with_its_own.genre) == ("ben", "house")
+    sample(model, made, artist="ben", genre="house", levels=(2,))
+    values = {"mode": mode, "codes": str(made / "item_000" / "codes.npz"), "seconds": None} | more
+    values |= {"levels": (2,)}
+    inherited = inherit_labels(model, make_request(**values))
+    assert (inherited.artist, inherited.genre) == ("ben", "house")
     assert "was made: --artist='ben', --genre='house'" in capsys.readouterr().err
-    told_another = with_labels(model, ask(artist="anna", **asked))
-    assert (told_another.artist, told_another.genre) == ("anna", None)
+    explicit = inherit_labels(model, make_request(artist="anna", **values))
+    assert (explicit.artist, explicit.genre) == ("anna", None)
     meta = made / "item_000" / "meta.json"
     meta.write_text(meta.read_text().replace("house", "polka"))
-    assert with_labels(model, ask(**asked)).genre is None
+    assert inherit_labels(model, make_request(**values)).genre is None
     assert "no genre 'polka'" in capsys.readouterr().err
 
 
 def test_upsampling_keeps_the_coarsest_codes_and_their_length(model, track, tmp_path):
-    before = read_codes(track / "codes.npz")
-    asked = {"mode": "upsample", "codes": str(track / "codes.npz"), "seconds": None, "seed": 5}
-    (made,) = make(model, tmp_path / "both", levels=(1, 0), **asked)
+    before = read_codes_file(track / "codes.npz")
+    values = {"mode": "upsample", "codes": str(track / "codes.npz"), "seconds": None, "seed": 5}
+    (made,) = sample(model, tmp_path / "both", levels=(1, 0), **values)
     np.testing.assert_array_equal(made[2], before[2])
     assert (made[1] != before[1]).any()
     assert not (tmp_path / "both" / "item_000" / "level_2.wav").exists()
-    (finest,) = make(model, tmp_path / "finest", levels=(0,), **asked)
+    (finest,) = sample(model, tmp_path / "finest", levels=(0,), **values)
     np.testing.assert_array_equal(finest[1], before[1])
-    (all_levels,) = make(model, tmp_path / "all", levels=(2, 1, 0), **asked)
+    (all_levels,) = sample(model, tmp_path / "all", levels=(2, 1, 0), **values)
     np.testing.assert_array_equal(all_levels[2], before[2])
     assert (tmp_path / "all" / "item_000" / "level_2.wav").exists()
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
-def test_any_audio_file_is_upsampled_from_its_coarsest_codes(model, tmp_path, kind):
+def test_audio_files_are_upsampled_from_their_coarsest_codes(model, tmp_path, kind):
     time = np.arange(48000 // 2) / 48000
     sound = 0.3 * np.sin(2 * np.pi * 440 * time)[:, None].repeat(2, axis=1)
     path = tmp_path / f"tone.{kind}"
     soundfile.write(path, sound, 48000)
-    asked = {"mode": "upsample", "prompt": str(path), "seconds": None, "prompt_seconds": 0.3}
-    (made,) = make(model, tmp_path / "out", levels=(1,), **asked)
-    start = begin(model, ask(levels=(1,), **asked))
+    values = {"mode": "upsample", "prompt": str(path), "seconds": None, "prompt_seconds": 0.3}
+    (made,) = sample(model, tmp_path / "out", levels=(1,), **values)
+    start = read_initial_state(model, make_request(levels=(1,), **values))
     np.testing.assert_array_equal(made[2], start.codes[2])
     assert sorted(made) == [1, 2]
     assert len(made[1]) == 4 * (int(0.3 * 44100) // 128)
 
 
-def test_a_prompt_of_sound_is_kept_at_every_level(model, track, tmp_path):
-    asked = {"mode": "primed", "prompt": str(track / "level_0.wav"), "prompt_seconds": 0.2}
-    (made,) = make(model, tmp_path, levels=(2, 1), **asked)
-    start = begin(model, ask(**asked))
+def test_audio_prompt_is_kept_at_every_level(model, track, tmp_path):
+    values = {"mode": "primed", "prompt": str(track / "level_0.wav"), "prompt_seconds": 0.2}
+    (made,) = sample(model, tmp_path, levels=(2, 1), **values)
+    start = read_initial_state(model, make_request(**values))
     for level in (2, 1):
         given = start.codes[level]
         np.testing.assert_array_equal(made[level][: len(given)], given)
@@ -124,10 +124,10 @@ def test_a_prompt_of_sound_is_kept_at_every_level(model, track, tmp_path):
     assert start.prompt_seconds == pytest.approx(0.2, abs=128 / 44100)
 
 
-def test_a_range_is_made_anew_and_both_sides_stay(model, track, tmp_path):
-    before = read_codes(track / "codes.npz")
-    asked = {"mode": "reroll", "codes": str(track / "codes.npz"), "seconds": None, "candidates": 3}
-    (made,) = make(model, tmp_path, reroll=(0.1, 0.2), **asked)
+def test_range_is_rerolled_and_both_sides_stay(model, track, tmp_path):
+    before = read_codes_file(track / "codes.npz")
+    values = {"mode": "reroll", "codes": str(track / "codes.npz"), "seconds": None, "candidates": 3}
+    (made,) = sample(model, tmp_path, reroll=(0.1, 0.2), **values)
     first, last = int(0.1 * 44100 / 128), -(-int(0.2 * 44100) // 128)
     for level in (2, 1, 0):
         width = 4 ** (2 - level)
@@ -141,31 +141,31 @@ def test_a_range_is_made_anew_and_both_sides_stay(model, track, tmp_path):
     assert meta["prompt_seconds"] == 0.1
 
 
-def test_a_rerolled_sketch_drops_the_finer_levels_that_no_longer_fit(model, track, tmp_path):
-    asked = {"mode": "reroll", "codes": str(track / "codes.npz"), "seconds": None}
-    (made,) = make(model, tmp_path, reroll=(0.1, 0.2), levels=(2,), **asked)
+def test_finer_levels_are_dropped_when_only_the_top_is_rerolled(model, track, tmp_path):
+    values = {"mode": "reroll", "codes": str(track / "codes.npz"), "seconds": None}
+    (made,) = sample(model, tmp_path, reroll=(0.1, 0.2), levels=(2,), **values)
     assert list(made) == [2]
 
 
-def test_timing_tells_the_model_where_in_a_piece_it_plays(model, tmp_path):
-    start = begin(model, ask(total_seconds=30.0, offset_seconds=12.0))
+def test_timing_labels_place_the_track_in_a_piece(model, tmp_path):
+    start = read_initial_state(model, make_request(total_seconds=30.0, offset_seconds=12.0))
     assert (start.labels[2].total_samples, start.labels[2].offset) == (30 * 44100, 12 * 44100)
-    start = begin(model, ask(offset_seconds=12.0))
+    start = read_initial_state(model, make_request(offset_seconds=12.0))
     assert start.labels[2].total_samples == 12 * 44100 + TOP * 128
 
 
-def test_a_missing_level_stops_the_run_there_and_says_so(model, capsys):
+def test_missing_level_ends_the_run_with_a_message(model, capsys):
     partial = Model(model.folder)
     partial.levels = [1, 2]
-    assert begin(partial, ask()).levels == [2, 1]
+    assert read_initial_state(partial, make_request()).levels == [2, 1]
     assert "no level 0: stopping at level 1" in capsys.readouterr().err
     partial.levels = [0, 1]
     with pytest.raises(ValueError, match="has no prior for level 2; it has 0, 1"):
-        begin(partial, ask())
+        read_initial_state(partial, make_request())
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("values", "message"),
     [
         ({"levels": (1, 0)}, "level 1 needs 150 codes of level 2, the starting codes have 0"),
         ({"lyrics": "la la"}, "made without lyrics; leave --lyrics_file away"),
@@ -176,40 +176,42 @@ def test_a_missing_level_stops_the_run_there_and_says_so(model, capsys):
         ({"mode": "reroll", "reroll": (0.2, 6.0)}, "--reroll=0.2:6 ends behind the end of the tra"),
     ],
 )
-def test_what_does_not_fit_the_model_is_one_line(model, track, asked, said):
-    if asked.get("mode"):
-        asked = {"codes": str(track / "codes.npz"), "seconds": None} | asked
-    if asked.get("mode") == "continue":
-        asked["seconds"] = SECONDS
-    with pytest.raises(ValueError, match=said):
-        begin(model, ask(**asked))
+def test_requests_that_do_not_fit_the_model_are_refused(model, track, values, message):
+    if values.get("mode"):
+        values = {"codes": str(track / "codes.npz"), "seconds": None} | values
+    if values.get("mode") == "continue":
+        values["seconds"] = SECONDS
+    with pytest.raises(ValueError, match=message):
+        read_initial_state(model, make_request(**values))
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("values", "message"),
     [
         ({"mode": "primed", "seconds": 0.3}, "what is given fills all 0.30 s"),
         ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
     ],
 )
-def test_recordings_that_do_not_fit_are_refused_before_they_are_encoded(
-    model, track, monkeypatch, asked, said
+def test_recordings_of_wrong_length_are_refused_before_they_are_encoded(
+    model, track, monkeypatch, values, message
 ):
     monkeypatch.setattr(type(model.codec), "encode", None)
-    with pytest.raises(ValueError, match=said):
-        begin(model, ask(prompt=str(track / "level_0.wav"), **asked))
+    with pytest.raises(ValueError, match=message):
+        read_initial_state(model, make_request(prompt=str(track / "level_0.wav"), **values))
 
 
 def test_codes_of_another_model_are_refused(model, track, tmp_path):
-    codes = read_codes(track / "codes.npz")
+    codes = read_codes_file(track / "codes.npz")
     np.savez(tmp_path / "codes.npz", level_2=codes[2] + 16)
     with pytest.raises(ValueError, match=r"does not fit .* levels of 16 codes"):
-        begin(model, ask(mode="continue", codes=str(tmp_path / "codes.npz"), seconds=2.0))
+        read_initial_state(
+            model, make_request(mode="continue", codes=str(tmp_path / "codes.npz"), seconds=2.0)
+        )
     np.savez(tmp_path / "codes.npz", level_2=codes[2], level_1=codes[1][:-4])
     with pytest.raises(ValueError, match="has 596 of the 600 codes of level 1"):
-        begin(
+        read_initial_state(
             model,
-            ask(
+            make_request(
                 mode="reroll",
                 codes=str(tmp_path / "codes.npz"),
                 seconds=None,

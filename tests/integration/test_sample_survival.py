@@ -1,4 +1,4 @@
-"""`sample` as a process that is killed, interrupted, or out of disk: the same command goes on."""
+"""`sample` as a process that is killed, interrupted, or out of disk, and is resumed."""
 
 import signal
 import subprocess
@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from jukejax.sampling.folder import read_codes
+from jukejax.sampling.folder import read_codes_file
 from tests.integration.test_disk_full import NAMESPACE, can_mount
 from tests.support import small_bundle
 from tests.support.command import command, environment, run, stop_when
-from tests.support.small_sample import contents
+from tests.support.small_sample import read_files
 
 pytestmark = pytest.mark.slow
 TOP = 345 * 2  # codes of the top level, 2 s: twenty windows, and 16 times as many of level 0
@@ -34,59 +34,59 @@ def schedule(request):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(model, schedule, tmp_path_factory):
-    output = tmp_path_factory.mktemp("undisturbed") / "out"
+def uninterrupted(model, schedule, tmp_path_factory):
+    output = tmp_path_factory.mktemp("uninterrupted") / "out"
     run("sample", *flags(model, output, *schedule))
-    return contents(output)
+    return read_files(output)
 
 
-def made(folder):
-    """Codes of the second item so far, of all levels."""
+def count_codes(folder):
+    """Returns the number of codes of the second item so far, of all levels."""
     try:
-        return sum(map(len, read_codes(folder / "item_001" / "codes.npz").values()))
+        return sum(map(len, read_codes_file(folder / "item_001" / "codes.npz").values()))
     except ValueError:
         return 0
 
 
-def when(folder, codes, seconds):
-    """Whether so many codes were there, and then so much time has passed."""
+def wait_for_codes(folder, codes, seconds):
+    """Returns a function: whether the folder has had so many codes for so many seconds."""
     since = []
 
     def ready():
-        if made(folder) >= codes:
+        if count_codes(folder) >= codes:
             since.append(time.monotonic())
         return bool(since) and time.monotonic() - since[0] >= seconds
 
     return ready
 
 
-def test_killed_at_three_random_moments_it_ends_with_the_same_bytes(
-    model, schedule, undisturbed, tmp_path
+def test_run_killed_at_three_moments_ends_with_the_same_bytes(
+    model, schedule, uninterrupted, tmp_path
 ):
-    random = np.random.default_rng()
+    random = np.random.default_rng(0)
     moments = sorted(int(moment) for moment in random.uniform(0.02, 0.8, 3) * CODES)
     for moment in moments:
         delay = float(random.uniform(0, 0.2))
         print(f"killed {delay:.3f} s after {moment} of {CODES} codes")
-        ready = when(tmp_path, moment, delay)
+        ready = wait_for_codes(tmp_path, moment, delay)
         assert stop_when("sample", *flags(model, tmp_path, *schedule), ready=ready) == -9
     run("sample", *flags(model, tmp_path, *schedule))
-    found = contents(tmp_path)
-    assert found.keys() == undisturbed.keys()
+    found = read_files(tmp_path)
+    assert found.keys() == uninterrupted.keys()
     for name, content in found.items():
-        assert content == undisturbed[name], name
+        assert content == uninterrupted[name], name
 
 
 @pytest.mark.parametrize(
     ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
-def test_interrupted_it_keeps_what_exists(model, schedule, undisturbed, tmp_path, by, code):
-    ready = when(tmp_path, CODES // 4, 0.1)
+def test_interrupted_run_keeps_its_codes(model, schedule, uninterrupted, tmp_path, by, code):
+    ready = wait_for_codes(tmp_path, CODES // 4, 0.1)
     asked = flags(model, tmp_path, *schedule)
     assert stop_when("sample", *asked, ready=ready, with_signal=by) == code
-    assert made(tmp_path) >= CODES // 4
+    assert count_codes(tmp_path) >= CODES // 4
     run("sample", *asked)
-    assert contents(tmp_path) == undisturbed
+    assert read_files(tmp_path) == uninterrupted
 
 
 FULL = """
@@ -102,8 +102,8 @@ cp -r "$DISK/out" "$OUT/made"
 
 @pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
 @pytest.mark.parametrize("size", ["200k", "500k", "900k"])
-def test_a_full_disk_is_one_line_and_with_room_it_goes_on(
-    model, schedule, undisturbed, tmp_path, size
+def test_full_disk_is_one_error_and_the_run_is_resumed(
+    model, schedule, uninterrupted, tmp_path, size
 ):
     for name in ("disk", "out"):
         (tmp_path / name).mkdir()
@@ -118,13 +118,13 @@ def test_a_full_disk_is_one_line_and_with_room_it_goes_on(
     assert done.returncode == 0, (done.stderr, said)
     place = tmp_path / "disk" / "out"
     assert [line for line in said.splitlines() if line.startswith("error: ")] == [
-        f"error: the disk of {place} is full; make room and run again: what is done is kept"
+        f"error: the disk of {place} is full; make room and run again: finished work is kept"
     ]
     assert "Traceback" not in said
-    assert contents(tmp_path / "out" / "made") == undisturbed
+    assert read_files(tmp_path / "out" / "made") == uninterrupted
 
 
-def test_an_interrupt_need_not_wait_for_the_device(model, tmp_path):
+def test_interrupt_does_not_wait_for_the_device(model, tmp_path):
     """SIGINT while the first program is being compiled or run ends the process at once."""
     process = subprocess.Popen(
         command("sample", *flags(model, tmp_path / "out")),
@@ -141,6 +141,6 @@ def test_an_interrupt_need_not_wait_for_the_device(model, tmp_path):
     _, said = process.communicate(timeout=10)
     assert process.returncode == 130
     assert said.splitlines()[-2:] == [
-        f"{tmp_path / 'out'} keeps what is done; the same command goes on",
+        f"{tmp_path / 'out'} keeps finished work; the same command resumes it",
         "interrupted",
     ]

@@ -1,8 +1,15 @@
-"""What can be asked for, and what is refused before any model is opened."""
+"""Requests, and what is refused before any model is opened."""
 
 import pytest
 
-from jukejax.sampling.request import Request, length, numbers, parse_range, per_level, whole_numbers
+from jukejax.sampling.request import (
+    Request,
+    parse_integers,
+    parse_numbers,
+    parse_per_level,
+    parse_range,
+    resolve_seconds,
+)
 
 LEVELS = {2: 1.0, 1: 1.0, 0: 1.0}
 
@@ -14,25 +21,25 @@ def file(tmp_path):
     return str(path)
 
 
-def ask(**more):
-    return Request(**{"temperature": LEVELS, "hop_fraction": LEVELS} | more)
+def make_request(**values):
+    return Request(**{"temperature": LEVELS, "hop_fraction": LEVELS} | values)
 
 
-def test_one_number_counts_for_all_levels_or_one_for_each():
-    assert per_level("temperature", ["0.9"], (2, 1, 0)) == {2: 0.9, 1: 0.9, 0: 0.9}
-    assert per_level("temperature", ["0.9", "1"], (1, 0)) == {1: 0.9, 0: 1.0}
+def test_values_are_one_for_all_levels_or_one_for_each():
+    assert parse_per_level("temperature", ["0.9"], (2, 1, 0)) == {2: 0.9, 1: 0.9, 0: 0.9}
+    assert parse_per_level("temperature", ["0.9", "1"], (1, 0)) == {1: 0.9, 0: 1.0}
     with pytest.raises(ValueError, match="--temperature has 2 numbers for 3 levels"):
-        per_level("temperature", ["0.9", "1"], (2, 1, 0))
+        parse_per_level("temperature", ["0.9", "1"], (2, 1, 0))
 
 
 def test_bars_of_four_beats_are_seconds_at_a_tempo():
-    assert length(None, bars=32, bpm=124) == pytest.approx(32 * 4 * 60 / 124)
-    assert length(8.5, None, None) == 8.5
-    assert length(None, None, None) is None
+    assert resolve_seconds(None, bars=32, bpm=124) == pytest.approx(32 * 4 * 60 / 124)
+    assert resolve_seconds(8.5, None, None) == 8.5
+    assert resolve_seconds(None, None, None) is None
 
 
 @pytest.mark.parametrize(
-    ("lengths", "said"),
+    ("lengths", "message"),
     [
         ((None, 8, None), "--bars and --bpm need each other"),
         ((None, None, 124), "--bars and --bpm need each other"),
@@ -40,23 +47,23 @@ def test_bars_of_four_beats_are_seconds_at_a_tempo():
         ((None, 8, 0), "--bars=8 --bpm=0 must be positive"),
     ],
 )
-def test_lengths_that_make_no_sense_are_refused(lengths, said):
-    with pytest.raises(ValueError, match=said):
-        length(*lengths)
+def test_contradicting_lengths_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_seconds(*lengths)
 
 
-def test_texts_that_are_no_numbers_are_named():
+def test_texts_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="--top=a,1 is not a list of numbers"):
-        numbers("top", ["a", "1"])
+        parse_numbers("top", ["a", "1"])
     with pytest.raises(ValueError, match=r"--levels=1\.5 is not a list of whole numbers"):
-        whole_numbers("levels", ["1.5"])
+        parse_integers("levels", ["1.5"])
     assert parse_range("8:12.5") == (8.0, 12.5)
     with pytest.raises(ValueError, match="--reroll=8-12 is not START:STOP"):
         parse_range("8-12")
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("values", "message"),
     [
         ({"levels": (0, 1)}, "--levels=0,1 must go down"),
         ({"levels": (2, 0)}, "leaves out level 1, which level 0 needs"),
@@ -87,17 +94,17 @@ def test_texts_that_are_no_numbers_are_named():
         ({"mode": "reroll", "codes": "FILE", "reroll": (1.0, 2.0), "candidates": 0}, "--candidat"),
     ],
 )
-def test_what_cannot_be_made_is_refused_in_one_line(asked, said, file):
-    asked = {name: file if value == "FILE" else value for name, value in asked.items()}
-    with pytest.raises(ValueError, match=said) as error:
-        ask(**asked)
+def test_invalid_requests_are_refused_in_one_line(values, message, file):
+    values = {name: file if value == "FILE" else value for name, value in values.items()}
+    with pytest.raises(ValueError, match=message) as error:
+        make_request(**values)
     assert "\n" not in str(error.value)
 
 
-def test_every_mode_can_be_asked_for(file):
-    ask()
-    ask(mode="primed", prompt=file, prompt_seconds=3.0, stream=True)
-    ask(mode="continue", codes=file, seconds=20.0)
-    ask(mode="upsample", codes=file)
-    ask(mode="upsample", prompt=file, levels=(1, 0))
-    ask(mode="reroll", codes=file, reroll=(1.0, 2.5))
+def test_every_mode_can_be_requested(file):
+    make_request()
+    make_request(mode="primed", prompt=file, prompt_seconds=3.0, stream=True)
+    make_request(mode="continue", codes=file, seconds=20.0)
+    make_request(mode="upsample", codes=file)
+    make_request(mode="upsample", prompt=file, levels=(1, 0))
+    make_request(mode="reroll", codes=file, reroll=(1.0, 2.5))

@@ -1,4 +1,4 @@
-"""Priors of a few codes, for tests of the loop around them."""
+"""Priors of a few codes and one dense layer, for tests of sampling; tests/models has the rest."""
 
 import dataclasses
 
@@ -12,7 +12,13 @@ TOP = PriorConfig(
     codebook_size=VOCAB,
     hop_length=128,
     transformer=TransformerConfig(
-        emb_dim=VOCAB, num_layers=3, num_heads=1, seq_len=SEQ_LEN, num_blocks=2, attn_ratio=1.0
+        emb_dim=VOCAB,
+        num_layers=1,
+        num_heads=1,
+        seq_len=SEQ_LEN,
+        num_blocks=2,
+        attn_order=0,
+        attn_ratio=1.0,
     ),
     merged_decoder=True,
 )
@@ -21,7 +27,7 @@ UPSAMPLER = PriorConfig(
     codebook_size=VOCAB,
     hop_length=32,
     transformer=TransformerConfig(
-        emb_dim=VOCAB, num_layers=3, num_heads=1, seq_len=8, num_blocks=2
+        emb_dim=VOCAB, num_layers=1, num_heads=1, seq_len=8, num_blocks=2, attn_order=0
     ),
     upper=CodeConditionerConfig(vocab_size=VOCAB, downs=1, stride=2, width=4, depth=1),
     labels=LabelConfig(num_artists=3, num_genres=4, max_genres=2),

@@ -1,4 +1,4 @@
-"""`sample` in the process of a test, on the bundle of small_bundle.py."""
+"""Sampling in the process of a test, with the bundle of small_bundle.py."""
 
 import json
 import time
@@ -6,41 +6,41 @@ from pathlib import Path
 
 from jukejax.inference.loaded_model import Model
 from jukejax.pages.runs import MEASURED
-from jukejax.sampling.folder import Codes, SampleFolder, read_codes
+from jukejax.sampling.folder import Codes, SampleFolder, read_codes_file
+from jukejax.sampling.initial_state import read_initial_state
 from jukejax.sampling.request import Request
-from jukejax.sampling.run import Run
-from jukejax.sampling.start import begin
+from jukejax.sampling.run import SampleJob
 
 TOP = 150  # codes of the top level: two windows and a half
 SECONDS = TOP * 128 / 44100
 EACH = {2: 0.9, 1: 0.95, 0: 1.0}
 
 
-def ask(**more) -> Request:
-    """A request for a track of `SECONDS`."""
-    plain = {"temperature": EACH, "hop_fraction": dict.fromkeys(EACH, 0.5), "seconds": SECONDS}
-    return Request(**plain | more)
+def make_request(**values) -> Request:
+    """Returns a request for a track of `SECONDS`."""
+    defaults = {"temperature": EACH, "hop_fraction": dict.fromkeys(EACH, 0.5), "seconds": SECONDS}
+    return Request(**defaults | values)
 
 
-def make(model: Model, output: Path, **more) -> list[Codes]:
-    """Makes the tracks of a request; returns the codes of each item."""
-    asked = ask(**more)
-    start = begin(model, asked)
+def sample(model: Model, output: Path, **values) -> list[Codes]:
+    """Samples the tracks of a request; returns the codes of each item."""
+    request = make_request(**values)
+    initial_state = read_initial_state(model, request)
     output.mkdir(exist_ok=True)
-    folder = SampleFolder(output, asked.items)
-    Run(model, asked, start, folder, time.monotonic())()
-    return [read_codes(item / "codes.npz") for item in folder.items]
+    folder = SampleFolder(output, request.items)
+    SampleJob(model, request, initial_state, folder, time.monotonic()).run()
+    return [read_codes_file(item / "codes.npz") for item in folder.items]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """{name: bytes}; meta.json without what the clock said."""
-    found = {}
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Reads the files of an output folder; of meta.json all but the measurements."""
+    contents = {}
     for path in sorted(folder.rglob("*")):
         if path.name == "meta.json":
             meta = json.loads(path.read_text())
             for name in MEASURED:
                 assert meta.pop(name) is not None or name == "seconds_to_first_audio"
-            found[str(path.relative_to(folder))] = json.dumps(meta).encode()
+            contents[str(path.relative_to(folder))] = json.dumps(meta).encode()
         elif path.is_file():
-            found[str(path.relative_to(folder))] = path.read_bytes()
-    return found
+            contents[str(path.relative_to(folder))] = path.read_bytes()
+    return contents

@@ -1,0 +1,211 @@
+"""Encoding of a dataset of audio shards to one of code shards; resumable track by track."""
+
+import dataclasses
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukejax.common import files
+from jukejax.common.progress import Progress
+from jukejax.data import corpus, reading, records
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
+from jukejax.inference.codec import Codec
+
+VERSION = 1  # of the way that codes are made; a change invalidates the codes in work folders
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackVersion:
+    """One version of a track: a `spans.Sound` that a `Codec` reads.
+
+    Attributes:
+      offset: samples of the stored track that are left out at its start.
+    """
+
+    dataset: corpus.Dataset
+    split: str
+    track: corpus.Track
+    offset: int
+
+    @property
+    def samples(self) -> int:
+        """Length of this version."""
+        return self.track.samples - self.offset
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fills `out`, float32 [time], with the mono samples from `start` on."""
+        reading.fill_audio_window(self.dataset, self.split, self.track, self.offset + start, out)
+
+    def work_path(self, folder: Path, vqvae_hash: str) -> Path:
+        """Returns the file for the codes of this version until the shards are written."""
+        track = self.track
+        place = self.split, track.shard, track.first_record, track.samples, self.offset
+        key = json.dumps([self.dataset.corpus_hash, vqvae_hash, place, VERSION])
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+
+
+def list_versions(dataset: corpus.Dataset, offsets: int) -> list[TrackVersion]:
+    """Lists the versions of all tracks in the order in which they are stored.
+
+    Args:
+      offsets: versions of each training track; held-out tracks have one.
+    """
+    hop = records.HOPS[-1]
+    return [
+        TrackVersion(dataset, split, track, k * hop // offsets)
+        for split in corpus.SPLITS
+        for track in dataset.tracks(split)
+        for k in range(offsets if split == "train" else 1)
+    ]
+
+
+def write_track_codes(path: Path, codes: Sequence[np.ndarray]) -> None:
+    """Writes the codes of all levels of a track."""
+    levels = zip(records.LEVELS, codes, strict=True)
+    files.write_arrays(path, {name: level.astype(np.uint16) for name, level in levels})
+
+
+def read_track_codes(path: Path) -> dict[str, np.ndarray] | None:
+    """Reads the codes of a track by level; None if the file is missing or damaged."""
+    try:
+        with path.open("rb") as opened, np.load(opened) as file:
+            return {name: file[name] for name in records.LEVELS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[str, Any]:
+    """Returns the fields of dataset.json that say how the codes are made."""
+    return {
+        "codebook_size": codec.config.codebook_size,
+        "vqvae": {"hash": codec.hash},
+        "separator": dataset.info["separator"],
+        "separation": dataset.info.get("separation"),
+        "source": dataset.corpus_hash,
+        "offsets": offsets,
+    }
+
+
+def is_finished(output: Path, info: dict[str, Any]) -> bool:
+    """Returns whether `output` holds a dataset with these fields and all of its shards."""
+    try:
+        stored = corpus.open_dataset(output).info
+    except ValueError:
+        return False
+    if {name: stored.get(name) for name in info} != info:
+        return False
+    shards = [shard for split in corpus.SPLITS for shard in stored["splits"][split]["shards"]]
+    paths = [output / shard["file"] for shard in shards]
+    return all(
+        path.exists() and path.stat().st_size == shard["bytes"]
+        for path, shard in zip(paths, shards, strict=True)
+    )
+
+
+def encode_tracks(
+    codec: Codec, versions: Sequence[TrackVersion], folder: Path, batch_size: int
+) -> float:
+    """Encodes the tracks whose codes are not in `folder` yet; returns their length in seconds."""
+    paths = {id(version): version.work_path(folder, codec.hash) for version in versions}
+    missing = [version for version in versions if read_track_codes(paths[id(version)]) is None]
+    progress = _EncodingProgress(
+        total=sum(version.samples for version in versions),
+        missing=sum(version.samples for version in missing),
+        sample_rate=codec.sample_rate,
+    )
+    encoded = codec.encode_all(missing, batch_size=batch_size, progress=progress.advance)
+    for version, codes in encoded:
+        write_track_codes(paths[id(version)], codes)
+    return progress.missing / codec.sample_rate
+
+
+class _EncodingProgress:
+    """A progress line in seconds of audio, with the speed."""
+
+    def __init__(self, total: int, missing: int, sample_rate: int):
+        """Starts at `total - missing` of `total` samples."""
+        self.missing = missing
+        self._total, self._rate = total, sample_rate
+        self._encoded, self._started_at = 0, time.monotonic()
+        self._line = Progress(
+            "encoding, seconds of audio",
+            round(total / sample_rate),
+            done=round((total - missing) / sample_rate),
+        )
+
+    def advance(self, samples: int) -> None:
+        """Adds encoded samples."""
+        self._encoded += samples
+        speed = self._encoded / self._rate / (time.monotonic() - self._started_at)
+        done = self._total - self.missing + self._encoded
+        self._line.update(round(done / self._rate), f"{speed:.1f} x real time")
+
+
+def write_shards(
+    output: Path,
+    versions: Sequence[TrackVersion],
+    folder: Path,
+    info: dict[str, Any],
+    vocabulary: Vocabulary,
+) -> None:
+    """Writes the codes in the work folder as shards."""
+    with DatasetWriter(output, kind="codes", vocabulary=vocabulary, **info) as writer:
+        for version in versions:
+            codes = read_track_codes(version.work_path(folder, info["vqvae"]["hash"]))
+            if codes is None:
+                raise ValueError(
+                    f"the codes of {version.track.name} in {folder} were lost or damaged; run again"
+                )
+            offset = version.track.offset + version.offset
+            track = dataclasses.replace(version.track, offset=offset)
+            writer.add(version.split, track, **codes)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodingSummary:
+    """Results of a run of `encode_dataset`.
+
+    Attributes:
+      tracks: versions of tracks in the output.
+      minutes: of music in the output.
+      speed: of the encoding, in seconds of audio a second.
+    """
+
+    tracks: int
+    minutes: float
+    speed: float
+
+
+def encode_dataset(
+    dataset: corpus.Dataset, codec: Codec, output: Path, *, offsets: int, batch_size: int
+) -> EncodingSummary | None:
+    """Encodes all tracks of an audio dataset and writes their codes to `output`.
+
+    Args:
+      offsets: versions of each training track.
+      batch_size: windows to encode at once.
+
+    Returns:
+      None if `output` holds these codes already.
+
+    Raises:
+      ValueError: another process writes to `output`, or the disk is full.
+    """
+    info = describe_codes(dataset, codec, offsets)
+    if is_finished(output, info):
+        return None
+    versions, started_at = list_versions(dataset, offsets), time.monotonic()
+    with files.lock_output(output, "encode") as folder:
+        seconds = encode_tracks(codec, versions, folder, batch_size)
+        speed = seconds / (time.monotonic() - started_at)
+        write_shards(output, versions, folder, info, dataset.vocabulary)
+        files.clear_work(folder)
+    samples = sum(version.samples for version in versions)
+    return EncodingSummary(len(versions), samples / codec.sample_rate / 60, speed)

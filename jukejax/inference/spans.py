@@ -1,0 +1,90 @@
+"""Division of whole tracks into windows for a VQ-VAE, and the sounds that are read by windows."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from jukejax.models.layers import ResidualStack
+from jukejax.models.vqvae import VQVAEConfig
+
+
+class Span(NamedTuple):
+    """A window of a track and the part of it that is used.
+
+    Attributes:
+      start: of the window.
+      begin, end: of the used part, in the track.
+    """
+
+    start: int
+    begin: int
+    end: int
+
+
+def find_spans(total: int, window: int, margin: int) -> list[Span]:
+    """Returns windows whose used parts cover [0, total) without overlap.
+
+    A window is as long as `window`, or as `total` if that is shorter; its used part keeps a
+    distance of `margin` to the window's ends, except at the ends of the track.
+    """
+    if total <= window:
+        return [Span(0, 0, total)]
+    if window <= 2 * margin:
+        raise ValueError(f"windows of {window} leave nothing between margins of {margin}")
+    spans, begin = [], 0
+    while begin < total:
+        start = min(max(begin - margin, 0), total - window)
+        end = total if start + window == total else start + window - margin
+        spans.append(Span(start, begin, end))
+        begin = end
+    return spans
+
+
+def find_context(config: VQVAEConfig, level: int) -> int:
+    """Returns the samples to each side that a code of this level depends on.
+
+    Rounded up to whole top-level codes.
+    """
+    multiplier = config.multipliers[level]
+    stack = ResidualStack(
+        depth=multiplier * config.depth,
+        dilation_growth_rate=config.dilation_growth_rate,
+        dilation_cycle=config.dilation_cycle,
+        parent=None,
+    )
+    reach, rate = 0, 1
+    for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
+        for _ in range(downs):
+            reach += 2 * stride * rate
+            rate *= stride
+            reach += sum(stack.dilations) * rate
+        reach += rate
+    return -(-(reach + 1) // config.hops[-1]) * config.hops[-1]
+
+
+class Sound(Protocol):
+    """A sound that is read window by window."""
+
+    @property
+    def samples(self) -> int:
+        """Length of the sound."""
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fills `out`, float32 [time], with the mono samples from `start` on."""
+
+
+@dataclass(frozen=True)
+class ArraySound:
+    """A sound in memory, float32 [time]."""
+
+    mono: np.ndarray
+
+    @property
+    def samples(self) -> int:
+        """Length of the sound."""
+        return len(self.mono)
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fills `out` with the samples from `start` on."""
+        out[:] = self.mono[start : start + len(out)]
