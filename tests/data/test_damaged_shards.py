@@ -1,4 +1,4 @@
-"""Shards that a disk or a copy has damaged, as the commands that read them see it."""
+"""Shards damaged by a disk or a copy, in the commands that read them."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from jukejax.data import corpus, records
 from tests.data.test_corpus import write
 from tests.support import small_bundle
-from tests.support.command import run
+from tests.support.command import run_in_process
 
 LENGTHS = [3 * records.CHUNK, 2 * records.CHUNK, 2 * records.CHUNK]  # the second is held out
 SHARD = "train-00000-of-00001.tfrecord"
@@ -33,7 +33,7 @@ def folder(sound_folder, tmp_path):
 
 
 def flip_a_bit(path, *numbers):
-    """In the middle of the payload of the records of these numbers."""
+    """Flips a bit in the middle of the payload of the numbered records."""
     offsets, lengths, _ = records.index_records(path)
     data = bytearray(path.read_bytes())
     for number in numbers:
@@ -43,7 +43,7 @@ def flip_a_bit(path, *numbers):
 
 def train(folder, workdir, code=0):
     config = ("--config=configs/tiny.py:vqvae", "--config.steps=2", "--config.eval_every=2")
-    return run(
+    return run_in_process(
         "train", *config, f"--config.data.folder={folder}", f"--workdir={workdir}", code=code
     )
 
@@ -58,7 +58,7 @@ def only_error(stderr):
 def test_encode_names_the_record_of_a_flipped_bit(folder, vqvae, tmp_path):
     flip_a_bit(folder / SHARD, 4)
     flags = (f"--vqvae={vqvae}", f"--input={folder}", f"--output={tmp_path / 'codes'}")
-    error = only_error(run("encode", *flags, code=2).stderr)
+    error = only_error(run_in_process("encode", *flags, code=2).stderr)
     assert f"{folder / SHARD}: record 4 is damaged" in error
     assert "copy the shard again" in error
     assert not (tmp_path / "codes" / "dataset.json").exists()
@@ -70,11 +70,11 @@ def test_train_names_the_record_of_a_flipped_bit(folder, tmp_path):
     assert re.search(rf"{folder / SHARD}: record [0-4] is damaged", error)
 
 
-def test_encode_does_without_the_last_record_of_a_shard_cut_short(folder, vqvae, tmp_path):
+def test_encode_skips_the_last_record_of_a_shard_cut_short(folder, vqvae, tmp_path):
     path = folder / SHARD
     path.write_bytes(path.read_bytes()[:-1000])
     flags = (f"--vqvae={vqvae}", f"--input={folder}", f"--output={tmp_path / 'codes'}")
-    stderr = run("encode", *flags).stderr
+    stderr = run_in_process("encode", *flags).stderr
     assert f"warning: {path} was cut short: 1 of its 5 records are lost" in stderr
     codes = corpus.open_dataset(tmp_path / "codes")
     assert [track.samples for track in codes.tracks("train")] == [LENGTHS[0], records.CHUNK]
@@ -82,14 +82,14 @@ def test_encode_does_without_the_last_record_of_a_shard_cut_short(folder, vqvae,
 
 
 @pytest.mark.slow
-def test_train_goes_on_with_a_shard_cut_short(folder, tmp_path):
+def test_train_continues_with_a_shard_cut_short(folder, tmp_path):
     path = folder / SHARD
     path.write_bytes(path.read_bytes()[:-1000])
     stderr = train(folder, tmp_path / "run").stderr
     assert f"warning: {path} was cut short: 1 of its 5 records are lost" in stderr
 
 
-def test_a_flipped_bit_in_a_header_is_named_too(folder):
+def test_a_flipped_bit_in_a_header_is_named(folder):
     offsets, _, _ = records.index_records(folder / SHARD)
     data = np.fromfile(folder / SHARD, np.uint8)
     data[offsets[2] - 12] ^= 1

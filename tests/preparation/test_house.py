@@ -1,4 +1,4 @@
-"""The embedded corpus is what its labels say (tempo, beats, sections, stems), and reproducible."""
+"""The house corpus agrees with its labels (tempo, beats, sections, stems) and is reproducible."""
 
 import hashlib
 
@@ -19,8 +19,8 @@ def tracks():
     return [house.track(i, seconds=24.0) for i in range(len(house.ARTISTS))]
 
 
-def spans(track, wanted):
-    """(start, end) in samples of every section of that name."""
+def find_sections(track, wanted):
+    """(start, end) in samples of each section with that name."""
     ends = [start for _, start in track.sections[1:]] + [len(track.mix) / SAMPLE_RATE]
     return [
         (round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
@@ -90,12 +90,12 @@ def test_drops_have_a_kick_on_every_beat(tracks):
         low = synth.lowpass(track.instrumental.mean(1).astype(np.float64), 150.0)
         kick = low[:4000] / np.linalg.norm(low[:4000])  # the intro begins with one, nearly alone
         beat = 60.0 / track.bpm * SAMPLE_RATE
-        for start, end in spans(track, "drop"):
+        for start, end in find_sections(track, "drop"):
             for k in range(round((end - start) / beat)):
                 at = start + round(k * beat)
-                heard = low[at : at + 4000]
-                assert heard @ kick / np.linalg.norm(heard) > 0.7
-                assert 0.5 < rms(heard) / rms(low[:4000]) < 2.0
+                segment = low[at : at + 4000]
+                assert segment @ kick / np.linalg.norm(segment) > 0.7
+                assert 0.5 < rms(segment) / rms(low[:4000]) < 2.0
 
 
 def test_claps_fall_on_two_and_four(tracks):
@@ -103,7 +103,7 @@ def test_claps_fall_on_two_and_four(tracks):
         mono = track.instrumental.mean(1).astype(np.float64)
         band = synth.lowpass(synth.highpass(synth.highpass(mono, 2500.0), 2500.0), 5000.0)
         beat = 60.0 / track.bpm * SAMPLE_RATE
-        start, end = spans(track, "drop")[0]
+        start, end = find_sections(track, "drop")[0]
         energy = np.zeros(4)
         for k in range(round((end - start) / beat)):
             at = start + round(k * beat)
@@ -111,12 +111,12 @@ def test_claps_fall_on_two_and_four(tracks):
         assert min(energy[1], energy[3]) > 1.5 * max(energy[0], energy[2])
 
 
-def test_the_side_chain_ducks_the_chords_under_each_kick():
-    # Between 300 and 3000 Hz the kick and the hats are weak: what is left is chords, bass and clap.
-    track = house.track(3, seconds=24.0)  # the artist with the deepest side chain but one
+def test_the_side_chain_ducks_the_chords_under_each_kick(tracks):
+    # Between 300 and 3000 Hz kick and hats are weak; chords, bass and clap dominate.
+    track = tracks[3]  # the artist with the second deepest side chain
     band = synth.lowpass(synth.highpass(track.instrumental.mean(1).astype(float), 300.0), 900.0)
     beat = 60.0 / track.bpm * SAMPLE_RATE
-    start, end = spans(track, "drop")[0]
+    start, end = find_sections(track, "drop")[0]
     early, late = [], []
     for k in range(0, round((end - start) / beat), 2):  # beats without a clap
         at = start + round(k * beat)
@@ -137,7 +137,7 @@ def test_sections_come_in_order_and_cover_the_track_in_whole_bars(tracks):
         assert abs(starts[-1] - 24.0) <= bar / 2 + 1e-3
 
 
-def test_every_length_is_shared_out_completely():
+def test_the_sections_of_every_length_sum_to_it():
     for bars in range(2, 330):
         plan = plan_sections(bars)
         assert sum(count for _, count in plan) == bars
@@ -146,16 +146,16 @@ def test_every_length_is_shared_out_completely():
         assert "drop" in dict(plan)
 
 
-def test_a_track_of_45_seconds_drops_twice():
+def test_a_track_of_45_seconds_has_two_drops():
     names = [name for name, _ in plan_sections(22)]
     assert names == ["intro", "build", "drop", "break", "drop", "outro"]
 
 
-def test_the_voice_sings_in_drop_and_break_only_and_3_to_9_db_under_the_band(tracks):
+def test_the_voice_is_in_drop_and_break_only_and_3_to_9_db_below_the_instrumental(tracks):
     for track in tracks:
-        start, _ = spans(track, "drop")[0]
+        start, _ = find_sections(track, "drop")[0]
         assert not track.vocal[: start - 100].any()
-        for first, last in spans(track, "drop") + spans(track, "break"):
+        for first, last in find_sections(track, "drop") + find_sections(track, "break"):
             frames = (last - first) // 2205
             voice, band = (
                 stem[first : first + frames * 2205].reshape(frames, -1).astype(np.float64)
@@ -185,7 +185,7 @@ def test_the_voice_has_vibrato_and_formants():
     assert hertz[np.argmax(swing[: int(20 / hertz[1])])] == pytest.approx(5.5, abs=1.4)
 
 
-def test_bass_middle_and_treble_are_all_there(tracks):
+def test_bass_middle_and_treble_are_present(tracks):
     floors = ((20, 150, -6.0), (150, 2000, -10.0), (2000, 6000, -27.0), (6000, 20000, -22.0))
     for track in tracks:
         hertz, power = signal.welch(track.mix.mean(1), SAMPLE_RATE, nperseg=8192)
@@ -209,7 +209,7 @@ def test_tracks_artists_and_seeds_differ(tracks):
         assert rms(first.mix[:shared] - other.mix[:shared]) > 0.5 * rms(first.mix)
 
 
-def test_a_prefix_of_the_corpus_does_not_depend_on_what_was_made_before():
+def test_a_track_does_not_depend_on_earlier_tracks():
     alone = integers(house.track(5, seconds=8.0))
     house.track(4, seconds=8.0)
     np.testing.assert_array_equal(integers(house.track(5, seconds=8.0)), alone)
@@ -238,7 +238,7 @@ def test_echo_equals_its_recursion_written_out():
     np.testing.assert_allclose(synth.echo(sound, 7, 0.6), slow, atol=1e-12)
 
 
-def test_oscillator_plays_the_pitch_and_the_harmonics_it_is_given():
+def test_the_oscillator_has_the_given_pitch_and_harmonics():
     table = synth.wavetable(np.array([1.0, 0.0, 0.5]))
     sound = synth.oscillator(table, 441.0, 4410)
     time = synth.clock(4410)
