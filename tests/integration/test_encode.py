@@ -7,7 +7,7 @@ import pytest
 from jukejax.common import files
 from jukejax.weights import bundle
 from tests.support import small_codec
-from tests.support.command import run, run_in_process, stop_when
+from tests.support.command import run_in_process, stop_when
 from tests.support.small_audio import write_audio
 
 
@@ -47,7 +47,7 @@ def test_killed_encode_is_resumed_and_ends_the_same(vqvae, audio, tmp_path):
 
     assert stop_when("encode", *flags(killed), ready=has_encoded) == -signal.SIGKILL
     assert not (killed / "dataset.json").exists()
-    run("encode", *flags(killed))
+    run_in_process("encode", *flags(killed))
     assert read_files(killed) == read_files(expected)
     assert [path.name for path in (killed / ".work").iterdir()] == [files.LOCK]
     out = run_in_process("encode", *flags(expected)).stdout

@@ -1,8 +1,6 @@
 """The files of an output folder: what is read is what was written, as a whole."""
 
 import errno
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from jukejax.sampling.folder import (
     lock_folder,
     read_codes_file,
 )
-from tests.support.command import environment
 
 
 def make_codes(length, rows=2, seed=0):
@@ -132,17 +129,13 @@ def test_folder_belongs_to_one_set_of_settings(tmp_path):
         claim_folder(tmp_path, {"seed": 2, "model": "a"})
 
 
-def test_two_processes_do_not_write_to_one_folder(tmp_path):
-    script = (
-        "import sys; from pathlib import Path; from jukejax.sampling.folder import lock_folder\n"
-        "try:\n  with lock_folder(Path(sys.argv[1])): pass\n"
-        "except ValueError as error: print(error)"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
+def test_folder_is_locked_against_a_second_run(tmp_path):
+    """Locks belong to an open file, so that a second one in this process stands for a process."""
+    message = f"another sample is writing to {tmp_path}; wait for it"
+    with lock_folder(tmp_path), pytest.raises(ValueError, match=message), lock_folder(tmp_path):
+        pass
     with lock_folder(tmp_path):
-        said = subprocess.run(command, env=environment(), capture_output=True, text=True).stdout
-    assert said == f"another sample is writing to {tmp_path}; wait for it\n"
-    assert subprocess.run(command, env=environment(), capture_output=True, text=True).stdout == ""
+        pass
 
 
 def test_full_disk_is_one_error(tmp_path):

@@ -1,6 +1,6 @@
 """Runs that are killed at any write; times and first sound; steps in a thread.
 
-A fake `sample_level` replaces the priors.
+A fake `sample_level` replaces the priors, and a fake `decode` the codec.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from jukejax.inference import generate
+from jukejax.inference.codec import Codec
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.schedules import LevelProgress
 from jukejax.pages import report
@@ -53,12 +54,20 @@ def sample_fake_level(config, weights, tracks, settings, *, pending):
         yield LevelProgress(codes, dict(pending), codes.shape[1], total)
 
 
+def decode_fake(codec, codes, level, begin=0, end=None):
+    """Holds each code's number for its duration, float32 [time, 1]."""
+    sound = np.repeat(codes[begin:end], codec.config.hops[level])
+    return sound[:, None].astype(np.float32) / 16
+
+
 @pytest.fixture
 def faked(model, monkeypatch):
-    """The bundle with fake levels, no weights, and no pictures."""
+    """The bundle with fake levels and sounds, no weights, and no pictures."""
     monkeypatch.setattr(generate, "sample_level", sample_fake_level)
     monkeypatch.setattr(Model, "load_prior", lambda self, level: (self.read_config(level), None))
     monkeypatch.setattr(report, "write_sample_page", lambda folder: None)
+    monkeypatch.setattr(Codec, "decode", decode_fake)
+    monkeypatch.setattr(Codec, "decode_range", decode_fake)
     return model
 
 
