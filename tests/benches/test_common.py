@@ -5,7 +5,7 @@ import pytest
 
 from jukejax.benches import common
 from jukejax.runtime import memory
-from tests.support.command import run_in_process
+from tests.support.command import run, run_in_process
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_unknown_words_are_refused_in_one_line(words, message):
 
 
 def test_help_shows_the_benches_or_the_flags_of_one():
-    assert "data        prepare, separate, encode" in run_in_process("bench", "--help").stdout
+    assert "data        prepare, separate, encode" in run("bench", "--help").stdout
     shown = run_in_process("bench", "data", "--help").stdout
     assert "--excerpt" in shown
     assert "--[no]json" in shown

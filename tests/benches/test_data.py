@@ -8,7 +8,7 @@ import pytest
 from jukejax.data import corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from tests.support.command import run, run_in_process
+from tests.support.command import run_in_process
 
 COMMON = {
     "bench", "what", "config", "batch", "device", "dtype", "seconds", "compile_seconds",
@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     random = np.random.default_rng(0)
     with DatasetWriter(folder, kind="audio", vocabulary=Vocabulary(), separator="none") as writer:
         for i in range(2):
-            sound = random.integers(-9000, 9000, (40 * 44100, 2)).astype(np.int16)
+            sound = random.integers(-9000, 9000, (33 * 44100, 2)).astype(np.int16)
             writer.add("train", corpus.Track(f"t{i}"), audio=sound)
         writer.add("heldout", corpus.Track("h"), audio=sound[:44100])
     return folder
@@ -45,8 +45,8 @@ def folder(tmp_path_factory):
 def test_every_part_has_a_row_with_the_fields_of_the_contract(folder, tmp_path):
     config = tmp_path / "small.py"
     config.write_text(CONFIG)
-    flags_ = (f"--config={config}", f"--input={folder}", "--seconds=0.3", "--excerpt=3")
-    out = run("bench", "data", "--json", *flags_).stdout
+    flags_ = (f"--config={config}", f"--input={folder}", "--seconds=0.1", "--excerpt=1")
+    out = run_in_process("bench", "data", "--json", *flags_).stdout
     rows = {row["what"]: row for row in map(json.loads, out.splitlines())}
     assert {"prepare", "separate repet", "encode all levels", "train"} <= set(rows)
     for row in rows.values():
