@@ -11,7 +11,7 @@ from jukejax.data import audio, corpus
 
 
 class Example(NamedTuple):
-    """One window to read.
+    """Window to read.
 
     Attributes:
       window: its index in `Windows`.

@@ -30,7 +30,7 @@ CODE_KEY = "model.seq_len"
 
 @dataclass(frozen=True)
 class Batching:
-    """How windows are ordered, augmented and batched.
+    """Order, augmentation and batching of windows.
 
     Attributes:
       batch_size: windows in a global batch.

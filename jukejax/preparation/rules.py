@@ -29,7 +29,7 @@ LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over two b
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a corpus.
+    """Rules of a corpus.
 
     Attributes:
       min_seconds, max_seconds: lengths of a track that are used.

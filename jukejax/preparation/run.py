@@ -79,7 +79,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class FoundSources:
+class SourceList:
     """Sources of a run.
 
     Attributes:
@@ -101,10 +101,10 @@ def prepare_dataset(settings: Settings) -> None:
     settings.check()
     metadata = read_metadata(settings.metadata) if settings.metadata else {}
     with _open_output(settings) as (output, cache):
-        found = find_sources(settings, cache)
-        prepared = prepare_sources(found.sources, settings, cache)
+        listing = find_sources(settings, cache)
+        prepared = prepare_sources(listing.sources, settings, cache)
         prepared = selection.reject_copies(prepared)
-        usable = selection.label_tracks(prepared, {**found.labels, **metadata})
+        usable = selection.label_tracks(prepared, {**listing.labels, **metadata})
         used = [track for track, _ in usable]
         group, links = selection.find_groups(used)
         heldout = groups.draw_heldout([track.content for track in used], settings.heldout, group)
@@ -113,7 +113,7 @@ def prepare_dataset(settings: Settings) -> None:
             "separator": settings.separator.name,
             "separation": settings.separator.record(),
             **selection.describe_files(prepared, used, splits, group, links),
-            "ignored": found.ignored,
+            "ignored": listing.ignored,
         }
         files.write_json(output / "corpus.json", table)
         if not usable:
@@ -125,7 +125,7 @@ def prepare_dataset(settings: Settings) -> None:
         dataset = write_dataset(output, usable, splits, settings.separator)
         if cache == str(output / ".work"):
             _remove_stale_entries(Path(cache), prepared, settings.input)
-        names = {file_key(source.name) for source in found.sources}
+        names = {file_key(source.name) for source in listing.sources}
         missing = [name for name in metadata if name not in names]
         _print_summary(settings.output, table, dataset, missing)
 
@@ -159,7 +159,7 @@ def _upload_dataset(folder: Path, output: str) -> None:
         progress.update(done, path.name)
 
 
-def find_sources(settings: Settings, cache: str) -> FoundSources:
+def find_sources(settings: Settings, cache: str) -> SourceList:
     """Finds the sources that `settings.input` names.
 
     Raises:
@@ -167,22 +167,22 @@ def find_sources(settings: Settings, cache: str) -> FoundSources:
     """
     kind, _, name = settings.input.partition(":")
     if settings.input == "house":
-        return FoundSources(
+        return SourceList(
             sources.list_house_tracks(settings.house_tracks, settings.house_seconds, settings.seed)
         )
     if kind == "tfds":
-        return FoundSources(
+        return SourceList(
             *tfds_source.export_sources(
                 name, cache, data_dir=settings.tfds_data_dir, progress=_TfdsProgress()
             )
         )
-    found, ignored = sources.find_files(settings.input)
-    if not found:
+    files_found, ignored = sources.find_files(settings.input)
+    if not files_found:
         raise ValueError(
             f"no music in {settings.input}: none of its {sum(ignored.values())} files ends in "
             f"{' '.join(sorted(audio.EXTENSIONS))}"
         )
-    return FoundSources(found, ignored=ignored)
+    return SourceList(files_found, ignored=ignored)
 
 
 class _TfdsProgress:
@@ -197,17 +197,19 @@ class _TfdsProgress:
         self._progress.update(done)
 
 
-def prepare_sources(found: Sequence[Source], settings: Settings, cache: str) -> list[PreparedTrack]:
+def prepare_sources(
+    to_prepare: Sequence[Source], settings: Settings, cache: str
+) -> list[PreparedTrack]:
     """Prepares the sources with the runner of the settings; returns results in their order."""
     job = Job(settings.separator, cache, settings.rules)
     if settings.runner == "beam":
-        print(f"preparing {len(found)} tracks with Beam {settings.beam_options}".rstrip())
-        return beam_runner.prepare_with_beam(found, job, options=settings.beam_options)
+        print(f"preparing {len(to_prepare)} tracks with Beam {settings.beam_options}".rstrip())
+        return beam_runner.prepare_with_beam(to_prepare, job, options=settings.beam_options)
     workers = settings.workers
     if settings.separator.method == "spleeter" and separators.uses_accelerator():
         workers = 1
-    progress = Progress("preparing", len(found))
-    return local_runner.prepare_locally(found, job, workers=workers, progress=progress.update)
+    progress = Progress("preparing", len(to_prepare))
+    return local_runner.prepare_locally(to_prepare, job, workers=workers, progress=progress.update)
 
 
 def write_dataset(

@@ -111,8 +111,8 @@ def find_weights(weights: str | None = None) -> Path | None:
     Raises:
       ValueError: the file of `weights` or of the environment variable does not exist.
     """
-    given = {"--separator_weights": weights, f"${VARIABLE}": os.environ.get(VARIABLE)}
-    for source, value in given.items():
+    candidates = {"--separator_weights": weights, f"${VARIABLE}": os.environ.get(VARIABLE)}
+    for source, value in candidates.items():
         if value:
             path = Path(value) / FILE if Path(value).is_dir() else Path(value)
             if not path.is_file():

@@ -47,11 +47,11 @@ def export_sources(
         storage.write_bytes((json.dumps(rows) + "\n").encode(), index)
     with storage.local_copy(index) as path:
         rows = json.loads(path.read_text())
-    found = [
+    sources = [
         tracks.Source(row["file"], path=storage.join_path(folder, row["file"])) for row in rows
     ]
     track_labels = {file_key(row["file"]): TrackLabels(row["artist"], row["genre"]) for row in rows}
-    return found, track_labels
+    return sources, track_labels
 
 
 def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder":

@@ -1,4 +1,4 @@
-"""Sound files in and out, good and broken."""
+"""Reading and writing of sound files, intact and damaged."""
 
 import av
 import numpy as np
@@ -38,7 +38,7 @@ def level(sound):
     return spectrum.argmax() * RATE / len(middle), np.sqrt(np.mean(middle**2))
 
 
-def test_sixteen_bit_wav_and_flac_come_back_exactly(tmp_path):
+def test_sixteen_bit_files_are_read_exactly(tmp_path):
     sound = np.random.RandomState(0).randint(-32768, 32768, (5000, 2)).astype(np.int16)
     for name in ("a.wav", "a.flac", "a.aiff"):
         soundfile.write(tmp_path / name, sound, RATE, subtype="PCM_16")
@@ -90,7 +90,7 @@ def test_surround_keeps_front_left_and_right(tmp_path):
     "name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.m4a", "a.aac", "a.webm"]
 )
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_truncated_file_is_named_so(tmp_path, name, share):
+def test_a_truncated_file_is_refused(tmp_path, name, share):
     path = tmp_path / name
     sound = tone() + 0.1 * np.random.RandomState(0).randn(2 * RATE, 2).astype(np.float32)
     if name == "a.m4a":
@@ -116,14 +116,14 @@ def test_a_truncated_file_is_named_so(tmp_path, name, share):
         (np.random.RandomState(0).bytes(5000), "not audio in a known format"),
     ],
 )
-def test_what_is_not_audio_says_why(tmp_path, content, reason):
+def test_files_that_are_not_audio_are_refused_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "a.mp3"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         audio.decode_file(path)
 
 
-def test_missing_files_and_numbers_that_are_none_are_refused(tmp_path):
+def test_missing_files_nan_and_files_without_samples_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         audio.decode_file(tmp_path / "nowhere.wav")
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.1]), RATE, subtype="FLOAT")
@@ -134,7 +134,7 @@ def test_missing_files_and_numbers_that_are_none_are_refused(tmp_path):
         audio.decode_file(tmp_path / "none.wav")
 
 
-def test_a_streamed_wav_without_a_length_is_whole(tmp_path):
+def test_a_streamed_wav_without_a_length_is_complete(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(), RATE)
     header = bytearray(path.read_bytes())
@@ -143,7 +143,7 @@ def test_a_streamed_wav_without_a_length_is_whole(tmp_path):
     assert len(audio.decode_file(path)[0]) == 2 * RATE
 
 
-def test_write_wav_turns_loud_audio_down_and_tells_the_gain(tmp_path):
+def test_write_wav_scales_loud_audio_and_returns_the_gain(tmp_path):
     sound = tone(peak=1.6)
     gain = audio.write_wav(tmp_path / "a.wav", sound)
     assert gain == pytest.approx(1 / 1.6, rel=1e-4)
@@ -152,7 +152,7 @@ def test_write_wav_turns_loud_audio_down_and_tells_the_gain(tmp_path):
     np.testing.assert_allclose(back, sound * gain, atol=1 / 32768)
 
 
-def test_write_wav_leaves_quiet_audio_alone(tmp_path):
+def test_write_wav_does_not_change_quiet_audio(tmp_path):
     mono = tone(channels=1)[:, 0]
     assert audio.write_wav(tmp_path / "a.wav", mono) == 1.0
     back, _ = audio.decode_file(tmp_path / "a.wav")
@@ -162,8 +162,8 @@ def test_write_wav_leaves_quiet_audio_alone(tmp_path):
         audio.write_wav(tmp_path / "b.wav", np.array([np.nan]))
 
 
-def test_a_tag_that_is_no_utf8_is_no_error(tmp_path):
-    """PyAV 18 and 19 are told so in different ways."""
+def test_a_tag_that_is_not_utf8_is_no_error(tmp_path):
+    """PyAV 18 needs an argument for it that PyAV 19 lacks."""
     av = pytest.importorskip("av")
     path = tmp_path / "tagged.m4a"
     with av.open(str(path), "w") as container:

@@ -1,4 +1,4 @@
-"""Code shards to batches: levels in line, labels that tell where in the piece a window lies."""
+"""Batches of code windows: aligned levels, labels with the position in the piece."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TOPS = (3000, 700, 1024)
 
 @pytest.fixture(scope="module")
 def code_folder(tmp_path_factory):
-    """Codes that tell their place: the top-level index they lie under, modulo 2048."""
+    """Codes from which their position can be read: the top-level index, modulo 2048."""
     folder = tmp_path_factory.mktemp("codes")
     vocabulary = Vocabulary.build(["A", "B"], ["dub", "house"])
     with DatasetWriter(
@@ -66,7 +66,7 @@ def test_levels_line_up_and_labels_tell_where(code_folder, level):
     assert len(starts) > 20
 
 
-def test_a_track_stored_without_its_start_is_labelled_by_the_whole_piece(tmp_path):
+def test_labels_of_a_track_stored_without_its_start_count_from_the_start_of_the_piece(tmp_path):
     with DatasetWriter(
         tmp_path, kind="codes", vocabulary=Vocabulary(), codebook_size=2048, vqvae="x"
     ) as writer:

@@ -1,4 +1,4 @@
-"""Datasets on disk: splits, shards, what comes back."""
+"""Datasets on disk: splits, shards, round trips."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def write(folder, lengths, *, shard_bytes=1 << 20, channels=2):
     return corpus.open_dataset(folder)
 
 
-def test_tracks_come_back_whole_and_in_order(tmp_path):
+def test_tracks_are_read_complete_and_in_order(tmp_path):
     lengths = [300_000, 131_072, 5, 400_001]
     dataset = write(tmp_path / "d", lengths)
     assert [t.name for t in dataset.tracks("train")] == ["t0", "t2", "t3"]
@@ -51,7 +51,7 @@ def test_tracks_come_back_whole_and_in_order(tmp_path):
     assert dataset.vocabulary == VOCABULARY
 
 
-def test_shards_fill_up_and_tell_their_number(tmp_path):
+def test_full_shards_are_closed_and_named_with_their_number(tmp_path):
     dataset = write(tmp_path / "d", [300_000] * 5, shard_bytes=2 << 20)
     names = sorted(path.name for path in (tmp_path / "d").glob("train*"))
     assert names == [f"train-{i:05d}-of-00002.tfrecord" for i in range(2)]
@@ -78,7 +78,7 @@ def test_other_labels_give_another_hash(tmp_path):
     assert first.corpus_hash != second.corpus_hash
 
 
-def test_codes_come_back_by_level(tmp_path):
+def test_codes_are_read_by_level(tmp_path):
     with DatasetWriter(
         tmp_path / "c", kind="codes", vocabulary=VOCABULARY, codebook_size=2048, vqvae="abc"
     ) as writer:
@@ -113,7 +113,7 @@ def test_codes_that_do_not_fit_are_refused(tmp_path, change, message):
     assert not list((tmp_path / "c").iterdir())
 
 
-def test_reading_the_wrong_kind_says_so(tmp_path):
+def test_reading_the_wrong_kind_is_refused(tmp_path):
     dataset = write(tmp_path / "d", [3000] * 2)
     with pytest.raises(ValueError, match="holds audio, not codes"):
         dataset.read_codes("train", 0)
@@ -139,7 +139,7 @@ def test_a_missing_shard_is_named(tmp_path):
         corpus.open_dataset(tmp_path / "d").tracks("train")
 
 
-def test_a_shard_cut_short_loses_its_last_record_and_says_so(tmp_path, capsys):
+def test_a_shard_cut_short_loses_its_last_record_with_a_warning(tmp_path, capsys):
     write(tmp_path / "d", [300_000, 10, 300_000], shard_bytes=1 << 30)
     path = tmp_path / "d" / "train-00000-of-00001.tfrecord"
     path.write_bytes(path.read_bytes()[:-5])

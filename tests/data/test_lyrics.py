@@ -1,4 +1,4 @@
-"""Characters of lyrics, and the part of them that a window of audio is told."""
+"""Characters of lyrics, and those that condition a window of audio."""
 
 import builtins
 
@@ -16,7 +16,7 @@ def test_vocabularies_have_the_sizes_of_the_released_models():
     assert lyrics.vocab_size("v3") == 79
 
 
-def test_only_version_2_knows_the_plus():
+def test_only_version_2_has_the_plus():
     assert lyrics.clean_text("a + b", "v2") == "a + b"
     assert lyrics.clean_text("a + b", "v3") == "a  b"
     assert "+" in lyrics.character_ids("v2")
@@ -27,7 +27,7 @@ def test_cleaning_keeps_line_ends_and_turns_backslashes_into_them():
     assert lyrics.clean_text("one\ntwo\\three", "v3") == "one\ntwo\nthree"
 
 
-def test_cleaning_drops_what_no_alphabet_has_and_writes_accents_plainly():
+def test_cleaning_removes_other_characters_and_transliterates_accents():
     assert lyrics.clean_text("Crème & 100%", "v3") == "Creme  100"
     assert lyrics.clean_text("don’t — “stop”…", "v3") == 'don\'t -- "stop"...'
     assert lyrics.clean_text("\ud800 half a pair", "v3") == " half a pair"
@@ -48,7 +48,7 @@ def test_without_the_transliterating_package_ascii_still_works(monkeypatch):
 
 
 @pytest.mark.parametrize("version", list(Version))
-def test_tokens_come_back_as_the_same_text(version):
+def test_tokens_are_decoded_to_the_same_text(version):
     text = lyrics.ALPHABETS[version]
     tokens = lyrics.encode_text(text, version)
     assert tokens == list(range(1, len(text) + 1))
@@ -60,14 +60,14 @@ def test_a_character_outside_the_alphabet_is_named():
         lyrics.encode_text("C#", "v3")
 
 
-def test_a_short_text_stands_at_the_end_of_the_window():
+def test_a_short_text_is_at_the_end_of_the_window():
     indices = lyrics.window_indices(3, 6, **SONG, offset=0)
     np.testing.assert_array_equal(indices, [-1, -1, -1, 0, 1, 2])
     np.testing.assert_array_equal(lyrics.take_tokens([7, 8, 9], indices), [0, 0, 0, 7, 8, 9])
     assert lyrics.take_tokens([], lyrics.window_indices(0, 2, **SONG, offset=0)).tolist() == [0, 0]
 
 
-def test_the_window_is_centred_on_the_middle_of_the_audio():
+def test_the_window_is_centered_on_the_middle_of_the_audio():
     # Samples 400 to 500 of 1000: character 45 of 100.
     np.testing.assert_array_equal(
         lyrics.window_indices(100, 10, **SONG, offset=400), np.arange(40, 50)

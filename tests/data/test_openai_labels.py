@@ -39,13 +39,13 @@ def test_version_2_spells_names_with_letters_digits_and_underscores(v2):
     assert v2.artist_id(" Céline  Dion! ") == 2
 
 
-def test_version_3_keeps_names_but_for_their_case(v3):
+def test_version_3_keeps_names_except_for_their_case(v3):
     assert v3.artist_id("ac/dc") == v3.artist_id("AC/DC") == 1
     assert v3.artist_id("Céline  Dion") == 2
     assert v3.genre_ids("R&B") == (2,)
 
 
-def test_version_2_takes_a_genre_apart_into_words(v2, v3):
+def test_version_2_splits_a_genre_into_words(v2, v3):
     assert v2.genre_ids("Blues Rock") == (1, 2)
     assert v2.genre_ids("r&b") == (3, 4)
     assert v3.genre_ids("Blues Rock") == (1,)
@@ -90,7 +90,7 @@ def test_names_of_a_shared_id_are_joined(v2, v3):
         v3.genre_name(9)
 
 
-def test_a_vocabulary_comes_back_from_json(v2):
+def test_a_vocabulary_is_read_back_from_json(v2):
     assert OpenAIVocabulary.from_plain(v2.plain()) == v2
     with pytest.raises(ValueError, match="needs 'version'"):
         OpenAIVocabulary.from_plain({"artists": {}, "genres": {}})
@@ -102,13 +102,13 @@ def test_the_released_tables_have_a_row_for_every_name_and_every_id(v2, v3):
     assert openai_labels.count_rows({"a": 1, "b": 4}) == 5
 
 
-def test_of_a_name_that_comes_twice_the_last_line_counts(tmp_path):
+def test_of_a_name_given_twice_the_last_line_counts(tmp_path):
     (tmp_path / "ids").write_text("a;1\r\nA;2\r\n\r\n", encoding="utf-8", newline="")
     assert openai_labels.read_ids(tmp_path / "ids") == {"a": 2}
 
 
 @pytest.mark.parametrize("line", ["just a name", "name;", "name;-1", "name;x", "name;99999999999"])
-def test_a_line_that_is_no_entry_is_named(tmp_path, line):
+def test_a_malformed_line_is_named(tmp_path, line):
     (tmp_path / "ids").write_text(f"good;1\n{line}\n")
     with pytest.raises(ValueError, match=r"ids line 2 is .*expected a name and its id"):
         openai_labels.read_ids(tmp_path / "ids")

@@ -1,4 +1,4 @@
-"""Shards to batches: every window, its place, its share, its resumption."""
+"""Batches of windows: positions, augmentation, processes, resuming."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ LENGTHS = (500_000, 131_072, 49_999, 262_150, 150_000)
 
 
 def ramp(track, samples, channels):
-    """int16 that tell where they are: the track in the first channel's offset, then the time."""
+    """int16 samples from which track and time can be read: the time, offset by the track."""
     time = (np.arange(samples) % 16384) * 2 - 16384
     return np.stack([time + track] * channels, axis=1).astype(np.int16)
 
@@ -37,7 +37,7 @@ def expected(track, start):
 
 
 def places(batches):
-    """(track, start) of each window, by what it holds: the start only modulo 16384."""
+    """(track, start) of each window, read from its samples: the start only modulo 16384."""
     result = []
     for batch in batches:
         for track, sound in zip(batch["track"], batch["audio"], strict=True):
@@ -66,7 +66,7 @@ def test_evaluation_is_every_whole_window_in_order(audio_folder):
         np.testing.assert_array_equal(batch["audio"][i % 2, :, 0], expected(track, start))
 
 
-def test_training_crops_lie_anywhere_and_read_true(audio_folder):
+def test_training_crops_start_anywhere_and_hold_their_samples(audio_folder):
     iterator = pipeline.read_audio_batches(
         audio_folder, "train", window=WINDOW, batching=pipeline.Batching(batch_size=4, seed=1)
     )
@@ -191,7 +191,7 @@ def test_resuming_is_exact_in_mid_epoch(audio_folder, stop):
         np.testing.assert_array_equal(again["track"], batch["track"])
 
 
-def test_a_seed_is_a_stream(audio_folder):
+def test_a_seed_determines_the_batches(audio_folder):
     def first(seed, threads=2):
         return next(
             pipeline.read_audio_batches(
@@ -242,7 +242,7 @@ def test_shuffled_processes_cover_an_epoch_without_overlap(audio_folder):
     assert counts.tolist() == [10, 2, 0, 5, 3]
 
 
-def test_processes_together_see_what_one_would_with_augmentation_of_their_own(audio_folder):
+def test_processes_together_read_the_augmented_batches_of_one_process(audio_folder):
     def start(rows):
         return pipeline.read_audio_batches(
             audio_folder,
@@ -259,7 +259,7 @@ def test_processes_together_see_what_one_would_with_augmentation_of_their_own(au
             np.testing.assert_array_equal(together, batch[key])
 
 
-def test_too_short_and_too_few_say_the_numbers(audio_folder):
+def test_errors_on_short_tracks_and_few_windows_give_the_numbers(audio_folder):
     with pytest.raises(ValueError, match=r"none of the 5 train tracks holds a window of 500001"):
         pipeline.read_audio_batches(
             audio_folder, "train", window=500_001, batching=pipeline.Batching(batch_size=1)

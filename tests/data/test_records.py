@@ -17,7 +17,7 @@ def write(path, payloads):
     return writer.close()
 
 
-def test_the_frame_is_tensorflows(tmp_path):
+def test_the_frame_is_that_of_tensorflow(tmp_path):
     """Bytes that tf.io.TFRecordWriter (TensorFlow 2.21) wrote for the one record b"abc"."""
     write(tmp_path / "a", [b"abc"])
     assert (tmp_path / "a").read_bytes().hex() == "0300000000000000b099490e6162636e57f121"
@@ -29,7 +29,7 @@ def test_masked_crc_is_the_rotated_crc_plus_a_constant():
     assert records.masked_crc(b"hello") == (rotated + 0xA282EAD8) % 2**32
 
 
-def test_records_come_back_in_any_order(tmp_path):
+def test_records_are_read_in_any_order(tmp_path):
     payloads = [bytes([i]) * (i * 37) for i in range(20)]
     summary = write(tmp_path / "a", payloads)
     shard = records.Shard(tmp_path / "a")
@@ -74,7 +74,7 @@ def test_a_shard_cut_short_loses_only_its_last_record(tmp_path, cut):
     assert shard.read(3) == b"x" * 100
 
 
-def test_an_audio_chunk_comes_back(tmp_path):
+def test_an_audio_chunk_is_decoded_to_its_samples(tmp_path):
     sound = np.random.RandomState(0).randint(-32768, 32768, (1000, 2)).astype(np.int16)
     payload = records.encode_chunk(
         {"audio": sound}, track=3, chunk=1, name="é.flac", artist="A", genre=("deep house", "dub")
@@ -91,14 +91,14 @@ def test_an_audio_chunk_comes_back(tmp_path):
     assert example["name"].bytes_list.value == ["é.flac".encode()]
 
 
-def test_samples_lie_little_endian_and_interleaved_in_the_record():
+def test_samples_are_little_endian_and_interleaved():
     payload = records.encode_chunk(
         {"audio": np.array([[1, -2], [300, 4]], np.int16)}, track=0, chunk=0
     )
     assert struct.pack("<4h", 1, -2, 300, 4) in payload
 
 
-def test_a_code_chunk_comes_back_by_level():
+def test_a_code_chunk_is_decoded_by_level():
     random = np.random.RandomState(0)
     codes = {
         f"level_{k}": random.randint(0, 2048, 1024 // hop).astype(np.uint16)

@@ -21,7 +21,7 @@ def test_build_sorts_and_keeps_one_spelling_of_each():
     assert VOCABULARY.genres == ("unknown", "Deep House", "Dub")
 
 
-def test_names_match_whatever_case_and_spaces():
+def test_names_match_in_any_case_and_spacing():
     assert VOCABULARY.artist_id("  LARRY   heard ") == 2
     assert VOCABULARY.artist_id("") == VOCABULARY.artist_id("Unknown") == 0
     assert VOCABULARY.genre_ids("dub; DEEP  house") == (2, 1)
@@ -29,14 +29,14 @@ def test_names_match_whatever_case_and_spaces():
     assert VOCABULARY.track_genre_ids(("Dub",)) == (2,)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_three():
+def test_an_unknown_name_is_refused_with_the_nearest_names():
     with pytest.raises(ValueError, match=r"no artist 'Lary Herd' .*nearest: Larry Heard, "):
         VOCABULARY.artist_id("Lary Herd")
     with pytest.raises(ValueError, match=r"no genre 'house' .*nearest: Deep House, "):
         VOCABULARY.genre_ids("house")
 
 
-def test_a_vocabulary_comes_back_from_disk(tmp_path):
+def test_a_vocabulary_is_read_back_from_disk(tmp_path):
     VOCABULARY.save(tmp_path / "vocabulary.json")
     assert Vocabulary.load(tmp_path / "vocabulary.json") == VOCABULARY
 
@@ -45,7 +45,7 @@ def test_a_vocabulary_comes_back_from_disk(tmp_path):
     "text",
     ["[]", '{"artists": ["unknown"]}', "no json", '{"artists": ["a"], "genres": ["unknown"]}'],
 )
-def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, text):
+def test_a_file_without_a_vocabulary_is_refused(tmp_path, text):
     (tmp_path / "v.json").write_text(text)
     with pytest.raises(ValueError, match=r"v\.json"):
         Vocabulary.load(tmp_path / "v.json")

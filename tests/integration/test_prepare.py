@@ -226,13 +226,6 @@ def test_outputs_may_share_a_cache_and_it_is_never_cleared(folder, tmp_path):
     assert [path.name for path in (tmp_path / "b" / ".work").iterdir()] == ["lock"]
 
 
-def test_a_dataset_names_its_separator(tmp_path):
-    prepare("--input=house", "--house_tracks=1", "--house_seconds=6", f"--output={tmp_path}")
-    for name in ("dataset.json", "corpus.json"):
-        table = json.loads((tmp_path / name).read_text())
-        assert (table["separator"], table["separation"]) == ("none", {"method": "none"})
-
-
 def test_shortened_and_reencoded_copies_share_a_group_and_a_split(tmp_path):
     mix = house.track(3, seconds=24.0).mix
     (tmp_path / "music").mkdir()
@@ -255,6 +248,9 @@ def test_the_house_corpus_is_prepared_with_its_labels_and_measures(tmp_path):
     out, _ = prepare(*flags)
     assert "SI-SDR" in out
     table = json.loads((tmp_path / "corpus.json").read_text())
+    for description in (table, json.loads((tmp_path / "dataset.json").read_text())):
+        assert description["separator"] == "none"
+        assert description["separation"] == {"method": "none"}
     for row in (table, *table["files"]):
         before, after = row["instrumental_si_sdr"].values()
         assert before == pytest.approx(after, abs=1e-3)

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: our folders open in it, and its sets can be prepared."""
+"""TensorFlow Datasets: it opens datasets of jukejax, and its data sets can be prepared."""
 
 import importlib.util
 import io
@@ -45,7 +45,7 @@ def test_tfds_reads_the_description_of_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["audio", "codes"])
-def test_the_features_are_what_tfds_itself_would_write(kind):
+def test_the_features_are_those_that_tfds_would_write(kind):
     from tensorflow_datasets import features as tff
 
     arrays = {
@@ -97,7 +97,7 @@ def test_tfds_reads_the_records_of_code_shards(tmp_path):
 
 
 def make_set(data_dir, **audio_options):
-    """A set on disk as a user of TFDS has it: 3 examples in two splits; returns their sound."""
+    """Writes a data set of TFDS with 3 examples in two splits; returns their samples."""
     import tensorflow_datasets as tfds
 
     random = np.random.RandomState(0)
@@ -161,7 +161,7 @@ def test_a_set_is_read_once(tmp_path):
 
 
 @needs_tensorflow
-def test_a_set_without_a_sample_rate_and_one_that_is_not_there_are_named(tmp_path):
+def test_sets_without_a_sample_rate_and_missing_sets_are_refused(tmp_path):
     make_set(tmp_path / "sets")
     arguments = {"data_dir": tmp_path / "sets", "progress": lambda done, total: None}
     with pytest.raises(ValueError, match=r"tfds:sines/1\.0\.0 does not say the sample rate"):
@@ -207,7 +207,7 @@ def test_integers_of_any_depth_keep_every_bit(bits, channels):
     np.testing.assert_array_equal(read >> (32 - bits), values)
 
 
-def test_float_sound_stays_as_loud_as_it_is(tmp_path):
+def test_float_audio_keeps_its_level(tmp_path):
     values = np.random.RandomState(0).uniform(-2, 2, (500, 2)).astype(np.float32)
     (tmp_path / "a.wav").write_bytes(tfds_source.encode_wav(values, audio.SAMPLE_RATE))
     np.testing.assert_array_equal(audio.load_audio(tmp_path / "a.wav"), values)

@@ -35,7 +35,7 @@ def test_repet_brings_the_instrumental_nearer_to_the_truth():
     assert after > before + 5
 
 
-def test_repet_leaves_a_pure_loop_alone():
+def test_repet_does_not_change_a_pure_loop():
     backing, _ = loop_and_singer()
     assert fidelity.si_sdr(repet.remove_vocals(backing), backing) > 20
 

@@ -1,4 +1,4 @@
-"""The embedded corpus: procedural house music, with which everything runs without a download.
+"""Embedded corpus: procedural house music, with which everything runs without a download.
 
 `house.track(index)` returns one track: an arrangement in whole bars, drums, bass, chords, pads and
 a sung lead on a stem of its own. Tempo, key, sections and the voice of every track are known, which

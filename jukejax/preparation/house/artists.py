@@ -1,4 +1,4 @@
-"""The eight house producers of the embedded corpus: their drums, harmony, rhythms and voices.
+"""Styles of the eight artists of the house corpus: drums, harmony, rhythms and voices.
 
 Rhythms are strings of sixteenths, one bar each: `.` rest, `o` soft, `x` loud. Bass lines name the
 note instead: `r` root, `O` root an octave up, `f` fifth, `s` seventh. Chords are (semitones above
