@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the real training step for TPUs and GPUs that are not here, and says what each device would hold.
+# Compiles the real training step for TPUs and GPUs that are not here; prints memory and messages by device.
 #   launch/aot_check.sh fetch                 the compilers only, into .cache/aot (1.3 GB; never into .venv)
 #   launch/aot_check.sh                       fetch, then every check below; minutes each on two cores
 #   launch/aot_check.sh v5e:16x16 --config=configs/pod_prior_5b.py      one of them, or any other

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole pipeline on the embedded corpus: the commands that a user would type, one after the other.
-#   launch/demo.sh             everything lands in ./demo; started again, it resumes
+#   launch/demo.sh             writes to ./demo; started again, it resumes
 #   DEMO=elsewhere SIZE=gpu launch/demo.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."

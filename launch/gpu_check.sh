@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One call on a Linux GPU machine that has JAX and no TensorFlow, under 9 minutes: the fast tests on the
-# GPU, every bench at released sizes with random weights, then, in the time that is left, the demo's road
-# at its GPU size; figures as JSON into $OUT (default benchmarks/results).
+# GPU, every bench at released sizes with random weights, then, in the time that is left, the demo's
+# pipeline at its GPU size; figures as JSON into $OUT (default benchmarks/results).
 #   OUT=benchmarks/results PYTHON=python3 launch/gpu_check.sh
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -81,11 +81,11 @@ start=$SECONDS
 DEMO=.cache/gpu_demo
 rm -rf "$DEMO"
 DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$((LIMIT - SECONDS))" launch/demo.sh > "$OUT/gpu_road.log" 2>&1
-road=$?                                # 124: cut off by LIMIT
+demo=$?                                # 124: cut off by LIMIT
 tail -20 "$OUT/gpu_road.log"
 
-export TESTS=$tests ROAD=$road BENCHES_FAILED=${#failed[@]} DEMO OUT
-TEST_SECONDS=$test_seconds BENCH_SECONDS=$bench_seconds ROAD_SECONDS=$((SECONDS - start)) \
+export TESTS=$tests DEMO_CODE=$demo BENCHES_FAILED=${#failed[@]} DEMO OUT
+TEST_SECONDS=$test_seconds BENCH_SECONDS=$bench_seconds DEMO_SECONDS=$((SECONDS - start)) \
     "$PYTHON" - <<'PY'
 import datetime, json, os, pathlib
 import jax
@@ -103,8 +103,8 @@ result = {
     "benches_failed": int(os.environ["BENCHES_FAILED"]),
     "benches_seconds": int(os.environ["BENCH_SECONDS"]),
     "benches": [json.loads(line) for line in (out / "gpu_bench.jsonl").read_text().splitlines()],
-    "road_exit_code": int(os.environ["ROAD"]),
-    "road_seconds": int(os.environ["ROAD_SECONDS"]),
+    "road_exit_code": int(os.environ["DEMO_CODE"]),
+    "road_seconds": int(os.environ["DEMO_SECONDS"]),
     "peak_memory_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
     "timings": read(demo / "timings.json"),
     "runs": {p.parent.name: read(p) for p in sorted(demo.glob("*/summary.json"))},
@@ -114,4 +114,4 @@ path = out / f"gpu_check_{device.device_kind.replace(' ', '_')}_{result['date']}
 path.write_text(json.dumps(result, indent=1) + "\n")
 print(f"figures: {path}")
 PY
-[ "$tests" -eq 0 ] && [ "${#failed[@]}" -eq 0 ] && { [ "$road" -eq 0 ] || [ "$road" -eq 124 ]; }
+[ "$tests" -eq 0 ] && [ "${#failed[@]}" -eq 0 ] && { [ "$demo" -eq 0 ] || [ "$demo" -eq 124 ]; }

@@ -83,8 +83,8 @@ while [ "${#left[@]}" -gt 0 ]; do
     if [ -n "$deadline" ] && [ "${#left[@]}" -gt 0 ]; then
         if [ "$SECONDS" -ge "$deadline" ]; then
             pass_on KILL
-        elif [ "$code" -ne 143 ] && [ -z "${told:-}" ]; then
-            told=yes
+        elif [ "$code" -ne 143 ] && [ -z "${reported:-}" ]; then
+            reported=yes
             pass_on TERM
         fi
     fi

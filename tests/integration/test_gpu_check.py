@@ -1,7 +1,7 @@
-"""launch/gpu_check.sh without a GPU: what it calls, what it keeps, and how it ends.
+"""launch/gpu_check.sh without a GPU: its calls, the figures that it writes, and its exit codes.
 
-Python is played by a script: it answers for tests, benches and the road, and only the part that
-writes the figures is really run.
+A script replaces Python: it answers for tests, benches and the demo; only the part that writes the
+figures is run.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 
 from tests.support.command import ROOT
 
-PLAYER = """#!/bin/bash
+REPLACEMENT = """#!/bin/bash
 if [ "$1" = - ]; then
     if [ ! -e "$SEEN/looked" ]; then touch "$SEEN/looked"; exit 0; fi   # it sees a GPU
     exec "$REAL" -
@@ -24,13 +24,18 @@ esac
 """
 
 
-def check(tmp_path, fails: str, **more: str) -> tuple[int, list[str], dict]:
-    """(exit code, calls, figures) of the script where benches with `fails` in their flags fail."""
-    player = tmp_path / "python"
-    player.write_text(PLAYER)
-    player.chmod(0o755)
-    told = {"SEEN": str(tmp_path), "REAL": sys.executable, "FAILS": fails, "PYTHON": str(player)}
-    environment = os.environ | told | {"OUT": str(tmp_path / "out"), **more}
+def run_check(tmp_path, fails: str, **more: str) -> tuple[int, list[str], dict]:
+    """Runs the script with failing benches; returns (exit code, calls, figures)."""
+    replacement = tmp_path / "python"
+    replacement.write_text(REPLACEMENT)
+    replacement.chmod(0o755)
+    changed = {
+        "SEEN": str(tmp_path),
+        "REAL": sys.executable,
+        "FAILS": fails,
+        "PYTHON": str(replacement),
+    }
+    environment = os.environ | changed | {"OUT": str(tmp_path / "out"), **more}
     done = subprocess.run(
         [ROOT / "launch" / "gpu_check.sh"], env=environment, capture_output=True, text=True
     )
@@ -39,27 +44,27 @@ def check(tmp_path, fails: str, **more: str) -> tuple[int, list[str], dict]:
     return done.returncode, calls, json.loads(figures.read_text())
 
 
-def test_one_call_tests_and_benches_and_keeps_every_row(tmp_path):
-    code, calls, figures = check(tmp_path, fails="nothing")
+def test_script_runs_tests_and_benches_and_writes_every_row(tmp_path):
+    code, calls, figures = run_check(tmp_path, fails="nothing")
     assert code == 0
     assert "pytest" in calls[0]
     benches = [call.split()[2] for call in calls if "jukejax.bench" in call]
     assert set(benches) >= {"attention", "decode", "train", "vqvae"}
     assert [row["bench"] for row in figures["benches"]] == benches
     assert any("--weights=int8" in call for call in calls)
-    assert any("jukejax.sample" in call for call in calls)  # the road
+    assert any("jukejax.sample" in call for call in calls)  # the demo
 
 
-def test_a_bench_that_fails_does_not_end_the_others_but_the_check_fails(tmp_path):
-    code, calls, figures = check(tmp_path, fails="vqvae")
+def test_failed_bench_does_not_end_the_others_but_fails_the_check(tmp_path):
+    code, calls, figures = run_check(tmp_path, fails="vqvae")
     assert code == 1
     assert figures["benches_failed"] == 1
     assert any("--weights=int8" in call for call in calls)  # which comes after it
     assert "vqvae" not in {row["bench"] for row in figures["benches"]}
 
 
-def test_no_bench_begins_after_its_time(tmp_path):
-    code, calls, figures = check(tmp_path, fails="nothing", BENCH_UNTIL="-1")
+def test_no_bench_starts_after_its_time(tmp_path):
+    code, calls, figures = run_check(tmp_path, fails="nothing", BENCH_UNTIL="-1")
     assert code == 1
     assert not any("jukejax.bench" in call for call in calls)
     assert figures["benches"] == []
