@@ -1,9 +1,9 @@
-"""What the audit finds and what it does not, in numbers, on real music; prints its figures.
+"""Detection and false-alarm rates of the audit for damaged excerpts; prints them.
 
     JUKEJAX_MUSIC=/tmp/music python -m pytest -s -n 0 tests/auditing/test_bars.py
 
 $JUKEJAX_MUSIC: a folder that shared/music/get_music.sh filled; $JUKEJAX_VQVAE: a trained VQ-VAE,
-through whose level 0 excerpts go as well.
+whose level 0 encodes and decodes excerpts as a further damage.
 """
 
 import io
@@ -47,7 +47,7 @@ def mp3(sound, random):
     return soundfile.read(file, dtype="float32")[0]
 
 
-def all_of_them(sound, random):
+def combine_damages(sound, random):
     return mp3(noisy(softer(sound, random), random), random)
 
 
@@ -60,18 +60,18 @@ def through_vqvae(codec):
 
 
 def damages():
-    """{name: (sound, random) -> sound}; excerpts begin at any sample in all of them."""
-    found = {"clean": lambda sound, random: sound, "-12 dB": softer, "10 dB SNR": noisy}
-    found |= {"MP3 64 kbit/s": mp3, "all three": all_of_them}
+    """Returns {name: (sound, random) -> sound}; excerpts begin at any sample in all of them."""
+    by_name = {"clean": lambda sound, random: sound, "-12 dB": softer, "10 dB SNR": noisy}
+    by_name |= {"MP3 64 kbit/s": mp3, "all three": combine_damages}
     if os.environ.get("JUKEJAX_VQVAE"):
         from jukejax.inference.codec import Codec
 
-        found["VQ-VAE level 0"] = through_vqvae(Codec.load(os.environ["JUKEJAX_VQVAE"]))
-    return found
+        by_name["VQ-VAE level 0"] = through_vqvae(Codec.load(os.environ["JUKEJAX_VQVAE"]))
+    return by_name
 
 
 def real_music():
-    """Float [time] of up to 100 s each."""
+    """Returns float [time] of up to 100 s each."""
     files = sorted(path for path in MUSIC.rglob("*") if path.suffix in KINDS)
     # remasters of others are copies; so is a soundtrack in two formats
     files = [f for f in files if f.stat().st_size > 1_000_000 and "_enhanced" not in f.stem]
@@ -81,12 +81,12 @@ def real_music():
 
 
 def house_music():
-    """Twelve artists, each with the same drum kit in all of their tracks."""
+    """Returns tracks of twelve artists, each with one drum kit in all of their tracks."""
     return [house.track(i, seconds=40.0).instrumental.mean(axis=1) for i in range(48)]
 
 
 def write_corpus(folder, sounds):
-    """A corpus of half the sounds and a quarter that is held out; the last quarter is unseen."""
+    """Writes half the sounds as training tracks, a quarter as held-out ones; the rest is unseen."""
     vocabulary = vocabularies.Vocabulary.build(["a"], ["b"])
     known, unseen = {}, []
     with DatasetWriter(folder, kind="audio", vocabulary=vocabulary, separator="none") as writer:
@@ -107,8 +107,8 @@ def excerpt(sound, random):
     return sound[start : start + SECONDS * RATE]
 
 
-def found_in(recordings, sound):
-    """The track of which a sound is a copy by the audit, or None."""
+def find_original(recordings, sound):
+    """Returns the track that a sound is a copy of, by the audit, or None."""
     evidence = recordings.find_evidence(sound)
     seconds = verdict.judge_seconds(
         {k: e.values for k, e in evidence.items()}, recordings.thresholds
@@ -120,26 +120,29 @@ def found_in(recordings, sound):
 
 
 def measure(folder, sounds):
-    """{name of the damage: (found, false alarms)} of `TRIALS` each."""
+    """Returns {name of the damage: (detected, false alarms)} of `TRIALS` each."""
     known, unseen = write_corpus(folder, sounds)
     recordings = AudioCorpus(corpus.open_dataset(folder), folder / "audit")
     for kind, limit in recordings.thresholds.items():
         print(f"{kind}: similar {limit.similar:.3f}, copied {limit.copied:.3f}")
     random, results = np.random.RandomState(0), {}
     for name, damage in damages().items():
-        found = alarms = 0
+        detected = alarms = 0
         for _ in range(TRIALS):
             track = random.randint(len(known))
-            found += found_in(recordings, damage(excerpt(known[track], random), random)) == track
+            original = find_original(recordings, damage(excerpt(known[track], random), random))
+            detected += original == track
             other = unseen[random.randint(len(unseen))]
-            alarms += found_in(recordings, damage(excerpt(other, random), random)) is not None
-        results[name] = found, alarms
-        print(f"{name}: found {found} of {TRIALS}, false alarms {alarms} of {TRIALS}", flush=True)
+            alarms += find_original(recordings, damage(excerpt(other, random), random)) is not None
+        results[name] = detected, alarms
+        print(
+            f"{name}: found {detected} of {TRIALS}, false alarms {alarms} of {TRIALS}", flush=True
+        )
     return results
 
 
 @pytest.mark.parametrize("music", [house_music, real_music])
 def test_excerpts_of_3_seconds_are_found_and_unseen_music_is_not(music, tmp_path):
     results = measure(tmp_path, music())
-    assert min(found for found, _ in results.values()) >= 95
+    assert min(detected for detected, _ in results.values()) >= 95
     assert sum(alarms for _, alarms in results.values()) < 0.01 * TRIALS * len(results)

@@ -1,4 +1,4 @@
-"""Near fragments: found at any shift, with errors in them, and not where none are."""
+"""Search for similar fragments: found at any shift, with errors, and only where there are some."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def book():
 
 
 def music(random, seconds):
-    """Codes that last a while, as those of music do."""
+    """Returns codes that each last a while, as those of music do."""
     count = int(seconds * SECOND)
     codes = random.integers(0, SIZE, count)
     return np.repeat(codes, random.integers(1, 12, count))[:count]
@@ -28,8 +28,8 @@ def corpus():
     return [music(random, 30) for _ in range(5)]
 
 
-def worse(codes, share, book, random):
-    """Codes of which `share` are replaced by the code that sounds most like them."""
+def replace_codes(codes, share, book, random):
+    """Returns codes of which `share` are replaced by the nearest other code."""
     distance = np.square(book[:, None] - book).sum(axis=-1)
     twin = (distance + 1e9 * np.eye(SIZE)).argmin(axis=1)
     return np.where(random.random(len(codes)) < share, twin[codes], codes)
@@ -39,13 +39,13 @@ def worse(codes, share, book, random):
 def test_a_fragment_with_errors_is_found_at_its_place(at, book, corpus):
     random = np.random.default_rng(at)
     index = CodeIndex.build(corpus, SIZE)
-    piece = worse(corpus[3][at : at + int(3.1 * SECOND)], 0.3, book, random)
+    piece = replace_codes(corpus[3][at : at + int(3.1 * SECOND)], 0.3, book, random)
     assert index.find_runs(piece).length.max() < SECOND  # no long run is exact
-    found = Neighbors(index, book, SECOND).find_nearest(piece)
-    track, offset = index.locate(found[3].at)
+    nearest = Neighbors(index, book, SECOND).find_nearest(piece)
+    track, offset = index.locate(nearest[3].at)
     assert (track[0], offset[0]) == (3, at)
-    assert found[3].nearness[0] > 0.6
-    assert found[9].nearness.max() == -np.inf  # shorter than the window
+    assert nearest[3].nearness[0] > 0.6
+    assert nearest[9].nearness.max() == -np.inf  # shorter than the window
 
 
 def test_the_same_codes_have_nearness_1_and_others_much_less(book, corpus):
@@ -68,7 +68,7 @@ def test_a_held_code_has_no_nearness(book, corpus):
 
 
 def test_no_fragment_crosses_into_the_next_track(book, corpus):
-    """The end of one track and the beginning of the next are not what the corpus contains."""
+    """The end of one track followed by the beginning of the next is no fragment of the corpus."""
     index = CodeIndex.build(corpus, SIZE)
     half = int(1.5 * SECOND)
     seam = np.concatenate([corpus[0][-half:], corpus[1][:half]])

@@ -1,4 +1,4 @@
-"""A model overfitted on purpose plays its four tracks, and the audit says so; controls are new."""
+"""Samples of an overfitted model are flagged as copies of its four tracks; controls are not."""
 
 import json
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def write_corpus(folder, vqvae_hash):
-    """Four loops of 4.4 s to train on, four held out: no two have anything in common."""
+    """Writes four loops of 4.4 s to train on and four held out, all of different random codes."""
     random = np.random.default_rng(0)
     info = {"codebook_size": SIZE, "vqvae": {"hash": vqvae_hash}, "separator": "none", "source": ""}
     vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
@@ -76,9 +76,9 @@ def test_an_overfitted_model_is_flagged_and_its_controls_are_not(tmp_path):
     )
     flags = [f"--training={codes}", f"--vqvae={model}"]
     run("audit", f"--input={samples}", *flags, f"--output={tmp_path / 'made'}", code=3)
-    found = json.loads((tmp_path / "made/audit.json").read_text())
-    verdicts = [item["verdict"] for item in found["items"]]
-    print(verdicts, [item["shares"] for item in found["items"]])
+    items = json.loads((tmp_path / "made/audit.json").read_text())["items"]
+    verdicts = [item["verdict"] for item in items]
+    print(verdicts, [item["shares"] for item in items])
     assert verdicts.count("copied") >= 3
 
     controls = tmp_path / "controls"
@@ -88,5 +88,5 @@ def test_an_overfitted_model_is_flagged_and_its_controls_are_not(tmp_path):
     other = Codec.load(model).decode(np.random.default_rng(7).integers(0, SIZE, TOP), 2)
     audio.write_wav(controls / "other.wav", 0.5 * other / np.abs(other).max())
     run("audit", f"--input={controls}", *flags, f"--output={tmp_path / 'new'}", code=0)
-    found = json.loads((tmp_path / "new/audit.json").read_text())
-    assert [item["verdict"] for item in found["items"]] == ["novel", "novel"]
+    items = json.loads((tmp_path / "new/audit.json").read_text())["items"]
+    assert [item["verdict"] for item in items] == ["novel", "novel"]

@@ -1,4 +1,4 @@
-"""Recordings are found again, and confirmed by their waveforms, at the right second."""
+"""Recordings of a corpus: found by landmarks, confirmed by waveforms, at the right second."""
 
 import numpy as np
 import pytest
@@ -30,14 +30,15 @@ def best(hits, what):
 
 
 def test_damaged_excerpts_are_the_same_waveform_and_others_are_not(tracks, recordings):
-    """Soft, noisy, through MP3, at any sample; against other tracks with the same drum kits."""
+    """Softened, noisy, MP3-encoded, at any sample; against other tracks with the same drum kits."""
     random = np.random.RandomState(0)
+    others = [house.track(i, seconds=10.0, seed=1).mix.mean(axis=1) for i in range(6)]
     true, false = [], []
     for i in range(12):
         start = random.randint(2 * RATE, len(tracks[0]) - 3 * RATE)
         hits = recordings.find_hits(damaged(tracks[i % 6], start, 3.0, random))
         true.append(best([hit for hit in hits if hit.track == i % 6], "correlation"))
-        other = house.track(i % 6, seconds=10.0, seed=1).mix.mean(axis=1)
+        other = others[i % 6]
         start = random.randint(0, len(other) - 3 * RATE)
         false.append(best(recordings.find_hits(other[start : start + 3 * RATE]), "correlation"))
     assert min(true) > 0.8
@@ -60,15 +61,15 @@ def test_an_inverted_copy_is_a_copy(tracks, recordings):
 
 
 def test_a_copied_intro_after_a_fade_out_is_found_at_the_right_second(tracks, recordings):
-    """The article's case: the model ends its piece, and starts over with one that it knows."""
+    """The article's case: the model ends its piece and continues with one of the training set."""
     own = house.track(3, seconds=13.0, seed=5).mix.mean(axis=1)[: 12 * RATE]
     own = own * np.clip(np.arange(len(own))[::-1] / (4 * RATE), 0, 1)
     sound = np.concatenate([own, tracks[1][: 8 * RATE]]).astype(np.float32)
-    found = evidence.from_hits(recordings.find_hits(sound), 20)["correlation"]
-    copied = found.values > 0.8
+    correlation = evidence.from_hits(recordings.find_hits(sound), 20)["correlation"]
+    copied = correlation.values > 0.8
     assert np.nonzero(copied)[0].tolist() == list(range(12, 20))
-    assert set(found.track[copied]) == {1}
-    assert found.offset[copied] == pytest.approx(np.arange(8), abs=0.01)
+    assert set(correlation.track[copied]) == {1}
+    assert correlation.offset[copied] == pytest.approx(np.arange(8), abs=0.01)
 
 
 @pytest.mark.parametrize("sound", [np.zeros(100), np.zeros(RATE), np.zeros(5 * RATE)])

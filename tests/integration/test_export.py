@@ -1,6 +1,5 @@
 """The `export` command: every format describes itself and computes what our models compute."""
 
-import functools
 import importlib.util
 import json
 import os
@@ -120,8 +119,8 @@ def compute_expected(source, configs):
             conditions["upper_codes"] = inputs[f"upper_{config.level}"] = upper
         inputs |= {f"music_{config.level}": music, f"labels_{config.level}": conditions["labels"]}
         params = {"params": bundle.load_part(source / name)[1]["params"]}
-        predict = jax.jit(functools.partial(Prior(config).apply, params))
-        expected[f"logits_{config.level}"] = predict(music, **conditions)
+        predict = jax.jit(Prior(config).apply)
+        expected[f"logits_{config.level}"] = predict(params, music, **conditions)
     return inputs, expected
 
 

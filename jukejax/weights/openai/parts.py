@@ -1,6 +1,7 @@
 """Tensors of one part of a Jukebox model, VQ-VAE or prior, under OpenAI's names and in our tree."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 
 import flax.linen as nn
@@ -45,8 +46,9 @@ def part_entries(config: Config, names: Iterable[str] = ()) -> list[Entry]:
     ]
 
 
+@functools.cache  # tracing a prior takes seconds, and a conversion needs its shapes three times
 def part_shapes(config: Config) -> Tree:
-    """Returns {"params", "extra"} of a part, `jax.ShapeDtypeStruct`s as leaves."""
+    """Returns {"params", "extra"} of a part, with `jax.ShapeDtypeStruct`s; do not modify it."""
     if isinstance(config, PriorConfig):
         return {"params": prior_shapes(config)}
     audio = jnp.zeros((1, config.hops[-1], config.channels))
