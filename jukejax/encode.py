@@ -42,6 +42,7 @@ BATCH_SIZE = flags.DEFINE_integer(
 
 
 def main() -> int:
+    """Encodes the dataset and prints its size and the speed."""
     if VQVAE.value is None or INPUT.value is None or OUTPUT.value is None:
         raise ValueError("--vqvae, --input and --output are needed; see --help")
     if not 1 <= OFFSETS.value <= records.HOPS[-1]:

@@ -225,6 +225,7 @@ def collect_settings(model_hash: str) -> dict[str, Any]:
 
 
 def main() -> int:
+    """Samples the tracks and prints where they are."""
     started_at = time.monotonic()
     if MODEL.value is None or OUTPUT.value is None:
         raise ValueError("--model and --output are needed; see --help")

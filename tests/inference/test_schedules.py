@@ -96,7 +96,7 @@ def test_prompts_are_kept_and_continued(schedule, prompt):
     sampler = FakeSampler(tracks)
     *_, last = run(schedule, sampler, codes=tracks[:, :prompt])
     np.testing.assert_array_equal(last.codes, tracks)
-    windows = {number for batch in sampler.batches for _, number in batch}
+    windows = {index for batch in sampler.batches for _, index in batch}
     assert len(windows) <= 1 + -(-(GRID.total - prompt) // GRID.window_hop)
 
 
@@ -124,11 +124,11 @@ def test_resumed_run_computes_the_same_in_the_same_batches(schedule, prompt, row
     """Killed after any batch, and resumed from the state returned then."""
     tracks, uninterrupted = make_tracks(), FakeSampler(make_tracks())
     steps = run(schedule, uninterrupted, codes=tracks[:, :prompt], rows=rows)
-    for number, step in enumerate(steps[:-1], start=1):
+    for index, step in enumerate(steps[:-1], start=1):
         sampler = FakeSampler(tracks)
         *_, last = run(schedule, sampler, codes=step.codes, pending=step.pending, rows=rows)
         np.testing.assert_array_equal(last.codes, steps[-1].codes)
-        assert sampler.batches == uninterrupted.batches[number:]
+        assert sampler.batches == uninterrupted.batches[index:]
         assert last.done == last.total
 
 
@@ -143,11 +143,11 @@ def test_states_of_items_may_be_of_neighboring_steps(prompt, rows):
     steps = run(sample_parallel, FakeSampler(tracks), codes=tracks[:, :prompt], rows=rows)
     for early, late in itertools.pairwise(steps[:-1]):
         behind = early.codes.shape[1]
-        kept = {key: codes for key, codes in early.pending.items() if key[0] > 0}
+        pending = {key: codes for key, codes in early.pending.items() if key[0] > 0}
         if late.codes.shape[1] == behind:
-            kept |= {key: codes for key, codes in late.pending.items() if key[0] == 0}
+            pending |= {key: codes for key, codes in late.pending.items() if key[0] == 0}
         *_, last = run(
-            sample_parallel, FakeSampler(tracks), codes=early.codes, pending=kept, rows=rows
+            sample_parallel, FakeSampler(tracks), codes=early.codes, pending=pending, rows=rows
         )
         np.testing.assert_array_equal(last.codes, steps[-1].codes)
 
@@ -169,15 +169,15 @@ def test_complete_windows_are_joined_without_sampling():
 
 
 def test_windows_of_another_level_are_refused():
-    given = make_tracks()[:, :120]
-    for parts in (
+    codes = make_tracks()[:, :120]
+    for windows in (
         {(0, 0): np.zeros(7, np.int32)},
         {(0, 40): np.zeros(200, np.int32)},
         {(0, 5): np.zeros(200, np.int32)},
     ):
         for schedule in (sample_sequential, sample_parallel):
             with pytest.raises(ValueError, match="belong to"):
-                run(schedule, FakeSampler(make_tracks()), codes=given, pending=parts)
+                run(schedule, FakeSampler(make_tracks()), codes=codes, pending=windows)
 
 
 @pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
@@ -235,8 +235,8 @@ def test_joins_are_reported():
                 assert joins == list(range(200, 900, 100))
             else:
                 assert len(joins) == 7
-                for number, join in enumerate(joins, start=1):
-                    assert 100 * number + 50 <= join <= 100 * number + 100
+                for index, join in enumerate(joins, start=1):
+                    assert 100 * index + 50 <= join <= 100 * index + 100
         assert {share for _, _, share in joins_seen} == {1.0}
 
 
@@ -255,5 +255,5 @@ def test_windows_that_never_agree_are_joined_and_reported():
     assert last.codes.shape == (ITEMS, GRID.total)
     assert {share for _, _, share in joins_seen} == {0.0}
     joins = [0, *(code for item, code, _ in joins_seen if item == 0)]
-    for number, (begin, end) in enumerate(itertools.pairwise([*joins, GRID.total])):
-        np.testing.assert_array_equal(last.codes[:, begin:end] % 10, number)
+    for index, (begin, end) in enumerate(itertools.pairwise([*joins, GRID.total])):
+        np.testing.assert_array_equal(last.codes[:, begin:end] % 10, index)
