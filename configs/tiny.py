@@ -29,7 +29,7 @@ def get_config(arg: str = "vqvae") -> ConfigDict:
         config.task = "vqvae"
         config.data = dict(folder="", window=2048, batch_size=2)
         config.model = dict(
-            width=8, depth=2, emb_dim=8, codebook_size=32, multipliers=(2, 1, 1), ema_decay=0.9
+            width=8, depth=1, emb_dim=8, codebook_size=32, multipliers=(2, 1, 1), ema_decay=0.9
         )
         config.loss = dict(linf_k=128)
         return config

@@ -1,25 +1,36 @@
-"""Every golden file in $JUKEJAX_GOLDEN (default tests/golden), by its kind, skipping none."""
+"""Checks of every golden file in $JUKEJAX_GOLDEN (default tests/golden), by its kind."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.golden.kinds import bottleneck, prior, runtime, text, tracks, transformer, vqvae
+from tests.golden.kinds import (
+    attention,
+    autoregressive,
+    bottleneck,
+    conditioners,
+    losses,
+    prior,
+    runtime,
+    text,
+    tracks,
+    vqvae,
+)
 from tests.golden.kinds.case import Case
 
 FOLDER = Path(os.environ.get("JUKEJAX_GOLDEN", Path(__file__).parent / "golden"))
 CHECKS = {
-    "attn": transformer.check_attn,
-    "car": transformer.check_car,
-    "conditioner": transformer.check_conditioner,
-    "label_cond": transformer.check_label_cond,
+    "attn": attention.check_attn,
+    "car": autoregressive.check_car,
+    "conditioner": conditioners.check_conditioner,
+    "label_cond": conditioners.check_label_cond,
     "ops": runtime.check_ops,
     "opt": runtime.check_opt,
     "windows": runtime.check_windows,
     "vqvae": vqvae.check_vqvae,
     "bottleneck": bottleneck.check_bottleneck,
-    "audio": vqvae.check_audio,
+    "audio": losses.check_audio,
     "train": prior.check_train,
     "prior": prior.check_prior,
     "e2e": tracks.check_e2e,

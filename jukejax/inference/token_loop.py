@@ -111,7 +111,7 @@ def sample_tokens(
         before = jnp.maximum(state.position - 1, 0)
         previous = jax.lax.dynamic_index_in_dim(state.codes, before, 1, keepdims=False)
         logits, cache = step_fn(state.cache, previous, state.position)
-        code = logits_ops.draw(
+        code = logits_ops.sample_from_logits(
             logits, slot_noise, temperature=temperature, **logits_filter._asdict()
         )
         codes = jax.lax.dynamic_update_index_in_dim(state.codes, code, state.position, 1)

@@ -1,6 +1,6 @@
-"""From logits to one code: temperature, top-k, top-p (nucleus), and the draw.
+"""Sampling of codes from logits: temperature, top-k and top-p (nucleus).
 
-Dimensions: B batch, V vocab_size.
+Letters: B batch, V vocab_size.
 """
 
 import jax
@@ -17,8 +17,8 @@ def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> j
     """
     vocab_size = logits.shape[-1]
     if top_k and top_k < vocab_size:
-        kept = jax.lax.top_k(logits, top_k)[0][..., -1:]
-        logits = jnp.where(logits < kept, -jnp.inf, logits)
+        smallest = jax.lax.top_k(logits, top_k)[0][..., -1:]
+        logits = jnp.where(logits < smallest, -jnp.inf, logits)
     if top_p:
         order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
         ranked = jnp.take_along_axis(logits, order, axis=-1)
@@ -29,24 +29,25 @@ def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> j
     return logits
 
 
-def draw(
+def sample_from_logits(
     logits: jax.Array, noise: jax.Array, *, temperature: jax.Array, top_k: int, top_p: float
 ) -> jax.Array:
-    """One code an item, int32 [B]: argmax(filter(logits / temperature) + noise).
+    """Samples one code for each item, int32 [B]: argmax(filter(logits / temperature) + noise).
 
     With standard Gumbel `noise` [B, V] this samples the filtered distribution (the Gumbel-max
-    trick); temperature 0 takes the most likely code, whatever the noise.
+    trick); temperature 0 selects the most likely code without noise.
     """
-    warm = logits / jnp.where(temperature > 0, temperature, 1.0)
-    warm = filter_logits(warm, top_k=top_k, top_p=top_p) + noise
-    return first_largest(jnp.where(temperature > 0, warm, logits))
+    scaled = logits / jnp.where(temperature > 0, temperature, 1.0)
+    scaled = filter_logits(scaled, top_k=top_k, top_p=top_p) + noise
+    return find_argmax(jnp.where(temperature > 0, scaled, logits))
 
 
-def first_largest(x: jax.Array) -> jax.Array:
-    """The place of the largest entry of the last axis, the first of equals, int32.
+def find_argmax(x: jax.Array) -> jax.Array:
+    """Returns the index of the largest entry of the last axis, the first of equals, int32.
 
-    As `jnp.argmax`, whose reduction of pairs no CPU compiler vectorises, in two plain ones.
+    As `jnp.argmax`, whose reduction of pairs XLA's CPU compiler does not vectorize, by two plain
+    reductions.
     """
     size = x.shape[-1]
-    places = jnp.where(x == x.max(axis=-1, keepdims=True), jnp.arange(size, dtype=jnp.int32), size)
-    return jnp.minimum(places.min(axis=-1), size - 1)
+    indices = jnp.where(x == x.max(axis=-1, keepdims=True), jnp.arange(size, dtype=jnp.int32), size)
+    return jnp.minimum(indices.min(axis=-1), size - 1)

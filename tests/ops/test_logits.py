@@ -1,4 +1,4 @@
-"""Temperature, top-k, top-p and the draw."""
+"""Temperature, top-k, top-p and the sampled distribution."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from jukejax.ops import logits as ops
 
 filter_logits = jax.jit(ops.filter_logits, static_argnames=("top_k", "top_p"))
-draw = jax.jit(ops.draw, static_argnames=("top_k", "top_p"))
+sample_from_logits = jax.jit(ops.sample_from_logits, static_argnames=("top_k", "top_p"))
 LOGITS = jnp.log(jnp.array([[0.1, 0.4, 0.05, 0.3, 0.15]]))
 
 
@@ -56,8 +56,8 @@ def test_filters_work_on_every_leading_axis(key):
 def test_top_k_of_one_is_greedy_whatever_the_noise(key):
     logits = jax.random.normal(key(), (64, 9))
     noise = 10 * jax.random.gumbel(key(), (64, 9))
-    greedy = draw(logits, noise, temperature=jnp.float32(0.0), top_k=0, top_p=0.0)
-    top_one = draw(logits, noise, temperature=jnp.float32(1.0), top_k=1, top_p=0.0)
+    greedy = sample_from_logits(logits, noise, temperature=jnp.float32(0.0), top_k=0, top_p=0.0)
+    top_one = sample_from_logits(logits, noise, temperature=jnp.float32(1.0), top_k=1, top_p=0.0)
     np.testing.assert_array_equal(greedy, jnp.argmax(logits, axis=-1))
     np.testing.assert_array_equal(top_one, greedy)
     assert greedy.dtype == jnp.int32
@@ -73,7 +73,7 @@ def test_draws_are_distributed_as_the_filtered_softmax(key, temperature, options
     count = 40_000
     noise = jax.random.gumbel(key(), (count, 5))
     logits = jnp.broadcast_to(LOGITS, (count, 5))
-    codes = draw(logits, noise, temperature=jnp.float32(temperature), **options)
+    codes = sample_from_logits(logits, noise, temperature=jnp.float32(temperature), **options)
     shares = np.bincount(codes, minlength=5) / count
     expected = jax.nn.softmax(filter_logits(LOGITS / temperature, **options))[0]
     # four standard deviations of a share
@@ -83,6 +83,6 @@ def test_draws_are_distributed_as_the_filtered_softmax(key, temperature, options
 
 def test_the_first_of_equals_is_the_largest():
     rows = jnp.array([[1.0, 3.0, 3.0], [-jnp.inf, -jnp.inf, 0.0], [2.0, 2.0, 2.0], [5.0, 1.0, 5.0]])
-    found = ops.first_largest(rows)
+    found = ops.find_argmax(rows)
     np.testing.assert_array_equal(found, jnp.argmax(rows, axis=-1))
     assert found.dtype == jnp.int32

@@ -13,7 +13,7 @@ from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle
 from jukejax.weights.openai import parts
 
-VQVAE = VQVAEConfig(emb_dim=8, codebook_size=16, width=4, depth=2, multipliers=(2, 1, 1))
+VQVAE = VQVAEConfig(emb_dim=8, codebook_size=16, width=4, depth=1, multipliers=(2, 1, 1))
 LABELS = {"max_genres": 2, "timing_bins": 8, "min_duration": 1.0, "max_duration": 60.0}
 VOCABULARY = {"artists": ["unknown", "anna", "ben"], "genres": ["unknown", "house"]}
 FACTS = {

@@ -9,7 +9,7 @@ from jukejax.common.config import plain
 from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 
-CONFIG = VQVAEConfig(emb_dim=4, codebook_size=16, width=4, depth=2, multipliers=(1, 1, 1))
+CONFIG = VQVAEConfig(emb_dim=4, codebook_size=16, width=4, depth=1, multipliers=(1, 1, 1))
 DESCRIPTION = {"kind": "vqvae", "hops": [8, 32, 128], "sample_rate": 44100, "config": plain(CONFIG)}
 
 

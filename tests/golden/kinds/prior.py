@@ -21,8 +21,8 @@ from jukejax.weights import mapping
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import vqvae as openai_vqvae
 from tests.golden.kinds.case import Case, assert_close
+from tests.golden.kinds.parameters import as_jax, assert_gradients
 from tests.golden.kinds.runtime import OPTIMIZER, optimizer_config
-from tests.golden.kinds.transformer import as_jax, assert_gradients
 from tests.golden.kinds.vqvae import check_train_vqvae
 from tests.golden.kinds.vqvae import model_config as vqvae_config
 

@@ -1,4 +1,4 @@
-"""Golden checks of the VQ-VAE, its losses and its training steps.
+"""Golden checks of the VQ-VAE and its training steps.
 
 Names and layouts in the files are OpenAI's: [batch, channels, time] features, int64 codes, and
 levels that metrics count from 1.
@@ -13,7 +13,6 @@ import numpy as np
 import optax
 
 from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
-from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth
 from jukejax.training.optim import OptimizerConfig, make_optimizer, make_schedule, update_ema
 from jukejax.training.tasks import vqvae_loss
@@ -21,81 +20,14 @@ from jukejax.training.tasks.vqvae_loss import LossConfig
 from jukejax.weights.openai import vqvae as openai_vqvae
 from tests.golden.kinds.bottleneck import compare_dk
 from tests.golden.kinds.case import Case, assert_close
+from tests.golden.kinds.losses import loss_config
 
 LAYER = 1e-5  # single layers and losses
 MODEL = 1e-4  # decoded audio, and what is computed from it
-# The gradient of a log magnitude divides by magnitudes down to 1e-4 beside ones of 10, which carry
-# the FFT's rounding: in audio_losses.npz OpenAI's float32 is off float64 by 4e-5, ours by 2e-4.
-LOG_GRADIENT = 2e-3
 # A ReLU's input, or an l1 residual, that is 0 within rounding may fall on the other side, and the
 # gradients behind it miss or gain one sample. In vqvae_2level_l1_relspec.npz one such ReLU moves 9
 # of 156 tensors by up to 3e-3; in float64 all of them agree to 2e-6.
 KINK, KINKED_SHARE, MEDIAN = 1e-2, 0.25, 1e-5
-
-
-def _loss_config(hps: Mapping, loss: Mapping) -> LossConfig:
-    """Their hyper-parameters as ours; `loss` may leave out what has a default."""
-    names = {
-        "linf_k": "linf_k",
-        "lmix_l1": "lmix_l1",
-        "lmix_l2": "lmix_l2",
-        "lmix_linf": "lmix_linf",
-        "multispec_loss_n_fft": "multispectral_n_fft",
-        "multispec_loss_hop_length": "multispectral_hop",
-        "multispec_loss_window_size": "multispectral_window",
-    }
-    given = {ours: loss[theirs] for theirs, ours in names.items() if theirs in loss}
-    return LossConfig(
-        recons=hps["loss_fn"],
-        spectral=hps["spectral"],
-        multispectral=hps["multispectral"],
-        relative_spectral=not loss.get("use_nonrelative_specloss", True),
-        commit=hps["commit"],
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()},
-    )
-
-
-def check_audio(case: Case) -> None:
-    """STFTs, losses with their gradients, bandwidth, mono."""
-    hps, out = case.hps, case.group("out/")
-    given = hps["loss_hps"]
-    loss = _loss_config({"loss_fn": "lmix", "spectral": 0, "multispectral": 1, "commit": 0}, given)
-    scale = Bandwidth(**given["bandwidth"])
-    target, output = jnp.asarray(case["in/x_target"]), jnp.asarray(case["in/x_pred"])
-
-    spectra = {"spec_default": stft_ops.SINGLE}
-    spectra |= {f"spec_{i}": stft for i, stft in enumerate(loss.stfts)}
-    for name, stft in spectra.items():
-        ours = jax.jit(stft_ops.magnitudes, static_argnums=1)(target.mean(axis=-1), stft)
-        assert_close(ours.transpose(0, 2, 1), out.pop(name), rtol=LAYER, name=name)
-
-    losses = {
-        "spectral_loss": stft_ops.spectral_loss,
-        "multispectral_loss": lambda x, y: stft_ops.multispectral_loss(x, y, loss.stfts),
-        "spectral_convergence": stft_ops.spectral_convergence,
-        "log_magnitude_loss": stft_ops.log_magnitude_loss,
-    }
-    for kind in vqvae_loss.RECONS:
-        losses[f"loss_fn_{kind}"] = lambda x, y, kind=kind: vqvae_loss.recons_loss(
-            kind, loss, scale, x, y
-        )
-    for name, function in losses.items():
-        value, back = jax.vjp(jax.jit(lambda y, f=function: f(target, y)), output)
-        assert_close(value, out.pop(name), rtol=LAYER, name=name)
-        (gradient,) = back(jnp.ones_like(value))
-        rtol = LOG_GRADIENT if name == "log_magnitude_loss" else LAYER
-        assert_close(gradient, out.pop(f"grad/{name}"), rtol=rtol, name=f"grad/{name}")
-
-    mono = case["in/x_stereo"].mean(axis=-1, keepdims=True)
-    assert_close(mono, out.pop("mono"), rtol=LAYER, name="mono")
-
-    # OpenAI looks at every 16th item until so many samples have been seen.
-    values = hps["sr"] * hps["bw_duration"]
-    ours = stft_ops.bandwidth(case["in/dataset"][::16], max_values=values)
-    for name in ("l1", "l2", "spec"):
-        value = out.pop(f"bandwidth/{name}")
-        assert_close(getattr(ours, name), value, rtol=LAYER, name=f"bandwidth {name}")
-    assert not out, f"not checked: {sorted(out)}"
 
 
 def model_config(hps: Mapping) -> VQVAEConfig:
@@ -192,7 +124,7 @@ def check_vqvae(case: Case) -> None:
     """Codes and decoded audio by level, odd lengths, both forward passes, gradients, averages."""
     hps, out = case.hps, case.group("out/")
     config = model_config(hps)
-    loss, scale = _loss_config(hps, hps["loss_hps"]), Bandwidth(**hps["loss_hps"]["bandwidth"])
+    loss, scale = loss_config(hps, hps["loss_hps"]), Bandwidth(**hps["loss_hps"]["bandwidth"])
     model, variables, x = VQVAE(config), _load(config, case), jnp.asarray(case["in/x"])
 
     def apply(method: str, *args, **kwargs):
@@ -277,7 +209,7 @@ def check_train_vqvae(case: Case) -> None:
     """Whole optimisation steps: loss, gradient norm, rate, metrics; then weights and averages."""
     hps, out = case.hps["hps"], case.group("out/")
     config = model_config(hps)
-    loss, scale = _loss_config(hps, hps), Bandwidth(**case.hps["bandwidth"])
+    loss, scale = loss_config(hps, hps), Bandwidth(**case.hps["bandwidth"])
     settings = OptimizerConfig(
         learning_rate=hps["lr"],
         warmup_steps=hps["lr_warmup"],
