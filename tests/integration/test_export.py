@@ -100,14 +100,16 @@ def test_a_bundle_has_no_raw_weights(tmp_path, source):
 def compute_expected(source, configs):
     """Returns (inputs, outputs of our models) of every part in `configs`."""
     generator = np.random.default_rng(0)
-    audio = 0.3 * generator.standard_normal((1, SAMPLES, 1)).astype(np.float32)
-    inputs, expected = {"audio": audio}, {}
-    weights = bundle.load_part(source / "vqvae")[1]
-    variables = {"params": weights["params"], "codebook": weights["extra"]}
-    model = VQVAE(configs["vqvae"])
-    for level, codes in enumerate(model.apply(variables, audio, method=VQVAE.encode)):
-        expected[f"codes_{level}"] = codes
-        expected[f"audio_{level}"] = model.apply(variables, codes, level, method=VQVAE.decode)
+    inputs, expected = {}, {}
+    if "vqvae" in configs:
+        audio = 0.3 * generator.standard_normal((1, SAMPLES, 1)).astype(np.float32)
+        inputs["audio"] = audio
+        weights = bundle.load_part(source / "vqvae")[1]
+        variables = {"params": weights["params"], "codebook": weights["extra"]}
+        apply = jax.jit(VQVAE(configs["vqvae"]).apply, static_argnames=("level", "method"))
+        for level, codes in enumerate(apply(variables, audio, method=VQVAE.encode)):
+            decoded = apply(variables, codes, level=level, method=VQVAE.decode)
+            expected |= {f"codes_{level}": codes, f"audio_{level}": decoded}
     for name in sorted(configs.keys() - {"vqvae"}, reverse=True):
         config = configs[name]
         facts = [44100 * 30, 0, config.sample_length, 1, 1, -1]
@@ -148,11 +150,12 @@ def load(part, name):
     return exported.call
 
 outputs = {}
-weights = load_file(f"{folder}/vqvae/weights.safetensors")
-codes = load("vqvae", "encode")(weights, inputs["audio"])
-for level, level_codes in enumerate(codes):
-    outputs[f"codes_{level}"] = level_codes
-    outputs[f"audio_{level}"] = load("vqvae", f"decode_level_{level}")(weights, level_codes)
+if "audio" in inputs:
+    weights = load_file(f"{folder}/vqvae/weights.safetensors")
+    codes = load("vqvae", "encode")(weights, inputs["audio"])
+    for level, level_codes in enumerate(codes):
+        outputs[f"codes_{level}"] = level_codes
+        outputs[f"audio_{level}"] = load("vqvae", f"decode_level_{level}")(weights, level_codes)
 for level in map(int, levels):
     part = f"level_{level}"
     weights = load_file(f"{folder}/{part}/weights.safetensors")
@@ -174,11 +177,12 @@ np.savez(output, **outputs)
 @pytest.mark.skipif(importlib.util.find_spec("flatbuffers") is None, reason="needs flatbuffers")
 @pytest.mark.parametrize(("lyrics", "levels"), [("single", (0, 1, 2)), ("separate", (2,))])
 def test_stablehlo_computes_the_same_without_our_code(tmp_path, lyrics, levels):
-    """With a separate lyric encoder only the top level is another one, and is tested."""
+    """With a separate lyric encoder only the top level differs, so that only it is compared."""
     source = small_bundle.write(tmp_path / "source", lyrics, levels=levels)
     output = export(source, "stablehlo", tmp_path / "hlo", f"--seconds={SAMPLES / 44100}")
-    parts = ["vqvae", *(f"level_{level}" for level in levels)]
-    configs = {part: small_bundle.configs(lyrics)[part] for part in parts}
+    configs = small_bundle.configs(lyrics)
+    if lyrics == "separate":
+        configs = {"level_2": configs["level_2"]}
     inputs, expected = compute_expected(source, configs)
     np.savez(tmp_path / "inputs.npz", **inputs)
     paths = (output, tmp_path / "inputs.npz", tmp_path / "outputs.npz")
