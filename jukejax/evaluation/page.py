@@ -45,6 +45,7 @@ def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation, about: d
     """
     assets = Assets(folder)
     table = about | _list_all_figures(evaluation)
+    # Not files.write_json: a NaN must raise here, since other programs read this file.
     text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False)
     files.write_text(assets.root / "evaluate.json", text)
     chapters = [

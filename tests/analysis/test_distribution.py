@@ -18,7 +18,7 @@ def test_frechet_distance_of_known_gaussians():
     assert distribution.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
-def test_frechet_distance_is_the_textbook_one_also_with_fewer_rows_than_features():
+def test_frechet_distance_equals_the_textbook_formula_with_any_number_of_rows():
     import scipy.linalg
 
     random = np.random.default_rng(0)

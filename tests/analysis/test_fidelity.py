@@ -1,4 +1,4 @@
-"""Fidelity against OpenAI's golden figures, the training's, and sounds whose error is known."""
+"""Fidelity against OpenAI's golden figures, those of training, and sounds of known error."""
 
 from pathlib import Path
 
@@ -31,11 +31,11 @@ def music():
     return 0.2 * tone * (1 + np.sin(3 * time)) + 0.01 * random.normal(size=len(time))
 
 
-def test_the_resolutions_are_those_of_the_training():
-    for ours, theirs in zip(
+def test_the_resolutions_equal_those_of_training():
+    for resolution, trained in zip(
         (fidelity.SINGLE, *fidelity.MULTI), (stft.SINGLE, *stft.MULTI), strict=True
     ):
-        assert ours == (theirs.n_fft, theirs.hop, theirs.window)
+        assert resolution == (trained.n_fft, trained.hop, trained.window)
 
 
 def test_spectra_equal_the_golden_ones(case, pairs):
@@ -44,20 +44,20 @@ def test_spectra_equal_the_golden_ones(case, pairs):
         (fidelity.SINGLE, *fidelity.MULTI),
         strict=True,
     ):
-        ours = np.stack([fidelity.magnitudes(target, shape).T for target, _ in pairs])
-        assert_close(ours, case[f"out/{name}"], rtol=1e-5, name=name)
+        spectra = np.stack([fidelity.magnitudes(target, shape).T for target, _ in pairs])
+        assert_close(spectra, case[f"out/{name}"], rtol=1e-5, name=name)
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"),
+    ("name", "measure"),
     [
         ("spectral_loss", fidelity.spectral_distance),
         ("multispectral_loss", fidelity.multispectral_distance),
         ("spectral_convergence", fidelity.spectral_convergence),
     ],
 )
-def test_distances_equal_the_golden_ones(case, pairs, name, ours):
-    found = [ours(target, output) for target, output in pairs]
+def test_distances_equal_the_golden_ones(case, pairs, name, measure):
+    found = [measure(target, output) for target, output in pairs]
     assert_close(found, case[f"out/{name}"], rtol=1e-5, name=name)
 
 
@@ -67,7 +67,7 @@ def test_log_magnitudes_equal_the_golden_ones(case, pairs):
 
 
 def test_codebook_figures_equal_the_golden_ones():
-    case, seen = Case(GOLDEN / "bottleneck_update.npz"), 0
+    case, num_dead = Case(GOLDEN / "bottleneck_update.npz"), 0
     size = case["param/k"].shape[0]
     for step in range(3):
         out = case.group(f"out/s{step}/")
@@ -78,11 +78,11 @@ def test_codebook_figures_equal_the_golden_ones():
         assert found.dead == size - found.used
         alive = codebook.measure_usage(out["k_elem"], threshold=1.0)
         assert alive.used == out["metrics/usage"]
-        seen += found.dead
-    assert seen > 0  # the case has dead codes to tell
+        num_dead += found.dead
+    assert num_dead > 0  # the case has dead codes
 
 
-def test_an_even_codebook_is_worth_its_size():
+def test_perplexity_of_an_even_codebook_is_its_size():
     found = codebook.measure_usage(np.array([5, 5, 5, 5, 0, 0, 0, 0]))
     assert found.to_dict() == {"usage": 0.5, "dead": 0.5, "perplexity": 4.0, "entropy_bits": 2.0}
     even = codebook.measure_usage(np.full(4, 5))
@@ -99,7 +99,7 @@ def test_a_scaled_copy_has_the_convergence_of_its_scale(music):
     assert fidelity.spectral_convergence(music, 0.9 * music) == pytest.approx(0.1)
     found = fidelity.measure_fidelity(music, 0.9 * music, RATE)
     assert found["spectral_convergence_db"] == pytest.approx(-20)
-    assert found["si_sdr_db"] > 100  # SI-SDR does not feel the scale
+    assert found["si_sdr_db"] > 100  # SI-SDR is invariant to scale
     assert found["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.01)
 
 
@@ -113,7 +113,7 @@ def test_noise_20_db_below_has_an_si_sdr_of_20_db(music):
         assert softer[name] < found[name], name
 
 
-def test_silence_and_short_sounds_are_no_accident(music):
+def test_silence_and_short_sounds_are_handled(music):
     silence = np.zeros_like(music)
     assert fidelity.spectral_convergence(silence, music) == 0.0
     assert fidelity.spectral_convergence(music, silence) == pytest.approx(1)
@@ -122,19 +122,19 @@ def test_silence_and_short_sounds_are_no_accident(music):
 
 
 def test_long_sounds_are_measured_in_blocks_with_the_same_result(music, monkeypatch):
-    whole = fidelity.measure_fidelity(music, np.roll(music, 7), RATE)
+    expected = fidelity.measure_fidelity(music, np.roll(music, 7), RATE)
     monkeypatch.setattr(fidelity, "_BLOCK", 100)
     blocks = fidelity.measure_fidelity(music, np.roll(music, 7), RATE)
-    assert blocks == pytest.approx(whole, rel=1e-9)
+    assert blocks == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_longer_of_a_pair_is_cut(music):
+def test_the_longer_of_a_pair_is_truncated(music):
     cut = fidelity.measure_fidelity(music, music[:-5000], RATE)
     assert cut == fidelity.measure_fidelity(music[:-5000], music[:-5000], RATE)
 
 
 @pytest.mark.slow
-def test_visqol_hears_what_was_done(music):
+def test_visqol_decreases_with_noise(music):
     pytest.importorskip("visqol")
     noise = np.random.default_rng(1).normal(size=len(music))
     same, little, much = (
@@ -155,7 +155,7 @@ def test_a_missing_visqol_is_named(monkeypatch):
         fidelity.visqol(np.ones(RATE), np.ones(RATE), RATE)
 
 
-def test_si_sdr_is_the_ratio_whatever_the_scale():
+def test_si_sdr_does_not_depend_on_scale():
     random = np.random.RandomState(0)
     truth = random.randn(100_000, 2)
     noise = random.randn(100_000, 2)

@@ -1,4 +1,4 @@
-"""Landmarks: a recording is found again whatever was done to it, and no other is taken for it."""
+"""Landmarks: degraded recordings are recognized, and others are not confused with them."""
 
 import io
 
@@ -13,14 +13,14 @@ from jukejax.preparation import house
 RATE = 44100
 
 
-def damaged(mono, start, seconds, random):
-    """An excerpt, 12 dB softer, in noise 10 dB below it, through MP3 at 64 kbit/s."""
+def degrade_excerpt(mono, start, seconds, random):
+    """Returns an excerpt, 12 dB softer, in noise 10 dB below it, through MP3 at 64 kbit/s."""
     piece = mono[start : start + round(seconds * RATE)] * 10 ** (-12 / 20)
     noise = random.randn(len(piece))
     piece = piece + noise * np.sqrt(np.mean(piece**2) / np.mean(noise**2)) * 10 ** (-10 / 20)
     file = io.BytesIO()
-    how = {"bitrate_mode": "CONSTANT", "compression_level": 0.9}
-    soundfile.write(file, piece, RATE, format="MP3", subtype="MPEG_LAYER_III", **how)
+    settings = {"bitrate_mode": "CONSTANT", "compression_level": 0.9}
+    soundfile.write(file, piece, RATE, format="MP3", subtype="MPEG_LAYER_III", **settings)
     assert len(file.getvalue()) * 8 / seconds <= 68_000
     file.seek(0)
     return soundfile.read(file, dtype="float32")[0]
@@ -36,17 +36,17 @@ def index(tracks):
     return Index.build([extract_landmarks(track) for track in tracks])
 
 
-def test_damaged_excerpts_of_3_seconds_are_found_at_their_place(tracks, index):
+def test_degraded_excerpts_of_3_seconds_are_found(tracks, index):
     random = np.random.RandomState(0)
-    right = 0
+    num_correct = 0
     for i in range(24):
         start = random.randint(4 * RATE, len(tracks[i % 8]) - 3 * RATE)
-        query = extract_landmarks(damaged(tracks[i % 8], start, 3.0, random), excerpt=True)
+        query = extract_landmarks(degrade_excerpt(tracks[i % 8], start, 3.0, random), excerpt=True)
         found = index.find_matches(query)
         if found and found[0].track == i % 8:
-            right += 1
+            num_correct += 1
             assert 0 <= found[0].start_seconds < found[0].end_seconds < 3.2
-    assert right >= 23
+    assert num_correct >= 23
 
 
 def test_the_offset_and_the_votes_of_a_clean_excerpt_are_exact(tracks, index):
@@ -59,21 +59,21 @@ def test_the_offset_and_the_votes_of_a_clean_excerpt_are_exact(tracks, index):
     assert found.votes > 60
 
 
-def test_what_is_not_in_the_index_is_not_found(index):
-    """The same artists with the same drum kits play other tracks."""
+def test_other_tracks_are_not_found(index):
+    """Searches for other tracks of the same artists with the same drum kits."""
     random = np.random.RandomState(1)
     others = [house.track(i, seconds=16.0, seed=1).mix.mean(axis=1) for i in range(8)]
-    alarms = 0
+    false_alarms = 0
     for i in range(24):
         mono = others[i % 8]
         start = random.randint(0, len(mono) - 3 * RATE)
-        piece = damaged(mono, start, 3.0, random)
-        alarms += bool(index.find_matches(extract_landmarks(piece, excerpt=True)))
-    assert alarms <= 1
+        piece = degrade_excerpt(mono, start, 3.0, random)
+        false_alarms += bool(index.find_matches(extract_landmarks(piece, excerpt=True)))
+    assert false_alarms <= 1
 
 
 def test_landmarks_are_pairs_of_peaks():
-    """Two short tones, 0.5 s and 300 Hz apart, give one landmark: both frequencies and the time."""
+    """Pairs two short tones 0.5 s and 300 Hz apart into one landmark."""
     mono = np.zeros(3 * fingerprint.SAMPLE_RATE, np.float32)
     time = np.arange(1024) / fingerprint.SAMPLE_RATE
     for start, hertz in ((8000, 1000.0), (8000 + 5512, 1300.0)):
@@ -85,20 +85,20 @@ def test_landmarks_are_pairs_of_peaks():
     hashes = [first << 14 | (up + fingerprint.MAX_BINS) << 6 | n for n in (frames, frames + 1)]
     assert len(found.hashes) == 1
     assert found.hashes[0] in hashes
-    centre = 8000 + 512 - fingerprint.N_FFT / 2
-    assert found.times[0] == pytest.approx(centre / fingerprint.HOP, abs=1)
+    center = 8000 + 512 - fingerprint.N_FFT / 2
+    assert found.times[0] == pytest.approx(center / fingerprint.HOP, abs=1)
 
 
-def test_long_recordings_are_worked_on_in_blocks_to_the_same_landmarks(tracks, monkeypatch):
-    whole = extract_landmarks(tracks[0])
+def test_blockwise_extraction_gives_the_same_landmarks(tracks, monkeypatch):
+    expected = extract_landmarks(tracks[0])
     monkeypatch.setattr(fingerprint, "_BLOCK", 100)
-    pieces = extract_landmarks(tracks[0])
-    np.testing.assert_array_equal(whole.hashes, pieces.hashes)
-    np.testing.assert_array_equal(whole.times, pieces.times)
+    blockwise = extract_landmarks(tracks[0])
+    np.testing.assert_array_equal(expected.hashes, blockwise.hashes)
+    np.testing.assert_array_equal(expected.times, blockwise.times)
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0), np.zeros(100), np.zeros(RATE)])
-def test_silence_and_nothing_have_no_landmarks(sound, index):
+def test_silence_and_empty_sounds_have_no_landmarks(sound, index):
     found = extract_landmarks(sound)
     assert len(found.hashes) == 0
     assert index.find_matches(found) == []
@@ -108,7 +108,7 @@ def test_silence_and_nothing_have_no_landmarks(sound, index):
     )
 
 
-def test_an_index_and_landmarks_come_back_from_disk(tracks, index, tmp_path):
+def test_an_index_and_landmarks_survive_saving(tracks, index, tmp_path):
     query = extract_landmarks(tracks[5][10 * RATE : 14 * RATE])
     query.save(tmp_path / "query.npz")
     index.save(tmp_path / "index.npz")

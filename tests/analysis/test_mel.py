@@ -10,7 +10,7 @@ def sine(hz, seconds=1.0, amplitude=1.0, sample_rate=44_100):
     return amplitude * np.sin(2 * np.pi * hz * np.arange(int(seconds * sample_rate)) / sample_rate)
 
 
-def test_mel_filters_are_slaneys_without_area_normalisation():
+def test_mel_filters_are_slaneys_without_area_normalization():
     import librosa
 
     expected = librosa.filters.mel(
@@ -24,7 +24,7 @@ def test_no_mel_filter_is_empty():
 
 
 @pytest.mark.parametrize("hz", [220.0, 5000.0])
-def test_a_full_scale_sine_is_zero_db_and_its_half_six_less(hz):
+def test_a_full_scale_sine_has_zero_db_and_half_of_it_six_less(hz):
     loud = mel.mel_decibels(sine(hz))[:, 20:-20]
     quiet = mel.mel_decibels(sine(hz, amplitude=0.5))[:, 20:-20]
     power = np.sum(10 ** (loud / 10), axis=0)  # the triangles of neighbours sum to 1
@@ -32,7 +32,7 @@ def test_a_full_scale_sine_is_zero_db_and_its_half_six_less(hz):
     assert np.isclose(loud.max() - quiet.max(), 6.02, atol=0.01)
 
 
-def test_stereo_is_drawn_as_its_mean_and_silence_is_finite():
+def test_stereo_is_averaged_and_silence_is_finite():
     mono = sine(440)
     stereo = np.stack([mono * 2, np.zeros_like(mono)], axis=1)
     np.testing.assert_allclose(mel.mel_decibels(stereo), mel.mel_decibels(mono), atol=1e-3)
@@ -46,6 +46,6 @@ def test_long_audio_is_averaged_into_a_bounded_number_of_columns():
     assert np.isclose(spectrogram[:, 900].max() - spectrogram[:, 300].max(), 20, atol=0.1)
 
 
-def test_a_mel_picture_of_nothing_is_refused():
+def test_empty_audio_is_refused():
     with pytest.raises(ValueError, match="0 samples"):
         mel.mel_decibels(np.zeros(0))

@@ -19,18 +19,16 @@ from jukejax.analysis.verdict import (
 )
 
 
-def test_thresholds_lie_above_what_held_out_windows_reach():
+def test_thresholds_exceed_the_evidence_of_held_out_windows():
     null = np.concatenate([np.full(199, 20.0), [30.0]])
     found = Rule(similar=(10, 99), copied=(16, 99), margin=0.1).derive_thresholds(null)
     assert (found.similar, found.copied) == pytest.approx((33, 36))
-    towards_1 = Rule((0.5, 0.9), (0.6, 0.9), margin=0.2, ends_at_1=True).derive_thresholds(
-        [0.6] * 9
-    )
-    assert (towards_1.similar, towards_1.copied) == pytest.approx((0.68, 0.76))
+    bounded = Rule((0.5, 0.9), (0.6, 0.9), margin=0.2, ends_at_1=True).derive_thresholds([0.6] * 9)
+    assert (bounded.similar, bounded.copied) == pytest.approx((0.68, 0.76))
 
 
 @pytest.mark.parametrize("kind", RULES)
-def test_thresholds_keep_within_their_bounds_whatever_is_held_out(kind):
+def test_thresholds_stay_within_their_bounds(kind):
     rule = RULES[kind]
     blind = [1.0 if rule.ends_at_1 else 1e9] * 50  # the held-out tracks are themselves copies
     for null in ([], [-np.inf] * 5, [0.0] * 50, blind):
@@ -46,7 +44,7 @@ def test_the_chance_of_a_value_is_counted_among_held_out_windows():
     assert Thresholds(1, 2, null=()).estimate_chance(5) is None
 
 
-def test_one_kind_of_evidence_is_enough_and_the_strongest_is_named():
+def test_one_kind_of_evidence_suffices_and_the_strongest_is_named():
     thresholds = {"votes": Thresholds(10, 20, ()), "correlation": Thresholds(0.5, 0.7, ())}
     evidence = {"votes": np.array([3, 12, 25]), "correlation": np.array([0.1, 0.1, 0.65, 0.9])}
     found = judge_seconds(evidence, thresholds)
@@ -55,7 +53,7 @@ def test_one_kind_of_evidence_is_enough_and_the_strongest_is_named():
     assert judge_seconds({"votes": np.full(2, -np.inf)}, thresholds) == [Second(NOVEL)] * 2
 
 
-def test_only_what_lasts_two_seconds_counts_for_the_whole():
+def test_only_verdicts_of_two_seconds_count_overall():
     def of(letters):
         names = {"n": NOVEL, "s": SIMILAR, "c": COPIED, "p": PROMPT}
         return judge_overall([Second(names[letter]) for letter in letters])
@@ -68,7 +66,7 @@ def test_only_what_lasts_two_seconds_counts_for_the_whole():
     assert of("") == NOVEL
 
 
-def test_what_the_user_gave_is_set_apart():
+def test_the_prompt_is_marked():
     seconds = mark_prompt([Second(COPIED)] * 5 + [Second(NOVEL)] * 5, 4.2)
     assert [s.verdict for s in seconds] == [PROMPT] * 5 + [NOVEL] * 5
     assert judge_overall(seconds) == NOVEL

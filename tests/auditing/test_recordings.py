@@ -7,7 +7,7 @@ from jukejax.analysis.fingerprint import Index, extract_landmarks
 from jukejax.auditing import evidence
 from jukejax.auditing.recordings import Recordings
 from jukejax.preparation import house
-from tests.analysis.test_fingerprint import RATE, damaged
+from tests.analysis.test_fingerprint import RATE, degrade_excerpt
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_damaged_excerpts_are_the_same_waveform_and_others_are_not(tracks, recor
     true, false = [], []
     for i in range(12):
         start = random.randint(2 * RATE, len(tracks[0]) - 3 * RATE)
-        hits = recordings.find_hits(damaged(tracks[i % 6], start, 3.0, random))
+        hits = recordings.find_hits(degrade_excerpt(tracks[i % 6], start, 3.0, random))
         true.append(best([hit for hit in hits if hit.track == i % 6], "correlation"))
         other = others[i % 6]
         start = random.randint(0, len(other) - 3 * RATE)

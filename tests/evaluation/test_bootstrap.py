@@ -15,14 +15,14 @@ def test_intervals_have_their_nominal_coverage():
     assert 0.88 <= hits / 200 <= 0.99
 
 
-def test_intervals_of_little():
+def test_intervals_of_few_tracks():
     assert bootstrap.compute_interval([None, float("nan")]) is None
     assert bootstrap.compute_interval([None, 2.0]) == bootstrap.Interval(2.0, 2.0, 2.0, 1)
     assert bootstrap.estimate_floor([1.0]) is None
     assert bootstrap.estimate_floor([1.0, 3.0]) == pytest.approx(2.0)
 
 
-def test_halves_share_no_track_and_are_of_one_size():
+def test_halves_are_disjoint_and_of_equal_size():
     for first, second in bootstrap.split_halves(7, draws=20):
         assert len(first) == len(second) == 3
         assert not set(first) & set(second)

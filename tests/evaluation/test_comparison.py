@@ -78,7 +78,7 @@ def test_the_table_names_parts_figures_and_units():
     assert comparison.format_interval(Interval(1.25, 1.0, 1.5, 1), ".1f") == "1.2"
 
 
-def test_pictures_of_two_sets_come_light_and_dark(tmp_path):
+def test_pictures_of_two_sets_are_written_light_and_dark(tmp_path):
     random = np.random.default_rng(0)
     seconds = np.arange(0, 60, 2.0)
     interval = Interval(0.5, 0.4, 0.6, 3)

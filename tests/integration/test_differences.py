@@ -1,4 +1,4 @@
-"""docs/differences.md: each difference has a reason, and tests that exist."""
+"""docs/differences.md: each difference has a reason and names existing tests."""
 
 import re
 from pathlib import Path
@@ -17,9 +17,9 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"row{i}" for i in range(len(ROWS))])
 def test_a_difference_has_a_reason_and_a_test(row):
-    theirs, ours, reason, tests = (cell.strip() for cell in row.strip("|").split(" | "))
-    assert theirs
-    assert ours
+    original, implementation, reason, tests = (cell.strip() for cell in row.strip("|").split(" | "))
+    assert original
+    assert implementation
     assert reason
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests)
     golden = re.findall(r"`golden\[(\w+)\]`", tests)

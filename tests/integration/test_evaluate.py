@@ -29,7 +29,7 @@ TOP = 4 * 64  # codes of a generated track: four windows of the top level
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """model/, audio/ and codes/ (two tracks held out), samples/ of two tracks, music/ of two."""
+    """Writes model/, audio/, codes/ (two held-out tracks), samples/ and music/ (two tracks)."""
     folder = tmp_path_factory.mktemp("evaluate")
     bundle.save_part(folder / "model/vqvae", small_codec.DESCRIPTION, small_codec.weights())
     configs = small_bundle.configs("none")
@@ -60,29 +60,30 @@ def place(tmp_path_factory):
             audio.write_wav(folder / f"music/{number}.wav", sound)
             track = corpus.Track(f"h{number}", "anna", ("house",), content=str(number))
             audio_writer.add("heldout", track, audio=audio.to_int16(sound))
-            drawn = {f"level_{i}": random.integers(0, 16, 512 * 4 ** (2 - i)) for i in range(3)}
-            codes_writer.add("heldout", track, **drawn)
+            codes = {f"level_{i}": random.integers(0, 16, 512 * 4 ** (2 - i)) for i in range(3)}
+            codes_writer.add("heldout", track, **codes)
     for number in range(2):
         item = folder / f"samples/item_{number:03d}"
         item.mkdir(parents=True)
-        drawn = {f"level_{i}": random.integers(0, 4, TOP * 4 ** (2 - i)) for i in range(3)}
-        np.savez(item / "codes.npz", **drawn)
+        codes = {f"level_{i}": random.integers(0, 4, TOP * 4 ** (2 - i)) for i in range(3)}
+        np.savez(item / "codes.npz", **codes)
+        sound = house.track(5 + number, seconds=4.0).mix
         for level in range(3):
-            audio.write_wav(item / f"level_{level}.wav", house.track(5 + number, seconds=4.0).mix)
+            audio.write_wav(item / f"level_{level}.wav", sound)
         meta = {"seconds": TOP * 128 / 44100, "hop_fraction": {"level_2": 0.5}}
         (item / "meta.json").write_text(json.dumps(meta))
     return folder
 
 
 def means(report, part, side="reference"):
-    """{metric: mean} of a part of the table."""
-    found = {row["metric"]: row[side] for row in report["rows"] if row["part"] == part}
-    return {metric: value["mean"] for metric, value in found.items() if value is not None}
+    """Returns {metric: mean} of a part of the table."""
+    intervals = {row["metric"]: row[side] for row in report["rows"] if row["part"] == part}
+    return {metric: value["mean"] for metric, value in intervals.items() if value is not None}
 
 
 @pytest.fixture(scope="module")
 def reported(place, tmp_path_factory):
-    """(what the command printed, its folder, evaluate.json)."""
+    """Runs the command; returns its output, its folder and the content of evaluate.json."""
     folder = tmp_path_factory.mktemp("report")
     done = run_in_process(
         "evaluate",
@@ -132,7 +133,7 @@ def test_every_part_is_measured_and_shown(reported):
 
 
 def test_joins_are_at_the_starts_of_new_windows(place):
-    """Windows of 64 codes that begin every 32; the top level of 256 codes."""
+    """Plans windows of 64 codes every 32 codes, for a top level of 256 codes."""
     model = Model(place / "model")
     seconds = TOP * 128 / 44100
     common = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
@@ -184,10 +185,10 @@ def test_processed_files_are_compared_with_their_originals(place, tmp_path):
         "--paired",
     )
     report = json.loads((tmp_path / "out/evaluate.json").read_text())
-    lost = means(report, "input against its originals", "input")
+    errors = means(report, "input against its originals", "input")
     assert "takes two tracks of the reference" not in (tmp_path / "out/index.html").read_text()
-    assert lost["spectral_convergence_db"] == pytest.approx(-20, abs=0.05)
-    assert lost["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.1)
+    assert errors["spectral_convergence_db"] == pytest.approx(-20, abs=0.05)
+    assert errors["mel_db"] == pytest.approx(-20 * np.log10(0.9), abs=0.1)
     sides = [means(report, "sound and rhythm", side) for side in ("input", "reference")]
     assert sides[0]["loudness_lufs"] - sides[1]["loudness_lufs"] == pytest.approx(-0.92, abs=0.02)
     assert sides[0]["tempo_bpm"] == pytest.approx(sides[1]["tempo_bpm"], rel=1e-3)
@@ -220,7 +221,7 @@ def test_codes_of_another_vqvae_are_refused(place, tmp_path):
 
 
 def test_heldout_bits_equal_those_of_training(place, reported):
-    """Window by window, as `tasks.prior` evaluates it, with the labels of the shards."""
+    """Computes bits window by window, as `training.tasks.prior` does, with the shards' labels."""
     _, _, report = reported
     config = small_bundle.configs("none")["level_2"]
     model, params = Prior(config), small_bundle.random_weights(config)["params"]
