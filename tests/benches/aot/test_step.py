@@ -58,7 +58,7 @@ def built():
 def inspect(built, monkeypatch, **changed):
     kind = devices.Device("toy", {"float32": 1e9}, bandwidth=1e9, memory=1e9)
     kind = dataclasses.replace(kind, **changed)
-    monkeypatch.setattr(devices, "find", lambda _: kind)
+    monkeypatch.setattr(devices, "find_device", lambda _: kind)
     return inspect_unknown(built)
 
 
