@@ -92,6 +92,7 @@ def test_the_page_plays_the_copy_beside_its_original(report):
     assert np.corrcoef(made[both], original[both])[0, 1] > 0.99
 
 
+@pytest.mark.usefixtures("report")  # which has written the index
 def test_new_music_exits_with_code_0_and_the_index_is_reused(music, input_folder, tmp_path):
     (index,) = music.glob("audit/recordings-*/index.npz")
     before = index.stat().st_mtime_ns
@@ -206,6 +207,7 @@ def test_codes_of_another_corpus_are_refused(music, codes):
         open_training([str(music), str(codes / "codes")])
 
 
+@pytest.mark.usefixtures("report")  # which has written the index of the old corpus
 def test_a_changed_corpus_gets_a_new_index(music, tmp_path):
     copy = tmp_path / "music"
     shutil.copytree(music, copy)
