@@ -35,11 +35,18 @@ def test_streaming_does_not_change_the_codes(model, tmp_path):
         np.testing.assert_array_equal(plain[0][level], streamed[0][level])
 
 
+@pytest.fixture(autouse=True)
+def without_pages(monkeypatch):
+    """Leaves out the pages with their pictures, which tests/pages checks and `track` has."""
+    monkeypatch.setattr("jukejax.pages.report.write_sample_page", lambda folder: None)
+
+
 @pytest.fixture(scope="module")
 def track(model, tmp_path_factory):
     """A finished item folder."""
     output = tmp_path_factory.mktemp("track") / "out"
     sample(model, output)
+    assert (output / "index.html").exists()
     return output / "item_000"
 
 
@@ -70,7 +77,7 @@ def test_end_of_an_earlier_track_can_be_sampled_again(model, track):
     ("mode", "more"), [("continue", {"seconds": 1.0}), ("reroll", {"reroll": (0.1, 0.2)})]
 )
 def test_labels_of_the_source_sample_are_inherited(model, tmp_path, mode, more, capsys):
-    made = tmp_path / "labelled"
+    made = tmp_path / "labeled"
     sample(model, made, artist="ben", genre="house", levels=(2,))
     values = {"mode": mode, "codes": str(made / "item_000" / "codes.npz"), "seconds": None} | more
     values |= {"levels": (2,)}
