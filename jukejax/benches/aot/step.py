@@ -150,10 +150,10 @@ def _estimate_times(
 def _estimate_traffic(compiled: jax.stages.Compiled, flops: float) -> int | None:
     """Estimates the bytes to and from main memory; None where the compiler tells no figure (GPUs).
 
-    An upper estimate: arrays that stay on the chip count, too (the 5b prior on v5e: twice what leaves
-    it). `cost_analysis` counts the bodies of loops once. Products are in loops as often as traffic is,
-    but for what the optimizer does: so all but the arguments, read and written once, is scaled by
-    the ratio of the products of all rounds to those that the analysis counts.
+    An upper estimate: arrays that stay on the chip count, too (on v5e the 5b prior: twice what
+    leaves it). `cost_analysis` counts the bodies of loops once. Products are in loops as often as
+    traffic is, but for what the optimizer does: so all but the arguments, read and written once, is
+    scaled by the ratio of the products of all rounds to those that the analysis counts.
     """
     costs = compiled.cost_analysis()
     if not costs:
