@@ -10,7 +10,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.support.command import HURRY
+from tests.support.command import FAST_COMPILE
 
 if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -18,7 +18,9 @@ flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in flags:
     os.environ["XLA_FLAGS"] = flags = flags + " --xla_force_host_platform_device_count=2"
 if os.environ.get("JAX_PLATFORMS") == "cpu" and "optimization_level" not in flags:
-    os.environ["XLA_FLAGS"] = f"{flags} {HURRY}"  # an accelerator's programs as they are used
+    os.environ["XLA_FLAGS"] = (
+        f"{flags} {FAST_COMPILE}"  # an accelerator's programs as they are used
+    )
 if "device_count=8" not in os.environ["XLA_FLAGS"]:
     collect_ignore = ["eight_devices"]
 cache = Path(__file__).resolve().parents[1] / ".cache" / "jax"
@@ -37,14 +39,16 @@ import pytest  # noqa: E402
 
 @pytest.fixture
 def key():
-    """A fresh key a call: key(), key(), ..."""
+    """Returns a function that returns another key at each call."""
     root = jax.random.key(0)
     count = iter(range(1_000_000))
     return lambda: jax.random.fold_in(root, next(count))
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that no worker is left alone with one at the end: a file is run
-    by one worker, so that what its tests share is made once."""
+    """Sorts the longest files first, so that both workers end at about the same time.
+
+    A file runs in one worker, whose tests share its fixtures.
+    """
     longest = ("golden", "pipeline", "eight_devices", "prepare", "audit", "evaluate")
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)

@@ -1,4 +1,4 @@
-"""Runs the commands: in processes of their own as users do, or, much faster, in this one."""
+"""Calls of the commands: in processes of their own as users do, or, much faster, in this one."""
 
 import contextlib
 import importlib
@@ -16,20 +16,21 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 
-# Programs for CPUs compiled in a hurry, since most are run twice or so: the first flag took
+# Tests run most programs once or twice, so that compiling dominates: the first flag took
 # test_training from 69 to 40 s of processor time, the others test_precision from 55 to 36 s. XLA
-# ends a process that is given a flag it does not know.
-HURRY = "--xla_backend_optimization_level=0"
+# ends a process with a flag that it does not know.
+FAST_COMPILE = "--xla_backend_optimization_level=0"
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    HURRY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    FAST_COMPILE += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
-def environment(xla_flags: str = HURRY) -> dict[str, str]:
-    """One CPU device, and the compilation cache of the tests."""
+def environment(xla_flags: str = FAST_COMPILE) -> dict[str, str]:
+    """Returns an environment with one CPU device and the compilation cache of the tests."""
     return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags}
 
 
 def command(verb: str, *args: str) -> list[str]:
+    """Returns the command line of a verb."""
     return [sys.executable, "-m", f"jukejax.{verb}", *map(str, args)]
 
 
@@ -45,8 +46,8 @@ def run(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
 def run_in_process(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
     """Calls a verb within this process and checks its exit code.
 
-    As `run`, without the seconds that a new process takes to import JAX and to load programs. For
-    all that is not about processes: signals, environment variables, warnings at exit.
+    As `run`, without the seconds that a new process takes to import JAX and to load programs. Not for
+    tests of signals, environment variables and warnings at exit.
     """
     from jukejax.runtime import platform_flags
 
@@ -96,7 +97,7 @@ def stop_when(verb: str, *args: str, ready, with_signal: int = signal.SIGKILL) -
     deadline = time.monotonic() + 180
     while not ready():
         assert process.poll() is None, f"{verb} ended by itself before it was stopped"
-        assert time.monotonic() < deadline, f"{verb} did not get there"
+        assert time.monotonic() < deadline, f"{verb} did not get ready"
         time.sleep(0.005)
     process.send_signal(with_signal)
     return process.wait(timeout=60)
