@@ -46,8 +46,8 @@ def run(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
 def run_in_process(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
     """Calls a verb within this process and checks its exit code.
 
-    As `run`, without the seconds that a new process takes to import JAX and to load programs. Not for
-    tests of signals, environment variables and warnings at exit.
+    As `run`, without the seconds that a new process takes to import JAX and to load programs. Not
+    for tests of signals, environment variables and warnings at exit.
     """
     from jukejax.runtime import platform_flags
 

@@ -1,9 +1,9 @@
 // Attention over the rows and columns of a grid on CPUs, as XLA custom calls (jax.ffi).
 //
 // Queries, keys and values are read in place from the projection's output, qkv [B, T, 3, H, D], and
-// their gradients have the same layout. T positions lie in rows of `block_len`. A group of queries and the
-// keys it sees is a small attention by itself, for each head: its scores stay in a core's L2 cache
-// (up to 256 positions), and the backward pass computes them again (Dao et al. 2022,
+// their gradients have the same layout. T positions lie in rows of `block_len`. A group of queries
+// and the keys it sees is a small attention by itself, for each head: its scores stay in a core's
+// L2 cache (up to 256 positions), and the backward pass computes them again (Dao et al. 2022,
 // "FlashAttention", without its tiles, for a group is small). Scores are held by key, [S, Q]: then
 // softmax runs down the columns and needs no sums across a vector.
 //

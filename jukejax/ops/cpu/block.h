@@ -13,7 +13,7 @@ namespace {  // each library has its own
 
 constexpr int64_t kDepth = 128;  // from one row of `left` to the next; the deepest block
 
-// The form for one kind of processor: kRows x kVectors registers hold sums.
+// The kernel for one kind of processor: kRows x kVectors registers hold sums.
 template <typename VectorType, int rows, int vectors>
 struct Form {
   using Vector = VectorType;
@@ -21,7 +21,7 @@ struct Form {
   static constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
   static constexpr int64_t kColumns = kVectors * kLanes;
 
-  // out[count, kColumns] = left right, or is added to. left is [kRows, kDepth] as it lies, or
+  // out[count, kColumns] = left right, or is added to. left is [kRows, kDepth], or
   // [depth, kRows] if transposed; right [depth, kColumns].
   template <int count, bool kTransposed>
   static JUKEJAX_INLINE void Block(const float* left, const float* right, int64_t depth, float* out,
@@ -48,7 +48,7 @@ struct Form {
   }
 };
 
-// A function for each processor, for whose kind a template has no attribute of its own.
+// A function for each processor, since a template cannot have a target attribute.
 struct Avx512 : Form<Wide, 14, 2> {
   template <int count, bool kTransposed>
   JUKEJAX_AVX512 static void Run(const float* left, const float* right, int64_t depth, float* out,

@@ -1,11 +1,10 @@
-// Convolutions that keep the length and residual blocks of them, on CPUs, as XLA custom calls
-// (jax.ffi).
+// Convolutions at the same length, and residual blocks, on CPUs, as XLA custom calls (jax.ffi).
 //
 // A residual block, x + scale * (relu(conv(relu(x)) + bias) matrix + out_bias), is a few products
-// between arrays that do not fit a cache. Here it is one pass over them forward and two backward: a
-// few positions at a time go through all that needs them, while they lie in a core's cache.
+// between arrays that do not fit a cache. Here it is one pass over them forward and two backward:
+// all operations are applied to a few positions at a time, in a core's cache.
 //
-// Threads share out the positions; sums over all of them are added in order, so that one number of
+// Threads divide the positions; sums over all of them are added in order, so that one number of
 // threads always gives the same bits.
 //
 // Letters: B batch, T time, C channels, D channels out, H hidden channels.
@@ -39,8 +38,8 @@ struct Range {
   int64_t begin, end;  // positions of all windows together
 };
 
-// Calls work(positions, sums) for all positions of `batch` windows, never of two at once, and adds
-// up what it adds to its sums, of which there are as many as the results have entries.
+// Calls work(positions, sums) for all positions of `batch` windows, each call within one window,
+// and adds the sums of all calls, as many as the results have entries.
 void ForPositions(ffi::ThreadPool& pool, int64_t batch, int64_t time, int64_t at_once,
                   std::vector<Result> results, const std::function<void(Range, float*)>& work) {
   int64_t size = 0;
@@ -98,13 +97,13 @@ void AddBlock(const KernelGradient& p, Range positions, float* sums) {
   kAddBlocks(p, block, block + 1, sums);
 }
 
-// Whether x [B, T, C] can meet a kernel [taps, C, D].
+// Returns whether x [B, T, C] fits a kernel [taps, C, D].
 bool Fits(const Array& x, const Array& kernel) {
   const auto in = x.dimensions(), of = kernel.dimensions();
   return in.size() == 3 && of.size() == 3 && in[2] == of[1] && of[0] % 2 == 1;
 }
 
-// Whether they are arrays over the same positions.
+// Returns whether arrays are over the same positions.
 bool Beside(const Array& x, const Array& y) {
   const auto a = x.dimensions(), b = y.dimensions();
   return a.size() == 3 && b.size() == 3 && a[0] == b[0] && a[1] == b[1];
@@ -160,9 +159,10 @@ ffi::Error ForwardImpl(ffi::ThreadPool pool, Array x, Array kernel, Array bias, 
   return ffi::Error::Success();
 }
 
-// Back to the hidden channels, with dy [B, T, C], hidden [B, T, H] and the matrix turned, [C, H]:
-// dhidden = dy turned where hidden is above zero, dmatrix = hidden^T dy, dout_bias and dbias the
-// sums of dy and dhidden over all positions. All without the block's scale but dhidden and dbias.
+// Gradients of the hidden channels, with dy [B, T, C], hidden [B, T, H] and the transposed matrix
+// [C, H]: dhidden = dy matrix^T where hidden is above zero, dmatrix = hidden^T dy, dout_bias and
+// dbias the sums of dy and dhidden over all positions. All without the block's scale but dhidden
+// and dbias.
 ffi::Error HiddenImpl(ffi::ThreadPool pool, Array dy, Array hidden, Array turned, Result dhidden,
                       Result dmatrix, Result dout_bias, Result dbias, float scale) {
   if (!Beside(dy, hidden)) return Misfit();
@@ -188,8 +188,8 @@ ffi::Error HiddenImpl(ffi::ThreadPool pool, Array dy, Array hidden, Array turned
   return ffi::Error::Success();
 }
 
-// Back to x, with the kernel turned, [taps, H, C]: dx = dy + conv(dhidden) where x is above zero,
-// and the gradient dkernel [taps, C, H].
+// Gradients of x, with the transposed kernel [taps, H, C]: dx = dy + conv(dhidden) where x is above
+// zero, and the gradient dkernel [taps, C, H].
 ffi::Error InputImpl(ffi::ThreadPool pool, Array dhidden, Array x, Array dy, Array turned,
                      Result dx, Result dkernel, int64_t dilation) {
   if (!Fits(dhidden, turned) || !Beside(x, dhidden) || !Beside(x, dy)) return Misfit();

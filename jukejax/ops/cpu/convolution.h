@@ -1,4 +1,4 @@
-// Convolutions of float32 that keep the length, on CPUs, with what comes before and after them.
+// Float32 convolutions at the same length on CPUs, with the operations before and after them.
 //
 //   sum[b, t, d] = sum over k, c of f(x[b, t + (k - taps / 2) * dilation, c]) * kernel[k, c, d]
 //   out = added + scale * masked(g(sum + bias))
@@ -6,8 +6,8 @@
 // with x zero outside of its window. f and g are relu or nothing; `masked` is zero where `mask` is
 // not above zero.
 //
-// A few rows of x for all taps side by side are the left side of a product, and lie in the L1
-// cache; the kernel is its right side, laid out once as columns of registers, in the L2 cache.
+// A few rows of x for all taps side by side are the left operand of a product, in the L1 cache; the
+// kernel is the right operand, packed once into columns of registers, in the L2 cache.
 //
 // Shapes: x [B, T, C], kernel [taps, C, D], bias [D], mask, added and out [B, T, D].
 
@@ -80,8 +80,7 @@ JUKEJAX_INLINE void CopyLeft(const Convolution& p, const float* window, int64_t 
   }
 }
 
-// The kernel as [depth / kDepth][panels][kDepth, kColumns], the last of each with zeros for columns
-// that are not there.
+// Packs the kernel as [depth / kDepth][panels][kDepth, kColumns], padded with zeros.
 template <typename Kind>
 JUKEJAX_INLINE void CopyKernel(const Convolution& p, float* to) {
   constexpr int64_t kColumns = Kind::kColumns;
@@ -97,7 +96,7 @@ JUKEJAX_INLINE void CopyKernel(const Convolution& p, float* to) {
   }
 }
 
-// What comes after the sums of a row: sums [D], the others from entry `at` on.
+// Applies the operations after the sums of a row: sums [D], the others from entry `at` on.
 template <typename Vector>
 JUKEJAX_INLINE void Finish(const Convolution& p, const float* sums, int64_t at) {
   constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
@@ -120,8 +119,8 @@ JUKEJAX_INLINE void Finish(const Convolution& p, const float* sums, int64_t at) 
   }
 }
 
-// Asks for a part of what a block of rows needs at its end, and of what the next one reads first:
-// its latest tap, for the earlier ones were read before.
+// Prefetches a part of what a block of rows reads at its end, and of what the next block reads
+// first: its last tap, since the earlier ones were read before.
 JUKEJAX_INLINE void Prefetch(const Convolution& p, int64_t row, int64_t rows, int64_t part,
                              int64_t parts) {
   const int64_t size = rows * p.features, most = p.batch * p.time * p.in;
@@ -188,7 +187,7 @@ JUKEJAX_AVX2 inline void ConvolveAvx2(const Convolution& p, const float* kernel,
 const bool kAvx512 = HasAvx512();
 auto* const kConvolve = kAvx512 ? ConvolveAvx512 : ConvolveAvx2;
 
-// The kernel as `kConvolve` takes it.
+// Packs the kernel for `kConvolve`.
 inline const float* LayOut(const Convolution& p, Scratch& memory) {
   const int64_t columns = kAvx512 ? Avx512::kColumns : Avx2::kColumns;
   float* const to = memory.Of(p.Depth() * ((p.features + columns - 1) / columns) * columns);

@@ -1,8 +1,8 @@
-// A product of matrices, and what is done to it while it is in the cache.
+// A product of matrices, and the operations on it while it is in the cache.
 //
 //   out = left right + bias + residual       bias [N] and residual [M, N] if there are any
-//   activated = out * sigmoid(1.702 out)     if it is asked for (quick GELU)
-//   sums[N] = right's columns summed up      if they are asked for: a bias's gradient
+//   activated = out * sigmoid(1.702 out)     if requested (quick GELU)
+//   sums[N] = sums of right's columns        if requested: a bias's gradient
 
 #ifndef JUKEJAX_OPS_FINISH_H_
 #define JUKEJAX_OPS_FINISH_H_
@@ -46,7 +46,7 @@ JUKEJAX_INLINE Vector QuickGelu(Vector x) {
   return x * (scaled > zero ? one : power) / (one + power);
 }
 
-// Asks for what `Finish` reads and writes besides `out`.
+// Prefetches what `Finish` reads and writes besides `out`.
 JUKEJAX_INLINE void PrefetchFinish(const Problem& p, Range rows, Range columns) {
   if (p.residual == nullptr && p.activated == nullptr) return;
   for (int64_t m = rows.begin; m < rows.end; ++m) {
@@ -57,7 +57,7 @@ JUKEJAX_INLINE void PrefetchFinish(const Problem& p, Range rows, Range columns) 
   }
 }
 
-// Makes of p.out's complete sums what the product is to be.
+// Applies bias, residual and activation to complete sums in p.out.
 template <typename Vector, typename Int>
 JUKEJAX_INLINE void Finish(const Problem& p, Range rows, Range columns) {
   constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
@@ -73,7 +73,8 @@ JUKEJAX_INLINE void Finish(const Problem& p, Range rows, Range columns) {
   }
 }
 
-// The sums of some columns of `right`, which is not transposed, over `depth`; put there, or added.
+// Sums some columns of `right`, which is not transposed, over `depth`; stores the sums, or adds
+// them.
 template <typename Vector>
 JUKEJAX_INLINE void SumColumns(const Problem& p, Range columns, Range depth, bool add,
                                float* sums) {

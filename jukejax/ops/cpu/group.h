@@ -32,8 +32,8 @@ struct Problem {
   int64_t Width() const { return 3 * heads * dim; }
 };
 
-// One group's place: position i of its queries is at first + i * step, of its keys at
-// first_key + i * step. `first_key` is -1 if it sees nothing.
+// The positions of one group: position i of its queries is at first + i * step, of its keys at
+// first_key + i * step. `first_key` is -1 if the group sees nothing.
 struct Group {
   int64_t item, head, first, first_key, step;
 
@@ -53,14 +53,14 @@ struct Rows {
   int64_t stride;
 };
 
-// Of qkv or its gradient: part 0 queries, 1 keys, 2 values.
+// Returns rows of qkv or of its gradient: part 0 queries, 1 keys, 2 values.
 Rows OfPart(const Problem& p, const Group& g, const float* qkv, int64_t part) {
   const int64_t first = part == 0 ? g.first : g.first_key;
   const int64_t place = (g.item * p.time + first) * p.Width() + (part * p.heads + g.head) * p.dim;
   return {const_cast<float*>(qkv) + place, g.step * p.Width()};
 }
 
-// Of [B, T, H, D].
+// Returns rows of [B, T, H, D].
 Rows OfOutput(const Problem& p, const Group& g, const float* out) {
   const int64_t place = ((g.item * p.time + g.first) * p.heads + g.head) * p.dim;
   return {const_cast<float*>(out) + place, g.step * p.heads * p.dim};
@@ -72,7 +72,7 @@ float* Stats(const Problem& p, const Group& g, int64_t which) {
 
 constexpr int kRows = 8;  // of a block of a product
 
-// The work on one group, for one kind of vector.
+// The attention of one group, for one kind of vector.
 template <typename Vector, typename Int>
 struct Form {
   static constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
@@ -182,7 +182,7 @@ struct Form {
     }
   }
 
-  // The memory of one group's work.
+  // The buffers of one group.
   struct Memory {
     float *scores, *grads, *queries, *keys, *values, *given;  // by position
     float *queries_t, *keys_t, *values_t, *given_t;           // by dimension

@@ -1,6 +1,6 @@
 // The gradient of a convolution's kernel on CPUs, as an XLA custom call (jax.ffi).
 //
-// Threads share out the summands, and their sums are added in order, so that one number of threads
+// Threads divide the summands, and their sums are added in order, so that one number of threads
 // always gives the same bits.
 
 #include "kernel_gradient.h"

@@ -3,10 +3,10 @@
 //   out[k, c, d] = sum over b, t of f(x[b, t + (k - taps / 2) * dilation, c]) * dy[b, t, d]
 //
 // with x zero outside of its window and f relu or nothing. With one tap it is the gradient of a
-// matrix product, x^T dy. Few results of many summands, at which XLA's products are slow. The
-// summands are taken a block at a time, both operands of a block are laid out in panels, and a tile
-// of the result stays in registers while a block is added to it (Goto and van de Geijn 2008,
-// "Anatomy of high-performance matrix multiplication").
+// matrix product, x^T dy: few results of many summands, for which XLA's products are slow. The
+// summands are processed in blocks, both operands of a block are packed in panels, and a tile of
+// the result stays in registers while a block is added to it (Goto and van de Geijn 2008, "Anatomy
+// of high-performance matrix multiplication").
 //
 // Shapes: x [B, T, C], dy [B, T, D], out [taps, C, D], all float32.
 
@@ -37,7 +37,7 @@ struct KernelGradient {
   int64_t OutputSize() const { return taps * in * out; }
 };
 
-// Some rows of an operand, taken apart into panels of a few columns.
+// Some rows of an operand, packed in panels of a few columns.
 struct Panels {
   const float* data;
   int64_t step;    // from one panel to the next
@@ -45,12 +45,12 @@ struct Panels {
 };
 
 // Floats from one packed panel to the next: a cache line more than it has, so that the same row of
-// all panels does not fall into one set of the cache.
+// all panels does not map to one set of the cache.
 constexpr int64_t PanelStep(int64_t count, int64_t panel) { return count * panel + kLine; }
 
-// Rows first .. first + count - 1 of a window [time, width]. Narrow ones that are all there are
-// used where they lie. Others are copied to `packed`: of each panel all rows, one after the other,
-// with zeros for rows and columns that are not there, or their relu.
+// Rows first .. first + count - 1 of a window [time, width]. Narrow ones inside the window are used
+// in place. Others are copied to `packed` (or their relu is): all rows of each panel, one after the
+// other, padded with zeros.
 template <int64_t kPanel>
 JUKEJAX_INLINE Panels View(const float* window, int64_t time, int64_t width, int64_t first,
                            int64_t count, bool relu, float* packed) {
@@ -84,7 +84,7 @@ JUKEJAX_INLINE Panels View(const float* window, int64_t time, int64_t width, int
   return {packed, step, kPanel};
 }
 
-// Asks for a part of the next block, while this one is added up.
+// Prefetches a part of the next block while this one is added.
 JUKEJAX_INLINE void Prefetch(const float* from, int64_t size, int64_t part, int64_t parts) {
   for (int64_t i = part * size / parts; i < (part + 1) * size / parts; i += kLine) {
     __builtin_prefetch(from + i, 0, 2);

@@ -107,7 +107,7 @@ JUKEJAX_INLINE void Multiply(const Problem& p, const Part& part) {
   }
 }
 
-// With vectors, by a form of block.h.
+// Multiplication with vectors, by a form of block.h.
 template <typename Form, typename IntVector>
 struct Vectors {
   using Vector = typename Form::Vector;
@@ -121,7 +121,7 @@ struct Vectors {
 
   static constexpr int64_t Panel(int64_t deep) { return deep * kColumns; }
 
-  // Columns [depth, columns] of `right`, panel after panel, with zeros for what is not there.
+  // Packs columns [depth, columns] of `right` in panels, padded with zeros.
   static JUKEJAX_INLINE void LayOutRight(const Problem& p, Range columns, Range depth, float* to) {
     const int64_t deep = depth.size();
     for (int64_t n = columns.begin; n < columns.end; n += kColumns, to += deep * kColumns) {
@@ -151,7 +151,7 @@ struct Vectors {
     }
   }
 
-  // A few rows of `left`: as they lie [kRows, kDepth], or [depth, kRows] if transposed.
+  // Copies a few rows of `left`: [kRows, kDepth], or [depth, kRows] if transposed.
   static JUKEJAX_INLINE void LayOutLeft(const Problem& p, Range rows, Range depth, float* to) {
     const int64_t deep = depth.size(), count = rows.size();
     if (!p.left_transposed) {
@@ -227,7 +227,8 @@ struct Tiles {
     MultiplyBlocks(left, right, Blocks(deep), out, stride, add);
   }
 
-  // Blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the next.
+  // Packs blocks of rows of `left` or of columns of `right`: all of `deep` for the first, then the
+  // next.
   template <bool kLeft>
   JUKEJAX_TILES static void LayOutBlocks(const float* matrix, int64_t stride, bool transposed,
                                          Range side, Range deep, uint16_t* to) {

@@ -1,9 +1,9 @@
-// Layer normalisation on CPUs, as XLA custom calls (jax.ffi): a row is read from memory once.
+// Layer normalization on CPUs, as XLA custom calls (jax.ffi): a row is read from memory once.
 //
 //   Forward   y = hat * scale + bias, hat = (x - mean) * deviation     x, y [N, E], scale, bias [E]
 //   Backward  dx, and the sums over rows of dy * hat and of dy, with hat computed again
 //
-// All float32; E is a multiple of 16. Threads share out the rows; their sums are added in order, so
+// All float32; E is a multiple of 16. Threads divide the rows; their sums are added in order, so
 // that one number of threads always gives the same bits.
 
 #include <algorithm>

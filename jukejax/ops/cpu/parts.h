@@ -1,4 +1,4 @@
-// Work in parts on XLA's threads.
+// Execution of a task in parts on XLA's thread pool.
 
 #ifndef JUKEJAX_OPS_PARTS_H_
 #define JUKEJAX_OPS_PARTS_H_
@@ -13,9 +13,9 @@
 
 #include "xla/ffi/api/ffi.h"
 
-// Calls work(part) once for each of 0 .. parts - 1 and returns when all are done. Whoever is free
-// takes the next part; the caller takes parts too and only waits for those that run, so no thread
-// that is busy can block it.
+// Calls work(part) once for each of 0 .. parts - 1 and returns when all are done. Each free thread
+// takes the next part. The caller takes parts too and only waits for parts that have begun, so that
+// it cannot deadlock on a busy pool.
 inline void RunParts(xla::ffi::ThreadPool& pool, int64_t parts,
                      std::function<void(int64_t)> work) {
   struct Shared {
@@ -40,7 +40,7 @@ inline void RunParts(xla::ffi::ThreadPool& pool, int64_t parts,
 // out[i] += more[0, i] + more[1, i] + ..., with `rows` rows of `size` entries, in this order.
 inline void AddSums(xla::ffi::ThreadPool& pool, const float* more, int64_t rows, int64_t size,
                     float* out) {
-  constexpr int64_t kAdded = 1 << 14;  // entries that a thread adds up at once
+  constexpr int64_t kAdded = 1 << 14;  // entries that a thread adds at once
   if (rows == 0) return;
   const int64_t parts = std::max<int64_t>(1, size / kAdded);
   RunParts(pool, parts, [&](int64_t part) {

@@ -43,8 +43,8 @@ struct Way {
   double speed;  // multiplications in the time of copying an entry, of the size that was fastest
 };
 
-// Returns the grid with the shortest estimated time for multiplying, copying, adding, and waiting for
-// the last part. Threads are never equally fast, so there are more parts than threads.
+// Returns the grid with the shortest estimated time for multiplying, copying, adding, and waiting
+// for the last part. Threads are never equally fast, so there are more parts than threads.
 Grid BestGrid(const Problem& p, int64_t threads, const Way& way) {
   Grid best{1, 1, 1};
   double least = -1;

@@ -1,4 +1,4 @@
-// Memory that a thread keeps, for to get it anew costs more than the work on it.
+// Thread-local scratch buffers: reallocating them would cost more than the kernels.
 
 #ifndef JUKEJAX_OPS_SCRATCH_H_
 #define JUKEJAX_OPS_SCRATCH_H_
@@ -9,7 +9,7 @@
 
 class Scratch {
  public:
-  // At least so many floats, uninitialised. Ends the use of those of an earlier call.
+  // Returns at least `size` uninitialized floats; invalidates those of an earlier call.
   float* Of(int64_t size) {
     if (size > size_) {
       const int64_t bytes = (size * sizeof(float) + kPage - 1) / kPage * kPage;

@@ -1,14 +1,15 @@
-// Products of float32 by processors that multiply tiles (Intel AMX).
+// Float32 products on processors that multiply tiles (Intel AMX).
 //
-// They multiply bfloat16 and sum in float32, 16 times as fast as they multiply float32. A float32 is
-// the sum of three bfloat16, its planes, so that
+// Tiles multiply bfloat16 and sum in float32, 16 times as fast as vectors multiply float32. A
+// float32 is the sum of three bfloat16, its planes, so that
 //
 //   a b = a0 b0 + a0 b1 + a1 b0 + a1 b1 + a0 b2 + a2 b0 + less than 2^-24 of it:
 //
 // six products of bfloat16 are one of float32, as exact as sums of such products are (Henry, Tang
 // and Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
 // computations"). At the ends of the range it is not: what rounds to infinity as a bfloat16 (from
-// 3.396e38) becomes NaN, and below about 1e-31 digits are lost, for tiles take subnormals as zeros.
+// 3.396e38) becomes NaN, and below about 1e-31 digits are lost, since tiles treat subnormals as
+// zeros.
 
 #ifndef JUKEJAX_OPS_TILES_H_
 #define JUKEJAX_OPS_TILES_H_
@@ -43,7 +44,7 @@ constexpr int64_t kTileSize = kSide * kUnit;  // bfloat16 in a tile
 constexpr int64_t kPlane = 2 * kTileSize;     // in a block's two tiles of one plane
 constexpr int64_t kBlock = kPlanes * kPlane;  // in a block's tiles of all planes
 
-// Whether there are tiles and the system lets this process use them. The variable is for tests.
+// Returns whether the processor and the system support tiles. The variable is for tests.
 inline bool HasTiles() {
   constexpr long kAskPermission = 0x1023, kTileData = 18;  // of arch_prctl
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -54,12 +55,12 @@ inline bool HasTiles() {
 }
 
 // Lays out a tile of all planes: of the left operand [16, 32], of the right one [32, 16]. The
-// processor multiplies pairs of entries that lie side by side; here entry k of the depth and entry
-// k + 16 are a pair, of both operands, for then none has to be moved across.
+// processor multiplies pairs of adjacent entries; here entries k and k + 16 of the depth are a pair
+// in both operands, so that no entry is moved across lanes.
 //
 // Args:
 //   from: the first entry; from one of its rows (columns if `transposed`) to the next is `stride`.
-//   rows, columns: how many are there; zeros are in place of others.
+//   rows, columns: of the operand from there; the tile is padded with zeros.
 //   to: the first plane; from one to the next is kPlane.
 template <bool kLeft>
 JUKEJAX_TILES void LayOut(const float* from, int64_t stride, bool transposed, int64_t rows,
@@ -108,24 +109,24 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {kSide, kSide, kSide, kSide, kSide, kSide, kSide, kSide};
 };
 
-// NOTE: no local variable: GCC's _tile_loadconfig says that it reads 8 bytes, so GCC would not write
-// the other 56 of one.
+// NOTE: no local variable: GCC's _tile_loadconfig says that it reads 8 bytes, so GCC would not
+// write the other 56 of one.
 constexpr TileConfig kTileConfig;
 
-// Tiles can be used while there is one of these.
+// Configures the tiles for its lifetime.
 struct TilesInUse {
   JUKEJAX_TILES TilesInUse() { _tile_loadconfig(&kTileConfig); }
   JUKEJAX_TILES ~TilesInUse() { _tile_release(); }
 };
 
 // Keeps instructions on tiles apart. Where another thread shares the core, as on rented machines,
-// those that follow each other closely wait for each other: with eight instructions between them
-// blocks are multiplied 1.5 times as fast. Where the core is ours alone it makes no difference.
+// adjacent ones stall: with eight instructions between them blocks are multiplied 1.5 times as
+// fast. On a core without another thread it makes no difference.
 JUKEJAX_INLINE void Space() { asm volatile(".rept 8\n nop\n .endr"); }
 
-// out[32, 32] = left right, or is added to. Both are `count` blocks, one after the other. Tiles 0 to
-// 3 are sums, 4 and 5 of `left`, 6 and 7 of `right`; the planes come in an order in which few have to
-// be loaded twice, the largest product last.
+// out[32, 32] = left right, or is added to. Both are `count` blocks, one after the other. Tiles 0
+// to 3 are sums, 4 and 5 of `left`, 6 and 7 of `right`; the planes come in an order in which few
+// have to be loaded twice, the largest product last.
 JUKEJAX_TILES inline void MultiplyBlocks(const uint16_t* left, const uint16_t* right, int64_t count,
                                          float* out, int64_t stride, bool add) {
   const int64_t bytes = stride * sizeof(float);

@@ -37,7 +37,7 @@ JUKEJAX_INLINE void Store(Vector vector, float* to) {
   std::memcpy(to, &vector, sizeof(vector));
 }
 
-// `count` entries, with zeros after them if these are fewer than the vector has.
+// Loads `count` entries, padded with zeros.
 template <typename Vector>
 JUKEJAX_INLINE Vector LoadSome(const float* from, int64_t count) {
   if (count * sizeof(float) >= sizeof(Vector)) return Load<Vector>(from);
@@ -117,7 +117,7 @@ JUKEJAX_AVX512 inline void TransposeTile<Wide>(const float* from, int64_t stride
   }
 }
 
-// NOTE: the variable is for tests of the AVX2 forms on processors that would never use them.
+// NOTE: the variable is for tests of the AVX2 forms on processors with AVX-512.
 inline bool HasAvx512() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") && std::getenv("JUKEJAX_NO_AVX512") == nullptr;
