@@ -10,6 +10,7 @@ import dataclasses
 import flax
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 NEVER = jnp.iinfo(jnp.int32).max
 
@@ -87,18 +88,20 @@ def observe_train_loss(
 ) -> Anneal:
     """Updates the state with the loss of training step `step` (from 0)."""
     keep = 1.0 - 1.0 / config.smoothing
-    anneal = anneal.replace(loss=keep * anneal.loss + loss, weight=keep * anneal.weight + 1.0)
+    anneal = dataclasses.replace(
+        anneal, loss=keep * anneal.loss + loss, weight=keep * anneal.weight + 1.0
+    )
     if config.anneal_at_bits is None:
         return anneal
     # One batch with a low loss is not enough: the average must span `smoothing` steps.
     filled = step + 1 >= config.smoothing
     reached = filled & (anneal.smoothed <= config.anneal_at_bits)
     start = jnp.where(reached, jnp.minimum(anneal.start, step + 1), anneal.start)
-    return anneal.replace(start=start)
+    return dataclasses.replace(anneal, start=start)
 
 
 def observe_heldout_loss(
-    config: ScheduleConfig, anneal: Anneal, loss: jax.Array, step: jax.Array
+    config: ScheduleConfig, anneal: Anneal, loss: ArrayLike, step: ArrayLike
 ) -> Anneal:
     """Updates the state with the held-out loss after `step` training steps."""
     better = loss < anneal.best
@@ -106,4 +109,6 @@ def observe_heldout_loss(
     start = anneal.start
     if config.anneal_on_stall:
         start = jnp.where(stalled >= config.anneal_on_stall, jnp.minimum(start, step), start)
-    return anneal.replace(best=jnp.where(better, loss, anneal.best), stalled=stalled, start=start)
+    return dataclasses.replace(
+        anneal, best=jnp.where(better, loss, anneal.best), stalled=stalled, start=start
+    )

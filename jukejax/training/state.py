@@ -152,14 +152,14 @@ def _update(
     optimizer = optim.make_optimizer(recipe.optimizer)
     updates, opt_state = optimizer.update(result.grads, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
-    decay: float | jax.Array = optim.ema_decay(recipe.optimizer, recipe.batch_size)
-    if recipe.optimizer.ema_bias_correction:
-        decay = optim.corrected_decay(decay, num_updates + 1)
+    decay = optim.ema_decay(recipe.optimizer, recipe.batch_size)
+    correct = recipe.optimizer.ema_bias_correction
+    step_decay = optim.corrected_decay(decay, num_updates + 1) if correct else decay
     return {
         "params": params,
         "opt_state": opt_state,
         "extra": result.extra,
-        "ema_params": optim.update_ema(state.ema_params, params, decay),
+        "ema_params": optim.update_ema(state.ema_params, params, step_decay),
         "anneal": observe_train_loss(recipe.schedule, state.anneal, result.loss, state.step),
         "skipped_in_row": jnp.zeros((), jnp.int32),
     }

@@ -102,7 +102,7 @@ def test_repetition_is_told_at_four_and_sixteen_epochs(codes, tmp_path, capsys):
     batch = training.config.data.batch_size
     capsys.readouterr()
     for step in (4 * windows // batch - 1, 4 * windows // batch + 1, 16 * windows // batch + 1):
-        training._pace(step, 2, 1.0, 0.0)
+        training.pace.warn_of_repetition(step, 2)
     said = capsys.readouterr().err
     assert said.count("every window has been seen 4 times") == 1
     assert said.count("every window has been seen 16 times") == 1

@@ -17,7 +17,7 @@ from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
 from jukejax.models.prior import Prior, PriorConfig, compute_example_bits, compute_losses
 from jukejax.runtime import precision
-from jukejax.training import finetune, flops
+from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task
 from jukejax.training.tasks.preview import PriorSampler, TrainingCodes
 
@@ -56,7 +56,7 @@ class PriorTask(Task):
         check_keys(config.data, DATA_KEYS, "config.data")
         self.model_config = prior_config(config, dataset)
         if dataset is not None:  # else the numbers of artists and genres are placeholders
-            finetune.check_model(config, self.model_config)
+            pretrained.check_model(config, self.model_config)
         self.label_tables = self._size_label_tables(dataset.vocabulary if dataset else Vocabulary())
         if dataset is not None and self.model_config.lyrics is not None:
             raise ValueError(
@@ -73,7 +73,7 @@ class PriorTask(Task):
     def _size_label_tables(self, vocabulary: Vocabulary) -> LabelTables | None:
         """Adds the data set's names to those of `config.init_from`; sizes the model's tables."""
         labels = self.model_config.labels
-        tables = finetune.names(self.config, labels, vocabulary)
+        tables = pretrained.extend_label_tables(self.config, labels, vocabulary)
         if tables is not None and labels is not None:
             labels = dataclasses.replace(
                 labels, num_artists=tables.num_artists, num_genres=tables.num_genres
@@ -206,7 +206,7 @@ class PriorTask(Task):
             "config": plain(self.model_config),
             "vqvae": self.dataset.info["vqvae"],
             "vocabulary": vocabulary.plain(),
-            **finetune.origin(self.config),
+            **pretrained.describe_origin(self.config),
         }
 
 

@@ -19,7 +19,7 @@ from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth
 from jukejax.runtime import distributed, precision
-from jukejax.training import finetune, flops
+from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task, to_host
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window, name_metrics, total_loss
 
@@ -58,7 +58,7 @@ class VQVAETask(Task):
             )
         self.window: int = config.data.window
         check_window(self.model_config, self.loss_config, self.window)
-        finetune.check_model(config, self.model_config)
+        pretrained.check_model(config, self.model_config)
         self.sample_rate, self.bandwidth = audio.SAMPLE_RATE, Bandwidth(1.0, 1.0, 1.0)
         if with_data:
             self._open_data(config.data.folder)
@@ -240,7 +240,7 @@ class VQVAETask(Task):
             "hops": list(self.model_config.hops),
             "sample_rate": self.sample_rate,
             "bandwidth": plain(self.bandwidth),
-            **finetune.origin(self.config),
+            **pretrained.describe_origin(self.config),
         }
 
 

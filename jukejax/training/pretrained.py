@@ -1,0 +1,107 @@
+"""The model that a run starts from (`config.init_from`): its config, its vocabulary, its origin.
+
+`config.init_from` is a bundle or a workdir of `train`. Names of the data set that the model does
+not know get rows behind its own; names that it knows keep theirs. The folder must stay where it is
+as long as the run may be resumed: its vocabulary is read at every start.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jukejax.common import files
+from jukejax.common.config import plain
+from jukejax.data import vocabularies
+from jukejax.data.vocabularies import LabelTables, Vocabulary
+from jukejax.models.conditioners import LabelConfig
+from jukejax.models.prior import PriorConfig
+from jukejax.models.vqvae import VQVAEConfig
+from jukejax.weights import loading
+from jukejax.weights.openai import released
+
+# Keys of a model's config that its weights do not depend on: how it is initialized and trained,
+# and the number of names.
+FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
+FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
+
+
+def part_name(config: ConfigDict) -> str:
+    """Returns the name of the part of a bundle that this run trains: "vqvae" or "level_K"."""
+    return "vqvae" if config.task == "vqvae" else f"level_{config.model.level}"
+
+
+def check_model(config: ConfigDict, model_config: PriorConfig | VQVAEConfig) -> None:
+    """Checks that the weights of `config.init_from` fit the run's own model.
+
+    Raises:
+      ValueError: there is no such model, or its config differs; names all differences at once.
+    """
+    path = config.get("init_from")
+    if not path:
+        return
+    _, trained_config = released.parse_description(
+        loading.read_description(path, part_name(config))
+    )
+    differences = list(_differences(plain(model_config), plain(trained_config), "model"))
+    if differences:
+        raise ValueError(
+            f"config.init_from={path} is of another shape than this run: {'; '.join(differences)}; "
+            "give the model its values, or leave init_from away"
+        )
+
+
+def _differences(own: Mapping, trained: Mapping, name: str) -> Iterator[str]:
+    """Yields a phrase for each key whose values differ, except for the keys in `FREE`."""
+    for key in sorted(own.keys() - FREE):
+        values = own[key], trained[key]
+        if all(isinstance(value, Mapping) for value in values):
+            yield from _differences(*values, f"{name}.{key}")
+        elif values[0] != values[1]:
+            words = ["given" if isinstance(value, Mapping) else value for value in values]
+            yield f"{name}.{key} is {words[0]} here and {words[1]} there"
+
+
+def extend_label_tables(
+    config: ConfigDict, labels: LabelConfig | None, vocabulary: Vocabulary
+) -> LabelTables | None:
+    """Extends the vocabulary of `config.init_from` with the names of the data set.
+
+    Args:
+      labels: of the run's own model; the tables get at least its sizes.
+      vocabulary: of the data set.
+
+    Returns:
+      None without `init_from` or without labels.
+
+    Raises:
+      ValueError: there is no such model.
+    """
+    if not config.get("init_from") or labels is None:
+        return None
+    description = loading.read_description(config.init_from, part_name(config))
+    trained = vocabularies.parse_vocabulary(description["vocabulary"])
+    extended = vocabularies.extend_vocabulary(trained, vocabulary)
+    sizes = description["config"].get("labels") or {}
+    artists, genres = map(vocabularies.count_rows, (extended.artists, extended.genres))
+    return LabelTables(
+        extended,
+        max(artists, sizes.get("num_artists", 0), labels.num_artists),
+        max(genres, sizes.get("num_genres", 0), labels.num_genres),
+    )
+
+
+def describe_origin(config: ConfigDict) -> dict[str, Any]:
+    """Returns what a model's description records of `config.init_from`; {} without it."""
+    if not config.get("init_from"):
+        return {}
+    path = Path(config.init_from)
+    record: dict[str, Any] = {}
+    if (path / "description.json").exists():  # a run that may itself have started from weights
+        record = files.read_json(path / "description.json").get("init_from", {})
+    for folder in (path.parent, path):  # a part of a bundle, or a bundle
+        if (folder / "model.json").exists():
+            record = files.read_json(folder / "model.json")
+    rights = {key: record[key] for key in ("license", "provenance") if key in record}
+    return {"init_from": {"path": str(path), **rights}}
