@@ -98,3 +98,10 @@ def test_there_is_no_circle_of_modules():
 
     for module in sorted(graph):
         visit(module)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*.py")), ids=lambda path: path.stem)
+def test_models_have_no_word_of_the_cpu_kernels(path):
+    assert not {name for name in imported_modules(path) if name.startswith("jukejax.ops.cpu")}
+    for word in ("native", "products", "compiled"):
+        assert word not in path.read_text()
