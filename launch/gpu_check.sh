@@ -80,9 +80,9 @@ bench_seconds=$((SECONDS - benches))
 start=$SECONDS
 DEMO=.cache/gpu_demo
 rm -rf "$DEMO"
-DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$((LIMIT - SECONDS))" launch/demo.sh > "$OUT/gpu_road.log" 2>&1
+DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$((LIMIT - SECONDS))" launch/demo.sh > "$OUT/gpu_demo.log" 2>&1
 demo=$?                                # 124: cut off by LIMIT
-tail -20 "$OUT/gpu_road.log"
+tail -20 "$OUT/gpu_demo.log"
 
 export TESTS=$tests DEMO_CODE=$demo BENCHES_FAILED=${#failed[@]} DEMO OUT
 TEST_SECONDS=$test_seconds BENCH_SECONDS=$bench_seconds DEMO_SECONDS=$((SECONDS - start)) \
@@ -103,8 +103,8 @@ result = {
     "benches_failed": int(os.environ["BENCHES_FAILED"]),
     "benches_seconds": int(os.environ["BENCH_SECONDS"]),
     "benches": [json.loads(line) for line in (out / "gpu_bench.jsonl").read_text().splitlines()],
-    "road_exit_code": int(os.environ["DEMO_CODE"]),
-    "road_seconds": int(os.environ["DEMO_SECONDS"]),
+    "demo_exit_code": int(os.environ["DEMO_CODE"]),
+    "demo_seconds": int(os.environ["DEMO_SECONDS"]),
     "peak_memory_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
     "timings": read(demo / "timings.json"),
     "runs": {p.parent.name: read(p) for p in sorted(demo.glob("*/summary.json"))},
