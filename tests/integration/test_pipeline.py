@@ -40,12 +40,21 @@ def pipeline(tmp_path_factory):
     return root
 
 
+# Smaller than configs/tiny.py: compiling takes most of the time.
+VQVAE_FLAGS = ("--config.model.depth=1",)
+PRIOR_FLAGS = (
+    "--config.model.transformer.num_layers=1",
+    "--config.model.transformer.attn_order=0",
+)
+
+
 def train_flags(root, stage, workdir=None):
     data = root / ("audio" if stage == "vqvae" else "codes")
     return (
         f"--config=configs/tiny.py:{stage}",
         f"--config.data.folder={data}",
         f"--workdir={workdir or root / stage}",
+        *(VQVAE_FLAGS if stage == "vqvae" else PRIOR_FLAGS),
     )
 
 
