@@ -95,9 +95,12 @@ def stop_when(verb: str, *args: str, ready, with_signal: int = signal.SIGKILL) -
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 180
-    while not ready():
-        assert process.poll() is None, f"{verb} ended by itself before it was stopped"
-        assert time.monotonic() < deadline, f"{verb} did not get ready"
-        time.sleep(0.005)
-    process.send_signal(with_signal)
-    return process.wait(timeout=60)
+    try:
+        while not ready():
+            assert process.poll() is None, f"{verb} ended by itself before it was stopped"
+            assert time.monotonic() < deadline, f"{verb} did not get ready"
+            time.sleep(0.005)
+        process.send_signal(with_signal)
+        return process.wait(timeout=60)
+    finally:
+        process.kill()
