@@ -135,7 +135,7 @@ def step(
       grid: of the window.
       cache: of the positions before.
       q: [B, H, D].
-      k: [B, H, D], None for kind 6, as v.
+      k: [B, H, D]; not used for kind 6, as v.
       v: [B, H, D].
       position: int32 scalar in the window.
 
@@ -143,7 +143,7 @@ def step(
       (output [B, H, D], the cache with the new position in it).
     """
     q, scaled_k = scale_query_key(q, q if k is None else k)
-    if k is None or v is None:
+    if kind == AttentionKind.ENCODER_DECODER or k is None or v is None:
         return _attend(q, cache.key, cache.value, None), cache
     row, col = position // grid.block_len, position % grid.block_len
     match kind:

@@ -103,7 +103,7 @@ def test_head_comments_tell_the_command_and_the_true_number_of_parameters(
     facts = [line.split()[0] for line in told.splitlines() if line[:1].islower()]
     assert {"hardware", "batch", "parameters", "memory", "time"} <= set(facts)
     task = program.make_task(load(name, variant), with_data=False)
-    params, _ = jax.eval_shape(task.init, jax.random.key(0))
+    params, _ = jax.eval_shape(task.init_params, jax.random.key(0))
     found = sum(leaf.size for leaf in jax.tree.leaves(sharding.unbox(params)))
     assert f"{found:,}" == parameters
     assert parameters in told
@@ -156,6 +156,6 @@ def test_the_5b_with_openais_labels_has_their_parameters():
     config = load("pod_prior_5b", "")
     config.model.labels.update(num_artists=4111, num_genres=120)
     task = program.make_task(config, with_data=False)
-    params, _ = jax.eval_shape(task.init, jax.random.key(0))
+    params, _ = jax.eval_shape(task.init_params, jax.random.key(0))
     found = sum(leaf.size for leaf in jax.tree.leaves(sharding.unbox(params)))
     assert found == 5_060_452_800
