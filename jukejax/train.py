@@ -20,11 +20,11 @@ from absl import flags
 from jukejax import cli
 from jukejax.common import interruption
 from jukejax.runtime import platform_flags
-from jukejax.training import config_keys as run_config
+from jukejax.training import config_keys
 
 FLAGS = flags.FlagValues()
 
-CONFIG = run_config.define_flag(
+CONFIG = config_keys.define_flag(
     "config",
     "What to train: a file of configs/, with a variant after a colon.",
     values=FLAGS,
@@ -80,7 +80,7 @@ def main() -> int:
     if DRY_RUN.value:
         from jukejax.training import dry_run
 
-        for line in dry_run.run(run_config.checked(CONFIG.value), DRY_RUN.value):
+        for line in dry_run.run(config_keys.checked(CONFIG.value), DRY_RUN.value):
             print(line, flush=True)
         return 0
     from jukejax.runtime import distributed
@@ -89,7 +89,7 @@ def main() -> int:
     from jukejax.training.loop import Training
 
     try:
-        summary = Training(run_config.checked(CONFIG.value), Path(WORKDIR.value)).run()
+        summary = Training(config_keys.checked(CONFIG.value), Path(WORKDIR.value)).run()
     except interruption.Stopped:
         distributed.leave()
         raise

@@ -66,7 +66,7 @@ class TransformerTask(Task):
             precision.compute_dtype(config.dtype),
         )
         self.example_codes = self.stack.seq_len
-        self.work = flops.prior(PriorConfig(2, CODES, 128, self.stack))
+        self.work = flops.count_prior(PriorConfig(2, CODES, 128, self.stack))
 
     def _bits(self, params: Tree, batch: Batch) -> jax.Array:
         conditions = Conditions(batch["code_cond"], batch["label_emb"])

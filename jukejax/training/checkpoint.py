@@ -36,6 +36,8 @@ class Checkpoints:
           keep: newest checkpoints to keep.
           keep_best: checkpoints to keep with the lowest held-out loss.
         """
+        # Orbax's save-decision policies are not used: the training loop decides when to save (every
+        # checkpoint_every steps, after a better held-out loss, at the last step and on SIGTERM).
         best = BestN(
             get_metric_fn=lambda metrics: metrics["loss"],
             reverse=True,

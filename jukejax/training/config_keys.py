@@ -54,7 +54,7 @@ def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.Fl
     parser = values[name].parser
     parse = parser.parse
 
-    def with_groups(path):
+    def with_groups(path: str) -> ConfigDict:
         config = parse(path)
         for group in _GROUPS:  # so that there is something to put --config.schedule.x into
             if group not in config:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jukejax.common.formatting import format_clock
 from jukejax.runtime import devices, sharding
@@ -38,20 +39,20 @@ class How(enum.StrEnum):
     MEASURE = "measure"
 
 
-def run(config, how: str = "plan") -> Iterator[str]:
+def run(config: ConfigDict, how: str = "plan") -> Iterator[str]:
     """The lines of a plan; those that take time come last.
 
     Raises:
       ValueError: the config cannot be, or its mesh is not on this machine and `how` needs it.
     """
     how = How(how)
-    made = plan.make(config)
+    made = plan.make_plan(config)
     if how != How.PLAN and not made.kind:
         raise ValueError(
             f"--dry_run={how} needs the mesh of {made.devices} devices here, and there are "
             f"{len(jax.devices())}; take --dry_run, or bench train --aot"
         )
-    yield from lines(made, config.get("peak_flops"))
+    yield from format_lines(made, config.get("peak_flops"))
     if how == How.PLAN:
         return
     task = program.make_task(config, with_data=plan.has_data(config))
@@ -63,7 +64,7 @@ def run(config, how: str = "plan") -> Iterator[str]:
         yield from measured_lines(built, made, config)
 
 
-def lines(made: Plan, peak_flops: float | None = None) -> Iterator[str]:
+def format_lines(made: Plan, peak_flops: float | None = None) -> Iterator[str]:
     """The plan itself.
 
     Args:
@@ -152,7 +153,7 @@ def compiled_lines(built: Program) -> Iterator[str]:
     yield _row("  while a step runs", size(found.temp_size_in_bytes))
 
 
-def measured_lines(built: Program, made: Plan, config) -> Iterator[str]:
+def measured_lines(built: Program, made: Plan, config: ConfigDict) -> Iterator[str]:
     """The real step, compiled and run a few times, on the run's own data if they are here."""
     key = jax.random.key(config.seed)
     real = built.task.epoch_size > 0

@@ -51,7 +51,7 @@ def mfu(example_flops: float, examples_per_s: float, peak_flops: float, devices:
     return example_flops * examples_per_s / (peak_flops * devices)
 
 
-def prior(config: PriorConfig) -> dict[str, Work]:
+def count_prior(config: PriorConfig) -> dict[str, Work]:
     """Of a prior or an upsampler, for one window.
 
     Returns:
@@ -124,7 +124,9 @@ def _stack_macs(width: int, depth: int, m_conv: float) -> float:
     return depth * (3 * width * hidden + hidden * width)
 
 
-def _encoder_macs(*, positions, taken, width, given, downs, stride, stack) -> float:
+def _encoder_macs(
+    *, positions: int, taken: int, width: int, given: int, downs: int, stride: int, stack: float
+) -> float:
     """An `EncoderBlock` from `positions` of `taken` channels to `given` channels."""
     macs = 0.0
     for _ in range(downs):
@@ -134,7 +136,9 @@ def _encoder_macs(*, positions, taken, width, given, downs, stride, stack) -> fl
     return macs + positions * 3 * taken * given if downs else 0.0
 
 
-def _decoder_macs(*, positions, taken, width, given, downs, stride, stack) -> float:
+def _decoder_macs(
+    *, positions: int, taken: int, width: int, given: int, downs: int, stride: int, stack: float
+) -> float:
     """A `DecoderBlock` from `positions` of `taken` channels to `given` channels."""
     if not downs:
         return 0.0
@@ -146,7 +150,7 @@ def _decoder_macs(*, positions, taken, width, given, downs, stride, stack) -> fl
     return macs
 
 
-def vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) -> dict[str, Work]:
+def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) -> dict[str, Work]:
     """Of a VQ-VAE, for one window of `window` samples.
 
     Args:

@@ -74,7 +74,7 @@ class Plan:
         return self.step_flops / (peak_flops * share * self.devices)
 
 
-def make(config) -> Plan:
+def make_plan(config) -> Plan:
     """The plan of a config, with the data if they are here."""
     task = program.make_task(config, with_data=has_data(config))
     recipe = program.make_recipe(config)

@@ -29,7 +29,7 @@ def tiny(**changes):
 
 @pytest.fixture(scope="module")
 def made():
-    return plan.make(tiny(mesh__data=2))
+    return plan.make_plan(tiny(mesh__data=2))
 
 
 def test_parameters_are_counted_by_part(made):
@@ -50,7 +50,7 @@ def test_memory_of_each_part_follows_from_the_parameters(made):
 
 
 def test_half_precision_and_accumulation_have_their_own_lines():
-    made = plan.make(tiny(dtype="bfloat16", mesh__data=2, data__batch_size=8, accumulate=2))
+    made = plan.make_plan(tiny(dtype="bfloat16", mesh__data=2, data__batch_size=8, accumulate=2))
     size = 4 * sum(made.parameters.values())
     assert made.memory["params in bfloat16"] == size // 2
     assert made.memory["gradients"] == 2 * size
@@ -58,13 +58,13 @@ def test_half_precision_and_accumulation_have_their_own_lines():
 
 
 def test_cut_parameters_take_their_share_of_each_device():
-    whole, cut = (plan.make(tiny(mesh=mesh)) for mesh in ({"data": 2}, {"data": 1, "fsdp": 2}))
+    whole, cut = (plan.make_plan(tiny(mesh=mesh)) for mesh in ({"data": 2}, {"data": 1, "fsdp": 2}))
     assert cut.memory["params"] == pytest.approx(whole.memory["params"] / 2, rel=0.02)
     assert cut.devices == whole.devices == 2
 
 
 def test_work_is_that_of_the_whole_batch(made):
-    double = plan.make(tiny(data__batch_size=4))
+    double = plan.make_plan(tiny(data__batch_size=4))
     assert double.work == {name: 2 * amount for name, amount in made.work.items()}
     assert made.tokens == 2 * 128
     assert made.step_flops == sum(made.work.values())
@@ -97,7 +97,7 @@ def test_the_less_is_kept_the_smaller_is_the_estimate():
 
 def test_recomputation_needs_one_layer_at_a_time_besides_what_is_kept():
     everything, some = kept(6, "none"), kept(6, "block")
-    made = plan.make(
+    made = plan.make_plan(
         tiny(model__transformer__num_layers=6, model__transformer__remat="block", mesh__data=2)
     )
     assert made.memory["activations"] == int(some + (everything - some) / 6)
@@ -110,7 +110,7 @@ def test_a_mesh_that_is_not_here_is_planned_by_its_sizes():
     assert isinstance(pod, AbstractMesh)
     assert dict(pod.shape) == {"data": 2, "fsdp": 3 * here, "tensor": 4}
     absent = tiny(mesh={"data": -1, "fsdp": 3 * here}, data__batch_size=3 * here)
-    made = plan.make(absent)
+    made = plan.make_plan(absent)
     assert (made.devices, made.kind, made.open_axis) == (3 * here, "", "data")
     with pytest.raises(ValueError, match=f"needs the mesh of {3 * here} devices here"):
         list(dry_run.run(absent, "compile"))
@@ -118,30 +118,30 @@ def test_a_mesh_that_is_not_here_is_planned_by_its_sizes():
 
 def test_a_batch_that_the_mesh_cannot_share_is_refused():
     with pytest.raises(ValueError, match=r"data.batch_size 2 must be a multiple of 4"):
-        plan.make(tiny(mesh={"data": 1, "fsdp": 4}))
+        plan.make_plan(tiny(mesh={"data": 1, "fsdp": 4}))
 
 
 def test_lines_say_what_the_time_is_judged_by(made):
-    given = "\n".join(dry_run.lines(made, peak_flops=1e12))
+    given = "\n".join(dry_run.format_lines(made, peak_flops=1e12))
     assert "config.peak_flops, 30 % MFU assumed" in given
     assert dry_run.figure(3600 / made.seconds_per_step(1e12)) in given
-    absent = "\n".join(dry_run.lines(made))
+    absent = "\n".join(dry_run.format_lines(made))
     assert "steps an hour" not in absent
     assert "V100" in absent
     assert "no data.folder given" in absent
-    here = plan.make(tiny(mesh={"data": -1}, data__batch_size=len(jax.devices())))
-    assert "GFLOP/s in a float32 product, tried now" in "\n".join(dry_run.lines(here))
+    here = plan.make_plan(tiny(mesh={"data": -1}, data__batch_size=len(jax.devices())))
+    assert "GFLOP/s in a float32 product, tried now" in "\n".join(dry_run.format_lines(here))
 
 
 def test_a_prior_and_a_vqvae_have_plans():
     config = load("openai_small", "small_prior")
     config.mesh = {"data": 2}
-    made = plan.make(config)
+    made = plan.make_plan(config)
     assert sum(made.parameters.values()) == 161_862_656
     assert made.memory["params"] == 4 * 161_862_656
     config = load("tiny", "vqvae")
     config.model.update(downs=(1,), strides=(2,), multipliers=(1,))
-    vqvae = plan.make(config)
+    vqvae = plan.make_plan(config)
     assert vqvae.remat == ""
     assert vqvae.tokens == 2 * 2048
     assert vqvae.part_size == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from jukejax.training import config_keys as run_config
+from jukejax.training import config_keys
 from jukejax.training import loop as training
 from tests.integration.test_configs import VARIANTS, load
 
@@ -17,9 +17,9 @@ def parsed(monkeypatch, *argv):
     argv = ["train", *argv]
     monkeypatch.setattr(sys, "argv", argv)
     values = flags.FlagValues()
-    holder = run_config.define_flag("config", "for a test", values)
+    holder = config_keys.define_flag("config", "for a test", values)
     values(argv)
-    return run_config.checked(holder.value)
+    return config_keys.checked(holder.value)
 
 
 TINY = "--config=configs/tiny.py:vqvae"
@@ -58,16 +58,16 @@ def test_a_key_that_means_nothing_is_named_with_its_nearest(monkeypatch):
 
 def test_every_shipped_config_keeps_to_the_known_keys():
     for name, variant in VARIANTS:
-        run_config.checked(load(name, variant))
+        config_keys.checked(load(name, variant))
 
 
 def test_every_key_that_training_reads_can_be_given():
     """Those that a run may change, and those that the code asks a config for by name."""
-    package = Path(run_config.__file__).parent
+    package = Path(config_keys.__file__).parent
     asked = {
         key
         for path in package.rglob("*.py")
         for key in re.findall(r'\bconfig\.get\("(\w+)"', path.read_text())
     }
-    assert set(run_config.KEYS) >= training.MAY_CHANGE
-    assert set(run_config.KEYS) >= asked >= {"audit", "vqvae"}
+    assert set(config_keys.KEYS) >= training.MAY_CHANGE
+    assert set(config_keys.KEYS) >= asked >= {"audit", "vqvae"}

@@ -82,7 +82,7 @@ def test_a_priors_flops_are_those_that_xla_counts(told, backward):
         return compute_losses(config, predictions, inputs["codes"], inputs.get("labels"))[0]
 
     counted = xla_flops(jax.grad(loss) if backward else loss, params, inputs)
-    parts = flops.prior(config)
+    parts = flops.count_prior(config)
     ours = flops.total(parts) if backward else sum(part.forward for part in parts.values())
     assert 2 * ours == pytest.approx(counted, rel=0.1)
 
@@ -110,7 +110,7 @@ def test_a_vqvaes_flops_are_those_that_xla_counts(backward):
     counted = xla_flops(
         jax.grad(loss) if backward else loss, shapes["params"], shapes["codebook"], audio
     )
-    parts = flops.vqvae(config, window, loss_config.stfts)
+    parts = flops.count_vqvae(config, window, loss_config.stfts)
     ours = flops.total(parts) if backward else sum(part.forward for part in parts.values())
     assert 2 * ours == pytest.approx(counted, rel=0.1)
 
@@ -137,7 +137,7 @@ PUBLISHED = {
 )
 def test_flops_of_a_position_are_those_of_the_published_shapes(name, variant):
     config = freeze(PriorConfig, load(name, variant).model.to_dict())
-    parts = flops.prior(config)
+    parts = flops.count_prior(config)
     positions = config.autoregressive.transformer.seq_len
     ours = (parts["layers"].forward + parts["logits"].forward) / positions
     known = PUBLISHED[name][variant]
@@ -158,7 +158,7 @@ def test_each_kind_of_attention_counts_the_keys_of_its_block():
 
 def test_a_spectrogram_costs_a_transform_for_each_frame():
     shape = stft.STFT(n_fft=1024, hop=100, window=600)
-    parts = flops.vqvae(VQVAEConfig(), 12800, (shape,))
+    parts = flops.count_vqvae(VQVAEConfig(), 12800, (shape,))
     one = 3 * 129 * 2.5 * 1024 * math.log2(1024)
     assert parts["spectra"] == (2 * one, one)
 

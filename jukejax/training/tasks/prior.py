@@ -68,7 +68,7 @@ class PriorTask(Task):
             self.set_dataset(dataset, self.model_config.sample_length)
         self.sampler = self._make_sampler() if with_data else None
         self.example_codes = self.model_config.seq_len
-        self.work = flops.prior(self.model_config)
+        self.work = flops.count_prior(self.model_config)
 
     def _size_label_tables(self, vocabulary: Vocabulary) -> LabelTables | None:
         """Adds the data set's names to those of `config.init_from`; sizes the model's tables."""

@@ -64,7 +64,7 @@ class VQVAETask(Task):
             self._open_data(config.data.folder)
         self.model = VQVAE(self.model_config, precision.compute_dtype(config.dtype))
         self.example_codes = self.window
-        self.work = flops.vqvae(self.model_config, self.window, self.loss_config.used_stfts)
+        self.work = flops.count_vqvae(self.model_config, self.window, self.loss_config.used_stfts)
         self._decode_levels = jax.jit(
             lambda variables, sound: self.model.apply(variables, sound).audio
         )
