@@ -3,9 +3,9 @@
     python -m jukejax.train --config=configs/demo.py:vqvae --workdir=runs/vqvae
 
 Any value of the config can be changed on the command line: --config.steps=2000. A run that was
-stopped, or killed, goes on from its newest checkpoint when the same command is given again, and
-ends with the same weights as if nothing had happened. On several machines the same command is given
-on each, with --coordinator, --num_processes and --process_id where the cluster does not say them.
+stopped, or killed, continues from its newest checkpoint when the same command is given again, and
+ends with the same weights as without a stop. On several machines the same command is given on each,
+with --coordinator, --num_processes and --process_id where the cluster does not set them.
 
     tensorboard --logdir WORKDIR/tensorboard    curves, sounds and pictures while it trains
     python -m jukejax.train --config=... --dry_run    what a run will need, before it is started
@@ -44,8 +44,8 @@ PROCESS_ID = flags.DEFINE_integer(
 )
 
 
-class _HowParser(flags.ArgumentParser):
-    """`--dry_run`, `--dry_run=compile`, `--dry_run=measure`."""
+class _DryRunParser(flags.ArgumentParser):
+    """Parses `--dry_run`, `--dry_run=compile` and `--dry_run=measure`."""
 
     known: ClassVar = {"true": "plan", "plan": "plan", "compile": "compile", "measure": "measure"}
 
@@ -59,7 +59,7 @@ class _HowParser(flags.ArgumentParser):
 
 DRY_RUN = flags.DEFINE_flag(
     flags.Flag(
-        _HowParser(),
+        _DryRunParser(),
         None,
         "dry_run",
         "",
@@ -73,14 +73,16 @@ DRY_RUN = flags.DEFINE_flag(
 
 
 def main() -> int:
-    if CONFIG.value is None or (WORKDIR.value is None and not DRY_RUN.value):
+    """Trains, or prints the plan of a run."""
+    workdir = WORKDIR.value
+    if CONFIG.value is None or (workdir is None and not DRY_RUN.value):
         raise ValueError("--config and --workdir are needed; see --help")
     platform_flags.keep_memory()
     platform_flags.set_defaults(*platform_flags.transformer_shape(CONFIG.value))
-    if DRY_RUN.value:
+    if workdir is None or DRY_RUN.value:
         from jukejax.training import dry_run
 
-        for line in dry_run.run(config_keys.checked(CONFIG.value), DRY_RUN.value):
+        for line in dry_run.plan_run(config_keys.check_config(CONFIG.value), DRY_RUN.value):
             print(line, flush=True)
         return 0
     from jukejax.runtime import distributed
@@ -89,7 +91,7 @@ def main() -> int:
     from jukejax.training.loop import Training
 
     try:
-        summary = Training(config_keys.checked(CONFIG.value), Path(WORKDIR.value)).run()
+        summary = Training(config_keys.check_config(CONFIG.value), Path(workdir)).run()
     except interruption.Stopped:
         distributed.leave()
         raise

@@ -173,8 +173,8 @@ def _measure_here(values: flags.FlagValues) -> dict[str, Any]:
     seconds = training_step.measure_step(program, compiled, values.repeat)
     kind = program.mesh.devices.flat[0].device_kind
     peak = values.peak_flops or devices.find_peak_flops(kind, dtype)
-    work = flops.total(program.task.work)
-    mfu = flops.mfu(work, examples / seconds, peak, program.mesh.size) if peak else None
+    work = flops.sum_parts(program.task.work)
+    mfu = flops.compute_mfu(work, examples / seconds, peak, program.mesh.size) if peak else None
     return common.make_row(
         "train",
         "train step",
@@ -202,7 +202,7 @@ def _compile_elsewhere(values: flags.FlagValues, topology: "Topology") -> dict[s
     devices = topologies.describe_devices(topology)
     program, dtype = build_program(values, devices, topology.slices)
     compiled, compile_seconds = training_step.compile_step(program)
-    example_flops = flops.total(program.task.work)
+    example_flops = flops.sum_parts(program.task.work)
     report = step.inspect_step(
         program, compiled, topology=topology, dtype=dtype, example_flops=example_flops
     )

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jukejax.common.types import Tree
 
@@ -77,7 +77,7 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) ->
     return Mesh(grid, AXES, axis_types=kinds)
 
 
-def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
+def check_batch(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int = 1) -> None:
     """Raises ValueError for a batch that the mesh does not divide evenly."""
     shares = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
     if batch_size % shares:
@@ -87,7 +87,7 @@ def check_batch(mesh: Mesh, batch_size: int, accumulate: int = 1) -> None:
         )
 
 
-def state_shardings(mesh: Mesh, boxed: Tree) -> Tree:
+def state_shardings(mesh: Mesh | AbstractMesh, boxed: Tree) -> Tree:
     """Returns shardings for a tree of shapes whose leaves may have logical axis names.
 
     An axis that its mesh axis does not divide is not sharded.
@@ -97,7 +97,9 @@ def state_shardings(mesh: Mesh, boxed: Tree) -> Tree:
     return jax.tree.map(shard, nn.meta.unbox(boxed), specs)
 
 
-def _leaf_sharding(mesh: Mesh, leaf: jax.ShapeDtypeStruct, spec: PartitionSpec) -> NamedSharding:
+def _leaf_sharding(
+    mesh: Mesh | AbstractMesh, leaf: jax.ShapeDtypeStruct, spec: PartitionSpec
+) -> NamedSharding:
     axes = [None if name is None else RULES[name] for name in spec]
     axes += [None] * (len(leaf.shape) - len(axes))
     divided = [

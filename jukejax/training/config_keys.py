@@ -5,6 +5,7 @@ A file says what it must; every other key can still be given on the command line
 """
 
 import difflib
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -42,7 +43,7 @@ _GROUPS = ("schedule", "loss_scale", "mesh", "loss")  # may be given in part, or
 
 
 def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.FlagHolder:
-    """A --NAME flag that takes a config file, and --NAME.KEY flags for every key."""
+    """Defines a --NAME flag for a config file, and --NAME.KEY flags for every key."""
     holder = config_flags.DEFINE_config_file(
         name,
         None,
@@ -51,25 +52,25 @@ def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.Fl
         accept_new_attributes=True,
         flag_values=values,
     )
-    parser = values[name].parser
+    parser: Any = values[name].parser
     parse = parser.parse
 
-    def with_groups(path: str) -> ConfigDict:
+    def parse_with_groups(path: str) -> ConfigDict:
         config = parse(path)
-        for group in _GROUPS:  # so that there is something to put --config.schedule.x into
+        for group in _GROUPS:  # --config.schedule.x needs the group
             if group not in config:
                 config[group] = ConfigDict()
         return config
 
-    parser.parse = with_groups
+    parser.parse = parse_with_groups
     return holder
 
 
-def checked(config: ConfigDict) -> ConfigDict:
-    """`config` without the groups that nothing was put into.
+def check_config(config: ConfigDict) -> ConfigDict:
+    """Checks the keys of a config, and removes its empty groups.
 
     Raises:
-      ValueError: a key that means nothing, named together with its nearest known one.
+      ValueError: an unknown key, named with its nearest known one.
     """
     for key in config:
         if key not in KEYS:

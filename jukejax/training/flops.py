@@ -7,6 +7,7 @@ column, masked or not, as in PaLM's figures (Chowdhery et al. 2022, appendix B).
 costs twice the forward pass: each product has a gradient to either side.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,6 +28,7 @@ class Work(NamedTuple):
 
     @property
     def total(self) -> float:
+        """The FLOPs of both passes."""
         return self.forward + self.backward
 
 
@@ -34,13 +36,15 @@ def _trained(forward: float) -> Work:
     return Work(forward, 2 * forward)
 
 
-def total(parts: Mapping[str, Work]) -> float:
-    """FLOPs of a training step on one example, all parts together."""
+def sum_parts(parts: Mapping[str, Work]) -> float:
+    """Sums the FLOPs of a training step on one example over all parts."""
     return sum(part.total for part in parts.values())
 
 
-def mfu(example_flops: float, examples_per_s: float, peak_flops: float, devices: int) -> float:
-    """Model FLOPs utilisation: the share of the devices' peak that goes into the model.
+def compute_mfu(
+    example_flops: float, examples_per_s: float, peak_flops: float, devices: int
+) -> float:
+    """Computes the model FLOPs utilization: the share of the devices' peak spent in the model.
 
     Args:
       example_flops: of a training step, for one example (`total`).
@@ -52,31 +56,32 @@ def mfu(example_flops: float, examples_per_s: float, peak_flops: float, devices:
 
 
 def count_prior(config: PriorConfig) -> dict[str, Work]:
-    """Of a prior or an upsampler, for one window.
+    """Counts the FLOPs of a prior or an upsampler, for one window.
 
     Returns:
       "layers" (projections and MLPs), "attention" (queries with keys, probabilities with values),
       "logits", and where there are such parts "upper" (conditioner on the level above) and "lyrics"
       (their encoder and its own predictions; lyrics in the sequence count with the layers).
     """
-    whole = config.autoregressive
-    stack = whole.transformer
+    model = config.autoregressive
+    stack = model.transformer
     parts = {
         "layers": _layers(stack),
         "attention": _attention(stack),
-        "logits": 2.0 * stack.seq_len * stack.emb_dim * whole.vocab_size,
+        "logits": 2.0 * stack.seq_len * stack.emb_dim * model.vocab_size,
     }
     if config.upper is not None:
         parts["upper"] = _conditioner(config.upper, config.seq_len, stack.emb_dim)
     if config.lyrics is not None and config.lyrics.kind == LyricsKind.SEPARATE:
         encoder = config.lyrics.encoder
+        assert encoder is not None
         ends = (encoder.emb_dim + config.lyrics.vocab_size) * stack.emb_dim
         parts["lyrics"] = _layers(encoder) + _attention(encoder) + 2.0 * encoder.seq_len * ends
     return {name: _trained(forward) for name, forward in parts.items()}
 
 
 def _layers(config: TransformerConfig) -> float:
-    """Products with weights in all layers of a stack."""
+    """Counts products with weights in all layers of a stack."""
     emb, inner, hidden = config.emb_dim, config.attn_dim, config.mlp_dim
     mlp = 2 * emb * hidden
     macs = 0.0
@@ -89,7 +94,7 @@ def _layers(config: TransformerConfig) -> float:
 
 
 def _attention(config: TransformerConfig) -> float:
-    """Queries with keys and probabilities with values, in all layers of a stack."""
+    """Counts products of queries and keys, and of probabilities and values, in all layers."""
     grid = config.grid
     keys = {
         AttentionKind.DENSE: config.seq_len,
@@ -101,17 +106,17 @@ def _attention(config: TransformerConfig) -> float:
         AttentionKind.ENCODER_DECODER: config.encoder_len,
         AttentionKind.PRIME: grid.prime_len,
     }
-    seen = sum(keys[kind] for kind in config.pattern)
-    return 2.0 * 2 * config.seq_len * seen * config.attn_dim
+    visible = sum(keys[kind] for kind in config.pattern)
+    return 2.0 * 2 * config.seq_len * visible * config.attn_dim
 
 
 def _conditioner(config: CodeConditionerConfig, seq_len: int, features: int) -> float:
-    """The upsampled codes of the level above, for a window of `seq_len` codes of this level."""
+    """Counts the FLOPs of upsampling the codes above for a window of `seq_len` codes."""
     return 2.0 * _decoder_macs(
         positions=seq_len // config.ratio,
-        taken=features,
+        channels=features,
         width=config.width,
-        given=features,
+        features=features,
         downs=config.downs,
         stride=config.stride,
         stack=_stack_macs(config.width, config.depth, config.m_conv),
@@ -119,39 +124,53 @@ def _conditioner(config: CodeConditionerConfig, seq_len: int, features: int) -> 
 
 
 def _stack_macs(width: int, depth: int, m_conv: float) -> float:
-    """Multiplications of a residual stack at one position."""
+    """Counts the multiplications of a residual stack at one position."""
     hidden = int(m_conv * width)
     return depth * (3 * width * hidden + hidden * width)
 
 
 def _encoder_macs(
-    *, positions: int, taken: int, width: int, given: int, downs: int, stride: int, stack: float
+    *,
+    positions: int,
+    channels: int,
+    width: int,
+    features: int,
+    downs: int,
+    stride: int,
+    stack: float,
 ) -> float:
-    """An `EncoderBlock` from `positions` of `taken` channels to `given` channels."""
+    """Counts multiplications of an `EncoderBlock` from `channels` to `features`."""
     macs = 0.0
     for _ in range(downs):
         positions //= stride
-        macs += positions * (2 * stride * taken * width + stack)
-        taken = width
-    return macs + positions * 3 * taken * given if downs else 0.0
+        macs += positions * (2 * stride * channels * width + stack)
+        channels = width
+    return macs + positions * 3 * channels * features if downs else 0.0
 
 
 def _decoder_macs(
-    *, positions: int, taken: int, width: int, given: int, downs: int, stride: int, stack: float
+    *,
+    positions: int,
+    channels: int,
+    width: int,
+    features: int,
+    downs: int,
+    stride: int,
+    stack: float,
 ) -> float:
-    """A `DecoderBlock` from `positions` of `taken` channels to `given` channels."""
+    """Counts multiplications of a `DecoderBlock` from `channels` to `features`."""
     if not downs:
         return 0.0
-    macs = positions * 3 * taken * width
+    macs = float(positions * 3 * channels * width)
     for i in range(downs):
-        made = given if i == downs - 1 else width
-        macs += positions * (stack + 2 * stride * width * made)
+        out_features = features if i == downs - 1 else width
+        macs += positions * (stack + 2 * stride * width * out_features)
         positions *= stride
     return macs
 
 
 def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) -> dict[str, Work]:
-    """Of a VQ-VAE, for one window of `window` samples.
+    """Counts the FLOPs of a VQ-VAE, for one window of `window` samples.
 
     Args:
       stfts: the spectrograms in its loss, for each level.
@@ -165,26 +184,27 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
         multiplier = config.multipliers[level]
         width = multiplier * config.width
         stack = _stack_macs(width, multiplier * config.depth, config.m_conv)
-        positions, taken = window, config.channels
+        positions, channels = window, config.channels
         for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
-            shape = {"width": width, "downs": downs, "stride": stride, "stack": stack}
-            shape["given"] = config.emb_dim
-            encoders += _encoder_macs(positions=positions, taken=taken, **shape)
-            positions, taken = positions // stride**downs, config.emb_dim
-            decoders += _decoder_macs(positions=positions, taken=taken, **shape)
+            encoder = functools.partial(_encoder_macs, positions=positions, channels=channels)
+            positions, channels = positions // stride**downs, config.emb_dim
+            decoder = functools.partial(_decoder_macs, positions=positions, channels=channels)
+            shape: dict = {"width": width, "downs": downs, "stride": stride, "stack": stack}
+            encoders += encoder(**shape, features=config.emb_dim)
+            decoders += decoder(**shape, features=config.emb_dim)
         decoders += window * 3 * config.emb_dim * config.channels
         codebooks += window // hop * config.emb_dim * config.codebook_size
     parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}
     if config.bottleneck:
         parts["codebooks"] = Work(2 * codebooks, 0.0)
     if stfts:
-        # Of the target and of the output; only the output's goes back.
-        one = config.levels * sum(_transform(stft, window) for stft in stfts)
-        parts["spectra"] = Work(2 * one, one)
+        # Of the target and of the output; only the output's has a gradient.
+        spectra = config.levels * sum(_transform(stft, window) for stft in stfts)
+        parts["spectra"] = Work(2 * spectra, spectra)
     return parts
 
 
 def _transform(stft: STFT, samples: int) -> float:
-    """A spectrogram of real audio, 2.5 n log2 n for each frame (radix 2, half of a complex one)."""
+    """Counts a spectrogram of real audio, 2.5 n log2 n a frame (radix 2, half of a complex one)."""
     frames = samples // stft.hop + 1
     return frames * 2.5 * stft.n_fft * math.log2(stft.n_fft)

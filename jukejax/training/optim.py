@@ -96,7 +96,7 @@ def make_schedule(config: OptimizerConfig) -> optax.Schedule:
 class AdamState(NamedTuple):
     """Number of steps, and the moving averages of the gradient and of its square."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # optax names it so; tuple has a method `count`
     mu: Tree
     nu: Tree
 

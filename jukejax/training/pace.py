@@ -105,8 +105,8 @@ class Pace:
             "memory_bytes": memory.peak_bytes(),
         }
         if self._peak_flops:
-            metrics["mfu"] = flops.mfu(
-                flops.total(self._task.work),
+            metrics["mfu"] = flops.compute_mfu(
+                flops.sum_parts(self._task.work),
                 metrics["examples_per_s"],
                 self._peak_flops,
                 self._num_devices,

@@ -1,6 +1,6 @@
-"""What a run will need, worked out before anything is spent: `train --dry_run`.
+"""The plan of a run: its parameters, memory, FLOPs and epochs, for `train --dry_run`.
 
-Nothing is allocated: parameters, shardings and what the backward pass keeps are shapes. The mesh
+Nothing is allocated: parameters, shardings and residuals of the backward pass are shapes. The mesh
 may be one that this machine does not have, and the data may be elsewhere.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh
+from ml_collections import ConfigDict
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
@@ -29,10 +30,12 @@ class Plan:
     """The needs of a run.
 
     Attributes:
-      task, dtype, remat: what is trained and how; remat is "" where the model has no such choice.
+      task: name of the task.
+      dtype: compute type.
+      remat: rematerialization policy; "" where the model has none.
       mesh: devices along each axis.
       open_axis: the axis of an absent mesh whose size the config leaves open; "" without.
-      kind: of the devices, in JAX's words; "" where the mesh is not on this machine.
+      kind: JAX's `device_kind`; "" where the mesh is not on this machine.
       parameters: by part of the model.
       memory: bytes on each device, by part; "activations" is an estimate (see `activation_bytes`).
       device_memory: bytes that a device has; None where that is not known.
@@ -41,7 +44,7 @@ class Plan:
       tokens: codes of a step (samples of a VQ-VAE).
       steps: of the run.
       epochs: times that the run sees each window; None without the data.
-      data: where they are, or should be.
+      data: folder of the data.
     """
 
     task: str
@@ -63,42 +66,44 @@ class Plan:
 
     @property
     def devices(self) -> int:
+        """The devices of the mesh."""
         return math.prod(self.mesh.values())
 
     @property
     def step_flops(self) -> float:
+        """The FLOPs of a step."""
         return sum(self.work.values())
 
     def seconds_per_step(self, peak_flops: float, share: float = ASSUMED_MFU) -> float:
-        """On devices of this peak (FLOP/s each), of which a share goes into the model."""
+        """Returns the time on devices of this peak (FLOP/s each) at an MFU of `share`."""
         return self.step_flops / (peak_flops * share * self.devices)
 
 
-def make_plan(config) -> Plan:
-    """The plan of a config, with the data if they are here."""
+def make_plan(config: ConfigDict) -> Plan:
+    """Plans the run of a config, with the data if they are on this machine."""
     task = program.make_task(config, with_data=has_data(config))
     recipe = program.make_recipe(config)
     mesh = make_mesh(program.mesh_config(config))
     sharding.check_batch(mesh, recipe.batch_size, recipe.accumulate)
     boxed = jax.eval_shape(functools.partial(state.init_state, task, recipe), jax.random.key(0))
     placed = sharding.shapes_with(sharding.state_shardings(mesh, boxed), boxed)
-    here = isinstance(mesh, Mesh)
+    device = mesh.devices.flat[0] if isinstance(mesh, Mesh) else None
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
     part_size = recipe.batch_size // shares // recipe.accumulate
     memory = state_bytes(placed, config.dtype, accumulate=recipe.accumulate)
     batch = task.batch_shapes(recipe.batch_size // shares)
-    memory["batch"] = 2 * sharding.bytes_by_device(batch)  # the one in use and the one behind it
+    memory["batch"] = 2 * sharding.bytes_by_device(batch)  # the one in use and the next
     memory["activations"] = activation_bytes(config, task, placed, part_size)
     return Plan(
         task=task.name,
         dtype=config.dtype,
-        remat=remat_of(config),
+        remat=find_remat(config),
         mesh=dict(mesh.shape),
-        open_axis="" if here else _open_axis(program.mesh_config(config)),
-        kind=mesh.devices.flat[0].device_kind if here else "",
-        parameters=parameters_by_part(placed.params),
+        open_axis=_open_axis(program.mesh_config(config)) if device is None else "",
+        kind="" if device is None else device.device_kind,
+        parameters=count_parameters(placed.params),
         memory=memory,
-        device_memory=usable_bytes(mesh.devices.flat[0]) if here else None,
+        device_memory=None if device is None else usable_bytes(device),
         work={name: part.total * recipe.batch_size for name, part in task.work.items()},
         batch_size=recipe.batch_size,
         part_size=part_size,
@@ -109,23 +114,25 @@ def make_plan(config) -> Plan:
     )
 
 
-def has_data(config) -> bool:
-    """Whether the run's shards are on this machine."""
+def has_data(config: ConfigDict) -> bool:
+    """Returns whether the run's shards are on this machine."""
     folder = config.data.folder
     return bool(folder) and (Path(folder) / "dataset.json").exists()
 
 
 def make_mesh(config: sharding.MeshConfig) -> Mesh | AbstractMesh:
-    """The config's mesh: over the devices here if it fits them, else one of the sizes it names (-1
-    then counts as the fewest that there can be)."""
+    """Makes the config's mesh: over this machine's devices if it fits them, else an abstract one.
+
+    A size of -1 in an abstract mesh is the smallest that is possible.
+    """
     sizes = [getattr(config, axis) for axis in sharding.AXES]
     fixed = math.prod(size for size in sizes if size > 0)
-    here = len(jax.devices())
-    if fixed == here or (-1 in sizes and here % fixed == 0 and config.slices == 1):
+    num_devices = len(jax.devices())
+    if fixed == num_devices or (-1 in sizes and num_devices % fixed == 0 and config.slices == 1):
         return sharding.make_mesh(config)
-    fewest = dict.fromkeys(sharding.AXES, 1) | {"data": config.slices}
+    smallest = dict.fromkeys(sharding.AXES, 1) | {"data": config.slices}
     sizes = [
-        fewest[axis] if size == -1 else size
+        smallest[axis] if size == -1 else size
         for axis, size in zip(sharding.AXES, sizes, strict=True)
     ]
     return AbstractMesh(
@@ -138,14 +145,14 @@ def _open_axis(config: sharding.MeshConfig) -> str:
 
 
 def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) -> dict[str, int]:
-    """Bytes on each device of what lives through a step, and of its gradients.
+    """Returns the bytes of the state and its gradients on each device, by part.
 
     Args:
       placed: shapes of the state, with shardings.
       dtype: compute type; weights are copied into it if it is not float32.
     """
     params = sharding.bytes_by_device(placed.params)
-    found = {
+    sizes = {
         "params": params,
         "optimizer": sharding.bytes_by_device(placed.opt_state),
         "averaged params": sharding.bytes_by_device(placed.ema_params),
@@ -154,75 +161,78 @@ def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) ->
         "gradients": params * (2 if accumulate > 1 else 1),
         f"params in {dtype}": params // 2 if dtype != "float32" else 0,
     }
-    return {name: size for name, size in found.items() if size}
+    return {name: size for name, size in sizes.items() if size}
 
 
-def parameters_by_part(params: Mapping) -> dict[str, int]:
-    """Parameters of a model by the names of its parts, two deep where one part is nearly all."""
-
-    def count(tree: Tree) -> int:
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-    parts, whole = {}, count(params)
+def count_parameters(params: Mapping) -> dict[str, int]:
+    """Counts parameters by part of the model, two levels deep where a part has more than half."""
+    counts: dict[str, int] = {}
+    total = _count(params)
     for name, part in params.items():
-        if isinstance(part, Mapping) and len(part) > 1 and count(part) > 0.5 * whole:
-            parts |= {f"{name}/{inner}": count(tree) for inner, tree in part.items()}
+        if isinstance(part, Mapping) and len(part) > 1 and _count(part) > 0.5 * total:
+            counts |= {f"{name}/{inner}": _count(tree) for inner, tree in part.items()}
         else:
-            parts[name] = count(part)
-    return parts
+            counts[name] = _count(part)
+    return counts
 
 
-def kept_bytes(task: Task, placed: state.TrainState) -> int:
-    """Bytes of one example that the forward pass keeps for the backward pass."""
+def _count(tree: Tree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
-    def kept(params: Tree, extra: Tree, batch: dict, key: jax.Array) -> Tree:
-        def loss(params: Tree):
-            return task.loss(params, extra, batch, key)
 
+def count_residual_bytes(task: Task, placed: state.TrainState) -> int:
+    """Counts the bytes of one example that the forward pass saves for the backward pass."""
+
+    def residuals(params: Tree, extra: Tree, batch: dict, key: jax.Array) -> Tree:
+        loss = functools.partial(task.loss, extra=extra, batch=batch, key=key)
         return jax.vjp(loss, params, has_aux=True)[1]
 
-    def size(examples: int) -> int:
+    def count(examples: int) -> int:
         key = jax.eval_shape(lambda: jax.random.key(0))
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (placed.params, placed.extra)
         )
         return sharding.bytes_by_device(
-            jax.eval_shape(kept, *shapes, task.batch_shapes(examples), key)
+            jax.eval_shape(residuals, *shapes, task.batch_shapes(examples), key)
         )
 
-    return size(2) - size(1)  # without what does not depend on the examples: weights
+    return count(2) - count(1)  # the difference has no weights
 
 
-def activation_bytes(config, task: Task, placed: state.TrainState, part_size: int) -> int:
-    """An estimate of the activations on a device, by what JAX keeps under the remat policy.
+def activation_bytes(
+    config: ConfigDict, task: Task, placed: state.TrainState, part_size: int
+) -> int:
+    """Estimates the activations on a device, from what JAX saves under the remat policy.
 
-    Where the policy forgets, one layer (or one cycle, under "full") is there besides, computed
-    again. What XLA fuses away or adds of its own is not known here, nor that `tensor` cuts a part
-    of it: of the models compared with the compiler's figure, it was between a half and twice that.
+    Under a policy that recomputes, one layer (or one cycle, under "full") is added. XLA's fusions
+    and temporaries are not included, nor the sharding along `tensor`: for the models compared with
+    the compiler's figure, the estimate was between a half and twice that.
 
     Args:
       part_size: examples that a device works on at a time.
     """
-    kept = kept_bytes(task, placed)
-    remat = remat_of(config)
+    saved = count_residual_bytes(task, placed)
+    remat = find_remat(config)
     if remat in ("", "none"):
-        return part_size * kept
+        return part_size * saved
     plain = config.copy_and_resolve_references()
     with plain.unlocked():
         plain.model.transformer.remat = "none"
     stack = freeze(TransformerConfig, config.model.transformer.to_dict(), "config.model")
-    everything = kept_bytes(program.make_task(plain, with_data=task.epoch_size > 0), placed)
-    again = _period(stack.pattern) if remat == "full" else 1
-    return part_size * int(kept + (everything - kept) * again / stack.num_layers)
+    plain_task = program.make_task(plain, with_data=task.epoch_size > 0)
+    everything = count_residual_bytes(plain_task, placed)
+    recomputed_layers = _period(stack.pattern) if remat == "full" else 1
+    share = recomputed_layers / stack.num_layers
+    return part_size * int(saved + (everything - saved) * share)
 
 
 def _period(pattern: tuple) -> int:
-    """Layers until a pattern of attention begins anew."""
+    """Returns the layers after which a pattern of attention repeats."""
     return next(n for n in range(1, len(pattern) + 1) if pattern[n : 2 * n] in (pattern[:n], ()))
 
 
-def remat_of(config) -> str:
-    """The remat policy of a prior's transformer."""
+def find_remat(config: ConfigDict) -> str:
+    """Returns the remat policy of a prior's transformer; "" for other tasks."""
     if config.task != "prior":
         return ""
     return config.model.transformer.get("remat", "none")

@@ -4,6 +4,7 @@ import collections
 import sys
 import threading
 import time
+from typing import Any
 
 import jax
 
@@ -23,7 +24,7 @@ class StepWatch:
         """`step`: the last one that has ended, of an earlier process or 0."""
         self._last_step = step
         self._last_progress = time.monotonic()
-        self._running: collections.deque[tuple[int, jax.Array]] = collections.deque()
+        self._running: collections.deque[tuple[int, Any]] = collections.deque()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="step watch", daemon=True)

@@ -170,13 +170,13 @@ class Telemetry:
 
 
 def sound_figures(preview: Preview) -> dict[str, float]:
-    """The quick part of `evaluate` for each sound of a preview: `generated/tempo_bpm`, ...
+    """Measures each sound of a preview by the quick part of `evaluate`: `generated/tempo_bpm`, ...
 
-    Level, faults and rhythm; of copies also what they lost. Figures that a sound is too short or
-    too silent for are left out.
+    Level, faults and rhythm; of copies also their fidelity. Figures that need a longer or louder
+    sound are omitted.
     """
     found: dict[str, float | None] = {}
-    target = preview.audio.get(preview.original)
+    target = None if preview.original is None else preview.audio.get(preview.original)
     for name, sound in preview.audio.items():
         figures = {}
         if preview.sample_rate == SAMPLE_RATE:
@@ -216,10 +216,10 @@ def progress_note(values: Mapping[str, float], sample_rate: int | None = None) -
 
 
 def track_spread(by_track: Mapping[str, float]) -> dict[str, float | str]:
-    """How a held-out figure (the lower, the better) differs between tracks; {} without any."""
+    """Returns the range of a held-out figure (lower is better) over tracks; {} without any."""
     if not by_track:
         return {}
-    worst = max(by_track, key=by_track.get)
+    worst = max(by_track, key=lambda name: by_track[name])
     return {"track_min": min(by_track.values()), "track_max": by_track[worst], "worst_track": worst}
 
 

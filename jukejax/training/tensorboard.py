@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -69,8 +70,8 @@ _SCHEMA = {
 
 
 @functools.cache
-def _event():
-    """The class of an Event."""
+def _event() -> Any:
+    """Builds the protobuf class of an Event."""
     # proto2: a value of 0 is written too, as the fields of a oneof are.
     file = descriptor_pb2.FileDescriptorProto(name="events.proto", package="jukejax")
     field_type = descriptor_pb2.FieldDescriptorProto
@@ -157,7 +158,7 @@ class EventFile:
     def _values(self, step: int, values: list[dict]) -> None:
         self._write(step, summary={"value": values})
 
-    def _write(self, step: int, **content) -> None:
+    def _write(self, step: int, **content: Any) -> None:
         payload = _event()(wall_time=time.time(), step=step, **content).SerializeToString()
         length = struct.pack("<Q", len(payload))
         crcs = (struct.pack("<I", masked_crc(part)) for part in (length, payload))

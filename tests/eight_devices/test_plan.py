@@ -76,7 +76,7 @@ def kept(layers, remat):
     config = tiny(model__transformer__num_layers=layers, model__transformer__remat=remat)
     task = program.make_task(config, with_data=False)
     mesh = sharding.make_mesh(MeshConfig(), jax.devices()[:1])
-    return plan.kept_bytes(
+    return plan.count_residual_bytes(
         task, program.build_program(task, program.make_recipe(config), mesh).target
     )
 
@@ -113,7 +113,7 @@ def test_a_mesh_that_is_not_here_is_planned_by_its_sizes():
     made = plan.make_plan(absent)
     assert (made.devices, made.kind, made.open_axis) == (3 * here, "", "data")
     with pytest.raises(ValueError, match=f"needs the mesh of {3 * here} devices here"):
-        list(dry_run.run(absent, "compile"))
+        list(dry_run.plan_run(absent, "compile"))
 
 
 def test_a_batch_that_the_mesh_cannot_share_is_refused():
@@ -124,7 +124,7 @@ def test_a_batch_that_the_mesh_cannot_share_is_refused():
 def test_lines_say_what_the_time_is_judged_by(made):
     given = "\n".join(dry_run.format_lines(made, peak_flops=1e12))
     assert "config.peak_flops, 30 % MFU assumed" in given
-    assert dry_run.figure(3600 / made.seconds_per_step(1e12)) in given
+    assert dry_run.format_figure(3600 / made.seconds_per_step(1e12)) in given
     absent = "\n".join(dry_run.format_lines(made))
     assert "steps an hour" not in absent
     assert "V100" in absent

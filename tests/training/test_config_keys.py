@@ -19,7 +19,7 @@ def parsed(monkeypatch, *argv):
     values = flags.FlagValues()
     holder = config_keys.define_flag("config", "for a test", values)
     values(argv)
-    return config_keys.checked(holder.value)
+    return config_keys.check_config(holder.value)
 
 
 TINY = "--config=configs/tiny.py:vqvae"
@@ -58,7 +58,7 @@ def test_a_key_that_means_nothing_is_named_with_its_nearest(monkeypatch):
 
 def test_every_shipped_config_keeps_to_the_known_keys():
     for name, variant in VARIANTS:
-        config_keys.checked(load(name, variant))
+        config_keys.check_config(load(name, variant))
 
 
 def test_every_key_that_training_reads_can_be_given():

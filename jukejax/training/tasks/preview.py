@@ -5,6 +5,7 @@ are the same for every preview of a run, so that only the weights make a differe
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +73,7 @@ class PriorSampler:
         self._window, self._seed, self._training_codes = window, seed, training_codes
         codes = int(SECONDS * codec.sample_rate) // config.hop_length
         self._count = max(1, min(config.seq_len, codes))
-        self._inputs = generate.WindowInputs(
+        inputs: dict[str, Any] = dict(  # NumPy arrays, which are the same on every process
             codes=np.zeros((1, config.seq_len), np.int32),
             upper_codes=window["upper_codes"] if config.upper is not None else None,
             labels=window["labels"] if config.labels is not None else None,
@@ -82,6 +83,7 @@ class PriorSampler:
             keys=None,
             temperature=np.float32(1.0),
         )
+        self._inputs = generate.WindowInputs(**inputs)
         self._sample = jax.jit(self._sample_window)
 
     def _sample_window(self, params: Tree, inputs: generate.WindowInputs) -> jax.Array:

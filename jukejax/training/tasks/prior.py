@@ -22,7 +22,7 @@ from jukejax.training.task import Batch, Metrics, Preview, Task
 from jukejax.training.tasks.preview import PriorSampler, TrainingCodes
 
 DATA_KEYS = ("folder", "batch_size", "aug_shift")
-NO_DATA = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
+NO_DATA: dict[str, Any] = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
 
 
 class PriorTask(Task):
