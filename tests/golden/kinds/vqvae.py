@@ -4,6 +4,7 @@ Names and layouts in the files are OpenAI's: [batch, channels, time] features, i
 levels that metrics count from 1.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -66,7 +67,7 @@ def _load(config: VQVAEConfig, case: Case, prefix: str = "param/") -> dict:
 def _their_metrics(
     loss: LossConfig, scale: Bandwidth, target: jax.Array, output: VQVAEOutput, levels: tuple
 ) -> dict:
-    """Our metrics by level as OpenAI logs them: sums, averages, and those of level 0 alone."""
+    """Returns our metrics as OpenAI logs them: sums, averages, and those of level 0 alone."""
     metrics = {}
     for kind in ("recons", "spectral", "multispectral"):
         values = [parts[kind] for parts in levels]
@@ -84,11 +85,11 @@ def _their_metrics(
 
 
 def _train_step(config: VQVAEConfig, loss: LossConfig, scale: Bandwidth):
-    """(variables, audio) -> ((loss, output, metrics, new codebooks), gradients), compiled."""
+    """Returns the jitted (variables, audio) -> ((loss, output, metrics, codebooks), gradients)."""
     model = VQVAE(config)
 
     def objective(params, codebook, audio):
-        output, moved = model.apply(
+        output, updated = model.apply(
             {"params": params, "codebook": codebook},
             audio,
             train=True,
@@ -97,7 +98,7 @@ def _train_step(config: VQVAEConfig, loss: LossConfig, scale: Bandwidth):
         )
         total, levels = vqvae_loss.total_loss(loss, scale, audio, output)
         metrics = _their_metrics(loss, scale, audio, output, levels)
-        return total, (output, metrics, moved.get("codebook", {}))
+        return total, (output, metrics, updated.get("codebook", {}))
 
     return jax.jit(jax.value_and_grad(objective, has_aux=True))
 
@@ -112,7 +113,7 @@ def _check_metrics(ours: Mapping, theirs: Mapping, codebook: dict, name: str) ->
 
 
 def _check_codebooks(codebook: dict, theirs: dict, name: str) -> None:
-    """Takes k_lN, k_sum_lN and k_elem_lN out of `theirs`."""
+    """Checks k_lN, k_sum_lN and k_elem_lN, and removes them from `theirs`."""
     names = {"k": "codebook", "k_sum": "codebook_sum", "k_elem": "codebook_count"}
     for key in list(theirs):
         if match := re.fullmatch(r"(k|k_sum|k_elem)_l(\d+)", key):
@@ -121,66 +122,106 @@ def _check_codebooks(codebook: dict, theirs: dict, name: str) -> None:
 
 
 def check_vqvae(case: Case) -> None:
-    """Codes and decoded audio by level, odd lengths, both forward passes, gradients, averages."""
+    """Checks codes and decoded audio by level, odd lengths, both forward passes, and gradients."""
     hps, out = case.hps, case.group("out/")
     config = model_config(hps)
     loss, scale = loss_config(hps, hps["loss_hps"]), Bandwidth(**hps["loss_hps"]["bandwidth"])
-    model, variables, x = VQVAE(config), _load(config, case), jnp.asarray(case["in/x"])
-
-    def apply(method: str, *args, **kwargs):
-        return jax.jit(lambda v: model.apply(v, *args, method=method, **kwargs))(variables)
-
-    # Codes, features and decoded audio.
-    codes = apply("encode", x)
-    for level, features in enumerate(apply("features", x)):
-        theirs = out.pop(f"enc_l{level}")
-        assert_close(features.transpose(0, 2, 1), theirs, rtol=MODEL, name=f"enc_l{level}")
-        _check_codes(config, codes[level], out.pop(f"z_l{level}"), f"z_l{level}")
-        decoded = {f"dec_l{level}": codes[level]}
-        if f"in/z_rand_l{level}" in case:
-            decoded[f"dec_rand_l{level}"] = jnp.asarray(case[f"in/z_rand_l{level}"], jnp.int32)
-        for name, chosen in decoded.items():
-            audio = apply("decode", chosen, level=level)
-            assert_close(audio, out.pop(name), rtol=MODEL, name=name)
-        margin = out.pop(f"code_margin_l{level}", None)
-        if margin is not None:
-            ours = _margin(features, variables["codebook"][f"codebooks_{level}"]["codebook"])
-            assert_close(ours, margin, rtol=1e-2, name=f"code_margin_l{level}")
-    for name in [name for name in out if name.startswith("odd_minus")]:
-        short, level = re.fullmatch(r"odd_minus(\d+)/z_l(\d+)", name).groups()
-        ours = apply("encode", x[:, : -int(short)])[int(level)]
-        _check_codes(config, ours, out.pop(name), name)
-
-    # Evaluation.
-    theirs = {k.removeprefix("eval/"): out.pop(k) for k in list(out) if k.startswith("eval/")}
-    output = apply("__call__", x)
-    total, levels = vqvae_loss.total_loss(loss, scale, x, output)
-    assert_close(output.audio[0], theirs.pop("x_out"), rtol=MODEL, name="eval/x_out")
-    assert_close(total, theirs.pop("loss"), rtol=MODEL, name="eval/loss")
-    metrics = _their_metrics(loss, scale, x, output, levels)
-    expected = {k.removeprefix("metrics/"): theirs.pop(k) for k in list(theirs) if "metrics/" in k}
-    _check_metrics(metrics, expected, {}, "eval/metrics/")
-    assert not theirs, f"not checked: {sorted(theirs)}"
-
-    # Training.
-    theirs = {k.removeprefix("train/"): out.pop(k) for k in list(out) if k.startswith("train/")}
+    variables, x = _load(config, case), jnp.asarray(case["in/x"])
+    _check_levels(case, config, variables, x, out)
+    _check_odd_lengths(config, variables, x, out)
+    _check_evaluation(VQVAE(config), loss, scale, variables, x, _pop_group(out, "eval/"))
+    theirs = _pop_group(out, "train/")
     step = _train_step(config, loss, scale)
-    (total, (output, metrics, moved)), gradients = step(
+    (total, (output, metrics, updated)), gradients = step(
         variables["params"], variables["codebook"], x
     )
     assert_close(output.audio[0], theirs.pop("x_out"), rtol=MODEL, name="train/x_out")
     assert_close(total, theirs.pop("loss"), rtol=MODEL, name="train/loss")
-    expected = {k.removeprefix("metrics/"): theirs.pop(k) for k in list(theirs) if "metrics/" in k}
-    _check_metrics(metrics, expected, moved, "train/metrics/")
-    _check_codebooks(moved, theirs, "train/")
-    expected = {k.removeprefix("grad/"): theirs.pop(k) for k in list(theirs) if "grad/" in k}
-    _check_gradients(openai_vqvae.to_openai(config, gradients, moved), expected)
+    _check_metrics(metrics, _pop_group(theirs, "metrics/"), updated, "train/metrics/")
+    _check_codebooks(updated, theirs, "train/")
+    expected = _pop_group(theirs, "grad/")
+    _check_gradients(openai_vqvae.to_openai(config, gradients, updated), expected)
     assert not theirs, f"not checked: {sorted(theirs)}"
     assert not out, f"not checked: {sorted(out)}"
 
 
+def _pop_group(arrays: dict, prefix: str) -> dict:
+    """Removes the arrays with a prefix, and returns them without it."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays.pop(name) for name in names}
+
+
+def _check_levels(
+    case: Case, config: VQVAEConfig, variables: dict, x: jax.Array, out: dict
+) -> None:
+    """Checks codes, features and decoded audio, also of random codes, and margins."""
+    model, levels = VQVAE(config), range(config.levels)
+    random_codes = {
+        level: jnp.asarray(case[f"in/z_rand_l{level}"], jnp.int32)
+        for level in levels
+        if f"in/z_rand_l{level}" in case
+    }
+
+    @jax.jit
+    def run(variables):
+        codes = model.apply(variables, x, method="encode")
+        features = model.apply(variables, x, method="features")
+        decoded = {f"dec_l{level}": (codes[level], level) for level in levels}
+        decoded |= {f"dec_rand_l{level}": (random, level) for level, random in random_codes.items()}
+        audio = {
+            name: model.apply(variables, *chosen, method="decode")
+            for name, chosen in decoded.items()
+        }
+        return codes, features, audio
+
+    codes, features, audio = run(variables)
+    for name, decoded in audio.items():
+        assert_close(decoded, out.pop(name), rtol=MODEL, name=name)
+    for level in levels:
+        theirs = out.pop(f"enc_l{level}")
+        ours = features[level]
+        assert_close(ours.transpose(0, 2, 1), theirs, rtol=MODEL, name=f"enc_l{level}")
+        _check_codes(config, codes[level], out.pop(f"z_l{level}"), f"z_l{level}")
+        margin = out.pop(f"code_margin_l{level}", None)
+        if margin is not None:
+            vectors = variables["codebook"][f"codebooks_{level}"]["codebook"]
+            assert_close(_margin(ours, vectors), margin, rtol=1e-2, name=f"code_margin_l{level}")
+
+
+def _check_odd_lengths(config: VQVAEConfig, variables: dict, x: jax.Array, out: dict) -> None:
+    """Checks codes of audio that does not fill the last code of each level."""
+    encode = jax.jit(functools.partial(VQVAE(config).apply, method="encode"))
+    names = [re.fullmatch(r"odd_minus(\d+)/z_l(\d+)", name) for name in out if "odd_minus" in name]
+    codes = {short: encode(variables, x[:, : -int(short)]) for short in {m[1] for m in names if m}}
+    for match in filter(None, names):
+        _check_codes(config, codes[match[1]][int(match[2])], out.pop(match[0]), match[0])
+
+
+def _check_evaluation(
+    model: VQVAE,
+    loss: LossConfig,
+    scale: Bandwidth,
+    variables: dict,
+    x: jax.Array,
+    theirs: dict,
+) -> None:
+    """Checks output, loss and metrics without training."""
+
+    @jax.jit
+    def run(variables):
+        output = model.apply(variables, x)
+        total, levels = vqvae_loss.total_loss(loss, scale, x, output)
+        return output.audio[0], total, _their_metrics(loss, scale, x, output, levels)
+
+    audio, total, metrics = run(variables)
+    assert_close(audio, theirs.pop("x_out"), rtol=MODEL, name="eval/x_out")
+    assert_close(total, theirs.pop("loss"), rtol=MODEL, name="eval/loss")
+    _check_metrics(metrics, _pop_group(theirs, "metrics/"), {}, "eval/metrics/")
+    assert not theirs, f"not checked: {sorted(theirs)}"
+
+
 def _check_gradients(ours: dict, theirs: dict) -> None:
-    """All of them to MODEL, but for a few behind a kink."""
+    """Checks all gradients to MODEL, but a few behind a kink."""
     errors = {}
     for name, value in theirs.items():
         assert_close(ours[name], value, rtol=KINK, name=f"grad/{name}")
@@ -191,7 +232,7 @@ def _check_gradients(ours: dict, theirs: dict) -> None:
 
 
 def _check_codes(config: VQVAEConfig, ours: jax.Array, theirs: np.ndarray, name: str) -> None:
-    """Exactly; without a bottleneck the codes are the features."""
+    """Checks codes exactly; without a bottleneck they are the features."""
     if config.bottleneck:
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
     else:
@@ -199,7 +240,7 @@ def _check_codes(config: VQVAEConfig, ours: jax.Array, theirs: np.ndarray, name:
 
 
 def _margin(features: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Smallest gap between a row's best and second-best squared distance."""
+    """Returns the smallest gap between a row's best and second-best squared distance."""
     gaps = features[:, :, None] - codebook
     distances = jnp.sort(jnp.sum(jnp.square(gaps), axis=-1), axis=-1)
     return jnp.min(distances[..., 1] - distances[..., 0])
