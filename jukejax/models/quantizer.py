@@ -1,5 +1,8 @@
 """The codebook of one VQ-VAE level as a Flax module (Jukebox, section 3.1).
 
+The module holds the state; distances, the commitment loss, moving averages and the restart of
+unused codes are computed in `ops/quantize.py`.
+
 Letters: B batch, T time, E features of a code.
 """
 
@@ -12,12 +15,20 @@ from jukejax.ops.quantize import Codebook, Quantized
 
 
 class Quantizer(nn.Module):
-    """One level's codebook: variables of the collection "codebook", and their updates."""
+    """One level's codebook: variables of the collection "codebook", and their updates.
+
+    Attributes:
+      num_codes: codes of the codebook.
+      emb_dim: features of a code.
+      decay: of the moving averages.
+      restart_threshold: codes that fewer rows a batch choose on average restart
+        (`quantize.update_codebook`).
+    """
 
     num_codes: int
     emb_dim: int
     decay: float
-    threshold: float
+    restart_threshold: float
 
     def setup(self) -> None:
         start = quantize.empty_codebook(self.num_codes, self.emb_dim)
@@ -38,8 +49,10 @@ class Quantizer(nn.Module):
         The batch is quantized with the codebook from before the update. Training draws from the
         random stream "codebook".
         """
-        frozen = not self.is_mutable_collection("codebook")  # a microbatch: see `start`, `update`
-        if frozen or not train:
+        # With gradient accumulation microbatches leave the codebook as it is; the training step
+        # calls `start` before them and `update` after them, with the whole batch.
+        is_microbatch = not self.is_mutable_collection("codebook")
+        if is_microbatch or not train:
             return quantize.quantize_vectors(features, self.read().codebook), {}
         keys = jax.random.split(self.make_rng("codebook"))
         self._start(features, keys[0])
@@ -78,7 +91,7 @@ class Quantizer(nn.Module):
             codes.reshape(-1),
             self._select_rows(features, key),
             decay=self.decay,
-            threshold=self.threshold,
+            threshold=self.restart_threshold,
         )
         self._write(state)
         return metrics

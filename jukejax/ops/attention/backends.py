@@ -10,6 +10,7 @@
                where nothing was measured
 
 Where a backend cannot run a layer on the device, a warning names the reason once, and xla runs.
+CONTRIBUTING.md says how to add one. Attention of a single cached position is in ops/cache.py.
 """
 
 import functools
@@ -69,6 +70,8 @@ def attend(
     if name == "native":
         packed = jnp.stack([q, k, v], axis=2) if packed is None else packed
         return cpu_attention.attend_packed(kind, packed, grid.block_len)
+    if name != "xla":
+        raise ValueError(f"attention backend {name!r} has no branch in `attend`")
     return attention_xla.attend(kind, q, k, v, grid=grid)
 
 

@@ -168,7 +168,7 @@ def total_loss(
             total += loss.commit * quantized.commitment_loss
             parts |= {
                 "commit": quantized.commitment_loss,
-                "fit": quantized.quantization_error,
+                "fit": quantized.quantization_error,  # OpenAI's names, in logs only
                 "pn": quantized.input_std,
             }
             parts |= output.metrics[level]
