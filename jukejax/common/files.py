@@ -55,10 +55,17 @@ def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
 def write_bytes(
     path: PathLike, *parts: bytes | memoryview | np.ndarray, shared: bool = False
 ) -> None:
-    """Writes `parts` one after the other; see `replacing`."""
-    with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
+    """Writes `parts` one after the other; see `replacing`. Releases memoryviews among them."""
+    try:
+        with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
+            for part in parts:
+                file.write(part)  # type: ignore[arg-type]  # arrays are buffers
+    finally:
+        # When writing fails, the frames of the exception would hold a view of a BytesIO: freed by
+        # the garbage collector in the wrong order, it makes CPython 3.12 crash.
         for part in parts:
-            file.write(part)  # type: ignore[arg-type]  # arrays are buffers
+            if isinstance(part, memoryview):
+                part.release()
 
 
 def write_text(path: PathLike, text: str) -> None:
