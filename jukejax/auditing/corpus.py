@@ -257,4 +257,4 @@ def _save_arrays(path: Path, save: Callable[[io.BytesIO], None]) -> None:
     """Writes what `save` writes, in one piece."""
     buffer = io.BytesIO()
     save(buffer)
-    files.write_bytes(path, buffer.getbuffer())
+    files.write_buffer(path, buffer)

@@ -55,17 +55,22 @@ def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
 def write_bytes(
     path: PathLike, *parts: bytes | memoryview | np.ndarray, shared: bool = False
 ) -> None:
-    """Writes `parts` one after the other; see `replacing`. Releases memoryviews among them."""
-    try:
-        with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
-            for part in parts:
-                file.write(part)  # type: ignore[arg-type]  # arrays are buffers
-    finally:
-        # When writing fails, the frames of the exception would hold a view of a BytesIO: freed by
-        # the garbage collector in the wrong order, it makes CPython 3.12 crash.
+    """Writes `parts` one after the other; see `replacing`."""
+    with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
         for part in parts:
-            if isinstance(part, memoryview):
-                part.release()
+            file.write(part)  # type: ignore[arg-type]  # arrays are buffers
+
+
+def write_buffer(
+    path: PathLike, buffer: io.BytesIO, *parts: np.ndarray, shared: bool = False
+) -> None:
+    """Writes the content of a BytesIO, then `parts`; see `replacing`.
+
+    The view of the buffer is released at once, also when writing fails: in the frames of an
+    exception's traceback it makes the garbage collector of CPython 3.12 crash.
+    """
+    with buffer.getbuffer() as view:
+        write_bytes(path, view, *parts, shared=shared)
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -77,7 +82,7 @@ def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = Fa
     """Writes an .npz file. Through memory: `np.savez` into a file does not report a full disk."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    write_bytes(path, buffer.getbuffer(), shared=shared)
+    write_buffer(path, buffer, shared=shared)
 
 
 # -- JSON --------------------------------------------------------------------------------------

@@ -229,5 +229,5 @@ def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAM
     gain = 1.0 if peak <= 1.0 else 1.0 / peak
     buffer = io.BytesIO()
     soundfile.write(buffer, to_int16(audio * gain), sample_rate, "PCM_16", format="WAV")
-    files.write_bytes(path, buffer.getbuffer())
+    files.write_buffer(path, buffer)
     return gain

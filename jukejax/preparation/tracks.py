@@ -274,10 +274,10 @@ def _write_cached(
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
     # Not np.save, which does not report a full disk.
-    files.write_bytes(entry.with_suffix(".npy"), header.getbuffer(), array, shared=True)
+    files.write_buffer(entry.with_suffix(".npy"), header, array, shared=True)
     packed = io.BytesIO()
     landmarks.save(packed)
-    files.write_bytes(entry.with_suffix(".npz"), packed.getbuffer(), shared=True)
+    files.write_buffer(entry.with_suffix(".npz"), packed, shared=True)
     _write_facts(entry, prepared)
 
 
