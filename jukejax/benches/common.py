@@ -1,4 +1,4 @@
-"""What all benches share: the fields of a row, tables, time and memory."""
+"""Helpers of all benches: the fields of a row, tables, time and memory."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -107,16 +107,12 @@ class SquaredErrorTask(VQVAETask):
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
-        output, updated = self.model.apply(
-            {"params": params, "codebook": extra},
-            batch["audio"],
-            train=True,
-            rngs={"codebook": key},
-            mutable=["codebook"],
-        )
-        total = sum(jnp.mean(jnp.square(audio - batch["audio"])) for audio in output.audio)
-        total += sum(quantized.commitment_loss for quantized in output.quantized)
-        return total, (updated["codebook"], {})
+        output, updated = self.apply_training(params, extra, batch, key)
+        assert output.quantized is not None, "the reference's model has a bottleneck"
+        errors = [jnp.mean(jnp.square(audio - batch["audio"])) for audio in output.audio]
+        commitments = [quantized.commitment_loss for quantized in output.quantized]
+        total = sum(errors, start=jnp.zeros(())) + sum(commitments, start=jnp.zeros(()))
+        return total, (updated, {})
 
 
 def random_batch(task: Task, examples: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ NAMED_LAYERS = ("middle", "last", "all")
 
 @dataclass(frozen=True)
 class Request:
-    """What to compute.
+    """Inputs and settings of an embedding.
 
     Attributes:
       model: folder of a model bundle.

@@ -48,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """What to evaluate.
+    """Inputs and settings of an evaluation.
 
     Attributes:
       inputs, references: sets of tracks; references may be None.

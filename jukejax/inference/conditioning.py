@@ -1,4 +1,4 @@
-"""What conditions a window: labels, lyrics and the codes above it, as arrays for the model.
+"""Conditions of a window: labels, lyrics and the codes above it, as arrays for the model.
 
 Dimensions: B items or rows of a batch, T seq_len, t codes of a track.
 """

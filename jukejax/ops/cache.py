@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jukejax.ops.attention.kinds import (
     AttentionKind,
     Grid,
+    count_row_ends,
     scale_query_key,
     softmax,
     summary_keys,
@@ -34,10 +35,6 @@ class Cache(NamedTuple):
 
     key: jax.Array
     value: jax.Array
-
-
-def _kept(kind: AttentionKind, grid: Grid) -> int:
-    return 1 if kind == AttentionKind.SUMMARY else grid.spread
 
 
 def cache_shape(
@@ -85,7 +82,7 @@ def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: ja
                 both = jnp.stack(pair, axis=1)  # [B, (row - 1, row), L, H, D]
                 return jnp.where(row % 2 == 1, both, both[:, ::-1])  # row r lives in slot r % 2
             case AttentionKind.SUMMARY | AttentionKind.SUMMARY_SPREAD:
-                return summary_keys(x, grid.block_len, _kept(kind, grid))
+                return summary_keys(x, grid.block_len, count_row_ends(kind, grid.spread))
             case AttentionKind.PRIME:
                 return x[:, : grid.prime_len]
             case _:
@@ -162,7 +159,7 @@ def step(
             cache = _write_if(position <= last, cache, scaled_k, v, slot, last)
             visible = jnp.arange(grid.prime_len) <= position
         case _:  # summaries
-            spread = _kept(kind, grid)
+            spread = count_row_ends(kind, grid.spread)
             is_kept = (col >= grid.block_len - spread) & (row < grid.num_rows - 1)
             slot = (row + 1) * spread + col - (grid.block_len - spread)
             slot = jnp.where(is_kept, slot, 0)

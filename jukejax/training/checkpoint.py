@@ -154,7 +154,7 @@ class Checkpoints:
 
 
 def versions() -> dict[str, str]:
-    """What made a checkpoint."""
+    """The origin of a checkpoint."""
     return {name: metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint", "jukejax")}
 
 

@@ -7,7 +7,6 @@ column, masked or not, as in PaLM's figures (Chowdhery et al. 2022, appendix B).
 costs twice the forward pass: each product has a gradient to either side.
 """
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -112,15 +111,10 @@ def _attention(config: TransformerConfig) -> float:
 
 def _conditioner(config: CodeConditionerConfig, seq_len: int, features: int) -> float:
     """Counts the FLOPs of upsampling the codes above for a window of `seq_len` codes."""
-    return 2.0 * _decoder_macs(
-        positions=seq_len // config.ratio,
-        channels=features,
-        width=config.width,
-        features=features,
-        downs=config.downs,
-        stride=config.stride,
-        stack=_stack_macs(config.width, config.depth, config.m_conv),
-    )
+    stack = _stack_macs(config.width, config.depth, config.m_conv)
+    block = _ConvBlock(config.width, features, config.downs, config.stride, stack)
+    positions = seq_len // config.ratio
+    return 2.0 * _decoder_macs(block, positions=positions, channels=features)
 
 
 def _stack_macs(width: int, depth: int, m_conv: float) -> float:
@@ -129,17 +123,19 @@ def _stack_macs(width: int, depth: int, m_conv: float) -> float:
     return depth * (3 * width * hidden + hidden * width)
 
 
-def _encoder_macs(
-    *,
-    positions: int,
-    channels: int,
-    width: int,
-    features: int,
-    downs: int,
-    stride: int,
-    stack: float,
-) -> float:
-    """Counts multiplications of an `EncoderBlock` from `channels` to `features`."""
+class _ConvBlock(NamedTuple):
+    """Sizes of an `EncoderBlock` or `DecoderBlock`; `stack`: of `_stack_macs`."""
+
+    width: int
+    features: int
+    downs: int
+    stride: int
+    stack: float
+
+
+def _encoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
+    """Counts multiplications of an `EncoderBlock` from `channels` to the block's features."""
+    width, features, downs, stride, stack = block
     macs = 0.0
     for _ in range(downs):
         positions //= stride
@@ -148,17 +144,9 @@ def _encoder_macs(
     return macs + positions * 3 * channels * features if downs else 0.0
 
 
-def _decoder_macs(
-    *,
-    positions: int,
-    channels: int,
-    width: int,
-    features: int,
-    downs: int,
-    stride: int,
-    stack: float,
-) -> float:
-    """Counts multiplications of a `DecoderBlock` from `channels` to `features`."""
+def _decoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
+    """Counts multiplications of a `DecoderBlock` from `channels` to the block's features."""
+    width, features, downs, stride, stack = block
     if not downs:
         return 0.0
     macs = float(positions * 3 * channels * width)
@@ -186,12 +174,10 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
         stack = _stack_macs(width, multiplier * config.depth, config.m_conv)
         positions, channels = window, config.channels
         for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
-            encoder = functools.partial(_encoder_macs, positions=positions, channels=channels)
+            block = _ConvBlock(width, config.emb_dim, downs, stride, stack)
+            encoders += _encoder_macs(block, positions=positions, channels=channels)
             positions, channels = positions // stride**downs, config.emb_dim
-            decoder = functools.partial(_decoder_macs, positions=positions, channels=channels)
-            shape: dict = {"width": width, "downs": downs, "stride": stride, "stack": stack}
-            encoders += encoder(**shape, features=config.emb_dim)
-            decoders += decoder(**shape, features=config.emb_dim)
+            decoders += _decoder_macs(block, positions=positions, channels=channels)
         decoders += window * 3 * config.emb_dim * config.channels
         codebooks += window // hop * config.emb_dim * config.codebook_size
     parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}

@@ -1,4 +1,4 @@
-"""What the owner of a run reads: metrics.jsonl, TensorBoard, Weights & Biases, the progress line.
+"""Telemetry of a run: metrics.jsonl, TensorBoard, Weights & Biases, the progress line.
 
 One process writes. Settings of a config: `tensorboard` (on if it is not given) writes
 WORKDIR/tensorboard, `wandb` names a project of Weights & Biases.
@@ -99,8 +99,8 @@ class WeightsAndBiases:
             self._run.log({"step": step} | shown)
 
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
-        found = self._wandb.Histogram(np.asarray(values).reshape(-1))
-        self._run.log({"step": step, f"histogram/{name}": found})
+        histogram = self._wandb.Histogram(np.asarray(values).reshape(-1))
+        self._run.log({"step": step, f"histogram/{name}": histogram})
 
     def close(self) -> None:
         self._run.finish()
@@ -175,7 +175,7 @@ def sound_figures(preview: Preview) -> dict[str, float]:
     Level, faults and rhythm; of copies also their fidelity. Figures that need a longer or louder
     sound are omitted.
     """
-    found: dict[str, float | None] = {}
+    measured: dict[str, float | None] = {}
     target = None if preview.original is None else preview.audio.get(preview.original)
     for name, sound in preview.audio.items():
         figures = {}
@@ -183,8 +183,8 @@ def sound_figures(preview: Preview) -> dict[str, float]:
             figures = track_figures(sound[:, None])
         if target is not None and name != preview.original and len(sound) > fidelity.SHORTEST:
             figures |= fidelity.measure_fidelity(target, sound, preview.sample_rate)
-        found |= {f"{name}/{figure}": value for figure, value in figures.items()}
-    return {name: v for name, v in found.items() if v is not None and np.isfinite(v)}
+        measured |= {f"{name}/{figure}": value for figure, value in figures.items()}
+    return {name: v for name, v in measured.items() if v is not None and np.isfinite(v)}
 
 
 def mel_png(sound: np.ndarray, sample_rate: int, title: str) -> bytes:
@@ -196,7 +196,7 @@ def mel_png(sound: np.ndarray, sample_rate: int, title: str) -> bytes:
 
 
 def progress_note(values: Mapping[str, float], sample_rate: int | None = None) -> str:
-    """What stands behind the progress line, from the figures of a step.
+    """Formats the figures of a step for the progress line.
 
     Args:
       sample_rate: of a VQ-VAE's audio, whose "tokens" are samples; None for a prior.

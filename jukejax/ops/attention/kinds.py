@@ -116,6 +116,11 @@ def _causal(queries: int, keys: int) -> jax.Array:
     return jnp.arange(queries)[:, None] >= jnp.arange(keys)[None, :]
 
 
+def count_row_ends(kind: AttentionKind, spread: int) -> int:
+    """Returns the positions at the end of each row that a kind of summary keeps."""
+    return 1 if kind == _SUMMARY else spread
+
+
 def summary_keys(x: jax.Array, block_len: int, spread: int) -> jax.Array:
     """Selects the ends of all rows but the last, after zeros. -> [B, R * spread, H, D]."""
     batch, time, heads, dim = x.shape
@@ -184,10 +189,10 @@ def attend(
             k, v = k[:, :prime_len], v[:, :prime_len]
             visible = _causal(q.shape[1], k.shape[1])
         elif kind in (_SUMMARY, _SPREAD):
-            kept = 1 if kind == _SUMMARY else spread
+            row_ends = count_row_ends(kind, spread)
             rows = q.shape[1] // block_len
-            k, v = (summary_keys(x, block_len, kept) for x in (k, v))
-            first = summary_positions(rows, block_len, kept)
+            k, v = (summary_keys(x, block_len, row_ends) for x in (k, v))
+            first = summary_positions(rows, block_len, row_ends)
             visible = jnp.arange(q.shape[1])[:, None] >= first[None, :]
     probs = softmax(jnp.einsum(to_scores, q, k, preferred_element_type=jnp.float32), visible)
     weights = probs if dropout is None else dropout(probs)
@@ -208,8 +213,8 @@ def visible_positions(
     )
     if kind == _CROSS:
         raise ValueError("kind 6 sees the encoder's states, not positions of its own sequence")
-    kept = 1 if kind == _SUMMARY else spread
-    row_end = (key_col >= block_len - kept) & (key_row < (seq_len // block_len) - 1)
+    row_ends = count_row_ends(kind, spread)
+    row_end = (key_col >= block_len - row_ends) & (key_row < (seq_len // block_len) - 1)
     return {
         _DENSE: key <= query,
         _BLOCK: (key <= query) & (key_row == row),

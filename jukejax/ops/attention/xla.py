@@ -20,6 +20,7 @@ from jukejax.ops.attention.kinds import (
     MASKED,
     AttentionKind,
     Grid,
+    count_row_ends,
     summary_keys,
     summary_positions,
 )
@@ -47,7 +48,7 @@ def attend(
     """
     visible: Visible = 0 if attention_groups.is_causal(kind) else None
     if kind in (AttentionKind.SUMMARY, AttentionKind.SUMMARY_SPREAD):
-        spread = 1 if kind == AttentionKind.SUMMARY else grid.spread
+        spread = count_row_ends(kind, grid.spread)
         visible = (grid.block_len, spread)
         k, v = (summary_keys(x, grid.block_len, spread) for x in (k, v))
     groups = attention_groups.split(

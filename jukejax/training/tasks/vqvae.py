@@ -14,7 +14,7 @@ from jukejax.common.config import check_keys, freeze, plain
 from jukejax.common.types import Tree
 from jukejax.data import audio, corpus, pipeline
 from jukejax.models.layers import init_params
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
 from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth
@@ -89,9 +89,10 @@ class VQVAETask(Task):
         }
         return params, codebooks
 
-    def loss(
+    def apply_training(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+    ) -> tuple[VQVAEOutput, Tree]:
+        """Runs the model on a batch, and updates the codebooks. Returns (output, new codebooks)."""
         output, updated = self.model.apply(
             {"params": params, "codebook": extra},
             batch["audio"],
@@ -99,8 +100,14 @@ class VQVAETask(Task):
             rngs={"codebook": key},
             mutable=["codebook"],
         )
+        return output, updated.get("codebook", {})
+
+    def loss(
+        self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        output, updated = self.apply_training(params, extra, batch, key)
         total, levels = total_loss(self.loss_config, self.bandwidth, batch["audio"], output)
-        return total, (updated.get("codebook", {}), name_metrics(levels))
+        return total, (updated, name_metrics(levels))
 
     def evaluate(self, params: Tree, extra: Tree, batch: Batch) -> Metrics:
         config = self.model_config
