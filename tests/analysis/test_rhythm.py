@@ -7,6 +7,7 @@ from jukejax.analysis import rhythm
 from jukejax.preparation import house
 from jukejax.preparation.house import drums, synth
 from tests.support import control
+from tests.support.house_tracks import house_track
 
 RATE = 44_100
 
@@ -27,7 +28,7 @@ def measure_tracks(sounds):
 @pytest.fixture(scope="module")
 def measured():
     """Returns pairs of (track, rhythm) of house tracks and of control tracks."""
-    house_tracks = [house.track(i, seconds=16.0, seed=3) for i in range(6)]
+    house_tracks = [house_track(i) for i in range(6)]
     control_tracks = [control.track(i, seconds=16.0, seed=3) for i in range(8)]
     return (
         list(zip(house_tracks, measure_tracks(x.mix for x in house_tracks), strict=True)),
@@ -96,7 +97,7 @@ def test_noise_has_no_tempo_and_silence_no_figures():
 
 
 def test_level_and_channels_do_not_matter():
-    track = house.track(2, seconds=16.0)
+    track = house_track(2)
     expected_figures = rhythm.measure_rhythm(track.mix, RATE).to_dict()
     soft_figures = rhythm.measure_rhythm(0.1 * track.mix.mean(axis=1), RATE).to_dict()
     assert soft_figures.keys() == expected_figures.keys()

@@ -1,5 +1,6 @@
 """Near-duplicates are found and kept in one split; tracks that are only similar are not."""
 
+import dataclasses
 import io
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from jukejax.analysis.fingerprint import extract_landmarks
 from jukejax.data import audio
 from jukejax.preparation import house
 from jukejax.preparation.groups import draw_heldout, find_near_duplicates
+from tests.support.house_tracks import house_track
 
 RATE = 44100
 MUSIC = Path(os.environ.get("JUKEJAX_MUSIC", "/tmp/music"))
@@ -49,37 +51,65 @@ def mixed(*tracks, overlap=8.0):
     return result
 
 
-@pytest.fixture(scope="module")
-def originals():
-    """16 house tracks of 45 s, two by each artist with the same drum kit."""
-    return [house.track(i, seconds=45.0) for i in range(16)]
+@dataclasses.dataclass(frozen=True)
+class Originals:
+    """Tracks, some of which are by the same artist with the same drum kit.
+
+    Attributes:
+      excerpt: its start and end in seconds.
+      removed: start and end in seconds of the part that an edit lacks.
+      stranger: index of a track that is none of these.
+    """
+
+    indices: tuple[int, ...]
+    seconds: float
+    excerpt: tuple[int, int]
+    removed: tuple[int, int]
+    overlap: float
+    stranger: int
+
+    def tracks(self):
+        return [house_track(i, seconds=self.seconds) for i in self.indices]
 
 
+SHORT = Originals((*range(6), 8, 9), 16.0, (2, 12), (4, 10), overlap=3.0, stranger=7)
+LONG = Originals(tuple(range(16)), 45.0, (5, 25), (12, 28), overlap=8.0, stranger=40)
+both_lengths = pytest.mark.parametrize(
+    "originals",
+    [SHORT, pytest.param(LONG, marks=pytest.mark.slow)],
+    ids=["8 of 16 s", "16 of 45 s"],
+)
+
+
+@both_lengths
 def test_copies_edits_and_mixes_are_grouped_and_similar_tracks_are_not(originals):
-    tracks = [track.mix.mean(axis=1) for track in originals]
+    tracks = [track.mix.mean(axis=1) for track in originals.tracks()]
+    stranger = house_track(originals.stranger, seconds=originals.seconds).mix.mean(axis=1)
+    (start, end), (cut, joined) = originals.excerpt, originals.removed
     copies = {
         0: encoded(tracks[0], "MP3"),
         1: encoded(tracks[1], "OGG", 32000),
-        2: 0.3 * tracks[2][5 * RATE + 777 : 25 * RATE],
-        3: np.concatenate([tracks[3][: 12 * RATE], tracks[3][28 * RATE :]]),
-        4: originals[4].instrumental.mean(axis=1),
-        5: mixed(tracks[5], house.track(40, seconds=45.0).mix.mean(axis=1)),
+        2: 0.3 * tracks[2][start * RATE + 777 : end * RATE],
+        3: np.concatenate([tracks[3][: cut * RATE], tracks[3][joined * RATE :]]),
+        4: originals.tracks()[4].instrumental.mean(axis=1),
+        5: mixed(tracks[5], stranger, overlap=originals.overlap),
     }
     group, links = find_near_duplicates(
         [extract_landmarks(track) for track in [*tracks, *copies.values()]]
     )
-    assert group == [*range(16), *copies]
-    assert [(link.a, link.b) for link in links] == [(i, 16 + i) for i in range(6)]
-    assert [link.offset_seconds for link in links[:3]] == pytest.approx([0, 0, 5], abs=0.1)
-    assert links[0].seconds > 30
-    assert 10 < links[2].seconds <= 21
+    count = len(tracks)
+    assert group == [*range(count), *copies]
+    assert [(link.a, link.b) for link in links] == [(i, count + i) for i in range(6)]
+    assert [link.offset_seconds for link in links[:3]] == pytest.approx([0, 0, start], abs=0.1)
+    assert links[0].seconds > originals.seconds * 30 / 45
+    assert (end - start) / 2 < links[2].seconds <= end - start + 1
 
 
+@both_lengths
 def test_a_mix_joins_its_tracks_into_one_group(originals):
-    tracks = [track.mix[: 30 * RATE].mean(axis=1) for track in originals[:4]]
-    group, links = find_near_duplicates(
-        [extract_landmarks(t) for t in [*tracks, mixed(tracks[1], tracks[3])]]
-    )
+    tracks = [track.mix[: 30 * RATE].mean(axis=1) for track in originals.tracks()[:4]]
+    mix = mixed(tracks[1], tracks[3], overlap=originals.overlap)
+    group, links = find_near_duplicates([extract_landmarks(t) for t in [*tracks, mix]])
     assert group == [0, 1, 2, 1, 1]
     assert [(link.a, link.b) for link in links] == [(1, 4), (3, 4)]
 

@@ -9,14 +9,15 @@ from scipy import signal
 from jukejax.preparation import house
 from jukejax.preparation.house import synth
 from jukejax.preparation.house.score import plan_sections
+from tests.support.house_tracks import SECONDS, house_track
 
 SAMPLE_RATE = 44_100
 
 
 @pytest.fixture(scope="module")
 def tracks():
-    """One track by each artist, of 24 s."""
-    return [house.track(i, seconds=24.0) for i in range(len(house.ARTISTS))]
+    """One track by each artist."""
+    return [house_track(i) for i in range(len(house.ARTISTS))]
 
 
 def find_sections(track, wanted):
@@ -134,7 +135,7 @@ def test_sections_come_in_order_and_cover_the_track_in_whole_bars(tracks):
         assert starts[0] == 0.0
         np.testing.assert_allclose(starts / bar, np.rint(starts / bar), atol=1e-3)
         assert np.all(np.diff(starts) > 0.99 * bar)
-        assert abs(starts[-1] - 24.0) <= bar / 2 + 1e-3
+        assert abs(starts[-1] - SECONDS) <= bar / 2 + 1e-3
 
 
 def test_the_sections_of_every_length_sum_to_it():
@@ -210,9 +211,9 @@ def test_tracks_artists_and_seeds_differ(tracks):
 
 
 def test_a_track_does_not_depend_on_earlier_tracks():
-    alone = integers(house.track(5, seconds=8.0))
-    house.track(4, seconds=8.0)
-    np.testing.assert_array_equal(integers(house.track(5, seconds=8.0)), alone)
+    alone = integers(house.track(5, seconds=4.0))
+    house.track(4, seconds=4.0)
+    np.testing.assert_array_equal(integers(house.track(5, seconds=4.0)), alone)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from jukejax.analysis import loudness
 from jukejax.data import audio
 from jukejax.preparation import house, rules, tracks
 from jukejax.preparation.rules import Rules
+from tests.support.house_tracks import house_track
 
 RATE = 44100
 
@@ -102,12 +103,12 @@ def test_surface_noise_is_not_silence():
 
 @pytest.mark.parametrize(("seconds", "decibels"), [(8, None), (12, None), (20, None), (20, 60)])
 def test_a_long_fade_out_is_found_where_it_begins(seconds, decibels):
-    sound = faded(beat(60), seconds, decibels)
+    sound = faded(beat(40), seconds, decibels)
     survey = rules.survey_sound(sound)
-    begin = 60 - seconds
+    begin = 40 - seconds
     assert begin - 1 < survey.fade_out / RATE < begin + 0.4 * seconds + 1
     tail = np.sqrt(np.mean(sound[survey.fade_out - RATE : survey.fade_out] ** 2))
-    assert tail > 10 ** (-5 / 20) * np.sqrt(np.mean(sound[: 30 * RATE] ** 2))
+    assert tail > 10 ** (-5 / 20) * np.sqrt(np.mean(sound[: 20 * RATE] ** 2))
 
 
 def reverb(sound, seconds):
@@ -119,15 +120,15 @@ def reverb(sound, seconds):
 
 
 def test_other_endings_are_not_fade_outs():
-    steps = beat(60)
+    steps = beat(48)
     for i, gain in enumerate((0.5, 0.2, 0.06)):  # instruments leave one after the other
-        steps[(36 + 8 * i) * RATE : (44 + 8 * i) * RATE] *= gain
-    swell = faded(beat(60), 15)
+        steps[(24 + 8 * i) * RATE : (32 + 8 * i) * RATE] *= gain
+    swell = faded(beat(36), 15)
     swell[-3 * RATE :] += beat(3, level=0.1)  # comes back at the end
     endings = {
-        "abrupt": beat(30),
-        "quick": faded(beat(30), 2),
-        "reverb": reverb(beat(30), 5.0),
+        "abrupt": beat(12),
+        "quick": faded(beat(16), 2),
+        "reverb": reverb(beat(16), 5.0),
         "steps": steps,
         "swell": swell,
     }
@@ -138,35 +139,35 @@ def test_other_endings_are_not_fade_outs():
 
 def test_house_tracks_have_no_faults():
     for index in range(3):
-        sound = house.track(index, seconds=24.0).mix
+        sound = house_track(index).mix
         assert rules.survey_sound(sound) == rules.Survey(0, len(sound), len(sound))
 
 
 def test_fades_are_cut_kept_or_dropped(make):
-    sound = faded(beat(60), 15)
+    sound = faded(beat(36), 15)
     prepared, cut = make(sound)
     assert 8 < prepared.fade_out < 15
     assert prepared.notes[-1] == f"fade-out of {prepared.fade_out:.1f} s at the end: cut"
     assert len(cut) == prepared.samples == len(sound) - round(prepared.fade_out * RATE)
     assert np.abs(cut[-RATE:]).max() > 0.4 * np.abs(cut).max()
     assert np.abs(cut[-20:]).max() < 500  # no click
-    prepared, kept = make(sound, fades="keep")
-    assert len(kept) == len(sound)
+    prepared, whole = make(sound, fades="keep")
+    assert len(whole) == len(sound)
     assert prepared.notes[-1] == f"fade-out of {prepared.fade_out:.1f} s at the end"
     prepared, _ = make(sound, fades="drop")
     assert prepared.reason == f"fade-out of {prepared.fade_out:.1f} s at the end, and --fades=drop"
 
 
 def test_dead_air_is_cut_to_a_gap_kept_or_dropped(make):
-    sound = np.concatenate([beat(20), silence(30), beat(15, seed=1)])
+    sound = np.concatenate([beat(10), silence(8), beat(7, seed=1)])
     prepared, cut = make(sound)
-    assert prepared.dead_air == [[pytest.approx(20, abs=0.1), pytest.approx(30, abs=0.1)]]
-    assert len(cut) / RATE == pytest.approx(35 + rules.GAP, abs=0.1)
-    assert prepared.notes == ["dead air of 30.0 s at 20.0 s: cut"]
-    np.testing.assert_array_equal(cut[: 20 * RATE], audio.to_int16(sound)[: 20 * RATE])
-    np.testing.assert_array_equal(cut[-15 * RATE :], audio.to_int16(sound)[-15 * RATE :])
-    prepared, kept = make(sound, fades="keep")
-    assert (len(kept), prepared.notes) == (len(sound), ["dead air of 30.0 s at 20.0 s"])
+    assert prepared.dead_air == [[pytest.approx(10, abs=0.1), pytest.approx(8, abs=0.1)]]
+    assert len(cut) / RATE == pytest.approx(17 + rules.GAP, abs=0.1)
+    assert prepared.notes == ["dead air of 8.0 s at 10.0 s: cut"]
+    np.testing.assert_array_equal(cut[: 10 * RATE], audio.to_int16(sound)[: 10 * RATE])
+    np.testing.assert_array_equal(cut[-7 * RATE :], audio.to_int16(sound)[-7 * RATE :])
+    prepared, whole = make(sound, fades="keep")
+    assert (len(whole), prepared.notes) == (len(sound), ["dead air of 8.0 s at 10.0 s"])
     assert "dead air" in make(sound, fades="drop")[0].reason
 
 
@@ -190,8 +191,8 @@ def test_limits_of_length_have_a_reason_and_are_not_part_of_the_cache(make):
 
 def test_the_cache_holds_tracks_that_the_rules_drop(make):
     separator = Keep()
-    first, _ = make(faded(beat(60), 15), separator, fades="drop")
-    assert make(faded(beat(60), 15), separator, fades="drop")[0] == first
+    first, _ = make(faded(beat(36), 15), separator, fades="drop")
+    assert make(faded(beat(36), 15), separator, fades="drop")[0] == first
     assert separator.calls == 1
 
 
@@ -227,9 +228,10 @@ def test_loudness_is_recorded_and_changed_only_when_asked_for(make):
     ]
 
 
-def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path):
+def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path, monkeypatch):
     from jukejax.analysis import fingerprint
 
+    monkeypatch.setattr(house, "track", house_track)
     source = tracks.Source("house", index=1, seconds=16.0)
 
     class Mute(Keep):
@@ -238,7 +240,7 @@ def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path):
 
     prepared = tracks.prepare_track(source, Mute(), str(tmp_path), Rules())
     marks = fingerprint.Landmarks.load(prepared.fingerprint)
-    expected = fingerprint.extract_landmarks(house.track(1, seconds=16.0).mix.mean(axis=1))
+    expected = fingerprint.extract_landmarks(house_track(1).mix.mean(axis=1))
     np.testing.assert_array_equal(marks.hashes, expected.hashes)
     (tmp_path / prepared.fingerprint.rpartition("/")[2]).unlink()
     assert (
@@ -257,7 +259,7 @@ def test_a_track_of_vocals_alone_is_silent_without_them(make):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("settings", "message"),
     [
         ({"min_seconds": 0.1}, "--min_seconds=0.1 must be at least 0.5"),
         ({"max_seconds": 2.0}, "--max_seconds=2 must not be less than --min_seconds=5"),
@@ -265,6 +267,6 @@ def test_a_track_of_vocals_alone_is_silent_without_them(make):
         ({"loudness": 3.0}, "--loudness=3.0 must lie between -60 and 0 LUFS"),
     ],
 )
-def test_impossible_rules_are_refused(given, message):
+def test_impossible_rules_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Rules(**given)
+        Rules(**settings)

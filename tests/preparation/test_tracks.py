@@ -7,6 +7,7 @@ import soundfile
 from jukejax.analysis import fidelity
 from jukejax.preparation import house, rules, separators, tracks
 from jukejax.preparation.job import Job
+from tests.support.house_tracks import house_track
 from tests.support.preparation import RATE, music
 
 
@@ -32,8 +33,9 @@ def test_the_processing_is_part_of_the_cache_key(source, tmp_path):
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
 
-def test_a_house_track_is_measured_against_its_truth(tmp_path):
-    track = house.track(1, seconds=16.0)
+def test_a_house_track_is_measured_against_its_truth(tmp_path, monkeypatch):
+    monkeypatch.setattr(house, "track", house_track)
+    track = house_track(1)
     source = tracks.Source("house_0001", index=1, seconds=16.0)
     prepared = tracks.prepare_track(
         source, separators.make_separator("repet"), str(tmp_path), rules.Rules()
