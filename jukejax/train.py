@@ -1,14 +1,14 @@
-"""Train what a config names: the VQ-VAE, the top prior or an upsampler.
+"""Trains the model of a config: the VQ-VAE, the top prior or an upsampler.
 
     python -m jukejax.train --config=configs/demo.py:vqvae --workdir=runs/vqvae
 
 Any value of the config can be changed on the command line: --config.steps=2000. A run that was
-stopped, or killed, continues from its newest checkpoint when the same command is given again, and
-ends with the same weights as without a stop. On several machines the same command is given on each,
+stopped or killed continues from its newest checkpoint when the same command is run again, and ends
+with the same weights as an uninterrupted run. With several machines, run the same command on each,
 with --coordinator, --num_processes and --process_id where the cluster does not set them.
 
-    tensorboard --logdir WORKDIR/tensorboard    curves, sounds and pictures while it trains
-    python -m jukejax.train --config=... --dry_run    what a run will need, before it is started
+    tensorboard --logdir WORKDIR/tensorboard    curves, audio and spectrograms during training
+    python -m jukejax.train --config=... --dry_run    the needs of a run, before it is started
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ from typing import ClassVar
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import interruption
 from jukejax.runtime import platform_flags
 from jukejax.training import config_keys
 
@@ -26,7 +25,7 @@ FLAGS = flags.FlagValues()
 
 CONFIG = config_keys.define_flag(
     "config",
-    "What to train: a file of configs/, with a variant after a colon.",
+    "Config of the run: a file of configs/, with a variant after a colon.",
     values=FLAGS,
 )
 WORKDIR = flags.DEFINE_string(
@@ -47,14 +46,14 @@ PROCESS_ID = flags.DEFINE_integer(
 class _DryRunParser(flags.ArgumentParser):
     """Parses `--dry_run`, `--dry_run=compile` and `--dry_run=measure`."""
 
-    known: ClassVar = {"true": "plan", "plan": "plan", "compile": "compile", "measure": "measure"}
+    modes: ClassVar = {"true": "plan", "plan": "plan", "compile": "compile", "measure": "measure"}
 
     def parse(self, argument: str) -> str:
         if argument in ("", "false"):
             return ""
-        if argument not in self.known:
-            raise ValueError("it is compile or measure, or stands alone")
-        return self.known[argument]
+        if argument not in self.modes:
+            raise ValueError("its value is compile or measure, or none")
+        return self.modes[argument]
 
 
 DRY_RUN = flags.DEFINE_flag(
@@ -63,9 +62,9 @@ DRY_RUN = flags.DEFINE_flag(
         None,
         "dry_run",
         "",
-        "Only print what the run will need: parameters, memory, FLOPs, time, epochs. "
+        "Only print the needs of the run: parameters, memory, FLOPs, time, epochs. "
         "--dry_run=compile adds the compiler's figure of the memory, --dry_run=measure the time of "
-        "a few real steps. Needs no --workdir, and no data.",
+        "a few training steps. Needs no --workdir, and no data.",
         boolean=True,
     ),
     flag_values=FLAGS,
@@ -79,26 +78,14 @@ def main() -> int:
         raise ValueError("--config and --workdir are needed; see --help")
     platform_flags.keep_memory()
     platform_flags.set_defaults(*platform_flags.transformer_shape(CONFIG.value))
-    if workdir is None or DRY_RUN.value:
-        from jukejax.training import dry_run
-
-        for line in dry_run.plan_run(config_keys.check_config(CONFIG.value), DRY_RUN.value):
-            print(line, flush=True)
-        return 0
     from jukejax.runtime import distributed
+    from jukejax.training import command
 
-    distributed.join(distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value))
-    from jukejax.training.loop import Training
-
-    try:
-        summary = Training(config_keys.check_config(CONFIG.value), Path(workdir)).run()
-    except interruption.Stopped:
-        distributed.leave()
-        raise
-    distributed.leave()
-    if distributed.is_writer():
-        for name, value in summary["heldout"].items():
-            print(f"heldout {name}: {value if not isinstance(value, float) else round(value, 4)}")
+    if workdir is None or DRY_RUN.value:
+        command.print_plan(CONFIG.value, DRY_RUN.value)
+    else:
+        place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+        command.train_model(CONFIG.value, Path(workdir), place)
     return 0
 
 

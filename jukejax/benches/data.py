@@ -272,11 +272,11 @@ def measure_train(
         first = common.time_call(run_step)
         for _ in range(3):  # and with the queue in its usual state
             run_step()
-        count, waited, started_at = 0, feeder.waited, time.perf_counter()
+        count, waited, started_at = 0, feeder.wait_seconds, time.perf_counter()
         while time.perf_counter() - started_at < seconds:
             run_step()
             count += 1
-        elapsed, waited = time.perf_counter() - started_at, feeder.waited - waited
+        elapsed, waited = time.perf_counter() - started_at, feeder.wait_seconds - waited
     feeder.close()
     yield {
         "what": "train",

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: the whole state and the loader's position, atomically, through Orbax.
+"""Checkpoints of a run: the training state and the loader's position, written atomically by Orbax.
 
-Each is a folder: `state` (raw and averaged weights, optimizer, codebooks, schedule, counters),
-`data` (the loader's position, the same on every process) and `about` (corpus, versions). Saved on
-any number of devices and processes, it is restored on any other, bit for bit.
+Each checkpoint is a folder: `state` (raw and averaged weights, optimizer, codebooks, schedule,
+counters), `data` (the loader's position, the same on every process) and `about` (corpus, versions).
+It can be restored bit for bit on any number of devices and processes.
 """
 
 import os
@@ -23,18 +23,18 @@ Iterator = Any
 
 
 class Checkpoints:
-    """The `checkpoints/` folder of a run: the newest `keep`, and the best. Saves in the background.
+    """Manages the `checkpoints/` folder of a run, and saves in the background.
 
     Attributes:
-      folder: where they are.
+      folder: absolute path of the folder.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int = 2, keep_best: int = 1):
-        """Opens the folder, or makes it.
+        """Opens the folder, or creates it.
 
         Args:
-          keep: newest checkpoints to keep.
-          keep_best: checkpoints to keep with the lowest held-out loss.
+          keep: number of the newest checkpoints to keep.
+          keep_best: number of the checkpoints with the lowest held-out loss to keep.
         """
         # Orbax's save-decision policies are not used: the training loop decides when to save (every
         # checkpoint_every steps, after a better held-out loss, at the last step and on SIGTERM).
@@ -62,48 +62,54 @@ class Checkpoints:
             item_handlers=handlers,
         )
 
-    def latest(self) -> int | None:
-        """The newest complete step, None at the start of a run."""
+    def latest_step(self) -> int | None:
+        """Returns the step of the newest complete checkpoint; None without a checkpoint."""
         return self._manager.latest_step()
 
     def describe_last(self) -> str:
         """Describes the newest complete checkpoint; safe to call from any thread."""
         steps = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
         if not steps:
-            return "nothing was saved yet"
-        return f"last saved at step {max(steps)}; the same command goes on from there"
+            return "no checkpoint was saved yet"
+        return f"last checkpoint: step {max(steps)}; run the same command again to continue from it"
 
     def save(
         self, step: int, state: TrainState, iterator: Iterator, about: dict, loss: float | None
     ) -> None:
-        """Starts to save, if that step is not saved; a checkpoint counts only once it is complete.
+        """Starts to save a checkpoint in the background, unless this step is already saved.
+
+        An incomplete checkpoint is ignored by `latest_step` and `restore`.
 
         Args:
-          about: what the checkpoint says of the run, JSON.
-          loss: held-out loss at this step, by which the best is kept; None if it was not measured.
+          about: JSON object that describes the run.
+          loss: held-out loss at this step, which ranks checkpoints for `keep_best`; None if it was
+            not measured.
         """
-        if step == self.latest():
+        if step == self.latest_step():
             return
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                data=ocp.args.JsonSave(_plain_state(iterator.get_state())),
-                about=ocp.args.JsonSave(about | {"step": step, "versions": versions()}),
+                data=ocp.args.JsonSave(_to_json_state(iterator.get_state())),
+                about=ocp.args.JsonSave(about | {"step": step, "versions": collect_versions()}),
             ),
             metrics=None if loss is None else {"loss": loss},
         )
 
     def restore(self, target: TrainState, iterator: Iterator) -> tuple[TrainState, dict] | None:
-        """The newest checkpoint that can be read, in `target`'s shapes and shardings.
+        """Restores the newest readable checkpoint, and moves `iterator` to its position.
 
-        Moves `iterator` to where it was. A damaged checkpoint is named, set aside and passed over.
+        Damaged checkpoints are reported, renamed to `damaged_STEP` and skipped.
+
+        Args:
+          target: shapes, types and shardings of the state.
 
         Returns:
-          The state and what the checkpoint says of the run; None if there is none.
+          (state, about); None without a checkpoint.
 
         Raises:
-          ValueError: there are checkpoints, and none of them can be read.
+          ValueError: none of the existing checkpoints can be read.
         """
         damaged = []
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -117,16 +123,16 @@ class Checkpoints:
                         about=ocp.args.JsonRestore(),
                     ),
                 )
-            except Exception as error:  # Orbax lets whatever its storage raises through
+            except Exception as error:  # Orbax passes on any exception of its storage libraries
                 damaged.append((step, format_first_line(error)))
                 continue
-            for bad, reason in damaged:
+            for damaged_step, reason in damaged:
                 print(
-                    f"warning: checkpoint {bad} of {self.folder} cannot be read ({reason}); set "
-                    f"aside as damaged_{bad}",
+                    f"warning: checkpoint {damaged_step} of {self.folder} cannot be read "
+                    f"({reason}); set aside as damaged_{damaged_step}",
                     file=sys.stderr,
                 )
-                self._set_aside(bad)
+                self._set_aside(damaged_step)
             iterator.set_state(restored["data"])
             return restored["state"], restored["about"]
         if steps:
@@ -137,29 +143,29 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
-        """Renames a checkpoint, so that the run can come to that step again."""
+        """Renames a checkpoint, so that the run can save this step again."""
         if distributed.is_writer():
             os.replace(self.folder / str(step), self.folder / f"damaged_{step}")
         distributed.barrier(f"set aside {step}")
         self._manager.reload()
 
     def reached_preemption(self, step: int) -> bool:
-        """Whether the machine is being taken away; true at the same step on every process."""
+        """Returns true if the machine will be preempted, at the same step on every process."""
         return self._manager.reached_preemption(step)
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
+        """Waits until all checkpoints are on disk, and closes the manager."""
         self._manager.wait_until_finished()
         self._manager.close()
 
 
-def versions() -> dict[str, str]:
-    """The origin of a checkpoint."""
+def collect_versions() -> dict[str, str]:
+    """Returns the versions of the packages that write a checkpoint."""
     return {name: metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint", "jukejax")}
 
 
-def _plain_state(state: Any) -> Any:
-    """A loader's state as JSON holds it."""
+def _to_json_state(state: Any) -> Any:
+    """Converts the NumPy scalars in a loader's state to Python numbers for JSON."""
     if isinstance(state, dict):
-        return {key: _plain_state(value) for key, value in state.items()}
+        return {key: _to_json_state(value) for key, value in state.items()}
     return state.item() if isinstance(state, np.generic) else state

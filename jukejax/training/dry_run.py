@@ -1,4 +1,4 @@
-"""`train --dry_run`: the plan of a run as text, with compiled or measured figures."""
+"""The output of `train --dry_run`: the plan of a run, with compiled or measured figures."""
 
 import enum
 import itertools
@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax.common.formatting import format_clock
+from jukejax.common.formatting import format_bytes, format_clock, format_duration
 from jukejax.runtime import devices, sharding
 from jukejax.training import plan, program
 from jukejax.training.plan import Plan
 from jukejax.training.program import Program
 
 MEASURED_STEPS = 3
-_SIDE = 1024  # of the matrices of the trial on a CPU
-# The devices that times are given for where the run's own are not known.
-_EXAMPLES = (
+_SIDE = 1024  # side of the square matrices whose product is timed on a CPU
+# Devices to estimate times for where the mesh is not on this machine, or its peak is not tabulated.
+_EXAMPLE_KINDS = (
     "V100-SXM2-32GB",
     "A100-SXM4-80GB",
     "H100",
@@ -32,52 +32,55 @@ _EXAMPLES = (
 )
 
 
-class How(enum.StrEnum):
-    """The effort of a plan: none, a compilation, or a compilation and a few steps."""
+class DryRun(enum.StrEnum):
+    """Selects the figures of a dry run: computed, those of a compilation, or measured steps."""
 
     PLAN = "plan"
     COMPILE = "compile"
     MEASURE = "measure"
 
 
-def plan_run(config: ConfigDict, how: str = "plan") -> Iterator[str]:
-    """Yields the lines of a plan; those that take time come last.
+def plan_run(config: ConfigDict, mode: str = "plan") -> Iterator[str]:
+    """Yields the lines of a dry run, those that take the longest last.
+
+    Args:
+      mode: a value of `DryRun`.
 
     Raises:
-      ValueError: the config is not valid, or its mesh is not on this machine and `how` needs it.
+      ValueError: the config is not valid, or its mesh is not on this machine and `mode` needs it.
     """
-    how = How(how)
+    mode = DryRun(mode)
     planned = plan.make_plan(config)
-    if how != How.PLAN and not planned.kind:
+    if mode != DryRun.PLAN and not planned.kind:
         raise ValueError(
-            f"--dry_run={how} needs the mesh of {planned.devices} devices here, and there are "
+            f"--dry_run={mode} needs the mesh of {planned.devices} devices here, and there are "
             f"{len(jax.devices())}; take --dry_run, or bench train --aot"
         )
-    yield from format_lines(planned, config.get("peak_flops"))
-    if how == How.PLAN:
+    yield from format_plan(planned, config.get("peak_flops"))
+    if mode == DryRun.PLAN:
         return
     task = program.make_task(config, with_data=plan.has_data(config))
     mesh = sharding.make_mesh(program.mesh_config(config))
     built = program.build_program(task, program.make_recipe(config), mesh)
-    if how == How.COMPILE:
-        yield from format_compiled(built)
+    if mode == DryRun.COMPILE:
+        yield from compile_step(built)
     else:
-        yield from format_measured(built, planned, config)
+        yield from measure_steps(built, planned, config)
 
 
-def format_lines(planned: Plan, peak_flops: float | None = None) -> Iterator[str]:
-    """Yields the lines of the plan itself.
+def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]:
+    """Yields the lines of a plan that need no compilation.
 
     Args:
-      peak_flops: FLOP/s of a device in the config; None: from the table, or by a trial.
+      peak_flops: FLOP/s of one device; None: the tabulated peak, or on a CPU a measured one.
     """
     shape = " x ".join(f"{axis} {size}" for axis, size in planned.mesh.items())
-    where = (
+    placement = (
         f"{planned.devices} x {planned.kind}, here"
         if planned.kind
         else f"{planned.devices} devices, not here"
     )
-    yield f"{planned.task} in {planned.dtype} on {where} (mesh {shape})"
+    yield f"{planned.task} in {planned.dtype} on {placement} (mesh {shape})"
     if planned.open_axis:
         yield f"mesh.{planned.open_axis} is -1: planned for the fewest devices; give it a number"
     yield ""
@@ -86,13 +89,14 @@ def format_lines(planned: Plan, peak_flops: float | None = None) -> Iterator[str
         yield _row(f"  {name}", f"{count:,}")
     yield ""
     needed = sum(planned.memory.values())
-    yield _row("memory of each device", format_memory(needed), _room(needed, planned.device_memory))
+    capacity = _compare_memory(needed, planned.device_memory)
+    yield _row("memory of each device", format_bytes(needed), capacity)
     for name, amount in planned.memory.items():
         note = ""
         if name == "activations":
             policy = f"remat {planned.remat}, " if planned.remat else ""
             note = f"estimate; {policy}{planned.part_size} example(s) at a time"
-        yield _row(f"  {name}", format_memory(amount), note)
+        yield _row(f"  {name}", format_bytes(amount), note)
     yield ""
     unit = "samples" if planned.task == "vqvae" else "tokens"
     yield _row("a step", f"{planned.batch_size:,} windows", f"{planned.tokens:,} {unit}")
@@ -102,11 +106,11 @@ def format_lines(planned: Plan, peak_flops: float | None = None) -> Iterator[str
     for name, work in planned.work.items():
         yield _row(f"  {name}", f"{work:.3g}")
     yield ""
-    yield _row("the run", f"{planned.steps:,} steps", _epochs(planned))
-    yield from _time_lines(planned, peak_flops)
+    yield _row("the run", f"{planned.steps:,} steps", _describe_epochs(planned))
+    yield from _format_times(planned, peak_flops)
 
 
-def _time_lines(planned: Plan, peak_flops: float | None) -> Iterator[str]:
+def _format_times(planned: Plan, peak_flops: float | None) -> Iterator[str]:
     share = f"{100 * plan.ASSUMED_MFU:.0f} % MFU assumed"
     if peak_flops:
         yield from format_cost(
@@ -118,57 +122,59 @@ def _time_lines(planned: Plan, peak_flops: float | None) -> Iterator[str]:
         source = f"peak {(peak or 0) / 1e12:,.0f} TFLOP/s of {planned.kind}, {share}"
         if peak is None:
             peak = measure_product_flops()
-            source = f"{peak / 1e9:,.0f} GFLOP/s in a float32 product, tried now; {share}"
+            source = f"{peak / 1e9:,.0f} GFLOP/s in a float32 product, measured now; {share}"
         yield from format_cost(planned, planned.seconds_per_step(peak), source)
     if planned.kind and devices.find_device(planned.kind):
         return
     yield ""
     yield f"elsewhere, on {planned.devices} device(s) in {planned.dtype}, {share}:"
     needed = sum(planned.memory.values())
-    for kind in _EXAMPLES:
+    for kind in _EXAMPLE_KINDS:
         device = devices.find_device(kind)
         assert device is not None
         peak = device.peak_flops.get(planned.dtype)
         if peak is None:
             yield _row(f"  {device.name}", "-", f"has no {planned.dtype}")
         else:
-            run_time = format_run_time(planned.steps * planned.seconds_per_step(peak))
-            yield _row(f"  {device.name}", run_time, _room(needed, device.memory))
+            run_time = format_duration(planned.steps * planned.seconds_per_step(peak))
+            yield _row(f"  {device.name}", run_time, _compare_memory(needed, device.memory))
 
 
 def format_cost(planned: Plan, seconds_per_step: float, source: str) -> Iterator[str]:
-    """Yields the lines on steps an hour and on the cost of the run."""
+    """Yields the lines with the steps an hour and the device-hours of the run."""
     seconds = planned.steps * seconds_per_step
     yield _row("steps an hour", format_figure(3600 / seconds_per_step), source)
     device_hours = f"{seconds / 3600 * planned.devices:,.2f} device-hours, for all its steps"
-    yield _row("cost", format_run_time(seconds), device_hours)
+    yield _row("cost", format_duration(seconds), device_hours)
 
 
-def format_compiled(built: Program) -> Iterator[str]:
-    """Yields the compiler's memory figures of the training step."""
+def compile_step(built: Program) -> Iterator[str]:
+    """Compiles the training step, and yields lines with the compiler's figures of its memory."""
     started_at = time.monotonic()
     analysis = built.lower().compile().memory_analysis()
-    took = format_clock(time.monotonic() - started_at)
+    duration = format_clock(time.monotonic() - started_at)
     if analysis is None:
-        yield f"compiled in {took}; this backend says nothing of memory"
+        yield f"compiled in {duration}; this backend reports no memory figures"
         return
-    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
-    held -= analysis.alias_size_in_bytes
+    state_size = analysis.argument_size_in_bytes + analysis.output_size_in_bytes
+    state_size -= analysis.alias_size_in_bytes
+    total = state_size + analysis.temp_size_in_bytes
     yield ""
-    yield _row(
-        "the compiler's figure", format_memory(held + analysis.temp_size_in_bytes), f"after {took}"
-    )
-    yield _row("  state and batch", format_memory(held))
-    yield _row("  while a step runs", format_memory(analysis.temp_size_in_bytes))
+    yield _row("the compiler's figure", format_bytes(total), f"after {duration}")
+    yield _row("  state and batch", format_bytes(state_size))
+    yield _row("  while a step runs", format_bytes(analysis.temp_size_in_bytes))
 
 
-def format_measured(built: Program, planned: Plan, config: ConfigDict) -> Iterator[str]:
-    """Yields the times of a few training steps, on the run's own data if they are here."""
+def measure_steps(built: Program, planned: Plan, config: ConfigDict) -> Iterator[str]:
+    """Runs a few training steps, and yields lines with their times.
+
+    The batches are those of the run's data if the data is on this machine, else random.
+    """
     key = jax.random.key(config.seed)
-    real = built.task.epoch_size > 0
+    has_data = built.task.epoch_size > 0
     with jax.set_mesh(built.mesh):
         run_state = built.init(key)
-        batches = _batches(built, config, real)
+        batches = _open_batches(built, config, has_data)
         seconds = []
         for batch in itertools.islice(batches, MEASURED_STEPS + 1):
             placed = jax.block_until_ready(sharding.put_batch(built.mesh, batch))
@@ -177,7 +183,7 @@ def format_measured(built: Program, planned: Plan, config: ConfigDict) -> Iterat
             seconds.append(time.monotonic() - started_at)
         if hasattr(batches, "close"):
             batches.close()
-    source = "the run's own data" if real else "made-up data"
+    source = "the run's own data" if has_data else "random data"
     best = min(seconds[1:])
     yield ""
     yield _row("first step", format_clock(seconds[0]), "compilation included")
@@ -186,23 +192,25 @@ def format_measured(built: Program, planned: Plan, config: ConfigDict) -> Iterat
     )
 
 
-def _batches(built: Program, config: ConfigDict, real: bool) -> Iterator[dict[str, np.ndarray]]:
+def _open_batches(
+    built: Program, config: ConfigDict, has_data: bool
+) -> Iterator[dict[str, np.ndarray]]:
     rows = sharding.batch_rows(built.mesh, config.data.batch_size)
-    if real:
+    if has_data:
         return built.task.open_batches("train", rows)
     generator = np.random.default_rng(0)
     shapes = built.task.batch_shapes(len(rows))
 
-    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def make_array(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         if np.issubdtype(leaf.dtype, np.integer):
             return np.zeros(leaf.shape, leaf.dtype)
         return generator.standard_normal(leaf.shape).astype(leaf.dtype)
 
-    return itertools.repeat({name: draw(leaf) for name, leaf in shapes.items()})
+    return itertools.repeat({name: make_array(leaf) for name, leaf in shapes.items()})
 
 
 def measure_product_flops() -> float:
-    """Measures FLOP/s of one device in the best of a few float32 matrix products."""
+    """Measures the FLOP/s of one device in float32 matrix products, the fastest of five."""
     matrix = jnp.ones((_SIDE, _SIDE))
     product = jax.jit(lambda x: x @ x)
     jax.block_until_ready(product(matrix))
@@ -214,32 +222,20 @@ def measure_product_flops() -> float:
     return 2.0 * _SIDE**3 / best
 
 
-def format_memory(amount: float) -> str:
-    """Formats bytes in GB or MB, with two digits as the figures of one device are compared."""
-    return f"{amount / 1e9:,.2f} GB" if amount >= 1e8 else f"{amount / 1e6:,.2f} MB"
-
-
 def format_figure(value: float) -> str:
-    """Formats a number with three digits or more, without powers of ten."""
+    """Formats a number with three significant digits or more, without an exponent if above 100."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def format_run_time(seconds: float) -> str:
-    """Formats a time in hours, minutes or seconds, with one decimal."""
-    if seconds < 100:
-        return f"{seconds:.1f} seconds"
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 6000 else f"{seconds / 60:.1f} minutes"
-
-
-def _room(needed: float, memory: float | None) -> str:
+def _compare_memory(needed: float, memory: float | None) -> str:
     if memory is None:
         return ""
-    return f"{'fits into' if needed < memory else 'MORE THAN'} {format_memory(memory)}"
+    return f"{'fits into' if needed < memory else 'MORE THAN'} {format_bytes(memory)}"
 
 
-def _epochs(planned: Plan) -> str:
+def _describe_epochs(planned: Plan) -> str:
     if planned.epochs is not None:
-        return f"{format_figure(planned.epochs)} epochs: so often is each window seen"
+        return f"{format_figure(planned.epochs)} epochs: passes over the windows"
     return (
         f"no data at {planned.data!r}: epochs unknown" if planned.data else "no data.folder given"
     )

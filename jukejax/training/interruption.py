@@ -15,7 +15,7 @@ class Interruption:
     stop at the same step.
 
     Attributes:
-      exception: what to raise after the checkpoint; None while no signal has come.
+      exception: the exception to raise after the checkpoint; None before the first signal.
     """
 
     def __init__(self) -> None:
@@ -32,22 +32,22 @@ class Interruption:
         }
 
     def request(self, exception: BaseException) -> None:
-        """Requests that the run ends with this exception."""
+        """Requests that the run ends with this exception after the current step."""
         self.exception = exception
 
     def watch(self, steps: StepWatch, checkpoints: Checkpoints) -> None:
-        """Lets SIGTERM end the process at once while no step ends, and a second Ctrl-C always."""
+        """Connects the signal watch to this run, which it ends if no step makes progress."""
         if (signals := interruption.active()) is not None:
             signals.idle_seconds = steps.idle_seconds
             signals.describe = checkpoints.describe_last
 
     def acknowledge(self) -> None:
-        """Notes that the loop has ended: from here on the process ends by itself."""
+        """Ends the supervision by the signal watch, as the loop has ended."""
         if (signals := interruption.active()) is not None:
             signals.acknowledge()
             signals.idle_seconds = None
 
     def release(self) -> None:
-        """Restores the handlers from before."""
+        """Restores the previous signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -1,11 +1,12 @@
 """The training loop: from a config to checkpoints, a log and a summary.
 
-It does not depend on the model, which a `Task` provides. All processes of a run execute it
-together; each decision depends only on the run's state, so that all of them take it alike.
+The loop is independent of the model, which a `Task` provides. All processes of a run execute it in
+parallel; each decision depends only on the run's state, so that all processes decide alike.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from jukejax.training.state import TrainState
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
 
-# Keys that may change between two starts of one run; any other would make it another run.
+# Config keys that may change between two starts of one run; all others define the run.
 MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
 MAY_CHANGE |= {"keep_best", "mesh", "accumulate", "tensorboard", "max_skipped", "wandb"}
 MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
@@ -35,17 +36,17 @@ STOP_AFTER = 20  # steps in a row whose loss or gradient is not finite
 
 
 def check_same_run(workdir: Path, config: dict) -> None:
-    """Checks that the folder was begun with this config, if it was begun.
+    """Checks that an existing workdir belongs to this config.
 
     Raises:
-      ValueError: a key differs that may not change.
+      ValueError: a key differs that is not in `MAY_CHANGE`.
     """
     path = workdir / "config.json"
     files.check_settings(path, config, flag="--workdir", prefix="config.", may_change=MAY_CHANGE)
 
 
 class Training:
-    """One run, from its config to its last checkpoint."""
+    """Trains the model of a config in a workdir."""
 
     state: TrainState
     watch: StepWatch
@@ -56,7 +57,7 @@ class Training:
         if distributed.is_writer():
             workdir.mkdir(parents=True, exist_ok=True)
         check_same_run(workdir, self.plain_config)
-        telemetry.check(self.plain_config)
+        telemetry.check_loggers(self.plain_config)
         self.task = program.make_task(config)
         self.mesh = sharding.make_mesh(program.mesh_config(config))
         self.recipe = program.make_recipe(config)
@@ -68,14 +69,14 @@ class Training:
             self.mesh.devices.flat[0].device_kind, config.dtype
         )
         self.pace = Pace(self.task, config.data.batch_size, peak_flops, self.mesh.size)
-        self.gap: dict[str, float] = {}  # held-out less training loss, once it is known
+        self.gap: dict[str, float] = {}  # held-out less training loss, once known
         self.sample_rate = self.task.describe()["sample_rate"] if config.task == "vqvae" else None
 
     def run(self) -> dict[str, Any]:
-        """Trains to the end, and returns the content of summary.json.
+        """Trains to the last step, and returns the content of summary.json.
 
         Raises:
-          interruption.Stopped, KeyboardInterrupt: after a checkpoint, if the run was asked to stop.
+          interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
         """
         summary = self._read_summary()
         if summary is not None:
@@ -83,11 +84,10 @@ class Training:
         if distributed.is_writer():
             files.write_json(self.workdir / "config.json", self.plain_config)
             files.write_json(self.workdir / "description.json", self.task.describe())
-        # Fails here if there is too little held-out music, not at the first evaluation.
+        # Raises here, not at the first evaluation, if there is too little held-out music.
         self.task.open_batches("heldout", self.rows).close()
-        batches = Feeder(
-            self.task.open_batches("train", self.rows), lambda b: sharding.put_batch(self.mesh, b)
-        )
+        put_batch = functools.partial(sharding.put_batch, self.mesh)
+        batches = Feeder(self.task.open_batches("train", self.rows), put_batch)
         checkpoints = checkpoint.Checkpoints(
             self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
         )
@@ -105,14 +105,14 @@ class Training:
                 checkpoints.close()
                 stop.release()
                 if stop.exception is not None:
-                    print(f"saved at step {step}; the same command goes on", file=sys.stderr)
+                    print(f"saved at step {step}; the same command continues", file=sys.stderr)
                     raise stop.exception
                 return self._finish(step, log)
 
     # -- Start -----------------------------------------------------------------------------------
 
     def _read_summary(self) -> dict[str, Any] | None:
-        """Returns the summary of a run that is already finished."""
+        """Returns the summary of a finished run; None if the run is not finished."""
         path = self.workdir / "summary.json"
         if not path.exists():
             return None
@@ -129,18 +129,16 @@ class Training:
             run_state, about = restored
             if about["corpus_hash"] != self.task.corpus_hash:
                 raise ValueError(
-                    f"{self.config.data.folder} is not the data that {self.workdir} began with; "
-                    "give that, or take another --workdir"
+                    f"data.folder {self.config.data.folder} is not the data that {self.workdir} "
+                    "began with; give that, or take another --workdir"
                 )
-            print(f"going on from step {int(run_state.step)}", file=sys.stderr)
+            print(f"continuing from step {int(run_state.step)}", file=sys.stderr)
         else:
             pretrained = finetune.load_state(self.config, self.program, self.key)
             run_state = self.program.init(self.key) if pretrained is None else pretrained
         params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
-        print(
-            f"{self.task.name}: {params:,} parameters on {self.mesh.size} device(s)",
-            file=sys.stderr,
-        )
+        size = f"{params:,} parameters on {self.mesh.size} device(s)"
+        print(f"{self.task.name}: {size}", file=sys.stderr)
         return run_state
 
     # -- Loop ------------------------------------------------------------------------------------
@@ -153,21 +151,23 @@ class Training:
         log: Telemetry,
         stop: Interruption,
     ) -> int:
-        """Trains until the run ends or is to stop, and saves. Returns the last step."""
+        """Trains until the last step or a stop request, saves, and returns the step reached."""
         config = self.config
         progress = Progress(f"training {self.workdir.name}", config.steps, done=step)
         metrics, timer = MetricAccumulator(), StepTimer(batches)
-        last_step = step if self._has_stalled() else self._last_step(self.state.anneal.start, step)
+        last_step = self._find_last_step(self.state.anneal.start, step)
+        if self._has_stalled():
+            last_step = step
         while step < last_step and stop.exception is None:
             self.state, step_metrics = self.program.update(self.state, next(batches), self.key)
             metrics.add(step_metrics)
             step += 1
-            self.watch.dispatched(step, step_metrics["loss"])
+            self.watch.add_step(step, step_metrics["loss"])
             is_last = step >= last_step
             if step % config.log_every == 0 or is_last:
                 values = self._log_metrics(step, metrics, timer, log)
-                progress.update(step, telemetry.progress_note(values, self.sample_rate))
-                last_step = self._last_step(step_metrics["anneal_start"], step)
+                progress.update(step, telemetry.format_progress(values, self.sample_rate))
+                last_step = self._find_last_step(step_metrics["anneal_start"], step)
                 metrics.reset()
                 timer.reset()
             loss = None
@@ -191,13 +191,13 @@ class Training:
     def _log_metrics(
         self, step: int, metrics: MetricAccumulator, timer: StepTimer, log: Telemetry
     ) -> dict[str, float]:
-        """Logs the means of the metrics since the last line, and returns them."""
+        """Logs and returns the means of the metrics since the previous line of the log."""
         values = metrics.mean()
-        values |= self.pace.measure(step, len(metrics), timer.elapsed, timer.waited)
+        values |= self.pace.measure(step, len(metrics), timer.elapsed, timer.wait_seconds)
         self.pace.warn_of_repetition(step, len(metrics))
         self._check_finite(metrics, step)
         del values["anneal_start"]
-        log.write(step, "train", values)
+        log.log_metrics(step, "train", values)
         return values
 
     def _save(
@@ -205,27 +205,28 @@ class Training:
     ) -> None:
         about = {"corpus_hash": self.task.corpus_hash, "config": self.plain_config}
         checkpoints.save(step, self.state, batches, about, loss)
-        self.watch.progressed()
+        self.watch.note_progress()
 
     def _check_finite(self, metrics: MetricAccumulator, step: int) -> None:
-        """Ends a run that diverges; its last finite weights are in the checkpoints."""
+        """Raises ValueError if the run diverges; updates that are not finite change no weights."""
         limit = self.config.get("max_skipped", STOP_AFTER)
         skipped = int(metrics.last["skipped_in_row"])
         if skipped >= limit:
             raise ValueError(
                 f"{skipped} steps in a row before step {step} had a loss or gradient that is not "
                 f"finite (loss {float(metrics.last['loss'])}); lower optimizer.learning_rate or "
-                "raise optimizer.warmup_steps; the weights before them are kept"
+                "raise optimizer.warmup_steps; the weights from before these steps are kept"
             )
 
-    def _last_step(self, anneal_start: jax.Array, step: int) -> int:
-        """Returns the run's last step: where the learning rate reaches zero, if that is decided."""
+    def _find_last_step(self, anneal_start: jax.Array, step: int) -> int:
+        """Returns `config.steps`, or the step at which an annealing learning rate reaches zero."""
         if int(anneal_start) == anneal.NEVER:
             return self.config.steps
         end = int(anneal_start) + self.recipe.schedule.anneal_steps
         return min(self.config.steps, max(end, step))
 
     def _has_stalled(self) -> bool:
+        """Returns true after `schedule.stop_on_stall` evaluations without a better loss."""
         limit = self.recipe.schedule.stop_on_stall
         return bool(limit) and int(self.state.anneal.stalled) >= limit
 
@@ -239,20 +240,21 @@ class Training:
             self.state.extra,
             rows=self.rows,
             limit=limit,
-            after_batch=self.watch.progressed,
+            after_batch=self.watch.note_progress,
         )
-        spread = telemetry.track_spread(evaluation.by_track.get("example_bits", {}))
-        values: dict[str, Any] = evaluation.metrics | spread
+        values: dict[str, Any] = evaluation.metrics | telemetry.find_track_range(
+            evaluation.by_track.get("example_bits", {})
+        )
         if "bits_per_code" in values:  # comparable with the training loss
             values["gap"] = values["bits_per_code"] - float(self.state.anneal.smoothed)
             self.gap = {"gap": values["gap"]}
             if distributed.is_writer():
-                print(f"step {step}, {telemetry.heldout_note(values)}", file=sys.stderr)
-        log.write(step, "heldout", values)
+                print(f"step {step}, {telemetry.format_heldout(values)}", file=sys.stderr)
+        log.log_metrics(step, "heldout", values)
         return evaluation
 
     def _evaluate_and_update(self, step: int, log: Telemetry) -> float:
-        """Evaluates, updates the schedule's state, and returns the held-out loss."""
+        """Evaluates, updates the state of the schedule, and returns the held-out loss."""
         loss = self._evaluate(step, log, self.config.eval_batches).loss
         updated = anneal.observe_heldout_loss(
             self.recipe.schedule, self.state.anneal, np.float32(loss), np.int32(step)
@@ -262,16 +264,16 @@ class Training:
         return loss
 
     def _show_preview(self, step: int, log: Telemetry) -> None:
-        """Logs sounds and pictures of the averaged weights; all processes compute them together."""
+        """Logs a preview of the averaged weights; all processes must call it at the same step."""
         preview = self.task.make_preview(self.state.ema_params, self.state.extra)
         if preview is None:
             return
-        self.watch.progressed()
-        log.show(step, preview)
+        self.watch.note_progress()
+        log.log_preview(step, preview)
         if preview.figures:
             values = preview.figures | self.gap
-            log.write(step, "heldout", values)
-            print(f"step {step}, {telemetry.match_note(values)}", file=sys.stderr)
+            log.log_metrics(step, "heldout", values)
+            print(f"step {step}, {telemetry.format_match_rates(values)}", file=sys.stderr)
 
     # -- End -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Means of the metrics between two lines of the log, and the speed of the steps in between."""
+"""Means of the metrics, and the speed of the steps, between two lines of the log."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ REPETITION = (4, 16)  # epochs at which a warning is printed
 
 
 class MetricAccumulator:
-    """Collects the metrics of steps. They stay on the devices until their mean is asked for."""
+    """Collects the metrics of steps, which stay on the devices until `mean` is called."""
 
     def __init__(self) -> None:
         self._rows: list[Mapping[str, jax.Array]] = []
@@ -44,7 +44,7 @@ class MetricAccumulator:
         return means
 
     def reset(self) -> None:
-        """Forgets all steps."""
+        """Removes the metrics of all steps."""
         self._rows = []
 
 
@@ -56,8 +56,9 @@ class StepTimer:
         self.reset()
 
     def reset(self) -> None:
-        """Starts from zero."""
-        self._started_at, self._waited_before = time.monotonic(), self._batches.waited
+        """Sets both times to zero."""
+        self._started_at = time.monotonic()
+        self._wait_before = self._batches.wait_seconds
 
     @property
     def elapsed(self) -> float:
@@ -65,43 +66,45 @@ class StepTimer:
         return time.monotonic() - self._started_at
 
     @property
-    def waited(self) -> float:
+    def wait_seconds(self) -> float:
         """Seconds since the last reset that were spent waiting for data."""
-        return self._batches.waited - self._waited_before
+        return self._batches.wait_seconds - self._wait_before
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Excludes the time spent inside."""
+        """Excludes the duration of the `with` block from `elapsed`."""
         paused_at = time.monotonic()
         yield
         self._started_at += time.monotonic() - paused_at
 
 
 class Pace:
-    """Speed of a run's steps, from the time they took."""
+    """Computes the speed of a run from the duration of its steps."""
 
     def __init__(self, task: Task, batch_size: int, peak_flops: float | None, num_devices: int):
-        """Sets what is constant in a run.
+        """Stores the constants of a run.
 
         Args:
           batch_size: examples of a global batch.
-          peak_flops: FLOP/s of one device; None if it is not known.
+          peak_flops: FLOP/s of one device; None if unknown.
         """
         self._task, self._batch_size = task, batch_size
         self._peak_flops, self._num_devices = peak_flops, num_devices
 
-    def measure(self, step: int, steps: int, elapsed: float, waited: float) -> dict[str, float]:
-        """Returns the metrics of the last `steps` steps, which ended with step number `step`.
+    def measure(
+        self, step: int, steps: int, elapsed: float, wait_seconds: float
+    ) -> dict[str, float]:
+        """Computes the speed metrics of the last `steps` steps, of which `step` is the last.
 
         Args:
-          elapsed: seconds that they took.
-          waited: seconds of these that were spent waiting for data.
+          elapsed: duration of these steps in seconds.
+          wait_seconds: seconds of `elapsed` that were spent waiting for data.
         """
         examples = self._batch_size * steps
         metrics = {
             "examples_per_s": examples / elapsed,
             "tokens_per_s": examples * self._task.example_codes / elapsed,
-            "data_wait": waited / elapsed,
+            "data_wait": wait_seconds / elapsed,
             "memory_bytes": memory.peak_bytes(),
         }
         if self._peak_flops:
@@ -112,11 +115,11 @@ class Pace:
                 self._num_devices,
             )
         if self._task.epoch_size:
-            metrics["epochs"] = self.epochs(step)
+            metrics["epochs"] = self.count_epochs(step)
         return metrics
 
-    def epochs(self, step: int) -> float:
-        """Computes how often each window of the training split has been seen after `step` steps."""
+    def count_epochs(self, step: int) -> float:
+        """Computes the number of passes over the training split after `step` steps."""
         return step * self._batch_size / self._task.epoch_size
 
     def warn_of_repetition(self, step: int, steps: int) -> None:
@@ -124,7 +127,7 @@ class Pace:
         if not self._task.epoch_size or not distributed.is_writer():
             return
         for limit in REPETITION:
-            if self.epochs(step - steps) < limit <= self.epochs(step):
+            if self.count_epochs(step - steps) < limit <= self.count_epochs(step):
                 print(
                     f"warning: every window has been seen {limit} times at step {step}; watch the "
                     "held-out loss, and run audit on what the model samples",

@@ -1,4 +1,4 @@
-"""Knows when a run last made progress, and says so on the screen if that is long ago."""
+"""A watch on the progress of a run, with a warning after a long time without any."""
 
 import collections
 import sys
@@ -10,18 +10,22 @@ import jax
 
 from jukejax.common.formatting import format_clock
 
-SILENCE_SECONDS = 600.0  # without a step that ends, after which the screen says so
+SILENCE_SECONDS = 600.0  # without progress, after which a warning is printed
 
 
 class StepWatch:
-    """Follows steps that are dispatched before they have run (a context manager).
+    """Monitors dispatched training steps (a context manager).
 
-    JAX returns from a step before it is computed, so the end of a step is when its results are
-    ready. A thread looks at them; the main thread may be blocked meanwhile.
+    JAX returns from a step before it is computed; a step has ended when its results are ready. A
+    background thread polls them, as the main thread may be blocked.
     """
 
     def __init__(self, step: int):
-        """`step`: the last one that has ended, of an earlier process or 0."""
+        """Starts the time of the last progress.
+
+        Args:
+          step: last step of the checkpoint that the run continues from; 0 for a new run.
+        """
         self._last_step = step
         self._last_progress = time.monotonic()
         self._running: collections.deque[tuple[int, Any]] = collections.deque()
@@ -37,18 +41,18 @@ class StepWatch:
         self._closed.set()
         self._thread.join()
 
-    def dispatched(self, step: int, result: jax.Array) -> None:
-        """Notes that a step was started; `result` is any of its outputs that is not donated."""
+    def add_step(self, step: int, result: jax.Array) -> None:
+        """Adds a dispatched step; `result` is any of its outputs that is not donated."""
         with self._lock:
             self._running.append((step, result))
 
-    def progressed(self) -> None:
-        """Notes progress of another kind: an evaluation's batch, a checkpoint, a preview."""
+    def note_progress(self) -> None:
+        """Records progress besides training steps: an evaluated batch, a checkpoint, a preview."""
         with self._lock:
             self._last_progress = time.monotonic()
 
     def idle_seconds(self) -> float:
-        """Returns how long ago a step ended, or other progress was made."""
+        """Returns the seconds since a step ended or other progress was recorded."""
         with self._lock:
             while self._running and self._running[0][1].is_ready():
                 self._last_step, _ = self._running.popleft()

@@ -1,6 +1,6 @@
 """Telemetry of a run: metrics.jsonl, TensorBoard, Weights & Biases, the progress line.
 
-One process writes. Settings of a config: `tensorboard` (on if it is not given) writes
+Only one process writes. Keys of a config: `tensorboard` (default: true) enables the event files of
 WORKDIR/tensorboard, `wandb` names a project of Weights & Biases.
 """
 
@@ -20,44 +20,50 @@ from jukejax.pages import pictures
 from jukejax.runtime import distributed
 from jukejax.training.run_log import RunLog
 from jukejax.training.task import Preview
-from jukejax.training.tensorboard import EventFile, playable
+from jukejax.training.tensorboard import EventFile, limit_peak
 
-PREVIEW = "heldout"  # the run in TensorBoard that sounds and pictures belong to
+PREVIEW_SPLIT = "heldout"  # the run in TensorBoard that gets audio, images and histograms
 
 
 class Sink(Protocol):
-    """One place that figures and sounds go to."""
+    """Receives the metrics and previews of a run."""
 
-    def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None: ...
+    def log_scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Writes scalars of a split ("train" or "heldout")."""
 
-    def sound(
-        self, step: int, name: str, sound: np.ndarray, sample_rate: int, picture: bytes
+    def log_audio(
+        self, step: int, name: str, audio: np.ndarray, sample_rate: int, mel_png: bytes
     ) -> None:
-        """A sound, float [time], and its mel spectrogram as a PNG."""
+        """Writes audio, float [time], and its mel spectrogram as a PNG file."""
 
-    def histogram(self, step: int, name: str, values: np.ndarray) -> None: ...
+    def log_histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """Writes the distribution of `values`, of any shape."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Completes the output."""
 
 
 class TensorBoard:
-    """`tensorboard --logdir WORKDIR/tensorboard`: training and held-out data as two runs of it, so
-    that their curves lie over each other."""
+    """Writes the event files that `tensorboard --logdir WORKDIR/tensorboard` displays.
+
+    The training and the held-out split are two runs of TensorBoard, which plots their curves of one
+    metric together.
+    """
 
     def __init__(self, folder: Path, step: int):
-        self._files = {split: EventFile(folder / split, step) for split in ("train", PREVIEW)}
+        self._files = {split: EventFile(folder / split, step) for split in ("train", PREVIEW_SPLIT)}
 
-    def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        self._files[split].scalars(step, values)
+    def log_scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        self._files[split].add_scalars(step, values)
 
-    def sound(
-        self, step: int, name: str, sound: np.ndarray, sample_rate: int, picture: bytes
+    def log_audio(
+        self, step: int, name: str, audio: np.ndarray, sample_rate: int, mel_png: bytes
     ) -> None:
-        self._files[PREVIEW].audio(step, f"audio/{name}", sound, sample_rate)
-        self._files[PREVIEW].image(step, f"mel/{name}", picture)
+        self._files[PREVIEW_SPLIT].add_audio(step, f"audio/{name}", audio, sample_rate)
+        self._files[PREVIEW_SPLIT].add_image(step, f"mel/{name}", mel_png)
 
-    def histogram(self, step: int, name: str, values: np.ndarray) -> None:
-        self._files[PREVIEW].histogram(step, f"histogram/{name}", values)
+    def log_histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        self._files[PREVIEW_SPLIT].add_histogram(step, f"histogram/{name}", values)
 
     def close(self) -> None:
         for file in self._files.values():
@@ -65,40 +71,40 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """The same in a project of Weights & Biases; a resumed run goes on in its own page."""
+    """Logs to a project of Weights & Biases; a resumed run continues the same W&B run."""
 
     def __init__(self, project: str, workdir: Path, config: dict):
         import wandb
 
         self._wandb = wandb
-        place = str(workdir.absolute())
+        folder = str(workdir.absolute())
         self._run = wandb.init(
             project=project,
             name=workdir.name,
-            id=f"{workdir.name}-{zlib.crc32(place.encode()):08x}",
-            dir=place,
+            id=f"{workdir.name}-{zlib.crc32(folder.encode()):08x}",
+            dir=folder,
             config=config,
             resume="allow",
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
-    def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    def log_scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
         self._run.log({"step": step} | {f"{split}/{name}": v for name, v in values.items()})
 
-    def sound(
-        self, step: int, name: str, sound: np.ndarray, sample_rate: int, picture: bytes
+    def log_audio(
+        self, step: int, name: str, audio: np.ndarray, sample_rate: int, mel_png: bytes
     ) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mel.png"
-            path.write_bytes(picture)
-            shown = {
-                f"audio/{name}": self._wandb.Audio(playable(sound), sample_rate=sample_rate),
+            path.write_bytes(mel_png)
+            media = {
+                f"audio/{name}": self._wandb.Audio(limit_peak(audio), sample_rate=sample_rate),
                 f"mel/{name}": self._wandb.Image(str(path)),
             }
-            self._run.log({"step": step} | shown)
+            self._run.log({"step": step} | media)
 
-    def histogram(self, step: int, name: str, values: np.ndarray) -> None:
+    def log_histogram(self, step: int, name: str, values: np.ndarray) -> None:
         histogram = self._wandb.Histogram(np.asarray(values).reshape(-1))
         self._run.log({"step": step, f"histogram/{name}": histogram})
 
@@ -106,24 +112,24 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def check(config: Mapping) -> None:
-    """Raises ValueError if the config asks for a logger that is not installed."""
+def check_loggers(config: Mapping) -> None:
+    """Raises ValueError if the config names a logger that is not installed."""
     if config.get("wandb") and importlib.util.find_spec("wandb") is None:
         raise ValueError(
-            f"config.wandb={config['wandb']} asks for Weights & Biases, which is not installed: "
-            "pip install wandb, or leave config.wandb away"
+            f"config.wandb={config['wandb']} needs Weights & Biases, which is not installed: "
+            "pip install wandb, or remove config.wandb"
         )
 
 
 class Telemetry:
-    """Everything that a run tells, in every place that was asked for."""
+    """Writes the metrics and previews of a run to metrics.jsonl and to each configured sink."""
 
     def __init__(self, workdir: Path, config: dict, step: int):
-        """Opens them all.
+        """Opens the log and the sinks.
 
         Args:
-          config: the run's, as plain dictionaries.
-          step: that the run goes on from.
+          config: the config of the run, as plain dictionaries.
+          step: last step of the checkpoint that the run continues from; 0 for a new run.
         """
         self._log = RunLog(workdir / "metrics.jsonl", step)
         self._sinks: list[Sink] = []
@@ -135,71 +141,76 @@ class Telemetry:
 
     @property
     def seconds(self) -> float:
-        """Since the run began, without the time it lay still."""
+        """Seconds since the run began, without the time between a stop and the next start."""
         return self._log.seconds
 
-    def write(self, step: int, split: str, values: dict) -> None:
-        """Figures of a step; words go to metrics.jsonl only."""
-        self._log.write(step, split, values)
-        numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
+    def log_metrics(self, step: int, split: str, values: dict) -> None:
+        """Writes the metrics of a step; text values go to metrics.jsonl only."""
+        self._log.append_row(step, split, values)
+        scalars = {name: value for name, value in values.items() if not isinstance(value, str)}
         for sink in self._sinks:
-            sink.scalars(step, split, numbers)
+            sink.log_scalars(step, split, scalars)
 
-    def show(self, step: int, preview: Preview) -> None:
-        """Sounds, pictures of them, what is measured of them, and histograms."""
+    def log_preview(self, step: int, preview: Preview) -> None:
+        """Writes the audio of a preview, its spectrograms, its measurements, and histograms."""
         if not distributed.is_writer():
             return
-        measured = sound_figures(preview)
-        if measured:
-            self._log.write(step, "sample", measured)
-            shown = {f"sample/{name}": value for name, value in measured.items()}
+        figures = measure_preview(preview)
+        if figures:
+            self._log.append_row(step, "sample", figures)
+            scalars = {f"sample/{name}": value for name, value in figures.items()}
             for sink in self._sinks:
-                sink.scalars(step, PREVIEW, shown)
-        for name, sound in preview.audio.items():
-            picture = mel_png(sound, preview.sample_rate, f"{name}, step {step}")
+                sink.log_scalars(step, PREVIEW_SPLIT, scalars)
+        for name, audio in preview.audio.items():
+            mel_png = render_mel_png(audio, preview.sample_rate, f"{name}, step {step}")
             for sink in self._sinks:
-                sink.sound(step, name, sound, preview.sample_rate, picture)
+                sink.log_audio(step, name, audio, preview.sample_rate, mel_png)
         for name, values in preview.histograms.items():
             for sink in self._sinks:
-                sink.histogram(step, name, values)
+                sink.log_histogram(step, name, values)
 
     def close(self) -> None:
+        """Closes the log and the sinks."""
         for sink in self._sinks:
             sink.close()
         self._log.close()
 
 
-def sound_figures(preview: Preview) -> dict[str, float]:
-    """Measures each sound of a preview by the quick part of `evaluate`: `generated/tempo_bpm`, ...
+def measure_preview(preview: Preview) -> dict[str, float]:
+    """Measures the audio of a preview with the fast figures of `evaluate`.
 
-    Level, faults and rhythm; of copies also their fidelity. Figures that need a longer or louder
-    sound are omitted.
+    The figures are loudness, defects and rhythm, and for reconstructions also the fidelity to the
+    original. Those that need longer or louder audio are omitted.
+
+    Returns:
+      {"NAME/FIGURE": value}, such as "generated/tempo_bpm".
     """
     measured: dict[str, float | None] = {}
     target = None if preview.original is None else preview.audio.get(preview.original)
-    for name, sound in preview.audio.items():
+    for name, audio in preview.audio.items():
         figures = {}
         if preview.sample_rate == SAMPLE_RATE:
-            figures = track_figures(sound[:, None])
-        if target is not None and name != preview.original and len(sound) > fidelity.SHORTEST:
-            figures |= fidelity.measure_fidelity(target, sound, preview.sample_rate)
+            figures = track_figures(audio[:, None])
+        if target is not None and name != preview.original and len(audio) > fidelity.SHORTEST:
+            figures |= fidelity.measure_fidelity(target, audio, preview.sample_rate)
         measured |= {f"{name}/{figure}": value for figure, value in figures.items()}
     return {name: v for name, v in measured.items() if v is not None and np.isfinite(v)}
 
 
-def mel_png(sound: np.ndarray, sample_rate: int, title: str) -> bytes:
-    """The mel spectrogram of a sound [time] as a PNG file."""
+def render_mel_png(audio: np.ndarray, sample_rate: int, title: str) -> bytes:
+    """Renders the mel spectrogram of audio [time] as a PNG file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mel.png"
-        pictures.write_mel_picture(sound, path, title, sample_rate=sample_rate)
+        pictures.write_mel_picture(audio, path, title, sample_rate=sample_rate)
         return path.read_bytes()
 
 
-def progress_note(values: Mapping[str, float], sample_rate: int | None = None) -> str:
-    """Formats the figures of a step for the progress line.
+def format_progress(values: Mapping[str, float], sample_rate: int | None = None) -> str:
+    """Formats the metrics of a step for the progress line.
 
     Args:
-      sample_rate: of a VQ-VAE's audio, whose "tokens" are samples; None for a prior.
+      sample_rate: sample rate (Hz) of a VQ-VAE's audio, whose "tokens" are samples; None for a
+        prior.
     """
     parts = []
     if "bits_per_code" in values:
@@ -215,27 +226,34 @@ def progress_note(values: Mapping[str, float], sample_rate: int | None = None) -
     return ", ".join(parts)
 
 
-def track_spread(by_track: Mapping[str, float]) -> dict[str, float | str]:
-    """Returns the range of a held-out figure (lower is better) over tracks; {} without any."""
+def find_track_range(by_track: Mapping[str, float]) -> dict[str, float | str]:
+    """Returns the range of a held-out metric (lower is better) over tracks; {} without tracks."""
     if not by_track:
         return {}
     worst = max(by_track, key=lambda name: by_track[name])
     return {"track_min": min(by_track.values()), "track_max": by_track[worst], "worst_track": worst}
 
 
-def match_note(values: Mapping) -> str:
-    """`copied: 34.0 % of the preview, 1.0 % of held-out music; 0.310 bits above training`."""
-    note = (
+def format_match_rates(values: Mapping) -> str:
+    """Formats the shares of a preview and of held-out music that match training tracks.
+
+    Example: `copied: 34.0 % of the preview, 1.0 % of held-out music; held-out loss less training
+    loss: 0.310 bits`.
+    """
+    line = (
         f"copied: {100 * values['match_rate']:.1f} % of the preview, "
         f"{100 * values['match_rate_heldout']:.1f} % of held-out music"
     )
     if np.isfinite(values.get("gap", np.nan)):
-        note += f"; held-out loss less training loss: {values['gap']:.3f} bits"
-    return note
+        line += f"; held-out loss less training loss: {values['gap']:.3f} bits"
+    return line
 
 
-def heldout_note(values: Mapping) -> str:
-    """`held out: 5.213 bits per code, 0.310 above training; tracks 4.900 to 5.600, worst: x`."""
+def format_heldout(values: Mapping) -> str:
+    """Formats the held-out metrics of a prior.
+
+    Example: `held out: 5.213 bits per code, 0.310 above training; tracks 4.900 to 5.600, worst: x`.
+    """
     parts = [f"held out: {values['bits_per_code']:.3f} bits per code"]
     if np.isfinite(values.get("gap", np.nan)):
         side = "above" if values["gap"] >= 0 else "below"

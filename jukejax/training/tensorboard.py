@@ -1,8 +1,7 @@
 """TensorBoard's event files, written without TensorFlow.
 
 An event file is a TFRecord file of `Event` protobufs (TensorBoard's event.proto and summary.proto).
-The fields that we write are declared below, in a pool of our own, which does not collide with
-TensorFlow's; TensorBoard reads them as it reads those of PyTorch.
+The fields in use are declared below, in a descriptor pool that is separate from TensorFlow's.
 """
 
 import functools
@@ -23,10 +22,11 @@ from jukejax.data.audio import to_int16
 from jukejax.data.records import masked_crc
 
 _VERSION = "brain.Event:2"
-_START = 1  # SessionLog.status: readers forget events of this step and later ones
+_START = 1  # SessionLog.status: readers discard events of this step and later ones
 _RGBA = 4
 _BINS = 30
-# Messages and their fields: name, number, type; "Name" is a message, "*" behind it many.
+# Messages and their fields: name, number, type. A capitalized type is a message, "*" marks a
+# repeated field.
 _SCHEMA = {
     "SessionLog": (("status", 1, "int32"),),
     "Image": (
@@ -70,7 +70,7 @@ _SCHEMA = {
 
 
 @functools.cache
-def _event() -> Any:
+def _event_class() -> Any:
     """Builds the protobuf class of an Event."""
     # proto2: a value of 0 is written too, as the fields of a oneof are.
     file = descriptor_pb2.FileDescriptorProto(name="events.proto", package="jukejax")
@@ -79,27 +79,28 @@ def _event() -> Any:
         declared = file.message_type.add(name=message)
         for name, number, kind in fields:
             field = declared.field.add(name=name, number=number)
-            many, kind = kind.endswith("*"), kind.rstrip("*")
-            field.label = field_type.LABEL_REPEATED if many else field_type.LABEL_OPTIONAL
+            is_repeated, kind = kind.endswith("*"), kind.rstrip("*")
+            optional, repeated = field_type.LABEL_OPTIONAL, field_type.LABEL_REPEATED
+            field.label = repeated if is_repeated else optional
             if kind in _SCHEMA:
                 field.type, field.type_name = field_type.TYPE_MESSAGE, f".jukejax.{kind}"
             else:
                 field.type = getattr(field_type, f"TYPE_{kind.upper()}")
-                field.options.packed = many
+                field.options.packed = is_repeated
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("jukejax.Event"))
 
 
 class EventFile:
-    """A new event file in `folder`; every event is on disk when its method returns."""
+    """Writes a new event file in a folder; each event is on disk when its method returns."""
 
     def __init__(self, folder: str | os.PathLike, step: int = 0):
         """Opens the file.
 
         Args:
-          step: that the run goes on from; what earlier files of the folder say of later steps is
-            forgotten by TensorBoard.
+          step: last step of the checkpoint that the run continues from. TensorBoard discards the
+            events of later steps in older files of the folder.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,40 +109,41 @@ class EventFile:
         )
         self.path = folder / name
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
-        self._write(0, file_version=_VERSION)
-        self._write(step + 1, session_log={"status": _START})
+        self._write_event(0, file_version=_VERSION)
+        self._write_event(step + 1, session_log={"status": _START})
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Points of curves, by tag."""
-        self._values(step, [{"tag": t, "simple_value": float(v)} for t, v in values.items()])
+    def add_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes scalars by tag."""
+        self._write_summary(step, [{"tag": t, "simple_value": float(v)} for t, v in values.items()])
 
-    def audio(self, step: int, tag: str, audio: np.ndarray, sample_rate: int) -> None:
-        """A sound, float [time]; one louder than full scale is turned down as a whole."""
+    def add_audio(self, step: int, tag: str, audio: np.ndarray, sample_rate: int) -> None:
+        """Writes audio, float [time], scaled down if its peak exceeds full scale."""
         buffer = io.BytesIO()
-        soundfile.write(buffer, to_int16(playable(audio)), sample_rate, "PCM_16", format="WAV")
-        sound = {
+        soundfile.write(buffer, to_int16(limit_peak(audio)), sample_rate, "PCM_16", format="WAV")
+        content = {
             "sample_rate": sample_rate,
             "num_channels": 1,
             "length_frames": len(audio),
             "encoded_audio_string": buffer.getvalue(),
             "content_type": "audio/wav",
         }
-        self._values(step, [{"tag": tag, "audio": sound}])
+        self._write_summary(step, [{"tag": tag, "audio": content}])
 
-    def image(self, step: int, tag: str, png: bytes) -> None:
-        """A picture, the bytes of a PNG file."""
+    def add_image(self, step: int, tag: str, png: bytes) -> None:
+        """Writes an image, given as the bytes of a PNG file."""
         width, height = struct.unpack(">II", png[16:24])
-        picture = {"height": height, "width": width, "colorspace": _RGBA}
-        self._values(step, [{"tag": tag, "image": picture | {"encoded_image_string": png}}])
+        content = {"height": height, "width": width, "colorspace": _RGBA}
+        content["encoded_image_string"] = png
+        self._write_summary(step, [{"tag": tag, "image": content}])
 
-    def histogram(self, step: int, tag: str, values: np.ndarray) -> None:
-        """How the finite ones of these numbers are spread; nothing without any."""
+    def add_histogram(self, step: int, tag: str, values: np.ndarray) -> None:
+        """Writes a histogram of the finite values; writes nothing if there are none."""
         values = np.asarray(values, np.float64).reshape(-1)
         values = values[np.isfinite(values)]
         if not values.size:
             return
         counts, edges = np.histogram(values, _BINS)
-        spread = {
+        histogram = {
             "min": values.min(),
             "max": values.max(),
             "num": values.size,
@@ -150,22 +152,23 @@ class EventFile:
             "bucket_limit": edges[1:].tolist(),
             "bucket": counts.tolist(),
         }
-        self._values(step, [{"tag": tag, "histo": spread}])
+        self._write_summary(step, [{"tag": tag, "histo": histogram}])
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
-    def _values(self, step: int, values: list[dict]) -> None:
-        self._write(step, summary={"value": values})
+    def _write_summary(self, step: int, values: list[dict]) -> None:
+        self._write_event(step, summary={"value": values})
 
-    def _write(self, step: int, **content: Any) -> None:
-        payload = _event()(wall_time=time.time(), step=step, **content).SerializeToString()
+    def _write_event(self, step: int, **content: Any) -> None:
+        payload = _event_class()(wall_time=time.time(), step=step, **content).SerializeToString()
         length = struct.pack("<Q", len(payload))
         crcs = (struct.pack("<I", masked_crc(part)) for part in (length, payload))
         self._file.write(length + next(crcs) + payload + next(crcs))
 
 
-def playable(audio: np.ndarray) -> np.ndarray:
-    """float32 [time] without NaN and within [-1, 1], turned down as a whole if it is too loud."""
+def limit_peak(audio: np.ndarray) -> np.ndarray:
+    """Returns float32 [time] with zeros for NaN, scaled down if its peak exceeds 1."""
     audio = np.nan_to_num(np.asarray(audio, np.float32), posinf=0.0, neginf=0.0)
     return audio / max(1.0, float(np.abs(audio).max(initial=0.0)))

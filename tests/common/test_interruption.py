@@ -107,7 +107,9 @@ def test_a_stuck_training_step_is_ended_and_says_what_is_saved(
     returncode, line = end_of(process)
     assert returncode == code
     assert reason in line
-    assert line.endswith("; last saved at step 2; the same command goes on from there")
+    assert line.endswith(
+        "; last checkpoint: step 2; run the same command again to continue from it"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -122,15 +122,15 @@ def test_a_batch_that_the_mesh_cannot_share_is_refused():
 
 
 def test_lines_say_what_the_time_is_judged_by(made):
-    given = "\n".join(dry_run.format_lines(made, peak_flops=1e12))
+    given = "\n".join(dry_run.format_plan(made, peak_flops=1e12))
     assert "config.peak_flops, 30 % MFU assumed" in given
     assert dry_run.format_figure(3600 / made.seconds_per_step(1e12)) in given
-    absent = "\n".join(dry_run.format_lines(made))
+    absent = "\n".join(dry_run.format_plan(made))
     assert "steps an hour" not in absent
     assert "V100" in absent
     assert "no data.folder given" in absent
     here = plan.make_plan(tiny(mesh={"data": -1}, data__batch_size=len(jax.devices())))
-    assert "GFLOP/s in a float32 product, tried now" in "\n".join(dry_run.format_lines(here))
+    assert "GFLOP/s in a float32 product, measured now" in "\n".join(dry_run.format_plan(here))
 
 
 def test_a_prior_and_a_vqvae_have_plans():
@@ -154,7 +154,7 @@ def test_the_command_prints_a_plan_and_measures_without_data_or_workdir():
     assert "parameters" in said
     assert "device-hours" in said
     said = run("train", "--config=configs/tiny.py:prior", "--dry_run=measure").stdout
-    assert "measured: the best of 3 steps on made-up data" in said
+    assert "measured: the best of 3 steps on random data" in said
     said = run("train", "--config=configs/tiny.py:prior", "--dry_run=compile").stdout
     assert "the compiler's figure" in said
     wrong = run("train", "--config=configs/tiny.py:prior", "--dry_run=x", code=2).stderr

@@ -106,15 +106,15 @@ def test_it_can_go_back_from_the_end():
 def test_waiting_is_counted_only_when_reading_is_slower_than_the_steps():
     feeder = Feeder(Count(end=6, seconds=0.05), same)
     assert len(list(feeder)) == 6
-    assert 0.2 < feeder.waited < 5
+    assert 0.2 < feeder.wait_seconds < 5
     feeder.close()
     feeder = Feeder(Count(end=6), same)
     next(feeder)
-    before = feeder.waited
+    before = feeder.wait_seconds
     for _ in range(5):
         time.sleep(0.1)
         next(feeder)
-    assert feeder.waited - before < 0.1
+    assert feeder.wait_seconds - before < 0.1
     feeder.close()
 
 

@@ -45,7 +45,7 @@ def one_device(monkeypatch):
 
 
 def rows_of(workdir, split):
-    return [row for row in run_log.read(workdir / "metrics.jsonl") if row["split"] == split]
+    return [row for row in run_log.read_metrics(workdir / "metrics.jsonl") if row["split"] == split]
 
 
 def test_a_run_ends_where_its_rate_reaches_zero_and_stays_ended(codes, tmp_path, capsys):

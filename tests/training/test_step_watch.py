@@ -24,7 +24,7 @@ def fast(monkeypatch):
 def test_only_ended_steps_are_progress(fast, capsys):
     result = Result()
     with step_watch.StepWatch(7) as watch:
-        watch.dispatched(8, result)
+        watch.add_step(8, result)
         time.sleep(0.7)
         assert watch.idle_seconds() > 0.5
         result.ready = True
@@ -38,5 +38,5 @@ def test_a_run_that_makes_progress_says_nothing(fast, capsys):
     with step_watch.StepWatch(0) as watch:
         for _ in range(8):
             time.sleep(0.05)
-            watch.progressed()
+            watch.note_progress()
     assert capsys.readouterr().err == ""

@@ -33,12 +33,12 @@ def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     first = telemetry.Telemetry(folder, {}, step=0)
     for step in (1, 2, 3):
-        first.write(step, "train", {"loss": step / 2, "mfu": 0.25})
-    first.write(2, "heldout", {"loss": 2.5, "worst_track": "somebody"})
-    first.show(2, preview())
+        first.log_metrics(step, "train", {"loss": step / 2, "mfu": 0.25})
+    first.log_metrics(2, "heldout", {"loss": 2.5, "worst_track": "somebody"})
+    first.log_preview(2, preview())
     first.close()
     second = telemetry.Telemetry(folder, {}, step=2)
-    second.write(3, "train", {"loss": 30.0, "mfu": 0.25})
+    second.log_metrics(3, "train", {"loss": 30.0, "mfu": 0.25})
     second.close()
     return folder
 
@@ -70,14 +70,14 @@ def test_tensorboard_has_each_sound_with_its_picture_and_the_use_of_codes(workdi
 
 
 def test_pictures_are_png_files():
-    png = telemetry.mel_png(np.ones(4000, np.float32) * 0.1, RATE, "a title")
+    png = telemetry.render_mel_png(np.ones(4000, np.float32) * 0.1, RATE, "a title")
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def test_tensorboard_can_be_left_out(tmp_path):
     log = telemetry.Telemetry(tmp_path, {"tensorboard": False}, step=0)
-    log.write(1, "train", {"loss": 1.0})
-    log.show(1, preview())
+    log.log_metrics(1, "train", {"loss": 1.0})
+    log.log_preview(1, preview())
     log.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl"]
 
@@ -85,8 +85,8 @@ def test_tensorboard_can_be_left_out(tmp_path):
 def test_only_one_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(telemetry.distributed, "is_writer", lambda: False)
     log = telemetry.Telemetry(tmp_path, {}, step=0)
-    log.write(1, "train", {"loss": 1.0})
-    log.show(1, preview())
+    log.log_metrics(1, "train", {"loss": 1.0})
+    log.log_preview(1, preview())
     log.close()
     assert not list(tmp_path.iterdir())
 
@@ -126,12 +126,12 @@ def wandb(monkeypatch):
 
 def test_weights_and_biases_gets_the_same_if_it_is_asked_for(tmp_path, wandb):
     config = {"wandb": "house", "tensorboard": False, "steps": 5}
-    telemetry.check(config)
+    telemetry.check_loggers(config)
     for step in (0, 4):
         log = telemetry.Telemetry(tmp_path, config, step=step)
-        log.write(step + 1, "train", {"loss": 2.0})
-        log.write(step + 1, "heldout", {"loss": 3.0, "worst_track": "x"})
-        log.show(step + 1, preview())
+        log.log_metrics(step + 1, "train", {"loss": 2.0})
+        log.log_metrics(step + 1, "heldout", {"loss": 3.0, "worst_track": "x"})
+        log.log_preview(step + 1, preview())
         log.close()
     first, second = wandb.asked
     assert first["project"] == "house"
@@ -155,8 +155,8 @@ def test_weights_and_biases_gets_the_same_if_it_is_asked_for(tmp_path, wandb):
 def test_weights_and_biases_that_is_not_installed_is_a_usage_error(monkeypatch):
     monkeypatch.setattr(telemetry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"config.wandb=house .* not installed: pip install wandb"):
-        telemetry.check({"wandb": "house"})
-    telemetry.check({})
+        telemetry.check_loggers({"wandb": "house"})
+    telemetry.check_loggers({})
 
 
 def test_memory_is_the_process_own_on_a_cpu_and_grows_with_it():
@@ -181,28 +181,28 @@ def test_memory_is_the_fullest_devices_where_the_backend_says_it(monkeypatch):
 
 def test_the_progress_line_speaks_of_bits_tokens_and_mfu():
     values = {"loss": 2.4, "bits_per_code": 2.3456, "tokens_per_s": 12345.6}
-    assert telemetry.progress_note(values) == "2.346 bits per code, 12,346 tokens/s"
+    assert telemetry.format_progress(values) == "2.346 bits per code, 12,346 tokens/s"
     values["mfu"] = 0.4123
-    assert telemetry.progress_note(values).endswith(", MFU 41.2 %")
-    assert telemetry.progress_note({"loss": 1.5, "tokens_per_s": 88200.0}, 44100) == (
+    assert telemetry.format_progress(values).endswith(", MFU 41.2 %")
+    assert telemetry.format_progress({"loss": 1.5, "tokens_per_s": 88200.0}, 44100) == (
         "loss 1.5000, 2.0 s of audio a second"
     )
 
 
 def test_the_spread_of_tracks_names_the_worst():
-    assert telemetry.track_spread({"a": 3.0, "b": 5.0, "c": 4.0}) == {
+    assert telemetry.find_track_range({"a": 3.0, "b": 5.0, "c": 4.0}) == {
         "track_min": 3.0,
         "track_max": 5.0,
         "worst_track": "b",
     }
-    assert telemetry.track_spread({}) == {}
+    assert telemetry.find_track_range({}) == {}
 
 
 def test_the_heldout_line_shows_the_gap_to_training():
     values = {"bits_per_code": 4.0, "gap": 0.25}
-    assert telemetry.heldout_note(values) == "held out: 4.000 bits per code, 0.250 above training"
-    values = {"bits_per_code": 4.0, "gap": float("nan")} | telemetry.track_spread({"a": 4.0})
-    assert telemetry.heldout_note(values) == (
+    assert telemetry.format_heldout(values) == "held out: 4.000 bits per code, 0.250 above training"
+    values = {"bits_per_code": 4.0, "gap": float("nan")} | telemetry.find_track_range({"a": 4.0})
+    assert telemetry.format_heldout(values) == (
         "held out: 4.000 bits per code; tracks 4.000 to 4.000, worst: a"
     )
 
@@ -212,7 +212,7 @@ def test_what_is_measured_of_a_preview_lands_beside_the_figures(tmp_path):
     sounds = {"original": track, "level_0": 0.9 * track, "level_2": np.zeros_like(track)}
     shown_twice = Preview(sounds, 44_100, {}, original="original")
     log = telemetry.Telemetry(tmp_path, {}, step=0)
-    log.show(5, shown_twice)
+    log.log_preview(5, shown_twice)
     log.close()
     (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert (row["step"], row["split"]) == (5, "sample")

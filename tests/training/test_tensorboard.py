@@ -51,8 +51,8 @@ def test_a_file_begins_with_its_version_and_where_the_run_goes_on(file):
 
 
 def test_scalars_come_back_with_their_steps_zero_among_them(file):
-    file.scalars(3, {"loss": 0.0, "level_0/recons": 1.5})
-    file.scalars(4, {"loss": float("nan")})
+    file.add_scalars(3, {"loss": 0.0, "level_0/recons": 1.5})
+    file.add_scalars(4, {"loss": float("nan")})
     event = parsed(file.path)[2]
     assert event.step == 3
     assert [(v.tag, v.simple_value) for v in event.summary.value] == [
@@ -66,10 +66,10 @@ def test_scalars_come_back_with_their_steps_zero_among_them(file):
 def test_a_run_that_goes_on_replaces_what_it_does_again(tmp_path):
     first = events.EventFile(tmp_path)
     for step in range(1, 6):
-        first.scalars(step, {"loss": float(step)})
+        first.add_scalars(step, {"loss": float(step)})
     first.close()
     second = events.EventFile(tmp_path, step=3)
-    second.scalars(4, {"loss": 40.0})
+    second.add_scalars(4, {"loss": 40.0})
     second.close()
     points = accumulated(tmp_path).Scalars("loss")
     shown = [(point.step, point.value) for point in points]
@@ -79,7 +79,7 @@ def test_a_run_that_goes_on_replaces_what_it_does_again(tmp_path):
 def test_audio_is_a_wav_that_nothing_clips(file):
     sound = 2.0 * np.sin(np.arange(1000) / 20).astype(np.float32)
     sound[7] = np.nan
-    file.audio(9, "heldout/original", sound, 8000)
+    file.add_audio(9, "heldout/original", sound, 8000)
     value = parsed(file.path)[2].summary.value[0]
     assert value.tag == "heldout/original"
     assert (value.audio.sample_rate, value.audio.length_frames) == (8000.0, 1000)
@@ -91,11 +91,11 @@ def test_audio_is_a_wav_that_nothing_clips(file):
 
 
 def test_quiet_audio_is_not_turned_up():
-    np.testing.assert_array_equal(events.playable(np.array([0.25, -0.5])), [0.25, -0.5])
+    np.testing.assert_array_equal(events.limit_peak(np.array([0.25, -0.5])), [0.25, -0.5])
 
 
 def test_a_picture_keeps_its_bytes_and_knows_its_size(file):
-    file.image(1, "mel", PNG)
+    file.add_image(1, "mel", PNG)
     image = parsed(file.path)[2].summary.value[0].image
     assert (image.width, image.height) == (7, 5)
     assert image.encoded_image_string == PNG
@@ -103,8 +103,8 @@ def test_a_picture_keeps_its_bytes_and_knows_its_size(file):
 
 def test_a_histogram_counts_every_finite_number_once(file):
     numbers = np.concatenate([np.zeros(90), np.linspace(1, 10, 10), [np.inf, np.nan]])
-    file.histogram(2, "codes", numbers)
-    file.histogram(2, "nothing", np.array([np.nan]))
+    file.add_histogram(2, "codes", numbers)
+    file.add_histogram(2, "nothing", np.array([np.nan]))
     (_, _, event) = parsed(file.path)
     histogram = event.summary.value[0].histo
     assert (histogram.num, histogram.min, histogram.max) == (100, 0.0, 10.0)
@@ -115,9 +115,9 @@ def test_a_histogram_counts_every_finite_number_once(file):
 
 
 def test_tensorboard_shows_pictures_sounds_and_histograms(file):
-    file.audio(1, "original", np.zeros(100), 8000)
-    file.image(1, "mel", PNG)
-    file.histogram(1, "codes", np.arange(5))
+    file.add_audio(1, "original", np.zeros(100), 8000)
+    file.add_image(1, "mel", PNG)
+    file.add_histogram(1, "codes", np.arange(5))
     tags = accumulated(file.path.parent).Tags()
     shown = {tag for kind in ("tensors", "audio", "images", "histograms") for tag in tags[kind]}
     assert shown == {"original", "mel", "codes"}

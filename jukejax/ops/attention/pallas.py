@@ -7,7 +7,7 @@ once, so products run over chunks of features. The backward pass computes the sc
 the sum that the forward pass kept for each query, and needs no atomics: a key belongs to one row.
 
 It is lowered through Triton (compute capability 8.0 or newer), whose blocks have sizes that are
-exp_scores of two: shorter rows are masked, and chunks are of 64, 32 or 16 features.
+powers of two: shorter rows are masked, and chunks are of 64, 32 or 16 features.
 
 Dimensions as in ops/attention/groups.py.
 """

@@ -101,7 +101,7 @@ def test_match_rates_are_logged_beside_the_gap():
     sampler = preview.PriorSampler(config, jnp.float32, codec, batch, 3, FakeTrainingCodes())
     shown = sampler.make_preview(params_of(config, batch))
     assert shown.figures == {"match_rate": 0.0, "match_rate_heldout": 1.0}
-    note = telemetry.match_note(shown.figures | {"gap": 0.25})
+    note = telemetry.format_match_rates(shown.figures | {"gap": 0.25})
     assert "copied: 0.0 % of the preview, 100.0 % of held-out music" in note
     assert "0.250 bits" in note
 

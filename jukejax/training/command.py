@@ -1,0 +1,39 @@
+"""The work of the command `train`: a training run in its process group, or a dry run."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jukejax.common import interruption
+from jukejax.runtime import distributed
+from jukejax.training import config_keys, dry_run
+from jukejax.training.loop import Training
+
+
+def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> None:
+    """Trains the model of a config, and prints its held-out metrics in the writing process.
+
+    Args:
+      workdir: folder of the run.
+      place: this process among those of the run.
+
+    Raises:
+      ValueError: the config or its data cannot be used, or the run diverges.
+      interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
+    """
+    distributed.join(place)
+    try:
+        summary = Training(config_keys.check_config(config), workdir).run()
+    except interruption.Stopped:
+        distributed.leave()
+        raise
+    distributed.leave()
+    if distributed.is_writer():
+        for name, value in summary["heldout"].items():
+            print(f"heldout {name}: {value if not isinstance(value, float) else round(value, 4)}")
+
+
+def print_plan(config: ConfigDict, mode: str) -> None:
+    """Prints the needs of a run, line by line; `mode` is a value of `dry_run.DryRun`."""
+    for line in dry_run.plan_run(config_keys.check_config(config), mode):
+        print(line, flush=True)
