@@ -3,7 +3,7 @@
 import pytest
 
 from jukejax.data import audio
-from jukejax.pages import report
+from jukejax.pages import pictures, report
 from jukejax.pages.pipeline import PipelinePaths
 from jukejax.pages.runs import Corpus, TrainingRun
 from tests.support.pages import (
@@ -15,7 +15,16 @@ from tests.support.pages import (
     write_json,
     write_run,
     write_samples,
+    write_sketch,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sketches():
+    """Renders no pictures: test_pictures.py and test_report.py do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "write_picture", write_sketch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,14 @@
 """The page of a sample folder."""
 
 from jukejax.data import audio
-from jukejax.pages import report
+from jukejax.pages import pictures, report
 from tests.support.pages import (
     EVIL,
     check_page,
     read_words,
     tone,
     write_samples,
+    write_sketch,
 )
 
 
@@ -38,7 +39,8 @@ def test_the_sample_page_has_a_player_for_every_level_and_all_settings(tmp_path)
     assert (tmp_path / "my samples #1/item_000/level_0.dark.png").exists()
 
 
-def test_only_pictures_of_changed_sounds_are_drawn_again(tmp_path):
+def test_only_pictures_of_changed_sounds_are_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "write_picture", write_sketch)
     folder = write_samples(tmp_path / "s", levels=((2, 1),))
     report.write_sample_page(folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}

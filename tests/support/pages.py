@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -9,11 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from jukejax.common import files
 from jukejax.data import audio, corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
+from jukejax.pages import pictures
 
 EVIL = '<script>alert("x")</script> & Söhne'
 
@@ -28,6 +32,17 @@ def tone(seconds: float = 0.2) -> np.ndarray:
     """Returns a sine of 440 Hz, float32 [time, 1]."""
     time = np.arange(int(seconds * 44_100)) / 44_100
     return (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)[:, None]
+
+
+def write_sketch(draw: pictures.Draw, path: str | os.PathLike, title: str) -> None:
+    """Replaces `pictures.write_picture`: draws, but writes noise instead of rendering for 1 s."""
+    del title
+    size = (pictures.WIDTH / pictures._DPI, pictures.HEIGHT / pictures._DPI)
+    figure = Figure(figsize=size, dpi=pictures._DPI)
+    draw(figure, figure.add_subplot(), pictures._THEMES[0])
+    noise = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    for target in (Path(path), pictures.dark_path(path)):
+        imsave(target, noise)
 
 
 def write_samples(folder: Path, levels: Sequence[Sequence[int]] = ((2, 1, 0), (2,))) -> Path:
