@@ -1,6 +1,7 @@
 """Activations against the model's own logits, and several windows against one."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from tests.support import small_bundle
 LABELS = Labels(artist=1, genres=(1,), total_samples=100_000)
 
 
+@functools.cache
 def make_prior(level, lyrics="none"):
     """Returns config, parameters and prepared weights of a level's prior."""
     config = small_bundle.configs(lyrics)[f"level_{level}"]
@@ -49,31 +51,33 @@ def test_logits_follow_from_the_last_layer(level, lyrics):
     config, params, weights = make_prior(level, lyrics)
     depth = config.transformer.num_layers
     codes, upper = make_codes(config, 64)
-    found = compute_activations(config, weights, codes, upper, layers=[depth]).values[:, 0]
+    last = compute_activations(config, weights, codes, upper, layers=[depth]).values[:, 0]
     rows = make_window_labels(config, [LABELS], 0)
-    conditions = {"labels": rows} | ({"upper_codes": upper[None]} if upper is not None else {})
-    expected = Prior(config).apply({"params": params}, codes[None], **conditions)[0]
-    conditions = compute_conditions(
-        config, weights, None if upper is None else jnp.asarray(upper[None]), jnp.asarray(rows)
-    )
-    model = Prior(config).bind({"params": params}).autoregressive
-    cond = None if conditions.code_cond is None else conditions.code_cond[0]
-    logits = model.predict(jnp.asarray(found), cond)
+    upper_rows = None if upper is None else upper[None]
+    expected = jax.jit(Prior(config).apply)({"params": params}, codes[None], upper_rows, rows)[0]
+
+    @jax.jit
+    def predict(last, upper_rows, rows):
+        conditions = compute_conditions(config, weights, upper_rows, rows)
+        model = Prior(config).bind({"params": params}).autoregressive
+        return model.predict(last[None], conditions.code_cond)[0]
+
+    logits = predict(last, upper_rows, rows)
     np.testing.assert_allclose(logits, expected, rtol=2e-4, atol=2e-4)
 
 
 def test_each_layer_is_the_block_applied_to_the_layer_before():
     config, params, weights = make_prior(2)
     codes, _ = make_codes(config, 64)
-    found = compute_activations(config, weights, codes, layers=[0, 1, 2, 3]).values
+    values = compute_activations(config, weights, codes, layers=[0, 1, 2, 3]).values
     stack = params["autoregressive"]["transformer"]
     for layer in range(3):
         one = dataclasses.replace(config.transformer, num_layers=1)
         kind = config.transformer.pattern[layer]
         block = Block(one, kind, parent=None)
         own = jax.tree.map(lambda leaf, i=layer: leaf[i], stack["self_layers"])
-        expected = block.apply({"params": own}, found[None, :, layer])[0]
-        np.testing.assert_allclose(found[:, layer + 1], expected, rtol=1e-4, atol=1e-5)
+        expected = jax.jit(block.apply)({"params": own}, values[None, :, layer])[0]
+        np.testing.assert_allclose(values[:, layer + 1], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pooled_activations_equal_pooling_of_all_activations():
@@ -87,11 +91,11 @@ def test_pooled_activations_equal_pooling_of_all_activations():
         ("max", lambda x: x.max(axis=0)),
         ("last", lambda x: x[-1]),
     ):
-        found = compute_activations(config, weights, codes, upper, pooling=pooling, batch_size=2)
-        np.testing.assert_array_equal(found.begins, [0, 64, 128])
-        np.testing.assert_array_equal(found.ends, [64, 128, 152])
+        pooled = compute_activations(config, weights, codes, upper, pooling=pooling, batch_size=2)
+        np.testing.assert_array_equal(pooled.begins, [0, 64, 128])
+        np.testing.assert_array_equal(pooled.ends, [64, 128, 152])
         expected = [pool(whole.values[a:b]) for a, b in ((0, 64), (64, 128), (128, 152))]
-        np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(pooled.values, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_short_track_is_pooled_over_its_own_codes():

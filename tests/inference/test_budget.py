@@ -73,7 +73,7 @@ def shapes_of_a_batch(config, rows):
     return PriorWeights(*weights), inputs
 
 
-@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_compiled_batch_needs_the_estimated_memory(fresh):
     """Between a third and all of it: the temporary buffers that XLA plans on a CPU."""
     rows, chunk = 8, 2
