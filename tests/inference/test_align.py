@@ -38,7 +38,7 @@ SONG = Labels(1, (2,), total_samples=2048, lyrics=(1, 2, 3, 4, 1, 2))
 def make_weights(config):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.4), jnp.float32),
+        lambda leaf: rng.normal(size=leaf.shape, scale=0.4).astype(np.float32),
         prior_shapes(config),
     )
     return prepare_weights(config, params, jnp.float32)

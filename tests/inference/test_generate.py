@@ -167,7 +167,7 @@ def test_upsampler_samples_the_arg_max_of_its_teacher_forced_logits():
     model = Prior(UPSAMPLER)
     shapes = jax.eval_shape(model.init, jax.random.key(0), codes, upper, labels)
     params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.2), jnp.float32),
+        lambda leaf: rng.normal(size=leaf.shape, scale=0.2).astype(np.float32),
         nn.meta.unbox(shapes)["params"],
     )
     inputs = generate.WindowInputs(
@@ -204,7 +204,7 @@ def test_model_with_lyrics_samples_the_arg_max_of_its_teacher_forced_logits(kind
     prompt = np.pad(rng.integers(VOCAB, size=(2, 3)), ((0, 0), (0, 5))).astype(np.int32)
     model = Prior(config)
     params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
+        lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
         prior_shapes(config),
     )
     inputs = generate.WindowInputs(

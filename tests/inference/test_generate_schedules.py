@@ -23,7 +23,7 @@ def upsampler():
     """Random weights, large enough for codes to depend on those before them."""
     rng = np.random.default_rng(0)
     params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
+        lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
         prior_shapes(UPSAMPLER),
     )
     return prepare_weights(UPSAMPLER, params, jnp.float32)
