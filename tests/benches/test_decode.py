@@ -23,7 +23,7 @@ def measure_bandwidth_quickly(monkeypatch):
     monkeypatch.setattr(common, "measure_read_bandwidth", quickly)
 
 
-@pytest.mark.parametrize("weights", ["float", "int8"])
+@pytest.mark.parametrize("weights", ["float", pytest.param("int8", marks=pytest.mark.slow)])
 def test_row_has_rates_bytes_and_the_ratio_to_the_reference(tmp_path, weights):
     lines = [
         {"bench": "train", "config": PRIOR, "tokens_per_s": 1.0},

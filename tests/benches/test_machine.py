@@ -1,16 +1,25 @@
 """`doctor` as JSON and as lines, and the released models that fit a device."""
 
 import json
+from unittest import mock
 
 import pytest
 
 from jukejax.benches import machine
-from tests.support.command import run
+from jukejax.weights.openai import released
+from tests.support.command import run, run_in_process
 
 
-@pytest.fixture(scope="module")
-def facts():
-    return json.loads(run("doctor", "--json").stdout)
+@pytest.fixture(
+    scope="module",
+    params=["two models in this process", pytest.param("all models", marks=pytest.mark.slow)],
+)
+def facts(request):
+    if request.param == "all models":
+        return json.loads(run("doctor", "--json").stdout)
+    two = {name: released.MODELS[name] for name in ("1b_lyrics", "5b")}
+    with mock.patch.object(released, "MODELS", two):
+        return json.loads(run_in_process("doctor", "--json").stdout)
 
 
 def test_doctor_describes_this_machine(facts):

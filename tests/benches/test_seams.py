@@ -12,7 +12,9 @@ from tests.support import small_bundle
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return str(small_bundle.write(tmp_path_factory.mktemp("bundle"), lyrics="none"))
+    """A bundle of the two upper levels."""
+    folder = tmp_path_factory.mktemp("bundle")
+    return str(small_bundle.write(folder, lyrics="none", levels=(1, 2)))
 
 
 def make_values(folder, **changed):
@@ -20,19 +22,22 @@ def make_values(folder, **changed):
     return SimpleNamespace(model=folder, **defaults | changed)
 
 
-def test_every_level_and_schedule_has_a_row(folder):
+@pytest.mark.parametrize("levels", [(1, 2), pytest.param((0, 1, 2), marks=pytest.mark.slow)])
+def test_every_level_and_schedule_has_a_row(folder, tmp_path, levels):
+    if 0 in levels:
+        folder = str(small_bundle.write(tmp_path, lyrics="none"))
     rows = list(seams.measure_rows(make_values(folder)))
+    expected_levels = [("2", "sequential")]
+    for level in range(1, levels[0] - 1, -1):
+        expected_levels += [(str(level), "sequential"), (str(level), "parallel")]
     assert [row["what"] for row in rows] == [
-        "level 2 sequential",
-        "level 1 sequential",
-        "level 1 parallel",
-        "level 0 sequential",
-        "level 0 parallel",
+        *(f"level {level} {schedule}" for level, schedule in expected_levels),
         "all levels sequential",
         "all levels parallel",
     ]
     top = 69  # codes of 0.2 s, in windows of 64 that begin every 32
-    for row, total in zip(rows, (top, 4 * top, 4 * top, 16 * top, 16 * top), strict=False):
+    for row, (level, _) in zip(rows, expected_levels, strict=False):
+        total = top * 4 ** (2 - int(level))
         assert row["tokens"] == 2 * total
         assert row["joins"] == 2 * -(-(total - 64) // 32)
         assert row["tokens_per_s"] > 0
@@ -40,9 +45,13 @@ def test_every_level_and_schedule_has_a_row(folder):
         assert (row["dtype"], row["batch"], row["config"]) == ("float32", 2, folder)
         for name in ("flux_at", "flux_between", "jump_db_at", "jump_db_between"):
             assert row[name] >= 0
-    assert len({tuple(row) for row in rows[:5]}) == 1  # one table
-    for last, levels in ((rows[5], (0, 1, 3)), (rows[6], (0, 2, 4))):
-        total_seconds = sum(rows[number]["seconds"] for number in levels)
+    assert len({tuple(row) for row in rows[:-2]}) == 1  # one table
+    for last, schedule in zip(rows[-2:], ("sequential", "parallel"), strict=True):
+        total_seconds = sum(
+            row["seconds"]
+            for row, (level, name) in zip(rows, expected_levels, strict=False)
+            if level == "2" or name == schedule
+        )
         assert last["seconds"] == pytest.approx(total_seconds, rel=0.01)
         assert last["seconds_per_second_of_audio"] == pytest.approx(total_seconds / 0.4, rel=0.01)
 
@@ -66,7 +75,6 @@ def test_schedule_flag_selects_one_schedule(folder):
     assert [row["what"] for row in rows] == [
         "level 2 sequential",
         "level 1 parallel",
-        "level 0 parallel",
         "all levels parallel",
     ]
 

@@ -7,17 +7,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.benches import shapes, train
+from jukejax.benches import shapes, train, training_step
 
 TINY = dict(emb_dim=32, num_layers=3, num_heads=2, seq_len=64, num_blocks=8, attn_order=2)
 
 
+compile_step = training_step.compile_step
+compiled_steps = []
+
+
+def compile_tiny_step(program):
+    """Replaces `training_step.compile_step`: programs of the same config have the same step."""
+    if not compiled_steps:
+        compiled_steps.append(compile_step(program))
+    return compiled_steps[0]
+
+
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """Makes "tiny" smaller, sets no flags of this process and hides all but two devices."""
+    """Makes "tiny" smaller, compiles its step once and sets no flags of this process."""
     monkeypatch.setitem(shapes.TRANSFORMERS, "tiny", TINY)
     monkeypatch.setattr("jukejax.runtime.platform_flags.set_defaults", lambda *shape: None)
     monkeypatch.setattr("jukejax.runtime.platform_flags.keep_memory", lambda: None)
+    monkeypatch.setattr(training_step, "compile_step", compile_tiny_step)
 
 
 def make_values(**changed):
@@ -59,7 +71,7 @@ def test_shapes_train_what_the_reference_trains():
     assert not batch["code_cond"].any()
     assert not batch["label_emb"].any()
     zeros = jax.tree.map(jnp.zeros_like, params)
-    loss, _ = task.loss(zeros, {}, batch, jax.random.key(0))
+    loss, _ = jax.jit(task.loss)(zeros, {}, batch, jax.random.key(0))
     np.testing.assert_allclose(loss, np.log2(2048), rtol=1e-6)  # all codes alike
 
 
@@ -67,10 +79,11 @@ def test_conditions_of_the_batch_reach_the_model():
     task = shapes.TransformerTask(shapes.transformer_config("tiny"))
     params, _ = jax.jit(task.init_params)(jax.random.key(0))
     batch = shapes.random_batch(task, 2)
-    plain = task.evaluate(params, {}, batch)["bits_per_code"]
+    evaluate = jax.jit(task.evaluate)
+    plain = evaluate(params, {}, batch)["bits_per_code"]
     for name in ("code_cond", "label_emb"):
         noise = np.random.default_rng(1).standard_normal(batch[name].shape, np.float32)
-        changed = task.evaluate(params, {}, batch | {name: noise})["bits_per_code"]
+        changed = evaluate(params, {}, batch | {name: noise})["bits_per_code"]
         assert abs(changed - plain) > 1e-4
 
 

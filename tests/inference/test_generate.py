@@ -181,11 +181,12 @@ def test_upsampler_samples_the_arg_max_of_its_teacher_forced_logits():
         temperature=jnp.float32(1.0),
     )
     weights = prepare_weights(UPSAMPLER, params, jnp.float32)
+    variables = jax.tree.map(jnp.asarray, {"params": params})
     filled = generate.sample_windows(UPSAMPLER, NO_FILTER, weights, inputs)
 
     @jax.jit
     def noisy_logits(codes):
-        logits = model.apply({"params": params}, codes, upper, labels)
+        logits = model.apply(variables, codes, upper, labels)
         noise = gumbel_noise(inputs.keys, jnp.arange(8), VOCAB)
         return logits + noise.swapaxes(0, 1)
 
@@ -220,11 +221,12 @@ def test_model_with_lyrics_samples_the_arg_max_of_its_teacher_forced_logits(kind
     filled = generate.sample_windows(
         config, NO_FILTER, prepare_weights(config, params, jnp.float32), inputs
     )
+    variables = jax.tree.map(jnp.asarray, {"params": params})
 
     @jax.jit
     def sample_forced(shifted):
         """Samples in a pass over the whole window; negative codes are letters."""
-        logits = model.apply({"params": params}, shifted, None, inputs.labels)
+        logits = model.apply(variables, shifted, None, inputs.labels)
         noise = gumbel_noise(inputs.keys, jnp.arange(8), logits.shape[-1]).swapaxes(0, 1)
         sampled = jnp.argmax(logits + noise, axis=-1) - config.code_shift
         return jnp.where(jnp.arange(8) < 3, shifted, sampled)
