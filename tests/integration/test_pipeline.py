@@ -1,6 +1,7 @@
 """The whole pipeline at the smallest size, by its commands: from music to generated tracks.
 
-The commands run in this process, save those that are killed.
+The commands run in this process, save those that are killed. The default run trains all but the
+finest level, whose prior differs from that of level 1 by its hop length alone.
 """
 
 import json
@@ -13,9 +14,11 @@ import soundfile
 
 from jukejax.weights import checkpoints
 from tests.support.command import run_in_process, stop_when
+from tests.support.preparation import prepare
 
-STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")
-SECONDS = 0.4  # of music: two windows of the top level
+STAGES = ("vqvae", "prior", "upsampler1")
+STEPS = {"vqvae": 6, "prior": 12, "upsampler1": 12}
+SECONDS = 0.4  # of music: three windows of the top level
 
 
 @pytest.fixture(scope="module")
@@ -23,38 +26,34 @@ def pipeline(tmp_path_factory):
     """Runs all stages once; returns the folder of audio, codes, the four workdirs and model."""
     root = tmp_path_factory.mktemp("pipeline")
     audio, codes, model = root / "audio", root / "codes", root / "model"
-    run_in_process(
-        "prepare",
-        "--input=house",
-        "--house_tracks=4",
-        "--house_seconds=8",
-        "--separator=none",
-        f"--output={audio}",
-    )
+    prepare("--input=house", "--house_tracks=4", "--house_seconds=5", f"--output={audio}")
     train(root, "vqvae")
     run_in_process("encode", f"--vqvae={root / 'vqvae'}", f"--input={audio}", f"--output={codes}")
     for stage in STAGES[1:]:
         train(root, stage)
-    workdirs = ",".join(str(root / stage) for stage in STAGES)
-    run_in_process("export", f"--workdir={workdirs}", f"--output={model}")
+    export(root, STAGES, model)
     return root
 
 
-# Smaller than configs/tiny.py: compiling takes most of the time.
-VQVAE_FLAGS = ("--config.model.depth=1",)
-PRIOR_FLAGS = (
-    "--config.model.transformer.num_layers=1",
-    "--config.model.transformer.attn_order=0",
-)
+@pytest.fixture(scope="module")
+def all_levels(pipeline):
+    """The folder of `pipeline`, whose model_of_all_levels has a prior for level 0 too."""
+    train(pipeline, "upsampler0")
+    export(pipeline, (*STAGES, "upsampler0"), pipeline / "model_of_all_levels")
+    return pipeline
+
+
+def export(root, stages, output):
+    workdirs = ",".join(str(root / stage) for stage in stages)
+    run_in_process("export", f"--workdir={workdirs}", f"--output={output}")
 
 
 def train_flags(root, stage, workdir=None):
     data = root / ("audio" if stage == "vqvae" else "codes")
     return (
-        f"--config=configs/tiny.py:{stage}",
+        f"--config=tests/support/smallest_config.py:{stage}",
         f"--config.data.folder={data}",
         f"--workdir={workdir or root / stage}",
-        *(VQVAE_FLAGS if stage == "vqvae" else PRIOR_FLAGS),
     )
 
 
@@ -62,9 +61,9 @@ def train(root, stage, workdir=None):
     return run_in_process("train", *train_flags(root, stage, workdir))
 
 
-def sample_flags(pipeline, output, *more):
+def sample_flags(pipeline, output, *more, model="model"):
     return (
-        f"--model={pipeline / 'model'}",
+        f"--model={pipeline / model}",
         f"--seconds={SECONDS}",
         "--num_samples=2",
         f"--output={output}",
@@ -77,47 +76,78 @@ def read_codes(folder, item=0):
         return {name: file[name] for name in file.files}
 
 
+@pytest.fixture(scope="module")
+def sampled(pipeline, tmp_path_factory):
+    """Two tracks with seed 3 and their page."""
+    output = tmp_path_factory.mktemp("sampled") / "out"
+    run_in_process("sample", *sample_flags(pipeline, output, "--seed=3"))
+    return output
+
+
+def leave_out_pages(monkeypatch):
+    """Leaves out the pages, which `sampled` has."""
+    monkeypatch.setattr("jukejax.pages.report.write_sample_page", lambda folder: None)
+
+
 def test_every_stage_leaves_what_the_next_needs(pipeline):
     for stage in STAGES:
         summary = json.loads((pipeline / stage / "summary.json").read_text())
-        assert summary["steps"] == 12
+        steps = STEPS[stage]
+        assert summary["steps"] == steps
         rows = [
             json.loads(x) for x in (pipeline / stage / "metrics.jsonl").read_text().splitlines()
         ]
-        assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 13))
+        assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, steps + 1))
         assert rows[0]["learning_rate"] == 0.0
     model = json.loads((pipeline / "model" / "model.json").read_text())
-    assert model["levels"] == [0, 1, 2]
+    assert model["levels"] == [1, 2]
     assert model["hops"] == [8, 32, 128]
     assert len(model["vocabulary"]["genres"]) > 1
 
 
-def test_sampling_generates_all_levels_and_depends_on_the_seed(pipeline, tmp_path):
-    run_in_process("sample", *sample_flags(pipeline, tmp_path / "a", "--seed=3"))
-    run_in_process("sample", *sample_flags(pipeline, tmp_path / "b", "--seed=4"))
-    first, other = read_codes(tmp_path / "a"), read_codes(tmp_path / "b")
-    top = -(-int(SECONDS * 44100) // 128)
-    assert {k: len(v) for k, v in first.items()} == {
-        "level_2": top,
-        "level_1": 4 * top,
-        "level_0": 16 * top,
-    }
+def test_sampling_depends_on_the_seed(pipeline, sampled, tmp_path, monkeypatch):
+    leave_out_pages(monkeypatch)
+    run_in_process("sample", *sample_flags(pipeline, tmp_path, "--seed=4", "--levels=2"))
+    first, other = read_codes(sampled), read_codes(tmp_path)
     assert not np.array_equal(first["level_2"], other["level_2"])
-    assert not np.array_equal(first["level_2"], read_codes(tmp_path / "a", 1)["level_2"])
-    for level in range(3):
-        sound, rate = soundfile.read(tmp_path / "a" / "item_000" / f"level_{level}.wav")
-        assert rate == 44100
-        assert sound.shape == (top * 128,)
-        assert np.abs(sound).max() > 0
-    meta = json.loads((tmp_path / "a" / "item_001" / "meta.json").read_text())
-    assert meta["seed"] == 3
-    assert (tmp_path / "a" / "index.html").exists()
+    assert not np.array_equal(first["level_2"], read_codes(sampled, 1)["level_2"])
+
+
+def test_sampling_generates_all_levels_of_the_model(sampled):
+    check_levels(sampled, levels=(2, 1))
 
 
 @pytest.mark.slow
-def test_a_killed_sampling_resumes_with_the_same_result(pipeline, tmp_path):
+def test_sampling_generates_the_finest_level(all_levels, tmp_path):
+    flags = sample_flags(all_levels, tmp_path, "--seed=3", model="model_of_all_levels")
+    run_in_process("sample", *flags)
+    check_levels(tmp_path, levels=(2, 1, 0))
+
+
+def check_levels(folder, levels):
+    """Checks lengths of codes and sound, meta.json and the page; the seed must be 3."""
+    top = -(-int(SECONDS * 44100) // 128)
+    assert {name: len(codes) for name, codes in read_codes(folder).items()} == {
+        f"level_{level}": top * 4 ** (2 - level) for level in levels
+    }
+    for level in levels:
+        sound, rate = soundfile.read(folder / "item_000" / f"level_{level}.wav")
+        assert rate == 44100
+        assert sound.shape == (top * 128,)
+        assert np.abs(sound).max() > 0
+    meta = json.loads((folder / "item_001" / "meta.json").read_text())
+    assert meta["seed"] == 3
+    assert (folder / "index.html").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_sampling_resumes_with_the_same_result(all_levels, tmp_path):
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
-    run_in_process("sample", *sample_flags(pipeline, uninterrupted))
+
+    def flags(output):
+        return sample_flags(all_levels, output, model="model_of_all_levels")
+
+    run_in_process("sample", *flags(uninterrupted))
     partial = killed / "item_001" / "codes.npz"
 
     def is_in_the_middle_of_level_1():
@@ -126,10 +156,10 @@ def test_a_killed_sampling_resumes_with_the_same_result(pipeline, tmp_path):
         except (OSError, KeyError):
             return False
 
-    code = stop_when("sample", *sample_flags(pipeline, killed), ready=is_in_the_middle_of_level_1)
+    code = stop_when("sample", *flags(killed), ready=is_in_the_middle_of_level_1)
     assert code == -signal.SIGKILL
     assert partial.exists()
-    run_in_process("sample", *sample_flags(pipeline, killed))
+    run_in_process("sample", *flags(killed))
     for item in range(2):
         for name, codes in read_codes(uninterrupted, item).items():
             np.testing.assert_array_equal(codes, read_codes(killed, item)[name])
@@ -138,13 +168,18 @@ def test_a_killed_sampling_resumes_with_the_same_result(pipeline, tmp_path):
             assert (uninterrupted / file).read_bytes() == (killed / file).read_bytes()
 
 
-def test_a_prompt_survives_at_the_start_of_every_level(pipeline, tmp_path):
+@pytest.mark.slow  # tests/integration/test_sample.py has prompts without the command
+def test_a_prompt_survives_at_the_start_of_every_level(all_levels, tmp_path):
     prompt = tmp_path / "prompt.wav"
     time = np.arange(20000) / 44100
     soundfile.write(prompt, 0.3 * np.sin(2 * np.pi * 220 * time), 44100)
     flags = ("--mode=primed", f"--prompt={prompt}", "--prompt_seconds=0.3")
-    run_in_process("sample", *sample_flags(pipeline, tmp_path / "a", *flags, "--seed=1"))
-    run_in_process("sample", *sample_flags(pipeline, tmp_path / "b", *flags, "--seed=2"))
+    for folder, seed in (("a", 1), ("b", 2)):
+        more = (*flags, f"--seed={seed}")
+        output = tmp_path / folder
+        run_in_process(
+            "sample", *sample_flags(all_levels, output, *more, model="model_of_all_levels")
+        )
     first, other = read_codes(tmp_path / "a"), read_codes(tmp_path / "b")
     prompt_codes = int(0.3 * 44100) // 128
     for name, ratio in (("level_2", 1), ("level_1", 4), ("level_0", 16)):
@@ -156,23 +191,21 @@ def test_a_prompt_survives_at_the_start_of_every_level(pipeline, tmp_path):
         )
 
 
-def test_upsampling_keeps_the_top_level_of_the_input_codes(pipeline, tmp_path):
-    run_in_process("sample", *sample_flags(pipeline, tmp_path / "a", "--levels=2"))
-    source = tmp_path / "a" / "item_000" / "codes.npz"
-    flags = ("--mode=upsample", f"--codes={source}", "--levels=1,0")
-    run_in_process("sample", *sample_flags(pipeline, tmp_path / "b", *flags))
-    np.testing.assert_array_equal(
-        read_codes(tmp_path / "a")["level_2"], read_codes(tmp_path / "b")["level_2"]
-    )
-    assert len(read_codes(tmp_path / "b")["level_0"]) == 16 * len(
-        read_codes(tmp_path / "a")["level_2"]
-    )
+def test_upsampling_keeps_the_top_level_of_the_input_codes(
+    pipeline, sampled, tmp_path, monkeypatch
+):
+    leave_out_pages(monkeypatch)
+    flags = ("--mode=upsample", f"--codes={sampled / 'item_000' / 'codes.npz'}", "--levels=1")
+    run_in_process("sample", *sample_flags(pipeline, tmp_path, *flags))
+    before, after = read_codes(sampled), read_codes(tmp_path)
+    np.testing.assert_array_equal(before["level_2"], after["level_2"])
+    assert len(after["level_1"]) == 4 * len(before["level_2"])
 
 
 @pytest.mark.parametrize("stage", [pytest.param("vqvae", marks=pytest.mark.slow), "prior"])
 def test_a_killed_run_ends_with_the_same_bits(pipeline, tmp_path, stage):
     workdir = tmp_path / stage
-    step = 7  # between two checkpoints
+    step = 5  # after a checkpoint
 
     def has_reached_step():
         path = workdir / "metrics.jsonl"
@@ -198,6 +231,7 @@ def flatten(tree, prefix=""):
     return leaves
 
 
+@pytest.mark.slow  # test_distributed.py stops two processes so
 def test_sigterm_saves_a_checkpoint_and_exits_with_143(pipeline, tmp_path):
     workdir = tmp_path / "run"
     flags = (*train_flags(pipeline, "prior", workdir), "--config.steps=100000")
@@ -216,7 +250,8 @@ def test_bad_input_is_reported_in_one_line(pipeline, tmp_path):
     model = pipeline / "model"
     cases = [
         ("sample", (f"--model={tmp_path}", f"--output={tmp_path / 'x'}"), "no model bundle"),
-        ("sample", (f"--model={model}", f"--output={tmp_path / 'x'}", "--genre=polka"), "polka"),
+        ("sample", (f"--model={model}", f"--output={tmp_path / 'x'}", "--genre=polka",
+                    "--levels=2"), "polka"),
         ("sample", (f"--model={model}", f"--output={tmp_path / 'x'}", "--seconds=-1"), "seconds"),
         ("encode", (f"--vqvae={pipeline / 'prior'}", f"--input={pipeline / 'audio'}",
                     f"--output={tmp_path / 'x'}"), "vqvae"),
