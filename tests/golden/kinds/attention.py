@@ -1,17 +1,15 @@
 """Golden checks of one attention layer."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jukejax.models.block import Attention
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops import cache as caches
 from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.weights import mapping
 from jukejax.weights.openai import prior as openai_prior
 from tests.golden.kinds.case import Case, assert_close
-from tests.golden.kinds.parameters import LAYER, as_jax, assert_gradients, shapes_of
+from tests.golden.kinds.parameters import LAYER, assert_gradients, load_params
 
 
 def check_attn(case: Case) -> None:
@@ -21,12 +19,10 @@ def check_attn(case: Case) -> None:
     config = layer_config(hps)
     assert config.attn_dim == hps["n_state"]
     layer = Attention(config, kind)
-    x, states = jnp.asarray(case["in/x"]), case.get("in/encoder_kv")
-    states = None if states is None else jnp.asarray(states)
+    x, states = case["in/x"], case.get("in/encoder_kv")
     entries = list(openai_prior.attention_entries(kind))
     cross = kind == AttentionKind.ENCODER_DECODER
-    shapes = shapes_of(layer.init, x, states if cross else None)
-    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
+    params = load_params(entries, case.group("param/"))
 
     @jax.jit
     def run_both(params, x, states, cotangent):
@@ -37,8 +33,7 @@ def check_attn(case: Case) -> None:
         by_mask, probs, _ = layer.apply({"params": params}, x, states, probabilities=True)
         return out, by_mask, probs, pullback(cotangent)
 
-    cotangent = jnp.asarray(case["in/cot"])
-    out, by_mask, probs, gradients = run_both(params, x, states, cotangent)
+    out, by_mask, probs, gradients = run_both(params, x, states, case["in/cot"])
     for name in ("out/y_train", "out/y_eval"):
         assert_close(out, case[name], rtol=LAYER, name=name)
         assert_close(by_mask, case[name], rtol=LAYER, name=f"{name} with probabilities")
@@ -86,15 +81,15 @@ def check_steps(case: Case, layer: Attention, params: dict, x, states) -> None:
         return layer.apply({"params": params}, x, cache, position, method=layer.step)
 
     for start, name in starts.items():
-        cache = fill(jnp.int32(start))
+        cache = fill(np.int32(start))
         shape = caches.cache_shape(
             kind, grid, batch, config.num_heads, config.head_dim, config.encoder_len
         )
         assert cache.key.shape == shape
         outs = []
         for position in range(start, seq_len):
-            out, cache = step(cache, x[:, position], jnp.int32(position))
-            outs.append(out)
+            out, cache = step(cache, x[:, position], np.int32(position))
+            outs.append(np.asarray(out))
         theirs = case[name][:, start:] if name in case else case["out/y_eval"][:, start:]
         assert_close(np.stack(outs, 1), theirs, rtol=LAYER, name=f"{name} from {start}")
 

@@ -5,11 +5,10 @@ import jax.numpy as jnp
 
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.weights import mapping
 from jukejax.weights.openai import prior as openai_prior
 from tests.golden.kinds.case import Case, assert_close
 from tests.golden.kinds.decoding import check_sampling
-from tests.golden.kinds.parameters import LAYER, MODEL, as_jax, assert_gradients, shapes_of
+from tests.golden.kinds.parameters import LAYER, MODEL, as_jax, assert_gradients, load_params
 
 
 def car_config(hps: dict) -> AutoregressiveConfig:
@@ -45,8 +44,7 @@ def check_car(case: Case) -> None:
     codes = jnp.asarray(case["in/x"], jnp.int32)
     conditions = read_conditions(case)
     entries = list(openai_prior.autoregressive_entries(config))
-    shapes = shapes_of(model.init, codes, conditions)
-    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
+    params = load_params(entries, case.group("param/"))
     if not config.has_output:
         check_encoder(case, model, params, codes, conditions)
         return
@@ -69,28 +67,29 @@ def check_car(case: Case) -> None:
 def read_conditions(case: Case) -> Conditions:
     """Returns the conditions of a case."""
     names = ("in/x_cond", "in/y_cond", "in/encoder_kv")
-    arrays = [None if case.get(name) is None else jnp.asarray(case[name]) for name in names]
-    conditions = Conditions(*arrays)
+    conditions = Conditions(*map(case.get, names))
     if conditions.label_emb is not None:
         conditions = conditions._replace(label_emb=conditions.label_emb[:, 0])
-    return conditions
+    return as_jax(conditions)
 
 
 def differentiate(model: Autoregressive, params: dict, codes, conditions: Conditions) -> tuple:
     """Computes activations, loss, logits, and the gradients of parameters and conditions."""
 
     def loss_fn(params, conditions):
-        logits = model.apply({"params": params}, codes, conditions)
-        return mean_bits(logits, codes), logits
+        logits, variables = model.apply(
+            {"params": params},
+            codes,
+            conditions,
+            capture_intermediates=lambda module, method: method == "activations",
+            mutable=["intermediates"],
+        )
+        (acts,) = variables["intermediates"]["activations"]
+        return mean_bits(logits, codes), (acts, logits)
 
-    @jax.jit
-    def run(params, conditions):
-        acts = model.apply({"params": params}, codes, conditions, method=model.activations)
-        gradient = jax.value_and_grad(loss_fn, (0, 1), has_aux=True)
-        (loss, logits), grads = gradient(params, conditions)
-        return acts, loss, logits, *grads
-
-    return run(params, conditions)
+    gradient = jax.jit(jax.value_and_grad(loss_fn, (0, 1), has_aux=True))
+    (loss, (acts, logits)), grads = gradient(params, conditions)
+    return acts, loss, logits, *grads
 
 
 def check_encoder(

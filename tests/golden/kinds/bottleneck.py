@@ -1,5 +1,6 @@
 """Golden checks of one codebook: codes, losses, averages and restarts, step after step."""
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 
@@ -14,17 +15,17 @@ from tests.golden.kinds.case import Case, assert_close
 LAYER = 1e-5
 
 
-def given_draws(case: Case) -> Iterator[Draw]:
-    """The permutations and noises of a file, in the order in which they were drawn."""
+def read_draws(case: Case) -> Iterator[Draw]:
+    """Yields the permutations and noises of a file, in the order in which they were drawn."""
     inputs = case.group("in/")
 
     def numbered(prefix: str) -> list[np.ndarray]:
         names = [name for name in inputs if re.fullmatch(rf"{prefix}_\d+", name)]
         return [inputs[name] for name in sorted(names, key=lambda n: int(n.rsplit("_", 1)[1]))]
 
-    noises = next((found for p in ("noise", "randn", "tile_noise") if (found := numbered(p))), [])
+    noises = next(filter(None, map(numbered, ("noise", "randn", "tile_noise"))), [])
     for i, rows in enumerate(numbered("perm")):
-        yield Draw(jnp.asarray(rows), jnp.asarray(noises[i]) if noises else None)
+        yield Draw(rows, noises[i] if noises else None)
 
 
 def _starting_codebook(case: Case) -> Codebook:
@@ -38,25 +39,45 @@ def _starting_codebook(case: Case) -> Codebook:
     return quantize.restore_codebook(vectors, num_tokens=hps.get("num_tokens"))
 
 
-def _quantized(x: jax.Array, state: Codebook, wanted: Mapping) -> dict:
-    """What one forward pass of a codebook gives, by OpenAI's names; a gradient if wanted."""
+@jax.jit
+def _quantize(x: jax.Array, state: Codebook) -> dict:
+    """Computes one forward pass of a codebook with its gradient, by OpenAI's names."""
 
     def objective(x):
-        given = quantize.quantize_vectors(x, state.codebook)
-        vectors = given.vectors.transpose(0, 2, 1)
+        result = quantize.quantize_vectors(x, state.codebook)
+        vectors = result.vectors.transpose(0, 2, 1)
         slope = jnp.linspace(-1, 1, vectors.size).reshape(vectors.shape)
-        return given.commitment_loss + jnp.sum(vectors * slope), given
+        return result.commitment_loss + jnp.sum(vectors * slope), result
 
-    gradient, given = jax.grad(objective, has_aux=True)(x)
-    ours = {
-        "x_l": given.codes,
-        "x_d": given.vectors.transpose(0, 2, 1),
-        "commit_loss": given.commitment_loss,
-        "metrics/fit": given.quantization_error,
-        "metrics/pn": given.input_std,
+    gradient, result = jax.grad(objective, has_aux=True)(x)
+    encoded = quantize.find_nearest(x, state.codebook)[0]
+    return {
+        "x_l": result.codes,
+        "x_d": result.vectors.transpose(0, 2, 1),
+        "commit_loss": result.commitment_loss,
+        "metrics/fit": result.quantization_error,
+        "metrics/pn": result.input_std,
+        "encode": encoded,
+        "decode": quantize.look_up(encoded, state.codebook).transpose(0, 2, 1),
+        "grad_x": gradient.transpose(0, 2, 1),
     }
-    names = [name for name in wanted if name.startswith("grad_x")]
-    return ours | {name: gradient.transpose(0, 2, 1) for name in names}
+
+
+@functools.partial(jax.jit, static_argnames=("num_codes", "decay", "threshold"))
+def _update(
+    state: Codebook, rows: jax.Array, codes: jax.Array, draw: Draw, *, num_codes: int, **settings
+) -> dict:
+    """Computes the codebook after a step with its metrics, by OpenAI's names, and the new state."""
+    fresh = quantize.select_rows(rows, num_codes, draw)
+    state, metrics = quantize.update_codebook(state, rows, codes, fresh, **settings)
+    return state, {
+        **{f"metrics/{key}": value for key, value in metrics.items()},
+        "k": state.codebook,
+        "k_sum": state.codebook_sum,
+        "k_elem": state.codebook_count,
+        "k_rand": fresh,
+        "restarted": state.codebook_count < settings["threshold"],
+    }
 
 
 def _compare(ours: Mapping, theirs: dict, name: str, *, rtol: float = LAYER) -> None:
@@ -69,44 +90,44 @@ def _compare(ours: Mapping, theirs: dict, name: str, *, rtol: float = LAYER) -> 
             assert_close(ours[key], value, rtol=rtol, name=name + key)
 
 
-def compare_dk(ours: jax.Array, theirs: np.ndarray, codebook: jax.Array, name: str) -> None:
+def compare_dk(ours: jax.Array, theirs: np.ndarray, codebook: np.ndarray, name: str) -> None:
     """The rms change of the codebook: a difference of near values, exact to their rounding."""
-    atol = LAYER * float(jnp.sqrt(jnp.mean(jnp.square(codebook))))
+    atol = LAYER * float(np.sqrt(np.mean(np.square(np.asarray(codebook)))))
     np.testing.assert_allclose(ours, theirs, rtol=LAYER, atol=atol, err_msg=name)
 
 
 def check_bottleneck(case: Case) -> None:
     """Training steps of one codebook with given random draws, then encode and decode."""
     hps, out = case.hps, case.group("out/")
-    draws, state = given_draws(case), _starting_codebook(case)
+    draws, state = read_draws(case), _starting_codebook(case)
     for step in range(hps["n_steps"]):
         name = f"s{step}/"
-        theirs = {k.removeprefix(name): out.pop(k) for k in list(out) if k.startswith(name)}
-        x = jnp.asarray(case[f"in/x_{step}"]).transpose(0, 2, 1)
+        theirs = _pop_group(out, name)
+        x = case[f"in/x_{step}"].transpose(0, 2, 1)
         rows = x.reshape(-1, x.shape[-1])
         if not state.initialised:
             first = quantize.select_rows(rows, hps["k_bins"], next(draws))
             state = quantize.start_codebook(first)
-        ours = _quantized(x, state, theirs)
-        fresh = quantize.select_rows(rows, hps["k_bins"], next(draws))
-        state, metrics = quantize.update_codebook(
+        ours = jax.device_get(_quantize(x, state))
+        state, updated = _update(
             state,
             rows,
             ours["x_l"].reshape(-1),
-            fresh,
+            next(draws),
+            num_codes=hps["k_bins"],
             decay=hps["mu"],
             threshold=hps["threshold"],
         )
-        compare_dk(metrics["dk"], theirs.pop("metrics/dk"), state.codebook, name + "dk")
-        ours |= {f"metrics/{key}": value for key, value in metrics.items()}
-        ours |= {"k": state.codebook, "k_sum": state.codebook_sum, "k_elem": state.codebook_count}
-        ours |= {"k_rand": fresh, "restarted": state.codebook_count < hps["threshold"]}
+        ours |= jax.device_get(updated)
+        compare_dk(ours["metrics/dk"], theirs.pop("metrics/dk"), ours["k"], name + "dk")
         _compare(ours, theirs, name)
 
-    x = jnp.asarray(case["in/x_0"]).transpose(0, 2, 1)
-    theirs = {k.removeprefix("final/"): out.pop(k) for k in list(out) if k.startswith("final/")}
-    ours = _quantized(x, state, theirs)
-    ours["encode"] = quantize.find_nearest(x, state.codebook)[0]
-    ours["decode"] = quantize.look_up(ours["encode"], state.codebook).transpose(0, 2, 1)
-    _compare(ours, theirs, "final/")
+    ours = jax.device_get(_quantize(case["in/x_0"].transpose(0, 2, 1), state))
+    _compare(ours, _pop_group(out, "final/"), "final/")
     assert not out, f"not checked: {sorted(out)}"
+
+
+def _pop_group(arrays: dict, prefix: str) -> dict:
+    """Removes the arrays with a prefix; returns them without it, and without a remark in (...)."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix).split("(")[0]: arrays.pop(name) for name in names}

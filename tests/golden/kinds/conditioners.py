@@ -1,7 +1,6 @@
 """Golden checks of the conditioner on upper codes and of label embeddings."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jukejax.models.conditioners import (
@@ -11,10 +10,9 @@ from jukejax.models.conditioners import (
     LabelConfig,
     compute_timing_bins,
 )
-from jukejax.weights import mapping
 from jukejax.weights.openai import prior as openai_prior
 from tests.golden.kinds.case import Case, assert_close
-from tests.golden.kinds.parameters import LAYER, as_jax, assert_gradients, shapes_of
+from tests.golden.kinds.parameters import LAYER, assert_gradients, load_params
 
 
 def check_conditioner(case: Case) -> None:
@@ -35,19 +33,16 @@ def check_conditioner(case: Case) -> None:
         remat=bool(hps["checkpoint_res"]),
     )
     module = CodeConditioner(config, hps["out_width"])
-    codes = jnp.asarray(case["in/z"], jnp.int32)
-    extra = case.get("in/x_cond")
-    extra = None if extra is None else jnp.asarray(extra)
+    codes, extra = case["in/z"].astype(np.int32), case.get("in/x_cond")
     entries = list(openai_prior.conditioner_entries(config, checkpointed=config.remat))
-    shapes = shapes_of(module.init, codes, extra)
-    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
+    params = load_params(entries, case.group("param/"))
 
     @jax.jit
     def run(params, cotangent):
         out, pullback = jax.vjp(lambda p: module.apply({"params": p}, codes, extra), params)
         return out, pullback(cotangent)[0]
 
-    out, grads = run(params, jnp.asarray(case["in/cot"]))
+    out, grads = run(params, case["in/cot"])
     assert_close(out, case["out/x_cond_out"], rtol=LAYER, name="x_cond_out")
     assert_gradients(entries, grads, case, "out/grad/", LAYER * 4)
 
@@ -66,15 +61,19 @@ def check_label_cond(case: Case) -> None:
     )
     timing = hps["include_time_signal"]
     module = LabelConditioner(config, hps["out_width"], hps["n_time"], timing, hps["init_scale"])
-    labels = jnp.asarray(case["in/y"], jnp.int32)
+    labels = case["in/y"].astype(np.int32)
     entries = list(openai_prior.label_entries(timing=timing))
-    shapes = shapes_of(module.init, labels)
-    params = as_jax(mapping.build_tree(entries, case.group("param/"), shapes))
-    start, position = module.apply({"params": params}, labels)
+    params = load_params(entries, case.group("param/"))
+
+    @jax.jit
+    def run(params, labels):
+        bins = compute_timing_bins(config, labels, hps["n_time"]) if timing else None
+        return *module.apply({"params": params}, labels), bins
+
+    start, position, bins = run(params, labels)
     assert_close(start[:, None], case["out/start_emb"], rtol=LAYER, name="start")
     if timing:
         assert_close(position, case["out/pos_emb"], rtol=LAYER, name="pos")
-        bins = compute_timing_bins(config, labels, hps["n_time"])
         for ours, theirs in openai_prior.TIMING_NAMES.items():
             golden = case.get(f"out/bins/{theirs}")
             if golden is not None:

@@ -1,5 +1,6 @@
 """Golden checks of whole priors and of their training steps."""
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -9,7 +10,12 @@ import optax
 
 from jukejax.inference import generate
 from jukejax.inference.align import compute_lyric_attention
-from jukejax.inference.conditioning import PriorInputs, fit_length, prepare_weights
+from jukejax.inference.conditioning import (
+    PriorInputs,
+    PriorWeights,
+    fit_length,
+    prepare_weights,
+)
 from jukejax.inference.generate import WindowInputs
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
@@ -21,7 +27,7 @@ from jukejax.weights import mapping
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import vqvae as openai_vqvae
 from tests.golden.kinds.case import Case, assert_close
-from tests.golden.kinds.parameters import as_jax, assert_gradients
+from tests.golden.kinds.parameters import as_jax, assert_gradients, load_params
 from tests.golden.kinds.runtime import OPTIMIZER, optimizer_config
 from tests.golden.kinds.vqvae import check_train_vqvae
 from tests.golden.kinds.vqvae import model_config as vqvae_config
@@ -56,7 +62,7 @@ def stack(hps: Mapping, prefix: str, seq_len: int, width: str, depth: str) -> Tr
 def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
     """Their hyper-parameters as ours; `hps` may leave out what has a default."""
     level, codec = hps["level"], vqvae_config(vq_hps)
-    upper = labels = told = None
+    upper = labels = lyrics = None
     if level < codec.levels - 1:
         upper = CodeConditionerConfig(
             vocab_size=codec.codebook_size,
@@ -88,7 +94,7 @@ def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
         encoder = None
         if not single:
             encoder = stack(hps, "prime_", hps["n_tokens"], "prime_width", "prime_depth")
-        told = LyricsConfig(
+        lyrics = LyricsConfig(
             kind=LyricsKind.SINGLE if single else LyricsKind.SEPARATE,
             num_tokens=hps["n_tokens"],
             vocab_size=hps["n_vocab"],
@@ -102,28 +108,46 @@ def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
         transformer=stack(hps, "", hps["n_ctx"], "prior_width", "prior_depth"),
         upper=upper,
         labels=labels,
-        lyrics=told,
+        lyrics=lyrics,
         merged_decoder=hps.get("merged_decoder", False),
     )
 
 
 def load(config: PriorConfig, state: Mapping[str, np.ndarray]) -> tuple[list, dict]:
-    """(the entries, our parameters) of one prior in a file."""
+    """Returns (the entries, our parameters) of one prior in a file."""
     checkpointed = config.upper is None or config.upper.remat
     entries = list(openai_prior.prior_entries(config, checkpointed=checkpointed))
-    return entries, as_jax(mapping.build_tree(entries, state, openai_prior.prior_shapes(config)))
+    return entries, load_params(entries, state)
 
 
 def objective(config: PriorConfig):
-    """(params, codes, upper codes, labels) -> ((loss, (predictions, parts)), gradients)."""
+    """Returns (params, codes, upper codes, labels) -> ((loss, results), gradients).
+
+    The results are predictions, losses by part, and conditions.
+    """
     model = Prior(config)
 
     def loss(params, codes, upper, labels):
-        predictions = model.apply({"params": params}, codes, upper, labels, method="predictions")
+        predictions, variables = model.apply(
+            {"params": params},
+            codes,
+            upper,
+            labels,
+            method="predictions",
+            capture_intermediates=lambda module, method: method == "conditions",
+            mutable=["intermediates"],
+        )
+        (conditions,) = variables["intermediates"]["conditions"]
         total, parts = compute_losses(config, predictions, codes, labels)
-        return total, (predictions, parts)
+        return total, (predictions, parts, conditions)
 
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    return jax.value_and_grad(loss, has_aux=True)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def lay_out(config: PriorConfig, params: dict) -> PriorWeights:
+    """Lays out the parameters for decoding, in one program."""
+    return prepare_weights(config, params, jnp.float32)
 
 
 def check_parts(parts: dict, theirs: dict, name: str) -> None:
@@ -141,32 +165,31 @@ def check_prior(case: Case) -> None:
     state = case.group("param/")
     codec_state = {name: state.pop(name) for name in list(state) if name.startswith("vqvae::")}
     entries, params = load(config, state)
-    codes = jnp.asarray(case["in/z"], jnp.int32)
+    codes = case["in/z"].astype(np.int32)
     upper = labels = None
     if config.upper is not None:
-        upper = jnp.asarray(case["in/z_cond"], jnp.int32)
+        upper = case["in/z_cond"].astype(np.int32)
     if config.labels is not None:  # OpenAI's labels may hold letters that the model ignores
-        labels = jnp.asarray(case["in/y"][:, : config.label_width], jnp.int32)
+        labels = case["in/y"][:, : config.label_width].astype(np.int32)
 
-    told = jax.jit(
-        lambda params: Prior(config).apply({"params": params}, upper, labels, method="conditions")
-    )(params)
+    results = jax.jit(objective(config))(params, codes, upper, labels)
+    (total, (predictions, parts, conditions)), gradients = jax.device_get(results)
     if "x_cond" in out:
-        music = told.code_cond[:, config.lyric_prefix :]
+        music = conditions.code_cond[:, config.lyric_prefix :]
         assert_close(music, out.pop("x_cond"), rtol=MODEL, name="x_cond")
     if "y_cond" in out:
-        assert_close(told.label_emb[:, None], out.pop("y_cond"), rtol=MODEL, name="y_cond")
+        assert_close(conditions.label_emb[:, None], out.pop("y_cond"), rtol=MODEL, name="y_cond")
     if "encoder_kv" in out:
-        assert_close(told.encoder_states, out.pop("encoder_kv"), rtol=MODEL, name="encoder_kv")
+        states = conditions.encoder_states
+        assert_close(states, out.pop("encoder_kv"), rtol=MODEL, name="encoder_kv")
     if "prime_tokens" in out:
         theirs = out.pop("prime_tokens")
         if config.num_lyrics:
             np.testing.assert_array_equal(split_labels(config, labels)[1], theirs)
 
-    (total, (predictions, parts)), gradients = objective(config)(params, codes, upper, labels)
     logits = predictions.codes
     if config.lyric_prefix:
-        logits = jnp.concatenate([predictions.lyrics, logits], axis=1)
+        logits = np.concatenate([predictions.lyrics, logits], axis=1)
     for split in ("train", "eval"):
         theirs = {k.removeprefix(f"{split}/"): out.pop(k) for k in list(out) if split in k}
         assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"{split} loss")
@@ -175,7 +198,7 @@ def check_prior(case: Case) -> None:
         assert all(name.startswith("grad/") for name in theirs), f"not checked: {sorted(theirs)}"
     assert_gradients(entries, gradients, case, "out/train/grad/", MODEL, ("c_attn.b",))
 
-    weights = prepare_weights(config, params, jnp.float32)
+    weights = lay_out(config, params)
     check_sampling(case, config, weights, upper, labels, out)
     if "attn_weights" in out:
         ours = compute_lyric_attention(
@@ -189,8 +212,9 @@ def check_prior(case: Case) -> None:
 
 def check_sampling(case: Case, config: PriorConfig, weights, upper, labels, out: dict) -> None:
     """Greedy windows: from nothing, behind a prompt, and a few codes behind a prompt."""
-    given = {"greedy": 0, "primed": case.hps["primed_len"], "partial": case.hps["primed_len"]}
-    for name, start in given.items():
+    starts = {"greedy": 0, "primed": case.hps["primed_len"], "partial": case.hps["primed_len"]}
+    keys = generate.make_item_keys(0, range(len(case["in/z"])), config.level)
+    for name, start in starts.items():
         out.pop(f"{name}/min_margin", None)
         theirs = out.pop(f"{name}/z", None)
         if theirs is None:
@@ -201,17 +225,18 @@ def check_sampling(case: Case, config: PriorConfig, weights, upper, labels, out:
             NO_FILTER,
             weights,
             WindowInputs(
-                codes=jnp.asarray(fit_length(prompt, config.seq_len), jnp.int32),
+                codes=fit_length(prompt, config.seq_len).astype(np.int32),
                 upper_codes=upper,
                 labels=labels,
-                start=jnp.int32(start),
-                stop=jnp.int32(theirs.shape[1]),
-                offset=jnp.int32(0),
-                keys=generate.make_item_keys(0, range(len(prompt)), config.level),
-                temperature=jnp.float32(0.0),
+                start=np.int32(start),
+                stop=np.int32(theirs.shape[1]),
+                offset=np.int32(0),
+                keys=keys,
+                temperature=np.float32(0.0),
             ),
         )
-        np.testing.assert_array_equal(filled[:, : theirs.shape[1]], theirs, err_msg=name)
+        filled = np.asarray(filled)[:, : theirs.shape[1]]
+        np.testing.assert_array_equal(filled, theirs, err_msg=name)
 
 
 def check_audio(case: Case, config: PriorConfig, state: dict, total, out: dict) -> None:
@@ -234,11 +259,11 @@ class Codec:
         self.variables = as_jax({"params": params, "codebook": codebook})
 
     def encode(self, audio: np.ndarray) -> list[np.ndarray]:
-        codes = self.apply(self.variables, jnp.asarray(audio), method="encode")
+        codes = self.apply(self.variables, audio, method="encode")
         return [np.asarray(level, np.int32) for level in codes]
 
     def decode(self, codes: np.ndarray, level: int) -> jax.Array:
-        codes = jnp.asarray(codes, jnp.int32)
+        codes = np.asarray(codes, np.int32)
         return self.apply(self.variables, codes, level=level, method="decode")
 
 
@@ -256,22 +281,31 @@ def check_train_prior(case: Case) -> None:
     config = prior_config(hps, hps)
     entries, params = load(config, case.group("param/"))
     settings = optimizer_config({name: hps[name] for name in OPTIMIZER if name in hps})
-    optimizer, rate, step = make_optimizer(settings), make_schedule(settings), objective(config)
-    average, state = params, optimizer.init(params)
-    for i in range(case.hps["n_steps"]):
-        theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}
-        given = [case.get(f"in/{name}_{i}") for name in ("z", "z_cond", "y")]
-        given = [None if value is None else jnp.asarray(value, jnp.int32) for value in given]
-        if given[2] is not None:
-            given[2] = given[2][:, : config.label_width]
-        (total, (_, parts)), gradients = step(params, *given)
+    optimizer, rate, differentiate = (
+        make_optimizer(settings),
+        make_schedule(settings),
+        objective(config),
+    )
+    average, state = params, jax.jit(optimizer.init)(params)
+
+    @jax.jit
+    def step(number, params, average, state, inputs):
+        (total, (_, parts, _)), gradients = differentiate(params, *inputs)
         updates, state = optimizer.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         average = update_ema(average, params, case.hps["ema_mu"])
-        assert_close(rate(i), theirs.pop("lr"), rtol=LAYER, name=f"s{i}/lr")
-        assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"s{i}/loss")
-        norm = optax.tree.norm(gradients)
-        assert_close(norm, theirs.pop("grad_norm"), rtol=MODEL, name=f"s{i}/grad_norm")
+        figures = {"lr": rate(number), "loss": total, "grad_norm": optax.tree.norm(gradients)}
+        return params, average, state, figures, parts
+
+    for i in range(case.hps["n_steps"]):
+        theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}
+        inputs = [case.get(f"in/{name}_{i}") for name in ("z", "z_cond", "y")]
+        inputs = [None if value is None else value.astype(np.int32) for value in inputs]
+        if inputs[2] is not None:
+            inputs[2] = inputs[2][:, : config.label_width]
+        params, average, state, figures, parts = step(np.int32(i), params, average, state, inputs)
+        for name, rtol in {"lr": LAYER, "loss": MODEL, "grad_norm": MODEL}.items():
+            assert_close(figures[name], theirs.pop(name), rtol=rtol, name=f"s{i}/{name}")
         check_parts(parts, theirs, f"s{i}")
         assert not theirs, f"not checked: {sorted(theirs)}"
     for kind, tree in {"param": params, "ema": average}.items():

@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jukejax.data import lyrics
 from jukejax.data.openai_labels import Version
 from jukejax.inference import generate
 from jukejax.inference.align import align_lyrics
-from jukejax.inference.conditioning import Labels, make_window_labels, prepare_weights
+from jukejax.inference.conditioning import Labels, make_window_labels
 from jukejax.models.prior import PriorConfig
 from tests.golden.kinds.case import Case, assert_close
-from tests.golden.kinds.prior import Codec, load, prior_config
+from tests.golden.kinds.prior import Codec, lay_out, load, prior_config
 from tests.golden.kinds.text import openai_ids
 from tests.support.openai_lists import read_lists
 
@@ -33,7 +32,7 @@ def check_e2e(case: Case) -> None:
         prefix = f"prior{level}::"
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         configs.append(config)
-        weights.append(prepare_weights(config, load(config, own)[1], jnp.float32))
+        weights.append(lay_out(config, load(config, own)[1]))
         theirs = out.pop(f"labels/y_l{level}", None)
         labels.append(song_labels(hps["metas"], prior_hps, config, theirs))
         if config.labels is not None:

@@ -4,7 +4,6 @@ Names and layouts in the files are OpenAI's: [batch, channels, time] features, i
 levels that metrics count from 1.
 """
 
-import functools
 import re
 from collections.abc import Mapping
 
@@ -22,6 +21,7 @@ from jukejax.weights.openai import vqvae as openai_vqvae
 from tests.golden.kinds.bottleneck import compare_dk
 from tests.golden.kinds.case import Case, assert_close
 from tests.golden.kinds.losses import loss_config
+from tests.golden.kinds.parameters import as_jax
 
 LAYER = 1e-5  # single layers and losses
 MODEL = 1e-4  # decoded audio, and what is computed from it
@@ -61,7 +61,7 @@ def _load(config: VQVAEConfig, case: Case, prefix: str = "param/") -> dict:
                 "codebook_sum": case[f"in/k_sum_l{level}"],
                 "codebook_count": case[f"in/k_elem_l{level}"],
             }
-    return jax.tree.map(jnp.asarray, {"params": params, "codebook": codebook})
+    return as_jax({"params": params, "codebook": codebook})
 
 
 def _their_metrics(
@@ -84,8 +84,8 @@ def _their_metrics(
     return metrics
 
 
-def _train_step(config: VQVAEConfig, loss: LossConfig, scale: Bandwidth):
-    """Returns the jitted (variables, audio) -> ((loss, output, metrics, codebooks), gradients)."""
+def _gradient(config: VQVAEConfig, loss: LossConfig, scale: Bandwidth):
+    """Returns (params, codebook, audio) -> ((loss, (output, metrics, codebook)), gradients)."""
     model = VQVAE(config)
 
     def objective(params, codebook, audio):
@@ -100,13 +100,13 @@ def _train_step(config: VQVAEConfig, loss: LossConfig, scale: Bandwidth):
         metrics = _their_metrics(loss, scale, audio, output, levels)
         return total, (output, metrics, updated.get("codebook", {}))
 
-    return jax.jit(jax.value_and_grad(objective, has_aux=True))
+    return jax.value_and_grad(objective, has_aux=True)
 
 
 def _check_metrics(ours: Mapping, theirs: Mapping, codebook: dict, name: str) -> None:
     for key, value in theirs.items():
         if key == "dk" and codebook:
-            vectors = jnp.stack([leaves["codebook"] for leaves in codebook.values()])
+            vectors = np.stack([leaves["codebook"] for leaves in codebook.values()])
             compare_dk(ours[key], value, vectors, name + key)
         else:
             assert_close(ours[key], value, rtol=MODEL, name=name + key)
@@ -126,15 +126,12 @@ def check_vqvae(case: Case) -> None:
     hps, out = case.hps, case.group("out/")
     config = model_config(hps)
     loss, scale = loss_config(hps, hps["loss_hps"]), Bandwidth(**hps["loss_hps"]["bandwidth"])
-    variables, x = _load(config, case), jnp.asarray(case["in/x"])
-    _check_levels(case, config, variables, x, out)
-    _check_odd_lengths(config, variables, x, out)
-    _check_evaluation(VQVAE(config), loss, scale, variables, x, _pop_group(out, "eval/"))
+    variables = _load(config, case)
+    _check_forward(case, VQVAE(config), (loss, scale), variables, out)
     theirs = _pop_group(out, "train/")
-    step = _train_step(config, loss, scale)
-    (total, (output, metrics, updated)), gradients = step(
-        variables["params"], variables["codebook"], x
-    )
+    differentiate = jax.jit(_gradient(config, loss, scale))
+    results = differentiate(variables["params"], variables["codebook"], case["in/x"])
+    (total, (output, metrics, updated)), gradients = jax.device_get(results)
     assert_close(output.audio[0], theirs.pop("x_out"), rtol=MODEL, name="train/x_out")
     assert_close(total, theirs.pop("loss"), rtol=MODEL, name="train/loss")
     _check_metrics(metrics, _pop_group(theirs, "metrics/"), updated, "train/metrics/")
@@ -151,70 +148,62 @@ def _pop_group(arrays: dict, prefix: str) -> dict:
     return {name.removeprefix(prefix): arrays.pop(name) for name in names}
 
 
-def _check_levels(
-    case: Case, config: VQVAEConfig, variables: dict, x: jax.Array, out: dict
+def _check_forward(
+    case: Case,
+    model: VQVAE,
+    losses: tuple[LossConfig, Bandwidth],
+    variables: dict,
+    out: dict,
 ) -> None:
-    """Checks codes, features and decoded audio, also of random codes, and margins."""
-    model, levels = VQVAE(config), range(config.levels)
+    """Checks what is computed without training: one program for a case.
+
+    These are codes, features and decoded audio by level, also of random codes; codes of audio that
+    does not fill the last code of each level; output, loss and metrics of a forward pass.
+    """
+    config, x = model.config, case["in/x"]
     random_codes = {
-        level: jnp.asarray(case[f"in/z_rand_l{level}"], jnp.int32)
-        for level in levels
+        level: case[f"in/z_rand_l{level}"].astype(np.int32)
+        for level in range(config.levels)
         if f"in/z_rand_l{level}" in case
     }
+    odd_names = [re.fullmatch(r"odd_minus(\d+)/z_l(\d+)", name) for name in out]
+    odd_names = list(filter(None, odd_names))
 
     @jax.jit
-    def run(variables):
+    def run(variables, x, random_codes):
         codes = model.apply(variables, x, method="encode")
-        features = model.apply(variables, x, method="features")
-        decoded = {f"dec_l{level}": (codes[level], level) for level in levels}
-        decoded |= {f"dec_rand_l{level}": (random, level) for level, random in random_codes.items()}
-        audio = {
-            name: model.apply(variables, *chosen, method="decode")
-            for name, chosen in decoded.items()
+        odd_codes = {
+            short: model.apply(variables, x[:, : -int(short)], method="encode")
+            for short in sorted({match[1] for match in odd_names})
         }
-        return codes, features, audio
+        output = model.apply(variables, x)
+        audio = {}
+        for level, chosen in enumerate(codes):
+            rows = [chosen, random_codes[level]] if level in random_codes else [chosen]
+            decoded = model.apply(variables, jnp.concatenate(rows), level, method="decode")
+            audio[f"dec_l{level}"], *rest = jnp.split(decoded, len(rows))
+            audio |= {f"dec_rand_l{level}": part for part in rest}
+        total, levels = vqvae_loss.total_loss(*losses, x, output)
+        metrics = _their_metrics(*losses, x, output, levels)
+        return (codes, odd_codes, audio), (output, total, metrics)
 
-    codes, features, audio = run(variables)
+    results = jax.device_get(run(variables, x, random_codes))
+    (codes, odd_codes, audio), (output, total, metrics) = results
     for name, decoded in audio.items():
         assert_close(decoded, out.pop(name), rtol=MODEL, name=name)
-    for level in levels:
+    for level, features in enumerate(output.features):
         theirs = out.pop(f"enc_l{level}")
-        ours = features[level]
-        assert_close(ours.transpose(0, 2, 1), theirs, rtol=MODEL, name=f"enc_l{level}")
+        assert_close(features.transpose(0, 2, 1), theirs, rtol=MODEL, name=f"enc_l{level}")
         _check_codes(config, codes[level], out.pop(f"z_l{level}"), f"z_l{level}")
         margin = out.pop(f"code_margin_l{level}", None)
         if margin is not None:
-            vectors = variables["codebook"][f"codebooks_{level}"]["codebook"]
-            assert_close(_margin(ours, vectors), margin, rtol=1e-2, name=f"code_margin_l{level}")
+            vectors = np.asarray(variables["codebook"][f"codebooks_{level}"]["codebook"])
+            assert_close(_margin(features, vectors), margin, rtol=1e-2, name=f"margin_l{level}")
+    for match in odd_names:
+        _check_codes(config, odd_codes[match[1]][int(match[2])], out.pop(match[0]), match[0])
 
-
-def _check_odd_lengths(config: VQVAEConfig, variables: dict, x: jax.Array, out: dict) -> None:
-    """Checks codes of audio that does not fill the last code of each level."""
-    encode = jax.jit(functools.partial(VQVAE(config).apply, method="encode"))
-    names = [re.fullmatch(r"odd_minus(\d+)/z_l(\d+)", name) for name in out if "odd_minus" in name]
-    codes = {short: encode(variables, x[:, : -int(short)]) for short in {m[1] for m in names if m}}
-    for match in filter(None, names):
-        _check_codes(config, codes[match[1]][int(match[2])], out.pop(match[0]), match[0])
-
-
-def _check_evaluation(
-    model: VQVAE,
-    loss: LossConfig,
-    scale: Bandwidth,
-    variables: dict,
-    x: jax.Array,
-    theirs: dict,
-) -> None:
-    """Checks output, loss and metrics without training."""
-
-    @jax.jit
-    def run(variables):
-        output = model.apply(variables, x)
-        total, levels = vqvae_loss.total_loss(loss, scale, x, output)
-        return output.audio[0], total, _their_metrics(loss, scale, x, output, levels)
-
-    audio, total, metrics = run(variables)
-    assert_close(audio, theirs.pop("x_out"), rtol=MODEL, name="eval/x_out")
+    theirs = _pop_group(out, "eval/")
+    assert_close(output.audio[0], theirs.pop("x_out"), rtol=MODEL, name="eval/x_out")
     assert_close(total, theirs.pop("loss"), rtol=MODEL, name="eval/loss")
     _check_metrics(metrics, _pop_group(theirs, "metrics/"), {}, "eval/metrics/")
     assert not theirs, f"not checked: {sorted(theirs)}"
@@ -239,11 +228,11 @@ def _check_codes(config: VQVAEConfig, ours: jax.Array, theirs: np.ndarray, name:
         assert_close(ours.transpose(0, 2, 1), theirs, rtol=MODEL, name=name)
 
 
-def _margin(features: jax.Array, codebook: jax.Array) -> jax.Array:
+def _margin(features: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """Returns the smallest gap between a row's best and second-best squared distance."""
     gaps = features[:, :, None] - codebook
-    distances = jnp.sort(jnp.sum(jnp.square(gaps), axis=-1), axis=-1)
-    return jnp.min(distances[..., 1] - distances[..., 0])
+    distances = np.sort(np.sum(np.square(gaps), axis=-1), axis=-1)
+    return np.min(distances[..., 1] - distances[..., 0])
 
 
 def check_train_vqvae(case: Case) -> None:
@@ -267,19 +256,25 @@ def check_train_vqvae(case: Case) -> None:
     optimizer, rate = make_optimizer(settings), make_schedule(settings)
     variables = _load(config, case)
     params, codebook = variables["params"], variables["codebook"]
-    average, state = params, optimizer.init(params)
-    step = _train_step(config, loss, scale)
-    for i in range(case.hps["n_steps"]):
-        theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}
-        audio = jnp.asarray(case[f"in/x_{i}"])
-        (total, (_, metrics, codebook)), gradients = step(params, codebook, audio)
+    average, state = params, jax.jit(optimizer.init)(params)
+    differentiate = _gradient(config, loss, scale)
+
+    @jax.jit
+    def step(number, params, codebook, average, state, audio):
+        (total, (_, metrics, codebook)), gradients = differentiate(params, codebook, audio)
         updates, state = optimizer.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         average = update_ema(average, params, case.hps["ema_mu"])
-        assert_close(rate(i), theirs.pop("lr"), rtol=LAYER, name=f"s{i}/lr")
-        assert_close(total, theirs.pop("loss"), rtol=MODEL, name=f"s{i}/loss")
-        norm = optax.tree.norm(gradients)
-        assert_close(norm, theirs.pop("grad_norm"), rtol=MODEL, name=f"s{i}/grad_norm")
+        figures = {"lr": rate(number), "loss": total, "grad_norm": optax.tree.norm(gradients)}
+        return params, codebook, average, state, figures, metrics
+
+    for i in range(case.hps["n_steps"]):
+        theirs = {k.removeprefix(f"s{i}/"): out.pop(k) for k in list(out) if k.startswith(f"s{i}/")}
+        params, codebook, average, state, figures, metrics = step(
+            np.int32(i), params, codebook, average, state, case[f"in/x_{i}"]
+        )
+        for name, rtol in {"lr": LAYER, "loss": MODEL, "grad_norm": MODEL}.items():
+            assert_close(figures[name], theirs.pop(name), rtol=rtol, name=f"s{i}/{name}")
         expected = {k.removeprefix("metrics/"): v for k, v in theirs.items() if "metrics/" in k}
         _check_metrics(metrics, expected, codebook, f"s{i}/metrics/")
         assert len(expected) == len(theirs), f"not checked: {sorted(theirs)}"
