@@ -91,7 +91,12 @@ cli.run(train, "doc", flags.FlagValues(), ["train"])
 @pytest.mark.parametrize(
     ("signals", "code", "reason"),
     [
-        ([signal.SIGINT, signal.SIGINT], 130, "interrupted twice, stopped at once"),
+        pytest.param(
+            [signal.SIGINT, signal.SIGINT],
+            130,
+            "interrupted twice, stopped at once",
+            marks=pytest.mark.slow,
+        ),
         ([signal.SIGTERM], 143, "without progress"),
     ],
     ids=["SIGINT", "SIGTERM"],

@@ -37,7 +37,7 @@ UPSAMPLER = PriorConfig(
 LYRICS = {
     "single": dataclasses.replace(
         TOP,
-        transformer=TransformerConfig(VOCAB, 3, 1, 8, 2, attn_order=9),
+        transformer=TransformerConfig(VOCAB, 1, 1, 8, 2, attn_order=0),
         labels=UPSAMPLER.labels,
         lyrics=LyricsConfig("single", num_tokens=4, vocab_size=5),
         merged_decoder=False,
