@@ -36,17 +36,23 @@ def index(tracks):
     return Index.build([extract_landmarks(track) for track in tracks])
 
 
-def test_degraded_excerpts_of_3_seconds_are_found(tracks, index):
+few_and_many = pytest.mark.parametrize(
+    ("count", "tolerated"), [(10, 0), pytest.param(24, 1, marks=pytest.mark.slow)]
+)
+
+
+@few_and_many
+def test_degraded_excerpts_of_3_seconds_are_found(tracks, index, count, tolerated):
     random = np.random.RandomState(0)
     num_correct = 0
-    for i in range(24):
+    for i in range(count):
         start = random.randint(4 * RATE, len(tracks[i % 8]) - 3 * RATE)
         query = extract_landmarks(degrade_excerpt(tracks[i % 8], start, 3.0, random), excerpt=True)
         matches = index.find_matches(query)
         if matches and matches[0].track == i % 8:
             num_correct += 1
             assert 0 <= matches[0].start_seconds < matches[0].end_seconds < 3.2
-    assert num_correct >= 23
+    assert num_correct >= count - tolerated
 
 
 def test_the_offset_and_the_votes_of_a_clean_excerpt_are_exact(tracks, index):
@@ -59,17 +65,18 @@ def test_the_offset_and_the_votes_of_a_clean_excerpt_are_exact(tracks, index):
     assert match.votes > 60
 
 
-def test_other_tracks_are_not_found(index):
+@few_and_many
+def test_other_tracks_are_not_found(index, count, tolerated):
     """Searches for other tracks of the same artists with the same drum kits."""
     random = np.random.RandomState(1)
-    others = [house_track(i, seed=1).mix.mean(axis=1) for i in range(4)]
+    others = [house_track(i, seed=1).mix.mean(axis=1) for i in range(3)]
     false_alarms = 0
-    for i in range(24):
-        mono = others[i % 4]
+    for i in range(count):
+        mono = others[i % 3]
         start = random.randint(0, len(mono) - 3 * RATE)
         piece = degrade_excerpt(mono, start, 3.0, random)
         false_alarms += bool(index.find_matches(extract_landmarks(piece, excerpt=True)))
-    assert false_alarms <= 1
+    assert false_alarms <= tolerated
 
 
 def test_landmarks_are_pairs_of_peaks():

@@ -32,13 +32,13 @@ def best(hits, what):
 def test_damaged_excerpts_are_the_same_waveform_and_others_are_not(tracks, recordings):
     """Softened, noisy, MP3-encoded, at any sample; against other tracks with the same drum kits."""
     random = np.random.RandomState(0)
-    others = [house_track(i, seed=1).mix.mean(axis=1) for i in range(4)]
+    others = [house_track(i, seed=1).mix.mean(axis=1) for i in range(3)]
     true, false = [], []
     for i in range(12):
         start = random.randint(2 * RATE, len(tracks[0]) - 3 * RATE)
         hits = recordings.find_hits(degrade_excerpt(tracks[i % 6], start, 3.0, random))
         true.append(best([hit for hit in hits if hit.track == i % 6], "correlation"))
-        other = others[i % 4]
+        other = others[i % 3]
         start = random.randint(0, len(other) - 3 * RATE)
         false.append(best(recordings.find_hits(other[start : start + 3 * RATE]), "correlation"))
     assert min(true) > 0.8
@@ -62,7 +62,7 @@ def test_an_inverted_copy_is_a_copy(tracks, recordings):
 
 def test_a_copied_intro_after_a_fade_out_is_found_at_the_right_second(tracks, recordings):
     """The article's case: the model ends its piece and continues with one of the training set."""
-    own = house_track(3, seed=1).mix.mean(axis=1)[: 12 * RATE]
+    own = house_track(2, seed=1).mix.mean(axis=1)[: 12 * RATE]
     own = own * np.clip(np.arange(len(own))[::-1] / (4 * RATE), 0, 1)
     sound = np.concatenate([own, tracks[1][: 8 * RATE]]).astype(np.float32)
     correlation = evidence.from_hits(recordings.find_hits(sound), 20)["correlation"]

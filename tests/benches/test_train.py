@@ -62,10 +62,17 @@ def test_mfu_of_an_unknown_device_is_null():
     assert row["peak_memory_bytes"] > 1e6
 
 
-def test_shapes_train_what_the_reference_trains():
+@pytest.fixture(scope="module")
+def task_and_params():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shapes.TRANSFORMERS, "tiny", TINY)
+        task = shapes.TransformerTask(shapes.transformer_config("tiny"))
+    return task, jax.jit(task.init_params)(jax.random.key(0))[0]
+
+
+def test_shapes_train_what_the_reference_trains(task_and_params):
     """No start token and no conditioner of its own, tied output, loss of the whole window."""
-    task = shapes.TransformerTask(shapes.transformer_config("tiny"))
-    params, _ = jax.jit(task.init_params)(jax.random.key(0))
+    task, params = task_and_params
     assert set(params) == {"code_embedding", "position_embedding", "transformer"}
     batch = shapes.random_batch(task, 2)
     assert not batch["code_cond"].any()
@@ -75,9 +82,8 @@ def test_shapes_train_what_the_reference_trains():
     np.testing.assert_allclose(loss, np.log2(2048), rtol=1e-6)  # all codes alike
 
 
-def test_conditions_of_the_batch_reach_the_model():
-    task = shapes.TransformerTask(shapes.transformer_config("tiny"))
-    params, _ = jax.jit(task.init_params)(jax.random.key(0))
+def test_conditions_of_the_batch_reach_the_model(task_and_params):
+    task, params = task_and_params
     batch = shapes.random_batch(task, 2)
     evaluate = jax.jit(task.evaluate)
     plain = evaluate(params, {}, batch)["bits_per_code"]

@@ -82,6 +82,7 @@ program.build_program = build_and_get_stuck
 
 config = config_of(sys.argv[1], steps=10)
 config.checkpoint_every = 2
+config.model.transformer.update(num_layers=1, attn_order=0)
 train = lambda: loop.Training(config, Path(sys.argv[2])).run()
 cli.run(train, "doc", flags.FlagValues(), ["train"])
 """

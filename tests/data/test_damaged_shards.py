@@ -24,7 +24,7 @@ def sound_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vqvae(tmp_path_factory):
-    return small_bundle.write(tmp_path_factory.mktemp("model"), "none")
+    return small_bundle.write(tmp_path_factory.mktemp("model"), "none", levels=())
 
 
 @pytest.fixture

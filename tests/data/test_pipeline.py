@@ -291,6 +291,7 @@ def test_a_flipped_bit_stops_the_iterator_and_is_named(audio_folder, tmp_path):
         list(iterator)
 
 
+@pytest.mark.slow  # without TensorFlow, as by default, all of this file shows it
 def test_the_pipeline_does_not_import_tensorflow():
     code = "import sys, jukejax.data.pipeline; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -39,7 +39,7 @@ def make_codes(config, count, seed=0):
 
 
 def compute_activations(config, weights, codes, upper=None, **more):
-    options = {"layers": [0, 2, 3], "pooling": "none", "window_hop": 64} | more
+    options = {"layers": [0, 1], "pooling": "none", "window_hop": 64} | more
     track = TrackCodes(codes, upper, LABELS)
     return activations.compute_track_activations(config, weights, track, **options)
 
@@ -84,7 +84,7 @@ def test_pooled_activations_equal_pooling_of_all_activations():
     config, _, weights = make_prior(1)
     codes, upper = make_codes(config, 152)  # two windows, and one that is moved back
     whole = compute_activations(config, weights, codes, upper)
-    assert whole.values.shape == (152, 3, 16)
+    assert whole.values.shape == (152, 2, 16)
     np.testing.assert_array_equal(whole.begins, np.arange(152))
     for pooling, pool in (
         ("mean", lambda x: x.mean(axis=0)),

@@ -47,7 +47,17 @@ def separate(weights):
     return spleeter.Spleeter(weights, config=SMALL)
 
 
-@pytest.mark.parametrize("samples", [0, 1, 5000, 10 * RATE, 12 * RATE + 1, 20 * RATE + 333])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        0,
+        1,
+        pytest.param(5000, marks=pytest.mark.slow),
+        pytest.param(10 * RATE, marks=pytest.mark.slow),
+        12 * RATE + 1,
+        20 * RATE + 333,
+    ],
+)
 def test_stems_add_up_to_the_mix_whatever_the_length(separate, samples):
     mix = noise(samples / RATE)
     stems = separate(mix, spleeter.CORPUS, BOTH)

@@ -1,5 +1,7 @@
 """Which released model a checkpoint is."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,24 @@ from jukejax.weights import stream
 from jukejax.weights.openai import parts, released
 
 
+@pytest.fixture(autouse=True, scope="module")
+def shapes_once():
+    """Computes the shapes of a config once."""
+    with pytest.MonkeyPatch.context() as patch:
+        shapes = functools.cache(parts.part_shapes)
+        for module in (parts, released):
+            patch.setattr(module, "part_shapes", shapes)
+        yield
+
+
 @pytest.mark.parametrize(
     ("part", "variant"),
-    [("level_2", "5b"), ("level_2", "small_sep_enc_dec_prior"), ("vqvae", "small_vqvae")],
+    [
+        ("level_0", "small_upsampler"),
+        ("vqvae", "small_vqvae"),
+        pytest.param("level_2", "5b", marks=pytest.mark.slow),
+        pytest.param("level_2", "small_sep_enc_dec_prior", marks=pytest.mark.slow),
+    ],
 )
 def test_a_released_model_is_recognized_by_its_shapes(part, variant):
     path = released.RELEASED if variant == "5b" else released.SMALL
