@@ -1,5 +1,6 @@
 """The seams of a small bundle of random weights, in both schedules."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,17 @@ from jukejax.inference.loaded_model import Model
 from tests.support import small_bundle
 
 
+@pytest.fixture(autouse=True, scope="module")
+def single_layers():
+    """Gives the priors one dense layer."""
+    stack = functools.partial(small_bundle.stack, num_layers=1, attn_order=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_bundle, "stack", stack)
+        yield
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, single_layers):
     """A bundle of the two upper levels."""
     folder = tmp_path_factory.mktemp("bundle")
     return str(small_bundle.write(folder, lyrics="none", levels=(1, 2)))

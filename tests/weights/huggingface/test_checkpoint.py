@@ -9,8 +9,8 @@ from tests.support import small_bundle
 
 
 def test_tied_output_weights_may_be_missing(tmp_path):
-    source = small_bundle.write(tmp_path / "source")
-    configs = small_bundle.configs()
+    source = small_bundle.write(tmp_path / "source", "none")
+    configs = small_bundle.configs("none")
     checkpoint.write_model(tmp_path, configs, lambda part: bundle.load_part(source / part)[1])
     states = checkpoint.load_states(tmp_path)
     del states["priors.0.prior.fc_proj_out.weight"]

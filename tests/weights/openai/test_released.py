@@ -23,7 +23,7 @@ def shapes_once():
     ("part", "variant"),
     [
         ("level_0", "small_upsampler"),
-        ("vqvae", "small_vqvae"),
+        pytest.param("vqvae", "small_vqvae", marks=pytest.mark.slow),
         pytest.param("level_2", "5b", marks=pytest.mark.slow),
         pytest.param("level_2", "small_sep_enc_dec_prior", marks=pytest.mark.slow),
     ],
