@@ -13,9 +13,9 @@ from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
 from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
-from jukejax.preparation import house
 from tests.support import synthetic_codes
 from tests.support.command import run_in_process, stop_when
+from tests.support.house_tracks import house_track
 from tests.support.synthetic_codes import COPIED
 
 RATE = 44100
@@ -23,7 +23,7 @@ RATE = 44100
 
 def new_music(number, seconds):
     """Another track by one of the corpus' artists, with the same drum kit."""
-    return house.track(number, seconds=seconds, seed=9).mix.mean(axis=1)[: round(seconds * RATE)]
+    return house_track(number, seconds=seconds, seed=9).mix.mean(axis=1)[: round(seconds * RATE)]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def music(tmp_path_factory):
     vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
     with DatasetWriter(folder, kind="audio", vocabulary=vocabulary, separator="none") as writer:
         for i in range(7):
-            sound = audio.to_int16(house.track(i, seconds=16.0).mix)
+            sound = audio.to_int16(house_track(i, seconds=16.0).mix)
             track = corpus.Track(f"t{i}", "a", ("house",), content=str(i))
             writer.add("train" if i < 4 else "heldout", track, audio=sound)
     return folder
@@ -124,11 +124,12 @@ def test_the_users_prompt_does_not_count_as_copied(music, input_folder, tmp_path
 def codes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codes")
     synthetic_codes.write(folder, 0.1, items=2, seconds=60.0)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_corpus, "NULL_SECONDS", 120)  # a fifth of the time
+        yield folder
 
 
-def test_copied_codes_are_flagged_by_runs_and_by_nearness(codes, monkeypatch):
-    monkeypatch.setattr(audit_corpus, "NULL_SECONDS", 120)  # a fifth of the time
+def test_copied_codes_are_flagged_by_runs_and_by_nearness(codes):
     codec = Codec.load(codes / "vqvae")
     _, dataset = open_training([str(codes / "codes")])
     auditor = Auditor(None, CodeCorpus(dataset, codes / "codes/audit", codec.codebook(2)), codec)
@@ -146,6 +147,30 @@ def test_copied_codes_are_flagged_by_runs_and_by_nearness(codes, monkeypatch):
     assert passage["offset_seconds"] == pytest.approx(COPIED.start + 777 * 128 / RATE, abs=0.01)
 
 
+def test_a_failed_audit_resumes_with_the_same_result(codes, tmp_path, monkeypatch):
+    flags = [f"--input={codes / 'samples'}", f"--training={codes / 'codes'}"]
+    output, finished, audit_sound = tmp_path / "failed", [], Auditor.audit_sound
+
+    def fail_at_second(self, sound):
+        if finished:
+            raise RuntimeError("at the second sound")
+        finished.append(sound)
+        return audit_sound(self, sound)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Auditor, "audit_sound", fail_at_second)
+        with pytest.raises(RuntimeError, match="at the second sound"):
+            run_in_process("audit", *flags, f"--output={output}")
+    assert len(list((output / ".work").glob("*.json"))) == 1
+    assert not (output / "audit.json").exists()
+    run_in_process("audit", *flags, f"--output={output}", code=3)
+    run_in_process("audit", *flags, f"--output={tmp_path / 'uninterrupted'}", code=3)
+    expected = (tmp_path / "uninterrupted" / "audit.json").read_bytes()
+    assert (output / "audit.json").read_bytes() == expected
+    assert not list((output / ".work").glob("*.json"))
+
+
+@pytest.mark.slow
 def test_a_killed_audit_resumes_with_the_same_result(codes, tmp_path):
     flags = [f"--input={codes / 'samples'}", f"--training={codes / 'codes'}"]
     cache, output = tmp_path / "cache", tmp_path / "killed"
@@ -224,8 +249,9 @@ def test_a_changed_corpus_gets_a_new_index(music, tmp_path):
     assert others.is_dir()
 
 
-def test_many_held_out_tracks_set_thresholds_for_every_window_length(tmp_path):
+def test_many_held_out_tracks_set_thresholds_for_every_window_length(tmp_path, monkeypatch):
     """Of 40 tracks half are used, 30 s of each, which hold windows of 9 s."""
+    monkeypatch.setattr(audit_corpus, "NULL_SECONDS", 600)  # as without the fixture `codes`
     random = np.random.default_rng(0)
     info = {"codebook_size": 64, "vqvae": {"hash": "x"}, "separator": "none", "source": ""}
     vocabulary = vocabularies.Vocabulary.build(["a"], ["b"])

@@ -21,7 +21,9 @@ from tests.support import small_bundle
 
 SECOND = 44100 / 128
 COPIED = range(30, 50)  # seconds of the even items
-CONFIG = VQVAEConfig(emb_dim=64, codebook_size=2048)
+CONFIG = VQVAEConfig(  # the released codebooks; nothing is encoded
+    emb_dim=64, codebook_size=2048, width=4, depth=1, multipliers=(1, 1, 1)
+)
 
 
 def codes(random: np.random.Generator, seconds: float) -> np.ndarray:
