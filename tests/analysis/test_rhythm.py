@@ -37,13 +37,13 @@ def measured():
 
 
 def test_the_tempo_of_house_tracks_is_correct_within_a_hundredth(measured):
-    for track, found in measured[0]:
-        assert found.bpm == pytest.approx(track.bpm, rel=0.002), track.artist
+    for track, figures in measured[0]:
+        assert figures.bpm == pytest.approx(track.bpm, rel=0.002), track.artist
 
 
 def test_four_on_the_floor_separates_house_from_the_control(measured):
-    house_clarity = [found.four_on_the_floor for _, found in measured[0]]
-    control_clarity = [found.four_on_the_floor or 0.0 for _, found in measured[1]]
+    house_clarity = [figures.four_on_the_floor for _, figures in measured[0]]
+    control_clarity = [figures.four_on_the_floor or 0.0 for _, figures in measured[1]]
     assert min(house_clarity) > 0.6
     assert max(control_clarity) < 0.3
 
@@ -51,21 +51,21 @@ def test_four_on_the_floor_separates_house_from_the_control(measured):
 @pytest.mark.parametrize("bpm", [64.0, 90.5, 128.3, 174.0])
 def test_the_tempo_of_a_kick_is_measured_at_any_bpm(bpm):
     times = np.arange(0, 20, 60 / bpm)
-    found = rhythm.measure_rhythm(play_kicks(times), RATE)
-    assert found.bpm == pytest.approx(bpm, rel=0.002)
-    assert found.beat_spread < 1.0
-    assert found.drift < 0.3
-    nearest = np.abs(found.beats[None] - times[2:-3, None]).min(axis=1)
+    figures = rhythm.measure_rhythm(play_kicks(times), RATE)
+    assert figures.bpm == pytest.approx(bpm, rel=0.002)
+    assert figures.beat_spread < 1.0
+    assert figures.drift < 0.3
+    nearest = np.abs(figures.beats[None] - times[2:-3, None]).min(axis=1)
     assert nearest.max() < 0.02
 
 
 def test_a_rising_tempo_is_measured_as_drift():
     # From 120 to 126 BPM: the mean is 123.
     tempo = np.linspace(120, 126, 80)
-    found = rhythm.measure_rhythm(play_kicks(np.cumsum(60 / tempo)), RATE)
-    assert found.bpm == pytest.approx(123, rel=0.005)
-    assert 1.5 < found.drift < 3.0
-    times, local = found.local
+    figures = rhythm.measure_rhythm(play_kicks(np.cumsum(60 / tempo)), RATE)
+    assert figures.bpm == pytest.approx(123, rel=0.005)
+    assert 1.5 < figures.drift < 3.0
+    times, local = figures.local
     slope = np.polyfit(times, local, 1)[0]
     assert slope == pytest.approx(6 / (80 * 60 / 123), rel=0.15)
 
@@ -73,24 +73,24 @@ def test_a_rising_tempo_is_measured_as_drift():
 def test_random_beat_times_are_measured_as_spread():
     random = np.random.default_rng(0)
     even = np.arange(60) * 0.5
-    found = rhythm.measure_rhythm(play_kicks(even + random.normal(0, 0.01, 60) + 0.1), RATE)
+    figures = rhythm.measure_rhythm(play_kicks(even + random.normal(0, 0.01, 60) + 0.1), RATE)
     # Beats with standard deviation s have intervals with s * sqrt(2): 2.8 % of 0.5 s.
-    assert 1.8 < found.beat_spread < 4.0
-    assert found.drift < 1.0
+    assert 1.8 < figures.beat_spread < 4.0
+    assert figures.drift < 1.0
 
 
 def test_bars_that_repeat_every_fourth_bar_are_similar_at_that_lag():
-    found = rhythm.measure_rhythm(control.track(6, seconds=45.0).audio, RATE)
-    similarity = found.self_similarity  # an arpeggio over four chords, a bar each
+    figures = rhythm.measure_rhythm(control.track(6, seconds=45.0).audio, RATE)
+    similarity = figures.self_similarity  # an arpeggio over four chords, a bar each
     assert min(similarity[4], similarity[8], similarity[16]) > 0.8
     assert similarity[1] < 0.3
 
 
 def test_noise_has_no_tempo_and_silence_no_figures():
     noise = np.random.default_rng(0).normal(0, 0.1, 20 * RATE).astype(np.float32)
-    found = rhythm.measure_rhythm(noise, RATE)
-    assert found.bpm is None
-    assert found.pulse < rhythm.NO_PULSE
+    figures = rhythm.measure_rhythm(noise, RATE)
+    assert figures.bpm is None
+    assert figures.pulse < rhythm.NO_PULSE
     for sound in (np.zeros(20 * RATE, np.float32), noise[: 2 * RATE]):
         table = rhythm.measure_rhythm(sound, RATE).to_dict()
         assert set(table.values()) == {None}
@@ -123,9 +123,9 @@ def test_tempo_of_a_hundred_tracks_and_four_on_the_floor_of_as_many():
     clear, unclear, hits = [], [], 0
     for i in range(100):
         track = house.track(i, seconds=30.0, seed=11)
-        found = rhythm.measure_rhythm(track.mix, RATE)
-        hits += found.bpm is not None and abs(found.bpm / track.bpm - 1) <= 0.01
-        clear.append(found.four_on_the_floor or 0.0)
+        figures = rhythm.measure_rhythm(track.mix, RATE)
+        hits += figures.bpm is not None and abs(figures.bpm / track.bpm - 1) <= 0.01
+        clear.append(figures.four_on_the_floor or 0.0)
         other = rhythm.measure_rhythm(control.track(i, seconds=30.0, seed=11).audio, RATE)
         unclear.append(other.four_on_the_floor or 0.0)
     assert hits >= 95, hits

