@@ -1,10 +1,13 @@
 """Selection among candidates by their continuation; bits of codes under a prior."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from jukejax.inference.conditioning import (
     Labels,
@@ -21,15 +24,21 @@ from tests.inference.test_generate import COUNTING
 from tests.support.small_priors import LYRICS, TOP, UPSAMPLER, VOCAB
 
 
+@functools.cache
+def jit_apply(config):
+    return jax.jit(Prior(config).apply)
+
+
+@functools.cache
 def make_random_prior(config, seed=0):
     """Returns params and prepared weights of a prior with different predictions everywhere."""
     rng = np.random.default_rng(seed)
-    codes = jnp.zeros((1, config.seq_len), jnp.int32)
+    codes = np.zeros((1, config.seq_len), np.int32)
     upper = labels = None
     if config.upper is not None:
-        upper = jnp.zeros((1, config.seq_len // config.upper.ratio), jnp.int32)
+        upper = np.zeros((1, config.seq_len // config.upper.ratio), np.int32)
     if config.labels is not None:
-        labels = jnp.zeros((1, config.label_width), jnp.int32)
+        labels = np.zeros((1, config.label_width), np.int32)
     shapes = jax.eval_shape(Prior(config).init, jax.random.key(0), codes, upper, labels)["params"]
     params = jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
@@ -48,8 +57,8 @@ def test_bits_are_those_of_a_teacher_forced_pass_over_one_window(length, begin):
     start = min(max(begin - 4, 0), max(length - 8, 0)) // 2 * 2
     rows = make_window_labels(UPSAMPLER, [item], start)
     window, above = codes[None, start : start + 8], upper[None, start // 2 : start // 2 + 4]
-    logits = Prior(UPSAMPLER).apply({"params": params}, window, above, rows)
-    log_probs = np.asarray(jax.nn.log_softmax(logits))[0, np.arange(8), window[0]]
+    logits = jit_apply(UPSAMPLER)({"params": params}, window, above, rows)
+    log_probs = scipy.special.log_softmax(logits[0], axis=-1)[np.arange(8), window[0]]
     expected = -log_probs[begin - start :].sum() / np.log(2)
     bits = compute_span_bits(UPSAMPLER, weights, TrackCodes(codes, upper, item), begin)
     assert bits == pytest.approx(expected, rel=1e-5)
@@ -62,9 +71,9 @@ def test_bits_of_a_model_with_lyrics_count_the_music_only(kind):
     codes = np.random.default_rng(2).integers(VOCAB, size=8)
     item = Labels(1, (2,), 4096, lyrics=(1, 2, 3, 4))
     rows = make_window_labels(config, [item], 0)
-    logits = Prior(config).apply({"params": params}, codes[None], None, rows)
+    logits = jit_apply(config)({"params": params}, codes[None], None, rows)
     places = codes + config.code_shift
-    log_probs = np.asarray(jax.nn.log_softmax(logits))[0, np.arange(8), places]
+    log_probs = scipy.special.log_softmax(logits[0], axis=-1)[np.arange(8), places]
     bits = compute_span_bits(config, weights, TrackCodes(codes, labels=item), 0)
     assert bits == pytest.approx(-log_probs.sum() / np.log(2), rel=1e-5)
 

@@ -75,16 +75,26 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-@pytest.mark.parametrize("first", [0, 3])
+RUNS = {
+    "sequential": {},
+    "parallel": {"schedule": "parallel"},
+    "stream": {"stream": True, "schedule": "parallel"},
+    "reroll": {"mode": "reroll", "reroll": (0.1, 0.3), "seconds": None, "candidates": 2},
+}
+BY_DEFAULT = {("sequential", 0), ("stream", 3), ("reroll", 0)}  # (run, first write)
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("values", "first"),
     [
-        {},
-        {"schedule": "parallel"},
-        {"stream": True, "schedule": "parallel"},
-        {"mode": "reroll", "reroll": (0.1, 0.3), "seconds": None, "candidates": 2},
+        pytest.param(
+            RUNS[run],
+            first,
+            id=f"{run}-{first}",
+            marks=() if (run, first) in BY_DEFAULT else pytest.mark.slow,
+        )
+        for run, first in itertools.product(RUNS, (0, 3))
     ],
-    ids=["sequential", "parallel", "stream", "reroll"],
 )
 def test_run_killed_at_a_write_is_resumed_and_ends_with_the_same_bytes(
     faked, tmp_path, monkeypatch, values, first
