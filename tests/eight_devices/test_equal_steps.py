@@ -19,10 +19,6 @@ MESHES = {
 }
 
 
-def slow(value):
-    return pytest.param(value, marks=pytest.mark.slow)
-
-
 @functools.cache
 def train(name, mesh=None, accumulate=1, remat="none"):
     """The states before and after a few steps, on the host, and the last loss."""
@@ -63,36 +59,43 @@ def test_steps_move_every_model():
     assert min(jax.tree.leaves(moved)) > 1e-4
 
 
-def test_the_prior_trains_on_a_mixed_mesh_as_on_one_device():
-    """The mesh is sharded along all of its axes."""
-    assert_equal("prior", mesh="mixed")
+def test_prior_trains_on_a_mixed_mesh_in_parts_recomputed_as_on_one_device():
+    """The mesh is sharded along all of its axes.
+
+    One program for three claims: the slow tests below separate them.
+    """
+    assert_equal("prior", mesh="mixed", accumulate=2, remat="dots")
 
 
-@pytest.mark.parametrize("remat", ["dots", slow("block"), slow("full")])
-def test_recomputing_changes_nothing(remat):
-    assert_equal("prior", remat=remat)
+def test_vqvae_trains_on_a_mixed_mesh_in_parts_as_on_one_device():
+    assert_equal("vqvae", mesh="mixed", accumulate=2)
 
 
-@pytest.mark.parametrize("accumulate", [2, slow(8)])
-def test_accumulating_changes_nothing(accumulate):
-    assert_equal("prior", accumulate=accumulate)
-
-
-def test_accumulating_on_a_mesh_changes_nothing():
-    assert_equal("prior", mesh="mixed", accumulate=4, remat="full")
-
-
-def test_the_upsampler_trains_on_a_mixed_mesh_in_parts_as_on_one():
+@pytest.mark.slow
+def test_upsampler_trains_on_a_mixed_mesh_in_parts_as_on_one_device():
     assert_equal("upsampler", mesh="mixed", accumulate=2)
 
 
 @pytest.mark.slow
-def test_the_vqvae_trains_in_parts_as_in_one_piece_codebooks_included():
+@pytest.mark.parametrize("remat", ["dots", "block", "full"])
+def test_recomputing_changes_nothing(remat):
+    assert_equal("prior", remat=remat)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [2, 8])
+def test_accumulating_changes_nothing(accumulate):
+    assert_equal("prior", accumulate=accumulate)
+
+
+@pytest.mark.slow
+def test_accumulating_on_a_mesh_changes_nothing():
+    assert_equal("prior", mesh="mixed", accumulate=4, remat="full")
+
+
+@pytest.mark.slow
+def test_vqvae_trains_in_parts_as_at_once_codebooks_included():
     assert_equal("vqvae", accumulate=4)
-
-
-def test_the_vqvae_trains_on_a_mixed_mesh_in_parts_as_on_one():
-    assert_equal("vqvae", mesh="mixed", accumulate=2)
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ MODELS = {
     "vqvae": dict(
         task="vqvae",
         model=dict(
-            downs=(2, 1),
-            strides=(2, 2),
-            multipliers=(2, 1),
+            downs=(1, 1),
+            strides=(4, 2),
+            multipliers=(1, 1),
             width=8,
             depth=1,
             emb_dim=8,
