@@ -214,7 +214,7 @@ def make_loop(
     """
     if name in MODELS:
         stack = freeze(TransformerConfig, MODELS[name], f"--config={name}")
-        model = AutoregressiveConfig(shapes.CODES, stack, labelled=True)
+        model = AutoregressiveConfig(shapes.CODES, stack, labeled=True)
     else:
         config = shapes.load_config(name)
         if "transformer" not in config.model:

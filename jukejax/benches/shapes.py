@@ -62,7 +62,7 @@ class TransformerTask(Task):
     def __init__(self, config: ConfigDict) -> None:
         self.stack = freeze(TransformerConfig, config.model.transformer, "config.model.transformer")
         self.model = Autoregressive(
-            AutoregressiveConfig(CODES, self.stack, labelled=True),
+            AutoregressiveConfig(CODES, self.stack, labeled=True),
             precision.compute_dtype(config.dtype),
         )
         self.example_codes = self.stack.seq_len

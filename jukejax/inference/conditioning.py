@@ -95,7 +95,7 @@ def compute_conditions(
     dtype = weights.decode.dtype
     params = {"params": weights.conditioners}
     model: Any = Prior(config, dtype)
-    return model.apply(params, upper_codes, labels, method=Prior.conditions)
+    return model.apply(params, upper_codes, labels, method=Prior.compute_conditions)
 
 
 def fit_length(codes: np.ndarray, length: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""The autoregressive model over one sequence of codes: embed, shift, attend, predict.
+"""The autoregressive model of one sequence of codes.
 
-Position t is predicted from codes before t: the input is shifted right by one and the free first
-slot holds the label embedding, or a learned start token (Jukebox paper, section 4).
+Position t is predicted from codes before t: the input is shifted right by one, and the first
+slot holds the label embedding or a learned start token (Jukebox paper, section 4).
 
 Letters: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
 """
@@ -22,7 +22,7 @@ from jukejax.ops.logical_axes import constrain
 
 
 class Conditions(NamedTuple):
-    """The conditions of a window beside its codes; any of them may be None.
+    """The conditioning inputs of a window; any of them may be None.
 
     Attributes:
       code_cond: [B, T or 1, E], added at every position: upper codes or timing.
@@ -37,20 +37,20 @@ class Conditions(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveConfig:
-    """A transformer with its embeddings.
+    """The configuration of a transformer with its embeddings.
 
     Attributes:
-      vocab_size: codes it reads and predicts.
+      vocab_size: number of codes.
       transformer: the stack.
-      labelled: the start slot holds `label_emb`, so there is no learned start token.
-      merged_decoder: output weights of its own, and `code_cond` is added at the input only
-        (OpenAI's 5b); otherwise tied weights, and `code_cond` is added after the stack too.
-      has_output: False for an encoder, which ends with the stack's activations.
+      labeled: the start slot holds `label_emb`, so there is no learned start token.
+      merged_decoder: separate output weights, and `code_cond` is added to the input only (OpenAI's
+        5b); otherwise weights are tied, and `code_cond` is also added to the stack's output.
+      has_output: False for an encoder, whose output is that of the stack.
     """
 
     vocab_size: int
     transformer: TransformerConfig
-    labelled: bool = False
+    labeled: bool = False
     merged_decoder: bool = False
     has_output: bool = True
 
@@ -66,7 +66,7 @@ class AutoregressiveConfig:
 
 
 class Autoregressive(nn.Module):
-    """Codes [B, T] and conditions to logits [B, T, V], teacher-forced.
+    """Maps codes [B, T] and conditions to logits [B, T, V], teacher-forced.
 
     Attributes:
       groups: of the output weights' rows in single steps (ops/decode_weights.py).
@@ -83,7 +83,7 @@ class Autoregressive(nn.Module):
         self.position_embedding = self._table(
             "position_embedding", 0.01, (stack.seq_len, stack.emb_dim), ("position", "embed")
         )
-        if not config.labelled:
+        if not config.labeled:
             self.start_token = self._table("start_token", 0.01, (1, stack.emb_dim), (None, "embed"))
         if config.has_output and config.merged_decoder:
             self.output = self._table("output", 0.02, shape, ("vocab", "embed"))
@@ -98,7 +98,7 @@ class Autoregressive(nn.Module):
 
     def start(self, batch: int, conditions: Conditions) -> jax.Array:
         """Returns the embedding of the start slot, [B, E]."""
-        if self.config.labelled:
+        if self.config.labeled:
             assert conditions.label_emb is not None
             return conditions.label_emb.astype(self.dtype)
         return jnp.broadcast_to(self.start_token, (batch, self.start_token.shape[1])).astype(
@@ -157,7 +157,7 @@ class Autoregressive(nn.Module):
     def activations(
         self, codes: jax.Array, conditions: Conditions, deterministic: bool = True
     ) -> jax.Array:
-        """Computes the stack's output [B, T, E], before conditions are added again."""
+        """Computes the stack's output [B, T, E], without the conditions added to it."""
         x = self.embed(codes, conditions, deterministic)
         return self.transformer(x, conditions.encoder_states, deterministic)
 

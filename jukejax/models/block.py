@@ -19,7 +19,7 @@ from jukejax.ops.logical_axes import constrain
 
 
 class Attention(nn.Module):
-    """Multi-head attention of one kind, for whole windows and for single steps."""
+    """Computes multi-head attention of one kind, for whole windows and for single steps."""
 
     config: TransformerConfig
     kind: AttentionKind
@@ -44,11 +44,11 @@ class Attention(nn.Module):
         return [self._constrain(array.reshape(*array.shape[:-1], *heads)) for array in arrays]
 
     def _constrain(self, x: jax.Array) -> jax.Array:
-        """Shards whole windows [B, T, H, D] by heads; leaves single steps [B, H, D] as they are."""
+        """Shards whole windows [B, T, H, D] by heads, but not single steps [B, H, D]."""
         return constrain(x, "batch", "time", "act_heads", None) if x.ndim == 4 else x
 
     def encode(self, encoder_states: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns keys and values of the lyric encoder's states [B, S, E], each [B, S, H, D]."""
+        """Computes keys and values of the lyric encoder's states [B, S, E], each [B, S, H, D]."""
         key, value = self._split_heads(self.key_value(encoder_states), 2)
         return key, value
 
@@ -60,9 +60,9 @@ class Attention(nn.Module):
         probabilities: bool = False,
         residual: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array | None, tuple[jax.Array, jax.Array]]:
-        """[B, T, E] to (output [B, T, E], probabilities or None, (keys, values)).
+        """Maps [B, T, E] to (output [B, T, E], probabilities or None, (keys, values)).
 
-        The output is added to `residual` [B, T, E] if there is one.
+        The output is added to `residual` [B, T, E] if it is not None.
         """
         packed = None
         if self.kind == AttentionKind.ENCODER_DECODER:
@@ -87,19 +87,19 @@ class Attention(nn.Module):
     def step(
         self, x: jax.Array, cache: Cache, position: jax.Array, residual: jax.Array | None = None
     ) -> tuple[jax.Array, Cache]:
-        """[B, E] at `position` to (output [B, E], cache); `residual` [B, E] as in `__call__`."""
+        """Maps [B, E] at `position` to (output [B, E], cache); `residual` as in `__call__`."""
         key = value = None
         if self.kind == AttentionKind.ENCODER_DECODER:
             (query,) = self._split_heads(self.query(x), 1)
         else:
             query, key, value = self._split_heads(self.query_key_value(x), 3)
         grid = self.config.grid
-        out, cache = caches.step(self.kind, grid, cache, query, key, value, position)
+        out, cache = caches.step_attention(self.kind, grid, cache, query, key, value, position)
         return self.out(out.reshape(out.shape[0], -1), residual), cache
 
 
 class Block(nn.Module):
-    """One residual attention block: x + a + m, a = attn(ln(x)), m = mlp(ln(x + a))."""
+    """Computes a residual attention block: x + a + m, a = attn(ln(x)), m = mlp(ln(x + a))."""
 
     config: TransformerConfig
     kind: AttentionKind
@@ -116,9 +116,9 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.resid_dropout)
 
     def _adds_plain_branches(self, deterministic: bool) -> bool:
-        """Returns whether branches are added without dropout and scaling.
+        """Returns true if branches have neither dropout nor scaling.
 
-        Then their output projections add them to the residual stream, in one fused operation.
+        The output projections then add the residual stream, in one fused operation.
         """
         return not self.config.res_scale and (deterministic or not self.config.resid_dropout)
 
@@ -140,7 +140,7 @@ class Block(nn.Module):
     def __call__(
         self, x: jax.Array, encoder_states: jax.Array | None = None, deterministic: bool = True
     ) -> jax.Array:
-        """[B, T, E] -> [B, T, E]"""
+        """Applies the block to whole windows. [B, T, E] -> [B, T, E]."""
         normed = self.attn_norm(x)
         if not self._adds_plain_branches(deterministic):
             attended, _, _ = self.attn(normed, encoder_states, deterministic)
@@ -151,16 +151,16 @@ class Block(nn.Module):
     def prefill(
         self, x: jax.Array, encoder_states: jax.Array | None, length: jax.Array
     ) -> tuple[jax.Array, Cache]:
-        """Computes `__call__`, with the cache after the first `length` positions."""
+        """Computes `__call__`, and the cache after the first `length` positions."""
         residual = x if self._adds_plain_branches(True) else None
         attended, _, (key, value) = self.attn(self.attn_norm(x), encoder_states, residual=residual)
-        cache = caches.fill(self.kind, self.config.grid, key, value, length)
+        cache = caches.fill_cache(self.kind, self.config.grid, key, value, length)
         if residual is None:
             return self._add_scaled_branches(x, attended, True), cache
         return self._mlp(attended, attended), cache
 
     def step(self, x: jax.Array, cache: Cache, position: jax.Array) -> tuple[jax.Array, Cache]:
-        """[B, E] at `position` -> ([B, E], cache)."""
+        """Applies the block to [B, E] at `position`, and updates the cache. -> ([B, E], cache)."""
         residual = x if self._adds_plain_branches(True) else None
         attended, cache = self.attn.step(self.attn_norm(x), cache, position, residual)
         if residual is None:

@@ -22,15 +22,14 @@ TOTAL, OFFSET, LENGTH, ARTIST, GENRES = 0, 1, 2, 3, slice(4, None)
 
 @dataclasses.dataclass(frozen=True)
 class LabelConfig:
-    """Artist and genre in the start slot, timing at every position.
+    """The configuration of artist and genre in the start slot, and timing at every position.
 
     Attributes:
       num_artists: rows of the artist table; 0 is "unknown".
       num_genres: rows of the genre table.
       max_genres: genres a track may have; their embeddings are summed.
       timing_bins: bins of total length, position and relative position.
-      min_duration: seconds; shorter tracks count as this long.
-      max_duration: seconds; longer tracks count as this long.
+      min_duration, max_duration: seconds; shorter and longer tracks are clipped to these.
       sample_rate: of the audio, in Hz.
     """
 
@@ -44,22 +43,22 @@ class LabelConfig:
 
 
 class LyricsKind(enum.StrEnum):
-    """The part of the model that reads the lyrics."""
+    """The part of the model whose input the lyrics are."""
 
-    SINGLE = "single"  # in the prior itself, as the start of its sequence (1b_lyrics)
-    SEPARATE = "separate"  # in an encoder, which layers of kind 6 attend to (5b_lyrics)
+    SINGLE = "single"  # the prior: lyrics are the start of its sequence (1b_lyrics)
+    SEPARATE = "separate"  # an encoder, whose states layers of kind 6 attend to (5b_lyrics)
 
 
 @dataclasses.dataclass(frozen=True)
 class LyricsConfig:
-    """The lyrics of a window.
+    """The configuration of the lyrics of a window.
 
     Attributes:
       kind: "single" or "separate".
       num_tokens: characters in a window.
       vocab_size: characters, padding (0) included.
-      loss_fraction: weight of the lyrics' own loss.
-      encoder: the stack that reads the lyrics, for "separate" only.
+      loss_fraction: weight of the loss of the lyrics.
+      encoder: the stack of the lyric encoder, for "separate" only.
     """
 
     kind: LyricsKind
@@ -88,7 +87,7 @@ class LyricsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CodeConditionerConfig:
-    """A dilated convolution stack over the codes of the level above, and its upsampling.
+    """The configuration of a dilated convolution stack over the codes of the level above.
 
     Attributes:
       vocab_size: codes of the level above.
@@ -160,8 +159,8 @@ def compute_timing_bins(
 ) -> dict[str, jax.Array]:
     """Computes the bins of the timing signals, int32.
 
-    NOTE: OpenAI's code stops with an assertion at the edges of the ranges; here values beyond them
-    belong to the outermost bins.
+    NOTE: OpenAI's code fails an assertion for values at the edges of the ranges; here values
+    outside the ranges belong to the outermost bins.
 
     Returns:
       "total" [B, 1], "absolute" and "relative" [B, seq_len].
@@ -232,8 +231,8 @@ class LabelConditioner(nn.Module):
 class LyricEncoder(nn.Module):
     """Maps lyric tokens int [B, N] to states [B, N, features] for the layers of kind 6.
 
-    As in OpenAI's code it is itself causal and reads its input shifted by one, since it is trained
-    to predict the lyrics: state n depends on the tokens before n.
+    As in OpenAI's code it is causal, with its input shifted by one, since it is trained to predict
+    the lyrics: state n depends on the tokens before n.
     """
 
     config: LyricsConfig

@@ -1,4 +1,4 @@
-"""Decoding with an autoregressive model: weights, prefill of the caches, single steps.
+"""Decoding with an autoregressive model: weights, prefilled caches, single steps.
 
 Letters: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
 """
@@ -22,7 +22,7 @@ WEIGHTS = ("float", "int8")
 
 
 class DecodeWeights(NamedTuple):
-    """Parameters laid out for decoding: cast once, one tree a layer.
+    """Parameters laid out for decoding: cast, with one tree for each layer.
 
     Attributes:
       outer: embeddings, start token and output weights.
@@ -34,7 +34,7 @@ class DecodeWeights(NamedTuple):
 
     @property
     def dtype(self) -> jnp.dtype:
-        """The compute type; matrices may be kept in eight bits."""
+        """The compute type; matrices may be in eight bits."""
         return self.outer["position_embedding"].dtype
 
     def model(self, config: AutoregressiveConfig) -> Autoregressive:
@@ -57,8 +57,8 @@ def prepare_decode_weights(
       config: of the model.
       params: of `Autoregressive`.
       dtype: compute type.
-      weights: one of WEIGHTS; "int8" keeps matrices in eight bits, with float32 scales.
-      platform: where they will run; None: on the default backend (see ops/decode_weights.py).
+      weights: one of WEIGHTS; "int8" stores matrices in eight bits, with float32 scales.
+      platform: of the devices that decode; None: the default backend (see ops/decode_weights.py).
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
@@ -83,11 +83,10 @@ def prefill_caches(
     Args:
       config: of the model.
       weights: of the model.
-      codes: int [B, T]; from `length` on they may be anything.
+      codes: int [B, T]; those from `length` on are ignored.
       conditions: of the window.
       length: int32 scalar.
-      chunk: items that pass through the stack at once, so that the activations of a large batch
-        need not fit; None: all.
+      chunk: items that are computed at once, which bounds the memory of the activations; None: all.
     """
     model = weights.model(config)
 

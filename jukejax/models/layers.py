@@ -1,8 +1,8 @@
 """Convolutional parts of the VQ-VAE and of the upsamplers' conditioner (Jukebox, section 3.1).
 
-A residual stack is a row of blocks x + scale * conv1(relu(conv3(relu(x)))) whose dilations grow as
-powers of `dilation_growth_rate`. An encoder block alternates strided convolutions and such stacks;
-a decoder block mirrors it with transposed convolutions.
+A residual stack is a sequence of blocks x + scale * conv1(relu(conv3(relu(x)))) whose dilations
+grow as powers of `dilation_growth_rate`. An encoder block alternates strided convolutions and such
+stacks; a decoder block mirrors it with transposed convolutions.
 
 Arrays are [batch, time, channels]. Kernels are [taps, in, out]. Letters: B batch, T time, S stride,
 C channels in, D channels out.
@@ -22,7 +22,7 @@ from jukejax.ops.logical_axes import constrain
 
 
 def _bound(shape: tuple[int, int, int], *, transposed: bool = False) -> float:
-    """Returns the bound of the initial weights, U(-bound, bound), which are PyTorch's.
+    """Returns the bound of the initial weights, U(-bound, bound), as in PyTorch.
 
     NOTE: PyTorch counts the fan of a transposed convolution on its output side.
     """
@@ -36,7 +36,7 @@ def _draw_uniform(
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-def _weights(
+def _define_weights(
     module: nn.Module,
     shape: tuple[int, int, int],
     *,
@@ -51,16 +51,16 @@ def _weights(
         "kernel", nn.with_logical_partitioning(init, (None, "conv_in", "conv_out")), shape
     )
     bias = module.param("bias", nn.with_logical_partitioning(init, ("conv_out",)), shape[-1:])
-    # Stored sharded and gathered for use: convolutions are partitioned over the batch only. XLA
-    # (jaxlib 0.10.2) computes wrong gradients of a convolution whose batch and features are both
-    # sharded, on a mesh of 2 x 2 x 2 with two examples a device; eight_devices/test_equal_steps.py
-    # has the case.
+    # Weights are stored sharded, and gathered for use, so that convolutions are partitioned over
+    # the batch only. XLA (jaxlib 0.10.2) computes wrong gradients of a convolution whose batch and
+    # features are both sharded, on a mesh of 2 x 2 x 2 with two examples a device (tested in
+    # eight_devices/test_equal_steps.py).
     kernel = constrain(kernel.astype(module.dtype), None, None, None)
     return kernel, constrain(bias.astype(module.dtype), None)
 
 
 class Conv(nn.Module):
-    """Dilated convolution that keeps the length."""
+    """Applies a dilated convolution without a change of length."""
 
     features: int
     taps: int = 3
@@ -74,12 +74,12 @@ class Conv(nn.Module):
 
     @nn.compact
     def weights(self, channels: int) -> tuple[jax.Array, jax.Array]:
-        """Kernel [taps, channels, features] and bias [features], in `dtype`."""
-        return _weights(self, (self.taps, channels, self.features), zero_out=self.zero_out)
+        """Returns the kernel [taps, channels, features] and the bias [features], in `dtype`."""
+        return _define_weights(self, (self.taps, channels, self.features), zero_out=self.zero_out)
 
 
 class DownConv(nn.Module):
-    """Strided convolution, `stride` times shorter (rounded down)."""
+    """Applies a strided convolution; the output is `stride` times shorter (rounded down)."""
 
     features: int
     stride: int
@@ -88,12 +88,12 @@ class DownConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (2 * self.stride, x.shape[-1], self.features)
-        kernel, bias = _weights(self, shape)
+        kernel, bias = _define_weights(self, shape)
         return strided_conv(x.astype(self.dtype), kernel) + bias
 
 
 class UpConv(nn.Module):
-    """Transposed convolution, `stride` times longer."""
+    """Applies a transposed convolution; the output is `stride` times longer."""
 
     features: int
     stride: int
@@ -102,12 +102,12 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (2 * self.stride, x.shape[-1], self.features)
-        kernel, bias = _weights(self, shape, transposed=True)
+        kernel, bias = _define_weights(self, shape, transposed=True)
         return transposed_conv(x.astype(self.dtype), kernel) + bias
 
 
 class ResidualBlock(nn.Module):
-    """x + scale * conv1(relu(conv3(relu(x)))), the first convolution dilated."""
+    """Computes x + scale * conv1(relu(conv3(relu(x)))); the first convolution is dilated."""
 
     hidden: int
     dilation: int
@@ -130,17 +130,17 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Module):
-    """`depth` residual blocks with dilations growth**0, growth**1, ...
+    """Applies `depth` residual blocks with dilations growth**0, growth**1, ...
 
     Attributes:
       depth: number of blocks.
       m_conv: hidden channels of a block, as a multiple of its channels.
-      dilation_growth_rate: each block's dilation is this many times the one before.
-      dilation_cycle: the dilations start again at 1 after so many blocks; None: never.
+      dilation_growth_rate: ratio of the dilations of consecutive blocks.
+      dilation_cycle: number of blocks after which dilations restart at 1; None: no restart.
       reverse_dilation: the largest dilation comes first.
       res_scale: divide each block's branch by sqrt(depth).
       zero_out: blocks start as the identity.
-      remat: recompute each block in the backward pass instead of keeping its activations.
+      remat: recompute each block in the backward pass instead of saving its activations.
     """
 
     depth: int
@@ -155,7 +155,7 @@ class ResidualStack(nn.Module):
 
     @property
     def dilations(self) -> list[int]:
-        """The dilation of each block, in the order in which they run."""
+        """The dilation of each block, in the order of application."""
         cycle = self.dilation_cycle or self.depth
         dilations = [self.dilation_growth_rate ** (i % cycle) for i in range(self.depth)]
         return dilations[::-1] if self.reverse_dilation else dilations
@@ -177,7 +177,7 @@ class ResidualStack(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """`downs` times (strided convolution, residual stack), then a convolution to `out_features`.
+    """Applies `downs` times (strided convolution, residual stack), then a convolution.
 
     [B, T, in_features] -> [B, T // stride**downs, out_features]; with no downs the identity.
     Attributes are those of `ResidualStack`, and the widths.
@@ -209,7 +209,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """A convolution to `width`, then `downs` times (residual stack, transposed convolution).
+    """Applies a convolution, then `downs` times (residual stack, transposed convolution).
 
     [B, T, in_features] -> [B, T * stride**downs, out_features]; with no downs the identity.
     The last transposed convolution goes to `out_features`. Other attributes: see `ResidualStack`.
@@ -275,10 +275,10 @@ def _check_block(block: EncoderBlock | DecoderBlock, x: jax.Array) -> None:
 
 
 def init_params(shapes: Tree, key: jax.Array, *, zero_out: bool = False) -> Tree:
-    """Initializes parameters of this file's modules as their `init` does, from a single draw.
+    """Initializes parameters of this file's modules like their `init`, from a single draw.
 
-    XLA compiles a draw for about 0.1 s on a CPU: the 450 weights of the demo's VQ-VAE took 58 s
-    with one draw each, and 10 s with one for all.
+    XLA takes about 0.1 s to compile a draw on a CPU: the 450 weights of the demo's VQ-VAE took 58 s
+    with a draw for each, and 10 s with a single draw.
 
     Args:
       shapes: a tree of shapes of parameters, boxed or not, as `jax.eval_shape` of an init gives.

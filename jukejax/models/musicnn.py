@@ -1,11 +1,11 @@
-"""musicnn, a tagger of music: mel spectrograms to features, and to what tags fit.
+"""musicnn, a tagger of music: features and tag probabilities from mel spectrograms.
 
 Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging" (ISMIR
-2019 late breaking). A front end of wide filters (timbre: tall ones; rhythm: long ones), three
-dense layers over time, then maximum and mean over 3 s and one hidden layer. Only for running the
-released weights: no dropout, batch norm by its stored statistics, which comes after the ReLU.
+2019 late breaking). A front end of wide filters (tall ones for timbre, long ones for rhythm), three
+dense layers over time, maximum and mean over 3 s, and one hidden layer. For inference with the
+released weights only: no dropout, and batch norm by its stored statistics, after the ReLU.
 
-Letters: B pieces, T frames, M mel bands, C channels. Kernels are [time, mel, in, out].
+Letters: B examples, T frames, M mel bands, C channels. Kernels are [time, mel, in, out].
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ Weights = Mapping[str, jax.Array]
 
 @jax.jit
 def forward(weights: Weights, mel: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[B, T, M] to (features [B, 200], probabilities of tags [B, 50])."""
+    """Computes (features [B, 200], tag probabilities [B, 50]) from spectrograms [B, T, M]."""
     x = _norm(weights, "batch_normalization", mel[..., None])
     timbre = jnp.pad(x, ((0, 0), (3, 3), (0, 0), (0, 0)))
-    front = [_seen(weights, i, timbre, "VALID") for i in (0, 1)]
-    front += [_seen(weights, i, x, "SAME") for i in (2, 3, 4)]
+    front = [_max_over_bands(weights, i, timbre, "VALID") for i in (0, 1)]
+    front += [_max_over_bands(weights, i, x, "SAME") for i in (2, 3, 4)]
     layers = [jnp.concatenate(front, axis=-1)]  # [B, T, 561]
     for i in (5, 6, 7):
         padded = jnp.pad(layers[-1], ((0, 0), (3, 3), (0, 0)))[..., None]
-        y = _conv(weights, i, padded, "VALID")[:, :, 0]  # the kernel is as tall as the channels
+        y = _conv(weights, i, padded, "VALID")[:, :, 0]  # the kernel spans all channels
         layers.append(y if i == 5 else y + layers[-1])
     features = jnp.concatenate(layers, axis=-1)  # [B, T, 753]
     pooled = jnp.stack([features.max(axis=1), features.mean(axis=1)], axis=-1)
@@ -41,13 +41,13 @@ def forward(weights: Weights, mel: jax.Array) -> tuple[jax.Array, jax.Array]:
     return hidden, jax.nn.sigmoid(logits)
 
 
-def _seen(weights: Weights, number: int, x: jax.Array, padding: str) -> jax.Array:
-    """The strongest answer of each filter over all mel bands, [B, T, C]."""
+def _max_over_bands(weights: Weights, number: int, x: jax.Array, padding: str) -> jax.Array:
+    """Computes the maximum of each filter's output over all mel bands, [B, T, C]."""
     return _conv(weights, number, x, padding).max(axis=2)
 
 
 def _conv(weights: Weights, number: int, x: jax.Array, padding: str) -> jax.Array:
-    """Convolution, ReLU, batch norm. [B, T, M, 1] -> [B, T', M', C]"""
+    """Applies convolution, ReLU and batch norm. [B, T, M, 1] -> [B, T', M', C]."""
     name = f"conv2d_{number}" if number else "conv2d"
     y = lax.conv_general_dilated(
         x, weights[f"{name}/kernel"], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -58,6 +58,6 @@ def _conv(weights: Weights, number: int, x: jax.Array, padding: str) -> jax.Arra
 
 
 def _norm(weights: Weights, name: str, x: jax.Array) -> jax.Array:
-    """Batch norm by its stored statistics."""
+    """Applies batch norm by its stored statistics."""
     scale = weights[f"{name}/gamma"] * lax.rsqrt(weights[f"{name}/moving_variance"] + _EPSILON)
     return (x - weights[f"{name}/moving_mean"]) * scale + weights[f"{name}/beta"]

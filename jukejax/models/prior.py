@@ -1,4 +1,4 @@
-"""A prior: the autoregressive model of one level, with everything that conditions it.
+"""A prior: the autoregressive model of one level with its conditioners.
 
 The top level is conditioned on artist, genre, timing and optionally lyrics; an upsampler on the
 codes above it and optionally on labels. A label vector is [total, offset, length, artist, genres
@@ -36,11 +36,11 @@ class PriorConfig:
     Attributes:
       level: 0 is the finest.
       codebook_size: codes of this level's codebook.
-      hop_length: samples a code of this level stands for.
+      hop_length: samples for each code of this level.
       transformer: the stack; its `seq_len` is the window, in codes, without lyrics.
       upper: the conditioner on the level above; None at the top level.
-      labels: artist, genre (and timing at the top level); None for a model without.
-      lyrics: how the model reads lyrics; None for a model without.
+      labels: artist, genre (and timing at the top level); None without labels.
+      lyrics: conditioning on lyrics; None without lyrics.
       merged_decoder: see `AutoregressiveConfig`.
     """
 
@@ -62,12 +62,12 @@ class PriorConfig:
         if self.transformer.lyric_len or self.transformer.encoder_len:
             raise ValueError(
                 "transformer.lyric_len and transformer.encoder_len follow from lyrics.num_tokens; "
-                "leave them out"
+                "remove them"
             )
         if self.lyrics is not None and self.labels is None:
             raise ValueError("lyrics need labels: the tokens are the end of the label vector")
         if self.merged_decoder and self.lyric_prefix:
-            raise ValueError("merged_decoder does not go with lyrics.kind 'single'")
+            raise ValueError("merged_decoder cannot be combined with lyrics.kind 'single'")
         _ = self.autoregressive  # checks that the pattern has the lyrics that it attends to
 
     @property
@@ -112,7 +112,7 @@ class PriorConfig:
                 lyric_len=self.lyric_prefix,
                 encoder_len=self.num_lyrics - self.lyric_prefix,
             ),
-            labelled=self.labels is not None,
+            labeled=self.labels is not None,
             merged_decoder=self.merged_decoder,
         )
 
@@ -121,8 +121,8 @@ class Predictions(NamedTuple):
     """Teacher-forced logits in float32.
 
     Attributes:
-      codes: [B, T, V]; for "single", V is the whole vocabulary, lyrics first.
-      lyrics: [B, N, V] of the lyrics ("separate": of their vocabulary); None without.
+      codes: [B, T, V]; for "single", V is the joint vocabulary, lyrics first.
+      lyrics: [B, N, V]; for "separate", V is the vocabulary of the lyrics. None without lyrics.
     """
 
     codes: jax.Array
@@ -130,7 +130,7 @@ class Predictions(NamedTuple):
 
 
 class Prior(nn.Module):
-    """Codes, upper codes and labels to logits."""
+    """Maps codes, codes of the level above and labels to logits."""
 
     config: PriorConfig
     dtype: jnp.dtype = jnp.float32
@@ -153,7 +153,7 @@ class Prior(nn.Module):
         if config.lyrics is not None and config.lyrics.kind == LyricsKind.SEPARATE:
             self.lyric_encoder = LyricEncoder(config.lyrics, emb_dim, init_scale, self.dtype)
 
-    def conditions(
+    def compute_conditions(
         self,
         upper_codes: jax.Array | None = None,
         labels: jax.Array | None = None,
@@ -163,7 +163,7 @@ class Prior(nn.Module):
 
         Args:
           upper_codes: int [B, T // ratio], for upsamplers.
-          labels: int [B, label_width], for labelled models.
+          labels: int [B, label_width], for labeled models.
           deterministic: no dropout.
         """
         config = self.config
@@ -175,11 +175,11 @@ class Prior(nn.Module):
                 states = self.lyric_encoder(lyrics, deterministic)
         if config.upper is not None:
             code_cond = self.code_conditioner(upper_codes)
-        if code_cond is not None and config.lyric_prefix:  # they belong to the music only
+        if code_cond is not None and config.lyric_prefix:  # they condition the music only
             code_cond = jnp.pad(code_cond, ((0, 0), (config.lyric_prefix, 0), (0, 0)))
         return Conditions(code_cond, label_emb, states)
 
-    def predictions(
+    def compute_predictions(
         self,
         codes: jax.Array,
         upper_codes: jax.Array | None = None,
@@ -188,7 +188,7 @@ class Prior(nn.Module):
     ) -> Predictions:
         """Computes teacher-forced logits of the codes [B, T] and of the lyrics."""
         config = self.config
-        conditions = self.conditions(upper_codes, labels, deterministic)
+        conditions = self.compute_conditions(upper_codes, labels, deterministic)
         tokens = build_sequence(config, codes, labels)
         logits = self.autoregressive(tokens, conditions, deterministic)
         lyrics = None
@@ -206,7 +206,7 @@ class Prior(nn.Module):
         deterministic: bool = True,
     ) -> jax.Array:
         """Computes teacher-forced logits of the codes, float32 [B, T, V]."""
-        return self.predictions(codes, upper_codes, labels, deterministic).codes
+        return self.compute_predictions(codes, upper_codes, labels, deterministic).codes
 
 
 def split_labels(config: PriorConfig, labels: jax.Array | None) -> tuple[jax.Array, jax.Array]:

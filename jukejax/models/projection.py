@@ -11,7 +11,7 @@ from jukejax.ops.norm import layer_norm, layer_norm_single_pass
 
 
 class LayerNorm(nn.Module):
-    """Layer normalization over the last axis, in float32, eps 1e-5."""
+    """Normalizes the last axis in float32, with eps 1e-5."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -27,10 +27,10 @@ class LayerNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
+    """Computes x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
 
-    For decoding the kernel [in, out] may be stored as `rows` (ops/decode_weights.py), and either in
-    eight bits with `scale` [out] (see `decode.prepare_decode_weights`).
+    For decoding the kernel [in, out] may be stored as `rows` (ops/decode_weights.py), and both
+    layouts in eight bits with `scale` [out] (see `decoding.prepare_decode_weights`).
     """
 
     features: int
@@ -40,7 +40,7 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, residual: jax.Array | None = None) -> jax.Array:
-        """[..., in] -> [..., features], added to `residual` [..., features] if there is one."""
+        """Projects [..., in] to [..., features], and adds `residual` if not None."""
         kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
         for_decoding = any(self.has_variable("params", name) for name in ("rows", "scale"))
@@ -54,7 +54,7 @@ class Projection(nn.Module):
         return add_bias(product, bias, gelu=self.gelu, residual=residual)
 
     def _multiply_decode_weights(self, x: jax.Array) -> jax.Array:
-        """[N, in] to [N, features]. Products of eight bits are summed and scaled in float32."""
+        """Projects [N, in] to [N, features]; int8 matrices are summed and scaled in float32."""
         scaled = self.has_variable("params", "scale")
         sum_dtype = jnp.float32 if scaled else None
         if self.has_variable("params", "rows"):

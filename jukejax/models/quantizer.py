@@ -15,13 +15,13 @@ from jukejax.ops.quantize import Codebook, Quantized
 
 
 class Quantizer(nn.Module):
-    """One level's codebook: variables of the collection "codebook", and their updates.
+    """Holds one level's codebook, variables of the collection "codebook", and updates it.
 
     Attributes:
       num_codes: codes of the codebook.
       emb_dim: features of a code.
       decay: of the moving averages.
-      restart_threshold: codes that fewer rows a batch choose on average restart
+      restart_threshold: codes with fewer rows a batch on average restart
         (`quantize.update_codebook`).
     """
 
@@ -37,44 +37,44 @@ class Quantizer(nn.Module):
             for name, value in start._asdict().items()
         }
 
-    def read(self) -> Codebook:
-        """Returns the state."""
+    def read_state(self) -> Codebook:
+        """Returns the codebook and its moving averages."""
         return Codebook(**{name: variable.value for name, variable in self.state.items()})
 
     def __call__(
         self, features: jax.Array, *, train: bool
     ) -> tuple[Quantized, dict[str, jax.Array]]:
-        """Quantizes [B, T, E]; when training, starts or updates the codebook too.
+        """Quantizes [B, T, E]; in training also initializes or updates the codebook.
 
-        The batch is quantized with the codebook from before the update. Training draws from the
+        The batch is quantized before the update. Training draws from the
         random stream "codebook".
         """
-        # With gradient accumulation microbatches leave the codebook as it is; the training step
-        # calls `start` before them and `update` after them, with the whole batch.
+        # With gradient accumulation microbatches do not change the codebook: the training step
+        # calls `start_codebook` before and `update_codebook` after them, with the global batch.
         is_microbatch = not self.is_mutable_collection("codebook")
         if is_microbatch or not train:
-            return quantize.quantize_vectors(features, self.read().codebook), {}
+            return quantize.quantize_vectors(features, self.read_state().codebook), {}
         keys = jax.random.split(self.make_rng("codebook"))
         self._start(features, keys[0])
-        quantized = quantize.quantize_vectors(features, self.read().codebook)
+        quantized = quantize.quantize_vectors(features, self.read_state().codebook)
         return quantized, self._update(features, quantized.codes, keys[1])
 
-    def start(self, features: jax.Array) -> None:
-        """Starts the codebook from a whole batch [B, T, E], unless it is started."""
+    def start_codebook(self, features: jax.Array) -> None:
+        """Initializes the codebook from a global batch [B, T, E] if it is empty."""
         self._start(features, jax.random.split(self.make_rng("codebook"))[0])
 
-    def update(self, features: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:
-        """Updates the codebook from a whole batch [B, T, E] and its codes [B, T]."""
+    def update_codebook(self, features: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:
+        """Updates the codebook from a global batch [B, T, E] and its codes [B, T]."""
         return self._update(features, codes, jax.random.split(self.make_rng("codebook"))[1])
 
     def _select_rows(self, features: jax.Array, key: jax.Array) -> jax.Array:
-        rows = self._rows(features)
+        rows = self._flatten_rows(features)
         drawn = quantize.draw_rows(key, len(rows), self.num_codes, self.emb_dim)
         return quantize.select_rows(rows, self.num_codes, drawn)
 
     def _start(self, features: jax.Array, key: jax.Array) -> None:
-        state = self.read()
-        self._write(
+        state = self.read_state()
+        self._write_state(
             lax.cond(
                 state.initialised,
                 lambda: state,
@@ -86,19 +86,19 @@ class Quantizer(nn.Module):
         self, features: jax.Array, codes: jax.Array, key: jax.Array
     ) -> dict[str, jax.Array]:
         state, metrics = quantize.update_codebook(
-            self.read(),
-            self._rows(features),
+            self.read_state(),
+            self._flatten_rows(features),
             codes.reshape(-1),
             self._select_rows(features, key),
             decay=self.decay,
             threshold=self.restart_threshold,
         )
-        self._write(state)
+        self._write_state(state)
         return metrics
 
-    def _rows(self, features: jax.Array) -> jax.Array:
+    def _flatten_rows(self, features: jax.Array) -> jax.Array:
         return lax.stop_gradient(features).reshape(-1, self.emb_dim)
 
-    def _write(self, state: Codebook) -> None:
+    def _write_state(self, state: Codebook) -> None:
         for name, value in state._asdict().items():
             self.state[name].value = value

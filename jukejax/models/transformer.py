@@ -1,9 +1,9 @@
 """The Sparse Transformer of Jukebox's priors (paper section 4.1), for training and for decoding.
 
-Parameters of layers with the same shapes are stacked along a leading `layers` axis, whatever the
+Parameters of layers with the same shapes are stacked along a leading `layers` axis for every
 pattern: `self_layers` for the kinds that attend to their own sequence, `cross_layers` for kind 6.
 Training scans over the pattern's period if the stack is deep; decoding unstacks the layers once and
-runs unrolled.
+is unrolled.
 
 Letters: B batch, T time, E emb_dim, H heads, D head_dim, R rows, L block_len, S encoder length.
 """
@@ -50,7 +50,7 @@ def _segments(pattern: tuple[AttentionKind, ...]) -> list[tuple[tuple[AttentionK
 
 
 class Transformer(nn.Module):
-    """The stack of blocks. [B, T, E] -> [B, T, E]; no final layer norm."""
+    """Applies the stack of blocks, without a final layer norm. [B, T, E] -> [B, T, E]."""
 
     config: TransformerConfig
 
@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         encoder_states: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Runs every layer, scanning over the pattern's period."""
+        """Applies every layer, scanning over the pattern's period."""
         key = None if deterministic else self.make_rng("dropout")
         return run_layers(self.config, self.stacks, x, encoder_states, dropout_key=key)
 
@@ -91,24 +91,24 @@ def _init_stack(config: TransformerConfig, kind: AttentionKind, count: int, key:
     return nn.meta.add_axis(stacked, 0, {nn.meta.PARTITION_NAME: "layers"})
 
 
-def _take_cycles(stacks: Tree, start: dict[str, int], cycle: tuple, repeats: int) -> Tree:
-    """Takes the next `repeats` cycles of each stack, leaves [repeats, layers of the cycle, ...].
+def _select_cycles(stacks: Tree, start: dict[str, int], cycle: tuple, repeats: int) -> Tree:
+    """Selects the next `repeats` cycles of each stack, [repeats, layers of the cycle, ...] a leaf.
 
     Args:
-      start: the next layer of each stack; advanced in place.
+      start: index of the next layer of each stack; advanced in place.
     """
-    taken = {}
+    cycles = {}
     for name, stack in stacks.items():
         count = sum(_stack_of(kind) == name for kind in cycle)
-        part = slice(start[name], start[name] + count * repeats)
-        start[name] = part.stop
+        rows = slice(start[name], start[name] + count * repeats)
+        start[name] = rows.stop
         if count:
             shape = (repeats, count)
-            taken[name] = jax.tree.map(
-                lambda leaf, part=part, shape=shape: leaf[part].reshape(*shape, *leaf.shape[1:]),
+            cycles[name] = jax.tree.map(
+                lambda leaf, rows=rows, shape=shape: leaf[rows].reshape(*shape, *leaf.shape[1:]),
                 stack,
             )
-    return taken
+    return cycles
 
 
 def run_layers(
@@ -119,9 +119,9 @@ def run_layers(
     *,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Runs all layers over [B, T, E]: one `lax.scan` for each repeated cycle of the pattern.
+    """Applies all layers to [B, T, E]: one `lax.scan` for each repeated cycle of the pattern.
 
-    Dropout is active if there is a `dropout_key`.
+    Dropout is active if `dropout_key` is not None.
     """
 
     run_cycle: Callable = functools.partial(_run_cycle, config)
@@ -129,7 +129,7 @@ def run_layers(
         run_cycle = jax.checkpoint(run_cycle, static_argnums=(0,))
     start = dict.fromkeys(stacks, 0)
     for index, (cycle, repeats) in enumerate(_segments(config.pattern)):
-        params = _take_cycles(stacks, start, cycle, repeats)
+        params = _select_cycles(stacks, start, cycle, repeats)
         keys = None
         if dropout_key is not None:
             keys = jax.random.split(jax.random.fold_in(dropout_key, index), repeats)
@@ -156,7 +156,7 @@ def _run_cycle(
     params: Tree,
     key: jax.Array | None,
 ) -> jax.Array:
-    """Runs one cycle of the pattern over [B, T, E], with stacked `params` of its layers."""
+    """Applies one cycle of the pattern to [B, T, E], with stacked `params` of its layers."""
     apply: Callable = functools.partial(_apply_block, config)
     if config.remat in ("block", "dots"):
         policy = remat_policy() if config.remat == "dots" else None
@@ -213,7 +213,7 @@ def prefill_layers(
     encoder_states: jax.Array | None,
     length: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """Runs a whole window [B, seq_len, E], and fills caches of its first `length` positions."""
+    """Applies all layers to a window [B, seq_len, E]; fills the caches of `length` positions."""
     filled = []
     for kind, params in zip(config.pattern, layers, strict=True):
         block = Block(config, kind, parent=None)
@@ -229,7 +229,7 @@ def step_layers(
     x: jax.Array,
     position: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """Runs one position [B, E] through every layer."""
+    """Applies every layer to one position [B, E]."""
     filled = []
     for kind, params, cache in zip(config.pattern, layers, caches_, strict=True):
         block = Block(config, kind, parent=None)

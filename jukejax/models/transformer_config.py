@@ -11,28 +11,28 @@ REMAT = ("none", "dots", "block", "full")
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """A stack of attention blocks over a window of `seq_len` codes in `num_blocks` rows.
+    """The configuration of a stack of attention blocks for windows of `seq_len` codes.
 
     Attributes:
       emb_dim: width of the residual stream.
       num_layers: depth.
-      num_heads: attention heads; they share `attn_ratio * emb_dim` features.
+      num_heads: attention heads, of `attn_ratio * emb_dim` features together.
       seq_len: positions in a window.
       num_blocks: rows of the attention grid.
       attn_order: OpenAI's number of the attention pattern, 0 to 12.
       attn_ratio: attention state / emb_dim.
       mlp_ratio: MLP state / emb_dim.
-      init_scale: multiplies the standard deviations of all initial weights.
+      init_scale: factor of the standard deviations of all initial weights.
       res_scale: scale the residual branch by 1 / num_layers.
-      zero_out: start every residual branch at zero.
-      spread: positions of a row that kind 5 sees.
-      lyric_len: lyric tokens at the start of the sequence, for kind 7; a prior sets it itself.
-      encoder_len: states of the lyric encoder, for kind 6; a prior sets it itself.
+      zero_out: initialize the output of every residual branch with zeros.
+      spread: keys of each row in kind 5.
+      lyric_len: lyric tokens at the start of the sequence, for kind 7; set by `PriorConfig`.
+      encoder_len: states of the lyric encoder, for kind 6; set by `PriorConfig`.
       attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
         embeddings.
       attention: backend in training and prefill, one of ops.attention.backends.BACKENDS.
-      remat: what the forward pass saves for the backward pass: "none" everything, "dots" the
-        results of matmuls, "block" the input of each layer, "full" that of each cycle.
+      remat: the residuals saved for the backward pass: "none" all of them, "dots" the results of
+        matmuls, "block" the input of each layer, "full" the input of each cycle.
     """
 
     emb_dim: int

@@ -1,11 +1,12 @@
-"""The U-Nets of Spleeter: a spectrogram to the spectrogram of each of its stems.
+"""The U-Nets of Spleeter, which estimate the magnitude spectrogram of each stem of a mix.
 
 Hennequin et al., "Spleeter: a fast and efficient music source separation tool with pre-trained
 models" (JOSS 2020), after Jansson et al., "Singing voice separation with deep U-Net convolutional
-networks" (ISMIR 2017). One net a stem. Six convolutions of stride 2 go down, six transposed ones
-come up, each joined by what the way down saw at that size; the last layer is a mask on the input.
+networks" (ISMIR 2017). There is one net for each stem: six convolutions of stride 2, then six
+transposed convolutions, each of whose outputs is concatenated with the output of the strided
+convolution of the same size; the last layer computes a mask for the input.
 
-Only for running Deezer's weights: no dropout, and batch norm by its stored statistics.
+For inference with Deezer's weights only: no dropout, and batch norm by its stored statistics.
 
 Letters: B batch, T frames, F frequencies, C channels. Kernels are [height, width, in, out].
 """
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# On accelerators too: the masks are compared with Deezer's, and the nets are small.
+# Full float32 on accelerators too: tests compare the masks with Deezer's, and the nets are small.
 _PRECISION = lax.Precision.HIGHEST
 BATCH_NORM_EPSILON = 1e-3  # Keras's default
 LEAK = 0.2
@@ -32,7 +33,7 @@ class UNetConfig:
 
     Attributes:
       stems: names of the nets.
-      features: channels of each convolution on the way down.
+      features: channels of each strided convolution.
       channels: audio channels.
       taps: height and width of the strided kernels.
       mask_taps, mask_dilation: of the last convolution.
@@ -47,7 +48,7 @@ class UNetConfig:
 
     @property
     def stride(self) -> int:
-        """Frames and frequencies must be multiples of this."""
+        """The divisor of valid numbers of frames and frequencies."""
         return 2 ** len(self.features)
 
 
@@ -63,21 +64,21 @@ def _conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution of stride 2 with TensorFlow's "same" padding. [B, T, F, C] -> [B, T/2, F/2, D].
+    """Convolves with stride 2 and TensorFlow's "same" padding. [B, T, F, C] -> [B, T/2, F/2, D].
 
-    T and F are even. NOTE: for 5 taps that pads one row before and two after.
+    T and F are even. NOTE: with 5 taps the padding is one row before and two after.
     """
     return _conv(x, kernel, 2)
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The transpose of `strided_conv` for 5 x 5 taps. [B, T, F, C] -> [B, 2T, 2F, D].
+    """Computes the transpose of `strided_conv` for 5 x 5 taps. [B, T, F, C] -> [B, 2T, 2F, D].
 
-    Even and odd outputs are taken apart: each is a convolution over the same three input rows (and
-    columns), so that one 3 x 3 convolution to 4D channels makes all, and no zeros are multiplied.
+    Even and odd outputs are convolutions over the same three input rows (and columns), so that one
+    3 x 3 convolution to 4D channels computes both without multiplications by zero.
     """
     for axis in (0, 1):
-        kernel = _phases(kernel, axis)  # [3, 3, C, D, 2, 2] in the end
+        kernel = _phases(kernel, axis)  # after both: [3, 3, C, D, 2, 2]
     size, _, channels, features = kernel.shape[:4]
     kernel = kernel.transpose(0, 1, 2, 4, 5, 3).reshape(size, size, channels, 4 * features)
     y = _conv(x, kernel, 1)
@@ -87,9 +88,11 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _phases(kernel: jax.Array, axis: int) -> jax.Array:
-    """Splits the five taps of an axis into three for even and three for odd outputs, a new last
-    axis. Output 2m takes taps 3, 1 from inputs m - 1, m; output 2m + 1 takes 4, 2, 0 from m - 1, m,
-    m + 1."""
+    """Splits five taps of an axis into three for even and three for odd outputs, on a new axis.
+
+    Output 2m uses taps 3 and 1 on inputs m - 1 and m; output 2m + 1 uses taps 4, 2 and 0 on inputs
+    m - 1, m and m + 1.
+    """
     taps = [jnp.take(kernel, tap, axis) for tap in range(5)]
     even = jnp.stack([taps[3], taps[1], jnp.zeros_like(taps[0])], axis)
     odd = jnp.stack([taps[4], taps[2], taps[0]], axis)
@@ -97,16 +100,18 @@ def _phases(kernel: jax.Array, axis: int) -> jax.Array:
 
 
 def dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """Dilated convolution of one channel that keeps the size. [B, T, F, 1] -> [B, T, F, D].
+    """Applies a dilated convolution to one channel. [B, T, F, 1] -> [B, T, F, D].
 
-    A sum of shifted inputs, as there are so few channels: XLA's convolution takes 30 times as long
-    on a CPU.
+    It is computed as a sum of shifted inputs: for so few channels XLA's convolution takes 30 times
+    as long on a CPU.
     """
     taps, _, _, features = kernel.shape
     _, height, width, _ = x.shape
     reach = dilation * (taps - 1)
-    before = reach // 2
-    x = jnp.pad(x[..., 0], ((0, 0), (before, reach - before), (before, reach - before)))
+    pad_before = reach // 2
+    x = jnp.pad(
+        x[..., 0], ((0, 0), (pad_before, reach - pad_before), (pad_before, reach - pad_before))
+    )
     shifted = {
         (i, j): x[:, i * dilation :, j * dilation :][:, :height, :width]
         for i in range(taps)
@@ -117,7 +122,7 @@ def dilated_conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
 
 
 class _Conv(nn.Module):
-    """Kernel and bias of one of the convolutions above, which is given by `kind`."""
+    """Applies the convolution `kind`, one of the functions above, with a kernel and a bias."""
 
     features: int
     taps: int
@@ -136,9 +141,10 @@ def _norm(name: str) -> nn.BatchNorm:
 
 
 class UNet(nn.Module):
-    """One stem's mask. [B, T, F, channels] -> the same, from 0 to 1.
+    """Computes one stem's mask, from 0 to 1. [B, T, F, channels] -> [B, T, F, channels].
 
-    What joins the way up is each convolution's output before its batch norm, as Deezer has it.
+    Skip connections carry the outputs of the strided convolutions before batch norm, as in
+    Deezer's code.
     """
 
     config: UNetConfig
@@ -146,25 +152,25 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
-        seen = []
+        skips = []
         for i, features in enumerate(config.features):
             if i > 0:
                 x = nn.leaky_relu(_norm(f"down_norm_{i - 1}")(x), LEAK)
             x = _Conv(features, config.taps, strided_conv, name=f"down_{i}")(x)
-            seen.append(x)
-        seen.pop()
+            skips.append(x)
+        skips.pop()
         for i, features in enumerate((*config.features[-2::-1], 1)):
             x = nn.relu(_Conv(features, config.taps, transposed_conv, name=f"up_{i}")(x))
             x = _norm(f"up_norm_{i}")(x)
-            if seen:
-                x = jnp.concatenate([seen.pop(), x], axis=-1)
+            if skips:
+                x = jnp.concatenate([skips.pop(), x], axis=-1)
         mask = functools.partial(dilated_conv, dilation=config.mask_dilation)
         x = _Conv(config.channels, config.mask_taps, mask, name="mask")(x)
         return nn.sigmoid(x)
 
 
 class UNets(nn.Module):
-    """All stems' magnitudes. [B, T, F, channels] -> [stems, B, T, F, channels].
+    """Computes all stems' magnitudes. [B, T, F, channels] -> [stems, B, T, F, channels].
 
     T and F are multiples of `config.stride`.
     """

@@ -1,4 +1,4 @@
-"""The hierarchical VQ-VAE (Jukebox, section 3): audio to codes at several rates, and back.
+"""The hierarchical VQ-VAE (Jukebox, section 3): codes of audio at several rates.
 
 Every level has its own encoder and decoder, from and to raw audio; level 0 is the finest. Audio is
 [B, T, channels], features are [B, T / hop, emb_dim], codes int32 [B, T / hop]. Learned parameters
@@ -29,18 +29,18 @@ class VQVAEConfig:
       emb_dim: features of a code.
       codebook_size: codes of each level.
       width: channels of the convolutions.
-      depth: residual blocks behind each strided convolution.
+      depth: residual blocks after each strided convolution.
       multipliers: each level's width and depth as multiples of `width` and `depth`.
       m_conv: hidden channels of a residual block as a multiple of its channels.
-      dilation_growth_rate: dilations are its powers 0, 1, 2, ...
-      dilation_cycle: they start again after so many blocks; None: never.
-      reverse_decoder_dilation: decoders take the largest dilation first.
+      dilation_growth_rate: the dilations of consecutive blocks are its powers 0, 1, 2, ...
+      dilation_cycle: number of blocks after which the dilations repeat; None: no repetition.
+      reverse_decoder_dilation: decoders have the largest dilation first.
       res_scale: divide residual branches by the square root of their number.
       zero_out: residual branches start at zero.
       remat: recompute residual blocks in the backward pass: less memory, more time.
-      ema_decay: of the codebooks' moving averages; 1.0 freezes them at their initialisation.
-      restart_threshold: codes used less than so many times a batch on average restart.
-      bottleneck: False passes features unquantized, to measure what the codes cost.
+      ema_decay: of the codebooks' moving averages; 1.0 freezes them at their initial values.
+      restart_threshold: codes with fewer rows a batch on average restart.
+      bottleneck: False omits the quantization, to measure its cost.
       channels: of the audio.
     """
 
@@ -105,7 +105,7 @@ class VQVAEOutput(NamedTuple):
 
 
 def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
-    """Returns the fields that encoder and decoder share in block number `block` of a level."""
+    """Returns the common fields of encoder and decoder for block number `block` of a level."""
     multiplier = config.multipliers[level]
     return {
         "width": multiplier * config.width,
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps one level's features to audio; blocks have the encoder's numbers and run in reverse."""
+    """Maps one level's features to audio; blocks run in the encoder's reverse order."""
 
     config: VQVAEConfig
     level: int
@@ -180,7 +180,7 @@ class VQVAE(nn.Module):
             ]
 
     def __call__(self, audio: jax.Array, *, train: bool = False) -> VQVAEOutput:
-        """Encodes, quantises and decodes every level. [B, T, channels] with T a multiple of hops.
+        """Encodes, quantizes and decodes every level. [B, T, channels] with T a multiple of hops.
 
         Training (`train`) updates the collection "codebook" and needs the random stream "codebook".
         """
@@ -207,21 +207,21 @@ class VQVAE(nn.Module):
         )
 
     def start_codebooks(self, features: tuple[jax.Array, ...]) -> None:
-        """Starts the codebooks that are empty from a whole batch's features, by level."""
+        """Initializes empty codebooks from the features of a global batch, by level."""
         for codebook, rows in zip(self.codebooks, features, strict=True):
-            codebook.start(rows)
+            codebook.start_codebook(rows)
 
     def update_codebooks(
         self, features: tuple[jax.Array, ...], codes: tuple[jax.Array, ...]
     ) -> tuple[dict[str, jax.Array], ...]:
-        """Updates the codebooks from a whole batch that was computed in microbatches."""
+        """Updates the codebooks from a global batch that was computed in microbatches."""
         levels = zip(self.codebooks, features, codes, strict=True)
-        return tuple(codebook.update(*batch) for codebook, *batch in levels)
+        return tuple(codebook.update_codebook(*batch) for codebook, *batch in levels)
 
     def features(
         self, audio: jax.Array, start_level: int = 0, end_level: int | None = None
     ) -> tuple[jax.Array, ...]:
-        """Computes encoder outputs of the levels [start_level, end_level), before quantisation."""
+        """Computes encoder outputs of the levels [start_level, end_level), before quantization."""
         self._check(audio)
         return tuple(encoder(audio) for encoder in self.encoders[start_level:end_level])
 
@@ -237,7 +237,7 @@ class VQVAE(nn.Module):
             return features
         codebooks = self.codebooks[start_level:end_level]
         return tuple(
-            quantize.find_nearest(x, codebook.read().codebook)[0]
+            quantize.find_nearest(x, codebook.read_state().codebook)[0]
             for x, codebook in zip(features, codebooks, strict=True)
         )
 
@@ -246,7 +246,7 @@ class VQVAE(nn.Module):
         if not 0 <= level < self.config.levels:
             raise ValueError(f"level {level} is not one of the {self.config.levels} levels")
         if self.config.bottleneck:
-            codes = quantize.look_up(codes, self.codebooks[level].read().codebook)
+            codes = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
         return self.decoders[level](codes)
 
     def _check(self, audio: jax.Array) -> None:

@@ -1,17 +1,17 @@
-"""Compact key-value caches: each attention kind keeps only the keys that later positions can see.
+"""Compact key-value caches: each attention kind keeps only the keys that later positions attend to.
 
 | kind                 | kept                                     | layout                  |
 |----------------------|------------------------------------------|-------------------------|
 | dense                | the whole window                         | [B, H, T, D]            |
-| block                | one row, overwritten as the next begins  | [B, H, L, D]            |
+| block                | one row, overwritten by the next         | [B, H, L, D]            |
 | transposed block     | the whole window, column by column       | [B, L, H, R, D]         |
 | previous block       | two rows, in turn                        | [B, 2, H, L, D]         |
 | summary, spread      | a zero slot and the end of each row      | [B, H, R * spread, D]   |
 | encoder-decoder      | the encoder's keys and values            | [B, H, S, D]            |
 | prime                | the first `prime_len` positions          | [B, H, P, D]            |
 
-Dimensions as in attention/kinds.py. Keys are stored scaled. A head's keys lie together, so that a
-step multiplies them where they are.
+Dimensions as in attention/kinds.py. Keys are stored scaled, and those of a head are contiguous, so
+that a step multiplies them without a copy.
 """
 
 from typing import NamedTuple
@@ -54,22 +54,24 @@ def cache_shape(
     return (batch, *groups, num_heads, slots, head_dim)
 
 
-def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: jax.Array) -> Cache:
-    """Builds the cache after `length` positions from the keys and values of a whole pass.
+def fill_cache(
+    kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: jax.Array
+) -> Cache:
+    """Builds the cache after `length` positions from the keys and values of a whole window.
 
     Args:
       kind: of the layer; for kind 6 `k` and `v` are the encoder's and `length` is not used.
       grid: of the window.
-      k: unscaled keys [B, T, H, D], T = num_rows * block_len. Positions from `length` on may hold
-        anything: a step overwrites or masks them before they are seen.
+      k: unscaled keys [B, T, H, D], T = num_rows * block_len. Positions from `length` on may have
+        any values: a step overwrites or masks them.
       v: values, as k.
-      length: int32 scalar, positions already fixed.
+      length: int32 scalar, number of fixed positions.
     """
     _, k = scale_query_key(k, k)
     rows = (k.shape[0], grid.num_rows, grid.block_len, *k.shape[2:])
     row = jnp.maximum(length - 1, 0) // grid.block_len  # of the last fixed position
 
-    def keep(x: jax.Array) -> jax.Array:
+    def select_kept(x: jax.Array) -> jax.Array:
         match kind:
             case AttentionKind.BLOCK:
                 return jax.lax.dynamic_index_in_dim(x.reshape(rows), row, 1, keepdims=False)
@@ -80,7 +82,7 @@ def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: ja
                 pair = [jax.lax.dynamic_index_in_dim(x, jnp.maximum(row - 1, 0), 1, keepdims=False)]
                 pair.append(jax.lax.dynamic_index_in_dim(x, row, 1, keepdims=False))
                 both = jnp.stack(pair, axis=1)  # [B, (row - 1, row), L, H, D]
-                return jnp.where(row % 2 == 1, both, both[:, ::-1])  # row r lives in slot r % 2
+                return jnp.where(row % 2 == 1, both, both[:, ::-1])  # row r is in slot r % 2
             case AttentionKind.SUMMARY | AttentionKind.SUMMARY_SPREAD:
                 return summary_keys(x, grid.block_len, count_row_ends(kind, grid.spread))
             case AttentionKind.PRIME:
@@ -88,10 +90,10 @@ def fill(kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: ja
             case _:
                 return x
 
-    return Cache(keep(k).swapaxes(-3, -2), keep(v).swapaxes(-3, -2))
+    return Cache(select_kept(k).swapaxes(-3, -2), select_kept(v).swapaxes(-3, -2))
 
 
-def _write(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> jax.Array:
+def _write_slot(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> jax.Array:
     """Writes `new` [B, H, D] at `cache`[:, *group, :, slot] in place."""
     start = (0, *group, 0, slot, 0)
     batch, heads, dim = new.shape
@@ -100,23 +102,24 @@ def _write(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> j
 
 
 def _write_both(cache: Cache, k: jax.Array, v: jax.Array, group: tuple, slot: jax.Array) -> Cache:
-    return Cache(_write(cache.key, k, group, slot), _write(cache.value, v, group, slot))
+    """Writes keys and values [B, H, D], see `_write_slot`."""
+    return Cache(_write_slot(cache.key, k, group, slot), _write_slot(cache.value, v, group, slot))
 
 
 def _write_if(
     condition: jax.Array, cache: Cache, k: jax.Array, v: jax.Array, slot: jax.Array, other: int
 ) -> Cache:
-    """Writes at `slot` where the condition holds; else the slot `other` keeps what it has.
+    """Writes at `slot` if the condition holds; otherwise rewrites the content of slot `other`.
 
     Args:
-      slot: `other` where the condition does not hold.
+      slot: equals `other` if the condition does not hold.
     """
     k = jnp.where(condition, k, cache.key[:, :, other])
     v = jnp.where(condition, v, cache.value[:, :, other])
     return _write_both(cache, k, v, (), slot)
 
 
-def step(
+def step_attention(
     kind: AttentionKind,
     grid: Grid,
     cache: Cache,
@@ -130,7 +133,7 @@ def step(
     Args:
       kind: of the layer.
       grid: of the window.
-      cache: of the positions before.
+      cache: of the earlier positions.
       q: [B, H, D].
       k: [B, H, D]; not used for kind 6, as v.
       v: [B, H, D].
@@ -180,18 +183,18 @@ def _attend(
 def _step_in_row(
     cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, col: jax.Array
 ) -> tuple[jax.Array, Cache]:
-    """Computes `step` of kind 1: the new position sees its row so far, and itself.
+    """Computes a step of kind 1: the position attends to its row so far, and to itself.
 
-    NOTE: the cache is read before it is written, and the values written depend on those read.
-    Otherwise XLA's CPU compiler makes up to three copies of it a step.
+    NOTE: the cache is read before it is written, and the written values depend on the read ones:
+    otherwise XLA's CPU compiler copies the cache up to three times a step.
     """
     slots = jnp.arange(cache.key.shape[2])
-    own = slots == col
+    is_own_slot = slots == col
     scores = jnp.einsum("bhd,bhsd->bhs", q, cache.key, preferred_element_type=jnp.float32)
     own_score = jnp.einsum("bhd,bhd->bh", q, k, preferred_element_type=jnp.float32)
-    probs = softmax(jnp.where(own, own_score[..., None], scores), slots <= col)
-    earlier = jnp.where(own, 0.0, probs).astype(v.dtype)
-    own_prob = jnp.where(own, probs, 0.0).sum(axis=-1).astype(v.dtype)
+    probs = softmax(jnp.where(is_own_slot, own_score[..., None], scores), slots <= col)
+    earlier = jnp.where(is_own_slot, 0.0, probs).astype(v.dtype)
+    own_prob = jnp.where(is_own_slot, probs, 0.0).sum(axis=-1).astype(v.dtype)
     out = jnp.einsum("bhs,bhsd->bhd", earlier, cache.value) + own_prob[..., None] * v
     return out, _write_both(cache, k + 0.0 * out, v + 0.0 * out, (), col)
 
@@ -199,7 +202,7 @@ def _step_in_row(
 def _step_in_column(
     cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, row: jax.Array, col: jax.Array
 ) -> tuple[jax.Array, Cache]:
-    """Computes `step` of kind 2: the new position sees its column so far."""
+    """Computes a step of kind 2: the position attends to its column so far, and to itself."""
     cache = _write_both(cache, k, v, (col,), row)
     keys, values = (jax.lax.dynamic_index_in_dim(x, col, 1, keepdims=False) for x in cache)
     return _attend(q, keys, values, jnp.arange(keys.shape[2]) <= row), cache
@@ -208,7 +211,7 @@ def _step_in_column(
 def _step_after_row(
     cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, row: jax.Array, col: jax.Array
 ) -> tuple[jax.Array, Cache]:
-    """Computes `step` of kind 3: the new position sees the row before; the first row sees zeros."""
+    """Computes a step of kind 3: the position attends to the row before, in the first to zeros."""
     slot = row % 2
     cache = _write_both(cache, k, v, (slot,), col)
     keys, values = (jax.lax.dynamic_index_in_dim(x, 1 - slot, 1, keepdims=False) for x in cache)

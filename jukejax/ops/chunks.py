@@ -16,15 +16,15 @@ def map_chunks(function: Callable[..., Tree], chunk: int | None, *args: Tree) ->
 
     Args:
       function: computes each row independently.
-      chunk: rows at a time; None: all. The last chunk repeats a row where it would be short.
-      args: arguments; parts of them may be None.
+      chunk: rows at a time; None: all. The last row is repeated to complete the last chunk.
+      args: arguments; leaves may be None.
     """
     batch = jax.tree.leaves(args)[0].shape[0]
     if chunk is None or chunk >= batch:
         return function(*args)
     groups = -(-batch // chunk)
     rows = jnp.minimum(jnp.arange(groups * chunk), batch - 1).reshape(groups, chunk)
-    parts = jax.lax.map(
-        lambda places: function(*jax.tree.map(lambda leaf: leaf[places], args)), rows
+    results = jax.lax.map(
+        lambda indices: function(*jax.tree.map(lambda leaf: leaf[indices], args)), rows
     )
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:batch], parts)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:batch], results)

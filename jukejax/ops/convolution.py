@@ -14,7 +14,7 @@ from jukejax.ops.formulas import convolve
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
-    """Convolves at the same length, with an odd number of taps. [B, T, C] -> [B, T, D]."""
+    """Convolves without a change of length, with an odd number of taps. [B, T, C] -> [B, T, D]."""
     if kernel.shape[0] == 1:
         return matmul(x, kernel[0])
     if is_for_cpu():
@@ -67,9 +67,11 @@ def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolves transposed: 2S taps, stride S, padding S/2 (S even). [B, T, C] -> [B, T S, D].
+    """Applies a transposed convolution: 2S taps, stride S, padding S/2 (S even).
 
-    Each input row gives 2S output samples, which overlap the next row's by S: one matrix product.
+    [B, T, C] -> [B, T S, D].
+
+    One matrix product: each input row gives 2S output samples, which overlap the next row's by S.
     """
     taps, channels, features = kernel.shape
     batch, length, _ = x.shape

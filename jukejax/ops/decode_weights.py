@@ -1,14 +1,14 @@
-"""Weights laid out for decoding: matrices by rows, in groups of rows, or in eight bits.
+"""Layouts of weights for decoding: transposed, in groups of rows, or in eight bits.
 
-A step of decoding multiplies a few vectors with every matrix. GPUs need the summed axis last: of a
-product with one vector XLA writes out all summands otherwise. XLA's CPU compiler runs a product
-with few vectors on one core, and a batched one on all of them. So CPUs keep a matrix in as many
-groups of rows as they have cores: of 48 matrices of 512 x 512 and one vector, two cores took 2.4 ms
-instead of 3.7, and of four vectors 4.1 ms instead of 8.6.
+A step of decoding multiplies a few vectors with every matrix. On GPUs the summed axis must be last:
+otherwise XLA materializes all summands of a product with one vector. XLA's CPU compiler runs a
+product with few vectors on one core, and a batched product on all cores. On CPUs a matrix is
+therefore stored in as many groups of rows as there are cores: on two cores 48 products of 512 x 512
+matrices took 2.4 ms instead of 3.7 with one vector, and 4.1 ms instead of 8.6 with four.
 
-In eight bits a matrix has one scale a channel, symmetric. A step of a small batch reads every
-weight once: on accelerators its time is the weights' bytes over the memory's bandwidth, and int8
-has half the bytes of bfloat16.
+In eight bits a matrix has one symmetric scale for each channel. A step of a small batch reads every
+weight once: on accelerators its time is the size of the weights over the memory bandwidth, and int8
+has half the size of bfloat16.
 
 Letters: N vectors, I inputs, O outputs, G groups.
 """
@@ -30,7 +30,7 @@ SCALES = {
     "output": ("output_scale", 1),
 }
 LARGEST_INT8 = 127
-_FEW = 32  # vectors; of more, the plain product is faster than one by groups
+_FEW = 32  # vectors; with more of them, the plain product is faster than the one by groups
 
 
 def multiply_rows(x: jax.Array, rows: jax.Array, sum_dtype: jnp.dtype | None = None) -> jax.Array:
@@ -52,13 +52,13 @@ def multiply_rows(x: jax.Array, rows: jax.Array, sum_dtype: jnp.dtype | None = N
 
 
 def count_row_groups(platform: str | None = None) -> int | None:
-    """Returns the groups of rows that a platform's matrices are kept in.
+    """Returns the number of groups of rows in which a platform's matrices are stored.
 
     Args:
       platform: "cpu", "gpu" or "tpu"; None: the default backend.
 
     Returns:
-      None where kernels [I, O] are kept as they are.
+      None on platforms where kernels [I, O] are not transposed.
     """
     return {"gpu": 1, "cpu": os.cpu_count() or 1}.get(platform or jax.default_backend())
 
@@ -68,9 +68,9 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, groups: int | N
 
     Args:
       tree: parameters of layers.
-      dtype: what vectors, and matrices if not in eight bits, are cast to.
-      int8: whether matrices are kept in eight bits with float32 scales.
-      groups: of the rows of kernels, at most; None: kernels are kept as they are.
+      dtype: type of vectors, and of matrices unless they are in eight bits.
+      int8: stores matrices in eight bits with float32 scales.
+      groups: largest number of groups of the rows of kernels; None: kernels are not transposed.
     """
     if not isinstance(tree, dict):
         return jnp.asarray(tree).astype(dtype)  # cast on the device
@@ -94,17 +94,17 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, groups: int | N
 
 
 def quantize_int8(weights: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Rounds weights to the nearest of 255 values a channel.
+    """Rounds weights to the nearest of 255 values for each channel.
 
     Args:
       weights: float [..., n, ...].
-      axis: the one that is summed over in the product, so that a scale belongs to one output.
+      axis: the axis that the product sums over, so that each output has a scale of its own.
 
     Returns:
-      (int8, shaped as `weights`; float32 scales without `axis`), whose product is within half a
-      scale of each weight. A channel of zeros has scale 1.
+      (int8, shaped as `weights`; float32 scales without `axis`), whose product differs from
+      each weight by at most half a scale. A channel of zeros has scale 1.
     """
-    wide = weights.astype(jnp.float32)
-    largest = jnp.abs(wide).max(axis=axis, keepdims=True)
+    weights_f32 = weights.astype(jnp.float32)
+    largest = jnp.abs(weights_f32).max(axis=axis, keepdims=True)
     scale = jnp.where(largest > 0, largest / LARGEST_INT8, 1.0)
-    return jnp.round(wide / scale).astype(jnp.int8), scale.squeeze(axis)
+    return jnp.round(weights_f32 / scale).astype(jnp.int8), scale.squeeze(axis)

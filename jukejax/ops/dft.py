@@ -27,7 +27,7 @@ _LARGEST_FACTOR = 64  # N1; fastest of 8, 16, 32 and 64 for n_fft 512 to 2048 on
 def power_spectrum(frames: jax.Array, n_fft: int) -> jax.Array:
     """Computes |X[k]|^2 of zero-padded frames. float32 [F, W] -> [F, n_fft // 2 + 1], W <= n_fft.
 
-    Fastest for multiples of 128; right for any `n_fft`.
+    Fastest for multiples of 128; correct for any `n_fft`.
     """
     rows, columns = _factorize(n_fft)
     num_frames, window = frames.shape
@@ -68,7 +68,7 @@ def _matrices(rows: int, columns: int, filled: int) -> tuple[np.ndarray, np.ndar
 
 
 def _roots_of_unity(exponents: np.ndarray, n: int) -> np.ndarray:
-    """Computes exp(-2 pi i * exponents / n) in complex128; whole turns are taken out exactly."""
+    """Computes exp(-2 pi i * exponents / n) in complex128, exponents reduced modulo n."""
     return np.exp(-2j * np.pi / n * (exponents % n))
 
 

@@ -42,7 +42,7 @@ def normalize(
 
 
 def convolve(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """Convolves [B, T, C] with a kernel [odd taps, C, D] at the same length. [B, T, D]."""
+    """Convolves [B, T, C] with a kernel [odd taps, C, D] without a change of length. [B, T, D]."""
     pad = dilation * (kernel.shape[0] // 2)
     return lax.conv_general_dilated(
         x,

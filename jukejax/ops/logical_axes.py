@@ -19,7 +19,7 @@ _RULES: contextvars.ContextVar[Rules | None] = contextvars.ContextVar("rules", d
 
 @contextlib.contextmanager
 def placed_by(rules: Rules) -> Iterator[None]:
-    """Maps logical axis names to mesh axes in programs that are traced in the context."""
+    """Maps logical axis names to mesh axes in programs that are traced in the `with` block."""
     token = _RULES.set(rules)
     try:
         yield
@@ -30,7 +30,7 @@ def placed_by(rules: Rules) -> Iterator[None]:
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     """Constrains the sharding of `x`.
 
-    Without constraints the compiler may keep whole activations on every device.
+    Without constraints the compiler may replicate activations on every device.
 
     Args:
       names: a logical name for each axis. An axis is not sharded if its name is None or has no
@@ -53,7 +53,7 @@ def _mesh_axes(
 
 
 def target_device() -> tuple[str, str]:
-    """Returns (platform, device kind) that is traced for: the mesh's, or that of this process."""
+    """Returns (platform, device kind) of the devices of the mesh, else of this process."""
     mesh = jax.sharding.get_abstract_mesh()
     described = None if mesh.empty else mesh.abstract_device
     if described is not None:

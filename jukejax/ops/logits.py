@@ -12,8 +12,8 @@ def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> j
 
     Args:
       logits: [..., V].
-      top_k: how many to keep; 0 keeps all. Ties with the k-th stay in.
-      top_p: keep the fewest codes whose probability reaches p, always the first; 0 keeps all.
+      top_k: number of codes to keep; 0 keeps all. Ties with the k-th code are kept.
+      top_p: keep the fewest codes whose total probability reaches p, at least one; 0 keeps all.
     """
     vocab_size = logits.shape[-1]
     if top_k and top_k < vocab_size:
@@ -43,7 +43,7 @@ def sample_from_logits(
 
 
 def find_argmax(x: jax.Array) -> jax.Array:
-    """Returns the index of the largest entry of the last axis, the first of equals, int32.
+    """Returns the index of the largest entry of the last axis, the first of equal ones, int32.
 
     As `jnp.argmax`, whose reduction of pairs XLA's CPU compiler does not vectorize, by two plain
     reductions.

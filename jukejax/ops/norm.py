@@ -18,7 +18,7 @@ def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """Computes layer normalization over the last axis in float32 (Ba et al. 2016, equation 4).
 
     Args:
-      x: [..., E], of any floating type, which the result has too.
+      x: [..., E], of any floating type, which is also that of the result.
       scale: [E], float32.
       bias: [E], float32.
     """

@@ -1,9 +1,9 @@
 """Vector quantization with a codebook learned by moving averages (Jukebox, section 3.1).
 
-Everything here is pure: functions take the codebook's state and return the new one, and random
-numbers can be passed in, so that any step can be reproduced. The rows are those of the whole batch;
-under jit over a mesh they may be sharded, and sums and draws are still over the batch, the same on
-every device.
+All functions are pure: they take the codebook's state and return the new one, and random numbers
+can be passed in, so that every step can be reproduced. Rows are those of the global batch; under
+jit over a mesh they may be sharded, and sums and draws still cover the global batch, with the same
+result on every device.
 Letters: N rows (batch x time), K codes, E features of a code.
 """
 
@@ -17,19 +17,20 @@ from jukejax.ops.cpu.scatter import scatter_sums
 from jukejax.ops.cpu.switch import is_for_cpu
 
 INIT_NOISE = 0.01  # standard deviation of the noise on repeated rows, times sqrt(E)
-# Distances decide between close codes: no TF32 or bfloat16 products here.
+# Full float32: TF32 or bfloat16 products would select other codes among close ones.
 _PRECISION = lax.Precision.HIGHEST
-_CHUNK = 1024  # positions whose distances to all codes are in memory at once
+_CHUNK = 1024  # positions of a chunk, whose distances to all codes are in memory
 
 
 class Codebook(NamedTuple):
-    """A codebook and its moving averages, all float32 but the flag.
+    """A codebook and its moving averages, in float32, and a flag.
 
     Attributes:
       codebook: [K, E] code vectors.
-      codebook_sum: [K, E] moving average of the sum of the rows that chose each code.
+      codebook_sum: [K, E] moving average of the sum of the rows of each code.
       codebook_count: [K] moving average of their number.
-      initialised: [] bool; False until the first training batch. Checkpoints spell it so.
+      initialised: [] bool; False until the first training batch. The spelling is that of
+        existing checkpoints.
     """
 
     codebook: jax.Array
@@ -109,8 +110,8 @@ def _find_nearest(x: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Arr
     inner = jnp.matmul(x, codebook.T, precision=_PRECISION)  # [B, T, K]
     partial = jnp.sum(jnp.square(codebook), axis=-1) - 2 * inner
     smallest = jnp.min(partial, axis=-1)
-    # The first code at the smallest distance: two plain reductions run faster than an argmin. A row
-    # of NaN has no smallest; its code must stay in range.
+    # The first code at the smallest distance, by two reductions, which are faster than an argmin. A
+    # row of NaN gets the last code, so that codes stay in range.
     index = jnp.arange(num_codes, dtype=jnp.int32)
     codes = jnp.min(jnp.where(partial == smallest[..., None], index, num_codes - 1), axis=-1)
     return codes, smallest + jnp.sum(jnp.square(x), axis=-1)
@@ -152,9 +153,9 @@ def draw_rows(key: jax.Array, num_rows: int, num_codes: int, emb_dim: int) -> Dr
 
 
 def select_rows(x: jax.Array, num_codes: int, drawn: Draw) -> jax.Array:
-    """Selects random rows of the batch, to start codes with. [N, E] -> [K, E].
+    """Selects random rows of the batch as code vectors. [N, E] -> [K, E].
 
-    A batch with fewer rows than codes is repeated, with a little noise on every row.
+    A batch with fewer rows than codes is repeated, with noise of `INIT_NOISE` added to every row.
     """
     num_rows, emb_dim = x.shape
     if num_rows < num_codes:
@@ -174,7 +175,7 @@ def start_codebook(first: jax.Array) -> Codebook:
 
 def sum_by_code(x: jax.Array, codes: jax.Array, num_codes: int) -> tuple[jax.Array, jax.Array]:
     """Computes the sum and number of the rows of each code. [N, E], [N] -> [K, E], [K]."""
-    # Accelerators scatter slowly, and GPUs in an order that changes from run to run.
+    # Scatters are slow on accelerators, and on GPUs their order of summation is not deterministic.
     sum_rows = scatter_sums if is_for_cpu() else _multiply_one_hot
     return sum_rows(x.astype(jnp.float32), codes, num_codes)
 
@@ -190,7 +191,7 @@ def _multiply_one_hot(
 def compute_code_statistics(counts: jax.Array, *, threshold: float = 1.0) -> dict[str, jax.Array]:
     """Computes a batch's statistics from the number of rows of each code [K].
 
-    These are entropy (nats) and used_curr (codes chosen at least `threshold` times).
+    These are entropy (nats) and used_curr (number of codes with at least `threshold` rows).
     """
     share = counts / jnp.sum(counts)
     return {
@@ -200,7 +201,7 @@ def compute_code_statistics(counts: jax.Array, *, threshold: float = 1.0) -> dic
 
 
 def count_live_codes(state: Codebook, *, threshold: float = 1.0) -> jax.Array:
-    """Counts the codes that rows choose at least `threshold` times a batch on average."""
+    """Counts the codes with at least `threshold` rows a batch on average."""
     return jnp.sum(state.codebook_count >= threshold).astype(jnp.float32)
 
 
@@ -213,15 +214,15 @@ def update_codebook(
     decay: float,
     threshold: float = 1.0,
 ) -> tuple[Codebook, dict[str, jax.Array]]:
-    """Takes one step of the moving averages.
+    """Updates the moving averages by the rows of a batch.
 
-    Codes whose average count is under `threshold` restart at `fresh`; their averages continue
-    unchanged, so they restart at every step until enough rows choose them. A decay of 1.0 freezes
-    the codebook: neither averages nor restarts.
+    Codes whose average count is under `threshold` restart at `fresh`; their averages are not reset,
+    so that they restart at every step until enough rows are assigned to them. A decay of 1.0
+    freezes the codebook: neither averages nor restarts.
 
     Args:
       x: [N, E] the batch's rows.
-      codes: int [N] the codes they chose.
+      codes: int [N] the code of each row.
       fresh: [K, E] rows to restart from (`select_rows`).
 
     Returns:
@@ -234,7 +235,7 @@ def update_codebook(
         new_sum = decay * state.codebook_sum + (1 - decay) * sums
         new_count = decay * state.codebook_count + (1 - decay) * counts
         alive = (new_count >= threshold)[:, None]
-        # The mean of a dead code is not used, but must not be 0 / 0 either.
+        # The mean of a dead code is not used; the divisor 1 avoids 0 / 0.
         mean = new_sum / jnp.where(alive, new_count[:, None], 1.0)
         new = Codebook(jnp.where(alive, mean, fresh), new_sum, new_count, state.initialised)
     metrics = compute_code_statistics(counts, threshold=threshold)

@@ -1,7 +1,7 @@
 """Spectrograms and the reconstruction losses of the VQ-VAE (Jukebox, section 3.1 and appendix B.1).
 
-Signals are [batch, time, channels] in [-1, 1]; spectra look at the mean of the channels. Losses per
-item are [batch] and not yet divided by the data set's `Bandwidth`.
+Signals are [batch, time, channels] in [-1, 1]; spectra are those of the mean of the channels.
+Losses per item are [batch], not divided by the data set's `Bandwidth`.
 Letters: B batch, T time, F frames, K frequency bins.
 """
 
@@ -18,12 +18,12 @@ from jukejax.ops import dft
 
 @dataclass(frozen=True)
 class STFT:
-    """A short-time Fourier transform: centred frames, reflected edges, periodic Hann window.
+    """A short-time Fourier transform: centered frames, reflected edges, periodic Hann window.
 
     Attributes:
       n_fft: samples of a transform.
       hop: samples between frames.
-      window: samples of the Hann window, centred in `n_fft`.
+      window: samples of the Hann window, centered in `n_fft`.
     """
 
     n_fft: int
@@ -48,8 +48,8 @@ def magnitudes(audio: jax.Array, stft: STFT = SINGLE) -> jax.Array:
 
     [B, T] -> [B, F, K] with F = T // hop + 1, K = n_fft // 2 + 1.
 
-    A magnitude does not depend on where in the frame the window lies, so only the samples under the
-    window are cut out and transformed.
+    Magnitudes do not depend on the position of the window in the frame, so that only the samples
+    under the window are transformed.
 
     Raises:
       ValueError: the audio is not longer than half of `n_fft`, which reflected edges need.
@@ -69,47 +69,49 @@ def magnitudes(audio: jax.Array, stft: STFT = SINGLE) -> jax.Array:
 
 
 def _frames(audio: jax.Array, num_frames: int, hop: int, window: int) -> jax.Array:
-    """Overlapping frames by shifting rows of `hop` samples: no gather, so no scatter in backward.
+    """Cuts overlapping frames by shifts of rows of `hop` samples.
+
+    Without a gather, whose backward pass would be a scatter.
 
     [B, T] -> [B, num_frames, window]
     """
     shifts = -(-window // hop)
     rows = num_frames + shifts - 1
-    needed = rows * hop
-    audio = jnp.pad(audio, ((0, 0), (0, max(0, needed - audio.shape[1]))))[:, :needed]
+    num_samples = rows * hop
+    audio = jnp.pad(audio, ((0, 0), (0, max(0, num_samples - audio.shape[1]))))[:, :num_samples]
     audio = audio.reshape(audio.shape[0], rows, hop)
     frames = [audio[:, i : i + num_frames] for i in range(shifts)]
     return jnp.concatenate(frames, axis=-1)[:, :, :window]
 
 
 def _safe_sqrt(x: jax.Array) -> jax.Array:
-    """Square root whose gradient at 0 is 0: digital silence must not give NaN."""
+    """Computes the square root, with gradient 0 at 0: digital silence must not give NaN."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
 def _norm(x: jax.Array) -> jax.Array:
-    """Euclidean norm of each item. [B, ...] -> [B]."""
+    """Computes the Euclidean norm of each item. [B, ...] -> [B]."""
     return _safe_sqrt(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim))))
 
 
 def _mono_magnitudes(audio: jax.Array, stft: STFT) -> jax.Array:
     """Computes the magnitude spectrogram of the channels' mean. [B, T, C] -> [B, F, K].
 
-    A target's is the same expression in the losses of all levels: XLA computes it once.
+    That of the target occurs in the losses of all levels; XLA computes the common expression once.
     """
     return magnitudes(audio.astype(jnp.float32).mean(axis=-1), stft)
 
 
 def spectral_loss(target: jax.Array, output: jax.Array, stft: STFT = SINGLE) -> jax.Array:
-    """Distance of the magnitude spectrograms. [B, T, C] -> [B]."""
+    """Computes the distance of the magnitude spectrograms. [B, T, C] -> [B]."""
     return _norm(_mono_magnitudes(target, stft) - _mono_magnitudes(output, stft))
 
 
 def multispectral_loss(
     target: jax.Array, output: jax.Array, stfts: tuple[STFT, ...] = MULTI
 ) -> jax.Array:
-    """`spectral_loss` averaged over several resolutions. [B, T, C] -> [B]."""
+    """Computes `spectral_loss` averaged over several resolutions. [B, T, C] -> [B]."""
     losses = [spectral_loss(target, output, stft) for stft in stfts]
     return sum(losses[1:], losses[0]) / len(stfts)
 
@@ -117,7 +119,7 @@ def multispectral_loss(
 def spectral_convergence(
     target: jax.Array, output: jax.Array, stft: STFT = SINGLE, *, epsilon: float = 2e-3
 ) -> jax.Array:
-    """`spectral_loss` relative to the target's norm; 0 where the target is silent. -> [B]."""
+    """Computes `spectral_loss` relative to the target's norm; 0 for a silent target. -> [B]."""
     target_magnitudes = _mono_magnitudes(target, stft)
     size = _norm(target_magnitudes)
     distance = _norm(target_magnitudes - _mono_magnitudes(output, stft))
@@ -127,25 +129,25 @@ def spectral_convergence(
 def log_magnitude_loss(
     target: jax.Array, output: jax.Array, stft: STFT = SINGLE, *, epsilon: float = 1e-4
 ) -> jax.Array:
-    """Mean absolute difference of the log magnitudes. -> scalar."""
+    """Computes the mean absolute difference of the log magnitudes. -> scalar."""
     logs = [jnp.log(_mono_magnitudes(audio, stft) + epsilon) for audio in (target, output)]
     return jnp.mean(jnp.abs(logs[0] - logs[1]))
 
 
 def l1(target: jax.Array, output: jax.Array) -> jax.Array:
-    """Mean absolute residual. -> scalar."""
+    """Computes the mean absolute residual. -> scalar."""
     residual = output - target
     # The gradient of jnp.abs is 1 at 0, where PyTorch's (and sign's) is 0.
     return jnp.mean(residual * jnp.sign(residual))
 
 
 def l2(target: jax.Array, output: jax.Array) -> jax.Array:
-    """Mean squared residual. -> scalar."""
+    """Computes the mean squared residual. -> scalar."""
     return jnp.mean(jnp.square(output - target))
 
 
 def linf(target: jax.Array, output: jax.Array, *, k: int) -> jax.Array:
-    """Mean of each item's `k` largest squared residuals. -> scalar."""
+    """Computes the mean of each item's `k` largest squared residuals. -> scalar."""
     residuals = jnp.square(output - target).reshape(target.shape[0], -1)
     if k > residuals.shape[1]:
         raise ValueError(
@@ -169,14 +171,14 @@ class Bandwidth:
     spec: float
 
 
-def bandwidth(
+def measure_bandwidth(
     items: Iterable[np.ndarray], *, max_values: float = np.inf, stft: STFT = SINGLE
 ) -> Bandwidth:
     """Measures the bandwidth of signals, in float64.
 
     Args:
       items: float arrays [time, channels], all of one length for a meaningful `spec`.
-      max_values: stop once so many samples (all channels counted) have been seen.
+      max_values: number of samples, over all channels, after which no further item is read.
     """
     absolute = total = squared = norms = 0.0
     values = count = 0
@@ -200,7 +202,7 @@ def bandwidth(
 
 
 def _spectrum_norm(audio: np.ndarray, stft: STFT) -> float:
-    """Norm of the magnitude spectrogram of one signal [T], in float64."""
+    """Computes the norm of the magnitude spectrogram of one signal [T], in float64."""
     audio = np.pad(audio, stft.n_fft // 2, mode="reflect")
     audio = audio[(stft.n_fft - stft.window) // 2 :]
     frames = np.lib.stride_tricks.sliding_window_view(audio, stft.window)[:: stft.hop]

@@ -145,7 +145,7 @@ class PriorFunctions:
         params = {"params": tree.get("conditioners", {})}
         arrays = (inputs.get("upper_codes"), inputs.get("labels"))
         prior = Prior(self.config, decode.dtype)
-        conditions = cast(Conditions, prior.apply(params, *arrays, method=Prior.conditions))
+        conditions = cast(Conditions, prior.apply(params, *arrays, method=Prior.compute_conditions))
         tokens = build_sequence(self.config, codes, inputs.get("labels"))
         positions = self.config.lyric_prefix + length
         caches = decoding.prefill_caches(

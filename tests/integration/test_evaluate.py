@@ -233,7 +233,7 @@ def test_heldout_bits_equal_those_of_training(place, reported):
         conditions = {"labels": jnp.asarray(np.array(rows))}
         windows = jnp.asarray(windows)
         predictions = model.apply(
-            {"params": params}, windows, **conditions, method=model.predictions
+            {"params": params}, windows, **conditions, method=model.compute_predictions
         )
         expected = float(compute_example_bits(config, predictions, windows).mean())
         assert report["heldout_bits"]["level_2"][name] == pytest.approx(expected, rel=1e-5)

@@ -45,7 +45,7 @@ def conditions_of(config, code_cond=None):
     crossed = config.transformer.attn_order in (6, 7, 8, 10, 11)
     return Conditions(
         code_cond=normal(BATCH, lengths[code_cond], EMB_DIM) if code_cond else None,
-        label_emb=normal(BATCH, EMB_DIM, seed=1) if config.labelled else None,
+        label_emb=normal(BATCH, EMB_DIM, seed=1) if config.labeled else None,
         encoder_states=normal(BATCH, ENCODER_LEN, EMB_DIM) if crossed else None,
     )
 
@@ -98,8 +98,8 @@ def test_logits_depend_on_earlier_codes_only_by_gradient(attn_order, num_layers,
 
 STEPPED = [
     (2, 4, {}, None),
-    (2, 3, {"labelled": True}, "full"),
-    (2, 3, {"labelled": True, "merged_decoder": True}, "single"),
+    (2, 3, {"labeled": True}, "full"),
+    (2, 3, {"labeled": True, "merged_decoder": True}, "single"),
     (6, 4, {}, None),
 ]
 
@@ -160,7 +160,7 @@ def test_empty_caches_are_what_prefill_of_nothing_gives():
 
 def test_the_label_takes_the_start_slot_and_no_other():
     """At the first position the model knows its label alone: codes do not matter there."""
-    config = config_of(2, 3, labelled=True)
+    config = config_of(2, 3, labeled=True)
     conditions = conditions_of(config)
     params = params_of(config, conditions)
     assert "start_token" not in params

@@ -207,7 +207,7 @@ def test_the_loss_weighs_letters_by_their_number_and_their_fraction():
     ("change", "message"),
     [
         (dict(labels=None), "lyrics need labels"),
-        (dict(merged_decoder=True), "merged_decoder does not go with"),
+        (dict(merged_decoder=True), "merged_decoder cannot be combined with"),
         (dict(lyrics=None, transformer=SEPARATE.transformer), "attn_order 6 needs a lyric encoder"),
         (
             dict(lyrics=None, transformer=dataclasses.replace(STACK, num_layers=16, attn_order=12)),

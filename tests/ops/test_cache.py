@@ -28,7 +28,7 @@ def own(kind, x, position):
     return jax.lax.dynamic_index_in_dim(x, position, 1, keepdims=False)
 
 
-fill = jax.jit(caches.fill, static_argnums=(0, 1))
+fill = jax.jit(caches.fill_cache, static_argnums=(0, 1))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -38,7 +38,7 @@ def step_through(kind, grid, cache, q, k, v, length):
     def body(position, carry):
         cache, outs = carry
         query = jax.lax.dynamic_index_in_dim(q, position, 1, keepdims=False)
-        out, cache = caches.step(
+        out, cache = caches.step_attention(
             kind, grid, cache, query, own(kind, k, position), own(kind, v, position), position
         )
         return cache, jax.lax.dynamic_update_index_in_dim(outs, out, position, 1)
@@ -113,7 +113,7 @@ def test_a_cache_keeps_its_own_dtype(kind):
     kept = caches.cache_shape(kind, grid, BATCH, HEADS, HEAD_DIM, ENCODER_LEN)
     cache = Cache(*(jax.ShapeDtypeStruct(kept, jnp.bfloat16),) * 2)
     position = jax.ShapeDtypeStruct((), jnp.int32)
-    step = functools.partial(caches.step, kind, grid)
+    step = functools.partial(caches.step_attention, kind, grid)
     out, after = jax.eval_shape(step, cache, x, x, x, position)
     assert out.dtype == jnp.bfloat16
     assert after == cache

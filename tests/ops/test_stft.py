@@ -99,7 +99,7 @@ def test_bandwidth_of_a_known_signal():
     step = np.ones((4096, 2))
     step[::2] = -0.5
     items = [step, 0.5 * step]
-    ours = ops.bandwidth(items)
+    ours = ops.measure_bandwidth(items)
     values = np.concatenate(items)
     assert ours.l1 == pytest.approx(np.abs(values).mean())
     assert ours.l2 == pytest.approx(values.var())
@@ -113,6 +113,6 @@ def test_bandwidth_stops_when_it_has_seen_enough():
         yield np.ones((4096, 1))
         raise AssertionError("read too far")
 
-    assert ops.bandwidth(items(), max_values=8000).l1 == 1.0
+    assert ops.measure_bandwidth(items(), max_values=8000).l1 == 1.0
     with pytest.raises(ValueError, match="at least one window"):
-        ops.bandwidth([])
+        ops.measure_bandwidth([])

@@ -86,7 +86,10 @@ def test_a_loaded_model_predicts_what_the_trained_one_predicts(prior_bundle, art
     @jax.jit
     def bits(params):
         predictions = model.apply(
-            {"params": params}, batch["codes"], labels=batch["labels"], method=model.predictions
+            {"params": params},
+            batch["codes"],
+            labels=batch["labels"],
+            method=model.compute_predictions,
         )
         return compute_losses(frozen, predictions, batch["codes"], batch["labels"])[0]
 

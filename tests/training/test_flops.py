@@ -78,7 +78,7 @@ def test_a_priors_flops_are_those_that_xla_counts(told, backward):
     params = unbox(jax.eval_shape(lambda key: model.init(key, **zeros(inputs)), key()))
 
     def loss(params, inputs):
-        predictions = model.apply(params, **inputs, method=model.predictions)
+        predictions = model.apply(params, **inputs, method=model.compute_predictions)
         return compute_losses(config, predictions, inputs["codes"], inputs.get("labels"))[0]
 
     counted = xla_flops(jax.grad(loss) if backward else loss, params, inputs)

@@ -1,13 +1,12 @@
 """The attention backends under one signature, selected by name or by the device.
 
-    reference  one dense product under an explicit [T, T] mask: what the others are tested against
+    reference  one dense product with an explicit [T, T] mask: the reference of the tests
     xla        reshaped batched products, any device (xla.py)
     dense      jax.nn.dot_product_attention, for whole sequences or rows (dense.py)
     splash     JAX's block-sparse kernel on TPUs (splash.py)
     pallas     our fused kernel on GPUs of compute capability 8.0 or newer (pallas.py)
     native     our compiled kernel on CPUs (ops/cpu/attention.py)
-    auto       the fastest that was measured on such a device: native on CPUs where it runs; xla
-               where nothing was measured
+    auto       the fastest in measurements on such a device: native on CPUs where it runs, else xla
 
 Where a backend cannot run a layer on the device, a warning names the reason once, and xla runs.
 CONTRIBUTING.md says how to add one. Attention of a single cached position is in ops/cache.py.
@@ -47,11 +46,11 @@ def attend(
 
     Args:
       backend: one of BACKENDS.
-      kind: what each query may see.
+      kind: selects the positions that each query attends to.
       q: [B, T, H, D]; T is a multiple of the grid's block_len for kinds 1 to 5.
       k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
       v: as k.
-      grid: of the window; its num_rows is not used.
+      grid: shape of the window; num_rows is not used.
       packed: q, k and v side by side, [B, T, 3, H, D], where one projection computed them: a
         backend that reads them in place needs no copies.
       interpret: run `splash` and `pallas` in interpret mode on any device, for tests.
@@ -80,7 +79,7 @@ def select_backend(
 ) -> str:
     """Returns the backend that runs a layer with queries like q [B, T, H, D].
 
-    Warns once if it is another than asked for.
+    Warns once if it is not the requested backend.
     """
     if backend == "auto":  # NOTE: no kernel for GPUs or TPUs was measured to be faster yet
         return "xla" if find_refusal("native", kind, q, block_len=block_len) else "native"
@@ -143,9 +142,9 @@ _OLD_GPUS = {"V100": 7.0, "T4": 7.5, "RTX 20": 7.5, "P100": 6.0, "P40": 6.1, "P4
 
 
 def _compute_capability() -> float:
-    """Returns the GPU's compute capability, by its name: an abstract device has nothing else."""
+    """Looks up the GPU's compute capability by its name: an abstract device has no other facts."""
     name = target_device()[1]
-    return next((value for part, value in _OLD_GPUS.items() if re.search(rf"\b{part}", name)), 8.0)
+    return next((value for word, value in _OLD_GPUS.items() if re.search(rf"\b{word}", name)), 8.0)
 
 
 @functools.cache
@@ -165,7 +164,7 @@ _WITH_ZERO_SLOTS = (
 def _attend_reference(
     kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, grid: Grid
 ) -> jax.Array:
-    """Computes softmax(q k / sqrt(D)) v under the kind's mask; 0 for queries that see nothing."""
+    """Computes softmax(q k / sqrt(D)) v with the kind's mask; 0 for queries without a key."""
     mask = visible_positions(
         kind,
         q.shape[1],

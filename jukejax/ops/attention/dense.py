@@ -41,15 +41,15 @@ def attend(
     Args:
       cudnn: use cuDNN where it can.
     """
-    groups = attention_groups.split(kind, q, k, v, block_len=block_len, prime_len=prime_len)
+    groups = attention_groups.split_groups(kind, q, k, v, block_len=block_len, prime_len=prime_len)
     # [B, G, H, Q, D] to [B * G, Q, H, D]
     groups_as_batch = [x.reshape(-1, *x.shape[2:]).swapaxes(1, 2) for x in groups]
-    halves, dim = q.dtype.itemsize == 2, q.shape[-1]
-    flash = cudnn and halves and dim <= _CUDNN_HEAD and dim % 8 == 0
+    is_16_bit, dim = q.dtype.itemsize == 2, q.shape[-1]
+    flash = cudnn and is_16_bit and dim <= _CUDNN_HEAD and dim % 8 == 0
     out = jax.nn.dot_product_attention(
         *groups_as_batch,
         is_causal=attention_groups.is_causal(kind),
         scale=1.0,  # queries and keys are scaled already
         implementation="cudnn" if flash and kind != AttentionKind.PRIME else "xla",
     )
-    return attention_groups.merge(kind, out.swapaxes(1, 2).reshape(groups.query.shape))
+    return attention_groups.merge_groups(kind, out.swapaxes(1, 2).reshape(groups.query.shape))

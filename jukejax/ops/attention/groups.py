@@ -1,7 +1,7 @@
-"""Splitting of factorized attention into many small, plain attentions, and merging of the outputs.
+"""Splitting of factorized attention into independent dense attentions, and merging of outputs.
 
-Each row (kinds 1 and 3) or column (kind 2) of the grid attends by itself; the other kinds are one
-attention over the whole sequence. So a kernel needs two cases only: causal or not.
+Each row (kinds 1 and 3) or column (kind 2) of the grid is a group of its own; the other kinds are
+one group, the whole sequence. A kernel therefore needs two cases only: causal or not.
 
 Dimensions as in kinds.py; G groups: rows, columns, or 1; Q queries and S keys of a group.
 """
@@ -34,7 +34,7 @@ class Groups(NamedTuple):
 
 
 def is_causal(kind: AttentionKind) -> bool:
-    """Returns whether a query sees no later key of its group; summaries have masks of their own."""
+    """Returns true if later keys of a group are masked; summaries have masks of their own."""
     return kind in (
         AttentionKind.DENSE,
         AttentionKind.BLOCK,
@@ -49,10 +49,10 @@ def check_rows(kind: AttentionKind, time: int, block_len: int) -> None:
         raise ValueError(f"{time} positions do not fill rows of {block_len} (num_blocks)")
 
 
-def split(
+def split_groups(
     kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, *, block_len: int, prime_len: int
 ) -> Groups:
-    """Splits arrays [B, T, H, D]. Queries of kind 3 lack the first row, which sees nothing."""
+    """Splits arrays [B, T, H, D]; omits the queries of kind 3 in the first row, without a key."""
     check_rows(kind, q.shape[1], block_len)
     q, k = scale_query_key(q, k)
     if kind == AttentionKind.PRIME:
@@ -72,7 +72,7 @@ def _split_array(kind: AttentionKind, x: jax.Array, block_len: int) -> jax.Array
     return x.transpose(order)
 
 
-def merge(kind: AttentionKind, out: jax.Array) -> jax.Array:
+def merge_groups(kind: AttentionKind, out: jax.Array) -> jax.Array:
     """Merges outputs [B, G, H, Q, D] into [B, T, H, D], with zeros for the first row of kind 3."""
     if kind == AttentionKind.PREVIOUS_BLOCK:
         out = jnp.pad(out, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))

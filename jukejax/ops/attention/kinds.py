@@ -1,8 +1,8 @@
 """Factorized attention of the Sparse Transformer, as Jukebox uses it (Jukebox paper, section 4.1).
 
 A sequence of `T` positions is read as `R` rows of `block_len` columns: position = row * block_len +
-column. Each kind lets a query see a different, causal part of that grid; three of them in turn
-reach every earlier position.
+column. In each kind a query attends to another causal part of that grid; three kinds in turn reach
+every earlier position.
 
 Dimensions: B batch, T time, H heads, D head_dim, R rows, L block_len, S keys.
 """
@@ -14,11 +14,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-MASKED = -1e9  # added to the float32 score of a key that must not be seen
+MASKED = -1e9  # added to the float32 score of a masked key
 
 
 class AttentionKind(enum.IntEnum):
-    """The positions that a query may see. The numbers are OpenAI's `attn_func`."""
+    """The positions that a query attends to. The numbers are OpenAI's `attn_func`."""
 
     DENSE = 0  # every earlier position
     BLOCK = 1  # its own row, up to itself
@@ -36,8 +36,8 @@ class Grid(NamedTuple):
     Attributes:
       num_rows: R.
       block_len: L, columns of a row.
-      spread: positions of each row that kind 5 sees.
-      prime_len: positions that kind 7 sees.
+      spread: keys of each row in kind 5.
+      prime_len: keys of kind 7.
     """
 
     num_rows: int
@@ -72,7 +72,7 @@ _CYCLES: dict[int, tuple[AttentionKind, ...]] = {
     9: (*_FACTORIZED, _DENSE),
     10: (*_FACTORIZED * 3, *(*_FACTORIZED * 3, _CROSS) * 7),
 }
-# Every 16th layer is of another kind; the cycle of three goes on counting through it.
+# Every 16th layer is of another kind, and counts as a layer of the cycle of three.
 _EVERY_16TH: dict[int, tuple[AttentionKind, ...]] = {
     11: (_CROSS, _CROSS, _DENSE),
     12: (_PRIME, _PRIME, _DENSE),
@@ -94,12 +94,12 @@ def attention_pattern(attn_order: int, num_layers: int) -> tuple[AttentionKind, 
 
 
 def prime_length(lyric_len: int, num_blocks: int) -> int:
-    """Returns the positions kind 7 may see: the lyrics, rounded past a multiple of num_blocks."""
+    """Returns the keys of kind 7: the lyrics, rounded up past a multiple of num_blocks."""
     return (lyric_len // num_blocks + 1) * num_blocks
 
 
 def scale_query_key(q: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scales both by head_dim**-0.25, which keeps their product inside float16's range."""
+    """Scales q and k by head_dim**-0.25, which keeps their products in the range of float16."""
     scale = q.shape[-1] ** -0.25
     return q * jnp.asarray(scale, q.dtype), k * jnp.asarray(scale, k.dtype)
 
@@ -130,9 +130,10 @@ def summary_keys(x: jax.Array, block_len: int, spread: int) -> jax.Array:
 
 
 def summary_positions(num_rows: int, block_len: int, spread: int) -> jax.Array:
-    """Returns the first position that sees each summary slot, int32 [R * spread]; 0 for zero slots.
+    """Returns the first query that attends to each summary slot, int32 [R * spread].
 
-    NOTE: as in OpenAI's mask, the end of a row also sees itself, not only earlier rows.
+    It is 0 for the zero slots. NOTE: as in OpenAI's mask, the end of a row also attends to itself,
+    not only to earlier rows.
     """
     row = jnp.arange(num_rows)[:, None]
     position = row * block_len - spread + jnp.arange(spread)[None, :]
@@ -153,13 +154,13 @@ def attend(
     """Computes attention of every position as reshaped batched products, without a [T, T] mask.
 
     Args:
-      kind: what each query may see.
+      kind: selects the positions that each query attends to.
       q: [B, T, H, D]; T is a multiple of block_len for kinds 1 to 5.
       k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
       v: as k.
       block_len: columns of the grid.
-      spread: positions a row leaves behind, kind 5.
-      prime_len: positions that kind 7 may see.
+      spread: keys of each row in kind 5.
+      prime_len: keys of kind 7.
       dropout: applied to the probabilities.
 
     Returns:
@@ -179,7 +180,7 @@ def attend(
             to_scores, to_output = "brlhd,brshd->brhls", "brhls,brshd->brlhd"
             if kind == _BLOCK:
                 visible = _causal(block_len, block_len)
-            else:  # the first row sees zeros
+            else:  # the first row attends to zeros
                 k, v = (jnp.pad(x[:, :-1], ((0, 0), (1, 0), *((0, 0),) * 3)) for x in (k, v))
     else:
         to_scores, to_output = "bthd,bshd->bhts", "bhts,bshd->bthd"
@@ -212,7 +213,7 @@ def visible_positions(
         key % block_len,
     )
     if kind == _CROSS:
-        raise ValueError("kind 6 sees the encoder's states, not positions of its own sequence")
+        raise ValueError("kind 6 attends to the encoder's states, not to its own sequence")
     row_ends = count_row_ends(kind, spread)
     row_end = (key_col >= block_len - row_ends) & (key_row < (seq_len // block_len) - 1)
     return {

@@ -1,11 +1,12 @@
 """JAX's block-sparse attention kernel for TPUs with our masks: the `splash` backend.
 
-The kernel runs over blocks of [queries, keys] and skips those that a mask hides altogether. A
-column's positions are a row apart, so that no block would be skipped: kind 2 is passed with its
-positions in column order, where its mask is block-diagonal as kind 1's.
+The kernel skips blocks of [queries, keys] that are completely masked. The positions of a column are
+one row apart, so that no block could be skipped: for kind 2 the positions are passed in column
+order, in which the mask is block-diagonal like that of kind 1.
 
-The kernel's outputs for rows that see nothing are undefined; they are zeroed here, and so are their
-gradients. Dimensions as in ops/attention/kinds.py.
+The kernel's outputs for queries without a key are undefined; they and their gradients are set to 0.
+
+Dimensions as in ops/attention/kinds.py.
 """
 
 import functools
@@ -22,7 +23,7 @@ from jukejax.ops.attention.kinds import AttentionKind, scale_query_key
 
 LANES = 128  # positions of the smallest block
 _BLOCK = 512  # positions of the largest block; the kernel's own default for long sequences
-_LONGEST = 16384  # whose mask takes 256 MB on the host
+_LONGEST = 16384  # the mask of this length takes 256 MB on the host
 
 _COLUMN = AttentionKind.TRANSPOSED_BLOCK
 KINDS = (
@@ -84,12 +85,12 @@ def build_mask(kind: AttentionKind, seq_len: int, *, block_len: int, prime_len: 
     query, key = np.arange(seq_len)[:, None], np.arange(seq_len)[None, :]
     if kind == AttentionKind.PREVIOUS_BLOCK:
         return key // length == query // length - 1
-    seen = key <= query
+    mask = key <= query
     if kind in (AttentionKind.BLOCK, _COLUMN):
-        seen &= key // length == query // length
+        mask &= key // length == query // length
     elif kind == AttentionKind.PRIME:
-        seen &= key < prime_len
-    return seen
+        mask &= key < prime_len
+    return mask
 
 
 @functools.lru_cache(maxsize=16)
@@ -104,7 +105,7 @@ def _kernel(
     mask = masks.NumpyMask(build_mask(kind, seq_len, block_len=block_len, prime_len=prime_len))
     size = next(size for size in (_BLOCK, 256, LANES) if seq_len % size == 0)
     if kind not in (AttentionKind.DENSE, AttentionKind.PRIME):
-        size = LANES  # larger blocks would see more than a row
+        size = LANES  # larger blocks would span more than one row
     sizes = splash.BlockSizes(
         block_q=size, block_kv=size, block_kv_compute=size,
         block_q_dkv=size, block_kv_dkv=size, block_kv_dkv_compute=size,
@@ -120,7 +121,7 @@ def _kernel(
             interpret=interpret,
         )
 
-    # The tables of blocks must be constants, and are cached. A thread of its own has neither the
-    # trace nor the mesh of the caller, whose devices may not be here.
+    # The tables of blocks must be constants, and are cached. They are built in another thread,
+    # outside the caller's trace and mesh, whose devices may not be on this machine.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(build).result()

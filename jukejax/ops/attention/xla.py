@@ -1,11 +1,15 @@
 """Attention as reshaped batched products, with an explicit backward pass: the `xla` backend.
 
-Compared with JAX's derivative of `kinds.attend`: the probabilities are never divided by their sum,
-the outputs are (D numbers a query instead of S); the backward pass takes the softmax gradient's sum
-over keys from the outputs (Rabe & Staats 2021, Dao et al. 2022) and does not mask again; the mask
-is added, which XLA's CPU compiler fuses and a select it does not; the early half of a causal
-group's queries is never multiplied with the late half of its keys; kind 3 leaves out the first row,
-which sees nothing, instead of padding the sequence.
+Differences from JAX's derivative of `kinds.attend`:
+
+- The outputs (D numbers a query), not the probabilities (S numbers), are divided by the softmax's
+  denominator.
+- The backward pass computes the softmax gradient's sum over keys from the outputs (Rabe & Staats
+  2021, Dao et al. 2022), and does not mask again.
+- The mask is added to the scores: XLA's CPU compiler fuses the addition, but not a select.
+- In a causal group the first half of the queries is not multiplied with the second half of the
+  keys, which are masked.
+- Kind 3 omits the queries of the first row, which attend to no key, instead of padding the keys.
 
 Letters as in groups.py; leading axes are groups of all sequences and heads.
 """
@@ -27,10 +31,10 @@ from jukejax.ops.attention.kinds import (
 from jukejax.ops.cpu import batched_products
 from jukejax.ops.cpu.switch import is_for_cpu
 
-_HALVED = 32  # queries from which a causal group is attended in two halves
+_HALVED = 32  # smallest number of queries for which a causal group is computed in two halves
 
-# What queries see: the index of the first query among the keys, (row length, positions that a row
-# keeps) of summaries, or None for every key.
+# The mask of a group: the index of the first query among the keys if it is causal, (row length,
+# positions kept of each row) for summaries, None without a mask.
 Visible = int | tuple[int, int] | None
 
 
@@ -40,7 +44,7 @@ def attend(
     """Computes attention of any kind: [B, T, H, D] in q's dtype. No [T, T] mask for kinds 1 to 6.
 
     Args:
-      kind: what each query may see.
+      kind: selects the positions that each query attends to.
       q: [B, T, H, D].
       k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
       v: as k.
@@ -51,19 +55,19 @@ def attend(
         spread = count_row_ends(kind, grid.spread)
         visible = (grid.block_len, spread)
         k, v = (summary_keys(x, grid.block_len, spread) for x in (k, v))
-    groups = attention_groups.split(
+    groups = attention_groups.split_groups(
         kind, q, k, v, block_len=grid.block_len, prime_len=grid.prime_len
     )
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         out = _attend_halves(*groups.flatten(), visible).reshape(groups.query.shape)
-    else:  # batch and heads may be sharded over devices: they must stay axes
+    else:  # batch and heads may be sharded over devices, and must remain separate axes
         out = _attend_halves(*groups, visible)
-    return attention_groups.merge(kind, out)
+    return attention_groups.merge_groups(kind, out)
 
 
 def _attend_halves(q: jax.Array, k: jax.Array, v: jax.Array, visible: Visible) -> jax.Array:
-    """Computes `_attend` without the masked one of a causal group's four quarters of scores."""
+    """Computes `_attend`; of a causal group without the quarter of the scores that is masked."""
     queries = q.shape[-2]
     if visible != 0 or queries != k.shape[-2] or queries < _HALVED:
         return _attend(q, k, v, visible)
@@ -74,14 +78,14 @@ def _attend_halves(q: jax.Array, k: jax.Array, v: jax.Array, visible: Visible) -
 
 
 def _mask(queries: int, keys: int, visible: int | tuple[int, int]) -> jax.Array:
-    """Returns the addend of the scores, [Q, S]: 0 where a key is seen, MASKED elsewhere."""
+    """Returns the mask to add to the scores, [Q, S]: 0 for visible keys, MASKED for others."""
     query = jnp.arange(queries)[:, None]
     if isinstance(visible, int):
-        seen = query + visible >= jnp.arange(keys)[None, :]
+        is_visible = query + visible >= jnp.arange(keys)[None, :]
     else:
         block_len, spread = visible
-        seen = query >= summary_positions(queries // block_len, block_len, spread)[None, :]
-    return jnp.where(seen, 0.0, MASKED)
+        is_visible = query >= summary_positions(queries // block_len, block_len, spread)[None, :]
+    return jnp.where(is_visible, 0.0, MASKED)
 
 
 def _einsum(spec: str, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """Attention over the rows and columns of a grid on CPUs: the `native` backend.
 
-XLA custom calls of our own (attention.cc), built when jukejax is installed and there is a compiler.
-They read the projection's output in place, and scores never leave a core's cache.
+XLA custom calls (attention.cc), built when jukejax is installed if there is a compiler. They read
+the output of the projection without copies, and scores stay in a core's cache.
 
 Letters as in ops/attention/kinds.py.
 """
@@ -18,7 +18,7 @@ from jukejax.ops.attention.groups import BY_GRID
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cpu.library import Library
 
-_TILE, _MOST = 16, 512  # sizes are multiples of the one; groups have at most the other
+_TILE, _MOST = 16, 512  # the unit of all sizes; the largest group
 LIBRARY = Library("attention", "AttentionUsable", ("Forward", "Backward"))
 
 

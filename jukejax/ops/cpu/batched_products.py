@@ -1,4 +1,4 @@
-"""Batched matrix products in the layouts that XLA's CPU compiler (jaxlib 0.10) runs fast.
+"""Batched matrix products in the layouts that are fast with XLA's CPU compiler (jaxlib 0.10).
 
 Letters: Q queries, S keys, D features.
 """
@@ -6,8 +6,8 @@ Letters: Q queries, S keys, D features.
 import jax
 import jax.numpy as jnp
 
-# Queries x keys of a group. XLA's CPU kernels have no product over the first axis of a matrix: it
-# runs one group at a time, 1.7 us each. Up to this size a transposed copy is cheaper.
+# Queries x keys of a group, up to which a transposed copy is faster. XLA has no CPU kernel for a
+# product over the first axis of a matrix, and runs one group at a time, 1.7 us each.
 _SMALL = 64 * 64
 
 
@@ -15,7 +15,7 @@ def sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
     """Multiplies [..., Q, S] and [..., Q, D] to float32 [..., S, D]."""
     queries, keys = weights.shape[-2:]
     if queries * keys <= _SMALL:
-        # Materialized: XLA would fuse the transpose into the product, which makes it slow.
+        # Materialized, since the product is slow if XLA fuses the transpose into it.
         return _einsum("...sq,...qd->...sd", _materialize(weights.swapaxes(-1, -2)), x)
     if x.shape[-1] < keys:
         transposed = _materialize(x.swapaxes(-1, -2))
@@ -25,7 +25,7 @@ def sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _materialize(x: jax.Array) -> jax.Array:
-    """Keeps XLA from fusing x into the operation that follows."""
+    """Prevents that XLA fuses x into the following operation."""
     return jax.lax.optimization_barrier(x)
 
 

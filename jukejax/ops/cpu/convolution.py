@@ -1,9 +1,10 @@
-"""Convolutions and residual blocks on CPUs, by XLA custom calls of our own (convolution.cc).
+"""Convolutions and residual blocks on CPUs, by XLA custom calls (convolution.cc).
 
-A residual block is a few products between activations that are read and written repeatedly: half of
-XLA's time there is not multiplication. The custom call reads and writes them once forward and twice
-backward, in float32. Without it (no compiler at installation, several devices, other types, wide
-kernels, few positions) `conv` is XLA's, with a kernel gradient of our own.
+A residual block consists of a few products between activations that XLA reads and writes
+repeatedly: half of its time there is not multiplication. The custom call reads and writes the
+activations once in the forward and twice in the backward pass, in float32. Without it (no compiler
+at installation, several devices, other types, wide kernels, few positions) `conv` is XLA's, with
+the kernel gradient of `kernel_gradient`.
 
 Letters: B batch, T time, C channels in, D channels out, H hidden channels.
 """
@@ -26,13 +27,13 @@ LIBRARY = Library("convolution", "ConvolutionUsable", _HANDLERS)
 PLAIN, FORWARD, HIDDEN, INPUT = (LIBRARY.target(name) for name in _HANDLERS)
 Operands = tuple[jax.Array, jax.Array]
 
-# A kernel of more entries does not fit a core's cache beside what it is multiplied with.
+# A kernel of more entries does not fit into a core's cache together with the other operand.
 _MOST_ENTRIES = 1 << 17
 _FEWEST_MULTIPLICATIONS = 1 << 22
 
 
 def suits(x: jax.Array, kernel: jax.Array) -> bool:
-    """Returns whether the custom calls convolve x [B, T, C] with a kernel [taps, C, D]."""
+    """Returns true if the custom calls support x [B, T, C] with a kernel [taps, C, D]."""
     return (
         x.dtype == kernel.dtype == jnp.float32
         and kernel.size <= _MOST_ENTRIES
@@ -57,7 +58,7 @@ def _xla_conv_forward(x: jax.Array, kernel: jax.Array, dilation: int) -> tuple[j
 
 
 def _xla_conv_backward(dilation: int, residuals: Operands, dy: jax.Array) -> Operands:
-    """Computes the gradients; XLA's own of the kernel costs more on a CPU than all the rest."""
+    """Computes the gradients; on a CPU XLA's gradient of the kernel would take most of the time."""
     x, kernel = residuals
     dkernel = kernel_gradient(x, dy, taps=kernel.shape[0], dilation=dilation)
     return convolve(dy, transpose_kernel(kernel), dilation), dkernel
@@ -68,7 +69,7 @@ _xla_conv.defvjp(_xla_conv_forward, _xla_conv_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def dilated(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    """Convolves at the same length, with an odd number of taps. [B, T, C] -> [B, T, D]."""
+    """Convolves without a change of length, with an odd number of taps. [B, T, C] -> [B, T, D]."""
     result = _like(x, (*x.shape[:-1], kernel.shape[-1]))
     return _call(PLAIN, result, x, kernel, dilation=np.int64(dilation))
 
@@ -162,7 +163,7 @@ residual_block.defvjp(_residual_forward, _residual_backward)
 
 
 def transpose_kernel(kernel: jax.Array) -> jax.Array:
-    """Returns the kernel [taps, D, C] of the gradient to the input of one of [taps, C, D]."""
+    """Returns the kernel [taps, D, C] of the input's gradient for a kernel [taps, C, D]."""
     return kernel[::-1].swapaxes(1, 2)
 
 

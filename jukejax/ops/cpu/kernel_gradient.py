@@ -1,8 +1,8 @@
 """The gradient of a convolution's kernel, whose few entries are sums over all positions.
 
-XLA's products on CPUs are slow at that shape, and it was half of a VQ-VAE's training step. There is
-an XLA custom call for it, kernel_gradient.cc, which is built when jukejax is installed and there is
-a compiler; without it, on several devices and for wide kernels, XLA's products are used.
+XLA's products are slow at this shape on CPUs: they took half of a VQ-VAE's training step. The XLA
+custom call kernel_gradient.cc is built when jukejax is installed if there is a compiler; without
+it, on several devices and for wide kernels, XLA's products are used.
 
 Letters: B batch, T time, C channels in, D channels out.
 """
@@ -17,9 +17,9 @@ from jukejax.ops.cpu.switch import is_for_one_cpu
 
 LIBRARY = Library("kernel_gradient", "KernelGradientUsable", ("Sums",))
 TARGET = LIBRARY.target("Sums")
-# Results of at most so many entries a tap. On two cores, of 32,768 summands and 64 x 64: 172
-# GFLOP/s and XLA's product 53; of 4,096 and 256 x 256 142 to 189 and 141 to 145; of 8,192 and
-# 512 x 512 163 and 185.
+# Largest number of entries a tap for the custom call. GFLOP/s of the call and of XLA's product on
+# two cores: 172 and 53 for 64 x 64 entries of 32,768 summands; 142 to 189 and 141 to 145 for
+# 256 x 256 of 4,096; 163 and 185 for 512 x 512 of 8,192.
 FEW = 256 * 256
 
 
@@ -34,8 +34,8 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, taps: int = 1, dilation: int
     Returns:
       [taps, C, D], of x's type.
     """
-    few = x.shape[-1] * dy.shape[-1] <= FEW
-    if few and x.dtype == jnp.float32 and is_for_one_cpu() and LIBRARY.is_usable():
+    has_few_entries = x.shape[-1] * dy.shape[-1] <= FEW
+    if has_few_entries and x.dtype == jnp.float32 and is_for_one_cpu() and LIBRARY.is_usable():
         shape = jax.ShapeDtypeStruct((taps, x.shape[-1], dy.shape[-1]), x.dtype)
         call = jax.ffi.ffi_call(TARGET, shape, vmap_method="sequential")
         return call(x, dy, taps=np.int64(taps), dilation=np.int64(dilation))
@@ -47,12 +47,13 @@ def multiply_shifted_copies(x: jax.Array, dy: jax.Array, *, taps: int, dilation:
     features = dy.shape[-1]
 
     def column(tap: int) -> jax.Array:
-        later = dilation * (tap - taps // 2)
+        shift = dilation * (tap - taps // 2)
         widths = (tap * features, (taps - 1 - tap) * features, 0)
-        return lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), (later, -later, 0), widths))
+        return lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), (shift, -shift, 0), widths))
 
-    # NOTE: added, and kept as they are: a fusion that writes once. What concatenates them writes
-    # each by itself before. Of 32,768 positions and 64 features 3.1 ms instead of 6.8.
+    # NOTE: the columns are padded and added in one fusion, materialized by the barrier. A
+    # concatenation would write each column first: 6.8 ms instead of 3.1 for 32,768 positions and 64
+    # features.
     columns = lax.optimization_barrier(sum(map(column, range(taps))))
     product = x.reshape(-1, x.shape[-1]).T @ columns.reshape(-1, taps * features)
     return product.reshape(-1, taps, features).swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""Loading of the compiled kernels, which setup.py builds where there is a compiler."""
+"""Loading of the compiled kernels, which setup.py builds if there is a compiler."""
 
 import ctypes
 import dataclasses
@@ -17,7 +17,7 @@ class Library:
 
     Attributes:
       name: as in setup.py.
-      usable_symbol: its function that returns whether this processor can run it.
+      usable_symbol: name of its function that checks the processor.
       handlers: its custom calls.
     """
 
@@ -30,7 +30,7 @@ class Library:
         return f"jukejax_{self.name}_{handler}"
 
     def is_usable(self) -> bool:
-        """Returns whether the library was built, runs on this processor, and suits this JAX."""
+        """Returns true if the library is built, and fits this processor and this release of JAX."""
         return not self.find_fault()
 
     def find_fault(self) -> str:

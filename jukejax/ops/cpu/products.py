@@ -1,9 +1,9 @@
-"""Matrix products in float32 on CPUs, by an XLA custom call of our own (products.cc).
+"""Matrix products in float32 on CPUs, by an XLA custom call (products.cc).
 
-XLA's own wait for their slowest thread, and are slow where the result has few entries. Without the
-custom call (no compiler at installation, several devices, other types, small products) XLA's are
-used, over one flat axis of positions: with two, XLA's CPU compiler materializes transposed copies
-of both operands of the kernel's gradient.
+XLA's products wait for their slowest thread, and are slow if the result has few entries. Without
+the custom call (no compiler at installation, several devices, other types, small products) XLA's
+are used, over one flat axis of positions: with two axes, XLA's CPU compiler materializes transposed
+copies of both operands of the kernel's gradient.
 
 Letters: N rows, C features in, D features out.
 """
@@ -25,12 +25,12 @@ TARGET = LIBRARY.target("Product")
 Operands = tuple[jax.Array, jax.Array]
 
 RESULT = "product"  # the name of results in rematerialization policies
-# XLA's products of fewer rows or multiplications are as fast or faster.
+# With fewer rows or multiplications, XLA's products are as fast or faster.
 _FEWEST_ROWS, _FEWEST_MULTIPLICATIONS = 64, 1 << 22
 
 
 def suits(x: jax.Array, features: int) -> bool:
-    """Returns whether the custom call computes x [N, C] times a matrix with D `features`."""
+    """Returns true if the custom call supports x [N, C] times a matrix with D `features`."""
     return (
         x.dtype == jnp.float32
         and x.shape[0] >= _FEWEST_ROWS
@@ -96,9 +96,9 @@ def _product_forward(
 
 def _product_backward(transposed: bool, residuals: Operands, dy: jax.Array) -> Operands:
     x, matrix = residuals
-    left, right = (dy, x) if transposed else (x, dy)
+    left_operand, right_operand = (dy, x) if transposed else (x, dy)
     (dx,) = _call(dy, matrix, right_transposed=not transposed)
-    (dmatrix,) = _call(left, right, left_transposed=True)
+    (dmatrix,) = _call(left_operand, right_operand, left_transposed=True)
     return dx, dmatrix
 
 
@@ -122,7 +122,7 @@ def _dense_forward(
     x: jax.Array, matrix: jax.Array, bias: jax.Array, residual: jax.Array | None, gelu: bool
 ) -> tuple[jax.Array, tuple]:
     if gelu and residual is not None:
-        raise ValueError("a residual is added to what has no activation: give one of the two")
+        raise ValueError("a residual cannot be combined with gelu: give one of the two")
     addends = (bias,) if residual is None else (bias, residual)
     results = [checkpoint_name(y, RESULT) for y in _call(x, matrix, *addends, gelu=gelu)]
     return results[-1], (x, matrix, results[0] if gelu else None, residual is not None)
@@ -150,8 +150,12 @@ def _call(
     gelu: bool = False,
     with_sums: bool = False,
 ) -> Sequence[jax.Array]:
-    """Calls products.cc. Returns the product plus `addends`, then the activated one or right's
-    sums [D]."""
+    """Calls products.cc.
+
+    Returns:
+      The product plus `addends`; then, with `gelu`, its activation, or, with `with_sums`, the sums
+      of `right` [D].
+    """
     rows = left.shape[1 if left_transposed else 0]
     columns = right.shape[0 if right_transposed else 1]
     shapes = [(rows, columns)] + [(rows, columns)] * gelu + [(columns,)] * with_sums

@@ -118,7 +118,7 @@ class PriorTask(Task):
             **self._inputs(batch),
             deterministic=not dropout,
             rngs={"dropout": key} if dropout else None,
-            method=self.model.predictions,
+            method=self.model.compute_predictions,
         )
         bits, metrics = compute_losses(
             self.model_config, predictions, batch["codes"], batch.get("labels")
@@ -129,7 +129,7 @@ class PriorTask(Task):
         del extra
         config, codes = self.model_config, batch["codes"]
         predictions = self.model.apply(
-            {"params": params}, **self._inputs(batch), method=self.model.predictions
+            {"params": params}, **self._inputs(batch), method=self.model.compute_predictions
         )
         _, metrics = compute_losses(config, predictions, codes, batch.get("labels"))
         return metrics | {"example_bits": compute_example_bits(config, predictions, codes)}

@@ -265,7 +265,9 @@ def measure_bandwidth(folder: str, window: int, sample_rate: int) -> Bandwidth:
     )
     count = int(-(-BANDWIDTH_SECONDS * sample_rate // window))
     try:
-        return stft_ops.bandwidth(batch["audio"][0] for batch in itertools.islice(windows, count))
+        return stft_ops.measure_bandwidth(
+            batch["audio"][0] for batch in itertools.islice(windows, count)
+        )
     finally:
         windows.close()
 

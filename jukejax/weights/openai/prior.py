@@ -44,7 +44,7 @@ def autoregressive_entries(config: AutoregressiveConfig) -> Iterator[Entry]:
     """Yields the tensors of our `Autoregressive`, OpenAI's `ConditionalAutoregressive2D`."""
     yield Entry("x_emb.weight", ("code_embedding",))
     yield Entry("pos_emb.pos_emb", ("position_embedding",))
-    if not config.labelled:
+    if not config.labeled:
         yield Entry("start_token", ("start_token",))
     counts = {"self_layers": 0, "cross_layers": 0}
     for layer, kind in enumerate(config.transformer.pattern):

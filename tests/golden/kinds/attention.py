@@ -74,7 +74,7 @@ def check_steps(case: Case, layer: Attention, params: dict, x, states) -> None:
     @jax.jit
     def fill(length):
         _, _, (key, value) = layer.apply({"params": params}, x, states)
-        return caches.fill(kind, grid, key, value, length)
+        return caches.fill_cache(kind, grid, key, value, length)
 
     @jax.jit
     def step(cache, x, position):

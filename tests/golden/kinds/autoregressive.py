@@ -31,7 +31,7 @@ def car_config(hps: dict) -> AutoregressiveConfig:
             lyric_len=hps.get("prime_len") or 0,
             encoder_len=hps.get("encoder_dims") or 0,
         ),
-        labelled=hps["y_cond"],
+        labeled=hps["y_cond"],
         merged_decoder=hps["merged_decoder"],
         has_output=not hps.get("only_encode", False),
     )
