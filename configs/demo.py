@@ -5,7 +5,7 @@
     python -m jukejax.train --config=configs/demo.py:upsampler1 --workdir=demo/upsampler1
     python -m jukejax.train --config=configs/demo.py:upsampler0 --workdir=demo/upsampler0
 
-`configs/demo.py:vqvae-gpu` (and so on) is the same pipeline at a size that makes sense on one GPU;
+`configs/demo.py:vqvae-gpu` (and so on) is the same pipeline at a size for one GPU;
 `configs/demo.py:gpu` alone means its VQ-VAE.
 """
 
@@ -26,7 +26,7 @@ def base() -> ConfigDict:
 
 
 def schedule(config: ConfigDict, steps: int, learning_rate: float, ema_decay: float) -> None:
-    """Warm up, then fall linearly to zero over the last half."""
+    """Returns the optimizer: warm-up, then a linear decay to zero over the last half."""
     config.steps = steps
     config.log_every = max(steps // 40, 1)
     config.eval_every = max(steps // 4, 1)
@@ -73,7 +73,7 @@ def prior(gpu: bool, level: int) -> ConfigDict:
         transformer = dict(
             emb_dim=192, num_layers=6, num_heads=4, seq_len=seq_len, num_blocks=num_blocks
         )
-        steps = 280 if level == 2 else 160  # the top level learns late what repeats
+        steps = 280 if level == 2 else 160  # the top level learns repetition late
         schedule(config, steps=steps, learning_rate=2.5e-3, ema_decay=0.97)
     config.model = dict(level=level, transformer=dict(transformer, attn_order=2))
     if level == 2:
@@ -100,5 +100,5 @@ def get_config(arg: str = "vqvae") -> ConfigDict:
         config = vqvae(gpu)
     else:
         config = prior(gpu, level={"prior": 2, "upsampler1": 1, "upsampler0": 0}[stage])
-    config.sample_every = config.eval_every if gpu else 0  # the demo's own page shows what it makes
+    config.sample_every = config.eval_every if gpu else 0  # the demo's page has the samples
     return config

@@ -13,14 +13,15 @@ memory      8.9 of 16 GB, compiled for a V100 but not run (13.5 GB with 8 window
 time        not measured here; the article says 4 days, which is 8.5 k codes a second
 
 The recipe is the article's: full rate until the smoothed training loss is at 2.0 bits a code
-(`schedule.anneal_at_bits`), then linearly to zero, where the run ends. Ours beyond it: the same
-decay starts when 5 held-out evaluations in a row bring no better loss (`anneal_on_stall`), and the
-best checkpoint is kept. The article's model copied intros: watch the gap to the held-out tracks in
-metrics.jsonl, and run `audit` on what it makes. More music helps most; then
+(`schedule.anneal_at_bits`), then a linear decay to zero, where the run ends. In addition, the same
+decay starts after 5 consecutive held-out evaluations without improvement (`anneal_on_stall`), and
+the best checkpoint is kept. The article's model copied intros: watch the gap to the held-out tracks
+in metrics.jsonl, and run `audit` on its samples. More music helps most; then
 `--config.model.transformer.resid_dropout=0.1`.
 
-Variant `labelled` is told artist, genre and timing (162,170,880 parameters with 100 artists and 10
-genres). To go on from trained weights of the same shape: `--config.init_from=BUNDLE_OR_WORKDIR`.
+Variant `labelled` is conditioned on artist, genre and timing (162,170,880 parameters with 100
+artists and 10 genres). To start from trained weights of the same shape:
+`--config.init_from=BUNDLE_OR_WORKDIR`.
 """
 
 from ml_collections import ConfigDict
@@ -31,9 +32,7 @@ VARIANTS = ("", "labelled")
 def get_config(arg: str = "") -> ConfigDict:
     """`arg`: one of VARIANTS."""
     if arg not in VARIANTS:
-        raise ValueError(
-            f"configs/house_prior.py has no variant {arg!r}; take labelled, or leave it away"
-        )
+        raise ValueError(f"configs/house_prior.py has no variant {arg!r}; take labelled, or none")
     config = ConfigDict()
     config.task = "prior"
     config.seed = 0

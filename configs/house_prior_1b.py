@@ -3,7 +3,7 @@
     python -m jukejax.train --config=configs/house_prior_1b.py --workdir=runs/prior_1b \\
         --config.data.folder=data/codes
 
-hardware    one H200 (141 GB), or several GPUs: `--config.mesh.fsdp=8` cuts the weights 8 times
+hardware    one H200 (141 GB), or several GPUs: `--config.mesh.fsdp=8` shards the weights over 8
 batch       16 windows of 8192 codes (23.8 s each): 131,072 codes a step
 parameters  928,481,280 with one artist and one genre; 2048 more for every further name
 memory      81.3 of 141 GB, compiled for an H200 but not run: 14.9 GB are parameters, two Adam
@@ -11,7 +11,7 @@ memory      81.3 of 141 GB, compiled for an H200 but not run: 14.9 GB are parame
             55.4 of an H100's 80 GB with `--config.accumulate=2`
 time        not measured
 
-Made for far more than 50 hours: on those, the article's small model already copied intros. Told
+For far more than 50 hours, on which the article's small model already copied intros. Conditioned on
 artist, genre and timing. Recipe: the article's, see house_prior.py.
 """
 
@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 def get_config(arg: str = "") -> ConfigDict:
     """There are no variants."""
     if arg:
-        raise ValueError(f"configs/house_prior_1b.py has no variant {arg!r}; leave it away")
+        raise ValueError(f"configs/house_prior_1b.py has no variant {arg!r}; remove it")
     config = ConfigDict()
     config.task = "prior"
     config.seed = 0

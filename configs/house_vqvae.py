@@ -10,11 +10,12 @@ memory      12.4 of 16 GB, compiled for a V100 but not run; JAX takes 75 % of a 
             XLA_PYTHON_CLIENT_MEM_FRACTION=0.92 is set (launch/gpu_local.sh does)
 time        not measured
 
-The released model saw windows of 8.9 s: `--config.data.window=393216` where memory allows. The rate
-stays constant, as in OpenAI's run, and falls to zero over the last tenth; if the held-out
-reconstruction stops improving before that, it falls from there (`schedule.anneal_on_stall`).
-To go on from the released weights and codebooks: `--config.init_from=BUNDLE`. Its codebooks move on
-too, so that priors of the old codes must be tuned on the new ones.
+The released model was trained on windows of 8.9 s: `--config.data.window=393216` where memory
+allows. The rate stays constant, as in OpenAI's run, and falls to zero over the last tenth; if the
+held-out reconstruction stops improving before that, it falls from there
+(`schedule.anneal_on_stall`). To start from the released weights and codebooks:
+`--config.init_from=BUNDLE`. The codebooks are updated too, so that priors of the old codes must be
+fine-tuned on the new ones.
 """
 
 from ml_collections import ConfigDict
@@ -23,12 +24,12 @@ from ml_collections import ConfigDict
 def get_config(arg: str = "") -> ConfigDict:
     """There are no variants."""
     if arg:
-        raise ValueError(f"configs/house_vqvae.py has no variant {arg!r}; leave it away")
+        raise ValueError(f"configs/house_vqvae.py has no variant {arg!r}; remove it")
     config = ConfigDict()
     config.task = "vqvae"
     config.seed = 0
     config.init_from = ""
-    config.dtype = "float32"  # OpenAI's choice; codebooks stay in float32 whatever stands here
+    config.dtype = "float32"  # OpenAI's choice; codebooks are float32 with any dtype
     config.steps = 200_000
     config.log_every = 100
     config.eval_every = 4000

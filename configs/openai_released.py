@@ -1,5 +1,6 @@
-"""OpenAI's released models, to train from nothing or to go on from converted weights; those with
-lyrics to convert, compile and sample only, since code shards hold no lyrics yet.
+"""OpenAI's released models, to train from random or converted weights.
+
+Models with lyrics can only be converted, compiled and sampled, since code shards contain no lyrics.
 
     python -m jukejax.train --config=configs/openai_released.py:upsampler1 \\
         --workdir=runs/upsampler1 --config.data.folder=CODES --config.data.batch_size=64
@@ -14,14 +15,14 @@ Variants, with their parameters:
     5b_lyrics  5,640,506,800, top level with a lyric encoder of its own
 
 The three top levels share the upsamplers and the VQ-VAE. One H200 (141 GB) trains 1b_lyrics or an
-upsampler; the 5b models need `--config.mesh.fsdp` over several. OpenAI took weeks on hundreds of
-V100s. Numbers are those of OpenAI's hparams.py; the batch is for you to choose.
+upsampler; the 5b models need `--config.mesh.fsdp` over several. OpenAI trained for
+weeks on hundreds of V100s. Numbers are those of OpenAI's hparams.py; the batch size must be chosen.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ("1b_lyrics", "5b", "5b_lyrics", "upsampler1", "upsampler0", "vqvae")
-# The id lists that the models were labelled with: v2, and v3 for 1b_lyrics alone.
+# The id lists that the models were labeled with: v2, and v3 for 1b_lyrics alone.
 LABELS_V2 = dict(num_genres=120, num_artists=4111, max_genres=5, timing_bins=128)
 LABELS_V3 = dict(num_genres=604, num_artists=7898, max_genres=1, timing_bins=64)
 
@@ -73,7 +74,7 @@ def vqvae() -> ConfigDict:
 
 
 def prior(level: int) -> ConfigDict:
-    """What all priors share; hops are those of the VQ-VAE above."""
+    """Returns the common values of all priors; hops are those of the VQ-VAE above."""
     config = base(steps=300_000)
     config.task = "prior"
     config.data = dict(folder="", batch_size=16)

@@ -1,4 +1,4 @@
-"""OpenAI's small models, which they suggest for a corpus of one's own.
+"""OpenAI's small models, which OpenAI suggests for a new corpus.
 
     python -m jukejax.train --config=configs/openai_small.py:small_prior \\
         --workdir=runs/small_prior --config.data.folder=CODES
@@ -18,7 +18,7 @@ over small_vqvae (1024 codes, hop 32), as counted above. For another VQ-VAE chan
 probably used small_prior: one V100, four days. A corpus with more than 10 genres or 100 artists
 needs `--config.model.labels.num_genres` and `num_artists`.
 
-small_vqvae was made for 22,050 Hz. Numbers are those of OpenAI's hparams.py.
+small_vqvae is for 22,050 Hz. Numbers are those of OpenAI's hparams.py.
 """
 
 from ml_collections import ConfigDict
@@ -108,7 +108,7 @@ def prior(seq_len: int, num_layers: int, num_heads: int, attn_order: int) -> Con
 
 
 def small_upsampler() -> ConfigDict:
-    """Level 0 of small_vqvae; a code above stands for 8 here."""
+    """Level 0 of small_vqvae; a code of the level above spans 8 codes."""
     config = prior(seq_len=8192, num_layers=48, num_heads=1, attn_order=2)
     config.model.update(level=0, codebook_size=1024, hop_length=32)
     config.model.upper = dict(

@@ -1,11 +1,11 @@
-"""The 5b top prior on a TPU pod: 4800 wide, 72 layers, 23.8 s of audio in a window, labelled.
+"""The 5b top prior on a TPU pod: 4800 wide, 72 layers, 23.8 s of audio in a window, labeled.
 
     launch/tpu_pod.sh NAME ZONE --config=configs/pod_prior_5b.py --workdir=/mnt/shared/runs/5b \\
         --config.data.folder=/mnt/shared/codes
 
 hardware    v5e-256 (topology 16x16, 64 hosts of 4 chips); the mesh below also fits v4-128 (64
             chips, topology 4x4x4), whose chips hold twice as much. `fsdp` must divide the width,
-            4800 = 64 x 75, so that every weight is cut 64 times; `data` takes what is left of the
+            4800 = 64 x 75, so that every weight is sharded 64 times; `data` is the rest of the
             pod (4 x 64 = 256).
 batch       512 windows (4.2 M codes) a step, in 2 parts: one window a chip at a time on 256 chips
 parameters  5,040,153,600 with one artist and one genre; 4800 more for every further name
@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 def get_config(arg: str = "") -> ConfigDict:
     """There are no variants."""
     if arg:
-        raise ValueError(f"configs/pod_prior_5b.py has no variant {arg!r}; leave it away")
+        raise ValueError(f"configs/pod_prior_5b.py has no variant {arg!r}; remove it")
     config = ConfigDict()
     config.task = "prior"
     config.seed = 0

@@ -1,8 +1,8 @@
-"""Every stage at the smallest size that still has all its parts; seconds on a CPU. For tests.
+"""Every stage at the smallest size with all components, for tests; seconds on a CPU.
 
     python -m jukejax.train --config=configs/tiny.py:vqvae --workdir=runs/tiny_vqvae
 
-Variants: vqvae, prior (top level, labelled), upsampler1, upsampler0.
+Variants: vqvae, prior (top level, labeled), upsampler1, upsampler0.
 """
 
 from ml_collections import ConfigDict

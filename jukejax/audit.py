@@ -1,14 +1,14 @@
-"""Did the model copy its training set? Generated music against the corpus it was trained on.
+"""Searches generated music for copies of the corpus on which the model was trained.
 
     python -m jukejax.audit --input=out --training=data/audio,data/codes --vqvae=runs/vqvae \\
         --output=runs/audit
 
-Two independent ways. Recordings (--training names the audio shards of prepare): landmark
-fingerprints find the same recording whatever its level, codec or offset, and waveforms confirm it.
-Codes (--training names the code shards of encode): the longest runs of the same codes, and, with
---vqvae, the nearest fragments by the distance of codebook vectors; it also encodes sounds that have
-no codes. Thresholds come from the corpus' own held-out tracks. OUTPUT/report.html plays each
-passage beside its original, OUTPUT/audit.json lists the evidence second by second.
+There are two independent methods. Recordings (--training names the audio shards of prepare):
+landmark fingerprints find the same recording at any level, codec or offset, and waveforms confirm
+it. Codes (--training names the code shards of encode): the longest runs of the same codes, and,
+with --vqvae, the nearest fragments by the distance of codebook vectors; sounds without codes are
+encoded. Thresholds are derived from the held-out tracks of the corpus. OUTPUT/report.html has a
+player for each passage and its original, OUTPUT/audit.json the evidence for each second.
 
 Exit code 0: nothing was copied; 3: something was. Indexes are stored beside the training data; a
 run that was killed continues with the next piece.
@@ -36,7 +36,7 @@ INPUT = flags.DEFINE_string(
 TRAINING = flags.DEFINE_list(
     "training",
     [],
-    "What the model was trained on: audio shards of prepare, code shards of encode, or both, "
+    "Training data of the model: audio shards of prepare, code shards of encode, or both, "
     "separated by a comma.",
     flag_values=FLAGS,
 )
@@ -59,6 +59,7 @@ CACHE = flags.DEFINE_string(
 
 
 def main() -> int:
+    """Audits the sounds, and prints their verdicts and the path of the report."""
     if INPUT.value is None or not TRAINING.value or OUTPUT.value is None:
         raise ValueError("--input, --training and --output are needed; see --help")
     output = Path(OUTPUT.value)

@@ -17,10 +17,10 @@ from jukejax.benches import common
 
 BENCHES = {
     "attention": "sparse against dense attention, by length, kind and backend",
-    "train": "one real training step here; with --aot compiled for devices elsewhere",
+    "train": "one training step here; with --aot compiled for other devices",
     "decode": "the token loop: codes a second, share of the bandwidth, and seams",
     "vqvae": "encode, decode and train a VQ-VAE",
-    "data": "prepare, separate, encode and load; and how long a training step waits for data",
+    "data": "prepare, separate, encode and load; and the time that training waits for data",
 }
 
 
@@ -49,7 +49,7 @@ def start(argv: Sequence[str] | None = None) -> None:
         module.define_flags(values)
         doc = module.__doc__ or ""
     elif not {"--help", "-h", "--helpshort"} & set(rest):
-        rest = []  # without a bench its name is the error, not the flags
+        rest = []  # the error is the missing name, not the flags
     cli.run(functools.partial(main, name, values), doc, values, [program, *rest])
 
 

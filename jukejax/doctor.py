@@ -4,7 +4,7 @@
     python -m jukejax.doctor --json
 
 A released model fits if the largest of its parts, which are loaded one at a time, its caches for
-one track included, is smaller than the memory of one device. Training takes several times as
+one track included, is smaller than the memory of one device. Training needs several times as
 much: `train --dry_run` prints it for a config.
 """
 

@@ -4,10 +4,10 @@
     python -m jukejax.embed --model=models/mine --input=data/audio --layers=0,18,36 \\
         --pooling=none --output=embeddings
 
-Each track is encoded by the VQ-VAE and read by the prior of --level, window by window. OUTPUT gets
-a file TRACK.npz for each: an array layer_K for every layer of --layers, and begin_seconds and
-end_seconds of its rows. Shapes, names and the context of each row: docs/embeddings.md. A run that
-was killed resumes with the next track.
+Each track is encoded by the VQ-VAE, and its codes are passed through the prior of --level, window
+by window. OUTPUT gets a file TRACK.npz for each: an array layer_K for every layer of --layers, and
+begin_seconds and end_seconds of its rows. Shapes, names and the context of each row:
+docs/embeddings.md. A run that was killed continues with the next track.
 """
 
 import re
@@ -45,7 +45,7 @@ POOLING = flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 LEVEL = flags.DEFINE_integer(
-    "level", None, "Level of the prior; default: the coarsest there is.", flag_values=FLAGS
+    "level", None, "Level of the prior; default: the coarsest one.", flag_values=FLAGS
 )
 HOP_FRACTION = flags.DEFINE_float(
     "hop_fraction",
@@ -57,12 +57,12 @@ SECONDS = flags.DEFINE_float(
     "seconds", 0.0, "Seconds to embed, from the middle of each track; 0: all.", flag_values=FLAGS
 )
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 1, "Windows that the prior reads at once.", flag_values=FLAGS
+    "batch_size", 1, "Windows that are computed at once.", flag_values=FLAGS
 )
 ARTIST = flags.DEFINE_string(
     "artist",
     None,
-    "Artist label for the prior; default: unknown, so that only the sound counts.",
+    "Artist label for the prior; default: unknown, so that the result depends on the sound only.",
     flag_values=FLAGS,
 )
 GENRE = flags.DEFINE_string(

@@ -1,9 +1,9 @@
-"""Audio shards to code shards of all three levels, with a trained VQ-VAE.
+"""Encodes audio shards to code shards of all three levels with a trained VQ-VAE.
 
     python -m jukejax.encode --vqvae=runs/vqvae --input=data/audio --output=data/codes
 
-Priors train on codes only, so this is done once for each VQ-VAE. The codes depend on where in the
-music the grid of 128 samples starts: with --offsets=4 each training track is stored four times, on
+Priors train on codes only, so that each VQ-VAE encodes the corpus once. The codes depend on the
+position of the grid of 128 samples: with --offsets=4 each training track is stored four times, on
 four grids, and a prior is trained on four versions of it. A run that was killed continues with the
 next track.
 """
@@ -29,7 +29,7 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the code shards.", flag
 OFFSETS = flags.DEFINE_integer(
     "offsets",
     1,
-    "How many times to store each training track: copy k without its first k * 128 / offsets "
+    "Number of copies of each training track: copy k without its first k * 128 / offsets "
     "samples. Tracks held out are stored once.",
     flag_values=FLAGS,
 )

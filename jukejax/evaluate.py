@@ -6,11 +6,11 @@
 
 --input and --reference are folders of sound files, of tracks that sample made, or the output of
 prepare (of which --split is taken). Both are measured in the same way, each figure with its 95 %
-interval. Beside them is the floor: the difference between two random halves of the reference, which
-chance alone explains. With --model also the errors of its VQ-VAE, the use of its codes, the
-audibility of joins between windows, and distances in the activations of its prior; with --codes the
-bits per code of its priors on held-out music. OUTPUT gets index.html with pictures, and
-evaluate.json with every figure. Definitions of all figures: docs/evaluation.md.
+interval. The floor is the difference between two random halves of the reference, which chance alone
+explains. With --model also the errors of its VQ-VAE, the use of its codes, the audibility of joins
+between windows, and distances in the activations of its prior; with --codes the bits per code of
+its priors on held-out music. OUTPUT gets index.html with pictures, and evaluate.json with every
+figure. Definitions of all figures: docs/evaluation.md.
 """
 
 import sys

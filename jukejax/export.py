@@ -1,19 +1,19 @@
-"""Make a model bundle, or files for others, out of training runs or of a bundle.
+"""Exports training runs or a bundle as a model bundle, or in formats of other software.
 
     python -m jukejax.export --workdir=runs/vqvae,runs/prior,runs/up1,runs/up0 --output=BUNDLE
     python -m jukejax.export --workdir=BUNDLE --format=huggingface --output=FOLDER
 
 Formats:
 
-    bundle       what sample, evaluate and others here load: weights (safetensors) and configs
+    bundle       weights (safetensors) and configs, which sample, evaluate and other commands load
     safetensors  one file a model, its config in the header
-    openai       vqvae.pth.tar, prior_level_0, 1 and 2.pth.tar, as OpenAI's code loads them
-    huggingface  what JukeboxModel.from_pretrained of Transformers 4.49 loads
+    openai       vqvae.pth.tar, prior_level_0, 1 and 2.pth.tar, for OpenAI's code
+    huggingface  a folder for JukeboxModel.from_pretrained of Transformers 4.49
     stablehlo    functions that run on jax alone: encode, decode, and the steps of sampling
 
-Nothing in them runs on loading. A training run gives its averaged (EMA) weights, or the latest with
---weights=raw. The VQ-VAE is needed; priors may be missing. Formats other than bundle
-have an export.json beside them: configs, label vocabulary, provenance, licence.
+The files contain no code that is executed on loading. The weights of a training run are the
+averaged (EMA) ones, or the latest with --weights=raw. A VQ-VAE is required; priors may be missing.
+Formats other than bundle include an export.json: configs, label vocabulary, provenance, license.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ FORMAT = flags.DEFINE_enum(
     "format",
     "bundle",
     ["bundle", "safetensors", "openai", "huggingface", "stablehlo"],
-    "What to make; see above.",
+    "Format of the output; see above.",
     flag_values=FLAGS,
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", flag_values=FLAGS)
@@ -47,20 +47,20 @@ CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "newest",
     ["newest", "best"],
-    "Of the runs of priors. best: where an evaluation during training found the lowest held-out "
-    "loss, for a run that began to memorize its tracks.",
+    "Checkpoint of the runs of priors. best: the one with the lowest held-out loss of the "
+    "evaluations during training, for a run that began to memorize its tracks.",
     flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(
     "license",
     None,
-    "Licence of the weights; without it that of the bundle, or unspecified.",
+    "License of the weights; without it that of the bundle, or unspecified.",
     flag_values=FLAGS,
 )
 SECONDS = flags.DEFINE_float(
     "seconds",
     6.0,
-    "For stablehlo: audio that one call of encode or decode takes.",
+    "For stablehlo: seconds of audio for one call of encode or decode.",
     lower_bound=0.0,
     flag_values=FLAGS,
 )
@@ -77,6 +77,7 @@ DTYPE = flags.DEFINE_enum(
 
 
 def main() -> int:
+    """Exports the models, and prints their names."""
     if not WORKDIR.value or OUTPUT.value is None:
         raise ValueError("--workdir and --output are needed; see --help")
     from jukejax.weights.exporting import ExportOptions, export_model

@@ -1,12 +1,12 @@
-"""Turns a folder of music into shards to train on: decode, remove vocals, label, split.
+"""Converts a folder of music to training shards: decode, remove vocals, label, split.
 
   python -m jukejax.prepare --input=MUSIC --output=DATA
   python -m jukejax.prepare --input=house --output=DATA          the embedded synthetic corpus
   python -m jukejax.prepare --input=tfds:gtzan --output=DATA     a set of TensorFlow Datasets
 
-Files that cannot be used are named with the reason, here and in DATA/corpus.json; the rest go on.
-Finished tracks are kept in DATA/.work, or --cache: a killed run, or one with a few new files,
-continues from there. With --runner=beam many machines share the work (BUILD.md).
+Files that cannot be used are skipped, and listed with the reason here and in DATA/corpus.json.
+Finished tracks are stored in DATA/.work, or --cache, and reused after a kill, and for a folder with
+new files. With --runner=beam many machines share the work (BUILD.md).
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ flags.DEFINE_string(
     "cache",
     None,
     "Folder in which finished tracks are kept, also in a bucket; several outputs may share it. "
-    "Default: OUTPUT/.work. Several machines (--runner=beam) must all see it.",
+    "Default: OUTPUT/.work. With --runner=beam all machines must have access to it.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "separator",
     None,
-    "How to remove vocals: spleeter (its weights: make spleeter-weights), repet (needs no "
-    "weights) or none. Default: spleeter if its weights are there, else none.",
+    "Method of vocal removal: spleeter (its weights: make spleeter-weights), repet (needs no "
+    "weights) or none. Default: spleeter if its weights are found, else none.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -54,15 +54,15 @@ flags.DEFINE_string(
     "metadata",
     None,
     "CSV with the columns file,artist,genre,lyrics; file is the path within --input; several "
-    "genres are separated by ';'. Without it the files' own tags are read. Lyrics are not used "
-    "yet.",
+    "genres are separated by ';'. Without it the files' own tags are read. Lyrics are not "
+    "used.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
     "runner",
     "local",
     ["local", "beam"],
-    "Where the work is done: local, this machine; or beam.",
+    "Where tracks are prepared: local, this machine; or beam.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
@@ -84,7 +84,7 @@ flags.DEFINE_float(
 flags.DEFINE_string(
     "tfds_data_dir",
     None,
-    "Where TFDS keeps its data; default: its own, ~/tensorflow_datasets.",
+    "Folder of TFDS's data; default: ~/tensorflow_datasets.",
     flag_values=FLAGS,
 )
 flags.DEFINE_float("min_seconds", 5.0, "Shorter tracks are left out.", flag_values=FLAGS)
@@ -92,21 +92,21 @@ flags.DEFINE_float("max_seconds", 7200.0, "Longer tracks are left out.", flag_va
 flags.DEFINE_string(
     "fades",
     "cut",
-    "What to do with fade-outs of 4 s and more at the end, and with dead air of 2 s and more: cut "
-    "them out, drop the track, or keep them. corpus.json names them in any case.",
+    "Treatment of fade-outs of 4 s and more at the end, and of dead air of 2 s and more: cut "
+    "them, drop the track, or keep them. corpus.json lists them in any case.",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "loudness",
     "none",
-    "Loudness in LUFS, such as -14, to which every track is brought by one gain; none: as it is.",
+    "Loudness in LUFS, such as -14, that every track gets by one gain; none: unchanged.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("house_tracks", 16, "Tracks to make with --input=house.", flag_values=FLAGS)
 flags.DEFINE_float(
     "house_seconds", 45.0, "Length of each track of --input=house, in seconds.", flag_values=FLAGS
 )
-flags.DEFINE_integer("seed", 0, "Which music --input=house makes.", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Seed of the music of --input=house.", flag_values=FLAGS)
 
 
 def _read_rules() -> Rules:

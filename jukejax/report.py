@@ -3,9 +3,9 @@
     python -m jukejax.report --audio=runs/audio --codes=runs/codes --vqvae=runs/vqvae \\
         --priors=runs/prior_2,runs/prior_1,runs/prior_0 --samples=runs/samples --output=runs/report
 
-Open OUTPUT/index.html in a browser: the tracks to listen to, originals and reconstructions, loss
-curves, codebook use, the corpus, times. What is not given or does not exist yet is left out and
-named.
+OUTPUT/index.html has players of the tracks, originals and reconstructions, loss curves, codebook
+use, the corpus, and times. Chapters whose folders are not given or do not exist are replaced by a
+note.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ flags.DEFINE_string(
 
 
 def main() -> int:
-    """Writes the page. A missing path is only warned of: an unfinished run gets a page, too."""
+    """Writes the page; prints a warning for a missing path, so that unfinished runs have a page."""
     if not FLAGS.output:
         raise ValueError("--output is missing: name the folder to write the page to")
     if len(FLAGS.priors) > 3:
@@ -55,11 +55,11 @@ def main() -> int:
     fields = [field.name for field in dataclasses.fields(PipelinePaths)]
     values: dict[str, Any] = {name: FLAGS[name].value for name in fields}
     paths = PipelinePaths(**values)
-    flagged = [(name, path) for name, path in values.items() if name != "priors" and path]
-    flagged += [("priors", path) for path in paths.priors if path]
-    if not flagged:
+    named_paths = [(name, path) for name, path in values.items() if name != "priors" and path]
+    named_paths += [("priors", path) for path in paths.priors if path]
+    if not named_paths:
         raise ValueError("nothing to show: give at least one of --samples, --vqvae, --priors, ...")
-    for name, path in flagged:
+    for name, path in named_paths:
         if not Path(path).exists():
             print(
                 f"warning: --{name}={path} does not exist; the page leaves it out", file=sys.stderr

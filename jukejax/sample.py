@@ -1,14 +1,14 @@
-"""Generate tracks: codes level by level, from coarse to fine, then audio.
+"""Generates tracks: codes level by level, from coarse to fine, then audio.
 
     python -m jukejax.sample --model=BUNDLE --seconds=12 --num_samples=2 --output=FOLDER
 
 Modes:
-  ancestral  starts from nothing.
+  ancestral  generates new tracks.
   primed     continues --prompt, an audio file.
   continue   continues --codes, a codes.npz of an earlier sample.
   upsample   keeps the coarsest level of --codes, or of any audio file (--prompt), and generates the
              finer ones.
-  reroll     generates --reroll=START:STOP of --codes again; the codes before and after it stay.
+  reroll     generates --reroll=START:STOP of --codes again; the codes before and after it are kept.
 
 The folder is written window by window: a run that was killed is resumed by the same command, and
 ends with the same files. Only the times in meta.json differ.
@@ -40,7 +40,7 @@ MODEL = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_values=FLAGS)
 MODE = flags.DEFINE_enum(
-    "mode", "ancestral", MODES, "What to start from; see above.", flag_values=FLAGS
+    "mode", "ancestral", MODES, "Start of the tracks; see above.", flag_values=FLAGS
 )
 SECONDS = flags.DEFINE_float(
     "seconds",
@@ -56,7 +56,7 @@ BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.", flag_values
 TOTAL_SECONDS = flags.DEFINE_float(
     "total_seconds",
     None,
-    "Length in seconds of the whole piece that the track is a part of (timing label); "
+    "Length in seconds of the whole piece that contains the track (timing label); "
     "default: up to the end of the track.",
     flag_values=FLAGS,
 )
@@ -78,7 +78,7 @@ GENRE = flags.DEFINE_string(
     "genre", None, "Genre, or several separated by commas.", flag_values=FLAGS
 )
 LYRICS_FILE = flags.DEFINE_string(
-    "lyrics_file", None, "Text to sing; needs a model with lyrics.", flag_values=FLAGS
+    "lyrics_file", None, "Text file with the lyrics; needs a model with lyrics.", flag_values=FLAGS
 )
 PROMPT = flags.DEFINE_string(
     "prompt", None, "Audio file to start from (--mode=primed or upsample).", flag_values=FLAGS
@@ -101,8 +101,8 @@ REROLL = flags.DEFINE_string(
 CANDIDATES = flags.DEFINE_integer(
     "candidates",
     4,
-    "Versions of the range of --mode=reroll; the one that makes the codes behind it most likely is "
-    "taken.",
+    "Versions of the range of --mode=reroll; the one under which the following codes are most "
+    "likely is selected.",
     flag_values=FLAGS,
 )
 LEVELS = flags.DEFINE_list(
@@ -147,12 +147,12 @@ MEMORY_FRACTION = flags.DEFINE_float(
 STREAM = flags.DEFINE_bool(
     "stream",
     False,
-    "Write each track's stream.wav while it is generated: it grows with the coarsest level, and "
-    "gets finer with the others.",
+    "Write each track's stream.wav while it is generated: it grows with the coarsest level, and is "
+    "replaced by the finer ones.",
     flag_values=FLAGS,
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "Of the random numbers; the same seed gives the same tracks.", flag_values=FLAGS
+    "seed", 0, "Seed of the random numbers; the same seed gives the same tracks.", flag_values=FLAGS
 )
 DTYPE = flags.DEFINE_string(
     "dtype",
@@ -210,7 +210,7 @@ def read_lyrics() -> str:
 
 
 def collect_settings(model_hash: str) -> dict[str, Any]:
-    """Returns everything that the tracks depend on; a folder belongs to one set of settings."""
+    """Returns all settings that affect the tracks; a folder belongs to one set of settings."""
     length = (MODE, SECONDS, BARS, BPM, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
     sources = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES, REROLL, CANDIDATES)
     sampling = (LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, STREAM, SEED)
@@ -225,7 +225,7 @@ def collect_settings(model_hash: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Samples the tracks and prints where they are."""
+    """Samples the tracks and prints the path of their page."""
     started_at = time.monotonic()
     if MODEL.value is None or OUTPUT.value is None:
         raise ValueError("--model and --output are needed; see --help")

@@ -4,9 +4,9 @@
 #   PROCESSES=2 launch/gpu_local.sh ...     so many, instead of one for each GPU (without GPUs: CPU)
 #   CUDA_VISIBLE_DEVICES=2,3 launch/gpu_local.sh ...     only these GPUs
 # Process 0 writes to this terminal, the others to LOGS (default .cache/launch). Ctrl-C or SIGTERM
-# here reaches all of them: they save at the same step and leave; the same command goes on. Ends
-# with the exit code of the first that failed, after the others were stopped (GRACE seconds later by
-# force: a process that lost its peers may hang in a collective operation).
+# here reaches all of them: they save at the same step and exit; the same command continues. Exits
+# with the code of the first process that failed, after the others were stopped (by force after GRACE
+# seconds: a process without its peers may hang in a collective operation).
 set -uom pipefail # -m: Ctrl-C reaches this script alone, which tells the others
 cd "$(dirname "$0")/.." || exit
 

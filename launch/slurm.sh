@@ -3,7 +3,7 @@
 #   sbatch launch/slurm.sh --config=configs/house_prior_1b.py --workdir=runs/prior_1b [flags of train]
 #   sbatch --nodes=1 --ntasks-per-node=4 --gpus-per-node=4 launch/slurm.sh ...     another size
 # Submit it in the checkout, on a file system that all nodes share. Five minutes before the time
-# limit all processes save at the same step, and the job queues again to go on.
+# limit all processes save at the same step, and the job is queued again to continue.
 #SBATCH --job-name=jukejax
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=8
@@ -24,7 +24,7 @@ export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92} # 
 ending=
 trap 'ending=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1 # step 0: all processes, not this script
 
-# JAX reads from Slurm who is who; it picks GPU number SLURM_LOCALID of the node, so all must be seen.
+# JAX takes ranks from Slurm and uses GPU number SLURM_LOCALID of the node, so all must be visible.
 srun --gpu-bind=none --wait=300 "$PYTHON" -m jukejax.train "$@" &
 wait $!
 code=$?

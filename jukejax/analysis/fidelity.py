@@ -170,8 +170,8 @@ def _load_visqol() -> Any:
         from visqol import VisqolApi
     except ImportError as error:
         raise ValueError(
-            "ViSQOL needs the package visqol-python: pip install 'jukejax[visqol]', or leave the "
-            "metric away"
+            "ViSQOL needs the package visqol-python: pip install 'jukejax[visqol]', or omit the "
+            "metric"
         ) from error
     api = VisqolApi()
     api.create(mode="audio")

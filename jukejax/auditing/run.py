@@ -61,7 +61,7 @@ def open_auditor(options: AuditOptions) -> Auditor:
     """Opens the corpus with its indexes, which are built if they are missing."""
     audio_shards, code_shards = open_training(options.training)
     if options.vqvae and code_shards is None:
-        raise ValueError("--vqvae is for code shards; add them to --training, or leave it away")
+        raise ValueError("--vqvae is for code shards; add them to --training, or remove it")
     codec = None
     if options.vqvae and code_shards:
         from jukejax.inference.codec import open_codec  # loads JAX

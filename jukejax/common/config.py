@@ -23,7 +23,7 @@ def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     become nested dataclasses.
 
     Raises:
-      ValueError: an unknown or missing key, named together with its nearest known one.
+      ValueError: a key is unknown or missing; the message has the nearest known key.
     """
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # T has no bound for dataclasses
@@ -34,7 +34,7 @@ def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
         if nested is not None and isinstance(value, Mapping):
             value = freeze(nested, value, f"{where}.{name}")
         if isinstance(value, str) and typing.get_origin(hints[name]) is tuple:
-            value = [part.strip() for part in value.split(",") if part.strip()]
+            value = [word.strip() for word in value.split(",") if word.strip()]
         arguments[name] = tuple(value) if isinstance(value, list) else value
     required = [
         field.name
@@ -49,7 +49,7 @@ def freeze(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
 
 
 def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """Raises ValueError for an unknown key, with its nearest known one."""
+    """Raises ValueError for an unknown key; the message has the nearest known key."""
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, JSON, locks, and folders that belong to one command line.
+"""Atomic writes of files, JSON, locks, and folders that belong to one set of settings.
 
-A killed process leaves the old file or the new one, never a part of one. Unfinished files have
-names of their own (`UNFINISHED`).
+A killed process leaves the old file or the new one, never an incomplete file under its final name.
+Unfinished files match `UNFINISHED`.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-REPOSITORY = Path(__file__).resolve().parents[2]  # of a checkout: configs, caches
+REPOSITORY = Path(__file__).resolve().parents[2]  # root of a checkout, with configs and caches
 LOCK = "lock"
-UNFINISHED = ".*.tmp"  # glob of the files that `replacing` has not renamed yet
+UNFINISHED = ".*.tmp"  # glob of the temporary files of `replacing`
 
 PathLike = str | os.PathLike
 
@@ -33,10 +33,10 @@ def unfinished_path(path: PathLike) -> Path:
 def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; at the end it is synced to disk and renamed to `path`.
 
-    If the block raises, the temporary file is removed and `path` stays as it was.
+    If the block raises, the temporary file is removed and `path` is not changed.
 
     Args:
-      shared: several processes may write this file at once. A killed one may then leave its
+      shared: several processes may write this file concurrently. A killed one may then leave its
         temporary file.
     """
     path = Path(path)
@@ -79,7 +79,7 @@ def write_text(path: PathLike, text: str) -> None:
 
 
 def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = False) -> None:
-    """Writes an .npz file. Through memory: `np.savez` into a file does not report a full disk."""
+    """Writes an .npz file, built in memory, as `np.savez` to a file does not report a full disk."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_buffer(path, buffer, shared=shared)
@@ -89,7 +89,7 @@ def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = Fa
 
 
 def format_json(value: Any) -> str:
-    """Formats JSON for people to read."""
+    """Formats JSON with indentation."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -117,7 +117,7 @@ def read_json(path: PathLike) -> dict:
 
 
 def read_json_if_any(path: PathLike) -> dict:
-    """Reads a JSON object; {} where there is none that can be read."""
+    """Reads a JSON object; returns {} if the file is missing or damaged."""
     try:
         return read_json(path)
     except (OSError, ValueError):
@@ -129,7 +129,10 @@ def read_json_if_any(path: PathLike) -> dict:
 
 @contextlib.contextmanager
 def lock_output(output: Path, verb: str) -> Iterator[Path]:
-    """Locks an output folder against a second `verb`, and yields its folder for unfinished work.
+    """Locks an output folder against a second process, and yields its folder of unfinished work.
+
+    Args:
+      verb: name of the command, for the message.
 
     Raises:
       ValueError: another process holds the lock, or the disk is full.
@@ -141,10 +144,10 @@ def lock_output(output: Path, verb: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
-    """Locks `path`, in or below `output`, against a second `verb`.
+    """Locks `path`, in or below `output`, against a second process of the command `verb`.
 
     Raises:
-      ValueError: another process holds the lock, or, at any time inside, the disk is full.
+      ValueError: another process holds the lock, or the disk is full in the `with` block.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +166,7 @@ def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
 
 
 def clear_work(folder: Path) -> None:
-    """Removes everything from the folder of `lock_output` but the lock."""
+    """Removes all files except the lock from the folder of `lock_output`."""
     for path in folder.iterdir():
         if path.name != LOCK:
             path.unlink()
@@ -172,23 +175,23 @@ def clear_work(folder: Path) -> None:
 def check_settings(
     path: Path, settings: Mapping, *, flag: str, prefix: str = "", may_change: Container[str] = ()
 ) -> None:
-    """Checks that a folder was begun with these settings, if it was begun.
+    """Checks that an existing folder has these settings.
 
     Args:
-      path: JSON file of the folder with the settings that it was begun with.
-      flag: of the folder, for the message.
-      prefix: of the settings' names in the message.
-      may_change: names that are not compared.
+      path: JSON file in the folder with its settings.
+      flag: flag that names the folder, for the message.
+      prefix: prefix of the names of settings in the message.
+      may_change: names of settings that may differ.
 
     Raises:
       ValueError: a setting differs.
     """
     if not path.exists():
         return
-    before = read_json(path)
-    for name in [*settings, *(name for name in before if name not in settings)]:
-        if name not in may_change and before.get(name) != settings.get(name):
+    stored = read_json(path)
+    for name in [*settings, *(name for name in stored if name not in settings)]:
+        if name not in may_change and stored.get(name) != settings.get(name):
             raise ValueError(
-                f"{path.parent} was begun with {prefix}{name}={before.get(name)}, not "
+                f"{path.parent} was begun with {prefix}{name}={stored.get(name)}, not "
                 f"{settings.get(name)}; take another {flag}, or the old value"
             )

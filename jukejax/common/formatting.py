@@ -1,4 +1,4 @@
-"""Sizes, times and counts as people read them."""
+"""Formats of sizes, times and counts for output."""
 
 
 def format_bytes(amount: float) -> str:
@@ -17,12 +17,12 @@ def format_duration(seconds: float) -> str:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600:,} h {rounded % 3600 // 60:02d} min"
 
 
 def format_clock(seconds: float) -> str:

@@ -1,9 +1,9 @@
-"""Ends a process that a signal asked to stop, also where the main thread is stuck in compiled code.
+"""Termination of a process by signals, even if the main thread is blocked in compiled code.
 
-Python runs signal handlers in the main thread, between two of its own instructions. A main thread
-that waits for a compiled program never gets there if that program never returns. A thread of this
-module therefore reads the signals themselves (`signal.set_wakeup_fd`): a second Ctrl-C ends the
-process at once, and so does SIGTERM if the main thread makes no progress.
+Python runs signal handlers in the main thread, between two bytecode instructions, and hence not
+while a compiled program runs. A background thread therefore reads the signals
+(`signal.set_wakeup_fd`): a second Ctrl-C ends the process at once, and so does SIGTERM if the main
+thread makes no progress.
 """
 
 import os
@@ -13,23 +13,23 @@ import threading
 import time
 from collections.abc import Callable
 
-GRACE_SECONDS = 60.0  # without progress, after which SIGTERM ends the process at once
+GRACE_SECONDS = 60.0  # time without progress after which SIGTERM ends the process at once
 EXIT_CODES: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Stopped(Exception):
-    """Raised in the main thread when SIGTERM asks a command to stop."""
+    """Signals, in the main thread, that the process received SIGTERM."""
 
 
 class SignalWatch:
-    """Watches SIGINT and SIGTERM from a thread of its own while it is open (a context manager).
+    """Watches SIGINT and SIGTERM from a background thread (a context manager).
 
-    To be opened in the main thread. Only one is open at a time: `active` returns it.
+    It must be opened in the main thread. At most one is open at a time: `active_watch` returns it.
 
     Attributes:
-      idle_seconds: returns for how long the command has made no progress; None where it does not
-        say, and then the time since SIGTERM counts.
-      describe: returns what was last saved, for the line that the process leaves behind.
+      idle_seconds: returns the seconds since the last progress of the command; if None, the time
+        since SIGTERM is used.
+      describe: returns the last saved state in words, for the last line that is printed.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class SignalWatch:
         os.close(self._reader)
 
     def acknowledge(self) -> None:
-        """Notes that the main thread has got SIGTERM and is about to end by itself."""
+        """Ends the supervision after SIGTERM, as the main thread is about to end the process."""
         self._terminated_at = None
 
     def _run(self) -> None:
@@ -71,7 +71,7 @@ class SignalWatch:
                 if not numbers:  # closed
                     return
                 for number in numbers:
-                    self._note(number)
+                    self._handle_signal(number)
             terminated_at = self._terminated_at
             if terminated_at is not None:
                 idle = time.monotonic() - terminated_at
@@ -82,7 +82,7 @@ class SignalWatch:
                         signal.SIGTERM, f"stopped by SIGTERM after {idle:.0f} s without progress"
                     )
 
-    def _note(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if number == signal.SIGINT:
             self._interrupts += 1
             if self._interrupts > 1:
@@ -99,6 +99,6 @@ class SignalWatch:
 _active: SignalWatch | None = None
 
 
-def active() -> SignalWatch | None:
-    """Returns the open watch: None in tests and in programs that are not our commands."""
+def active_watch() -> SignalWatch | None:
+    """Returns the open watch; None outside of the commands, such as in tests."""
     return _active

@@ -1,6 +1,6 @@
-"""Progress of long work with an estimate of its end: one line on a terminal, lines in a log.
+"""Progress lines with an estimate of the remaining time, rewritten on a terminal.
 
-Not tqdm: in a log tqdm still writes carriage returns, and its lines have no note beside the rate.
+tqdm is not used: it writes carriage returns into logs, and its lines have no note beside the rate.
 """
 
 import sys
@@ -30,7 +30,7 @@ class Progress:
         self._width = 0
 
     def update(self, done: int, note: str = "") -> None:
-        """Reports that `done` of the total units are finished."""
+        """Reports that `done` of the total units are finished; `note` is appended to the line."""
         self._done = done
         now = time.monotonic()
         if now - self._last >= self._every or done == self._total:
@@ -55,7 +55,7 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
+def track_progress(items: Iterable[T], *, total: int, label: str) -> Iterator[T]:
     """Yields items while reporting progress."""
     progress = Progress(label, total)
     for done, item in enumerate(items, start=1):

@@ -1,5 +1,6 @@
-"""Sound files: decoding of all common formats, resampling, writing of WAV. Arrays are
-NumPy, [time, channels].
+"""Sound files: decoding of all common formats, resampling, writing of WAV.
+
+Arrays are NumPy, [time, channels].
 """
 
 import io
@@ -23,15 +24,16 @@ EXTENSIONS = frozenset(
 )
 _NO_DURATION = ("aac", "mp3", "flac", "ogg")  # FFmpeg estimates their length from the bit rate
 _TEXT = frozenset(b"\t\n\r\f") | frozenset(range(0x20, 0x7F)) | frozenset(range(0x80, 0x100))
-MISSING_SECONDS = 0.1  # a file that lacks more of its declared length is truncated
+MISSING_SECONDS = 0.1  # largest missing part of the declared length of a file that is not truncated
 
 
 def decode_file(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Decodes a sound file.
 
-    By libsndfile (wav, flac, ogg, opus, mp3, aiff), or FFmpeg through PyAV (m4a, aac, wma, webm).
+    Uses libsndfile (wav, flac, ogg, opus, mp3, aiff), or FFmpeg through PyAV (m4a, aac, wma, webm).
 
-    NOTE: there is no seeking: in Vorbis it is not sample-exact in libsndfile 1.2.2.
+    NOTE: files are decoded from the start: seeking in Vorbis is not sample-exact in libsndfile
+    1.2.2.
 
     Returns:
       float32 [time, channels], sample rate. Samples of lossy formats may exceed 1.0.
@@ -98,7 +100,7 @@ def _declared_frames(path: Path, file: soundfile.SoundFile) -> int:
 def _measure_data_chunk(path: Path) -> tuple[int, int]:
     """Returns the bytes of audio that a RIFF or AIFF file declares, and those present.
 
-    A streamed file declares none or the largest value of the field; it counts as complete.
+    A streamed file, which declares no length or the largest value of the field, counts as complete.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -115,7 +117,7 @@ def _measure_data_chunk(path: Path) -> tuple[int, int]:
 
 
 def _ogg_is_cut(path: Path) -> bool:
-    """Returns whether the last Ogg page ends after the end of the file."""
+    """Returns true if the last Ogg page ends after the end of the file."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - 65536 - 512))  # a page is at most 65307 bytes
@@ -128,7 +130,7 @@ def _ogg_is_cut(path: Path) -> bool:
 
 
 def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
-    """Returns the same through FFmpeg, without its resampler (whose aliases are at -20 dB)."""
+    """Decodes by FFmpeg, without its resampler (whose aliases are at -20 dB)."""
     import av  # 0.2 s, and only for a few formats
 
     blocks, rate, declared = [], 0, 0.0
@@ -161,9 +163,9 @@ def _decode_av(path: Path) -> tuple[np.ndarray, int, int]:
 
 
 def _av_options(version: str) -> dict[str, Any]:
-    """Returns the arguments of `av.open` with which tags that are not UTF-8 are no error.
+    """Returns the arguments of `av.open` that permit tags that are not UTF-8.
 
-    PyAV 19 decodes them without errors, and has no such argument.
+    PyAV 19 permits them by default, and has no such argument.
     """
     return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
 
@@ -183,8 +185,8 @@ def _frame_to_float(frame: "av.AudioFrame") -> np.ndarray:
 def load_audio(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Decodes and resamples (soxr HQ, aliases at -135 dB).
 
-    NOTE: of surround files only front left and right are read; the other channels hold ambience and
-    the bass a second time.
+    NOTE: of surround files only front left and right are used; the other channels contain ambience
+    and a second copy of the bass.
 
     Returns:
       float32 [time, channels], 1 or 2 channels.
@@ -211,7 +213,7 @@ def to_float(audio: np.ndarray) -> np.ndarray:
 
 
 def write_wav(path: str | os.PathLike, audio: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
-    """Writes 16-bit PCM; the file appears complete or not at all.
+    """Writes 16-bit PCM atomically.
 
     Args:
       audio: float [time] or [time, channels].

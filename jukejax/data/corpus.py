@@ -1,4 +1,4 @@
-"""Datasets on disk: shards, their tracks, and which of these are held out.
+"""Datasets on disk: shards, their tracks, and the split into training and held-out tracks.
 
 A dataset is a folder: `dataset.json` (written last: a folder without it is unfinished),
 `vocabulary.json`, and shards such as `train-00000-of-00002.tfrecord`. Its kind is "audio" or
@@ -21,7 +21,7 @@ from jukejax.data.vocabularies import Vocabulary
 
 SPLITS = ("train", "heldout")
 FORMAT = 1
-COMMANDS = {"audio": "prepare", "codes": "encode"}  # that write each kind
+COMMANDS = {"audio": "prepare", "codes": "encode"}  # the commands that write each kind
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Track:
 
     Attributes:
       samples: length at the sample rate of the dataset (of a code dataset: codes times hop).
-      content: sha256 of the source, by which splits are drawn.
+      content: sha256 of the source, which determines the split.
       offset: samples of the piece before the first stored one (`encode --offsets` stores a piece
         several times).
       shard, first_record, records: position of its chunks in the split's list of shards.
@@ -52,7 +52,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset opened for reading; several threads may read at once.
+    """Reads a dataset; several threads may read at once.
 
     Attributes:
       info: content of dataset.json.
@@ -68,7 +68,7 @@ class Dataset:
 
     @property
     def corpus_hash(self) -> str:
-        """Returns a sha256 of everything in the dataset."""
+        """Returns the sha256 of the content of the dataset."""
         return self.info["corpus_hash"]
 
     @cached_property
@@ -97,7 +97,7 @@ class Dataset:
         """Checks the kind of the dataset.
 
         Raises:
-          ValueError: it is of the other kind.
+          ValueError: the dataset is of the other kind.
         """
         if self.kind != kind:
             raise ValueError(
@@ -151,7 +151,7 @@ class Dataset:
         return shard
 
     def _list_tracks(self, split: str) -> tuple[Track, ...]:
-        """Lists the tracks of a split, shortened to the chunks that a damaged shard still has."""
+        """Lists the tracks of a split, without the lost chunks of damaged shards."""
         tracks = []
         for row in self.info["splits"][split]["tracks"]:
             track = Track(**row | {"genre": tuple(row["genre"])})
@@ -168,7 +168,7 @@ def open_dataset(folder: str | os.PathLike) -> Dataset:
     """Opens the output of `prepare` or `encode`.
 
     Raises:
-      ValueError: the folder holds no finished dataset of a format that this version reads.
+      ValueError: the folder has no complete dataset of a supported format.
     """
     folder = Path(folder)
     path = folder / "dataset.json"

@@ -1,4 +1,4 @@
-"""Epochs: their windows, the order of these, and the random numbers of each visit."""
+"""Epochs: their windows, the order of the windows, and the random numbers of each visit."""
 
 import functools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jukejax.data import audio, corpus
 
 
 class Example(NamedTuple):
-    """Window to read.
+    """A window to read.
 
     Attributes:
       window: its index in `Windows`.
@@ -25,9 +25,9 @@ class Example(NamedTuple):
 
 
 class Order:
-    """Order in which the windows are visited: another permutation in each epoch.
+    """Orders the windows: a new permutation in each epoch.
 
-    NOTE: grain's own shuffle takes up to 1.5 ms per window when there are few windows, three times
+    NOTE: Grain's shuffle takes up to 1.5 ms per window when there are few windows, three times
     as long as reading one.
     """
 
@@ -41,7 +41,7 @@ class Order:
         return int(self._permutation(epoch)[place])
 
     def random(self, visit: int) -> np.random.Generator:
-        """Returns the generator of a visit's own random numbers."""
+        """Returns the random number generator of a visit."""
         return np.random.Generator(np.random.Philox(key=[self._seed, visit]))
 
     def _permute(self, epoch: int) -> np.ndarray:
@@ -80,8 +80,8 @@ class Windows:
         """Returns the first sample of window `i`.
 
         Without a crop the windows of a track are consecutive. With `crop` in [0, 1) window `i`
-        starts anywhere in its share of the possible starts, so that the windows of an epoch
-        together cover each start equally often.
+        starts at that fraction of its share of the possible starts, so that the windows of an
+        epoch cover each start equally often.
         """
         if crop is None:
             return int(self.order[i]) * self.size
@@ -97,8 +97,8 @@ class Windows:
         one draw per example, as OpenAI's `audio_preprocess` does (jukebox/utils/audio_utils.py).
 
         NOTE: OpenAI shifts a window by up to half its length in either direction and, where that
-        crosses the end of a song, moves it back: starts near the ends are more frequent. These
-        crops cover every start equally often.
+        crosses the end of a song, moves it back: starts near the ends are more frequent. Here
+        all starts are equally frequent.
         """
         start = self.start(i, random.random() if aug_shift else None)
         return Example(i, start, random.random() if aug_blend else None)
@@ -107,7 +107,7 @@ class Windows:
 def plan_windows(
     tracks: tuple[corpus.Track, ...], *, size: int, grid: int, split: str, key: str
 ) -> Windows:
-    """Cuts tracks into windows of `size` samples; tracks shorter than one window are left out.
+    """Cuts tracks into windows of `size` samples; tracks shorter than one window are omitted.
 
     Args:
       key: config key that sets the size, for the message.

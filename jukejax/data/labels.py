@@ -1,4 +1,4 @@
-"""Label vectors: the integers that condition a prior on length, position, artist and genres."""
+"""Label vectors: integers for length, position, artist and genres, the conditions of a prior."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ def label_vector(
     genres: Sequence[int],
     max_genres: int,
 ) -> np.ndarray:
-    """Builds the label of one window as OpenAI's models read it, int32 [4 + max_genres].
+    """Builds the label of one window in the layout of OpenAI's models, int32 [4 + max_genres].
 
     Args:
       total_samples: length of the whole track, in samples.
       offset: first sample of the window in the track.
       sample_length: length of the window, in samples.
-      artist, genres: ids; the genres are cut or padded with -1 to `max_genres`.
+      artist, genres: ids; the genres are truncated or padded with -1 to `max_genres`.
     """
     genres = list(genres)[:max_genres]
     padding = [-1] * (max_genres - len(genres))

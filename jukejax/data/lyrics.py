@@ -1,4 +1,4 @@
-"""Lyrics as the characters that condition a prior, and the characters of a window of audio.
+"""Lyrics as tokens, one for each character, and the tokens of a window of audio.
 
 Token 0 pads on the left. Version 2 has 79 characters and version 3 has 78, without the "+"; with
 the padding that is a vocabulary of 80 or 79 (Jukebox paper, section 4.3).
@@ -63,18 +63,18 @@ def clean_text(text: str, version: Version | str) -> str:
 
 
 def _transliterate(text: str) -> str:
-    """Transliterates by the package that OpenAI uses."""
+    """Transliterates text by Unidecode, as OpenAI's code does."""
     if text.isascii():
         return text
     try:
-        from unidecode import unidecode  # optional: its license is the GPL, ours is Apache-2.0
+        from unidecode import unidecode  # optional: its license is the GPL, ours Apache-2.0
     except ModuleNotFoundError as error:
         first = next(character for character in text if not character.isascii())
         raise ValueError(
             f"the lyrics hold {first!r}, which is not ASCII: install jukejax[lyrics], or write "
             "them in plain letters"
         ) from error
-    # Half of a surrogate pair is not a character; Unidecode would print a warning.
+    # Unpaired surrogates are no characters, and Unidecode would print a warning.
     return unidecode("".join(c for c in text if not "\ud800" <= c <= "\udfff"))
 
 
@@ -108,10 +108,10 @@ def window_indices(
     sample_length: int,
     dtype: type = np.float64,
 ) -> np.ndarray:
-    """Returns the indices of the characters that condition a window of audio, int32 [num_tokens].
+    """Returns the indices of the characters of a window of audio, int32 [num_tokens].
 
     The characters are assumed to be spread evenly over the song; the window is centered on the
-    middle of the audio, and stays inside the text. A text shorter than the window is used
+    middle of the audio, and limited to the text. A text shorter than the window is used
     completely, after -1s.
 
     Args:
@@ -120,16 +120,16 @@ def window_indices(
       total_samples: length of the song.
       offset, sample_length: of the audio window, in samples.
       dtype: of the arithmetic. OpenAI's data set computes in float64, its sampling in float32;
-        in 6 of 200,000 windows the two differ, by one character.
+        in 6 of 200,000 windows the results differ by one character.
 
-    NOTE: OpenAI's code stops when the offset is not in the song; here the window stays at the end.
+    NOTE: OpenAI's code fails if the offset is not in the song; here the last window is returned.
     """
     if count < num_tokens:
         return np.concatenate([np.full(num_tokens - count, -1), np.arange(count)]).astype(np.int32)
     middle = dtype(offset) + dtype(sample_length) / dtype(2)
     middle = int(dtype(count) * middle / dtype(total_samples))
-    before = num_tokens // 2
-    start = min(max(middle, before), count - (num_tokens - before)) - before
+    padding = num_tokens // 2
+    start = min(max(middle, padding), count - (num_tokens - padding)) - padding
     return np.arange(start, start + num_tokens, dtype=np.int32)
 
 

@@ -1,9 +1,9 @@
-"""OpenAI's artist and genre ids, read from lists that the user has: none is shipped.
+"""OpenAI's artist and genre ids, read from the user's copies of OpenAI's lists.
 
 A list is text with one name per line: `joe bonamassa;6332`. Version 2 (5b, 5b_lyrics and the
-upsamplers) keeps only a-z and 0-9 of a name, writes "_" for everything else, and splits a genre
-into its words, at most five; version 3 (1b_lyrics) keeps names as they are, in lower case, and has
-whole genres, one per track. Several names may share an id; id 0 is "unknown".
+upsamplers) keeps only a-z and 0-9 of a name, replaces other characters by "_", and splits a genre
+into its words, at most five; version 3 (1b_lyrics) keeps all characters, in lower case, and has one
+genre per track. Several names may share an id; id 0 is "unknown".
 """
 
 import difflib
@@ -47,7 +47,7 @@ class OpenAIVocabulary:
     """Artists and genres of a released model.
 
     Attributes:
-      version: which spelling the names have.
+      version: of the spelling of the names.
       artists, genres: name to id; several names may share an id.
     """
 
@@ -72,11 +72,11 @@ class OpenAIVocabulary:
         """Returns the id of a genre, in version 2 of each of its words; (0,) for an empty text.
 
         Args:
-          lenient: return 0 for unknown words and accept any number of them, as OpenAI's look-up
-            does (its labels then stop at an assertion).
+          lenient: return 0 for unknown words and accept any number of them, like OpenAI's
+            look-up (whose labels then fail an assertion).
 
         Raises:
-          ValueError: there is no such genre, or it has more words than the model takes.
+          ValueError: there is no such genre, or it has more words than the model accepts.
         """
         if lenient:
             return tuple(self.genres.get(key, 0) for key in self.version.genre_keys(text))
@@ -84,15 +84,15 @@ class OpenAIVocabulary:
         if len(keys) > self.version.max_genres:
             raise ValueError(
                 f"genre {text!r} has {len(keys)} words, but the model takes at most "
-                f"{self.version.max_genres}; leave some out"
+                f"{self.version.max_genres}; remove some"
             )
         kind = "genre" if self.version is Version.V3 else f"genre word (of {text!r})"
         return tuple(_find_key(key, key, self.genres, kind) for key in keys)
 
     def track_genre_ids(self, genres: Sequence[str]) -> tuple[int, ...]:
-        """Returns the ids of a track's genres: of the distinct entries of all of them.
+        """Returns the ids of the distinct entries of a track's genres; (0,) for no genre.
 
-        An entry that the lists lack has id 0, as in OpenAI's data set. (0,) for no genre.
+        Entries that are missing in the lists have id 0, as in OpenAI's data set.
         """
         keys = dict.fromkeys(key for genre in genres for key in self.genre_keys(genre))
         return tuple(self.genres.get(key, 0) for key in keys) or (0,)
@@ -127,7 +127,7 @@ class OpenAIVocabulary:
 
     @classmethod
     def from_plain(cls, table: Mapping) -> "OpenAIVocabulary":
-        """Reads what `plain` returned.
+        """Inverts `plain`.
 
         Raises:
           ValueError: the table holds no vocabulary of OpenAI's models.
@@ -179,14 +179,14 @@ def _names_of(number: int, names: dict[int, str], kind: str) -> str:
 def count_rows(ids: Mapping[str, int]) -> int:
     """Returns the number of rows of a released model's embedding for a list.
 
-    The list of v2 artists has three names for id 0, and the model one row per name; that of v3
-    artists has a name twice, and the model one row per id.
+    The list of v2 artists has three names for id 0, and the model one row per name; the list of v3
+    artists has a duplicate name, and the model one row per id.
     """
     return max(len(ids), max(ids.values()) + 1)
 
 
 def read_ids(path: str | os.PathLike) -> dict[str, int]:
-    """Reads a list as names in lower case to ids; of a name given twice the last line counts.
+    """Reads a list as {name in lower case: id}; the last line of a duplicate name is used.
 
     Raises:
       ValueError: the file is no such list; the message names the line.

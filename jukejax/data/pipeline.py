@@ -1,9 +1,10 @@
 """Batches of windows from shards: shuffled, randomly cropped, split between processes, resumable.
 
-The plan of an epoch is drawn first: which windows, in which order, each with random numbers of its
-own for its crop and its blend. It is cut into global batches, of which each process reads its own
-rows, so that the batches do not depend on the number of processes. Each batch is read by one
-thread into its final arrays. The state of an iterator is one integer, the same on every process;
+The plan of an epoch is drawn first: the order of the windows, and for each the random numbers of
+  its
+crop and its blend. It is divided into global batches, of which each process reads its own rows, so
+that batches do not depend on the number of processes. Each batch is read by one thread into its
+final arrays. The state of an iterator is one integer, the same on every process;
 resuming in mid-epoch is exact.
 
 Letters: B rows of this process in a batch, T window length (in samples or codes), G max_genres.
@@ -36,12 +37,12 @@ class Batching:
       batch_size: windows in a global batch.
       shuffle: for training: a global shuffle, new in each epoch. Otherwise consecutive windows in
         order, without augmentation.
-      aug_shift: when shuffling: crop at random, anew in each epoch; otherwise windows lie on a grid
-        of their own length from the start of each track.
+      aug_shift: when shuffling: crop at random in each epoch; otherwise windows are on a grid of
+        their own length from the start of each track.
       aug_blend: when shuffling: mix the channels of stereo tracks with random weights, left u and
         right 1 - u with u from U[0, 1), one draw per example; otherwise their mean.
       repeat: iterate without end, with another shuffle in each epoch.
-      rows: which rows of each global batch to read, in this order; None: all.
+      rows: indices of the rows of each global batch to read, in this order; None: all.
     """
 
     batch_size: int
@@ -96,8 +97,9 @@ class CodeReader:
     genres: Sequence[tuple[int, ...]]
 
     def read_batch(self, examples: Sequence[Example]) -> Batch:
-        """Returns {"codes": int32 [B, T], "labels": int32 [B, 4 + G], "track": int32 [B]}, and at
-        levels 0 and 1 "upper_codes": int32 [B, T // 4]."""
+        """Returns {"codes": int32 [B, T], "labels": int32 [B, 4 + G], "track": int32 [B]}.
+
+        At levels 0 and 1 also "upper_codes": int32 [B, T // 4]."""
         tracks, size = self.dataset.tracks(self.split), self.windows.size
         levels = (self.level, self.level + 1) if self.level < 2 else (self.level,)
         track = self.windows.tracks_of(examples)
@@ -106,7 +108,8 @@ class CodeReader:
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
             rows = {k: level_codes[i] for k, level_codes in codes.items()}
             fill_code_window(self.dataset, self.split, tracks[t], example.start, rows)
-            # Labels count from the start of the piece, also where its first samples were cut off.
+            # Labels are relative to the start of the piece, even if its first samples are not
+            # stored.
             cut = tracks[t].offset
             label[i] = labels.label_vector(
                 cut + tracks[t].samples,
@@ -209,7 +212,7 @@ def _iterate(
     split: str,
     batching: Batching,
 ) -> grain.DatasetIterator:
-    """Returns batches of `read_batch(examples)`, without the incomplete last one."""
+    """Iterates over batches of `read_batch(examples)`, without the incomplete last one."""
     total, batch_size = len(windows), batching.batch_size
     if total < batch_size:
         raise ValueError(

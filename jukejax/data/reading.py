@@ -1,4 +1,4 @@
-"""Windows of stored tracks, read into existing arrays; only the chunks that are needed are read.
+"""Reading of windows of stored tracks, chunk by chunk, into existing arrays.
 
 Several threads may read at once.
 """
@@ -15,7 +15,7 @@ _BLOCK = 16384  # samples converted at a time
 
 
 class _Overlap(NamedTuple):
-    """Part of a window that lies in one chunk, in samples.
+    """The overlap of a window with one chunk, in samples.
 
     Attributes:
       first, last: range within the chunk; `last` is exclusive.
@@ -58,7 +58,7 @@ def fill_audio_window(
     for chunk, first, last, offset in _find_overlaps(start, len(out)):
         samples = records.decode_audio(dataset.read_chunk(split, track, chunk))[first:last]
         target = out[offset : offset + last - first]
-        # In blocks that stay in the processor's cache; a product is the fastest sum of pairs.
+        # In blocks that fit into the processor's cache; a product is the fastest sum of pairs.
         for i in range(0, len(samples), _BLOCK):
             block = samples[i : i + _BLOCK]
             scratch[: len(block)] = block

@@ -59,7 +59,7 @@ class ShardSummary:
 
 
 class RecordWriter:
-    """Writer of one shard; `close` syncs it to disk."""
+    """Writes one shard; `close` syncs it to disk."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -91,7 +91,7 @@ class RecordWriter:
 
 
 class Shard:
-    """Random access to the records of one file; several threads may read at once.
+    """Reads the records of one file in any order; several threads may read at once.
 
     Attributes:
       offsets, lengths: int64 [records], of the payloads in the file.
@@ -111,7 +111,7 @@ class Shard:
         """Reads the payload of one record and checks its CRC.
 
         The result is a view of a buffer of this thread, valid until the thread's next read of any
-        shard: to allocate memory for every record would double the time of reading.
+        shard: an allocation for every record would double the time of reading.
 
         Raises:
           ValueError: the CRC does not match.
@@ -131,7 +131,7 @@ _thread = threading.local()
 
 
 def _thread_buffer(size: int) -> np.ndarray:
-    """Returns uint8 [size], the same memory at each call of a thread."""
+    """Returns uint8 [size], in memory that a thread reuses at each call."""
     if getattr(_thread, "buffer", np.empty(0)).size < size:
         _thread.buffer = np.empty(max(size, 1 << 20), np.uint8)
     return _thread.buffer[:size]

@@ -24,7 +24,7 @@ _TEXTS = {
 
 
 def write_description(folder: Path, table: dict) -> None:
-    """Writes both files for the dataset that `table`, the content of dataset.json, describes."""
+    """Writes both files; `table` is the content of dataset.json."""
     for name, content in (
         ("features", describe_features(table["kind"])),
         ("dataset_info", describe_dataset(table)),
@@ -52,7 +52,7 @@ def describe_features(kind: str) -> dict:
 
 
 def describe_dataset(table: dict) -> dict:
-    """Returns dataset_info.json; a split without a record is left out."""
+    """Returns dataset_info.json; splits without records are omitted."""
     splits = []
     for name, split in table["splits"].items():
         shards = split["shards"]

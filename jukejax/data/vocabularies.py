@@ -1,6 +1,6 @@
 """Vocabularies: the artist and genre names of a model and the ids that condition it.
 
-`Vocabulary` is a corpus's own, `openai_labels.OpenAIVocabulary` that of a released model. Id 0 is
+`Vocabulary` is that of a corpus, `openai_labels.OpenAIVocabulary` that of a released model. Id 0 is
 "unknown".
 """
 
@@ -20,12 +20,12 @@ from jukejax.data import openai_labels
 from jukejax.data.openai_labels import OpenAIVocabulary
 
 UNKNOWN = "unknown"
-MAX_LISTED = 12  # a vocabulary with at most this many names is listed whole in an error
-NUM_NEAREST = 3  # names of a larger one that an error lists
+MAX_LISTED = 12  # largest vocabulary of which an error lists all names
+NUM_NEAREST = 3  # number of names of a larger vocabulary that an error lists
 
 
 class LabelIds(Protocol):
-    """Look-up of label ids by name."""
+    """Looks up label ids by name."""
 
     def artist_id(self, name: str) -> int: ...
 
@@ -33,7 +33,7 @@ class LabelIds(Protocol):
 
 
 def normalize_name(name: str) -> str:
-    """Returns a name without differences of case, character width and spaces."""
+    """Normalizes case, character width and spaces of a name."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
@@ -51,7 +51,7 @@ class Vocabulary:
 
     @classmethod
     def build(cls, artists: Iterable[str], genres: Iterable[str]) -> "Vocabulary":
-        """Returns all names in alphabetical order; of several spellings the first one is kept."""
+        """Builds the vocabulary in alphabetical order, with the first of several spellings."""
         return cls(_unique_names(artists), _unique_names(genres))
 
     def artist_id(self, name: str) -> int:
@@ -80,7 +80,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Vocabulary":
-        """Reads what `save` wrote.
+        """Reads the file of `save`.
 
         Raises:
           ValueError: the file holds no vocabulary.
@@ -125,7 +125,7 @@ def _find_name(name: str, ids: dict[str, int], names: tuple[str, ...], kind: str
 
 @dataclass(frozen=True)
 class LenientIds:
-    """Look-up in a vocabulary in which names that it lacks are "unknown" (id 0)."""
+    """Looks up label ids; names that are missing in the vocabulary are "unknown" (id 0)."""
 
     vocabulary: LabelIds
 
@@ -171,7 +171,7 @@ class LabelTables:
 def extend_vocabulary(
     vocabulary: Vocabulary | OpenAIVocabulary, corpus: Vocabulary
 ) -> Vocabulary | OpenAIVocabulary:
-    """Returns `vocabulary` with the names of `corpus` that it lacks after its last id."""
+    """Appends the names of `corpus` that are missing in `vocabulary`."""
     if isinstance(vocabulary, Vocabulary):
         return Vocabulary(
             _append_names(vocabulary.artists, corpus.artists),
@@ -196,9 +196,9 @@ def used_ids(names: Sequence[str] | Mapping[str, int]) -> set[int]:
     return set(names.values()) if isinstance(names, Mapping) else set(range(len(names)))
 
 
-def _append_names(names: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+def _append_names(names: Sequence[str], new_names: Sequence[str]) -> tuple[str, ...]:
     spellings = {normalize_name(name) for name in names}
-    return (*names, *(name for name in more if normalize_name(name) not in spellings))
+    return (*names, *(name for name in new_names if normalize_name(name) not in spellings))
 
 
 def _append_keys(ids: Mapping[str, int], keys: Sequence[str]) -> dict[str, int]:

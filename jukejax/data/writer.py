@@ -1,4 +1,4 @@
-"""Writer of datasets: tracks in, shards and their description out."""
+"""Writing of datasets: shards of tracks, and their description."""
 
 import dataclasses
 import hashlib
@@ -17,16 +17,16 @@ from jukejax.data import audio, records, tfds_info
 from jukejax.data.corpus import FORMAT, SPLITS, Dataset, Track, open_dataset
 from jukejax.data.vocabularies import Vocabulary
 
-SHARD_BYTES = 256 << 20  # a shard that has reached this size is closed
+SHARD_BYTES = 256 << 20  # size at which a shard is closed
 _SHARD_NAME = re.compile(r"\.?(train|heldout)-\d{5}(-of-\d{5})?\.tfrecord(\.tmp)?")
 
 
 class DatasetWriter:
-    """Writes a dataset track by track; `close` makes it appear.
+    """Writes a dataset track by track; `close` completes it.
 
     Shards are written under temporary names and renamed when their number is known;
-    `dataset.json` is written last. A killed writer leaves an unfinished folder, and the next one
-    starts again.
+    `dataset.json` is written last. A killed writer leaves an unfinished folder, which the next one
+    overwrites.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class DatasetWriter:
         self._tracks: dict[str, list[Track]] = {split: [] for split in SPLITS}
 
     def add(self, split: str, track: Track, **arrays: np.ndarray) -> None:
-        """Appends a track, cut into chunks.
+        """Appends a track in chunks.
 
         Args:
           arrays: audio=int16 [time, channels]; or level_0, level_1, level_2 = codes [time of that
@@ -107,7 +107,7 @@ class DatasetWriter:
         return open_dataset(self.folder)
 
     def abandon(self) -> None:
-        """Removes what was written so far."""
+        """Removes all unfinished files."""
         for shard in self._open.values():
             shard.abandon()
         for split in SPLITS:
@@ -162,7 +162,7 @@ class DatasetWriter:
         return self.folder / f".{split}-{shard:05d}.tfrecord.tmp"
 
     def _open_shard(self, split: str) -> records.RecordWriter:
-        """Returns the unfinished shard of a split; starts one if there is none."""
+        """Returns the unfinished shard of a split, or a new one."""
         if split not in self._open:
             path = self._temporary_path(split, len(self._shards[split]))
             self._open[split] = records.RecordWriter(path)

@@ -52,7 +52,7 @@ def measure_heldout_bits(
     if model.read_config(level).lyrics is not None:
         raise ValueError(
             f"the prior of level {level} reads lyrics, which code shards such as {folder} do not "
-            "hold; leave --codes away"
+            "hold; remove --codes"
         )
     config, weights = model.load_prior(level)
     tracks = dataset.tracks("heldout")

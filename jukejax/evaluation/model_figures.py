@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.analysis import codebook, fidelity
-from jukejax.common.progress import Progress, track
+from jukejax.common.progress import Progress, track_progress
 from jukejax.data import audio
 from jukejax.evaluation.sound_sets import Entry, crop_middle
 from jukejax.inference.codec import Codec
@@ -82,7 +82,7 @@ def compute_hidden_states(
       For each track float32 [windows, E].
     """
     extractor, states = ActivationExtractor(model), []
-    for entry in track(entries, total=len(entries), label="hidden states, tracks"):
+    for entry in track_progress(entries, total=len(entries), label="hidden states, tracks"):
         codes = model.codec.encode(crop_middle(entry.read(), seconds))
         activations = extractor.extract_activations(
             codes, layers=[extractor.middle_layer], pooling="mean"

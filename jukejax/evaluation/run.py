@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.analysis import codebook, fidelity, track_figures
 from jukejax.analysis.track_figures import TrackMeasurements
-from jukejax.common.progress import track
+from jukejax.common.progress import track_progress
 from jukejax.data import audio, corpus
 from jukejax.evaluation import (
     comparison,
@@ -135,7 +135,9 @@ class Evaluation:
     def _measure_tracks(self, entries: Sequence[Entry], side: str) -> list[TrackMeasurements]:
         return [
             track_figures.measure_track(entry.name, _read_middle(entry, self.settings.seconds))
-            for entry in track(entries, total=len(entries), label=f"measuring the {side}, tracks")
+            for entry in track_progress(
+                entries, total=len(entries), label=f"measuring the {side}, tracks"
+            )
         ]
 
     def measure_pairs(self) -> None:
@@ -154,7 +156,7 @@ class Evaluation:
                 f"{missing[0]} ({len(missing)} of {len(inputs)} lack a partner)"
             )
         figures, with_visqol = [], self._check_visqol()
-        for entry in track(inputs, total=len(inputs), label="comparing pairs"):
+        for entry in track_progress(inputs, total=len(inputs), label="comparing pairs"):
             target, output = (
                 _read_middle(sound, self.settings.seconds).mean(axis=1)
                 for sound in (originals[_stem(entry)], entry)
@@ -170,10 +172,10 @@ class Evaluation:
         """Adds the distance of the sets in musicnn's features."""
         features = []
         for entries, side in zip(self.entries, SIDES, strict=True):
-            watched = track(entries, total=len(entries), label=f"musicnn, {side}, tracks")
+            tracked = track_progress(entries, total=len(entries), label=f"musicnn, {side}, tracks")
             seconds = self.settings.model_seconds
             features.append(
-                [tagger.compute_features(weights, _read_middle(x, seconds)) for x in watched]
+                [tagger.compute_features(weights, _read_middle(x, seconds)) for x in tracked]
             )
         self._add_distances("distance in musicnn's features (not standard)", *features)
 

@@ -1,12 +1,13 @@
-"""Activations of a prior's layers for music, by windows, pooled or for every code.
+"""Activations of a prior's layers for tracks, pooled by window or for every code.
 
 Castellon, Donahue and Liang, "Codified audio language modeling learns useful representations for
 music information retrieval" (ISMIR 2021): Jukebox's middle layers, averaged over time, are better
 features than those of models made for tagging, key and emotion.
 
-Layers are numbered as there: 0 is the stack's input, k the output of block k, counted from 1.
-Every kind of attention is causal: position t depends on the codes before t (and on the labels and
-upper codes of the whole window), so that a mean over a window's first codes needs no later ones.
+Layers are numbered as in that paper: 0 is the stack's input, k the output of block k, counted from
+  1. Every kind of attention is causal: position t depends on the codes before t (and on the labels
+  and upper codes of the whole window), so that a mean over a window's first codes does not depend
+  on later ones.
 Dimensions: B batch, T seq_len, t codes of a track, L layers, E emb_dim.
 """
 
@@ -40,7 +41,7 @@ class Activations:
 
     Attributes:
       values: float32; pooled [windows, L, E], else [t, L, E].
-      begins, ends: codes that each row is pooled over; without pooling, each code itself.
+      begins, ends: range of codes over which each row is pooled; without pooling, that of its code.
     """
 
     values: np.ndarray
@@ -119,9 +120,9 @@ def compute_track_activations(
 ) -> Activations:
     """Computes the activations of a track's codes, window by window.
 
-    Windows begin `window_hop` codes apart, the last one so that it ends with the track; a row is
-    pooled over the codes that its window adds to the one before it. The window of a short track is
-    padded with codes that no activation depends on.
+    Windows begin `window_hop` codes apart, except that the last one ends with the track; a row is
+    pooled over the codes of its window that are not in the previous one. The window of a short
+    track is padded with codes that do not affect the activations.
 
     Args:
       layers, pooling: as above; see `POOLINGS`.
@@ -136,7 +137,10 @@ def compute_track_activations(
     rows: list[np.ndarray] = []
     for first in range(0, len(plan), batch_size):
         batch = plan[first : first + batch_size]
-        padded = [*batch, *[batch[-1]] * (batch_size - len(batch))]  # one program for all batches
+        padded = [
+            *batch,
+            *[batch[-1]] * (batch_size - len(batch)),
+        ]  # one shape
         values = compute_window_activations(
             config,
             weights,

@@ -1,4 +1,4 @@
-"""Alignment of lyrics and music: which letter a model with lyrics attends to at each code.
+"""Alignment of lyrics and music by the attention of a model with lyrics to each letter.
 
 Dimensions: B batch, H heads, T seq_len, N lyric tokens of a window, t codes of a track.
 """
@@ -70,21 +70,21 @@ def align_lyrics(
 ) -> list[np.ndarray]:
     """Computes the attention of each code to each letter of the lyrics.
 
-    Windows overlap: where they do, the earlier one counts, as in OpenAI's code.
+    Where windows overlap, the earlier window is used, as in OpenAI's code.
 
     Args:
       config, weights: of the top level's prior.
       codes: int32 [B, t], of that level.
       labels: of each item, with its lyrics.
       window_hop: codes between the starts of neighboring windows.
-      layer, head: whose attention is taken.
+      layer, head: layer and head of the attention.
 
     Returns:
       float64 [t, letters] for each item.
     """
     seq_len, length = config.seq_len, codes.shape[1]
     padded = fit_length(codes, max(length, seq_len))
-    # The last column takes the attention to padding.
+    # The last column collects the attention to padding.
     maps = [np.zeros((padded.shape[1], len(item.lyrics) + 1)) for item in labels]
     for start in reversed(window_starts(padded.shape[1], seq_len, window_hop)):
         inputs = PriorInputs(

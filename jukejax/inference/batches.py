@@ -1,8 +1,9 @@
 """Batches of windows of many items, as large as the device's memory allows.
 
-All batches have one shape, and the same jobs always fall into the same batches: a run that was
-killed and is resumed computes what is missing in the very batches of an uninterrupted one. Matrix
-products of other shapes may differ in their last bits.
+All batches have one shape, and the assignment of jobs to batches does not depend on interruptions:
+  a resumed run computes the missing windows in the same batches as an uninterrupted one. Matrix
+  products
+of other shapes may differ in their last bits.
 """
 
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 
 from jukejax.inference.windows import Window
 
-# Windows that are sampled: {(item, index of the window): int32 [codes sampled in it]}.
+# Sampled windows: {(item, index of the window): int32 [codes sampled in it]}.
 SampledWindows = dict[tuple[int, int], np.ndarray]
 
 
@@ -24,7 +25,7 @@ class WindowJob(NamedTuple):
     Attributes:
       item: index of the item.
       window_index: of the window in the track.
-      window: its place, and the codes to sample.
+      window: its position, and the codes to sample.
     """
 
     item: int
@@ -33,7 +34,7 @@ class WindowJob(NamedTuple):
 
     @property
     def key(self) -> tuple[int, int]:
-        """Key of the window in `SampledWindows`."""
+        """The key of the window in `SampledWindows`."""
         return self.item, self.window_index
 
 
@@ -42,7 +43,7 @@ SampleBatchFn = Callable[[Sequence[WindowJob]], np.ndarray]
 
 
 class BatchLimit:
-    """The largest number of rows of a batch; halved whenever the device runs out of memory.
+    """Limits the rows of a batch; the limit is halved when the device runs out of memory.
 
     Attributes:
       rows: the limit.
@@ -53,14 +54,14 @@ class BatchLimit:
         self._has_warned = False
 
     def batch_size(self, num_jobs: int) -> int:
-        """Returns the rows of the batches that `num_jobs` are divided into, all about as full."""
+        """Returns the rows of the batches of `num_jobs` jobs, which are about equally full."""
         return -(-num_jobs // -(-num_jobs // self.rows))
 
     def halve(self, size: int) -> None:
-        """Lowers the limit after a batch of `size` rows did not fit.
+        """Lowers the limit below `size` rows, which did not fit.
 
         Raises:
-          ValueError: it was a single row.
+          ValueError: `size` is 1.
         """
         if size == 1:
             raise ValueError(
@@ -82,11 +83,11 @@ def sample_missing(
     sample_batch: SampleBatchFn,
     limit: BatchLimit,
 ) -> Iterator[None]:
-    """Samples the windows that `sampled` lacks and adds them to it; yields after each batch.
+    """Samples the windows that are missing in `sampled`, and adds them; yields after each batch.
 
     Args:
-      jobs: in their order; None holds the place of a window that is not sampled, so that the others
-        stay in their batches.
+      jobs: in order; None stands for a window that is not sampled, so that the others keep their
+        batches.
       limit: of the rows of a batch.
     """
     while True:
@@ -104,7 +105,7 @@ def sample_missing(
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             codes = None
-        if codes is None:  # outside the handler, which would keep the failed batch's arrays alive
+        if codes is None:  # not in the handler: its traceback keeps the batch's arrays
             limit.halve(size)
             continue
         sampled.update({job.key: row for job, row in zip(batch, codes, strict=False)})

@@ -1,8 +1,8 @@
-"""Estimates of how many windows fit into a device's memory.
+"""Estimates of the number of windows that fit into a device's memory.
 
-A row of a batch holds its caches and conditions as long as its window is sampled. A pass over whole
-windows (prefill, conditioner) needs far more memory a row, but only while it runs: so it takes a
-few rows at a time.
+The caches and conditions of a row of a batch are stored while its window is sampled. A pass over
+whole windows (prefill, conditioner) temporarily needs far more memory a row, and is therefore
+computed for a few rows at a time.
 """
 
 import math
@@ -19,16 +19,16 @@ from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import cache_shape
 from jukejax.runtime.memory import usable_bytes
 
-SLACK = 1.15  # allocators leave gaps between arrays, and programs need some memory besides
-CPU_ROWS = 16  # more rows are no faster on a CPU, and a kill loses the rows in progress
+SLACK = 1.15  # for gaps between allocations, and the memory of programs
+CPU_ROWS = 16  # more rows are not faster on a CPU, and a kill loses the rows in progress
 
 
 class BatchBudget(NamedTuple):
-    """A batch that fits.
+    """The size of a batch that fits into memory.
 
     Attributes:
       rows: windows in the batch.
-      chunk: rows that pass through the whole model at once.
+      chunk: rows of a pass over whole windows.
     """
 
     rows: int
@@ -46,7 +46,7 @@ def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
 
 
 def row_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
-    """Returns the memory that a row holds while its window is sampled.
+    """Returns the memory of a row while its window is sampled, in bytes.
 
     It is the sum of caches, conditions, noise, logits and codes.
     """
@@ -70,7 +70,7 @@ def pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
 
 
 def _count_keys(kind: AttentionKind, stack: TransformerConfig) -> int:
-    """Returns for how many keys a position computes scores, at most."""
+    """Returns the largest number of keys of a position in any layer."""
     grid = stack.grid
     return {
         AttentionKind.BLOCK: grid.block_len,
@@ -86,10 +86,10 @@ def _count_keys(kind: AttentionKind, stack: TransformerConfig) -> int:
 def fit_batch(
     config: PriorConfig, weights: Tree, dtype: jnp.dtype, memory_fraction: float
 ) -> BatchBudget:
-    """Returns the largest batch whose rows and weights take this share of the first device.
+    """Returns the largest batch whose rows and weights fit into this share of the first device.
 
-    It depends on the memory that the device has, not on what is free, so that a resumed command
-    gets the same batch again. A batch that does not fit all the same is halved when it runs.
+    It depends on the total memory of the device, not on the free memory, so that a resumed command
+    has the same batch. A batch that nevertheless does not fit is halved when it runs.
 
     Raises:
       ValueError: the fraction is not in (0, 1].
@@ -116,8 +116,8 @@ def divide_memory(
     """Divides `available` bytes among the rows of a batch and a pass over some of them.
 
     Args:
-      row: bytes that each row holds.
-      whole_pass: further bytes of each row that passes through the whole model.
+      row: bytes of each row.
+      whole_pass: additional bytes of each row in a pass over whole windows.
 
     Returns:
       At least one row.

@@ -1,4 +1,4 @@
-"""A trained VQ-VAE over whole tracks: window by window, with the results of a single pass."""
+"""A trained VQ-VAE for whole tracks, applied in windows with the results of a single pass."""
 
 import contextlib
 import functools
@@ -22,22 +22,23 @@ from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import bundle, loading
 
-WINDOW_SECONDS = 12  # of audio in one run of a program, context included
+WINDOW_SECONDS = 12  # of audio in one call of a program, including context
 
 
-_CONVOLUTIONS = (Conv, DownConv, ResidualBlock)  # modules that read neighboring positions
+_CONVOLUTIONS = (Conv, DownConv, ResidualBlock)  # modules with kernels over several positions
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(
     config: VQVAEConfig, variables: Tree, audio: jax.Array, lengths: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Encodes windows [B, T, 1] of which only the first `lengths` [B] samples are sound.
+    """Encodes windows [B, T, 1] whose first `lengths` [B] samples are audio.
 
-    A convolution pads the end of its input with zeros. So that the sound of every window ends in
-    the same way, all positions behind it are set to zero before each convolution: biases would make
-    them non-zero. A residual block may be one operation; its second convolution has a kernel of
-    size 1. `lengths` must be whole top-level codes; the codes behind them are meaningless.
+    A convolution pads the end of its input with zeros. To get the same result for audio that ends
+    before the window, all positions after its end are set to zero before each convolution, as
+    biases make them non-zero. A residual block may be one operation: its second convolution has a
+    kernel of size 1. `lengths` must be multiples of a top-level code; codes after them are
+    undefined.
     """
 
     def mask_end(
@@ -62,7 +63,7 @@ def _decode(config: VQVAEConfig, level: int, variables: Tree, codes: jax.Array) 
 
 
 def default_batch_size() -> int:
-    """Returns how many windows to encode at once: 8 an accelerator; a CPU gains from 1 only."""
+    """Returns the number of windows to encode at once: 8 for each accelerator, 1 on a CPU."""
     return 1 if jax.default_backend() == "cpu" else 8 * jax.local_device_count()
 
 
@@ -74,7 +75,7 @@ class _SoundWindow(NamedTuple):
     span: Span
 
 
-Progress = Callable[[int], None]  # called with the number of samples that are encoded
+Progress = Callable[[int], None]  # called with the number of encoded samples
 
 
 class Codec:
@@ -131,11 +132,11 @@ class Codec:
     ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
         """Encodes sounds of any length, in their order, as `encode` does.
 
-        Windows of several sounds share a run of one program, which is compiled once, for
-        [batch_size, window]. A batch is divided among several devices if that leaves no remainder.
+        Windows of several sounds are encoded in one call of a program, which is compiled once, for
+        [batch_size, window]. A batch is sharded over several devices if they divide it evenly.
 
         Args:
-          batch_size: windows in a run.
+          batch_size: windows in a call.
 
         Raises:
           ValueError: a sound is shorter than one top-level code.
@@ -152,7 +153,7 @@ class Codec:
             inputs = jax.device_put(self._read(batch, batch_size), sharding)
             with disable_cpu_kernels() if len(devices) > 1 else contextlib.nullcontext():
                 running.append((batch, _encode(self.config, variables, *inputs)))
-            if len(running) == 2:  # the next windows are read while a run is computed
+            if len(running) == 2:  # the next windows are read while a call is computed
                 yield from self._collect(*running.popleft(), progress)
         for batch, codes in running:
             yield from self._collect(batch, codes, progress)
@@ -178,7 +179,7 @@ class Codec:
     def _collect(
         self, batch: list[_SoundWindow], codes: tuple[jax.Array, ...], progress: Progress
     ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
-        """Copies the codes of a run to their sounds; yields the sounds that are complete then."""
+        """Copies the codes of a call to their sounds; yields the sounds that are now complete."""
         levels = jax.device_get(codes)
         progress(sum(window.span.end - window.span.begin for window in batch))
         for row, window in enumerate(batch):
@@ -190,7 +191,7 @@ class Codec:
                 yield window.sound, window.codes
 
     def margin(self, level: int) -> int:
-        """Returns the codes of a level to each side that the sound of a code depends on."""
+        """Returns the number of codes on each side on which the audio of a code depends."""
         return find_context(self.config, level) // self.config.hops[level]
 
     def decode(self, codes: np.ndarray, level: int) -> np.ndarray:
@@ -204,9 +205,9 @@ class Codec:
     def decode_range(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
         """Decodes codes `begin` to `end` of a track, to float32 [(end - begin) * hop, 1].
 
-        The result equals that of `decode`, and is cheap while a track grows: programs are compiled
-        for a few lengths only. Within `margin` of the last code the sound depends on the codes that
-        will follow, and is not that of a track which ends there.
+        The result equals that of `decode`; programs are compiled for a few lengths only, for tracks
+        that grow. Within `margin` of the last code the audio depends on codes that may still be
+        appended.
         """
         margin, window = self.margin(level), self._window // self.config.hops[level]
         sounds = []
@@ -220,27 +221,27 @@ class Codec:
         return np.concatenate(sounds)
 
     def _decode_window(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
-        """Decodes codes [time] in one run; returns the sound of those from `begin` to `end`."""
+        """Decodes codes [time] in one call; returns the audio of the codes `begin` to `end`."""
         hop = self.config.hops[level]
         audio = _decode(self.config, level, self._variables, jnp.asarray(codes[None], jnp.int32))
         return np.asarray(audio[0, begin * hop : end * hop])
 
 
 def open_codec(path: str | Path, vqvae_hash: str, *, flag: str, codes: str) -> Codec:
-    """Loads the VQ-VAE that made given codes.
+    """Loads the VQ-VAE of existing codes.
 
     Args:
-      vqvae_hash: of the VQ-VAE, from the codes.
-      flag: that `path` was given by, for the message.
-      codes: their name, for the message.
+      vqvae_hash: hash of the VQ-VAE, recorded with the codes.
+      flag: flag of `path`, for the message.
+      codes: name of the codes, for the message.
 
     Raises:
-      ValueError: there is no VQ-VAE at `path`, or it is another one.
+      ValueError: there is no VQ-VAE at `path`, or its hash differs.
     """
     codec = Codec.load(path)
     if codec.hash != vqvae_hash:
         raise ValueError(
             f"{flag}={path} is not the VQ-VAE that made the codes of {codes}; give that one, or "
-            f"leave {flag} away"
+            f"remove {flag}"
         )
     return codec

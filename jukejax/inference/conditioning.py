@@ -1,4 +1,4 @@
-"""Conditions of a window: labels, lyrics and the codes above it, as arrays for the model.
+"""Conditions of a window: labels, lyrics and the codes of the level above, as arrays.
 
 Dimensions: B items or rows of a batch, T seq_len, t codes of a track.
 """
@@ -23,7 +23,7 @@ class Labels(NamedTuple):
 
     Attributes:
       artist, genres: ids from the model's vocabulary.
-      total_samples: length of the whole piece, of which the item may be a part.
+      total_samples: length of the piece that contains the item.
       offset: samples of the piece before the item.
       lyrics: tokens of the whole piece, for models with lyrics.
     """
@@ -36,7 +36,7 @@ class Labels(NamedTuple):
 
 
 class TrackCodes(NamedTuple):
-    """The codes of one track at a prior's level, with what conditions them.
+    """The codes of one track at a prior's level, with their conditions.
 
     Attributes:
       codes: int32 [t], the whole track.
@@ -50,7 +50,7 @@ class TrackCodes(NamedTuple):
 
 
 class PriorInputs(NamedTuple):
-    """Inputs of a prior for a batch of windows.
+    """The inputs of a prior for a batch of windows.
 
     Attributes:
       codes: int32 [B, T].
@@ -78,7 +78,7 @@ def prepare_weights(
     Args:
       weights: as in `decoding.prepare_decode_weights`.
     """
-    conditioners = {name: part for name, part in params.items() if name != "autoregressive"}
+    conditioners = {name: tree for name, tree in params.items() if name != "autoregressive"}
     decode = decoding.prepare_decode_weights(
         config.autoregressive, params["autoregressive"], dtype, weights
     )
@@ -99,20 +99,20 @@ def compute_conditions(
 
 
 def fit_length(codes: np.ndarray, length: int) -> np.ndarray:
-    """Cuts codes [B, t], or pads them with zeros, to [B, length]."""
+    """Truncates or zero-pads codes [B, t] to [B, length]."""
     codes = codes[:, :length]
     return np.pad(codes, ((0, 0), (0, length - codes.shape[1])))
 
 
 def stack_rows(rows: Sequence[np.ndarray], length: int) -> jax.Array:
-    """Stacks the codes [t] of each row, cut or padded with zeros, to int32 [B, length]."""
+    """Stacks the codes [t] of each row, truncated or zero-padded, to int32 [B, length]."""
     return jnp.asarray(np.concatenate([fit_length(row[None], length) for row in rows]), jnp.int32)
 
 
 def find_lyric_window(config: PriorConfig, labels: Labels, start: int) -> np.ndarray:
-    """Returns the indices of the lyric tokens that the window at code `start` reads.
+    """Returns the indices of the lyric tokens of the window at code `start`, int32 [N].
 
-    int32 [N]; -1 for padding.
+    They are -1 for padding.
     """
     return lyrics_data.window_indices(
         len(labels.lyrics),
@@ -120,7 +120,7 @@ def find_lyric_window(config: PriorConfig, labels: Labels, start: int) -> np.nda
         total_samples=labels.total_samples,
         offset=labels.offset + start * config.hop_length,
         sample_length=config.sample_length,
-        dtype=np.float32,  # as OpenAI's sampling
+        dtype=np.float32,  # as in OpenAI's sampling
     )
 
 

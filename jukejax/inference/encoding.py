@@ -18,7 +18,7 @@ from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
 
-VERSION = 1  # of the way that codes are made; a change invalidates the codes in work folders
+VERSION = 1  # version of the encoding; a change invalidates the codes in work folders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrackVersion:
     """One version of a track: a `spans.Sound` that a `Codec` reads.
 
     Attributes:
-      offset: samples of the stored track that are left out at its start.
+      offset: samples of the stored track that are omitted at its start.
     """
 
     dataset: corpus.Dataset
@@ -36,7 +36,7 @@ class TrackVersion:
 
     @property
     def samples(self) -> int:
-        """Length of this version."""
+        """The length of this version in samples."""
         return self.track.samples - self.offset
 
     def read(self, start: int, out: np.ndarray) -> None:
@@ -82,7 +82,7 @@ def read_track_codes(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[str, Any]:
-    """Returns the fields of dataset.json that say how the codes are made."""
+    """Returns the fields of dataset.json that describe the encoding."""
     return {
         "codebook_size": codec.config.codebook_size,
         "vqvae": {"hash": codec.hash},
@@ -94,7 +94,7 @@ def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[
 
 
 def is_finished(output: Path, info: dict[str, Any]) -> bool:
-    """Returns whether `output` holds a dataset with these fields and all of its shards."""
+    """Returns true if `output` has a complete dataset with these fields."""
     try:
         stored = corpus.open_dataset(output).info
     except ValueError:
@@ -112,7 +112,7 @@ def is_finished(output: Path, info: dict[str, Any]) -> bool:
 def encode_tracks(
     codec: Codec, versions: Sequence[TrackVersion], folder: Path, batch_size: int
 ) -> float:
-    """Encodes the tracks whose codes are not in `folder` yet; returns their length in seconds."""
+    """Encodes the tracks without codes in `folder`; returns their length in seconds."""
     paths = {id(version): version.work_path(folder, codec.hash) for version in versions}
     missing = [version for version in versions if read_track_codes(paths[id(version)]) is None]
     progress = _EncodingProgress(
@@ -127,7 +127,7 @@ def encode_tracks(
 
 
 class _EncodingProgress:
-    """A progress line in seconds of audio, with the speed."""
+    """Reports progress in seconds of audio, with the speed."""
 
     def __init__(self, total: int, missing: int, sample_rate: int):
         """Starts at `total - missing` of `total` samples."""
@@ -170,7 +170,7 @@ def write_shards(
 
 @dataclasses.dataclass(frozen=True)
 class EncodingSummary:
-    """Results of a run of `encode_dataset`.
+    """The results of a run of `encode_dataset`.
 
     Attributes:
       tracks: versions of tracks in the output.
@@ -193,7 +193,7 @@ def encode_dataset(
       batch_size: windows to encode at once.
 
     Returns:
-      None if `output` holds these codes already.
+      None if `output` already has these codes.
 
     Raises:
       ValueError: another process writes to `output`, or the disk is full.

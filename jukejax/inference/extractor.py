@@ -10,7 +10,7 @@ from jukejax.inference.loaded_model import Model
 
 
 class ActivationExtractor:
-    """The prior of one level, loaded to compute activations.
+    """Computes activations of the prior of one level.
 
     Attributes:
       level: of the prior.
@@ -18,7 +18,7 @@ class ActivationExtractor:
     """
 
     def __init__(self, model: Model, level: int | None = None):
-        """Loads the prior of `level`; None: of the coarsest level that has one."""
+        """Loads the prior of `level`; None: the coarsest level with a prior."""
         level = max(model.levels) if level is None else level
         if level not in model.levels:
             raise ValueError(f"level {level} has no prior in {model.folder}: it has {model.levels}")
@@ -27,12 +27,12 @@ class ActivationExtractor:
 
     @property
     def middle_layer(self) -> int:
-        """Layer in the middle of the stack, the usual choice of features of music."""
+        """The layer in the middle of the stack, the usual choice for features of music."""
         return (self.config.transformer.num_layers + 1) // 2
 
     @property
     def window_seconds(self) -> float:
-        """Length of a window of the prior in seconds."""
+        """The length of a window of the prior in seconds."""
         return self.config.sample_length / self._model.sample_rate
 
     def extract_activations(

@@ -1,4 +1,4 @@
-"""Sampling of a level with a prior: one compiled program samples a batch of windows.
+"""Sampling of a level with a prior, in batches of windows by one compiled program.
 
 Dimensions: B items, R rows of a batch, T seq_len, t codes of a track.
 """
@@ -31,7 +31,7 @@ from jukejax.ops.chunks import map_chunks
 
 
 class WindowInputs(NamedTuple):
-    """Inputs of a batch of windows; all arrays, so that every batch runs the same program.
+    """The inputs of a batch of windows; all are arrays, so that one program serves all batches.
 
     Attributes:
       codes: int32 [R, T]; slots before `start` are kept.
@@ -65,8 +65,8 @@ def sample_windows(
     """Samples a batch of windows: conditions, prefill and token loop.
 
     Args:
-      chunk: rows that pass through the whole model at once; None: all.
-      fresh: `start` is 0, so that there is nothing to prefill (except lyrics).
+      chunk: rows of a pass over whole windows; None: all.
+      fresh: `start` is 0, so that only lyrics are prefilled.
 
     Returns:
       int32 [R, T], filled up to `stop`.
@@ -102,7 +102,7 @@ def sample_windows(
 
 
 def make_item_keys(seed: int, items: range, level: int) -> jax.Array:
-    """Returns the PRNG key of each item, [B], which depends on seed, item number and level only."""
+    """Returns the PRNG key of each item, [B], derived from seed, item number and level only."""
     root = jax.random.fold_in(jax.random.key(seed), level)
     return jnp.stack([jax.random.fold_in(root, item) for item in items])
 
@@ -113,9 +113,10 @@ class LevelTracks:
 
     Attributes:
       total: codes of a finished track.
-      codes: int32 [B, t], fixed at the start of each track: a prompt, or an earlier run's codes.
+      codes: int32 [B, t], fixed at the start of each track: a prompt, or codes of an interrupted
+        run.
       upper_codes: int32 [B, total // ratio], the finished level above; None at the top.
-      labels: of each item; used if the model is labeled.
+      labels: labels of each item, for labeled models.
       keys: [B], one an item.
     """
 
@@ -128,14 +129,14 @@ class LevelTracks:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Settings of the sampling of a level.
+    """The settings of the sampling of a level.
 
     Attributes:
       window_hop: codes between the starts of neighboring windows.
       temperature: 0 is greedy.
       logits_filter: top-k and top-p.
       schedule: "sequential" or "parallel" (inference/schedules.py); the same for a single window.
-      memory_fraction: share of the device's memory that a batch and the weights may take.
+      memory_fraction: share of the device's memory for a batch and the weights.
       max_batch: limit of the rows of a batch; None: as many as fit into the memory.
     """
 
@@ -166,13 +167,13 @@ def sample_level(
 
     Args:
       config, weights: of the level's prior.
-      pending: an earlier run's, of the same schedule and `total`.
-      on_join: called with (item, code, agreement) where a window takes over from another, or from
-        a prompt.
+      pending: windows of an interrupted run of the same schedule and `total`.
+      on_join: called with (item, code, agreement) at each transition to a window from another, or
+        from a prompt.
 
     Raises:
-      ValueError: windows off the grid of the level above; `pending` of another level; and, at any
-        time, a single window does not fit into memory.
+      ValueError: windows are not on the grid of the level above; `pending` is of another level; or
+        a single window does not fit into memory.
     """
     grid = WindowGrid(tracks.total, config.seq_len, settings.window_hop)
     _check_grid(config, grid)
@@ -205,7 +206,7 @@ class _LevelSampler:
     """Samples batches of a level's windows.
 
     Attributes:
-      chunk: rows that pass through the whole model at once.
+      chunk: rows of a pass over whole windows.
     """
 
     config: PriorConfig

@@ -1,23 +1,22 @@
-"""Join of two overlapping windows of codes, at the place where they agree best.
+"""Joins of two overlapping windows of codes at the position of best agreement.
 
-Two windows that overlap have each sampled the same stretch of a track, under the same conditions
-and with the same noise. Where they have sampled the same codes for a while, each could continue as
-the other does, and the transition is not audible.
+Both windows have samples of the overlap, with the same conditions and noise. Around a position at
+which their codes are equal, the transition from one to the other is inaudible.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-REACH = 32  # codes to each side of a join that count, with weights that fall with the distance
+REACH = 32  # codes compared on each side of a join, with weights that fall with the distance
 
 
 class Join(NamedTuple):
-    """A place in a stretch of codes at which one window follows another.
+    """A position in the overlap of two windows at which the second replaces the first.
 
     Attributes:
-      place: codes of the stretch before it.
-      share: weighted share of the codes around it on which both windows agree.
+      place: codes of the overlap before the join.
+      share: weighted share of the surrounding codes that are equal in both windows.
     """
 
     place: int
@@ -25,14 +24,14 @@ class Join(NamedTuple):
 
 
 def find_best_join(left: np.ndarray, right: np.ndarray, first: int, last: int) -> Join:
-    """Finds the place from which the codes are best taken from `right` instead of `left`.
+    """Finds the best position for the transition from the codes of `left` to those of `right`.
 
-    The greatest share of the codes around it agree; among equals it is the last, before which both
-    windows have the most context.
+    It has the greatest share of equal codes around it; of several, the last is chosen, at which
+    both windows have the most context.
 
     Args:
-      left, right: int [t], the stretch as each window has sampled it.
-      first, last: places to choose from, both included.
+      left, right: int [t], the codes of the overlap in each window.
+      first, last: range of positions, both included.
     """
     if not len(left):
         return Join(0, 0.0)

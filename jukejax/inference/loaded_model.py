@@ -1,4 +1,4 @@
-"""A model bundle, opened for sampling: codec, priors, vocabularies, rates."""
+"""A model bundle opened for sampling: codec, priors, vocabularies, rates."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from jukejax.weights import bundle, loading
 
 
 class Model:
-    """A bundle. Priors are loaded one at a time, when their level is sampled.
+    """Opens a bundle; priors are loaded one at a time, when their level is sampled.
 
     Args:
       dtype: of the computation; None: `precision.default_dtype`.
@@ -44,7 +44,7 @@ class Model:
         self._weights = weights
         self.codec = Codec.load(folder)
         if not self.levels:
-            raise ValueError(f"{folder} holds no prior, so there is nothing to sample from")
+            raise ValueError(f"{folder} holds no prior, so it cannot be sampled")
 
     def top_codes(self, seconds: float, rounding: Callable[[float], int] = math.ceil) -> int:
         """Returns the number of top-level codes in a length in seconds."""
@@ -61,7 +61,7 @@ class Model:
     def load_prior(self, level: int) -> tuple[PriorConfig, PriorWeights]:
         """Loads the prior of a level, cast and laid out for decoding, onto the device.
 
-        Arrays that stayed on the host would be transferred again for every window.
+        Arrays on the host would be transferred again for every window.
         """
         description, weights = loading.load_model(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
@@ -69,7 +69,7 @@ class Model:
         return config, jax.device_put(prepared)
 
     def window_hop(self, level: int, hop_fraction: float) -> int:
-        """Returns the codes between windows: a share of the window, in whole upper codes."""
+        """Returns the codes between the starts of windows, a multiple of an upper code."""
         config = self.read_config(level)
         ratio = 1 if config.upper is None else config.upper.ratio
         return max(int(hop_fraction * config.seq_len) // ratio, 1) * ratio
@@ -86,7 +86,7 @@ class Model:
         return files.read_json(self.folder / f"level_{level}" / "config.json")
 
     def has_lyrics(self) -> bool:
-        """Returns whether the prior of any level reads lyrics."""
+        """Returns true if the prior of any level has lyrics."""
         return any(self.read_config(level).lyrics is not None for level in self.levels)
 
     def encode_labels(
@@ -103,11 +103,11 @@ class Model:
 
         Args:
           artist, genre: None: "unknown".
-          total_seconds: length of the piece that the track is a part of.
+          total_seconds: length of the piece that contains the track.
           offset_seconds: start of the track in the piece.
 
         Raises:
-          ValueError: a name that is not in the vocabulary; the message has the nearest ones.
+          ValueError: a name is not in the vocabulary; the message has the nearest names.
         """
         vocabulary, config = self.read_vocabulary(level), self.read_config(level)
         tokens: tuple[int, ...] = ()

@@ -1,12 +1,11 @@
 """The two orders of a level's windows: sequential, or in parallel and then joined.
 
-In parallel every window is sampled from its own start: first a warm-up, which only gives the rest
-its context, then the codes that the track takes over. Neighboring windows are conditioned on the
-same codes of the level above and have the same noise at the same position of the track, so that
-they agree more and more; the track passes over from one to the next where they agree best. The
-codes of a window do not depend on which others are sampled with it, before it, or at all.
+In parallel every window is sampled from its start: first a warm-up, which is only context, then the
+codes of the track. Adjacent windows have the same codes of the level above, and the same noise at
+the same position of the track, so that their agreement grows with the position; they are joined at
+the position of best agreement. The codes of a window do not depend on the other windows.
 
-The model is not known here: a function samples the windows.
+The schedules are independent of the model: a function samples the windows.
 
 Dimensions: B items, t codes of a track so far.
 """
@@ -35,18 +34,18 @@ from jukejax.inference.windows import (
 # (jobs whose windows have the same `fixed` and `stop`, codes [B, t] so far) -> sampled codes,
 # int32 [R, stop - fixed].
 SampleFn = Callable[[Sequence[WindowJob], np.ndarray], np.ndarray]
-# (item, code before which a window takes over, share of the codes around it on which it agrees with
-# the window before)
+# (item, first code of a window in the track, share of the surrounding codes that are equal in the
+# previous window)
 OnJoin = Callable[[int, int, float], None]
 
 
 class LevelProgress(NamedTuple):
-    """State of a level that is being sampled; sampling can be resumed from `codes` and `pending`.
+    """The state of an unfinished level; sampling can be resumed from `codes` and `pending`.
 
     Attributes:
       codes: int32 [B, t], final.
-      pending: windows that are sampled and not joined yet.
-      done: codes sampled so far, of all items, warm-ups included; for progress reports only.
+      pending: sampled windows that are not joined yet.
+      done: codes sampled so far, of all items, including warm-ups; for progress lines.
       total: codes to sample.
     """
 
@@ -57,7 +56,7 @@ class LevelProgress(NamedTuple):
 
 
 class WindowGrid(NamedTuple):
-    """Division of a level into windows.
+    """The division of a level into windows.
 
     Attributes:
       total: codes of the finished track.
@@ -79,14 +78,14 @@ def sample_sequential(
     limit: BatchLimit,
     on_join: OnJoin | None = None,
 ) -> Iterator[LevelProgress]:
-    """Samples each window behind the codes of those before it (OpenAI's order).
+    """Samples each window after the earlier ones (OpenAI's order).
 
     Args:
       sample_fn: samples windows.
       codes: int32 [B, t], fixed at the start of each track.
-      pending: of an earlier run's `LevelProgress`.
+      pending: `LevelProgress.pending` of an interrupted run.
       limit: of the rows of a batch.
-      on_join: called where each window takes over.
+      on_join: called at the start of each window.
     """
     indices = {start: index for index, start in enumerate(window_starts(*grid))}
     items, sampled = range(len(codes)), dict(pending)
@@ -144,7 +143,7 @@ SCHEDULES = {"sequential": sample_sequential, "parallel": sample_parallel}
 
 
 class _Joiner:
-    """The tracks of all items, as far as their parallel windows are joined."""
+    """Joins the parallel windows of all items to tracks."""
 
     def __init__(
         self,
@@ -153,23 +152,23 @@ class _Joiner:
         codes: np.ndarray,
         on_join: OnJoin | None,
     ):
-        """Starts with `codes`, int32 [B, t], which are fixed."""
+        """Starts from the fixed codes, int32 [B, t]."""
         self._plan, self._waiting = plan, list(plan)  # indices of windows that are not joined yet
         self._ranges = find_join_ranges(*grid)
         self._settled = codes.shape[1]
         self._codes = np.zeros((len(codes), grid.total), np.int32)
         self._codes[:, : self._settled] = codes
-        self._end = 0  # of the last window joined
-        self._last = 0  # index of the last window joined
+        self._end = 0  # those of the last joined window
+        self._last = 0  # index of the last joined window
         self._on_join = on_join
 
     def join_complete(self, sampled: SampledWindows) -> LevelProgress:
-        """Joins the windows that are sampled of every item."""
+        """Joins the windows that are sampled for all items."""
         items = range(len(self._codes))
         while self._waiting and all((item, self._waiting[0]) in sampled for item in items):
             index = self._waiting.pop(0)
             self._join(index, [sampled[item, index] for item in items])
-        # The next window is joined to the last one, which is therefore still needed.
+        # The next window is joined to the last one, which must be kept.
         oldest = self._last if self._waiting else len(self._ranges)
         pending = {key: codes for key, codes in sampled.items() if key[1] >= oldest}
         total = _count_codes(self._plan, len(items))
@@ -183,9 +182,9 @@ class _Joiner:
         for item, codes in enumerate(sampled):
             position, share = self._settled, 1.0
             if self._end:
-                left, right = self._codes[item, begin : self._end], codes[: self._end - begin]
+                previous, right = self._codes[item, begin : self._end], codes[: self._end - begin]
                 first, last = self._ranges[index]
-                place, share = find_best_join(left, right, first - begin, last - begin)
+                place, share = find_best_join(previous, right, first - begin, last - begin)
                 position = begin + place
             if self._on_join is not None and position:
                 self._on_join(item, position, share)
@@ -196,16 +195,16 @@ class _Joiner:
 
 
 def _fix_codes(sample_fn: SampleFn, codes: np.ndarray) -> SampleBatchFn:
-    """Returns `sample_fn` with the codes so far fixed."""
+    """Binds the codes so far to `sample_fn`."""
     return lambda jobs: sample_fn(jobs, codes)
 
 
 def _find_prompt_len(grid: WindowGrid, num_codes: int, pending: SampledWindows) -> int:
-    """Returns how many of the first `num_codes` codes were the prompt of the first run.
+    """Returns the length of the prompt among the first `num_codes` codes.
 
-    In a resumed run they may be codes of joined windows, which other windows must not continue.
-    But `pending` then holds the last window that was joined; the number of codes sampled in it
-    gives the length of the prompt, if that reached into it.
+    In a resumed run they may include codes of joined windows, which are no prompt of other windows.
+    `pending` then has the last joined window, whose number of sampled codes determines the length
+    of the prompt if the two overlap.
     """
     if not pending:
         return num_codes

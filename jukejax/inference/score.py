@@ -24,7 +24,7 @@ from jukejax.models.prior import PriorConfig, build_sequence
 def compute_window_bits(
     config: PriorConfig, weights: PriorWeights, inputs: PriorInputs
 ) -> jax.Array:
-    """Computes the cross entropy of each code of a window, given those before it.
+    """Computes the cross entropy of each code of a window, given the earlier codes.
 
     Returns:
       Bits, float32 [B, T].
@@ -46,8 +46,8 @@ def compute_span_bits(
 ) -> float:
     """Computes the bits of a track's codes from `begin` to the end of one window.
 
-    `begin` is in the middle of the window, or as near to it as the ends of the track allow; the
-    codes of the window before `begin` are its context.
+    `begin` is in the middle of the window, or as close to it as the ends of the track permit; the
+    codes of the window before `begin` are the context.
     """
     ratio = 1 if config.upper is None else config.upper.ratio
     latest = max(len(track.codes) - config.seq_len, 0)

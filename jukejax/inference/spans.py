@@ -1,4 +1,4 @@
-"""Division of whole tracks into windows for a VQ-VAE, and the sounds that are read by windows."""
+"""Division of tracks into windows for a VQ-VAE, and sounds that are read in windows."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -10,11 +10,11 @@ from jukejax.models.vqvae import VQVAEConfig
 
 
 class Span(NamedTuple):
-    """A window of a track and the part of it that is used.
+    """A window of a track and its used range.
 
     Attributes:
-      start: of the window.
-      begin, end: of the used part, in the track.
+      start: start of the window.
+      begin, end: used range, in the track.
     """
 
     start: int
@@ -23,10 +23,10 @@ class Span(NamedTuple):
 
 
 def find_spans(total: int, window: int, margin: int) -> list[Span]:
-    """Returns windows whose used parts cover [0, total) without overlap.
+    """Returns windows whose used ranges cover [0, total) without overlap.
 
-    A window is as long as `window`, or as `total` if that is shorter; its used part keeps a
-    distance of `margin` to the window's ends, except at the ends of the track.
+    The length of a window is `window`, or `total` if that is shorter; its used range excludes
+    `margin` at both ends, except at the ends of the track.
     """
     if total <= window:
         return [Span(0, 0, total)]
@@ -42,9 +42,9 @@ def find_spans(total: int, window: int, margin: int) -> list[Span]:
 
 
 def find_context(config: VQVAEConfig, level: int) -> int:
-    """Returns the samples to each side that a code of this level depends on.
+    """Returns the number of samples on each side on which a code of this level depends.
 
-    Rounded up to whole top-level codes.
+    It is rounded up to whole top-level codes.
     """
     multiplier = config.multipliers[level]
     stack = ResidualStack(
@@ -64,11 +64,11 @@ def find_context(config: VQVAEConfig, level: int) -> int:
 
 
 class Sound(Protocol):
-    """A sound that is read window by window."""
+    """The interface of a sound that is read window by window."""
 
     @property
     def samples(self) -> int:
-        """Length of the sound."""
+        """The length of the sound."""
 
     def read(self, start: int, out: np.ndarray) -> None:
         """Fills `out`, float32 [time], with the mono samples from `start` on."""
@@ -82,7 +82,7 @@ class ArraySound:
 
     @property
     def samples(self) -> int:
-        """Length of the sound."""
+        """The length of the sound."""
         return len(self.mono)
 
     def read(self, start: int, out: np.ndarray) -> None:

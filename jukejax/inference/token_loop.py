@@ -1,4 +1,4 @@
-"""The token loop: one XLA `while_loop` a window, over one state, for any model.
+"""The token loop: an XLA `while_loop` for each window, over one state, for any model.
 
 Dimensions: B batch, T seq_len, V vocab_size.
 """
@@ -12,14 +12,14 @@ from jax.extend.random import threefry_2x32
 
 from jukejax.ops import logits as logits_ops
 
-NOISE_CHUNK = 32  # positions per noise batch; drawing noise per token costs as much as a layer
+NOISE_CHUNK = 32  # positions of a draw of noise; a draw for each token costs as much as a layer
 
-Cache = Any  # a pytree of the model's own
+Cache = Any  # a pytree, opaque here
 StepFn = Callable[[Cache, jax.Array, jax.Array], tuple[jax.Array, Cache]]
 
 
 class LogitsFilter(NamedTuple):
-    """The codes among which one is sampled. Hashable: static under jit.
+    """The filter of the logits. Hashable: static under jit.
 
     Attributes:
       top_k: keep the k most likely codes; 0 keeps all.
@@ -34,10 +34,10 @@ NO_FILTER = LogitsFilter()
 
 
 class TrackNoise(NamedTuple):
-    """Random numbers of the windows of a batch.
+    """Draws the random numbers of the windows of a batch.
 
     The noise of a slot depends on its item and its position in the track only, not on the window
-    or the batch that it is sampled in.
+    or the batch.
 
     Attributes:
       keys: [B] PRNG keys, one an item.
@@ -49,12 +49,12 @@ class TrackNoise(NamedTuple):
 
 
 class LoopState(NamedTuple):
-    """State that the loop carries.
+    """The state of the loop.
 
     Attributes:
       position: int32 scalar, the next slot of the window to fill.
       codes: int32 [B, T]; slots before `position` are fixed.
-      cache: the model's, opaque here.
+      cache: that of the model, opaque here.
     """
 
     position: jax.Array
@@ -65,7 +65,7 @@ class LoopState(NamedTuple):
 def gumbel_noise(keys: jax.Array, positions: jax.Array, vocab_size: int) -> jax.Array:
     """Returns standard Gumbel noise, float32 [N, B, V], for `positions` of a track.
 
-    The bits are Threefry's, two words a block: `jax.random.gumbel` discards one of the two.
+    The bits are those of Threefry, two words a block: `jax.random.gumbel` discards one of the two.
 
     Args:
       keys: [B], one an item.
@@ -95,7 +95,7 @@ def sample_tokens(
     temperature: jax.Array,
     logits_filter: LogitsFilter,
 ) -> LoopState:
-    """Samples the codes of slots `start` to `stop` - 1, one after the other.
+    """Samples the codes of slots `start` to `stop` - 1 in order.
 
     Args:
       step_fn: (cache, previous codes [B], position) -> (logits [B, V] of that position, cache).
@@ -108,8 +108,8 @@ def sample_tokens(
     vocab_size = jax.eval_shape(step_fn, cache, codes[:, 0], jnp.int32(0))[0].shape[-1]
 
     def fill_slot(state: LoopState, slot_noise: jax.Array) -> LoopState:
-        before = jnp.maximum(state.position - 1, 0)
-        previous = jax.lax.dynamic_index_in_dim(state.codes, before, 1, keepdims=False)
+        previous = jnp.maximum(state.position - 1, 0)
+        previous = jax.lax.dynamic_index_in_dim(state.codes, previous, 1, keepdims=False)
         logits, cache = step_fn(state.cache, previous, state.position)
         code = logits_ops.sample_from_logits(
             logits, slot_noise, temperature=temperature, **logits_filter._asdict()

@@ -1,15 +1,15 @@
-"""Plans of a level's windows: which are sampled, and which of their codes are fixed before.
+"""Plans of a level's windows: their positions, and their fixed codes.
 
-Sequential windows (OpenAI's) begin with the codes that the windows before them have sampled.
-Parallel windows do not depend on each other: the first codes of a window are a warm-up, which is
-discarded, and at some code behind it the track passes over from the window before.
+Sequential windows (OpenAI's) begin with the codes of the earlier windows. Parallel windows do not
+depend on each other: the first codes of a window are a warm-up, which is discarded; the track is
+joined from the codes of consecutive windows, with a transition after the warm-up.
 """
 
 from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """One run of the token loop, in codes of its level.
+    """One call of the token loop, in codes of its level.
 
     Attributes:
       start: position of the window in the track.
@@ -26,7 +26,7 @@ def window_starts(total: int, seq_len: int, window_hop: int) -> list[int]:
     """Returns the starts of the windows that cover `total` codes.
 
     The last window is moved back so that it ends with the track. A track shorter than a window has
-    one window, of which the end stays empty.
+    one window, whose end is unused.
     """
     if window_hop < 1 or window_hop > seq_len:
         raise ValueError(f"window hop is {window_hop}, but must lie in 1 to seq_len {seq_len}")
@@ -37,7 +37,7 @@ def window_starts(total: int, seq_len: int, window_hop: int) -> list[int]:
 
 
 def plan_windows(total: int, seq_len: int, window_hop: int, prompt_len: int = 0) -> list[Window]:
-    """Plans the windows that sample the codes behind the first `prompt_len`, in sequential order.
+    """Plans the windows for the codes after the first `prompt_len`, in sequential order.
 
     Args:
       total: codes of the finished track.
@@ -56,11 +56,11 @@ def plan_windows(total: int, seq_len: int, window_hop: int, prompt_len: int = 0)
 
 
 class JoinRange(NamedTuple):
-    """The codes at which a track may pass over to a window from the one before it.
+    """The codes at which a window may be joined to the previous one.
 
     Attributes:
-      first: codes of the window before this are its warm-up.
-      last: end of the window before, or the first join of the next but one; included.
+      first: first code after the warm-up of the window.
+      last: end of the previous window, or the first join of the next window but one; included.
     """
 
     first: int
@@ -68,10 +68,10 @@ class JoinRange(NamedTuple):
 
 
 def find_join_ranges(total: int, seq_len: int, window_hop: int) -> list[JoinRange]:
-    """Returns for each window of `window_starts` where the track may pass over to it.
+    """Returns the join range of each window of `window_starts`.
 
-    Half of the overlap with the window before is the warm-up, so that each of the two windows has
-    as much context around the last place as around the first. Later windows are joined later.
+    Half of the overlap with the previous window is the warm-up, so that both windows have the same
+    least context at a join. Later windows are joined later.
     """
     starts = window_starts(total, seq_len, window_hop)
     stops = [min(start + seq_len, total) for start in starts]
@@ -85,8 +85,8 @@ def plan_parallel_windows(
 ) -> dict[int, Window]:
     """Plans the windows of a track that are sampled independently, by index in `window_starts`.
 
-    A window that the prompt reaches into begins with that part of it. The first window is the last
-    one whose whole warm-up is prompt; those before it are left out.
+    A window that overlaps the prompt begins with the codes of the prompt. The first planned window
+    is the last one whose warm-up is completely in the prompt.
 
     Args:
       total, seq_len, window_hop, prompt_len: as for `plan_windows`.

@@ -1,8 +1,8 @@
 """Preparation on many machines: the same job on every source, as an Apache Beam pipeline.
 
 Create -> Reshuffle -> Map(job): one track is the unit of work. The machines share the cache (a disk
-or a bucket). The results of all sources are collected in one file in the cache, and the parent
-writes the shards from them, with the same bytes as on one machine.
+or a bucket). The results of all sources are collected in one file in the cache, from which the
+parent writes the shards, byte for byte as on one machine.
 """
 
 import json
@@ -48,7 +48,7 @@ def prepare_with_beam(sources: Sequence[Source], job: Job, *, options: str) -> l
         pipeline.run().wait_until_finish()
         with storage.local_copy(results_path) as path:
             results = {row["name"]: PreparedTrack(**row) for row in json.loads(path.read_text())}
-    except Exception as error:  # runners raise errors of any type, mostly RuntimeError
+    except Exception as error:  # runners raise errors of any type
         raise ValueError(f"the Beam pipeline failed: {_find_error_line(error)}") from error
     storage.remove_file(results_path)
     return [results[source.name] for source in sources]
@@ -66,7 +66,7 @@ def parse_options(options: str) -> "PipelineOptions":
         raise ValueError(
             "--runner=beam needs Apache Beam, which is not installed: pip install 'jukejax[beam]'"
         ) from error
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # this module reports what matters
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # errors are reported by this module
     words = shlex.split(options)
     stray = [word for word in words if not word.startswith("--")]
     if stray:
@@ -75,10 +75,10 @@ def parse_options(options: str) -> "PipelineOptions":
         parsed = PipelineOptions(words)
         names = parsed.get_all_options().keys()
         unknown = parsed.get_all_options(retain_unknown_options=True).keys() - names
-    except SystemExit as error:  # argparse's, after its message
+    except SystemExit as error:  # by argparse, after its message
         raise ValueError(f"--beam_options={options!r} is not what Beam accepts") from error
     if unknown:
-        raise ValueError(f"--beam_options holds {min(unknown)}, which Beam does not know")
+        raise ValueError(f"--beam_options holds {min(unknown)}, which is no flag of Beam")
     return parsed
 
 

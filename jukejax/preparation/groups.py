@@ -1,8 +1,9 @@
 """Near-duplicates among the tracks of a corpus, and the split that keeps them together.
 
-The same recording twice, a re-encode, a cut, an edit, a DJ mix and a track in it, a song and its
-dub: if one is trained on and the other held out, the held-out loss is that of a copy. Tracks that
-share a drum kit, a loop or a tempo are not the same recording, and are not grouped.
+Near-duplicates are copies, re-encodes, excerpts and edits of a recording, a DJ mix and a track in
+it, a song and its dub: if one of two is in the training split and the other is held out, the
+held-out loss is that of a copy. Tracks that share a drum kit, a loop or a tempo are different
+recordings, and are not grouped.
 """
 
 import hashlib
@@ -13,13 +14,13 @@ import numpy as np
 
 from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, Index, Landmarks
 
-SECOND = round(FRAMES_PER_SECOND)  # frames that are compared at a time
-# A second of two recordings is the same if:
-MIN_SHARE = 0.08  # of its landmarks, at least, are common to both;
-MIN_NEW = 3  # of them, at least, were not common in an earlier second; and
-MIN_STEADY = 3  # of the five seconds around it, with itself, are the same.
-MIN_VOTES = 24  # of an offset that is compared
-MAX_OFFSETS = 16  # the strongest: an edit has as many cuts, a loop has hundreds of offsets
+SECOND = round(FRAMES_PER_SECOND)  # frames compared at a time
+# A second of two recordings is equal under three conditions:
+MIN_SHARE = 0.08  # share of its landmarks that both have, at least;
+MIN_NEW = 3  # share of these that no earlier second had in common, at least;
+MIN_STEADY = 3  # number of equal seconds among the five around it, at least.
+MIN_VOTES = 24  # smallest number of votes of an offset that is compared
+MAX_OFFSETS = 16  # largest number of offsets, that of the cuts of an edit; loops have hundreds
 # Two tracks are grouped if they share GROUP_SECONDS of different material, or GROUP_SHARE of the
 # shorter one if that is less, but at least MIN_GROUP_SECONDS: house tracks with the same drum kit
 # and tempo share up to 5 s.
@@ -32,13 +33,13 @@ _BIAS = 1 << 30  # makes offsets positive
 
 @dataclass(frozen=True)
 class Link:
-    """Two tracks found to share a recording.
+    """Two tracks that share a recording.
 
     Attributes:
       a, b: their indices; a < b.
-      votes: landmarks in common.
+      votes: number of common landmarks.
       offset_seconds: position in `a` of the start of `b`, by most of the votes.
-      seconds: length of the part of `b` that is in `a`, to the second; a loop counts once.
+      seconds: length of the material of `b` in `a`, to the second; a loop counts once.
     """
 
     a: int
@@ -52,8 +53,7 @@ def find_near_duplicates(landmarks: Sequence[Landmarks]) -> tuple[list[int], lis
     """Finds the tracks that share a recording.
 
     Returns:
-      The group of each track, which is the index of the first track of the group, and the links
-      between tracks.
+      The group of each track (the index of the group's first track), and the links between tracks.
     """
     index = Index.build(landmarks)
     group = list(range(len(landmarks)))
@@ -91,7 +91,7 @@ def _compare_tracks(
     """Compares track `a` with track `b` at their strongest offsets; None if they are not linked."""
     length = min(track.frames, query.frames) / FRAMES_PER_SECOND
     needed = min(GROUP_SECONDS, max(MIN_GROUP_SECONDS, GROUP_SHARE * length))
-    counted = np.zeros(0, np.uint32)  # hashes that an earlier second has counted
+    counted = np.zeros(0, np.uint32)  # hashes counted in earlier seconds
     votes, same_in_all = 0, np.zeros(query.frames // SECOND + 1, bool)
     values, count = np.unique(offset, return_counts=True)
     best = int(values[count.argmax()])
@@ -118,13 +118,13 @@ def _compare_tracks(
 
 
 def _same_seconds(track: Landmarks, query: Landmarks, offset: int, rows: np.ndarray) -> np.ndarray:
-    """Returns whether each second of the query is that of the track `offset` frames later.
+    """Compares each second of the query with the track `offset` frames later.
 
     Args:
       rows: landmarks of the query that both have.
 
     Returns:
-      bool [seconds of the query].
+      bool [seconds of the query], True for equal seconds.
     """
     size = query.frames // SECOND + 1
     in_query = np.bincount(query.times // SECOND, minlength=size)
@@ -138,11 +138,11 @@ def _same_seconds(track: Landmarks, query: Landmarks, offset: int, rows: np.ndar
 def draw_heldout(
     contents: Sequence[str], fraction: float, groups: Sequence[int] | None = None
 ) -> list[bool]:
-    """Draws the tracks to hold out by the content of each group alone.
+    """Draws the tracks to hold out, by the content of each group only.
 
-    The draw of a group depends on the smallest content among its tracks: a track without
-    near-duplicates never changes its split when others come or go, a group may when a track joins
-    it. Exception: each split gets at least one group when there are two or more.
+    The draw of a group depends on the smallest hash among its tracks: the split of a track without
+    near-duplicates does not depend on other tracks; that of a group may change when a track is
+    added to it. Exception: each split gets at least one group if there are two or more.
 
     Args:
       contents: sha256 of each track.

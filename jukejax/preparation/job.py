@@ -1,8 +1,9 @@
-"""Preparation of one source as a value that any process on any machine can run.
+"""Preparation of one source as an object that can be sent to any process on any machine.
 
-On one machine it is `tracks.prepare_track`. With a source or a cache in a bucket, the source is
-downloaded, prepared, and its cache entry uploaded; a record under `CACHE/sources` holds the result
-for a source in its present state, so that a second run downloads only what is new or changed.
+For local files it is `tracks.prepare_track`. With a source or a cache in a bucket, the source is
+downloaded and prepared, and its cache entry is uploaded; a record under `CACHE/sources` has the
+result for the current version of a source, so that a second run downloads new and changed files
+only.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ class Job:
 
     Attributes:
       separator: removes the vocals.
-      cache: folder, local or in a bucket; several machines must all have access to it.
+      cache: folder, local or in a bucket; all machines must have access to it.
     """
 
     separator: tracks.Separator
@@ -78,7 +79,7 @@ class Job:
 
 
 def _read_record(record: str, name: str) -> tracks.PreparedTrack | None:
-    """Reads the record of a source, if there is one and the entry that it names still exists."""
+    """Reads the record of a source; None without a record or its cache entry."""
     if not storage.file_exists(record):
         return None
     with storage.local_copy(record) as path:

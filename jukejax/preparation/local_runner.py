@@ -25,8 +25,8 @@ def prepare_locally(
 
     Args:
       workers: processes; 0 means one per core.
-      progress: called with the number of finished sources and the name of the last one, "" if it is
-        unusable.
+      progress: called with the number of finished sources and the name of the last one ("" if the
+        source is unusable).
 
     Raises:
       ValueError: a worker was killed.
@@ -52,7 +52,7 @@ def prepare_locally(
                 "file away (finished work is kept)"
             ) from error
         finally:
-            if len(results) < len(sources):  # stopped: do not wait for unfinished tracks
+            if len(results) < len(sources):  # interrupted: do not wait for unfinished tracks
                 for worker in multiprocessing.active_children():
                     worker.kill()
             pool.shutdown(cancel_futures=True)
@@ -60,9 +60,9 @@ def prepare_locally(
 
 
 def _initialize_worker() -> None:
-    """Leaves Ctrl-C to the parent, silences decoders, and ends the worker with its parent.
+    """Ignores Ctrl-C, which the parent handles, silences decoders, and ends with the parent.
 
-    Decoders write messages on a file to stderr; the reason that counts is in `PreparedTrack`.
+    Decoders write their messages to stderr; the reason of a failure is in `PreparedTrack`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -78,17 +78,17 @@ def _exit_with_parent() -> None:
 
 @contextlib.contextmanager
 def _one_thread_per_worker() -> Iterator[None]:
-    """Limits the linear algebra of workers started inside to one thread each.
+    """Limits the linear algebra of workers that are started in the `with` block to one thread.
 
-    That is as fast, and gives the same bytes whatever the number of workers.
+    It is as fast, and the output does not depend on the number of workers.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
+    previous = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:

@@ -1,4 +1,4 @@
-"""Labels of tracks from a metadata file or from the tags of their own files."""
+"""Labels of tracks from a metadata file or from the tags of their files."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrackLabels:
-    """Artist and genre of a file as text; empty where they are not given."""
+    """Artist and genre of a file as text; empty if not given."""
 
     artist: str = ""
     genre: str = ""
@@ -49,7 +49,7 @@ def file_key(name: str) -> str:
 
 
 def read_tags(path: str) -> dict[str, str]:
-    """Reads artist and genre from the file's own tags; empty where there are none."""
+    """Reads artist and genre from the tags of a file; empty without tags."""
     import mutagen
 
     try:

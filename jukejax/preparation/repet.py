@@ -1,8 +1,8 @@
 """Removal of vocals by REPET-SIM.
 
 Rafii and Pardo, "Music/Voice separation using the similarity matrix", ISMIR 2012: sound that
-recurs in similar frames elsewhere in the track is accompaniment, the rest is voice. It needs no
-weights, so it works anywhere; it is the weakest separator worth having.
+recurs in similar frames of the track is accompaniment, the rest is voice. It needs no weights, and
+is less effective than Spleeter.
 
 Letters: T samples, C channels, F frequencies, N frames.
 """
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 44100
 N_FFT = 4096
 HOP = 2048
-BLOCK = 44100 * 48  # samples of a block: memory does not grow with the track
+BLOCK = 44100 * 48  # samples of a block, which bounds the memory
 OVERLAP = 44100 * 4  # samples of the cross-fade between blocks
-MIN_DISTANCE = 2.0  # seconds between frames: closer ones are no repetition
+MIN_DISTANCE = 2.0  # smallest distance in seconds of frames that count as repetitions
 NUM_NEIGHBORS = 40
-MARGIN = 3.0  # ratio of voice to accompaniment above which a bin is cut
+MARGIN = 3.0  # ratio of voice to accompaniment above which a bin is removed
 VOICE_BAND = (200.0, 6000.0)  # Hz: kick and bass are below, hats above
 
 
 def remove_vocals(audio: np.ndarray) -> np.ndarray:
-    """Removes the vocals from a mix of any length, float32 [T, C] at 44.1 kHz to the same."""
+    """Removes the vocals from a mix of any length, float32 [T, C] at 44.1 kHz of the same shape."""
     starts = block_starts(len(audio), BLOCK, OVERLAP)
     result = np.zeros_like(audio)
     for i, start in enumerate(starts):
@@ -50,7 +50,7 @@ def block_starts(length: int, block: int, overlap: int) -> list[int]:
 
 
 def _filter_block(audio: np.ndarray) -> np.ndarray:
-    """Removes the vocals from one block, float32 [T, C] to the same."""
+    """Removes the vocals from one block, float32 [T, C] of the same shape."""
     import librosa  # slow to import
 
     if len(audio) < N_FFT:
@@ -70,22 +70,22 @@ def _filter_block(audio: np.ndarray) -> np.ndarray:
 
 
 def _find_similar_frames(magnitude: np.ndarray) -> "scipy.sparse.csc_matrix | None":
-    """Finds the frames that each frame resembles most, itself among them.
+    """Finds the frames that are most similar to each frame, including itself.
 
-    Frames are compared outside the voice's band: kick, bass and hats determine the position in the
-    bar, whatever is sung there. With the whole spectrum a sung note matches itself in other verses
-    and is taken for accompaniment: on the house corpus the gain in SI-SDR is 2.0 dB with it and
-    3.4 dB without.
+    Frames are compared outside of the voice's band: kick, bass and hats determine the position in
+    the bar, independently of the voice. With the full spectrum a sung note matches its repetitions
+    in other verses, and becomes accompaniment: on the house corpus the gain in SI-SDR is 2.0 dB
+    with the full spectrum and 3.4 dB without the band.
 
-    NOTE: librosa.segment.recurrence_matrix finds neighbors first and then drops the close ones, so
-    that few remain, in Python loops; here the close ones are excluded before the choice.
+    NOTE: librosa.segment.recurrence_matrix drops close frames after the selection of neighbors, in
+    Python loops, so that few remain; here close frames are excluded before the selection.
 
     Args:
       magnitude: [F, N].
 
     Returns:
       A sparse 0/1 matrix [N, N] whose column t marks the frames similar to frame t; None if the
-      block is too short to repeat anything.
+      block is too short for repetitions.
     """
     import scipy.sparse
 

@@ -1,10 +1,10 @@
 """Complex spectrograms of audio and their inverse, on the host, for separation masks.
 
 Both directions use a periodic Hann window. With a hop of a quarter of a frame, the squared windows
-sum to 3/2 wherever four frames overlap, so 2/3 of the overlap-add is the signal again.
+sum to 3/2 where four frames overlap, so that the overlap-add times 2/3 is the signal.
 
-NOTE: SciPy's FFT, not `jnp.fft` under `jit`: see `ops/dft.py`. Spleeter's nets take a hundred times
-as long.
+NOTE: SciPy's FFT is used, not `jnp.fft` under `jit`: see `ops/dft.py`. Spleeter's nets take a
+hundred times as long.
 
 Letters: B batch, T samples, N frames, F frequencies (frame / 2 + 1), C channels.
 """
@@ -28,7 +28,7 @@ def _hann(frame: int) -> np.ndarray:
 def compute_spectrogram(audio: np.ndarray, frame: int) -> np.ndarray:
     """Transforms frames a quarter of a frame apart. float32 [B, T, C] -> complex64 [B, N, F, C].
 
-    T is (N + 3) * frame / 4: frame i begins at sample i * frame / 4, nothing is padded.
+    T is (N + 3) * frame / 4: frame i begins at sample i * frame / 4, without padding.
     """
     frames = np.lib.stride_tricks.sliding_window_view(audio, frame, axis=1)
     frames = frames[:, :: frame // OVERLAPS].swapaxes(2, 3)  # [B, N, frame, C]
@@ -39,7 +39,7 @@ def overlap_add(spectra: np.ndarray, frame: int) -> np.ndarray:
     """Inverts `compute_spectrogram`, except for the first and last three quarters of a frame.
 
     complex64 [B, N, F, C] -> float32 [B, T, C] with T = (N + 3) * frame / 4. At both ends, where
-    fewer than four frames overlap, the result is their sum: outputs of neighboring segments can be
+    fewer than four frames overlap, the result is their sum: the outputs of adjacent segments can be
     added.
     """
     hop = frame // OVERLAPS

@@ -1,7 +1,7 @@
 """Rules for training tracks: length, silence, fade-outs, dead air, loudness.
 
-Silence and fade-outs teach a model that music ends and starts again: the article's model copied
-intros after them. Levels are measured on the instrumental, which the model is trained on.
+From silence and fade-outs a model learns that music ends and restarts: the article's model copied
+intros after them. Levels are those of the instrumental, on which the model is trained.
 """
 
 import math
@@ -14,30 +14,33 @@ from jukejax.analysis.loudness import measure_loudness
 SAMPLE_RATE = 44100
 FADES = ("keep", "cut", "drop")
 
-QUIET = 1e-3  # of the track's peak, -60 dB: anything softer is silence
+QUIET = 1e-3  # ratio to the track's peak, -60 dB, below which a block is silent
 STEP = 0.05  # seconds of a block of silence detection
-HEAD, TAIL = 0.05, 0.5  # seconds of silence kept before and after the music: an attack, a reverb
+HEAD, TAIL = 0.05, 0.5  # seconds of silence kept before and after the music, for attack and reverb
 DEAD_AIR = 2.0  # seconds: shorter silence within a track is a musical rest
-GAP = 0.5  # seconds left of dead air that is cut
-FADE_FROM, FADE_TO = 3.0, 20.0  # dB below the track's level, between which a fade is timed
-FADE = 4.0  # seconds: a longer fall is a fade-out, a shorter one the reverb after the last chord
-FADE_RISE = 3.0  # dB: a part that swells again by more is music
-FADE_STEADY = 0.4  # half of all 2 s fall by this share of the mean: an arrangement falls in steps
-EDGE = 0.02  # seconds of the fade that keeps a cut from clicking
-LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over two beats or so
+GAP = 0.5  # seconds of dead air that remain after a cut
+FADE_FROM, FADE_TO = (
+    3.0,
+    20.0,
+)  # dB below the track's level: limits of a fade's measurement
+FADE = 4.0  # seconds: shortest fade-out; shorter ones are the reverb of the last chord
+FADE_RISE = 3.0  # dB: a larger rise of the level is no fade
+FADE_STEADY = 0.4  # least median fall of 2 s / mean fall: an arrangement falls in steps
+EDGE = 0.02  # seconds of the fade that prevents a click at a cut
+LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over about two beats
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of a corpus.
+    """The rules of a corpus.
 
     Attributes:
-      min_seconds, max_seconds: lengths of a track that are used.
+      min_seconds, max_seconds: range of the lengths of used tracks.
       fades: treatment of long fade-outs and dead air. "cut" ends the track where the fade-out
-        begins and leaves GAP of dead air: a fade-out is made at the mixing desk and repeats earlier
-        music, so that only an ending is lost. "keep" leaves and reports them, "drop" leaves out the
-        track.
-      loudness: LUFS to which one gain brings each track; None: loudness is not changed.
+        begins and leaves GAP of dead air: a fade-out repeats earlier music at a falling level, so
+          that
+        only an ending is lost. "keep" keeps and reports them, "drop" skips the track.
+      loudness: LUFS of each track after one gain; None: loudness is not changed.
 
     Raises:
       ValueError: a value is not possible.
@@ -75,7 +78,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Survey:
-    """Position of the music in a track, in samples from the start of the source.
+    """The position of the music in a track, in samples from the start of the source.
 
     Attributes:
       start, stop: range without the silence at the ends.
@@ -89,7 +92,7 @@ class Survey:
     dead_air: tuple[tuple[int, int], ...] = ()
 
     def pieces(self, fades: str) -> list[tuple[int, int]]:
-        """Returns (start, stop) of each part that `Rules.fades` keeps."""
+        """Returns (start, stop) of each section that `Rules.fades` keeps."""
         if fades != "cut":
             return [(self.start, self.stop)]
         half = round(GAP / 2 * SAMPLE_RATE)
@@ -136,7 +139,7 @@ def _find_fade_out(sound: np.ndarray) -> int:
     level = np.convolve(power, np.ones(width) / width, "valid")  # [hops], from each hop on
     level = 10 * np.log10(np.maximum(level, 1e-12))
     body = np.median(level[level > level.max() - 20])
-    above = np.nonzero(level > body - FADE_FROM)[0][-1]  # the last hop at the track's level
+    above = np.nonzero(level > body - FADE_FROM)[0][-1]  # the last hop at the level of the track
     rest = level[above:]
     low = np.nonzero(rest < body - FADE_TO)[0]
     if not low.size or low[0] * LEVEL_HOP < FADE:
@@ -164,7 +167,7 @@ def cut_pieces(sound: np.ndarray, pieces: list[tuple[int, int]]) -> np.ndarray:
 
 
 def loudness_gain(sound: np.ndarray, target: float | None) -> tuple[float, float | None, list[str]]:
-    """Computes the gain that brings a track to a loudness without clipping.
+    """Computes the gain of a track for a target loudness without clipping.
 
     Args:
       sound: float32 [time, channels]; its peak may be above 1.

@@ -1,4 +1,4 @@
-"""Preparation of a dataset: raw music in, shards, vocabulary and corpus.json out."""
+"""Preparation of a dataset: from raw music to shards, vocabulary and corpus.json."""
 
 import contextlib
 import shutil
@@ -31,12 +31,12 @@ from jukejax.preparation.metadata import TrackLabels, file_key, read_metadata
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.tracks import PreparedTrack, Source
 
-MAX_PRINTED = 20  # skipped files that are printed; corpus.json lists all
+MAX_PRINTED = 20  # largest number of skipped files that are printed; corpus.json lists all
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a run of `prepare`; flags of the same names explain them.
+    """Settings of a run of `prepare`; see the flags of the same names.
 
     Attributes:
       input: folder, "house", or "tfds:NAME".
@@ -61,7 +61,7 @@ class Settings:
     seed: int = 0
 
     def check(self) -> None:
-        """Checks what can be checked before any work.
+        """Checks the settings that need no access to the sources.
 
         Raises:
           ValueError: a setting is not possible; the message names its flag.
@@ -80,11 +80,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class SourceList:
-    """Sources of a run.
+    """The sources of a run.
 
     Attributes:
-      labels: that come with the sources, by `file_key`.
-      ignored: number of files that are not music, by suffix.
+      labels: labels from the sources, by `file_key`.
+      ignored: number of other files, by suffix.
     """
 
     sources: list[Source]
@@ -96,7 +96,7 @@ def prepare_dataset(settings: Settings) -> None:
     """Writes the dataset and prints a summary.
 
     Raises:
-      ValueError: a setting is not possible, or there is nothing to prepare.
+      ValueError: a setting is not possible, or there is no usable source.
     """
     settings.check()
     metadata = read_metadata(settings.metadata) if settings.metadata else {}
@@ -151,7 +151,7 @@ def _open_output(settings: Settings) -> Iterator[tuple[Path, str]]:
 
 
 def _upload_dataset(folder: Path, output: str) -> None:
-    """Copies a dataset into a bucket, dataset.json last: without it the copy is unfinished."""
+    """Copies a dataset into a bucket, dataset.json last, which marks it as complete."""
     paths = sorted(folder.iterdir(), key=lambda path: (path.name == "dataset.json", path.name))
     progress = Progress("copying", len(paths))
     for done, path in enumerate(paths, start=1):
@@ -160,7 +160,7 @@ def _upload_dataset(folder: Path, output: str) -> None:
 
 
 def find_sources(settings: Settings, cache: str) -> SourceList:
-    """Finds the sources that `settings.input` names.
+    """Lists the sources of `settings.input`.
 
     Raises:
       ValueError: there are none.
@@ -186,7 +186,7 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
 
 
 class _TfdsProgress:
-    """Progress of reading from TFDS, whose total is known only after the first example."""
+    """Reports the progress of reading from TFDS; the total is known after the first example."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -243,7 +243,7 @@ def write_dataset(
 
 
 def _remove_stale_entries(cache: Path, prepared: Sequence[PreparedTrack], source: str) -> None:
-    """Removes what no source of this run needs from a cache that belongs to this output alone."""
+    """Removes unused entries from a cache that belongs to this output only."""
     needed = {Path(track.array).stem for track in prepared if track.array} | {files.LOCK, "sources"}
     if source.startswith("tfds:"):
         needed.add("tfds")
@@ -259,7 +259,7 @@ def _print_summary(
 
     Args:
       table: content of corpus.json.
-      missing: files that the metadata name and the input lacks.
+      missing: files of the metadata that are not in the input.
     """
     for split, words in (("train", "to train on"), ("heldout", "held out")):
         tracks = dataset.tracks(split)
@@ -279,7 +279,7 @@ def _print_summary(
             f"{sdr['after']:.1f} dB after --separator={table['separator']}"
         )
     if missing:
-        print(f"--metadata names {len(missing)} files that are not there, such as {missing[0]}")
+        print(f"--metadata names {len(missing)} files that do not exist, such as {missing[0]}")
     _print_skipped(output, [row for row in table["files"] if row["fate"] == "skipped"])
 
 

@@ -1,4 +1,4 @@
-"""Decisions on all tracks of a corpus at once: copies, labels, groups, and the table of files."""
+"""Selection of tracks: copies, labels, groups, and the table of files of corpus.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -71,19 +71,20 @@ def describe_files(
     group: Sequence[int],
     links: Sequence[groups.Link],
 ) -> dict[str, Any]:
-    """Describes every file, and what tracks have in common, for corpus.json.
+    """Describes every file, and the links between tracks, for corpus.json.
 
     Args:
       prepared: all tracks.
-      usable: those of them that are used, with the split and the group of each.
+      usable: the used tracks, with the split and the group of each.
       links: between tracks, by their index in `usable`.
 
     Returns:
       files: file, fate ("train", "heldout" or "skipped"), reason; for readable files seconds,
         channels, loudness (LUFS), trimmed, fade_out, dead_air (see `PreparedTrack`) and notes; for
-        used ones also group, the first file of those that share a recording with it.
+        used ones also group, the first file that shares a recording with it.
       links: a and b, files that share a recording; votes, offset_seconds, seconds of each.
-      instrumental_si_sdr: where the truth is known, the mean in dB before and after separation.
+      instrumental_si_sdr: mean in dB before and after separation, if the true instrumentals are
+        known.
     """
     index = {track.name: i for i, track in enumerate(usable)}
     files = []

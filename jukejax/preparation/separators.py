@@ -1,7 +1,7 @@
-"""Separators, which remove vocals from mixes, and the search for their weights.
+"""Separators, which remove vocals from mixes, and the paths of their weights.
 
-A `Separator` is small, so that it can be sent to other processes and machines; its weights are
-loaded there, at its first call. Nothing here imports JAX before that.
+A `Separator` is small, so that it can be sent to other processes and machines; the weights are
+loaded by its first call. This module does not import JAX before that call.
 """
 
 import functools
@@ -25,12 +25,12 @@ CACHED = files.REPOSITORY / ".cache" / "spleeter" / FILE
 
 @dataclass(frozen=True)
 class Separator:
-    """Removal of vocals from mixes.
+    """Removes vocals from mixes.
 
     Attributes:
       method: one of METHODS.
       weights: path of the safetensors, for "spleeter".
-      hash: sha256 of that file: another file in its place is refused.
+      hash: sha256 of that file, which is checked when the file is loaded.
     """
 
     method: str
@@ -77,7 +77,7 @@ def make_separator(method: str | None = None, weights: str | None = None) -> Sep
     Args:
       method: one of METHODS; None: "spleeter" if its weights are found, else "none".
       weights: Spleeter's safetensors or the folder that holds it; None:
-        $JUKEJAX_SPLEETER_WEIGHTS, else what `make spleeter-weights` wrote in this checkout.
+        $JUKEJAX_SPLEETER_WEIGHTS, else the output of `make spleeter-weights` in this checkout.
 
     Raises:
       ValueError: there is no such method, or its weights are missing.
@@ -103,10 +103,10 @@ def make_separator(method: str | None = None, weights: str | None = None) -> Sep
 
 
 def find_weights(weights: str | None = None) -> Path | None:
-    """Finds the file of weights: that of `weights`, the environment variable, or the checkout.
+    """Finds the weights by `weights`, the environment variable, or in the checkout.
 
     Returns:
-      None if none of the three is given.
+      None without any of the three.
 
     Raises:
       ValueError: the file of `weights` or of the environment variable does not exist.
@@ -126,9 +126,9 @@ def find_weights(weights: str | None = None) -> Path | None:
 
 @functools.cache
 def uses_accelerator() -> bool:
-    """Returns whether JAX would use a GPU or TPU here, which only one process should hold.
+    """Returns true if JAX would use a GPU or TPU, which only one process should hold.
 
-    Runs JAX in another process, so that this one does not hold the device afterwards.
+    Runs JAX in another process, so that this process does not hold the device afterwards.
     """
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False

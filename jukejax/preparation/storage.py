@@ -1,7 +1,7 @@
-"""Files on this machine or in a bucket (gs://, s3://, az://, anything that fsspec supports).
+"""Files on this machine or in a bucket (gs://, s3://, az:// or others that fsspec supports).
 
-Audio is decoded and shards are read by position in a file: what is in a bucket is copied to this
-machine first, and what is written to a bucket is written here and uploaded. A bucket needs the
+Decoders and readers of shards need random access: files of a bucket are copied to this machine
+before they are read, and files for a bucket are written here and uploaded. A bucket needs the
 package of its kind (gs: gcsfs, s3: s3fs, az: adlfs); TensorFlow's file system is never used.
 """
 
@@ -39,9 +39,9 @@ def check_reachable(path: str, flag: str) -> None:
     try:
         filesystem, root = _open_filesystem(path)
         filesystem.exists(root)
-    except ImportError as error:  # fsspec's own message names the package to install
+    except ImportError as error:  # fsspec's message names the package to install
         raise ValueError(f"--{flag}={path}: {error}") from error
-    except Exception as error:  # clients of buckets raise errors of any type
+    except Exception as error:  # bucket clients raise errors of any type
         raise ValueError(f"--{flag}={path} cannot be reached: {error}") from error
 
 
@@ -54,7 +54,7 @@ def list_files(folder: str) -> list[str]:
 
 
 def file_state(path: str) -> str:
-    """Returns a hash that changes when a file of a bucket does: of its size, time and etag."""
+    """Returns a hash of the size, time and etag of a file in a bucket."""
     filesystem, name = _open_filesystem(path)
     return filesystem.ukey(name)
 
@@ -70,7 +70,7 @@ def file_exists(path: str) -> bool:
 
 @contextlib.contextmanager
 def local_copy(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a local path of a file: its own, or that of a temporary copy."""
+    """Yields the path of a local file, or of a temporary copy of a remote file."""
     if not is_remote(path):
         yield Path(path)
         return
@@ -82,13 +82,13 @@ def local_copy(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def upload(source: Path, path: str) -> None:
-    """Copies a file into a bucket, where it appears complete or not at all."""
+    """Copies a file into a bucket atomically."""
     filesystem, name = _open_filesystem(path)
     filesystem.put_file(str(source), name)
 
 
 def write_bytes(data: bytes, path: str) -> None:
-    """Writes a file, which appears complete or not at all, and the folders above it."""
+    """Writes a file atomically; creates its parent folders."""
     if is_remote(path):
         filesystem, name = _open_filesystem(path)
         filesystem.pipe_file(name, data)

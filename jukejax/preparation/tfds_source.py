@@ -1,7 +1,7 @@
 """Data sets of TensorFlow Datasets as folders of sound files, for `--input=tfds:NAME`.
 
-Needs the extra `tfds` (TensorFlow). Each example is written once as a WAV file in the cache; from
-then on it is a source like any other, and TensorFlow is not needed again.
+Needs the extra `tfds` (TensorFlow). Each example is written once as a WAV file in the cache, and
+is then a source like any other, without TensorFlow.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from jukejax.preparation.metadata import TrackLabels, file_key
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-INDEX = "index.json"  # written last: a folder with it is complete
+INDEX = "index.json"  # written last, marks a folder as complete
 GENRES = ("genre", "label")  # features that name the genre of an example
 ARTIST = "artist"
 BITS = (16, 24, 32)  # depths of integer samples
@@ -68,7 +68,7 @@ def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder"
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         builder.download_and_prepare()
-    except Exception as error:  # TFDS raises errors of any type, downloads too
+    except Exception as error:  # TFDS and downloads raise errors of any type
         line = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"--input=tfds:{name} cannot be opened ({type(error).__name__}: {line}); see "
@@ -126,7 +126,7 @@ def find_audio_feature(features: "tfds.features.FeaturesDict", name: str) -> tup
     rate = features[keys[0]].sample_rate
     if not rate:
         raise ValueError(
-            f"tfds:{name} does not say the sample rate of {keys[0]!r}; write its files to a "
+            f"tfds:{name} does not declare the sample rate of {keys[0]!r}; write its files to a "
             "folder and give that as --input"
         )
     return keys[0], int(rate)

@@ -1,8 +1,8 @@
 """Preparation of one source, a file or a track of the house corpus, for a shard.
 
 `prepare_track` decodes, repairs, separates, trims, computes the fingerprint, converts to 16 bits
-and writes the result to the cache. It depends on nothing but its arguments, so that any process on
-any machine may run it.
+and writes the result to the cache. It depends on its arguments only, so that it can run in any
+process on any machine.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_s
 if TYPE_CHECKING:
     from jukejax.preparation.house import HouseTrack
 
-VERSION = 2  # of the processing in this file; a change invalidates cached tracks
+VERSION = 2  # version of the processing in this file; a change invalidates cached tracks
 SILENT = 1e-3  # peak, -60 dB
 DC = 0.005  # offsets above this are removed
 ANTI_PHASE = 0.1  # a mono sum below this share of the channels' RMS is anti-phase
@@ -44,7 +44,7 @@ class Separator(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Source of a track: a file, or number `index` of the house corpus."""
+    """The source of a track: a file, or track `index` of the house corpus."""
 
     name: str
     path: str = ""
@@ -55,20 +55,20 @@ class Source:
 
 @dataclass(frozen=True)
 class PreparedTrack:
-    """Result of the preparation of a source.
+    """The result of the preparation of a source.
 
     Attributes:
-      reason: why it cannot be used; empty if it can.
+      reason: reason why the source cannot be used; empty if it can.
       array: file in the cache with int16 [time, channels].
       fingerprint: file in the cache with its `fingerprint.Landmarks`.
       content: sha256 of the source.
-      notes: repairs, and other remarks for the user.
-      loudness: LUFS of the stored audio; None if it is too soft to measure.
+      notes: repairs and other messages for the user.
+      loudness: LUFS of the stored audio; None if too soft to measure.
       trimmed: seconds of silence removed at the start and at the end.
       fade_out: seconds of a long fade-out at the end, cut or not.
       dead_air: start and length in seconds of long silences, in the time of the source.
-      sdr: SI-SDR in dB of the instrumental against the truth, before and after separation, where
-        the truth is known.
+      sdr: SI-SDR in dB of the instrumental against the true one, before and after separation, if
+        the latter is known.
     """
 
     name: str
@@ -91,10 +91,10 @@ class PreparedTrack:
 
 
 def prepare_track(source: Source, separator: Separator, cache: str, rules: Rules) -> PreparedTrack:
-    """Prepares one source, or finds it in the cache.
+    """Prepares one source, or reads the result from the cache.
 
-    The fingerprint is that of the mix, the same for every separator, of the part that is kept. A
-    song and its dub have enough in common for it to find them.
+    The fingerprint is that of the mix, without removed passages, so that it is the same for every
+    separator. It identifies a song and its dub as near-duplicates.
 
     Args:
       cache: folder; the key of an entry is a hash of the content of the source and of the
@@ -102,7 +102,7 @@ def prepare_track(source: Source, separator: Separator, cache: str, rules: Rules
 
     Raises:
       OSError: the cache cannot be written. Faults of the source are in the result's `reason`.
-      ValueError: the separator cannot work.
+      ValueError: the separator cannot be used.
     """
     try:
         track = None if source.path else _house_track(source)
@@ -131,14 +131,14 @@ def _prepare_uncached(
     """Prepares one source and writes it to the cache."""
     try:
         mix = audio.load_audio(source.path) if track is None else track.mix
-        if reason := rules.check_length(len(mix)):  # before the separation, which takes long
+        if reason := rules.check_length(len(mix)):  # before the separation, which is slow
             return PreparedTrack(source.name, reason, samples=len(mix), channels=mix.shape[1])
         mix, notes = repair_mix(mix)
     except ValueError as error:
         return PreparedTrack(source.name, reason=str(error))
     instrumental = separator(mix)
     if np.abs(instrumental).max() < SILENT:
-        return PreparedTrack(source.name, reason="silent once the voice is taken out")
+        return PreparedTrack(source.name, reason="silent after vocal removal")
     survey = survey_sound(instrumental)
     pieces = survey.pieces(rules.fades)
     prepared = PreparedTrack(
@@ -189,7 +189,7 @@ def _describe_silence(prepared: PreparedTrack, fades: str) -> list[str]:
 
 
 def repair_mix(mix: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Removes faults that a model would learn: DC offset, anti-phase and equal channels.
+    """Removes faults: DC offset, anti-phase and equal channels.
 
     Args:
       mix: float32 [time, channels].
@@ -251,7 +251,7 @@ def _hash_array(array: np.ndarray) -> str:
 
 
 def _read_cached(entry: Path, name: str) -> PreparedTrack | None:
-    """Reads a cache entry, None if it is not complete; an entry may consist of a reason only."""
+    """Reads a cache entry, which may be a reason only; returns None if it is not complete."""
     try:
         facts = json.loads(entry.with_suffix(".json").read_text())
         prepared = PreparedTrack(**facts | {"name": name})
@@ -269,11 +269,11 @@ def _read_cached(entry: Path, name: str) -> PreparedTrack | None:
 def _write_cached(
     entry: Path, prepared: PreparedTrack, landmarks: fingerprint.Landmarks, array: np.ndarray
 ) -> None:
-    """Writes a cache entry, the facts last: an entry with facts is complete."""
+    """Writes a cache entry; the file of facts is last and marks it as complete."""
     array = np.ascontiguousarray(array)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    # Not np.save, which does not report a full disk.
+    # np.save does not report a full disk.
     files.write_buffer(entry.with_suffix(".npy"), header, array, shared=True)
     packed = io.BytesIO()
     landmarks.save(packed)

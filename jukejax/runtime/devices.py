@@ -1,7 +1,7 @@
-"""Peak figures of accelerators by JAX's `device_kind`: the scale of model FLOP utilization.
+"""Peak performance of accelerators by JAX's `device_kind`, for model FLOPs utilization.
 
-Figures are for one JAX device (a whole chip), dense, at the precision that JAX multiplies with by
-default: float32 means TF32 on Ampere and Hopper, and bfloat16 passes on TPUs. Sources: NVIDIA's
+Figures are for one JAX device (one chip), without sparsity, at JAX's default precision of products:
+float32 means TF32 on Ampere and Hopper, and bfloat16 passes on TPUs. Sources: NVIDIA's
 data sheets of the V100, A100, H100 and H200, whose tensor figures with sparsity are halved; Google
 Cloud's pages on TPU v4, v5e, v5p and v6e (2026).
 """
@@ -17,10 +17,10 @@ class Device:
 
     Attributes:
       name: its common name.
-      peak_flops: floating-point operations a second by compute type; types that its matrix units
-        lack are missing.
-      bandwidth: of its memory, bytes a second.
-      memory: bytes.
+      peak_flops: floating-point operations a second by compute type, for the types that its matrix
+        units support.
+      bandwidth: memory bandwidth in bytes a second.
+      memory: size in bytes.
     """
 
     name: str
@@ -43,7 +43,7 @@ def _tpu(name: str, peak: float, bandwidth: float, memory: float) -> Device:
     return Device(name, dict.fromkeys(types, peak * 1e12), bandwidth * GB, memory * GB)
 
 
-# By a substring of `device_kind` in lower case; the first that matches counts.
+# By a substring of `device_kind` in lower case; the first match is used.
 _KINDS: tuple[tuple[str, Device], ...] = (
     ("v100s", _gpu("V100S", 130, 16.4, 1134, 32, bf16=False)),
     ("v100-pcie-32gb", _gpu("V100 PCIe 32 GB", 112, 14, 900, 32, bf16=False)),
@@ -70,10 +70,10 @@ _KINDS: tuple[tuple[str, Device], ...] = (
 def find_device(kind: str) -> Device | None:
     """Returns the accelerator with this `device_kind`; None if it is not in the table (a CPU)."""
     kind = kind.lower()
-    return next((device for part, device in _KINDS if part in kind), None)
+    return next((device for name, device in _KINDS if name in kind), None)
 
 
 def find_peak_flops(kind: str, dtype: str) -> float | None:
-    """Returns FLOP/s of one device in a compute type; None if it is not known."""
+    """Returns FLOP/s of one device in a compute type; None if unknown."""
     device = find_device(kind)
     return None if device is None else device.peak_flops.get(dtype)

@@ -1,4 +1,4 @@
-"""Runs of several processes: joining them, the one that writes, and leaving together."""
+"""Process groups of training runs: start, barriers, the writing process, and shutdown."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-# Variables with the number of processes, where jax.distributed.initialize() finds the rest itself.
+# Variables with the number of processes in clusters that jax.distributed.initialize() detects.
 _COUNTS = ("JAX_NUM_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
@@ -15,8 +15,8 @@ class Place:
     """This process among those of a run.
 
     Attributes:
-      coordinator: HOST:PORT of process 0; "" where the cluster sets it.
-      num_processes, process_id: 0 and -1 where the cluster sets them.
+      coordinator: HOST:PORT of process 0; "" if the cluster sets it.
+      num_processes, process_id: 0 and -1 if the cluster sets them.
     """
 
     coordinator: str = ""
@@ -37,11 +37,12 @@ class Place:
 
 
 def join(place: Place) -> None:
-    """Joins the other processes of a run, if there are any, before any device is used.
+    """Joins the other processes of a run, if any, before the first use of a device.
 
-    They are given by flags, or by the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID; Slurm or Open MPI with more than one task; TPU_WORKER_HOSTNAMES on GKE. TPU VMs
-    find their pod through a metadata server: there JAX_NUM_PROCESSES alone must be set, as
+    The processes are defined by flags, or by the environment: JAX_COORDINATOR_ADDRESS,
+      JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID; Slurm or Open MPI with more than one task; TPU_WORKER_HOSTNAMES on GKE. On
+    TPU VMs JAX finds the pod through a metadata server: only JAX_NUM_PROCESSES must be set, as
     launch/tpu_pod.sh does.
 
     Raises:
@@ -66,7 +67,7 @@ def join(place: Place) -> None:
 
 
 def is_one_of_many() -> bool:
-    """Returns whether the environment describes more than one process."""
+    """Returns true if the environment describes more than one process."""
     counts = [os.environ.get(name, "1") for name in _COUNTS]
     hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     on_cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
@@ -76,17 +77,17 @@ def is_one_of_many() -> bool:
 
 
 def is_writer() -> bool:
-    """Returns whether this process writes the run's logs."""
+    """Returns true if this process writes the files of the run."""
     return jax.process_index() == 0
 
 
 def is_shared() -> bool:
-    """Returns whether this run has other processes."""
+    """Returns true if the run has more than one process."""
     return jax.process_count() > 1
 
 
 def barrier(name: str) -> None:
-    """Waits until every process has called it."""
+    """Waits until every process has called this function with the same name."""
     if is_shared():
         from jax.experimental import multihost_utils
 
@@ -94,10 +95,10 @@ def barrier(name: str) -> None:
 
 
 def leave() -> None:
-    """Waits until every process is done, then ends the connection between them.
+    """Waits until every process calls this function, then closes their connection.
 
-    Without it, slower processes are aborted when process 0 ends. Not to be called by a process that
-    fails alone, for it would wait.
+    Without it, slower processes are aborted when process 0 ends. A process that fails alone must
+    not call it, since it would wait.
     """
     try:
         jax.distributed.shutdown()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def peak_bytes() -> int:
-    """Returns the peak of the fullest accelerator of this process, or of the process on CPUs."""
+    """Returns the largest peak of this process's accelerators; on CPUs the peak of the process."""
     import jax  # not needed for the memory of a process
 
     stats_of_devices = [device.memory_stats() or {} for device in jax.local_devices()]
@@ -26,10 +26,10 @@ def peak_bytes() -> int:
 
 
 def process_peak_bytes() -> int:
-    """Returns the peak of this process.
+    """Returns the peak of this process in bytes.
 
-    From /proc where there is one: Linux's `getrusage` includes the memory that the parent held when
-    it started us.
+    It is read from /proc if possible: Linux's `getrusage` includes the memory of the parent at the
+    start of this process.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -40,12 +40,12 @@ def process_peak_bytes() -> int:
 
 
 def machine_bytes() -> int:
-    """Returns the memory of this machine."""
+    """Returns the memory of this machine in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def usable_bytes(device: jax.Device) -> float | None:
-    """Returns the bytes of a JAX device that a program can use; of a CPU the machine's memory."""
+    """Returns the bytes of a JAX device that a program can use; on CPUs the machine's memory."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit:
         return limit

@@ -1,6 +1,6 @@
-"""Compiler flags and memory settings of our commands on CPUs, set before JAX's first computation.
+"""Compiler flags and memory settings of the commands on CPUs, set before JAX's first computation.
 
-Flags in the user's own XLA_FLAGS stay as they are.
+Flags in the user's XLA_FLAGS are not changed.
 """
 
 import ctypes
@@ -10,25 +10,25 @@ import os
 import platform
 from collections.abc import Mapping
 
-# By release of jaxlib. XLA ends a process with a flag that it does not know, so a flag is only set
-# for releases that it was tried with.
+# By release of jaxlib. XLA aborts a process with an unknown flag, so that a flag is only set for
+# releases on which it was tested.
 CPU_FLAGS = {
     "0.10": {"--xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"},
 }
-# Processor time of a training step with the flag and without, fastest of a few on a busy machine of
-# two cores: 0.89 at width 1024 and at 512, 1.13 at 256 and 1,024 positions. So it is not set for
-# narrow and short models: at width 256 and 8,192 positions the three kinds of attention took
-# 54 ms with the flag and 65 without, fastest of 30, forward and backward.
+# Ratio of a training step's processor time with the flag to that without it, fastest of a few runs
+# on a busy machine of two cores: 0.89 at width 1024 and at 512, 1.13 at 256 and 1,024 positions. It
+# is therefore not set for narrow and short models. At width 256 and 8,192 positions the three kinds
+# of attention took 54 ms with the flag and 65 ms without, fastest of 30, forward and backward.
 WIDE, LONG = 512, 4096
 
 
-# Parameters of glibc's mallopt. A program's intermediate arrays are allocated at each call, from
-# new pages of the kernel unless malloc reuses freed ones (no mapping, no trimming, one arena).
+# Parameters of glibc's mallopt: no memory mapping, no trimming, one arena. Otherwise the
+# intermediate arrays of a program are allocated from new pages of the kernel at each call.
 KEEP_MEMORY = {-4: 0, -1: -1, -8: 1}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
 
 
 def on_cpu() -> bool:
-    """Returns whether JAX will run on the CPU: by JAX_PLATFORMS, or for want of a plugin."""
+    """Returns true if JAX will run on the CPU, by JAX_PLATFORMS or for lack of a plugin."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms == "cpu"
@@ -36,9 +36,9 @@ def on_cpu() -> bool:
 
 
 def keep_memory() -> None:
-    """Lets malloc keep freed memory for the next step, on CPUs under glibc.
+    """Configures malloc to keep freed memory for the next step, on CPUs with glibc.
 
-    To be called before any thread is started. A training step of six layers of width 256 took
+    It must be called before any thread is started. A training step of six layers of width 256 took
     0.32 s instead of 0.42 s on two cores; the process may hold up to twice the memory.
     GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment, which glibc reads only when a program
     starts, saves another tenth of the processor time (1.07 instead of 1.17 s).
@@ -50,13 +50,13 @@ def keep_memory() -> None:
 
 
 def release_memory() -> None:
-    """Returns the memory that malloc keeps to the system, before work of another size."""
+    """Releases the memory that malloc keeps to the operating system."""
     if on_cpu() and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def set_defaults(width: int, seq_len: int) -> None:
-    """Adds our flags to XLA_FLAGS for training a transformer of this shape; 0 for other models."""
+    """Adds flags to XLA_FLAGS for training a transformer of this shape; 0 for other models."""
     release = ".".join(importlib.metadata.version("jaxlib").split(".")[:2])
     user_flags = os.environ.get("XLA_FLAGS", "")
     large = width >= WIDE or seq_len >= LONG
@@ -67,6 +67,6 @@ def set_defaults(width: int, seq_len: int) -> None:
 
 
 def transformer_shape(config: Mapping) -> tuple[int, int]:
-    """Returns width and positions of a config's transformer; 0 if it trains none."""
+    """Returns the width and the positions of a config's transformer; zeros without one."""
     transformer = config.get("model", {}).get("transformer", {})
     return transformer.get("emb_dim", 0), transformer.get("seq_len", 0)

@@ -14,7 +14,7 @@ def compute_dtype(name: str) -> jnp.dtype:
 
 
 def default_dtype() -> str:
-    """Returns bfloat16 where the device has it, float16 on older GPUs, float32 on CPUs."""
+    """Returns bfloat16 if the device supports it, float16 on older GPUs, float32 on CPUs."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         return "float32"

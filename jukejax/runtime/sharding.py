@@ -41,7 +41,7 @@ BATCH = PartitionSpec(("data", "fsdp"))
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; one of them may be -1: all remaining.
+    """Numbers of devices along each axis; one of them may be -1, for all remaining devices.
 
     Attributes:
       slices: TPU slices (or hosts with slow links) that `data` is partitioned over first.
@@ -78,7 +78,7 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) ->
 
 
 def check_batch(mesh: Mesh | AbstractMesh, batch_size: int, accumulate: int = 1) -> None:
-    """Raises ValueError for a batch that the mesh does not divide evenly."""
+    """Raises ValueError if the mesh does not divide the batch evenly."""
     shares = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
     if batch_size % shares:
         raise ValueError(
@@ -112,7 +112,7 @@ def _leaf_sharding(
 def batch_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     """Returns the rows of a global batch that this process must load, in order.
 
-    Processes that hold the same rows (their devices differ along `tensor` only) load them twice.
+    Processes with the same rows (whose devices differ along `tensor` only) both load them.
     """
     indices = NamedSharding(mesh, BATCH).addressable_devices_indices_map((batch_size,))
     spans = {

@@ -135,7 +135,7 @@ def _format_nothing_left(seconds: float) -> str:
 
 def _encode_labels(model: Model, request: Request, level: int, totals: dict[int, int]) -> Labels:
     if request.lyrics and not model.has_lyrics():
-        raise ValueError(f"{model.folder} was made without lyrics; leave --lyrics_file away")
+        raise ValueError(f"{model.folder} was made without lyrics; remove --lyrics_file")
     length = totals[level] * model.hops[level] / model.sample_rate
     return model.encode_labels(
         level,
@@ -196,7 +196,7 @@ def _check_upsampled_length(model: Model, request: Request, top_codes: int) -> N
     if request.seconds is not None and model.top_codes(request.seconds) > top_codes:
         raise ValueError(
             f"--seconds={request.seconds:g} is more than the {model.seconds(top_codes):.2f} s that "
-            "are given; leave --seconds away to take all of it"
+            "are given; remove --seconds to use all of it"
         )
 
 

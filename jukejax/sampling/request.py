@@ -144,7 +144,7 @@ class Request:
         if self.candidates < 1:
             raise ValueError(f"--candidates={self.candidates} must be at least 1")
         if self.seconds is not None:
-            raise ValueError("--mode=reroll keeps the length of --codes; leave --seconds away")
+            raise ValueError("--mode=reroll keeps the length of --codes; remove --seconds")
         if self.stream:
             raise ValueError("--stream is for tracks made from start to end, not for --mode=reroll")
 
@@ -191,7 +191,7 @@ def resolve_seconds(seconds: float | None, bars: float | None, bpm: float | None
     if bars is None or bpm is None:
         raise ValueError("--bars and --bpm need each other: bars of four beats, beats a minute")
     if seconds is not None:
-        raise ValueError("the length is given twice: leave --seconds or --bars away")
+        raise ValueError("the length is given twice: remove --seconds or --bars")
     if not (bars > 0 and bpm > 0):
         raise ValueError(f"--bars={bars:g} --bpm={bpm:g} must be positive")
     return bars * BEATS_PER_BAR * 60 / bpm

@@ -2,7 +2,7 @@
 
 The recipe of the house-music model: train at full rate until the loss is about 2 bits per code,
 then decay the rate linearly to zero. The losses are part of the training state, so that a resumed
-run, and every process of it, takes the same decision at the same step.
+run and all of its processes make the same decision at the same step.
 """
 
 import dataclasses
@@ -20,13 +20,14 @@ class ScheduleConfig:
     """Conditions of the linear decay to zero, and of an early end of the run.
 
     Attributes:
-      anneal_at_bits: start when the smoothed training loss (bits per code of a prior) is at most
-        this; None: never.
-      anneal_on_stall: start when so many held-out evaluations in a row were no better than the
-        best before; 0: never.
-      anneal_steps: from the start until the rate is zero, where the run ends.
+      anneal_at_bits: smoothed training loss (bits per code of a prior) at which the decay starts;
+        None: never.
+      anneal_on_stall: number of consecutive held-out evaluations without improvement at which the
+        decay starts; 0: never.
+      anneal_steps: steps of the decay, at whose end the run ends.
       smoothing: steps over which the training loss is averaged.
-      stop_on_stall: end the run after so many held-out evaluations without improvement; 0: never.
+      stop_on_stall: number of consecutive held-out evaluations without improvement at which the run
+        ends; 0: never.
     """
 
     anneal_at_bits: float | None = None
@@ -46,11 +47,11 @@ class Anneal:
     """Losses of a run so far; all scalars.
 
     Attributes:
-      start: int32, the step at which the decay to zero begins; NEVER until that is decided.
+      start: int32, the first step of the decay to zero; NEVER before the decision.
       loss: float32, decayed sum of the training losses.
-      weight: float32, sum of the weights in it.
+      weight: float32, sum of the weights of `loss`.
       best: float32, the best held-out loss.
-      stalled: int32, held-out evaluations since then.
+      stalled: int32, held-out evaluations since `best`.
     """
 
     start: jax.Array
@@ -78,7 +79,7 @@ def init_anneal() -> Anneal:
 
 def rate_factor(config: ScheduleConfig, anneal: Anneal, step: jax.Array) -> jax.Array:
     """Computes the factor of the learning rate of `step`: 1, then linearly to 0."""
-    # Not step - start: that overflows while start is NEVER.
+    # The difference would overflow if start is NEVER.
     steps = jnp.where(anneal.start == NEVER, 0, step - anneal.start)
     return jnp.clip(1.0 - steps / config.anneal_steps, 0.0, 1.0)
 
@@ -93,10 +94,10 @@ def observe_train_loss(
     )
     if config.anneal_at_bits is None:
         return anneal
-    # One batch with a low loss is not enough: the average must span `smoothing` steps.
-    filled = step + 1 >= config.smoothing
-    reached = filled & (anneal.smoothed <= config.anneal_at_bits)
-    start = jnp.where(reached, jnp.minimum(anneal.start, step + 1), anneal.start)
+    # The average must span `smoothing` steps: a single batch with a low loss is no reason.
+    is_filled = step + 1 >= config.smoothing
+    is_reached = is_filled & (anneal.smoothed <= config.anneal_at_bits)
+    start = jnp.where(is_reached, jnp.minimum(anneal.start, step + 1), anneal.start)
     return dataclasses.replace(anneal, start=start)
 
 

@@ -1,7 +1,7 @@
-"""The keys of a training config: what a file of configs/ may say, and --config.KEY=value beside it.
+"""The keys of a training config, in a file of configs/ or on the command line.
 
-A file says what it must; every other key can still be given on the command line. Keys inside
-`model`, `data`, `optimizer` and so on are those of the dataclasses that they become.
+Keys that a file omits can be set by --config.KEY=value. Keys inside `model`, `data`, `optimizer`
+and so on are the fields of dataclasses.
 """
 
 import difflib
@@ -11,8 +11,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 KEYS = {
-    "task": "what is trained: vqvae or prior",
-    "seed": "of the weights, the order of the data, and all noise",
+    "task": "the model to train: vqvae or prior",
+    "seed": "seed of the weights, the order of the data, and all noise",
     "dtype": "compute type: float32, bfloat16 or float16",
     "model": "VQVAEConfig or PriorConfig",
     "loss": "LossConfig of a VQ-VAE",
@@ -22,24 +22,24 @@ KEYS = {
     "optimizer": "OptimizerConfig",
     "schedule": "ScheduleConfig: when the learning rate goes to zero, when a run ends early",
     "loss_scale": "LossScaleConfig, for float16",
-    "accumulate": "parts that a batch is worked through in",
+    "accumulate": "microbatches of a batch (gradient accumulation)",
     "max_skipped": "steps in a row whose loss or gradient is not finite, at which a run stops",
     "mesh": "MeshConfig: devices along data, fsdp, tensor, and slices",
     "log_every": "steps between lines of metrics.jsonl",
     "eval_every": "steps between held-out evaluations; 0: only at the end",
-    "eval_batches": "batches of such an evaluation; the one at the end sees all",
-    "sample_every": "steps between sounds and pictures in TensorBoard; 0: never; as eval_every if "
-    "it is not given",
-    "vqvae": "the VQ-VAE of a prior's codes (workdir or bundle), which makes its samples audible",
-    "audit": "true: what a prior plays at such a step is looked for in its training tracks",
+    "eval_batches": "batches of such an evaluation; the last evaluation uses all",
+    "sample_every": "steps between audio and spectrograms in TensorBoard; 0: never; default: "
+    "eval_every",
+    "vqvae": "the VQ-VAE of a prior's codes (workdir or bundle), which decodes its samples",
+    "audit": "true: measure how much of a prior's samples matches its training tracks",
     "checkpoint_every": "steps between checkpoints",
     "keep": "newest checkpoints to keep",
     "keep_best": "checkpoints to keep with the lowest held-out loss",
     "tensorboard": "false: no WORKDIR/tensorboard",
     "wandb": "project of Weights & Biases to log to",
-    "peak_flops": "FLOP/s of one device, for mfu where the device is not known",
+    "peak_flops": "FLOP/s of one device, for the MFU of devices that are not tabulated",
 }
-_GROUPS = ("schedule", "loss_scale", "mesh", "loss")  # may be given in part, or not at all
+_GROUPS = ("schedule", "loss_scale", "mesh", "loss")  # optional dictionaries of a config
 
 
 def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.FlagHolder:

@@ -1,7 +1,7 @@
-"""Starting a run from trained weights (`config.init_from`, see `pretrained`).
+"""Initialization of a run with trained weights (`config.init_from`, see `pretrained`).
 
-The weights (of a workdir: the averaged ones) and the codebooks are used; the optimizer, the
-averages and the schedule start anew.
+The weights (of a workdir the averaged ones) and the codebooks are used; the optimizer, the averages
+and the schedule are initialized as in a new run.
 """
 
 import sys
@@ -19,20 +19,20 @@ from jukejax.training import pretrained, state
 from jukejax.training.program import Program
 from jukejax.weights import bundle, loading
 
-NOISE = 0.1  # of new rows, as a share of their table's standard deviation
+NOISE = 0.1  # standard deviation of the noise of new rows, relative to that of their table
 
 
 def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.TrainState | None:
-    """Loads the weights of `config.init_from` into the state of a new run, sharded as its own.
+    """Loads the weights of `config.init_from` into the sharded state of a new run.
 
     Args:
-      key: of the run; the noise of new rows is drawn from it, alike on every process.
+      key: PRNG key of the run, from which the noise of new rows is drawn.
 
     Returns:
       None without `init_from`.
 
     Raises:
-      ValueError: the folder holds no such model, or weights that are not its config's.
+      ValueError: the folder has no such model, or its weights do not fit its config.
     """
     path = config.get("init_from")
     if not path:
@@ -59,9 +59,9 @@ def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.Tr
 
 
 def grow_tables(params: Tree, vocabulary: Mapping, description: Mapping, key: jax.Array) -> Tree:
-    """Adds rows to the label tables for the names of the run that the trained model lacks.
+    """Adds rows to the label tables for the names that are missing in the trained model.
 
-    A new row is the mean of the old ones plus a little noise: an average artist or genre.
+    A new row is the mean of the existing rows plus noise (see `NOISE`).
 
     Args:
       params: of a labeled prior, host arrays; label tables are [names, emb_dim].
@@ -95,13 +95,13 @@ def _warn_of_other_codes(path: str, trained: Mapping, description: Mapping) -> N
     if trained_hash and own_hash and trained_hash != own_hash and distributed.is_writer():
         print(
             f"warning: {path} was trained on codes of another VQ-VAE than those of data.folder; "
-            "encode with its own VQ-VAE if the codes are to mean the same",
+            "run encode with its own VQ-VAE if the codes shall have the same meaning",
             file=sys.stderr,
         )
 
 
 def _place(path: str, collection: str, tree: Tree, target: Tree, shardings: Tree) -> Tree:
-    """Places host arrays as sharded arrays; each process reads its own shards only."""
+    """Converts host arrays to sharded arrays; each process copies its own shards only."""
     arrays, leaves = bundle.flatten_weights(tree), _flatten_shapes(target)
     for name in sorted(arrays.keys() ^ leaves.keys()):
         verb = "lacks" if name in leaves else "holds"
@@ -120,7 +120,7 @@ def _place(path: str, collection: str, tree: Tree, target: Tree, shardings: Tree
         leaf: jax.ShapeDtypeStruct, leaf_sharding: jax.sharding.Sharding, array: np.ndarray
     ) -> jax.Array:
         array = np.asarray(array, leaf.dtype)
-        return jax.make_array_from_callback(array.shape, leaf_sharding, lambda cut: array[cut])
+        return jax.make_array_from_callback(array.shape, leaf_sharding, lambda index: array[index])
 
     return jax.tree.map(place, target, shardings, bundle.unflatten_weights(arrays))
 

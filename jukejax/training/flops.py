@@ -1,10 +1,10 @@
-"""Model FLOPs of one training example, from the frozen configs alone: the numerator of an MFU.
+"""Model FLOPs of a training example, computed from the frozen configs: the numerator of the MFU.
 
-A product of [M, K] and [K, N] is 2 M K N operations. Counted are the products, convolutions and
-Fourier transforms that the model asks for; not elementwise work, nor what is computed twice to save
-memory (remat), nor the optimizer. Attention counts each query with every key of its block or
-column, masked or not, as in PaLM's figures (Chowdhery et al. 2022, appendix B). The backward pass
-costs twice the forward pass: each product has a gradient to either side.
+A product of [M, K] and [K, N] has 2 M K N operations. The matrix products, convolutions and Fourier
+transforms of the model are counted, but not elementwise operations, recomputation (remat) or the
+optimizer. Attention counts each query with every key of its block or column, masked or not, as in
+PaLM's figures (Chowdhery et al. 2022, appendix B). The backward pass costs twice the forward pass:
+each product has a gradient for both operands.
 """
 
 import math
@@ -49,7 +49,7 @@ def compute_mfu(
       example_flops: of a training step, for one example (`total`).
       examples_per_s: of all devices together.
       peak_flops: FLOP/s of one device.
-      devices: how many train.
+      devices: number of devices.
     """
     return example_flops * examples_per_s / (peak_flops * devices)
 
@@ -65,21 +65,25 @@ def count_prior(config: PriorConfig) -> dict[str, Work]:
     model = config.autoregressive
     stack = model.transformer
     parts = {
-        "layers": _layers(stack),
-        "attention": _attention(stack),
+        "layers": _count_layer_flops(stack),
+        "attention": _count_attention_flops(stack),
         "logits": 2.0 * stack.seq_len * stack.emb_dim * model.vocab_size,
     }
     if config.upper is not None:
-        parts["upper"] = _conditioner(config.upper, config.seq_len, stack.emb_dim)
+        parts["upper"] = _count_conditioner_flops(config.upper, config.seq_len, stack.emb_dim)
     if config.lyrics is not None and config.lyrics.kind == LyricsKind.SEPARATE:
         encoder = config.lyrics.encoder
         assert encoder is not None
-        ends = (encoder.emb_dim + config.lyrics.vocab_size) * stack.emb_dim
-        parts["lyrics"] = _layers(encoder) + _attention(encoder) + 2.0 * encoder.seq_len * ends
+        end_macs = (encoder.emb_dim + config.lyrics.vocab_size) * stack.emb_dim
+        parts["lyrics"] = (
+            _count_layer_flops(encoder)
+            + _count_attention_flops(encoder)
+            + 2.0 * encoder.seq_len * end_macs
+        )
     return {name: _trained(forward) for name, forward in parts.items()}
 
 
-def _layers(config: TransformerConfig) -> float:
+def _count_layer_flops(config: TransformerConfig) -> float:
     """Counts products with weights in all layers of a stack."""
     emb, inner, hidden = config.emb_dim, config.attn_dim, config.mlp_dim
     mlp = 2 * emb * hidden
@@ -92,7 +96,7 @@ def _layers(config: TransformerConfig) -> float:
     return 2 * macs
 
 
-def _attention(config: TransformerConfig) -> float:
+def _count_attention_flops(config: TransformerConfig) -> float:
     """Counts products of queries and keys, and of probabilities and values, in all layers."""
     grid = config.grid
     keys = {
@@ -109,22 +113,22 @@ def _attention(config: TransformerConfig) -> float:
     return 2.0 * 2 * config.seq_len * visible * config.attn_dim
 
 
-def _conditioner(config: CodeConditionerConfig, seq_len: int, features: int) -> float:
-    """Counts the FLOPs of upsampling the codes above for a window of `seq_len` codes."""
-    stack = _stack_macs(config.width, config.depth, config.m_conv)
+def _count_conditioner_flops(config: CodeConditionerConfig, seq_len: int, features: int) -> float:
+    """Counts the FLOPs of the conditioner on the level above, for `seq_len` codes."""
+    stack = _count_stack_macs(config.width, config.depth, config.m_conv)
     block = _ConvBlock(config.width, features, config.downs, config.stride, stack)
     positions = seq_len // config.ratio
-    return 2.0 * _decoder_macs(block, positions=positions, channels=features)
+    return 2.0 * _count_decoder_macs(block, positions=positions, channels=features)
 
 
-def _stack_macs(width: int, depth: int, m_conv: float) -> float:
+def _count_stack_macs(width: int, depth: int, m_conv: float) -> float:
     """Counts the multiplications of a residual stack at one position."""
     hidden = int(m_conv * width)
     return depth * (3 * width * hidden + hidden * width)
 
 
 class _ConvBlock(NamedTuple):
-    """Sizes of an `EncoderBlock` or `DecoderBlock`; `stack`: of `_stack_macs`."""
+    """Sizes of an `EncoderBlock` or `DecoderBlock`; `stack`: of `_count_stack_macs`."""
 
     width: int
     features: int
@@ -133,7 +137,7 @@ class _ConvBlock(NamedTuple):
     stack: float
 
 
-def _encoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
+def _count_encoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
     """Counts multiplications of an `EncoderBlock` from `channels` to the block's features."""
     width, features, downs, stride, stack = block
     macs = 0.0
@@ -144,7 +148,7 @@ def _encoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
     return macs + positions * 3 * channels * features if downs else 0.0
 
 
-def _decoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
+def _count_decoder_macs(block: _ConvBlock, *, positions: int, channels: int) -> float:
     """Counts multiplications of a `DecoderBlock` from `channels` to the block's features."""
     width, features, downs, stride, stack = block
     if not downs:
@@ -171,26 +175,26 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
     for level, hop in enumerate(config.hops):
         multiplier = config.multipliers[level]
         width = multiplier * config.width
-        stack = _stack_macs(width, multiplier * config.depth, config.m_conv)
+        stack = _count_stack_macs(width, multiplier * config.depth, config.m_conv)
         positions, channels = window, config.channels
         for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
             block = _ConvBlock(width, config.emb_dim, downs, stride, stack)
-            encoders += _encoder_macs(block, positions=positions, channels=channels)
+            encoders += _count_encoder_macs(block, positions=positions, channels=channels)
             positions, channels = positions // stride**downs, config.emb_dim
-            decoders += _decoder_macs(block, positions=positions, channels=channels)
+            decoders += _count_decoder_macs(block, positions=positions, channels=channels)
         decoders += window * 3 * config.emb_dim * config.channels
         codebooks += window // hop * config.emb_dim * config.codebook_size
     parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}
     if config.bottleneck:
         parts["codebooks"] = Work(2 * codebooks, 0.0)
     if stfts:
-        # Of the target and of the output; only the output's has a gradient.
-        spectra = config.levels * sum(_transform(stft, window) for stft in stfts)
+        # Spectra of the target and of the output, of which only the output has a gradient.
+        spectra = config.levels * sum(_count_stft_flops(stft, window) for stft in stfts)
         parts["spectra"] = Work(2 * spectra, spectra)
     return parts
 
 
-def _transform(stft: STFT, samples: int) -> float:
-    """Counts a spectrogram of real audio, 2.5 n log2 n a frame (radix 2, half of a complex one)."""
+def _count_stft_flops(stft: STFT, samples: int) -> float:
+    """Counts the FLOPs of a real spectrogram: 2.5 n log2 n a frame (half of a complex radix 2)."""
     frames = samples // stft.hop + 1
     return frames * 2.5 * stft.n_fft * math.log2(stft.n_fft)

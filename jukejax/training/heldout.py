@@ -1,4 +1,4 @@
-"""Evaluation on held-out data."""
+"""Evaluation of a model on held-out data."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ class Evaluation:
 
     Attributes:
       metrics: means over all batches.
-      by_track: {metric: {track: mean}} of the metrics that are measured by example.
+      by_track: {metric: {track: mean}} for the metrics with a value for each example.
     """
 
     metrics: dict[str, float]
@@ -41,11 +41,11 @@ def evaluate_heldout(
     limit: int | None,
     after_batch: Callable[[], None],
 ) -> Evaluation:
-    """Computes the held-out metrics of these weights.
+    """Computes the held-out metrics of weights.
 
     Args:
       rows: indices of the rows of each global batch that this process loads.
-      limit: number of batches; None for all.
+      limit: largest number of batches; None for all.
       after_batch: called after each batch.
     """
     by_batch: dict[str, list[float]] = defaultdict(list)

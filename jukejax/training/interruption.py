@@ -37,13 +37,13 @@ class Interruption:
 
     def watch(self, steps: StepWatch, checkpoints: Checkpoints) -> None:
         """Connects the signal watch to this run, which it ends if no step makes progress."""
-        if (signals := interruption.active()) is not None:
+        if (signals := interruption.active_watch()) is not None:
             signals.idle_seconds = steps.idle_seconds
             signals.describe = checkpoints.describe_last
 
     def acknowledge(self) -> None:
         """Ends the supervision by the signal watch, as the loop has ended."""
-        if (signals := interruption.active()) is not None:
+        if (signals := interruption.active_watch()) is not None:
             signals.acknowledge()
             signals.idle_seconds = None
 

@@ -1,4 +1,4 @@
-"""Dynamic loss scale for float16: against underflow of gradients; overflowing steps are skipped.
+"""Dynamic loss scale, which prevents the underflow of gradients in float16.
 
 The loss is multiplied by the scale before the backward pass and the gradients are divided by it.
 A step whose gradients are not finite changes nothing but the scale, which halves; every other step
@@ -33,12 +33,12 @@ def update_scale(scale: jax.Array, finite: jax.Array, *, window: int) -> jax.Arr
 
     Args:
       scale: before the step.
-      finite: whether the step's loss and gradients were finite.
-      window: finite steps in which the scale doubles.
+      finite: bool scalar, true if the loss and the gradients of the step are finite.
+      window: number of finite steps in which the scale doubles.
     """
     return jnp.where(finite, scale * 2.0 ** (1.0 / window), scale / 2.0)
 
 
 def select_finite(finite: jax.Array, new: Tree, old: Tree) -> Tree:
     """Selects `new` after a finite step, else `old`: parameters, optimizer state, averages."""
-    return jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
+    return jax.tree.map(lambda new_leaf, old_leaf: jnp.where(finite, new_leaf, old_leaf), new, old)

@@ -1,9 +1,9 @@
 """Learning-rate schedules, optimizers and the moving average of the weights, from a config.
 
-Optax gives the optimizers. Its schedules and its `ema` are not used: OpenAI's schedule multiplies
-warm-up and decay, which may overlap, where `optax.schedules` joins them one after the other; and
-`optax.ema` keeps its average without bias correction in a state of its own, where checkpoints hold
-the corrected average itself.
+The optimizers are those of Optax. Its schedules and its `ema` are not used: OpenAI's schedule is
+the product of warm-up and decay, which may overlap, whereas `optax.schedules` concatenates them;
+and the state of `optax.ema` is the average without bias correction, whereas checkpoints contain the
+corrected average.
 """
 
 import dataclasses
@@ -35,14 +35,14 @@ class OptimizerConfig:
       decay_start: step at which that decay begins; None leaves the rate constant, or to `gamma`.
       decay_steps: steps from `decay_start` until the rate is 0, or between drops by `gamma`.
       gamma: without a linear decay, the rate drops by this factor every `decay_steps`.
-      beta1, beta2, eps: of Adam.
-      weight_decay: decoupled from the gradient.
-      no_decay: parameters without weight decay: any of "bias", "norm", "embedding".
+      beta1, beta2, eps: parameters of Adam.
+      weight_decay: coefficient of the decoupled weight decay.
+      no_decay: kinds of parameters without weight decay: "bias", "norm", "embedding".
       clip: largest global norm of the gradient; 0 turns clipping off.
-      adam: "optax" (the textbook's AdamW, the default) or "openai" (see `openai_adam`).
+      adam: "optax" (AdamW, the default) or "openai" (see `openai_adam`).
       ema_decay: of the averaged weights; None for OpenAI's 1 - (batch_size / 8) / 1000.
-      ema_bias_correction: the average is of the weights since the first step, as if it had always
-        run; without it, as in OpenAI's code, the random start fades out of it slowly.
+      ema_bias_correction: corrects the average for its initial value; without it, as in OpenAI's
+        code, the average contains the random initial weights, with a decaying coefficient.
     """
 
     learning_rate: float = 3e-4
@@ -62,10 +62,10 @@ class OptimizerConfig:
     ema_bias_correction: bool = True
 
     def __post_init__(self) -> None:
-        for name, known in (("adam", ("optax", "openai")), ("decay", ("linear", "cosine"))):
-            if getattr(self, name) not in known:
+        for name, options in (("adam", ("optax", "openai")), ("decay", ("linear", "cosine"))):
+            if getattr(self, name) not in options:
                 raise ValueError(
-                    f"optimizer.{name} is {getattr(self, name)!r}; known: {', '.join(known)}"
+                    f"optimizer.{name} is {getattr(self, name)!r}; known: {', '.join(options)}"
                 )
         unknown = set(self.no_decay) - NO_DECAY.keys()
         if unknown:
@@ -76,7 +76,7 @@ class OptimizerConfig:
 
 
 def make_schedule(config: OptimizerConfig) -> optax.Schedule:
-    """Makes the function from a step (from 0) to its learning rate: OpenAI's `get_lr_scheduler`."""
+    """Returns the learning rate as a function of the step (from 0): OpenAI's `get_lr_scheduler`."""
 
     def rate(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step, jnp.float32)
@@ -104,7 +104,7 @@ class AdamState(NamedTuple):
 def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
     """Makes OpenAI's Adam (the fused Adam of Apex), with learning rate and weight decay.
 
-    Two things differ from `optax.adamw`: eps is added to the square root before the bias
+    It differs from `optax.adamw` in two points: eps is added to the square root before the bias
     correction, and the weight decay is multiplied with the bias-corrected step.
     """
     rate = make_schedule(config)
@@ -150,7 +150,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def weight_decay_mask(config: OptimizerConfig, params: Tree) -> Tree:
-    """Returns for each leaf whether it has weight decay, by the names in its path."""
+    """Returns a bool for each leaf: true if it has weight decay, by the names in its path."""
     exempt = tuple(ending for kind in config.no_decay for ending in NO_DECAY[kind])
 
     def is_decayed(path: tuple, leaf: jax.Array) -> bool:

@@ -22,7 +22,7 @@ from jukejax.runtime.memory import usable_bytes
 from jukejax.training import program, state
 from jukejax.training.task import Task
 
-ASSUMED_MFU = 0.3  # of an accelerator, where nothing was measured
+ASSUMED_MFU = 0.3  # model FLOPs utilization of an accelerator without a measurement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Plan:
       kind: JAX's `device_kind`; "" where the mesh is not on this machine.
       parameters: by part of the model.
       memory: bytes on each device, by part; "activations" is an estimate (see `activation_bytes`).
-      device_memory: bytes that a device has; None where that is not known.
+      device_memory: bytes of a device's memory; None if unknown.
       work: FLOPs of a step, by part of the model.
-      batch_size, part_size: examples of a step, and those that a device works on at a time.
+      batch_size, part_size: examples of a step, and of a device's microbatch.
       tokens: codes of a step (samples of a VQ-VAE).
       steps: of the run.
-      epochs: times that the run sees each window; None without the data.
+      epochs: passes of the run over the windows; None without the data.
       data: folder of the data.
     """
 
@@ -80,7 +80,7 @@ class Plan:
 
 
 def make_plan(config: ConfigDict) -> Plan:
-    """Plans the run of a config, with the data if they are on this machine."""
+    """Plans the run of a config, with its data if the data is on this machine."""
     task = program.make_task(config, with_data=has_data(config))
     recipe = program.make_recipe(config)
     mesh = make_mesh(program.mesh_config(config))
@@ -92,7 +92,7 @@ def make_plan(config: ConfigDict) -> Plan:
     part_size = recipe.batch_size // shares // recipe.accumulate
     memory = state_bytes(placed, config.dtype, accumulate=recipe.accumulate)
     batch = task.batch_shapes(recipe.batch_size // shares)
-    memory["batch"] = 2 * sharding.bytes_by_device(batch)  # the one in use and the next
+    memory["batch"] = 2 * sharding.bytes_by_device(batch)  # the batch in use and the prefetched one
     memory["activations"] = activation_bytes(config, task, placed, part_size)
     return Plan(
         task=task.name,
@@ -115,15 +115,15 @@ def make_plan(config: ConfigDict) -> Plan:
 
 
 def has_data(config: ConfigDict) -> bool:
-    """Returns whether the run's shards are on this machine."""
+    """Returns true if the run's shards are on this machine."""
     folder = config.data.folder
     return bool(folder) and (Path(folder) / "dataset.json").exists()
 
 
 def make_mesh(config: sharding.MeshConfig) -> Mesh | AbstractMesh:
-    """Makes the config's mesh: over this machine's devices if it fits them, else an abstract one.
+    """Makes the config's mesh over this machine's devices if it fits them, else an abstract mesh.
 
-    A size of -1 in an abstract mesh is the smallest that is possible.
+    In an abstract mesh, a size of -1 becomes the smallest possible size.
     """
     sizes = [getattr(config, axis) for axis in sharding.AXES]
     fixed = math.prod(size for size in sizes if size > 0)
@@ -157,7 +157,7 @@ def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) ->
         "optimizer": sharding.bytes_by_device(placed.opt_state),
         "averaged params": sharding.bytes_by_device(placed.ema_params),
         "codebooks": sharding.bytes_by_device(placed.extra),
-        # With accumulation: the sum so far, and those of one part.
+        # With accumulation: the running sum, and the gradients of one microbatch.
         "gradients": params * (2 if accumulate > 1 else 1),
         f"params in {dtype}": params // 2 if dtype != "float32" else 0,
     }
@@ -165,7 +165,7 @@ def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) ->
 
 
 def count_parameters(params: Mapping) -> dict[str, int]:
-    """Counts parameters by part of the model, two levels deep where a part has more than half."""
+    """Counts parameters by part of the model; a part with more than half is divided further."""
     counts: dict[str, int] = {}
     total = _count(params)
     for name, part in params.items():
@@ -196,7 +196,7 @@ def count_residual_bytes(task: Task, placed: state.TrainState) -> int:
             jax.eval_shape(residuals, *shapes, task.batch_shapes(examples), key)
         )
 
-    return count(2) - count(1)  # the difference has no weights
+    return count(2) - count(1)  # the weights cancel
 
 
 def activation_bytes(
@@ -204,12 +204,12 @@ def activation_bytes(
 ) -> int:
     """Estimates the activations on a device, from what JAX saves under the remat policy.
 
-    Under a policy that recomputes, one layer (or one cycle, under "full") is added. XLA's fusions
-    and temporaries are not included, nor the sharding along `tensor`: for the models compared with
-    the compiler's figure, the estimate was between a half and twice that.
+    For a policy that recomputes, the residuals of one layer (of one cycle for "full") are added.
+    XLA's fusions and temporaries, and the sharding along `tensor`, are not modeled: where they were
+    compared, the estimate was between half and twice the compiler's figure.
 
     Args:
-      part_size: examples that a device works on at a time.
+      part_size: examples of a device's microbatch.
     """
     saved = count_residual_bytes(task, placed)
     remat = find_remat(config)

@@ -1,8 +1,8 @@
-"""The model that a run starts from (`config.init_from`): its config, its vocabulary, its origin.
+"""The initial model of a run (`config.init_from`): its config, vocabulary and origin.
 
-`config.init_from` is a bundle or a workdir of `train`. Names of the data set that the model does
-not know get rows behind its own; names that it knows keep theirs. The folder must stay where it is
-as long as the run may be resumed: its vocabulary is read at every start.
+`config.init_from` is a bundle or a workdir of `train`. Names of the data set that are missing in
+the model's vocabulary get new rows after the existing ones, which do not change. The folder must
+not be moved while the run may be resumed: its vocabulary is read at every start.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,8 +21,8 @@ from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import loading
 from jukejax.weights.openai import released
 
-# Keys of a model's config that its weights do not depend on: how it is initialized and trained,
-# and the number of names.
+# Keys of a model's config that do not affect the shapes of its weights, or (numbers of names) for
+# which rows are added.
 FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
 
@@ -48,7 +48,7 @@ def check_model(config: ConfigDict, model_config: PriorConfig | VQVAEConfig) -> 
     if differences:
         raise ValueError(
             f"config.init_from={path} is of another shape than this run: {'; '.join(differences)}; "
-            "give the model its values, or leave init_from away"
+            "change config.model, or remove init_from"
         )
 
 

@@ -23,10 +23,10 @@ TASKS: dict[str, type[VQVAETask] | type[PriorTask]] = {"vqvae": VQVAETask, "prio
 
 
 def make_task(config: ConfigDict, *, with_data: bool = True) -> Task:
-    """Makes the task that `config.task` names.
+    """Makes the task of the name `config.task`.
 
     Args:
-      with_data: False: for planning or compiling; the data need not exist.
+      with_data: False: for planning or compiling without the data.
     """
     if config.task not in TASKS:
         raise ValueError(f"config.task is {config.task!r}; known: {', '.join(TASKS)}")
@@ -34,7 +34,7 @@ def make_task(config: ConfigDict, *, with_data: bool = True) -> Task:
 
 
 def make_recipe(config: ConfigDict) -> state.Recipe:
-    """Makes the recipe of a run's updates from its config."""
+    """Makes the settings of the training step from a config."""
     scale = None
     if config.dtype == "float16":
         scale = freeze(
@@ -60,7 +60,7 @@ class Program:
 
     Attributes:
       task, recipe, mesh: the arguments of `build_program`.
-      boxed: shapes of the state, with the logical names of their axes.
+      boxed: shapes of the state with the logical names of the axes.
       shardings: of the state.
       init: key -> state; each device computes its own shards only.
       update: (state, batch, key) -> (state, metrics); the old state is donated.
@@ -78,7 +78,7 @@ class Program:
 
     @property
     def target(self) -> state.TrainState:
-        """Shapes, types and shardings of the state: what a checkpoint is restored into."""
+        """Shapes, types and shardings of the state, the target of a restore."""
         return sharding.shapes_with(self.shardings, self.boxed)
 
     def batch_target(self) -> dict[str, jax.ShapeDtypeStruct]:

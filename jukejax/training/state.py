@@ -24,18 +24,18 @@ from jukejax.training.task import Batch, Metrics, Task
 
 @flax.struct.dataclass
 class TrainState:
-    """The content of a checkpoint.
+    """The state of a training run.
 
     Attributes:
       step: int32 scalar, batches seen.
       params: trained weights, float32.
       opt_state: of the optimizer.
       extra: model state without gradient, such as codebooks.
-      ema_params: moving average of `params`; what is evaluated and exported.
+      ema_params: moving average of `params`, which is evaluated and exported.
       anneal: losses that decide when the learning rate decays.
       loss_scale: float32 scalar, see the module `loss_scale`; 1 where it is not used.
-      skipped, skipped_in_row: int32 scalars, steps whose loss or gradient was not finite: all of
-        them, and those since the last good one.
+      skipped, skipped_in_row: int32 scalars, steps whose loss or gradient was not finite: in total,
+        and since the last finite step.
     """
 
     step: jax.Array
@@ -55,9 +55,9 @@ class Recipe:
 
     Attributes:
       optimizer: of the parameters.
-      batch_size: examples of a global batch; it sets the default of the average's decay.
+      batch_size: examples of a global batch, which determine the default of `ema_decay`.
       schedule: when the learning rate decays to zero.
-      accumulate: parts that a batch is processed in, one after the other.
+      accumulate: microbatches of a batch.
       loss_scale: for float16; None where gradients cannot underflow.
     """
 
@@ -75,7 +75,7 @@ class Recipe:
 
 
 def init_state(task: Task, recipe: Recipe, key: jax.Array) -> TrainState:
-    """Returns the state of a new run; pure, so that it can be shaped or jitted into shards."""
+    """Returns the state of a new run; pure, for use with `jax.eval_shape` and `jax.jit`."""
     params, extra = task.init_params(key)
     return start_state(recipe, params, extra)
 
@@ -110,7 +110,7 @@ def train_step(
     compute = batch_gradients if recipe.accumulate == 1 else accumulated_gradients
     result = compute(task, recipe, state, batch, key)
     norm = optax.tree.norm(result.grads)
-    # The norm is a sum of squares: one leaf that is not finite makes it so.
+    # The norm, a sum of squares, is finite only if all leaves are.
     finite = jnp.isfinite(result.loss) & jnp.isfinite(norm)
     rate = rate_factor(recipe.schedule, state.anneal, state.step)
     num_updates = state.step - state.skipped
@@ -198,11 +198,11 @@ def batch_gradients(
 def accumulated_gradients(
     task: Task, recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array
 ) -> Gradients:
-    """Computes the same as `batch_gradients`, with the activations of one part at a time.
+    """Computes `batch_gradients` in microbatches, which saves memory for activations.
 
-    Part m holds rows m, m + parts, m + 2 parts, ...: each device works on its own rows, for any
-    number of parts. Losses and gradients are means over the parts; `extra` is updated once, from
-    the whole batch (see `Task.update_extra`).
+    With n microbatches, microbatch m has rows m, m + n, m + 2n, ...: each device processes its own
+    rows for any n. Losses and gradients are means over the microbatches; `extra` is updated once,
+    from the global batch (see `Task.update_extra`).
     """
     num_parts = recipe.accumulate
     parts = jax.tree.map(lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), batch)

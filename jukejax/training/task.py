@@ -19,13 +19,13 @@ Metrics = dict[str, jax.Array]
 
 @dataclass(frozen=True)
 class Preview:
-    """Sounds and histograms of a model during training.
+    """Audio and histograms of a model during training.
 
     Attributes:
       audio: {name: float32 [time]}, mono.
       sample_rate: of the audio, in Hz.
-      histograms: {name: numbers of any shape} whose distribution is shown.
-      original: name of the sound that all others reconstruct; None if they are no reconstructions.
+      histograms: {name: values of any shape} whose distributions are logged.
+      original: name of the audio that all others reconstruct; None without reconstructions.
       figures: {name: number} to log with the held-out metrics.
     """
 
@@ -37,7 +37,7 @@ class Preview:
 
 
 class Task(abc.ABC):
-    """A model to train, its loss and its data.
+    """Defines a model to train, its loss and its data.
 
     `init_params`, `loss`, `evaluate` and the three methods for gradient accumulation are pure
     functions of their arguments: they are traced by JAX. `extra` is model state without a gradient,
@@ -62,8 +62,8 @@ class Task(abc.ABC):
 
     @property
     def dataset(self) -> corpus.Dataset:
-        """The data set; not for a task that was made without data."""
-        assert self._dataset is not None, "the task was made without data"
+        """The data set; only for a task with data."""
+        assert self._dataset is not None, "the task has no data"
         return self._dataset
 
     def set_dataset(self, dataset: corpus.Dataset, window_samples: int) -> None:
@@ -91,11 +91,11 @@ class Task(abc.ABC):
     def evaluate(self, params: Tree, extra: Tree, batch: Batch) -> Metrics:
         """Computes the held-out metrics of a batch, without noise: scalars, or [B] by example."""
 
-    # With gradient accumulation the state in `extra` is still updated once a batch, from all of it.
-    # The defaults serve a task whose `extra` does not change.
+    # With gradient accumulation `extra` is still updated once a batch, from all rows. The defaults
+    # are for tasks whose `extra` does not change.
 
     def start_extra(self, params: Tree, extra: Tree, parts: Batch, key: jax.Array) -> Tree:
-        """Initializes `extra` from a whole batch if that is still to be done.
+        """Initializes `extra` from a global batch if it is not initialized.
 
         Args:
           parts: the batch; its leaves are [parts, rows of a part, ...].
@@ -114,7 +114,7 @@ class Task(abc.ABC):
         return loss, ((), metrics)
 
     def update_extra(self, extra: Tree, statistics: Tree, key: jax.Array) -> tuple[Tree, Metrics]:
-        """Updates `extra` from the statistics of a whole batch, in its order of rows."""
+        """Updates `extra` from the statistics of a global batch, with rows in its order."""
         del statistics, key
         return extra, {}
 
@@ -130,14 +130,14 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def batch_shapes(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns the shapes and types of a batch of so many examples."""
+        """Returns the shapes and types of a batch of `examples` examples."""
 
     # -- Results ---------------------------------------------------------------------------------
 
     def make_preview(self, params: Tree, extra: Tree) -> Preview | None:
-        """Makes sounds with the averaged weights; None if the task has none to offer.
+        """Generates or reconstructs audio with the averaged weights; None without a preview.
 
-        Every process calls it, at the same step.
+        All processes must call it at the same step.
         """
         del params, extra
         return None
@@ -145,7 +145,7 @@ class Task(abc.ABC):
     def finish_run(
         self, params: Tree, extra: Tree, workdir: str, evaluation: dict[str, float]
     ) -> dict[str, float]:
-        """Writes what the task adds to a finished run; returns summary.json's held-out metrics.
+        """Writes the task's files of a finished run; returns the held-out metrics of summary.json.
 
         Args:
           evaluation: held-out metrics of the averaged weights.
@@ -154,12 +154,12 @@ class Task(abc.ABC):
         return evaluation
 
     def describe(self) -> dict[str, Any]:
-        """Returns the content of description.json: the model's config and what belongs to it."""
+        """Returns the content of description.json: the model's config, rates and vocabulary."""
         return {}
 
 
 def to_host(array: jax.Array) -> np.ndarray:
-    """Returns a whole array on every process; all of them must call this."""
+    """Returns the global array on every process; all processes must call it."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     from jax.experimental import multihost_utils

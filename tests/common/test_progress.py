@@ -4,7 +4,7 @@ import pytest
 
 from jukejax.common import progress
 from jukejax.common.formatting import format_clock
-from jukejax.common.progress import Progress, track
+from jukejax.common.progress import Progress, track_progress
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_end_says_how_long_it_took(tick, capsys):
 
 
 def test_a_log_gets_few_lines_and_always_the_last(tick, capsys):
-    for _ in track(range(100), total=100, label="preparing"):
+    for _ in track_progress(range(100), total=100, label="preparing"):
         tick(0.5)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) <= 6
@@ -61,4 +61,4 @@ def test_nothing_to_do_does_not_divide_by_zero(capsys):
 
 
 def test_track_hands_on_its_items():
-    assert list(track(iter("abc"), total=3, label="x")) == ["a", "b", "c"]
+    assert list(track_progress(iter("abc"), total=3, label="x")) == ["a", "b", "c"]

@@ -113,7 +113,7 @@ def test_a_failed_pipeline_prints_the_reason_in_one_line(folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--direct_num_wrokers=2", "direct_num_wrokers, which Beam does not know"),
+        ("--direct_num_wrokers=2", "direct_num_wrokers, which is no flag of Beam"),
         ("direct_num_workers=2", "holds 'direct_num_workers=2'; write Beam's flags as"),
         ("--direct_num_workers=two", "is not what Beam accepts"),
     ],

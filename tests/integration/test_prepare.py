@@ -140,7 +140,7 @@ def test_labels_come_from_the_csv_then_the_tags(prepared):
     vocabulary = corpus.open_dataset(output).vocabulary
     assert vocabulary.artists == ("unknown", "Csv Artist", "Tagged Artist")
     assert vocabulary.genres == ("unknown", "Deep House", "Dub")
-    assert "--metadata names 1 files that are not there, such as gone.wav" in out
+    assert "--metadata names 1 files that do not exist, such as gone.wav" in out
 
 
 def test_the_bytes_do_not_depend_on_the_workers_or_the_cache(prepared, folder, tmp_path):

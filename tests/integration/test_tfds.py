@@ -164,7 +164,7 @@ def test_a_set_is_read_once(tmp_path):
 def test_sets_without_a_sample_rate_and_missing_sets_are_refused(tmp_path):
     make_set(tmp_path / "sets")
     arguments = {"data_dir": tmp_path / "sets", "progress": lambda done, total: None}
-    with pytest.raises(ValueError, match=r"tfds:sines/1\.0\.0 does not say the sample rate"):
+    with pytest.raises(ValueError, match=r"tfds:sines/1\.0\.0 does not declare the sample rate"):
         tfds_source.export_sources("sines", str(tmp_path / "cache"), **arguments)
     with pytest.raises(ValueError, match=r"--input=tfds:no_such_set cannot be opened"):
         tfds_source.export_sources("no_such_set", str(tmp_path / "cache"), **arguments)

@@ -255,7 +255,7 @@ def test_a_track_of_vocals_alone_is_silent_without_them(make):
         def __call__(self, mix):
             return 1e-5 * mix
 
-    assert make(beat(8), Mute())[0].reason == "silent once the voice is taken out"
+    assert make(beat(8), Mute())[0].reason == "silent after vocal removal"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Embedded corpus: procedural house music, with which everything runs without a download.
+"""The embedded corpus: procedural house music, for runs without a download.
 
 `house.track(index)` returns one track: an arrangement in whole bars, drums, bass, chords, pads and
-a sung lead on a stem of its own. Tempo, key, sections and the voice of every track are known, which
-makes it useful for tests. It is too clean to be the only data of an evaluation.
+a sung lead on a separate stem. Tempo, key, sections and the voice of every track are known, for use
+in tests. It is too clean to be the only data of an evaluation.
 
 The modules from the lowest up: `synth` (oscillators, filters, effects), `drums` and `singer`
 (sounds), `artists` (the eight styles), `score` (arrangement), `percussion`, `bass`, `chords` and

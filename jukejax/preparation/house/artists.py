@@ -1,7 +1,7 @@
-"""Styles of the eight artists of the house corpus: drums, harmony, rhythms and voices.
+"""The styles of the eight artists of the house corpus: drums, harmony, rhythms and voices.
 
-Rhythms are strings of sixteenths, one bar each: `.` rest, `o` soft, `x` loud. Bass lines name the
-note instead: `r` root, `O` root an octave up, `f` fifth, `s` seventh. Chords are (semitones above
+Rhythms are strings of sixteenths, one bar each: `.` rest, `o` soft, `x` loud. Bass lines have
+notes instead: `r` root, `O` root an octave up, `f` fifth, `s` seventh. Chords are (semitones above
 the key's root, quality).
 """
 
@@ -23,7 +23,7 @@ QUALITIES = {
 
 @dataclass(frozen=True)
 class Artist:
-    """Style of a producer. Gains are relative to the default mix."""
+    """The style of an artist. Gains are relative to the default mix."""
 
     name: str
     genres: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Bass line of a house track."""
+"""The bass line of a house track."""
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def _render_bass(timbre: str, note: int, length: int, accent: float) -> np.ndarr
 
 
 def play_bass(score: Score) -> np.ndarray:
-    """Plays the bass line, mono [time]: one note at a time, each held until the next at most."""
+    """Plays the bass line, mono [time]: one note at a time, each ends at the next at the latest."""
     artist, rng = score.artist, score.stream("bass")
     bus = np.zeros(score.length)
     rhythms = [artist.bass_rhythms[i] for i in rng.permutation(len(artist.bass_rhythms))]

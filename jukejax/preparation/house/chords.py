@@ -11,7 +11,7 @@ from jukejax.preparation.house.synth import SAMPLE_RATE
 def _voice_chord(score: Score, bar: int, center: int) -> list[int]:
     """Returns the MIDI notes of the bar's chord, each in the octave around `center`.
 
-    Every note stays in its octave, which gives smooth voice leading.
+    Every note keeps its octave, for smooth voice leading.
     """
     degree, quality = score.chord(bar)
     notes = []
@@ -50,7 +50,7 @@ def _render_stab(timbre: str, note: int, length: int, bright: float) -> np.ndarr
 
 
 def play_stabs(score: Score) -> np.ndarray:
-    """Plays chord stabs and arpeggio through the moving filter, with their echo: [2, time]."""
+    """Plays chord stabs and arpeggio with the moving filter and an echo: [2, time]."""
     player = _StabPlayer(score)
     for bar in range(len(score.bars)):
         notes = _voice_chord(score, bar, player.center)

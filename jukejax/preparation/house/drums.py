@@ -1,4 +1,4 @@
-"""Drum sounds of the house corpus: rendered once for a track, placed by `percussion`."""
+"""The drum sounds of the house corpus, rendered once for each track."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from numpy.random import RandomState
 from jukejax.preparation.house import synth
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
-VARIANTS = 4  # takes of every noisy voice, so that neighboring hits differ
+VARIANTS = 4  # takes of every noisy voice, so that adjacent hits differ
 
 
 @dataclass(frozen=True)
 class Kit:
-    """Parameters of an artist's drum machine. Frequencies in Hz, times in seconds."""
+    """The parameters of an artist's drum machine. Frequencies in Hz, times in seconds."""
 
     kick_hz: float = 50.0
     kick_sweep: float = 180.0  # start of the pitch sweep above `kick_hz`

@@ -1,4 +1,4 @@
-"""Vocal part: a hook of four bars, sung in the drops and in the break."""
+"""The vocal part: a hook of four bars in the drops and in the break."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -58,7 +58,7 @@ def _write_lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[_L
 
 
 def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Sings the lead; returns it with its echo and room [2, time], and its voicing [time]."""
+    """Renders the lead; returns it with echo and room [2, time], and its voicing [time]."""
     voice, rng = score.artist.voice, score.stream("vocal")
     lyric = _write_lyric(score, voice, rng)
     dry, voicing = synth.silence(score.length), np.zeros(score.length)
@@ -88,7 +88,7 @@ def _place_syllables(
     syllables = []
     for bar in range(count):
         for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
-            # In the break every second line is sung; a last bar leaves room for the fill.
+            # In the break every second line is sung; a last bar is without voice, for the fill.
             if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
                 continue
             varied = note + (rng.randint(-1, 2) * 2 if bar >= 4 and length == 1 else 0)

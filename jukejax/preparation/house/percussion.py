@@ -1,4 +1,4 @@
-"""Percussion of a house track: the drum patterns of the score, fills, risers and crackle."""
+"""The percussion of a house track: the drum patterns of the score, fills, risers and crackle."""
 
 import numpy as np
 from numpy.random import RandomState
@@ -8,14 +8,14 @@ from jukejax.preparation.house.score import Score, parse_rhythm
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
 MAX_JITTER = 60  # samples, 1.4 ms: timing error of a hand
-ROOM_SEND = 0.6  # gain of claps, percussion and crashes in the room
+ROOM_SEND = 0.6  # gain of claps, percussion and crashes in the room's input
 
 
 def play_drums(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Plays everything struck except the kick.
+    """Plays the drums and percussion except the kick.
 
     Returns:
-      The bus [2, time], and the signal that is sent to the room [time].
+      The bus [2, time], and the input signal of the room [time].
     """
     player = _DrumPlayer(score)
     for bar in range(len(score.bars)):
@@ -33,7 +33,7 @@ class _DrumPlayer:
 
     Attributes:
       bus: [2, time], the stereo mix.
-      room: [time], the signal that is sent to the room.
+      room: [time], the input signal of the room.
     """
 
     def __init__(self, score: Score):

@@ -1,4 +1,4 @@
-"""Score of a house track: the arrangement in whole bars, the time grid, the harmony."""
+"""The score of a house track: the arrangement in whole bars, the time grid, the harmony."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from jukejax.preparation.house.artists import Artist
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
-# Layers of each section. The lead sings in the drops and in the break.
+# Layers of each section. The lead is in the drops and in the break.
 LAYERS = {
     "intro": {"kick", "hats", "perc", "stab"},
     "build": {"kick", "clap", "hats", "shaker", "perc", "stab", "bass", "pad"},
@@ -45,8 +45,8 @@ def plan_sections(bars: int) -> list[tuple[str, int]]:
     if bars >= 20:
         shares = [("intro", 4), ("build", 4), ("drop", 9), ("break", 5), ("drop", 7), ("outro", 3)]
     total = sum(share for _, share in shares)
-    # Every section gets one bar; each further bar goes to the section that is furthest below its
-    # share.
+    # Every section gets one bar; each further bar is added to the section that is furthest below
+    # its share.
     plan = {i: 1 for i in range(len(shares))}
     for _ in range(bars - len(shares)):
         missing = [bars * share / total - plan[i] for i, (_, share) in enumerate(shares)]
@@ -61,7 +61,7 @@ class Score:
     Attributes:
       root: pitch class of the key.
       plan: (section, bars) in order.
-      stream: returns the random stream of a player, by name.
+      stream: returns the random generator of an instrument, by name.
       bars: section, index in the section, and bars of the section, for each bar.
     """
 
@@ -87,12 +87,12 @@ class Score:
         return 15.0 / self.bpm
 
     def at(self, bar: int, sixteenth: float) -> int:
-        """Returns the sample of a grid position; odd sixteenths are late by the swing."""
+        """Returns the sample of a grid position; odd sixteenths are delayed by the swing."""
         late = self.artist.swing if sixteenth % 2 == 1 else 0.0
         return round((16 * bar + sixteenth + late) * self.step * SAMPLE_RATE)
 
     def plays(self, layer: str, bar: int) -> bool:
-        """Returns whether a layer of `LAYERS` plays in a bar; in long sections some start late."""
+        """Returns true if a layer of `LAYERS` plays in a bar; in long sections some start late."""
         section, i, count = self.bars[bar]
         if section == "intro" and layer in ("perc", "stab") and count > 1:
             return i >= count // 2
@@ -109,6 +109,6 @@ class Score:
         return self.progression[bar % len(self.progression)]
 
     def is_turn(self, bar: int) -> bool:
-        """Returns whether a bar is the last of four or of a section, which gets a fill."""
+        """Returns true if a bar is the last of four or of a section, and hence has a fill."""
         _, i, count = self.bars[bar]
         return i % 4 == 3 or i == count - 1

@@ -1,8 +1,8 @@
-"""Synthetic singing voice: a glottal pulse train through moving formants, syllable by syllable.
+"""A synthetic singing voice: a glottal pulse train filtered by moving formants.
 
-Source and filter as in Klatt (1980), with the filter applied as a spectral envelope frame by frame.
-The words have no meaning; the voice has what vocal removal must handle: vibrato, gliding pitch,
-formants, consonants and breath.
+Source and filter as in Klatt (1980); the filter is a spectral envelope, applied frame by frame. The
+syllables have no meaning. The voice has the features that vocal removal must handle: vibrato,
+gliding pitch, formants, consonants and breath.
 """
 
 from collections.abc import Sequence
@@ -44,13 +44,13 @@ ONSETS = {
 
 @dataclass(frozen=True)
 class Voice:
-    """Parameters of a voice; `size` scales the formants (female: 1.17), `center` is a MIDI note."""
+    """A voice; `size` scales the formants (female: 1.17), `center` is a MIDI note."""
 
     size: float = 1.0
     center: int = 57
     vibrato_hz: float = 5.5
     vibrato: float = 0.35  # semitones at full depth
-    glide: float = 0.03  # portamento, seconds to cover 63 % of the way
+    glide: float = 0.03  # portamento, seconds to cover 63 % of an interval
     breath: float = 0.06
     tilt: float = 1.1  # of the source's harmonics; higher is softer
 
@@ -84,7 +84,7 @@ def _plan_contours(
         last = min(frames, int((syllable.start + syllable.length) * rate) + 1)
         inside = time[first:last] - syllable.start  # seconds since the syllable's start
         scoop = rng.uniform(0.0, 1.2)
-        target[first:] = syllable.note  # held during the rest until the next syllable
+        target[first:] = syllable.note  # constant during the rest before the next syllable
         target[first:last] -= scoop * np.exp(-np.maximum(inside, 0.0) / 0.04)
         place, murmur, _, _ = ONSETS[syllable.onset]
         open_mouth = np.clip((inside - 0.02) / 0.07, 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Composition and mix of one track of the house corpus."""
+"""The composition and the mix of a track of the house corpus."""
 
 import zlib
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def _kick_times(score: Score) -> list[int]:
     for bar, (section, i, count) in enumerate(score.bars):
         if not score.plays("kick", bar):
             continue
-        # The last beat before a drop is left out.
+        # The last beat before a drop has no kick.
         beats = 3 if section == "build" and i == count - 1 and count > 1 else 4
         times += [score.at(bar, 4 * beat) for beat in range(beats)]
     return times
@@ -90,16 +90,16 @@ def _balance_vocal(
     first = 0
     for section, count in score.plan:
         start, end = score.at(first, 0), score.at(first + count, 0)
-        sung = voicing[start:end] > 0.1
-        if section in ("drop", "break") and sung.any():
+        is_sung = voicing[start:end] > 0.1
+        if section in ("drop", "break") and is_sung.any():
             target = 10.0 ** (-rng.uniform(4.0, 8.0) / 20.0)
-            level = _rms(instrumental[:, start:end][:, sung])
-            gains.append(target * level / _rms(vocal[:, start:end][:, sung]))
+            level = _rms(instrumental[:, start:end][:, is_sung])
+            gains.append(target * level / _rms(vocal[:, start:end][:, is_sung]))
             places.append(start)
         first += count
     if not gains:
         return np.zeros(score.length)
-    # Between sections the gain glides for 50 ms; echoes of a section keep its gain.
+    # The gain changes within 50 ms between sections; echoes keep the gain of their section.
     gain = np.full(score.length, gains[0])
     for place, before, after in zip(places[1:], gains, gains[1:], strict=False):
         gain[place:] = after
@@ -130,7 +130,7 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
     instrumental -= np.mean(instrumental, axis=-1, keepdims=True)
     vocal, voicing = play_vocal(score)
     vocal *= _balance_vocal(score, vocal, voicing, instrumental, rng)
-    # One random level for the track: records differ in their mastering level.
+    # A random level for the track, as records differ in their mastering level.
     both = instrumental + vocal
     peak = max(both.max(), -both.min())
     scale = 32768.0 * PEAK * rng.uniform(0.8, 0.99) / peak
@@ -139,7 +139,7 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stream(seed: int, index: int, player: str) -> RandomState:
-    """Returns the random numbers of one player of a track."""
+    """Returns the random generator of one instrument of a track."""
     return RandomState([seed, index, zlib.crc32(player.encode())])
 
 
@@ -147,7 +147,7 @@ def track(index: int, *, seconds: float = 45.0, seed: int = 0) -> HouseTrack:
     """Composes and plays one track, the same bytes for the same arguments on every machine.
 
     Args:
-      index: of the track in the corpus; the eight artists take turns.
+      index: of the track in the corpus; the eight artists alternate.
       seconds: approximate length; the track has the nearest whole number of bars (of about 2 s).
       seed: of the corpus.
 

@@ -1,9 +1,9 @@
 """Oscillators, filters and effects of the house corpus, in NumPy and SciPy.
 
 Everything is float64, random draws are uniform (Gaussians use libm) and there are no matrix
-products (their order of summation depends on the processor): last-bit differences between two
-machines then disappear in the rounding to 16 bits at the end of `studio.track`, and the corpus is
-the same everywhere. Mono signals are [time], stereo [2, time].
+products (their order of summation depends on the processor): differences in the last bits
+between two machines then vanish in the rounding to 16 bits at the end of `studio.track`, so that
+the corpus is the same on all machines. Mono signals are [time], stereo [2, time].
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def midi_to_hz(note: float | np.ndarray) -> np.ndarray:
 
 
 def silence(*shape: int) -> np.ndarray:
-    """Returns noise at -300 dB to mix into: filters decaying into zeros are slow on denormals."""
+    """Returns noise at -300 dB, as filters whose output decays to zero are slow on denormals."""
     return np.resize(1e-15 * noise(RandomState(0), 4093), shape)
 
 
@@ -82,7 +82,7 @@ def oscillator(
     cycles += phase
     cycles *= TABLE_SIZE
     index = cycles.astype(np.int64)
-    cycles -= index  # now the fraction between two entries of the table
+    cycles -= index  # the fraction between two entries of the table
     index &= TABLE_SIZE - 1
     step = np.roll(table, -1) - table
     cycles *= step.take(index)

@@ -1,7 +1,7 @@
-"""Previews of a prior during training: a few sampled seconds beside the real ones.
+"""Previews of a prior during training: a few sampled seconds, and the start of a held-out window.
 
-Both start at the start of one held-out window and have its conditions. Window, conditions and noise
-are the same for every preview of a run, so that only the weights make a difference.
+The sample has the conditions of the window. Window, conditions and noise are the same for every
+preview of a run, so that previews differ by the weights only.
 """
 
 import functools
@@ -28,9 +28,9 @@ COPIED_BITS = RULES["run_bits"].copied[0]  # least information in a copied run o
 
 
 class TrainingCodes:
-    """An index of the training tracks' codes, to measure how much of a sequence is copied.
+    """Indexes the codes of the training tracks, and measures how much of a sequence they contain.
 
-    A small part of `jukejax.audit`: exact runs only, no thresholds from held-out tracks.
+    Unlike `jukejax.audit`, it finds exact runs only, and derives no thresholds.
     """
 
     def __init__(self, dataset: corpus.Dataset, level: int):
@@ -38,12 +38,12 @@ class TrainingCodes:
 
     @functools.cached_property
     def _index(self) -> CodeIndex:
-        """Built at the first use: 6 bytes a code."""
+        """The index, of 6 bytes a code, built at its first use."""
         tracks = range(len(self._dataset.tracks("train")))
         codes = [self._dataset.read_codes("train", track)[self._level] for track in tracks]
         return CodeIndex.build(codes, self._dataset.info["codebook_size"])
 
-    def match_rate(self, codes: np.ndarray) -> float:
+    def measure_match_rate(self, codes: np.ndarray) -> float:
         """Computes the share of codes [time] that lie in long runs of the training tracks."""
         return self._index.compute_covered_share(codes, COPIED_BITS)
 
@@ -67,7 +67,7 @@ class PriorSampler:
           window: a held-out batch of one, the same on every process.
           seed: of the noise.
           training_codes: if given, previews have the figures `match_rate` (of the generated codes)
-            and `match_rate_heldout` (of the real window: what music has in common anyway).
+            and `match_rate_heldout` (of the real window, for comparison).
         """
         self._config, self._dtype, self._codec = config, dtype, codec
         self._window, self._seed, self._training_codes = window, seed, training_codes
@@ -99,8 +99,8 @@ class PriorSampler:
         figures = {}
         if self._training_codes is not None and distributed.is_writer():
             figures = {
-                "match_rate": self._training_codes.match_rate(generated),
-                "match_rate_heldout": self._training_codes.match_rate(real),
+                "match_rate": self._training_codes.measure_match_rate(generated),
+                "match_rate_heldout": self._training_codes.measure_match_rate(real),
             }
         return Preview(
             audio={

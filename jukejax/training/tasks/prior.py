@@ -1,4 +1,4 @@
-"""Training a prior or an upsampler on code shards (Jukebox paper, section 4)."""
+"""The training task of a prior or an upsampler, on code shards (Jukebox paper, section 4)."""
 
 import contextlib
 import dataclasses
@@ -36,13 +36,13 @@ class PriorTask(Task):
     def __init__(self, config: ConfigDict, *, with_data: bool = True):
         """Completes the model's config from the data set.
 
-        With `config.vqvae`, the VQ-VAE that made the codes, the task offers previews; with
-        `config.audit` as well, their codes are compared with the training tracks.
+        With `config.vqvae`, the VQ-VAE of the codes, the task has previews; with `config.audit`
+        their codes are compared with the training tracks.
 
         Args:
           config: with `model` (`PriorConfig`) and `data`: folder of code shards, batch_size and
             aug_shift (see `pipeline.Batching`).
-          with_data: False: for planning or compiling; the data need not exist.
+          with_data: False: for planning or compiling without the data.
 
         Raises:
           ValueError: the config or its data cannot be used.
@@ -55,13 +55,13 @@ class PriorTask(Task):
             )
         check_keys(config.data, DATA_KEYS, "config.data")
         self.model_config = prior_config(config, dataset)
-        if dataset is not None:  # else the numbers of artists and genres are placeholders
+        if dataset is not None:  # without data, the numbers of artists and genres are placeholders
             pretrained.check_model(config, self.model_config)
         self.label_tables = self._size_label_tables(dataset.vocabulary if dataset else Vocabulary())
         if dataset is not None and self.model_config.lyrics is not None:
             raise ValueError(
-                f"config.model.lyrics asks for lyrics, but code shards such as {dataset.folder} "
-                "hold none; leave model.lyrics away"
+                f"config.model.lyrics needs lyrics, but code shards such as {dataset.folder} "
+                "have none; remove model.lyrics"
             )
         self.model = Prior(self.model_config, precision.compute_dtype(config.dtype))
         if dataset is not None:
@@ -85,9 +85,9 @@ class PriorTask(Task):
         if not self.config.get("vqvae"):
             if self.config.get("audit"):
                 raise ValueError(
-                    "config.audit looks for previews in the training tracks, and there are none "
-                    "without config.vqvae; name the VQ-VAE that made the codes, or leave "
-                    "config.audit away"
+                    "config.audit compares previews with the training tracks, but there are no "
+                    "previews without config.vqvae; set it to the VQ-VAE of the codes, or remove "
+                    "config.audit"
                 )
             return None
         level = self.model_config.level
@@ -135,7 +135,7 @@ class PriorTask(Task):
         return metrics | {"example_bits": compute_example_bits(config, predictions, codes)}
 
     def _inputs(self, batch: Batch) -> Batch:
-        """Selects the model's inputs: the codes and what they are conditioned on."""
+        """Selects the model's inputs: the codes and their conditions."""
         return {name: batch[name] for name in self._input_shapes(1)}
 
     def _input_shapes(self, examples: int) -> dict[str, tuple[int, int]]:
@@ -213,8 +213,8 @@ class PriorTask(Task):
 def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorConfig:
     """Completes `config.model` with the values that follow from the code shards.
 
-    They are the codebook sizes, the hop of the level, and the numbers of artists and genres, where
-    the config does not give them. Without shards: those of the released VQ-VAE, and one name each.
+    These are the codebook sizes, the hop of the level, and the numbers of artists and genres, if
+    the config omits them. Without shards they are those of the released VQ-VAE, and one name each.
 
     Raises:
       ValueError: the config does not fit the level or the shards.
@@ -244,7 +244,7 @@ def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorCon
         ratio = hops[level + 1] // hops[level]
         if frozen.upper.ratio != ratio:
             raise ValueError(
-                f"model.upper goes up {frozen.upper.ratio} times, but hops {hops} ask for {ratio}"
+                f"model.upper upsamples {frozen.upper.ratio} times, but hops {hops} need {ratio}"
             )
     return frozen
 
@@ -252,7 +252,7 @@ def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorCon
 def histogram_entropy(dataset: corpus.Dataset, split: str, level: int) -> float:
     """Computes the entropy of the codes' histogram in bits per code.
 
-    It is the loss of the best model without memory.
+    This is the loss of the best model that does not depend on earlier codes.
     """
     counts = np.zeros(dataset.info["codebook_size"], np.int64)
     for track in range(len(dataset.tracks(split))):

@@ -1,4 +1,4 @@
-"""Training the VQ-VAE on audio shards (Jukebox paper, section 3 and appendix B.1)."""
+"""The training task of the VQ-VAE, on audio shards (Jukebox paper, section 3 and appendix B.1)."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,7 @@ from jukejax.training.task import Batch, Metrics, Preview, Task, to_host
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window, name_metrics, total_loss
 
 DATA_KEYS = ("folder", "window", "batch_size", "aug_shift", "aug_blend")
-BANDWIDTH_SECONDS = 600.0  # of training audio that the bandwidth is measured on
+BANDWIDTH_SECONDS = 600.0  # of training audio for the measurement of the bandwidth
 RECONSTRUCTION_SECONDS = 6.0
 
 
@@ -43,7 +43,7 @@ class VQVAETask(Task):
           config: with `model` (`VQVAEConfig`), `loss` (`LossConfig`) and `data`: folder of audio
             shards, window in samples, batch_size; for the training split aug_shift, random crops,
             and aug_blend, random shares of the two channels (see `pipeline.Batching`).
-          with_data: False: for planning or compiling; the data need not exist.
+          with_data: False: for planning or compiling without the data.
 
         Raises:
           ValueError: the config or its data cannot be used.
@@ -126,7 +126,7 @@ class VQVAETask(Task):
     # -- Codebooks with gradient accumulation ----------------------------------------------------
 
     def start_extra(self, params: Tree, extra: Tree, parts: Batch, key: jax.Array) -> Tree:
-        """Initializes empty codebooks from the features of the whole batch."""
+        """Initializes empty codebooks from the features of the global batch."""
         if not extra:
             return extra
         initialised = jnp.stack([codebook["initialised"] for codebook in extra.values()])
@@ -167,7 +167,7 @@ class VQVAETask(Task):
         return total, (statistics, name_metrics(levels))
 
     def update_extra(self, extra: Tree, statistics: Tree, key: jax.Array) -> tuple[Tree, Metrics]:
-        """Updates the codebooks from (features, codes) of the whole batch."""
+        """Updates the codebooks from (features, codes) of the global batch."""
         if not extra:
             return extra, {}
         metrics, updated = self.model.apply(

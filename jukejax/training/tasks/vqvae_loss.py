@@ -23,7 +23,7 @@ class LossConfig:
     Attributes:
       recons: distance of the waveforms: "l1", "l2", "linf", or "lmix", their weighted sum.
       lmix_l1, lmix_l2, lmix_linf: the weights in that sum.
-      linf_k: "linf" is the mean of so many largest squared residuals of a window.
+      linf_k: number of the largest squared residuals of a window whose mean is "linf".
       spectral: weight of the distance of magnitude spectrograms.
       relative_spectral: divide that distance by the target's norm (spectral convergence) instead of
         the data set's bandwidth.
@@ -101,8 +101,8 @@ def recons_loss(
         return stft_ops.linf(target, output, k=loss.linf_k) / bandwidth.l2
     weights = {"l1": loss.lmix_l1, "l2": loss.lmix_l2, "linf": loss.lmix_linf}
     terms = [
-        weight * recons_loss(part, loss, bandwidth, target, output)
-        for part, weight in weights.items()
+        weight * recons_loss(term, loss, bandwidth, target, output)
+        for term, weight in weights.items()
         if weight
     ]
     return sum(terms, start=jnp.zeros(()))
@@ -161,7 +161,7 @@ def total_loss(
         parts = level_losses(loss, bandwidth, target, decoded)
         total += parts["recons"]
         for name, weight in (("spectral", loss.spectral), ("multispectral", loss.multispectral)):
-            if weight:  # a term of weight 0 is logged, and needs no gradient
+            if weight:  # a term of weight 0 is logged, without a gradient
                 total += weight * parts[name]
         if output.quantized is not None:
             quantized = output.quantized[level]
@@ -190,10 +190,10 @@ def name_metrics(levels: tuple[Metrics, ...]) -> Metrics:
 
 
 def check_window(config: VQVAEConfig, loss: LossConfig, window: int) -> None:
-    """Checks that the model and its loss can work on windows of so many samples.
+    """Checks that windows of `window` samples fit the model and its loss.
 
     Raises:
-      ValueError: they cannot.
+      ValueError: the window is too short, or no multiple of the top level's hop.
     """
     if window % config.hops[-1]:
         raise ValueError(

@@ -85,17 +85,18 @@ def test_codes_of_the_training_tracks_are_told_from_others(tmp_path):
     training_codes = preview.TrainingCodes(dataset, 2)
     known = dataset.read_codes("train", 3)[2][500:900].astype(int)
     new = np.random.default_rng(9).integers(0, 32, 400)
-    assert training_codes.match_rate(known) == 1.0
-    assert training_codes.match_rate(new) == 0.0
-    assert training_codes.match_rate(np.concatenate([new, known])) == pytest.approx(0.5, abs=0.01)
-    assert training_codes.match_rate(dataset.read_codes("heldout", 0)[2]) == 0.0
+    assert training_codes.measure_match_rate(known) == 1.0
+    assert training_codes.measure_match_rate(new) == 0.0
+    mixed = np.concatenate([new, known])
+    assert training_codes.measure_match_rate(mixed) == pytest.approx(0.5, abs=0.01)
+    assert training_codes.measure_match_rate(dataset.read_codes("heldout", 0)[2]) == 0.0
 
 
 def test_match_rates_are_logged_beside_the_gap():
     config, batch = prior(2), window(2)
 
     class FakeTrainingCodes:
-        def match_rate(self, codes):
+        def measure_match_rate(self, codes):
             return float(np.array_equal(codes, batch["codes"][0]))
 
     sampler = preview.PriorSampler(config, jnp.float32, codec, batch, 3, FakeTrainingCodes())
