@@ -1,4 +1,4 @@
-"""The output folder of `sample`: a folder an item, written window by window.
+"""The output folder of `sample`: a folder for each item, written window by window.
 
 OUTPUT/settings.json                     settings that the tracks depend on
 OUTPUT/item_000/codes.npz                level_2, level_1, level_0: uint16 [time] so far
@@ -7,12 +7,12 @@ OUTPUT/item_000/meta.json                labels, settings, gain, and measurement
 OUTPUT/item_000/stream.wav               with --stream: the sound so far, at its finest level
 OUTPUT/index.html                        players and pictures
 
-While a level is sampled, item_000/level_K.parts.npz holds its state: the codes so far and windows
-that are sampled but not joined yet. Every file is replaced as a whole. A run that is killed at any
-moment, and resumed, ends with the folder of an uninterrupted run, byte for byte: only the times in
-meta.json (`pages.runs.MEASURED`) differ.
+While a level is sampled, item_000/level_K.parts.npz has its state: the codes so far, and sampled
+windows that are not joined yet. Every file is replaced atomically. A killed and resumed run ends
+with the folder of an uninterrupted run, byte for byte, except for the times in meta.json
+(`pages.runs.MEASURED`).
 
-Dimensions: B items, R rows (items, each with all its candidates), t codes of a level.
+Dimensions: B items, R rows (items, or their candidates), t codes of a level.
 """
 
 import time
@@ -65,19 +65,19 @@ def read_label_names(codes_path: str | Path) -> dict[str, str]:
 
 
 def lock_folder(output: Path) -> AbstractContextManager[None]:
-    """Makes `output` and locks it against a second process.
+    """Creates `output` and locks it against a second process.
 
     Raises:
-      ValueError: another process writes to it, or, at any time inside, the disk is full.
+      ValueError: another process writes to it, or the disk is full in the `with` block.
     """
     return files.lock_file(output / ".lock", output, "sample")
 
 
 def claim_folder(output: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings of an output folder, or checks that they are those it was begun with.
+    """Writes the settings of a new output folder, or compares those of an existing one.
 
     Raises:
-      ValueError: the folder was begun with other settings.
+      ValueError: the existing settings differ.
     """
     path = output / "settings.json"
     files.check_settings(path, settings, flag="--output")
@@ -85,12 +85,12 @@ def claim_folder(output: Path, settings: dict[str, Any]) -> None:
 
 
 class LevelState(NamedTuple):
-    """State of a level that is being sampled.
+    """The state of an unfinished level.
 
     Attributes:
       codes: int32 [R, t].
-      target: number of codes that is being sampled to.
-      pending: windows that are sampled beyond `codes`, by (row, index of the window).
+      target: number of codes at the end of the current step.
+      pending: sampled windows that are not in `codes`, by (row, index of the window).
     """
 
     codes: np.ndarray
@@ -99,7 +99,7 @@ class LevelState(NamedTuple):
 
 
 class SampleFolder:
-    """The items of one output folder.
+    """Reads and writes the items of an output folder.
 
     Attributes:
       items: their folders.
@@ -114,7 +114,7 @@ class SampleFolder:
             item.mkdir(exist_ok=True)
 
     def load_codes(self) -> Codes:
-        """Reads the codes that every item has, {level: int32 [B, t]}."""
+        """Reads the codes that all items have, {level: int32 [B, t]}."""
         items = [
             read_codes_file(item / "codes.npz") if (item / "codes.npz").exists() else {}
             for item in self.items
@@ -135,7 +135,7 @@ class SampleFolder:
     def load_state(self, level: int) -> LevelState | None:
         """Reads the state of an unfinished level; None if there is none or its files are damaged.
 
-        Items are written one after the other: what only some of them have is sampled again.
+        Items are written in turn: codes that only some of them have are sampled again.
         """
         try:
             items = [self._load_item_state(item, level) for item in self.items]
@@ -175,12 +175,12 @@ class SampleFolder:
             files.write_arrays(item / f"level_{level}.parts.npz", arrays)
 
     def remove_state(self, level: int) -> None:
-        """Removes the state of a level that is finished."""
+        """Removes the state of a finished level."""
         for item in self.items:
             (item / f"level_{level}.parts.npz").unlink(missing_ok=True)
 
     def remove_unfinished_files(self) -> None:
-        """Removes the files that a killed run was writing."""
+        """Removes the unfinished files of a killed run."""
         paths = [self.output / name for name in ("settings.json", "index.html")]
         unfinished = [files.unfinished_path(path) for path in paths]
         for folder in self.items:
@@ -198,18 +198,18 @@ class SampleFolder:
         files.write_json(self.items[row] / "meta.json", self.read_meta(row) | values)
 
     def read_seconds(self, level: int) -> float:
-        """Returns the time that earlier runs have spent on a level, for all items together."""
+        """Returns the time of earlier runs for a level, for all items together."""
         timings = [self.read_meta(row).get("timings", {}) for row in self.rows]
         return max(timing.get(f"level_{level}", 0.0) for timing in timings)
 
     def write_seconds(self, level: int, seconds: float) -> None:
-        """Writes the time spent on a level so far, for all items together."""
+        """Writes the time for a level so far, for all items together."""
         for row in self.rows:
             timings = self.read_meta(row).get("timings", {}) | {f"level_{level}": round(seconds, 3)}
             self.update_meta(row, timings=timings)
 
     def has_audio(self, level: int) -> bool:
-        """Returns whether every item has this level's WAV, and its gain in meta.json."""
+        """Returns true if every item has this level's WAV, and its gain in meta.json."""
         return all(
             (item / f"level_{level}.wav").exists()
             and f"level_{level}" in self.read_meta(row).get("gain", {})
@@ -227,10 +227,10 @@ class SampleFolder:
 
 
 class LevelTimer:
-    """Measures the time spent on a level, over all runs that sampled it."""
+    """Measures the time for a level, over all runs that sampled it."""
 
     def __init__(self, folder: SampleFolder, level: int):
-        """Starts at the time that earlier runs have spent."""
+        """Starts from the time of earlier runs."""
         self._folder, self._level = folder, level
         self._seconds_before, self._started_at = folder.read_seconds(level), time.monotonic()
 

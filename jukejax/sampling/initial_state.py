@@ -1,4 +1,4 @@
-"""Codes that each level has before it is sampled: a prompt, an earlier track, the level above.
+"""The codes of each level before sampling: a prompt, an earlier track, or the level above.
 
 Dimensions: t codes of a level.
 """
@@ -18,14 +18,14 @@ from jukejax.sampling.request import DEFAULT_SECONDS, Request
 
 
 class InitialState(NamedTuple):
-    """State of a track before sampling, the same for all items.
+    """The state of a track before sampling, which is the same for all items.
 
     Attributes:
       levels: levels to sample, from coarse to fine.
       totals: codes of a finished track, by level.
-      codes: {level: int32 [t]} that are fixed. When re-rolling: the track as it was.
+      codes: {level: int32 [t]}, the fixed codes; for a re-roll all codes of the original track.
       prompt_seconds: length of the prompt.
-      labels: of the track, for each level to sample.
+      labels: labels of the track, for each level to sample.
     """
 
     levels: list[int]
@@ -41,10 +41,10 @@ class InitialState(NamedTuple):
 
 
 def select_levels(requested: tuple[int, ...], model: Model) -> list[int]:
-    """Returns the levels that the model can sample; prints a line if that is not all of them.
+    """Returns the levels that the model can sample; prints a line if some are missing.
 
     Raises:
-      ValueError: it has no prior for the first one.
+      ValueError: the model has no prior for the first level.
     """
     missing = [level for level in requested if level not in model.levels]
     levels = [level for level in requested if level > max(missing, default=-1)]
@@ -61,9 +61,9 @@ def select_levels(requested: tuple[int, ...], model: Model) -> list[int]:
 
 
 def inherit_labels(model: Model, request: Request) -> Request:
-    """Returns the request with the artist, genre and lyrics of the sample that it starts from.
+    """Returns the request with the artist, genre and lyrics of its source sample.
 
-    The request stays as it is if it has labels of its own, or if the model does not have the names.
+    The request is not changed if it has labels, or if the names are not in the model's vocabulary.
     """
     if request.codes is None or request.artist or request.genre or request.lyrics:
         return request
@@ -84,11 +84,11 @@ def inherit_labels(model: Model, request: Request) -> Request:
 
 
 def read_initial_state(model: Model, request: Request) -> InitialState:
-    """Reads the codes or the recording that the request starts from.
+    """Reads the codes or the recording of the request, and derives the initial state.
 
     Raises:
-      ValueError: there are too few codes for the levels to sample, or so many that nothing is left
-        to sample; a name that is not in the model's vocabulary.
+      ValueError: there are too few codes for the levels to sample, or all codes are given; or a
+        name is not in the model's vocabulary.
     """
     levels = select_levels(request.levels, model)
     first = levels[0]
@@ -104,7 +104,7 @@ def read_initial_state(model: Model, request: Request) -> InitialState:
 def _find_prompt_seconds(
     model: Model, request: Request, levels: list[int], totals: dict[int, int], codes: Codes
 ) -> float:
-    """Returns the length of the prompt; checks that it is not empty and not the whole track."""
+    """Returns the length of the prompt; checks that it is neither empty nor the whole track."""
     first = levels[0]
     lengths = {level: len(codes.get(level, ())) for level in levels}
     hop = model.hops[first] / model.sample_rate
@@ -121,15 +121,15 @@ def _find_prompt_seconds(
         return 0.0
     if not lengths[first]:
         raise ValueError(
-            f"the starting codes have none of level {first}; --mode=upsample makes it anew"
+            f"the starting codes have none of level {first}; --mode=upsample generates it"
         )
     return lengths[first] * hop
 
 
 def _format_nothing_left(seconds: float) -> str:
     return (
-        f"nothing is left to make: what is given fills all {seconds:.2f} s; raise --seconds, or "
-        "take less of it with --prompt_seconds"
+        f"nothing is left to sample: the given codes fill all {seconds:.2f} s; raise --seconds, or "
+        "shorten the prompt with --prompt_seconds"
     )
 
 
@@ -148,7 +148,7 @@ def _encode_labels(model: Model, request: Request, level: int, totals: dict[int,
 
 
 def _read_source(model: Model, request: Request, first: int) -> Codes:
-    """Reads all codes that the request starts from, {level: [t]}."""
+    """Reads all codes of the source of the request, {level: [t]}."""
     if request.prompt is not None:
         codes = _encode_prompt(model, request, request.prompt)
     elif request.codes is not None:
@@ -184,7 +184,7 @@ def _encode_prompt(model: Model, request: Request, path: str) -> Codes:
 
 
 def _check_prompt_length(model: Model, request: Request, top_codes: int) -> None:
-    """Checks the length of a recording, before it is encoded, which takes long."""
+    """Checks the length of a recording before the slow encoding."""
     seconds = request.seconds or DEFAULT_SECONDS
     if request.mode == "upsample":
         _check_upsampled_length(model, request, top_codes)
@@ -201,7 +201,7 @@ def _check_upsampled_length(model: Model, request: Request, top_codes: int) -> N
 
 
 def _find_totals(model: Model, request: Request, codes: Codes) -> dict[int, int]:
-    """Returns the codes of each level in the finished track."""
+    """Returns the number of codes of each level in the finished track."""
     if request.mode not in ("upsample", "reroll"):
         return model.totals(model.top_codes(request.seconds or DEFAULT_SECONDS))
     if not codes:
@@ -215,7 +215,7 @@ def _find_totals(model: Model, request: Request, codes: Codes) -> dict[int, int]
 
 
 def _check_upper_level(model: Model, first: int, totals: dict[int, int], codes: Codes) -> None:
-    """Checks that the level above the first one to sample is complete, if there is one."""
+    """Checks that the level above the first level to sample is complete, if there is one."""
     if model.read_config(first).upper is None:
         return
     length = len(codes.get(first + 1, ()))
@@ -234,7 +234,7 @@ def _check_reroll(
         if lengths[level] != totals[level]:
             raise ValueError(
                 f"--codes={request.codes} has {lengths[level]} of the {totals[level]} codes of "
-                f"level {level}: only whole levels can be re-rolled; leave it out of --levels"
+                f"level {level}: only whole levels can be re-rolled; remove it from --levels"
             )
     assert request.reroll is not None
     start, stop = request.reroll
@@ -242,7 +242,7 @@ def _check_reroll(
     if start >= end or stop > math.ceil(100 * end) / 100:
         verb = "begins" if start >= end else "ends"
         raise ValueError(
-            f"--reroll={start:g}:{stop:g} {verb} behind the end of the track, {end:.2f} s"
+            f"--reroll={start:g}:{stop:g} {verb} after the end of the track, {end:.2f} s"
         )
 
 

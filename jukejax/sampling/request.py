@@ -1,6 +1,6 @@
-"""The request of a user to `sample`, with all checks that need no model.
+"""The request of a user to `sample`, and the checks that need no model.
 
-Messages name the flags of `sample`, from which requests are made.
+Messages name the flags of `sample`.
 """
 
 import math
@@ -10,7 +10,7 @@ from pathlib import Path
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 BEATS_PER_BAR = 4
-_SOURCES: dict[str, tuple[str, ...]] = {  # of --prompt and --codes, those that a mode starts from
+_SOURCES: dict[str, tuple[str, ...]] = {  # the sources, --prompt and --codes, of each mode
     "ancestral": (),
     "primed": ("prompt",),
     "continue": ("codes",),
@@ -25,21 +25,21 @@ class Request:
 
     Attributes:
       mode: one of `MODES`.
-      levels: to sample, from coarse to fine.
-      seconds: of each track; None: as long as the source when upsampling, else
+      levels: levels to sample, from coarse to fine.
+      seconds: length of each track; None: that of the source for mode "upsample", else
         `DEFAULT_SECONDS`.
-      total_seconds: of the piece that the track is a part of (timing label); None: up to the end
-        of the track.
+      total_seconds: length of the piece that contains the track (timing label); None: up to the
+        end of the track.
       offset_seconds: start of the track in that piece.
       items: numbers of the tracks.
-      lyrics: text to sing, "" for none.
-      prompt: audio file to start from.
-      codes: codes.npz to start from.
-      prompt_seconds: of either to use; None: all.
+      lyrics: text of the lyrics, "" for none.
+      prompt: audio file of the source.
+      codes: codes.npz of the source.
+      prompt_seconds: used seconds of the source; None: all.
       reroll: (start, stop) of the range to sample again.
-      candidates: versions of that range to select from.
+      candidates: number of versions of that range.
       temperature, hop_fraction: by level.
-      stream: write the sound while it is sampled.
+      stream: write audio during sampling.
     """
 
     mode: str = "ancestral"
@@ -94,7 +94,7 @@ class Request:
             raise ValueError("--num_samples=0 must be at least 1")
         if self.items[0] < 0:
             raise ValueError(f"--first_item={self.items[0]} must be 0 or more")
-        if not 0 <= self.seed < 2**32:  # the bits that JAX uses
+        if not 0 <= self.seed < 2**32:  # JAX uses 32 bits
             raise ValueError(f"--seed={self.seed} must be 0 or more, and below 2**32")
         if self.top_k < 0 or not 0 <= self.top_p <= 1:
             raise ValueError(f"--top_k={self.top_k} --top_p={self.top_p}: k >= 0 and 0 <= p <= 1")
@@ -178,7 +178,7 @@ def parse_per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dic
 def parse_range(text: str) -> tuple[float, float]:
     """Parses `8:12.5` as (8.0, 12.5)."""
     try:
-        start, stop = (float(part) for part in text.split(":"))
+        start, stop = (float(number) for number in text.split(":"))
     except ValueError as error:
         raise ValueError(f"--reroll={text} is not START:STOP in seconds, such as 8:12.5") from error
     return start, stop

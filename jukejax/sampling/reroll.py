@@ -1,11 +1,11 @@
 """Resampling of a range of a track: several candidates, of which one is selected.
 
-A prior depends on earlier codes only, so the range is sampled as a continuation of the codes before
-it, several times. Of two candidates the better is the one under which the codes behind the range,
-which are kept, are more likely: p(range | left, right) is proportional to
-p(range | left) p(right | left, range). Sampling from the first factor and weighting by the second
-is importance sampling (Rubin 1987, sampling/importance resampling); we take the candidate of the
-largest weight.
+A prior depends on earlier codes only, so that candidates for the range are sampled as continuations
+of the codes before it. Their weights are the likelihoods of the codes after the range, which are
+kept: p(range | left, right) is proportional to p(range | left) p(right | left, range). Sampling
+  from
+the first factor and weighting by the second is importance sampling (Rubin 1987,
+sampling/importance resampling); here the candidate of the largest weight is selected.
 
 Dimensions: B items, N candidates of each, t codes of a level.
 """
@@ -24,7 +24,7 @@ from jukejax.models.prior import PriorConfig
 def make_candidate_keys(keys: jax.Array, count: int) -> jax.Array:
     """Derives the keys [B * N] of all candidates from the keys [B] of the items.
 
-    None is the item's own key, with which the range would be sampled as it was.
+    They differ from the item's key, with which the original codes would be sampled again.
     """
     numbers = jnp.arange(1, count + 1)
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
@@ -45,7 +45,7 @@ def select_candidates(
     Args:
       config, weights: of the level's prior.
       candidates: int32 [B * N, stop], the codes up to the end of the range.
-      continuations: int32 [B, t - stop], the codes behind the range; if there are none, the first
+      continuations: int32 [B, t - stop], the codes after the range; without any, the first
         candidate is selected.
       upper_codes: int32 [B, t // ratio], the level above, for upsamplers.
       labels: of each item.

@@ -1,7 +1,6 @@
 """Sampling of the tracks of an output folder: level by level, window by window, resumable.
 
-Dimensions: B items, t codes of a level; R rows, which are items or, when re-rolling, all their
-candidates.
+Dimensions: B items, t codes of a level; R rows, which are items or, in a re-roll, their candidates.
 """
 
 import dataclasses
@@ -47,10 +46,10 @@ FIRST_AUDIO_SECONDS = 1.0
 
 @dataclasses.dataclass
 class SampleJob:
-    """Samples the tracks of an output folder, or resumes an earlier run.
+    """Samples the tracks of an output folder, or resumes an interrupted run.
 
     Attributes:
-      started_at: time of the command by `time.monotonic`, for the time to first audio.
+      started_at: start of the command by `time.monotonic`, for the time to first audio.
     """
 
     model: Model
@@ -64,7 +63,7 @@ class SampleJob:
         self._streams: StreamGroup | None = None
 
     def run(self) -> None:
-        """Samples every level that is not finished yet; writes the page after each."""
+        """Samples every unfinished level, and writes the page after each."""
         self.folder.remove_unfinished_files()
         self._write_meta()
         self._codes = self._load_codes()
@@ -77,7 +76,7 @@ class SampleJob:
         report.write_sample_page(self.folder.output)
 
     def _load_codes(self) -> Codes:
-        """Returns the initial codes, replaced by those of an earlier run, {level: [B, t]}."""
+        """Returns the initial codes, or those of an interrupted run, {level: [B, t]}."""
         codes = self.initial_state.codes
         if self.request.mode == "reroll":  # a level is complete when its range is sampled
             first = self.initial_state.levels[0]
@@ -92,7 +91,7 @@ class SampleJob:
         request, model = self.request, self.model
         names = {level: f"level_{level}" for level in self.initial_state.levels}
         for row, item in enumerate(request.items):
-            before = self.folder.read_meta(row)
+            previous_meta = self.folder.read_meta(row)
             self.folder.update_meta(
                 row,
                 seed=request.seed,
@@ -112,10 +111,10 @@ class SampleJob:
                 model=model.hash,
                 prompt_seconds=round(self.initial_state.prompt_seconds, 6),
                 reroll=request.reroll,
-                gain=before.get("gain", {}),
-                timings=before.get("timings", {}),
-                seconds_per_second_of_audio=before.get("seconds_per_second_of_audio"),
-                seconds_to_first_audio=before.get("seconds_to_first_audio"),
+                gain=previous_meta.get("gain", {}),
+                timings=previous_meta.get("timings", {}),
+                seconds_per_second_of_audio=previous_meta.get("seconds_per_second_of_audio"),
+                seconds_to_first_audio=previous_meta.get("seconds_to_first_audio"),
             )
 
     def _make_level(self, level: int) -> None:
@@ -138,7 +137,7 @@ class SampleJob:
             self.folder.write_audio(row, level, sound, self.model.sample_rate)
 
     def _sample_level(self, level: int, timer: LevelTimer) -> np.ndarray:
-        """Samples the codes of a level, int32 [B, t]; each window is written when it is sampled."""
+        """Samples the codes of a level, int32 [B, t]; writes each window."""
         config, weights = self.model.load_prior(level)
         total, targets = self.initial_state.totals[level], []
         if self._streams is not None and config.upper is None:
@@ -166,19 +165,19 @@ class SampleJob:
         return self._sample_codes(config, weights, tracks, targets or [total], save)
 
     def _reroll_level(self, level: int, timer: LevelTimer) -> np.ndarray:
-        """Samples the range to re-roll of a level; returns the whole tracks, int32 [B, t]."""
+        """Samples the re-rolled range of a level; returns the complete tracks, int32 [B, t]."""
         config, weights = self.model.load_prior(level)
         count, num_items = self.request.candidates, len(self.folder.rows)
         total = self.initial_state.totals[level]
         assert self.request.reroll is not None
         begin, stop = find_reroll_span(self.request.reroll, self.model, level, total)
-        before = np.tile(self.initial_state.codes[level], (num_items, 1))
+        original = np.tile(self.initial_state.codes[level], (num_items, 1))
         upper_codes = None if config.upper is None else self._codes[level + 1]
         labels = self.initial_state.labels[level]
         keys = generate.make_item_keys(self.request.seed, self.request.items, level)
         tracks = generate.LevelTracks(
             total=stop,
-            codes=np.repeat(before[:, :begin], count, axis=0),
+            codes=np.repeat(original[:, :begin], count, axis=0),
             upper_codes=None if upper_codes is None else np.repeat(upper_codes, count, axis=0),
             labels=[labels] * (num_items * count),
             keys=reroll.make_candidate_keys(keys, count),
@@ -190,7 +189,7 @@ class SampleJob:
             config,
             weights,
             candidates=candidates,
-            continuations=before[:, stop:],
+            continuations=original[:, stop:],
             upper_codes=upper_codes,
             labels=[labels] * num_items,
         )
@@ -203,11 +202,11 @@ class SampleJob:
         targets: list[int],
         save: Callable[[np.ndarray], None],
     ) -> np.ndarray:
-        """Samples codes up to each of `targets` in turn; resumes the state of an earlier run.
+        """Samples codes up to each of `targets` in turn; resumes the state of an interrupted run.
 
         Args:
           tracks: of R rows; their `total` is replaced by each target.
-          save: called with the codes so far, int32 [R, t], after their state is on disk.
+          save: called with the codes so far, int32 [R, t], after their state is written.
         """
         level, settings = config.level, self._make_settings(config)
         state = self.folder.load_state(level) or LevelState(tracks.codes, 0, {})
@@ -242,13 +241,13 @@ class SampleJob:
         )
 
     def _count_first_codes(self, level: int) -> int:
-        """Returns the codes needed for `FIRST_AUDIO_SECONDS` of sound."""
+        """Returns the number of codes for `FIRST_AUDIO_SECONDS` of audio."""
         model = self.model
         codes = math.ceil(FIRST_AUDIO_SECONDS * model.sample_rate / model.hops[level])
         return codes + model.codec.margin(level)
 
     def _open_streams(self, level: int) -> None:
-        """Starts the streams with the codes that there are before `level` is sampled."""
+        """Starts the streams with the existing codes, before `level` is sampled."""
         model = self.model
         paths = [item / "stream.wav" for item in self.folder.items]
         samples = self.initial_state.totals[level] * model.hops[level]
@@ -263,7 +262,7 @@ class SampleJob:
         self._report_first_audio()
 
     def _report_first_audio(self) -> None:
-        """Prints and writes, once, when there was sound behind the prompt of every item."""
+        """Prints and records, once, the time to the first audio after the prompt of every item."""
         prompt_samples = self.initial_state.prompt_seconds * self.model.sample_rate
         if self._streams is None or self._streams.frames <= prompt_samples:
             return
@@ -280,8 +279,8 @@ def sample_tracks(
     """Samples the tracks of a request into `output`; returns the length of each in seconds.
 
     Args:
-      settings: that the tracks depend on; those of the folder, if it exists, must be the same.
-      started_at: time of the command by `time.monotonic`.
+      settings: all settings that affect the tracks; those of an existing folder must be equal.
+      started_at: start of the command by `time.monotonic`.
 
     Raises:
       ValueError: the request does not fit the model; `output` has other settings, or another

@@ -1,12 +1,13 @@
-"""A track that can be played while it is sampled: one WAV that grows and gets finer by level.
+"""A WAV file for playback while its track is sampled.
 
-The file may be played or read at any moment: its header never promises more than there is. While
-the top level is sampled the file grows at its end. The sound of a finer level replaces that of the
-coarser one from the start on, with a short crossfade at its end. Sound that later codes can still
-change is held back, so that nothing that was played is changed afterwards. In the end the file is
-the sound of the finest level.
+The file is valid at any moment: its header never declares more samples than exist. While the top
+  level is sampled, samples are appended. The audio of a finer level replaces that of the coarser
+  level from the start on, with a short crossfade at its end. Audio that depends on later codes is
+  not written, so that written audio of a level never changes. The final content is the audio of the
+  finest
+level.
 
-Samples are 32-bit float: loudness cannot be known before the end, and nothing is ever clipped.
+Samples are 32-bit floats, as the peak is unknown before the end, and must not be clipped.
 """
 
 import struct
@@ -34,23 +35,23 @@ def format_header(frames: int, sample_rate: int) -> bytes:
 
 
 class Stream:
-    """The growing sound of one item.
+    """Writes the stream of one item.
 
     Attributes:
       frames: samples in the file so far.
     """
 
     def __init__(self, path: Path, codec: Codec, samples: int):
-        """Prepares a stream for a track of `samples`; the file appears with the first sound."""
+        """Prepares a stream for a track of `samples`; the first audio creates the file."""
         self._path, self._codec = path, codec
         self._sound = np.zeros(samples, np.float32)
         self._level, self._settled = len(codec.config.hops), 0
-        self._tail = np.zeros(0, np.float32)  # of the finer sound, before the crossfade
+        self._tail = np.zeros(0, np.float32)  # samples of the finer level, before the crossfade
         self._fade = round(CROSSFADE_SECONDS * codec.sample_rate)
         self.frames = 0
 
     def grow(self, level: int, codes: np.ndarray) -> None:
-        """Decodes the codes of a level so far, int [t]: those of the last call and more."""
+        """Decodes the codes of a level so far, int [t], which extend those of the previous call."""
         self._enter_level(level)
         hop = self._codec.config.hops[level]
         end = len(codes) - self._codec.margin(level)
@@ -59,7 +60,7 @@ class Stream:
             self._append(self._codec.decode_range(codes, level, begin, end)[:, 0])
 
     def finish(self, level: int, sound: np.ndarray) -> None:
-        """Replaces the stream by the whole sound of a level, float32 [samples]."""
+        """Replaces the stream by the audio of a finished level, float32 [samples]."""
         self._enter_level(level)
         self._settled, self._tail = 0, self._tail[:0]
         self._append(sound)
@@ -69,11 +70,11 @@ class Stream:
             self._level, self._settled, self._tail = level, 0, self._tail[:0]
 
     def _append(self, sound: np.ndarray) -> None:
-        """Writes the sound behind the settled part, and over its end, which was faded out."""
+        """Appends audio to the samples of this level, and overwrites the crossfade at their end."""
         begin, end = self._settled - len(self._tail), self._settled + len(sound)
         sound = np.concatenate([self._tail, sound])
         self._tail = sound[max(len(sound) - self._fade, 0) :].copy()
-        if end < self.frames:  # coarser sound follows
+        if end < self.frames:  # audio of the coarser level follows
             ramp = np.linspace(0, 1, len(self._tail) + 2, dtype=np.float32)[1:-1]
             coarse = self._sound[end - len(self._tail) : end]
             sound[len(sound) - len(self._tail) :] = self._tail + ramp * (coarse - self._tail)
@@ -82,7 +83,7 @@ class Stream:
         self._write(begin, end)
 
     def _write(self, begin: int, end: int) -> None:
-        """Writes samples `begin` to `end` to the file: first the sound, then the header."""
+        """Writes samples `begin` to `end` to the file: first the samples, then the header."""
         is_new = self.frames == 0
         self.frames = max(self.frames, end)
         if is_new:
@@ -96,14 +97,14 @@ class Stream:
 
 
 def find_stream_targets(begin: int, first: int, seq_len: int, total: int) -> list[int]:
-    """Returns the numbers of codes after which a stream grows; `total` is the last.
+    """Returns the numbers of codes at which a stream is extended; `total` is the last.
 
-    Sampling the first window in parts, each as long as all before it, gives sound early and changes
-    no code: a part is conditioned as the whole window would be.
+    The first window is sampled in steps that double the number of codes, for early audio. This does
+    not change the codes: each step has the conditions of the whole window.
 
     Args:
-      begin: codes that are fixed.
-      first: codes until the first sound.
+      begin: number of fixed codes.
+      first: number of codes for the first audio.
       seq_len: codes of a window.
       total: codes of the track.
     """
@@ -115,7 +116,7 @@ def find_stream_targets(begin: int, first: int, seq_len: int, total: int) -> lis
 
 
 class StreamGroup:
-    """The streams of all items of a sample folder."""
+    """Writes the streams of all items of a sample folder."""
 
     def __init__(self, paths: Sequence[Path], codec: Codec, samples: int):
         """Prepares a stream at each of `paths`, for tracks of `samples`."""
@@ -124,15 +125,15 @@ class StreamGroup:
 
     @property
     def frames(self) -> int:
-        """Samples that all streams have."""
+        """The least number of samples of the streams."""
         return min(stream.frames for stream in self._streams)
 
     def grow(self, level: int, codes: np.ndarray) -> None:
-        """Grows each stream by the codes of a level so far, int [B, t]."""
+        """Extends each stream by the codes of a level so far, int [B, t]."""
         for stream, row in zip(self._streams, codes, strict=True):
             stream.grow(level, row)
 
     def finish(self, level: int, sounds: Sequence[np.ndarray]) -> None:
-        """Replaces each stream by the whole sound of a level, float32 [samples, 1]."""
+        """Replaces each stream by the audio of a finished level, float32 [samples, 1]."""
         for stream, sound in zip(self._streams, sounds, strict=True):
             stream.finish(level, sound[:, 0])

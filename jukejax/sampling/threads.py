@@ -1,4 +1,4 @@
-"""Iteration in a thread, so that Ctrl-C is handled while a program runs on the device."""
+"""Iteration in a background thread, so that Ctrl-C is handled while a program runs."""
 
 import concurrent.futures
 import itertools
@@ -11,8 +11,8 @@ T = TypeVar("T")
 def iterate_in_thread(steps: Iterable[T]) -> Iterator[T]:
     """Yields from `steps`, each of which is computed in a thread.
 
-    Python handles signals in the main thread, between its own instructions: a main thread that
-    waits for the result can be interrupted, one that runs a compiled program cannot.
+    Python handles signals in the main thread, between bytecode instructions: a main thread that
+    waits for the result can be interrupted, but not one that runs a compiled program.
     """
     iterator = iter(steps)
     pool = concurrent.futures.ThreadPoolExecutor(1)

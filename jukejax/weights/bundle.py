@@ -1,6 +1,6 @@
 """Model bundles: folders with safetensors and frozen configs, and nothing executable.
 
-BUNDLE/model.json             levels, hops, label vocabulary, versions, licence of the weights
+BUNDLE/model.json             levels, hops, label vocabulary, versions, license of the weights
 BUNDLE/vqvae/                 config.json, weights.safetensors
 BUNDLE/level_2/ ... level_0/  the same for each prior; a level may be missing
 """
@@ -18,7 +18,7 @@ from jukejax.common import files
 from jukejax.common.types import Tree
 
 FORMAT = 1
-_BLOCK = 1 << 22  # bytes of a file that are hashed at a time
+_BLOCK = 1 << 22  # bytes of a file that are hashed at once
 
 
 def flatten_weights(tree: Tree) -> dict[str, np.ndarray]:
@@ -42,7 +42,7 @@ def hash_weights(weights: Tree) -> str:
 
 
 def save_part(folder: str | os.PathLike, description: dict, weights: Tree) -> None:
-    """Writes one model of a bundle; each of its files appears complete or not at all."""
+    """Writes one model of a bundle; each file is written atomically."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
@@ -73,7 +73,7 @@ def load_part(folder: str | os.PathLike) -> tuple[dict, Tree]:
 
 
 def save_bundle(folder: str | os.PathLike, description: dict) -> None:
-    """Writes model.json; call it last, since the file marks the bundle as complete."""
+    """Writes model.json, which marks the bundle as complete and must be written last."""
     versions = {
         name: importlib.metadata.version(name) for name in ("jukejax", "jax", "flax", "safetensors")
     }
@@ -85,7 +85,7 @@ def open_bundle(folder: str | os.PathLike) -> dict:
     """Reads model.json.
 
     Raises:
-      ValueError: the folder is no bundle, or its format is another one.
+      ValueError: the folder is no bundle, or has an unsupported format.
     """
     path = Path(folder) / "model.json"
     if not path.exists():

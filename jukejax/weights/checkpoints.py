@@ -14,10 +14,10 @@ def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
     """Reads a checkpoint of a run as nested dictionaries of host arrays.
 
     Args:
-      best: take the one with the lowest held-out loss, not the newest that can be read.
+      best: read the checkpoint with the lowest held-out loss, not the newest readable one.
 
     Raises:
-      ValueError: there is no complete checkpoint; none can be read; none has a held-out loss.
+      ValueError: there is no complete checkpoint, none can be read, or none has a held-out loss.
     """
     folder = (Path(workdir) / "checkpoints").absolute()
     if not folder.is_dir():
@@ -37,7 +37,7 @@ def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
     for step in steps:
         try:
             return _restore_state(folder / str(step) / "state")
-        except Exception as error:  # Orbax passes on whatever its storage raises
+        except Exception as error:  # Orbax passes on any exception of its storage libraries
             reason = format_first_line(error)
             print(
                 f"warning: checkpoint {step} of {folder} cannot be read ({reason})", file=sys.stderr
@@ -56,5 +56,5 @@ def _restore_state(path: Path) -> dict[str, Tree]:
 
 
 def format_first_line(error: Exception) -> str:
-    """Returns the first line of an error's message (Orbax's fill pages), or the error's name."""
+    """Returns the first line of an error's message (Orbax's are long), or the error's name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

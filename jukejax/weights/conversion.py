@@ -23,7 +23,7 @@ from jukejax.weights.sources import ModelSource, PartSource
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 SAMPLE_RATE = 44100
-HOPS = (8, 32, 128)  # of the released VQ-VAE, for a bundle without one
+HOPS = (8, 32, 128)  # sample rate of the released VQ-VAE, for a bundle without a VQ-VAE
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class ConversionOptions:
       layout: of the input, "openai" or "huggingface".
       inputs: files or folders.
       output: folder of the new bundle.
-      model: name of a released model, for its configs; None to find out.
-      config_files: configs of single parts, as `released.read_config` takes them.
-      artist_lists, genre_lists: OpenAI's lists of names, of which one fits.
+      model: name of a released model, for its configs; None: the most similar one.
+      config_files: configs of single parts, see `released.read_config`.
+      artist_lists, genre_lists: OpenAI's lists of names, of which the fitting one is used.
       dtype: of the priors, a key of `DTYPES`; None keeps that of the input.
-      license: of the weights, where the input has none beside it.
+      license: license of the weights, if the input has none.
     """
 
     layout: str
@@ -53,7 +53,7 @@ class ConversionOptions:
 
 
 class Conversion:
-    """One run of `convert` that makes a bundle."""
+    """Converts the weights of a model to a bundle."""
 
     def __init__(self, options: ConversionOptions):
         self.options = options
@@ -98,10 +98,10 @@ class Conversion:
     def _choose_config(
         self, name: str, part: PartSource, state: stream.State
     ) -> tuple[parts.Config, str]:
-        """Returns (the config of a part, the reason for the choice in words).
+        """Returns (config of a part, reason for the choice in words).
 
-        Options come first, then the config beside the checkpoint, then the most similar released
-        model's.
+        The options have precedence, then the config beside the checkpoint, then that of the most
+        similar released model.
         """
         by_part = dict(map(released.read_config, self.options.config_files))
         if name in by_part:
@@ -115,7 +115,7 @@ class Conversion:
         if part.config is not None:
             return part.config, "by the config beside it"
         variant, config = released.guess_variant(name, state)
-        return config, f"as {variant}, the most similar; --model or --config can say otherwise"
+        return config, f"as {variant}, the most similar; --model or --config override it"
 
     def _choose_vocabulary(self, config: PriorConfig, stored: dict | None) -> dict:
         """Returns the names of artists and genres of a prior, from the lists whose sizes fit it."""
@@ -177,7 +177,7 @@ class Conversion:
 
 
 def _read_fitting_list(paths: Sequence[str], count: int, noun: str, level: int) -> dict[str, int]:
-    """Reads the one of OpenAI's lists that has `count` ids."""
+    """Reads the first of OpenAI's lists with `count` ids."""
     lists = {path: openai_labels.read_ids(path) for path in paths}
     sizes = {path: openai_labels.count_rows(ids) for path, ids in lists.items()}
     for path, size in sizes.items():
@@ -196,7 +196,7 @@ def _sample_rate(source: ModelSource, configs: dict[str, parts.Config]) -> int:
     return source.facts.get("sample_rate") or (rates[0] if rates else SAMPLE_RATE)
 
 
-# The descriptions of parts are those that training runs write.
+# The descriptions of parts have the format of training runs.
 
 
 def _describe_vqvae(config: VQVAEConfig, sample_rate: int) -> dict:

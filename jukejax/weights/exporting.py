@@ -27,10 +27,10 @@ class ExportOptions:
       inputs: workdirs of `train`, or one bundle.
       output: folder to write.
       format: a key of `WRITERS`.
-      raw: of a training run take the latest weights, not the moving average.
-      best: of a run of a prior take the checkpoint with the lowest held-out loss, not the newest.
-      license: of the weights; None: that of the bundle, or unspecified.
-      seconds: of audio that one call of StableHLO's encode or decode takes.
+      raw: export the latest weights of a training run, not their moving average.
+      best: export the checkpoint of a prior with the lowest held-out loss, not the newest.
+      license: license of the weights; None: that of the bundle, or unspecified.
+      seconds: seconds of audio for one call of StableHLO's encode or decode.
       batch: items of one call of a StableHLO function.
       dtype: float type of a prior in StableHLO.
     """
@@ -53,7 +53,7 @@ class Part:
     Attributes:
       path: workdir or folder of a bundle's part, for messages.
       description: of the model, as in a bundle.
-      load: loads its {"params", "extra"}.
+      load: loads {"params", "extra"}.
     """
 
     path: str
@@ -67,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Model:
-    """Parts to export, by name ("vqvae", "level_0", ...), and the content of model.json."""
+    """The parts to export, by name ("vqvae", "level_0", ...), and the content of model.json."""
 
     parts: dict[str, Part]
     facts: dict
@@ -138,7 +138,7 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
 
 
 def _check_vqvae_hash(vqvae: Part, priors: dict[str, Part]) -> None:
-    """Checks that priors were trained on codes of the VQ-VAE, which its averaged weights make."""
+    """Checks that priors were trained on codes of the VQ-VAE with its averaged weights."""
     vqvae_hash = bundle.hash_weights(loading.load_model(vqvae.path, "vqvae")[1])
     for part in priors.values():
         if part.description["vqvae"]["hash"] != vqvae_hash:
@@ -149,7 +149,7 @@ def _check_vqvae_hash(vqvae: Part, priors: dict[str, Part]) -> None:
 
 
 def _takes_best(name: str, options: ExportOptions) -> bool:
-    """Returns whether a part's best checkpoint is exported; of the VQ-VAE it is the newest."""
+    """Returns true if a part's best checkpoint is exported; for the VQ-VAE it is the newest."""
     return options.best and name != "vqvae"
 
 
@@ -165,13 +165,12 @@ def open_bundle(folder: str, options: ExportOptions) -> Model:
     """Opens the models of a bundle, whose license and provenance are kept.
 
     Raises:
-      ValueError: it is damaged or has no VQ-VAE, or the options are those of training runs.
+      ValueError: the bundle is damaged or has no VQ-VAE, or an option is for training runs.
     """
     content = bundle.open_bundle(folder)
     if options.raw or options.best:
         raise ValueError(
-            f"{folder} is a bundle and holds one set of weights; leave out --weights and "
-            "--checkpoint"
+            f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
         )
     model_parts = {}
     for name in ("vqvae", *(f"level_{level}" for level in sorted(content["levels"]))):
@@ -213,7 +212,7 @@ def write_bundle(model: Model, options: ExportOptions) -> None:
 
 
 def write_safetensors(model: Model, options: ExportOptions) -> None:
-    """Writes one file a model; names as in a bundle, everything else as JSON in the header."""
+    """Writes a file for each model, with its description as JSON in the header."""
     from safetensors.numpy import save_file
 
     options.output.mkdir(parents=True, exist_ok=True)
@@ -226,7 +225,7 @@ def write_safetensors(model: Model, options: ExportOptions) -> None:
 
 
 def write_openai(model: Model, options: ExportOptions) -> None:
-    """Writes files as OpenAI's code loads them."""
+    """Writes checkpoints for OpenAI's code."""
     openai_checkpoint.import_torch()
     facts = {key: json.dumps(model.facts[key]) for key in ("license", "provenance")}
     for name, part in model.parts.items():
@@ -237,7 +236,7 @@ def write_openai(model: Model, options: ExportOptions) -> None:
 
 
 def write_huggingface(model: Model, options: ExportOptions) -> None:
-    """Writes a folder that `JukeboxModel.from_pretrained` of Transformers loads."""
+    """Writes a folder for `JukeboxModel.from_pretrained` of Transformers."""
     configs = {name: part.config for name, part in model.parts.items()}
     huggingface_checkpoint.write_model(
         options.output, configs, lambda name: model.parts[name].load()
@@ -245,7 +244,7 @@ def write_huggingface(model: Model, options: ExportOptions) -> None:
 
 
 def write_stablehlo(model: Model, options: ExportOptions) -> None:
-    """Writes functions that run on jax alone; `options.seconds` are rounded to whole codes."""
+    """Writes functions that need jax only; `options.seconds` is rounded to whole codes."""
     vqvae = model.parts["vqvae"].config
     assert isinstance(vqvae, VQVAEConfig)
     codes = max(1, round(options.seconds * model.facts["sample_rate"] / vqvae.hops[-1]))

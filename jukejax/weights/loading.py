@@ -14,7 +14,7 @@ def read_description(path: str | Path, name: str) -> dict:
       path, name: as for `load_model`.
 
     Raises:
-      ValueError: there is no usable model, or it is another one than `name`.
+      ValueError: there is no usable model, or it is not `name`.
     """
     folder, is_run = _locate_model(Path(path), name)
     description = files.read_json(folder / ("description.json" if is_run else "config.json"))
@@ -27,12 +27,12 @@ def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict
     """Loads one model; returns (description, {"params", "extra"}).
 
     Args:
-      path: a workdir of `train` (whose averaged weights are taken), a bundle, or a part of one.
+      path: a workdir of `train` (whose averaged weights are loaded), a bundle, or a part of one.
       name: the part, if `path` is a bundle: "vqvae", "level_0", ...
-      best: of a workdir take the checkpoint with the lowest held-out loss, not the newest.
+      best: load the checkpoint of a workdir with the lowest held-out loss, not the newest.
 
     Raises:
-      ValueError: there is no usable model, or it is another one than `name`.
+      ValueError: there is no usable model, or it is not `name`.
     """
     description = read_description(path, name)
     folder, is_run = _locate_model(Path(path), name)
@@ -44,7 +44,7 @@ def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict
 
 
 def _locate_model(path: Path, name: str) -> tuple[Path, bool]:
-    """Returns (the folder of a model, whether it is a workdir of `train`)."""
+    """Returns (folder of a model, True if it is a workdir of `train`)."""
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; give a workdir of train or a bundle of export")
     if (path / "description.json").exists():

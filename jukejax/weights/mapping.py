@@ -1,4 +1,4 @@
-"""Renaming between two layouts of the same weights, as a table that serves both directions."""
+"""Tables of names that map two layouts of the same weights to each other."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a foreign checkpoint and its place in our tree.
+    """A tensor of a foreign checkpoint and its location in our tree.
 
     Attributes:
       name: key in the foreign state dict.
@@ -57,7 +57,7 @@ def check_names(names: Iterable[str], expected: set[str]) -> None:
     """Checks that a checkpoint holds no tensor that the model does not have.
 
     Raises:
-      ValueError: there is one; the message names the first.
+      ValueError: a tensor is unknown; the message names the first.
     """
     unknown = sorted(set(names) - expected)
     if unknown:
@@ -77,7 +77,7 @@ def build_tree(
     Args:
       entries: the table; together they fill every leaf of `shapes`.
       state: name -> array; names outside `prefix` are ignored.
-      shapes: our tree with anything that has a `.shape` as leaves.
+      shapes: our tree, with leaves that have a `.shape`.
       prefix: of the names in `state`.
       dtype: of the new leaves.
 

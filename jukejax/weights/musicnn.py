@@ -1,8 +1,8 @@
 """musicnn's released weights, read from its wheel on PyPI without TensorFlow.
 
-ISC license, Music Technology Group, Universitat Pompeu Fabra. The user downloads the wheel; nothing
-of it is shipped or stored. Of its models we use "MSD_musicnn", trained on the Million Song Dataset,
-the only one with a tag for house.
+ISC license, Music Technology Group, Universitat Pompeu Fabra. The user downloads the wheel; its
+content is neither shipped nor stored. The model is "MSD_musicnn", trained on the Million Song
+Dataset, the only one with a tag for house.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ def select_weights(tensors: dict[str, np.ndarray]) -> Weights:
     """Selects the tensors of the forward pass from those of a checkpoint.
 
     Raises:
-      ValueError: one is missing or has another shape.
+      ValueError: a tensor is missing or has another shape.
     """
     for name, shape in SHAPES.items():
         if name not in tensors or tensors[name].shape != shape:

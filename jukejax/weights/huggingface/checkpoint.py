@@ -18,8 +18,8 @@ from jukejax.weights.huggingface.config import export_configs
 from jukejax.weights.huggingface.vqvae_config import LEVELS
 from jukejax.weights.openai import checkpoint, parts
 
-# From OpenAI's names to the port's, which numbers the inner blocks of convolutions in pairs, a
-# residual stack and a strided convolution, where OpenAI nests them.
+# Maps OpenAI's names to the port's, which numbers inner blocks in pairs of a residual stack and a
+# strided convolution, whereas OpenAI nests them.
 _CONV = {"1": "conv1d_1", "3": "conv1d_2"}
 _BLOCK = re.compile(r"^(\d+)\.(\d+)\.(?:(?:blocks|model)\.(\d+)\.model\.([13])\.)?(weight|bias)$")
 _PLAIN = re.compile(r"^(\d+)\.(weight|bias)$")
@@ -46,16 +46,16 @@ def _decoder_block(inner: str) -> str:
     """Converts a name inside a decoder block, after "model."; the first convolution is unpaired."""
     if plain := _PLAIN.match(inner):
         return f"proj_in.{plain[2]}"
-    number, half, rest = _match_block(inner)
-    return f"upsample_block.{2 * number - 2 + half}.{rest}"
+    number, half, suffix = _match_block(inner)
+    return f"upsample_block.{2 * number - 2 + half}.{suffix}"
 
 
 def _encoder_block(inner: str) -> str:
     """Converts a name inside an encoder block, after "model."; the last convolution is unpaired."""
     if plain := _PLAIN.match(inner):
         return f"proj_out.{plain[2]}"
-    number, half, rest = _match_block(inner)
-    return f"downsample_block.{2 * number + half}.{rest}"
+    number, half, suffix = _match_block(inner)
+    return f"downsample_block.{2 * number + half}.{suffix}"
 
 
 def _match_block(inner: str) -> tuple[int, int, str]:
@@ -64,8 +64,8 @@ def _match_block(inner: str) -> tuple[int, int, str]:
     if match is None:
         raise ValueError(f"{inner} is no tensor of a convolutional block")
     number, half, block, conv, kind = match.groups()
-    rest = kind if block is None else f"resnet_block.{block}.{_CONV[conv]}.{kind}"
-    return int(number), int(half), rest
+    suffix = kind if block is None else f"resnet_block.{block}.{_CONV[conv]}.{kind}"
+    return int(number), int(half), suffix
 
 
 def tensor_name(name: str) -> str:
@@ -156,7 +156,7 @@ def write_model(
 
     Args:
       configs: by part; the VQ-VAE, and priors from the top level down without a gap.
-      load_weights: returns a part's {"params", "extra"}.
+      load_weights: loads {"params", "extra"} of a part.
     """
     from safetensors.numpy import save_file
 

@@ -1,6 +1,6 @@
-"""Configs of priors in Hugging Face Transformers 4.49, from and to ours.
+"""Configs of priors in Hugging Face Transformers 4.49, converted from and to ours.
 
-What the port cannot express is refused, not approximated.
+Models that the port cannot express are refused, not approximated.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ PATTERNS = {
 }
 ORDERS = {name: order for order, name in PATTERNS.items()}
 
-# Transformers' defaults, for what a config.json leaves out.
+# Transformers' defaults, for fields that a config.json omits.
 PRIOR_DEFAULTS: dict[str, Any] = {
     "attention_multiplier": 0.25,
     "attention_pattern": "enc_dec_with_lyrics",
@@ -95,7 +95,7 @@ def export_prior(config: PriorConfig, vqvae: VQVAEConfig) -> dict[str, Any]:
 
 
 def export_label_limits(labels: LabelConfig) -> dict[str, Any]:
-    """Converts the fields of labels that Transformers keeps for each prior and for the model."""
+    """Converts the fields of labels, of a prior and of the model in Transformers."""
     return {
         "max_nb_genres": labels.max_genres,
         "timing_dims": labels.timing_bins,

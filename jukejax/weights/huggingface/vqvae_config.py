@@ -1,6 +1,6 @@
-"""Config of the VQ-VAE in Hugging Face Transformers 4.49, from and to ours.
+"""Config of the VQ-VAE in Hugging Face Transformers 4.49, converted from and to ours.
 
-What the port cannot express is refused, not approximated.
+Models that the port cannot express are refused, not approximated.
 """
 
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import Any
 
 from jukejax.models.vqvae import VQVAEConfig
 
-LEVELS = 3  # of every model there, whatever a config says
+LEVELS = 3  # of every model of the port, independent of the config
 
-# Transformers' defaults, for what a config.json leaves out.
+# Transformers' defaults, for fields that a config.json omits.
 VQVAE_DEFAULTS: dict[str, Any] = {
     "conv_input_shape": 1,
     "embed_dim": 64,
@@ -30,10 +30,10 @@ VQVAE_DEFAULTS: dict[str, Any] = {
 
 
 def to_integer(value: float, name: str) -> int:
-    """Converts a number that Transformers keeps as an integer.
+    """Converts a number that is an integer in Transformers.
 
     Raises:
-      ValueError: it is no whole number.
+      ValueError: the number is not whole.
     """
     if value != int(value):
         raise ValueError(f"Transformers' Jukebox cannot hold {name} {value}, only whole numbers")

@@ -1,4 +1,4 @@
-"""OpenAI's checkpoints: `.pth.tar` files with a state dict under "model"; no code in them is run.
+"""OpenAI's checkpoints: `.pth.tar` files with a state dict under "model"; no code is executed.
 
 Only this module imports torch, and only when a file is read or written.
 """
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    Tensor = Any  # of torch, an extra that need not be installed
+    Tensor = Any  # types of torch, which is an optional dependency
 
-WRAPPER = "module."  # in front of every name where a model was saved inside torch's data parallel
+WRAPPER = "module."  # prefix of all names of a model that was saved inside of torch's DataParallel
 
 
 def checkpoint_name(part: str) -> str:
@@ -32,10 +32,10 @@ def checkpoint_name(part: str) -> str:
 
 
 def import_torch() -> "ModuleType":
-    """Imports torch, which only conversion needs.
+    """Imports torch, which is needed for conversion only.
 
     Raises:
-      ValueError: it is not installed.
+      ValueError: torch is not installed.
     """
     try:
         return importlib.import_module("torch")
@@ -63,7 +63,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # torch has no common class for what a damaged file raises
+    except Exception as error:  # torch has no common class for the exceptions of damaged files
         raise ValueError(
             f"{path} is no checkpoint of PyTorch, or a truncated one ({_first_sentence(error)})"
         ) from error
@@ -78,10 +78,10 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def write_checkpoint(path: str | os.PathLike, state: stream.State, facts: Mapping) -> None:
-    """Writes a `.pth.tar` as OpenAI's code loads it; it appears complete or not at all.
+    """Writes a `.pth.tar` for OpenAI's code atomically.
 
     Args:
-      facts: further entries beside "model", of types that torch loads with weights_only.
+      facts: additional entries besides "model", of types that torch loads with weights_only.
     """
     torch = import_torch()
     path = Path(path)
@@ -98,14 +98,14 @@ def _first_sentence(error: Exception) -> str:
 
 def _to_array(torch: "ModuleType", tensor: "Tensor") -> np.ndarray:
     tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:  # which NumPy has only through ml_dtypes
+    if tensor.dtype == torch.bfloat16:  # NumPy has this type only through ml_dtypes
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 
 
 def _to_tensor(torch: "ModuleType", value: np.ndarray) -> "Tensor":
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about read-only arrays: the tensor is only written
+        warnings.simplefilter("ignore")  # of read-only arrays; the tensor is only written to a file
         if value.dtype == ml_dtypes.bfloat16:
             return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
         return torch.from_numpy(value)

@@ -1,4 +1,4 @@
-"""OpenAI's names for the tensors of convolutional blocks, beside ours."""
+"""OpenAI's names for the tensors of convolutional blocks, and their paths in our tree."""
 
 from collections.abc import Iterator
 

@@ -21,7 +21,7 @@ from jukejax.weights.stream import State
 
 Config = VQVAEConfig | PriorConfig
 
-# In a conditioner that does not recompute its activations, blocks have this name.
+# Name of the blocks in a conditioner that does not recompute its activations.
 _PLAIN_CONDITIONER = "conditioner_blocks.0.cond.model.1.0.model."
 
 
@@ -29,8 +29,8 @@ def part_entries(config: Config, names: Iterable[str] = ()) -> list[Entry]:
     """Returns every tensor of a part; our paths start with "params" or, for codebooks, "extra".
 
     Args:
-      names: of the checkpoint's tensors. Conditioners that recompute their activations have another
-        name for their blocks; without names, the one of the released models is taken.
+      names: of the checkpoint's tensors. The name of blocks differs in conditioners that recompute
+        their activations; without names, that of the released models is used.
     """
     if isinstance(config, VQVAEConfig):
         return [
@@ -69,7 +69,7 @@ def plan_part(
 
 
 def restore_codebooks(leaves: Iterable[stream.Leaf], state: State) -> dict[str, np.ndarray]:
-    """Returns the moving averages behind the codebooks, which checkpoints lack, by our names."""
+    """Returns the codebooks' moving averages, which are missing in checkpoints, by our names."""
     averages = {}
     for leaf in leaves:
         folder, _, name = leaf.name.rpartition("/")

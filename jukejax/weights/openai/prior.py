@@ -1,4 +1,4 @@
-"""OpenAI's names for the tensors of priors, beside ours."""
+"""OpenAI's names for the tensors of priors, and their paths in our tree."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -78,8 +78,8 @@ def conditioner_entries(
     """Yields the tensors of OpenAI's `Conditioner`: embedding, residual stacks, layer norm.
 
     Args:
-      checkpointed: OpenAI's model recomputes activations (`checkpoint_res`), as all released models
-        do; its residual stacks then have another name.
+      checkpointed: the model recomputes activations (`checkpoint_res`), like all released models;
+        its residual stacks then have another name.
     """
     blocks_name = "blocks" if checkpointed else "model"
     yield Entry("x_emb.weight", ("code_embedding",))
@@ -90,7 +90,7 @@ def conditioner_entries(
 
 
 def lyric_encoder_entries(vocab_size: int, encoder: TransformerConfig) -> Iterator[Entry]:
-    """Yields the tensors of a "separate" model's lyric encoder, which is beside the prior."""
+    """Yields the tensors of a "separate" model's lyric encoder, which is not part of the prior."""
     inner = AutoregressiveConfig(vocab_size, encoder, has_output=False)
     yield from _add_prefix(autoregressive_entries(inner), "prime_prior", "autoregressive")
     yield Entry("prime_state_proj.w", ("projection", "kernel"))
@@ -101,7 +101,7 @@ def lyric_encoder_entries(vocab_size: int, encoder: TransformerConfig) -> Iterat
 
 
 def prior_entries(config: PriorConfig, *, checkpointed: bool = True) -> Iterator[Entry]:
-    """Yields the tensors of OpenAI's `SimplePrior`: a whole prior or upsampler.
+    """Yields the tensors of OpenAI's `SimplePrior`, a prior or upsampler.
 
     Args:
       checkpointed: see `conditioner_entries`.
@@ -125,7 +125,7 @@ def _add_prefix(entries: Iterable[Entry], name: str, key: str) -> Iterator[Entry
 
 
 def prior_shapes(config: PriorConfig) -> Tree:
-    """Returns our tree of a prior, `jax.ShapeDtypeStruct`s as leaves."""
+    """Returns our tree of a prior with `jax.ShapeDtypeStruct`s as leaves."""
     upper_codes = labels = None
     if config.upper is not None:
         upper_codes = jnp.zeros((1, config.seq_len // config.upper.ratio), jnp.int32)

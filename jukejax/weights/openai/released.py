@@ -1,4 +1,4 @@
-"""OpenAI's released models: their configs (`configs/openai_*.py`), and which a checkpoint is."""
+"""OpenAI's released models: their configs (`configs/openai_*.py`), and their identification."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def read_config(spec: str) -> tuple[str, Config]:
       spec: FILE.py[:VARIANT], or the config.json of a bundle's part.
 
     Raises:
-      ValueError: there is no such file or variant, or it is no model's config.
+      ValueError: there is no such file or variant, or it is not the config of a model.
     """
     name, _, variant = spec.partition(":")
     path = Path(name)
@@ -83,7 +83,7 @@ def load_configs(model: str) -> dict[str, Config]:
 
 
 def guess_variant(part: str, state: Mapping[str, np.ndarray]) -> tuple[str, Config]:
-    """Finds the released model most like a checkpoint by shapes; returns (variant, config)."""
+    """Finds the released model whose shapes are most similar; returns (variant, config)."""
     variants = {specs[part] for specs in MODELS.values() if part in specs}
     if not variants:
         raise ValueError(f"no released model has a part {part}; give its --config")
@@ -96,7 +96,7 @@ def guess_variant(part: str, state: Mapping[str, np.ndarray]) -> tuple[str, Conf
 
 
 def _similarity(config: Config, state: Mapping[str, np.ndarray]) -> float:
-    """Returns the share of tensors, of a config and a checkpoint, whose name and shape agree."""
+    """Returns the share of tensors of a config and a checkpoint with equal names and shapes."""
     sizes = stream.foreign_shapes(part_entries(config, state), part_shapes(config))
     equal = sum(name in state and state[name].shape == sizes[name] for name in sizes)
     return equal / len(sizes.keys() | state.keys())

@@ -1,6 +1,6 @@
-"""OpenAI's names for the tensors of the VQ-VAE, beside our trees of parameters and codebooks.
+"""OpenAI's names for the tensors of the VQ-VAE, and their paths in our trees.
 
-OpenAI's checkpoints hold the code vectors but not the moving averages behind them.
+OpenAI's checkpoints contain the code vectors, but not the moving averages.
 """
 
 from collections.abc import Iterator, Mapping
