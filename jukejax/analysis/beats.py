@@ -1,4 +1,4 @@
-"""Beat tracking: period, positions and tempo of beats in onset strengths.
+"""Beat tracking: period, positions and tempo of the beats, from onset strengths.
 
 The period comes from autocorrelation and a comb of multiples (Scheirer, 1998; Klapuri et al.,
 2006), the beats from dynamic programming at that period (Ellis, "Beat Tracking by Dynamic
@@ -18,9 +18,9 @@ SLOWEST, FASTEST = 60.0, 190.0  # BPM, the range of the search
 USUAL, OCTAVES = 130.0, 0.9  # BPM and spread of the prior over tempos of dance music
 _TEETH = 8  # multiples of a period in the comb
 _SPAN = 16  # beats of a local tempo
-_TIGHTNESS = 1600  # of the tempo: breaks without drums keep the tempo around them
-_NEAR = 0.07  # share of a beat within which its onset lies
-_AUDIBLE = 0.25  # share of the median onset strength that a beat needs
+_TIGHTNESS = 1600  # of the tempo: in breaks without drums the tempo is that of their surroundings
+_NEAR = 0.07  # largest distance of a beat from its onset, as a share of the period
+_AUDIBLE = 0.25  # least onset strength of a beat, as a share of the median
 
 
 def autocorrelation(strength: np.ndarray, longest: float) -> np.ndarray:
@@ -38,14 +38,14 @@ def autocorrelation(strength: np.ndarray, longest: float) -> np.ndarray:
 
 
 def peak_at_lag(correlation: np.ndarray, lag: float) -> float:
-    """Returns the highest value within 2 % or a frame of a lag, since played beats vary."""
+    """Returns the highest value within 2 % or a frame of a lag, as played beats vary."""
     reach = max(1.0, 0.02 * lag)
     first, last = int(np.floor(lag - reach)), int(np.ceil(lag + reach))
     return float(correlation[max(first, 0) : last + 1].max(initial=-1.0))
 
 
 def estimate_period(strength: np.ndarray) -> float | None:
-    """Estimates the frames between beats, with sub-frame accuracy; None without periodicity."""
+    """Estimates the frames between beats, with sub-frame accuracy; None without a period."""
     longest = 60.0 / SLOWEST * FRAMES_PER_SECOND
     teeth = min(_TEETH, int((len(strength) - 2) / longest))
     if teeth < 2:
@@ -66,7 +66,7 @@ def track_beats(strength: np.ndarray, period: float) -> np.ndarray:
     """Finds the frames of audible beats, with sub-frame accuracy: float64 [beats].
 
     Dynamic programming finds a chain of beats; each is then moved to the strongest onset near it,
-    and those without one (in a break) are dropped.
+    and beats without an onset (in a break) are dropped.
     """
     chain = _find_best_chain(strength, period)
     reach = max(1, round(_NEAR * period))
@@ -86,10 +86,10 @@ def track_beats(strength: np.ndarray, period: float) -> np.ndarray:
 def _find_best_chain(strength: np.ndarray, period: float) -> np.ndarray:
     """Finds the frames, int64 [beats], that maximize onset strength at distances near the period.
 
-    A beat follows one that is half to two periods earlier, so that the frames of half a period do
+    The predecessor of a beat is half to two periods earlier, so that the frames of half a period do
     not depend on each other and are computed at once.
     """
-    width = period / 32  # as in Ellis's code, which smooths onsets by this
+    width = period / 32  # width of the smoothing, as in Ellis's code
     onset = scipy.ndimage.gaussian_filter1d(strength / (strength.std() + 1e-12), width)
     onset *= np.sqrt(2 * np.pi) * width
     nearest, farthest = max(round(period / 2), 1), round(2 * period)
@@ -117,7 +117,7 @@ class Beats(NamedTuple):
 
     Attributes:
       frames: position of each beat.
-      number: of each beat; missed beats are counted.
+      number: index of each beat, including missed beats.
       period: frames per beat, by least squares over all beats.
     """
 

@@ -1,4 +1,4 @@
-"""Exact matches between the codes of a track and those of a corpus, found with a suffix array.
+"""Exact matches between the codes of a track and those of a corpus, by a suffix array.
 
 A suffix array (Manber and Myers, 1993) lists all suffixes of a text in lexicographic order. The
 longest prefix of a query that occurs anywhere in the text is its common prefix with one of the two
@@ -20,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-END = 0xFFFF  # follows each track in T, so that no run crosses into the next
-_NONE = 0xFFFE  # follows Q: equal to no code
+END = 0xFFFF  # follows each track in T, so that no run spans two tracks
+_NONE = 0xFFFE  # follows Q, and equals no code
 _STEP = 16  # codes compared at a time
-_PRIOR = 32.0  # pseudo-counts of each code, distributed over its successors by their shares
-_BLOCK = 1 << 16  # positions of Q that are bisected at a time
+_PRIOR = 32.0  # pseudo-counts of each code, distributed over its successors by their frequency
+_BLOCK = 1 << 16  # positions of Q that are bisected at once
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs that a query and the corpus have in common; none is part of another.
+    """Common runs of a query and the corpus, none of which contains another.
 
     Attributes:
       start, length: int64 [r], codes of the query.
@@ -45,12 +45,12 @@ class Runs:
 
 
 class CodeIndex:
-    """The codes of many tracks and the order of their suffixes: 6 bytes per code.
+    """Indexes the codes of many tracks by the order of their suffixes: 6 bytes per code.
 
     Attributes:
       text: uint16 [n], all tracks, each followed by `END`.
       starts: int64 [tracks + 1], start of each in `text`.
-      size: of the codebook.
+      size: number of codes of the codebook.
     """
 
     def __init__(self, text: np.ndarray, starts: np.ndarray, order: np.ndarray, size: int):
@@ -75,7 +75,7 @@ class CodeIndex:
         return cls(text, starts, order, size)
 
     def save(self, folder: Path) -> None:
-        """Writes three arrays."""
+        """Writes the three arrays of the index."""
         for name, array in (("text", self.text), ("starts", self.starts), ("order", self._order)):
             np.save(folder / f"{name}.npy", array)
 
@@ -163,7 +163,7 @@ class CodeIndex:
         """Finds the runs of `query`, codes [m], in the corpus that have `min_bits` or more."""
         length, text_start = self.find_longest(query)
         begins = length > 0
-        begins[1:] &= length[1:] > length[:-1] - 1  # otherwise the previous run continues
+        begins[1:] &= length[1:] > length[:-1] - 1  # others are part of the previous run
         start = np.nonzero(begins)[0]
         length, text_start = length[start], text_start[start]
         total = np.concatenate([[0.0], np.cumsum(self._compute_information(query))])
@@ -182,7 +182,7 @@ class CodeIndex:
 
     def _compute_information(self, query: np.ndarray) -> np.ndarray:
         """Computes the bits of each code given the previous one, float64 [m]."""
-        single, pairs = self._counts
+        single, pairs = self._pair_counts
         code = query.astype(np.int64)
         previous = np.concatenate([code[:1], code[:-1]])
         share = (single[code] + 1.0) / (single.sum() + self.size)
@@ -193,11 +193,11 @@ class CodeIndex:
     @property
     def uses(self) -> np.ndarray:
         """Returns the number of occurrences of each code in the corpus, int64 [size]."""
-        return self._counts[0]
+        return self._pair_counts[0]
 
     @cached_property
-    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """How often each code [size], and each pair [size, size], comes up."""
+    def _pair_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of occurrences of each code [size] and of each pair [size, size]."""
         single = np.zeros(self.size, np.int64)
         pairs = np.zeros(self.size * self.size, np.int64)
         for first in range(0, len(self.text), 1 << 24):

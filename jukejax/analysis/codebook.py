@@ -1,4 +1,4 @@
-"""Use of a codebook (Jukebox, section 3.1, on collapse and on codes that are restarted)."""
+"""Figures of the use of a codebook (Jukebox, section 3.1, on collapse and restarts of codes)."""
 
 from dataclasses import dataclass
 
@@ -58,7 +58,8 @@ def measure_usage(counts: np.ndarray, *, threshold: float = 1.0) -> CodebookUsag
     """Computes figures of the counts [size] of codes.
 
     Args:
-      threshold: a code with fewer occurrences is dead; 1.0, below which training restarts it.
+      threshold: least number of occurrences of a code that is not dead; training restarts codes
+        below 1.0.
 
     Raises:
       ValueError: all counts are 0.

@@ -1,7 +1,7 @@
 """Distances between two sets of music as distributions of embeddings.
 
-A distance can only be compared with another one of the same embedding and of equally many rows
-(`evaluation.comparison.compare_embeddings` takes care of both). The figures here are not the
+Distances are comparable only for the same embedding and number of rows (which
+`evaluation.comparison.compare_embeddings` ensures). The figures here are not the
 published "FAD", which has another embedding.
 Letters: N rows (segments of music), E features, F frames, M mel bands.
 """
@@ -39,8 +39,8 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Computes the squared maximum mean discrepancy of two sets, [N, E] each.
 
     Unbiased, so it may be negative. Kernel (x.y / E + 1)^3: Binkowski et al., "Demystifying MMD
-    GANs" (2018). Reliable with few rows, where `frechet_distance` is not. Features should be of one
-    scale (`Standardizer`).
+    GANs" (2018). Reliable with few rows, where `frechet_distance` is not. Features should have
+    equal scales (`Standardizer`).
 
     Raises:
       ValueError: a set has fewer than 2 rows.

@@ -1,9 +1,8 @@
 """Fidelity of a reconstruction: distances of spectra and waveforms, and predicted ratings.
 
-Sounds are mono, [time] in [-1, 1], of equal length. Spectra are computed in blocks of frames,
-so that whole tracks fit in memory. In NumPy and float64: `ops/stft.py` computes the same figures
-for training, and a test compares both with OpenAI's.
-Letters: F frames, K frequency bins.
+Audio is mono, [time] in [-1, 1], of equal length. Spectra are computed in blocks of frames, which
+bounds the memory for whole tracks, with NumPy in float64. `ops/stft.py` computes the same figures
+in training; tests compare both with OpenAI's. Letters: F frames, K frequency bins.
 """
 
 import functools
@@ -16,23 +15,23 @@ import numpy as np
 from jukejax.analysis.mel import full_scale_power, hann, mel_filters
 
 _BLOCK = 2048  # frames transformed at once
-_QUIET = 2e-3  # norm of a spectrogram under which a sound counts as silent, as in training
+_QUIET = 2e-3  # largest norm of a spectrogram of silence, as in training
 _LOG_FLOOR = 1e-4
 _MEL_FLOOR_DB = -80.0
 MEL_FFT, MEL_HOP = 2048, 512
-SHORTEST = MEL_FFT // 2  # samples: a sound must have more
+SHORTEST = MEL_FFT // 2  # samples; audio must be longer
 VISQOL_RATE, VISQOL_SECONDS = 48_000, 8.0
 
 
 class Resolution(NamedTuple):
-    """Samples of a transform, between frames, and of the centered Hann window."""
+    """Numbers of samples: of a transform, between frames, and of the centered Hann window."""
 
     n_fft: int
     hop: int
     window: int
 
 
-# Those of the Jukebox paper: its spectral convergence, and its multi-resolution loss (B.1).
+# Resolutions of the Jukebox paper: spectral convergence, and multi-resolution loss (B.1).
 SINGLE = Resolution(2048, 256, 1536)
 MULTI = (Resolution(2048, 240, 1200), Resolution(1024, 120, 600), Resolution(512, 50, 240))
 
@@ -59,7 +58,7 @@ def magnitudes(sound: np.ndarray, resolution: Resolution = SINGLE) -> np.ndarray
 
 
 class _SpectralDifference(NamedTuple):
-    """Difference of two spectrograms.
+    """The difference of two spectrograms.
 
     Attributes:
       distance: norm of the difference of the magnitudes.
@@ -73,7 +72,7 @@ class _SpectralDifference(NamedTuple):
 
     @property
     def convergence(self) -> float:
-        """Returns the distance as a share of the target's norm; 0 where the target is silent."""
+        """Returns the distance as a share of the target's norm; 0 for a silent target."""
         return self.distance / self.target_norm if self.target_norm > _QUIET else 0.0
 
 
@@ -150,7 +149,7 @@ def mel_distance(target: np.ndarray, output: np.ndarray, sample_rate: int) -> fl
 def si_sdr(estimate: np.ndarray, truth: np.ndarray) -> float:
     """Computes the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019).
 
-    All channels are taken as one signal.
+    All channels are concatenated to one signal.
 
     Args:
       estimate, truth: [time, channels].
@@ -179,7 +178,7 @@ def _load_visqol() -> Any:
 
 
 def has_visqol() -> bool:
-    """Returns whether ViSQOL is installed."""
+    """Returns true if ViSQOL is installed."""
     try:
         _load_visqol()
     except ValueError:
@@ -188,9 +187,9 @@ def has_visqol() -> bool:
 
 
 def visqol(target: np.ndarray, output: np.ndarray, sample_rate: int) -> float:
-    """Predicts listeners' ratings with ViSQOL's audio model, 1 (bad) to 4.73 (no difference heard).
+    """Predicts ratings with ViSQOL's audio model, from 1 (bad) to 4.73 (no audible difference).
 
-    It is made for sounds of 5 to 10 s: the loudest `VISQOL_SECONDS` of the target are taken.
+    The model is for 5 to 10 s of audio: the loudest `VISQOL_SECONDS` of the target are used.
 
     Raises:
       ValueError: the package is not installed.
@@ -207,7 +206,7 @@ def visqol(target: np.ndarray, output: np.ndarray, sample_rate: int) -> float:
 
 
 def _find_loudest(sound: np.ndarray, size: int) -> tuple[int, int]:
-    """Returns start and stop of the `size` samples of most energy, on a grid of their eighths."""
+    """Returns start and stop of the `size` samples of most energy, on a grid of size / 8."""
     step = max(size // 8, 1)
     energy = np.add.reduceat(np.square(sound, dtype=np.float64), np.arange(0, len(sound), step))
     if len(energy) <= 8:

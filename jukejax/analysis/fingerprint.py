@@ -1,10 +1,10 @@
-"""Recognition of recordings: landmarks of spectrograms, an index of them, time-consistent votes.
+"""Recognition of recordings by landmarks of spectrograms, with time-consistent votes.
 
 After Wang, "An Industrial-Strength Audio Search Algorithm" (ISMIR 2003). The loudest points of a
-spectrogram survive noise, re-encoding and a change of level. Pairs of near peaks (two frequencies
-and the time between them) are the landmarks; a passage that is the same recording shares many of
-them, all displaced by one and the same time. Speed and pitch must be the same: a record played at
-+2 % is another recording to this method.
+spectrogram survive noise, re-encoding and a change of level. Landmarks are pairs of close peaks
+(two frequencies and the time between them); two passages of the same recording have many common
+landmarks, all with the same time offset. Speed and pitch must be equal: a record played at +2 % is
+not recognized.
 
 A frame is `HOP` samples at `SAMPLE_RATE`.
 """
@@ -24,19 +24,19 @@ N_FFT = 2048
 HOP = 256
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 
-LOWEST = 28  # bin, 150 Hz: kick and bass below it differ little between records
-NEAR_BINS, NEAR_FRAMES = 24, 8  # a peak is the loudest within so many bins and frames either way
-FLOOR = 1e-3  # of the loudest point, -60 dB: softer points are no peaks
-FAN_OUT = 4  # pairs that start at a peak
+LOWEST = 28  # bin, 150 Hz: below it, kick and bass differ little between records
+NEAR_BINS, NEAR_FRAMES = 24, 8  # a peak is the maximum within so many bins and frames on each side
+FLOOR = 1e-3  # ratio to the loudest point, -60 dB, below which points are no peaks
+FAN_OUT = 4  # number of pairs that start at a peak
 MAX_BINS, MIN_FRAMES, MAX_FRAMES = 127, 2, 63  # between the two peaks of a pair
 
 SHIFTS, EXCERPT_FAN_OUT = 4, 8  # for excerpts: see `extract_landmarks`
 CELL = 11  # frames, a quarter of a second
-CELL_VOTES = 5  # votes of a cell are capped at this: one drum hit is no evidence of a recording
+CELL_VOTES = 5  # largest number of votes of a cell: one drum hit is no evidence of a recording
 MIN_VOTES = 16  # of a match, measured with 3 s excerpts: tests/analysis/test_fingerprint.py
 COMMON = 8  # hashes that occur more often than this per track are ignored
 
-_BLOCK = 4096  # frames transformed at once: memory does not grow with the recording
+_BLOCK = 4096  # frames transformed at once, which bounds the memory
 _BIAS = 1 << 30  # makes offsets positive
 
 
@@ -72,10 +72,10 @@ def extract_landmarks(
 
     Args:
       mono: float [time].
-      excerpt: whether this is a short or degraded query for an index of whole recordings. Its
-        frames are not aligned with those of the original, so that peaks are taken at `SHIFTS`
-        sub-frame shifts, and noise adds peaks between the true ones, so that more pairs start at
-        each: six times the computation and up to eight times the landmarks.
+      excerpt: extracts more landmarks, for a short or degraded query of an index of whole
+        recordings. As its frames are not aligned with those of the original, peaks are taken at
+        `SHIFTS` sub-frame shifts; as noise adds peaks, more pairs start at each peak. This takes
+        six times the computation and up to eight times the landmarks.
     """
     mono = np.asarray(mono, np.float32)
     if sample_rate != SAMPLE_RATE:
@@ -112,7 +112,7 @@ def _find_peaks(mono: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _pair_peaks(time: np.ndarray, bins: np.ndarray, fan_out: int) -> np.ndarray:
     """Pairs each peak with the next `fan_out` peaks in reach: int64 [n], time << 32 | hash."""
-    num_pairs = np.zeros(len(time), int)  # that start at each peak
+    num_pairs = np.zeros(len(time), int)  # pairs that start at each peak
     pairs = [np.zeros(0, np.int64)]
     for step in range(1, len(time)):  # pairs with the peak `step` positions later
         frames = time[step:] - time[:-step]
@@ -135,7 +135,7 @@ class Match:
       track: its number in the index.
       offset_seconds: position of the start of the query in the track; negative if before it.
       votes: common landmarks at this offset, each hash once and at most `CELL_VOTES` per cell.
-      start_seconds, end_seconds: range of the query that the two have in common.
+      start_seconds, end_seconds: range of the common landmarks in the query.
     """
 
     track: int
@@ -160,7 +160,7 @@ class Votes:
 
 
 class Index:
-    """Landmarks of many tracks, sorted by hash; 12 bytes each, 1.7 kB per second of music."""
+    """Indexes the landmarks of many tracks by hash; 12 bytes each, 1.7 kB per second of music."""
 
     def __init__(self, hashes: np.ndarray, tracks: np.ndarray, times: np.ndarray, count: int):
         self._hashes, self._tracks, self._times, self.count = hashes, tracks, times, count
@@ -188,7 +188,7 @@ class Index:
             return cls(file["hashes"], file["tracks"], file["times"], int(file["count"]))
 
     def find_votes(self, query: Landmarks) -> Votes:
-        """Finds all landmarks that the query has in common with any track, at any offset."""
+        """Finds the common landmarks of the query and all tracks, at any offset."""
         first = np.searchsorted(self._hashes, query.hashes, "left")
         count = np.searchsorted(self._hashes, query.hashes, "right") - first
         count[count > COMMON * max(self.count, 32)] = 0
@@ -202,12 +202,13 @@ class Index:
     ) -> list[Match]:
         """Finds the tracks that contain the query, some seconds of sound, strongest first.
 
-        Each track is listed once, at its strongest offset. A whole track as a query would collect
-        chance votes over minutes: compare whole tracks with `preparation.groups`.
+        Each track is listed once, at its strongest offset. The query should be short, as chance
+        votes accumulate over minutes; `preparation.groups` compares whole tracks.
         """
         votes = self.find_votes(query)
         key = votes.track << 32 | (votes.offset + _BIAS)
-        # a vote counts at its offset and at the next: the frames of two recordings never coincide
+        # a vote counts at its offset and at the next one, as frames of two recordings are not
+        # aligned
         key, row = np.concatenate([key, key + 1]), np.concatenate([votes.row, votes.row])
         candidates, candidate, count = np.unique(key, return_inverse=True, return_counts=True)
         keep = count[candidate] >= min_votes

@@ -1,4 +1,4 @@
-"""Level and faults of a sound: loudness, true peak, silence, clipping, DC.
+"""Level and faults of audio: loudness, true peak, silence, clipping, DC.
 
 Sounds are float [time, channels] at 44.1 kHz, unless noted otherwise.
 """
@@ -10,11 +10,11 @@ import soxr
 
 from jukejax.data.audio import SAMPLE_RATE
 
-MONO = 10 * math.log10(2)  # dB by which mono from two loudspeakers is louder than from one
+MONO = 10 * math.log10(2)  # dB: difference in loudness of mono from two loudspeakers and from one
 OVERSAMPLING = 4
-SILENCE_DB = -60.0  # RMS of a step under which it counts as silent
+SILENCE_DB = -60.0  # RMS of a silent step, at most
 STEP = 0.05  # seconds
-FULL_SCALE, CLIPPED_RUN = 0.999, 3  # samples in a row at full scale are a clipped peak
+FULL_SCALE, CLIPPED_RUN = 0.999, 3  # consecutive samples at full scale of a clipped peak
 _BLOCK = 1 << 18  # samples oversampled at once
 _MARGIN = 512  # samples of context for the filter on each side
 
@@ -22,13 +22,13 @@ _MARGIN = 512  # samples of context for the filter on each side
 def measure_loudness(sound: np.ndarray) -> float | None:
     """Computes the integrated loudness in LUFS (ITU-R BS.1770-4, gated).
 
-    Mono is taken as played by two loudspeakers, as loud as the same signal in both channels.
+    The loudness of mono is that of the same signal in both channels.
 
     Args:
       sound: float32 [time, channels] at 44.1 kHz.
 
     Returns:
-      None for a sound that is too soft, or shorter than a gating block.
+      None if the sound is too soft, or shorter than a gating block.
     """
     import pyloudnorm
 
@@ -42,7 +42,7 @@ def measure_loudness(sound: np.ndarray) -> float | None:
 
 
 def true_peak_db(sound: np.ndarray) -> float:
-    """Computes the peak, also between samples, in dBTP (ITU-R BS.1770-4, annex 2).
+    """Computes the peak, including the signal between samples, in dBTP (ITU-R BS.1770-4, annex 2).
 
     Oversamples four times with soxr, whose filter is steeper than that of the annex.
     """

@@ -1,4 +1,4 @@
-"""Mel spectrograms: librosa's filters (Slaney's scale), and the powers of sounds in their bands.
+"""Mel spectrograms with librosa's filters (Slaney's scale).
 
 Letters: F frames, K frequency bins, M mel bands.
 """
@@ -7,10 +7,10 @@ import functools
 
 import numpy as np
 
-N_FFT, HOP, NUM_BANDS, LOWEST_HZ = 2048, 512, 96, 30.0  # of the spectrograms in decibels
+N_FFT, HOP, NUM_BANDS, LOWEST_HZ = 2048, 512, 96, 30.0  # parameters of the spectrograms in decibels
 FLOOR_DB = -120.0
 _MAX_COLUMNS = 1200
-_BLOCK = 512  # frames transformed at once, so that long sounds need little memory
+_BLOCK = 512  # frames transformed at once, which bounds the memory
 
 
 @functools.lru_cache(maxsize=8)
@@ -27,9 +27,9 @@ def mel_filters(
 
     Args:
       highest_hz: None: half the sample rate.
-      area: whether the triangles have an area of 1 (librosa's "slaney"), not a height of 1.
+      area: scales triangles to an area of 1 (librosa's "slaney") instead of a height of 1.
     """
-    import librosa  # a second, and not needed by most commands
+    import librosa  # takes a second, and most commands do not need it
 
     return librosa.filters.mel(
         sr=sample_rate,
@@ -42,8 +42,8 @@ def mel_filters(
     )
 
 
-def band_centres(sample_rate: int = 44_100) -> np.ndarray:
-    """Returns the frequencies in Hz at which the bands of `mel_decibels` peak, float64 [M]."""
+def band_centers(sample_rate: int = 44_100) -> np.ndarray:
+    """Returns the frequencies in Hz of the maxima of the bands of `mel_decibels`, float64 [M]."""
     import librosa
 
     edges = librosa.mel_frequencies(n_mels=NUM_BANDS + 2, fmin=LOWEST_HZ, fmax=sample_rate / 2)
@@ -51,7 +51,7 @@ def band_centres(sample_rate: int = 44_100) -> np.ndarray:
 
 
 def hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    """Converts frequencies to places on Slaney's scale."""
+    """Converts frequencies to Slaney's mel scale."""
     import librosa
 
     return librosa.hz_to_mel(np.asarray(hz, np.float64))
@@ -87,12 +87,12 @@ def full_scale_power(n_fft: int) -> float:
 
 
 def mel_decibels(audio: np.ndarray, sample_rate: int = 44_100) -> np.ndarray:
-    """Computes the mel spectrogram in dB, a full-scale sine being 0 dB. -> float32 [M, columns].
+    """Computes the mel spectrogram in dB of a full-scale sine. -> float32 [M, columns].
 
-    More than `_MAX_COLUMNS` frames are averaged (in power) into that many columns.
+    If there are more than `_MAX_COLUMNS` frames, their powers are averaged to that many columns.
 
     Args:
-      audio: [time] or [time, channels], of which the mean is taken.
+      audio: [time] or [time, channels]; channels are averaged.
 
     Raises:
       ValueError: there are no samples.

@@ -1,6 +1,7 @@
-"""Rhythm: tempo, steadiness of the beat, kicks on every beat, similarity of bars to later ones.
+"""Rhythm: tempo, steadiness of the beat, kicks on every beat, similarity of bars to later bars.
 
-Onsets are rises of a log mel spectrogram; `beats` finds the beats in them. A bar is four beats.
+Onsets are rises of a log mel spectrogram, from which `beats` computes the beats. A bar is four
+beats.
 
 Frames are `HOP` samples at `SAMPLE_RATE`: 172 a second. Letters: F frames, M mel bands.
 """
@@ -27,9 +28,9 @@ from jukejax.analysis.mel import mel_filters
 
 N_FFT = 1024
 SHORTEST = 4.0  # seconds: shorter sounds are not measured
-NO_PULSE = 0.1  # onsets with a pulse up to this have no tempo
+NO_PULSE = 0.1  # largest pulse of onsets without a tempo
 KICK_HZ = (30.0, 110.0)
-FLOOR_BPM = 92.0  # four on the floor is measured at a tempo between this and its double
+FLOOR_BPM = 92.0  # lower limit of the tempo for four on the floor; the upper limit is its double
 BARS = (1, 4, 8, 16)
 _BANDS, _LOWEST_HZ, _HIGHEST_HZ = 40, 40.0, 10_000.0
 _BLOCK = 4096  # frames transformed at once
@@ -37,7 +38,7 @@ _BLOCK = 4096  # frames transformed at once
 
 @dataclass(frozen=True)
 class Onsets:
-    """Spectrogram and onset strengths of a sound, from which all figures are computed.
+    """The spectrogram and the onset strengths of a sound.
 
     Attributes:
       mel: log mel spectrogram, float32 [F, M].
@@ -51,12 +52,12 @@ class Onsets:
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Figures of a sound; None where it is too short or has no pulse.
+    """The figures of a sound; None if it is too short or has no pulse.
 
     Attributes:
       bpm: tempo.
-      pulse: periodicity of the onsets at that tempo, -1 to 1 (Lartillot et al., 2008); set also
-        where it is too weak for the other figures.
+      pulse: periodicity of the onsets at that tempo, -1 to 1 (Lartillot et al., 2008); also
+        set if too weak for the other figures.
       beat_spread: standard deviation of the intervals between beats, percent of the beat.
       drift: largest deviation of the tempo of any 16 beats from that of the sound, percent.
       four_on_the_floor: clarity of kicks on each beat and nowhere else, 0 to 1.
@@ -149,9 +150,9 @@ def detect_onsets(mono: np.ndarray, sample_rate: int) -> Onsets:
 
 
 def _rise(values: np.ndarray, over: int = 2) -> np.ndarray:
-    """Computes the rise of each column within `over` frames, 0 where it fell. [F, M]"""
-    before = np.concatenate([np.repeat(values[:1], over, axis=0), values[:-over]])
-    return np.maximum(values - before, 0)
+    """Computes the rise of each column within `over` frames, 0 for a fall. [F, M]"""
+    previous = np.concatenate([np.repeat(values[:1], over, axis=0), values[:-over]])
+    return np.maximum(values - previous, 0)
 
 
 def _strength(rise: np.ndarray) -> np.ndarray:
@@ -170,7 +171,7 @@ def four_on_the_floor(kick: np.ndarray, period: float) -> float:
 
     Args:
       kick: onset strength of the kick band, [F].
-      period: frames of a beat; doubled or halved into the range from `FLOOR_BPM` on.
+      period: frames of a beat; doubled or halved to the range above `FLOOR_BPM`.
     """
     lowest = 60.0 / FLOOR_BPM * FRAMES_PER_SECOND
     period = period / 2 ** np.ceil(np.log2(period / lowest))

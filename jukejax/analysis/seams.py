@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-FRAME, HOP = 0.023, 0.0058  # seconds: short, to resolve clicks
+FRAME, HOP = 0.023, 0.0058  # seconds: short enough to resolve clicks
 LEVEL = 0.05  # seconds on each side whose levels are compared
-NEAR = 0.06  # seconds around a border that belong to it
+NEAR = 0.06  # seconds around a border that are assigned to it
 _FLOOR_DB = -70.0
 _BLOCK = 4096  # frames transformed at once
 
@@ -23,7 +23,7 @@ class Seams(NamedTuple):
     Attributes:
       flux_at, flux_elsewhere: the largest flux within a border's reach, mean over borders, and the
         same over all stretches of that length elsewhere.
-      flux_ratio: of the two; about 1 if borders are inaudible.
+      flux_ratio: ratio of the two; about 1 if borders are inaudible.
       jump_db_at, jump_db_elsewhere: mean absolute step between the levels of 50 ms before and
         after, in dB.
     """
@@ -35,12 +35,12 @@ class Seams(NamedTuple):
     jump_db_elsewhere: float | None
 
 
-def seam_figures(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -> Seams:
+def measure_seams(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -> Seams:
     """Measures flux and level steps at the borders of windows and elsewhere.
 
     Args:
       sound: float [time] or [time, channels].
-      borders: samples at which a new window begins; those outside of the sound are left out.
+      borders: first samples of windows; those outside of the sound are ignored.
     """
     mono = np.asarray(sound, np.float32)
     mono = mono.mean(axis=1) if mono.ndim == 2 else mono
@@ -77,8 +77,8 @@ def _flux(mono: np.ndarray, size: int, hop: int) -> np.ndarray:
     for start in range(0, len(frames), _BLOCK):
         spectrum = np.abs(np.fft.rfft(frames[start : start + _BLOCK] * window)) * 2 / window.sum()
         level = np.maximum(20 * np.log10(np.maximum(spectrum, 1e-9)), _FLOOR_DB)
-        before = level[:1] if last is None else last
-        rise = np.diff(np.concatenate([before, level]), axis=0)
+        previous = level[:1] if last is None else last
+        rise = np.diff(np.concatenate([previous, level]), axis=0)
         blocks.append(np.maximum(rise, 0).mean(axis=1))
         last = level[-1:]
     return np.concatenate(blocks)
@@ -93,8 +93,8 @@ def _jumps(mono: np.ndarray, size: int, hop: int) -> np.ndarray:
     """Computes the absolute step of the level in dB at each frame. [frames]"""
     power = np.concatenate([[0.0], np.cumsum(np.square(mono, dtype=np.float64))])
     at = np.arange(1 + len(mono) // hop) * hop
-    before, after = np.maximum(at - size, 0), np.minimum(at + size, len(mono))
+    earlier, later = np.maximum(at - size, 0), np.minimum(at + size, len(mono))
     floor = 10 ** (_FLOOR_DB / 10)
-    left = (power[at] - power[before]) / np.maximum(at - before, 1)
-    right = (power[after] - power[at]) / np.maximum(after - at, 1)
+    left = (power[at] - power[earlier]) / np.maximum(at - earlier, 1)
+    right = (power[later] - power[at]) / np.maximum(later - at, 1)
     return np.abs(10 * np.log10((right + floor) / (left + floor)))

@@ -7,16 +7,16 @@ import numpy as np
 from jukejax.analysis import distribution, fidelity, loudness, rhythm
 from jukejax.data.audio import SAMPLE_RATE
 
-SEGMENT_SECONDS = 10.0  # of the segments whose embeddings are compared
+SEGMENT_SECONDS = 10.0  # length of the segments whose embeddings are compared
 
 
 @dataclass(frozen=True)
 class TrackMeasurements:
-    """Figures of a track, and the data for pictures and distances.
+    """The figures of a track, and data for pictures and distances.
 
     Attributes:
       seconds: its length.
-      figures: by name; None for what cannot be measured.
+      figures: values by name; None for figures that cannot be measured.
       tempo: seconds and BPM of the tempo over 16 beats, [n] each.
       spectrum: mean level of each mel band in dB, float64 [mels].
       statistics: `distribution.mel_statistics` of each segment, float64 [segments, E].
@@ -43,7 +43,7 @@ def track_figures(sound: np.ndarray) -> dict[str, float | None]:
 
 
 def measure_track(name: str, sound: np.ndarray) -> TrackMeasurements:
-    """Measures everything about a track.
+    """Measures all figures of a track.
 
     Args:
       name: for the message.
@@ -70,7 +70,7 @@ def measure_track(name: str, sound: np.ndarray) -> TrackMeasurements:
 
 
 def split_segments(mel: np.ndarray) -> list[np.ndarray]:
-    """Splits frames [F, mels] into segments of `SEGMENT_SECONDS` without the incomplete last one.
+    """Splits frames [F, mels] into segments of `SEGMENT_SECONDS`, without an incomplete last one.
 
     A shorter sound is one segment.
     """

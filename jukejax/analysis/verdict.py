@@ -1,9 +1,9 @@
 """Verdicts from evidence of copying: `novel`, `similar` or `copied`, by second and overall.
 
-Each kind of evidence is a number per second; higher means more similar. What a corpus has in common
-with music outside of it (the same drum machine, the same loop) differs between corpora, so that
-thresholds are derived from its own held-out tracks: they exceed, by a margin, what one in 200 of
-their windows reaches. `RULES` bounds them, because held-out tracks may be few, or copies.
+Each kind of evidence is a number per second; higher means more similar. The similarity of a corpus
+to other music (the same drum machine, the same loop) differs between corpora, so that thresholds
+are derived from its held-out tracks: they exceed, by a margin, the value that one in 200 of their
+windows reaches. `RULES` limits them, as held-out tracks may be few, or copies.
 """
 
 import dataclasses
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 NOVEL, SIMILAR, COPIED, PROMPT = "novel", "similar", "copied", "prompt"
-QUANTILE = 0.995  # of the held-out windows
-LASTING = 2  # seconds in a row; any passage of 3 s contains two whole ones
+QUANTILE = 0.995  # quantile of the held-out windows
+LASTING = 2  # consecutive seconds: any passage of 3 s contains two complete seconds
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Derivation of thresholds from the `QUANTILE` q of held-out windows.
+    """The derivation of thresholds from the `QUANTILE` q of held-out windows.
 
     Attributes:
       similar, copied: lowest and highest value of each threshold.
       margin: added to q for `similar`, and twice for `copied`, as a share of q or, for evidence
         that is at most 1, of 1 - q.
-      ends_at_1: whether the evidence is at most 1.
+      ends_at_1: True if the evidence is at most 1.
     """
 
     similar: tuple[float, float]
@@ -68,7 +68,7 @@ WHAT = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Values that evidence must reach for a verdict.
+    """The least evidence for each verdict.
 
     Attributes:
       null: sorted values of held-out windows.
@@ -91,14 +91,14 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Second:
-    """One second of a sound.
+    """The verdict on one second of a sound.
 
     Attributes:
       verdict: `NOVEL`, `SIMILAR`, `COPIED`, or `PROMPT` for the user's prompt.
-      because: the kind of evidence that exceeded its thresholds most; "" if none did.
-      value: of that evidence.
+      because: the kind of evidence that exceeds its thresholds most; "" if none does.
+      value: value of that evidence.
       reach: the value on a scale of 1 at the threshold of `SIMILAR` and 2 at that of `COPIED`.
-      chance: of a held-out window with that value (see `Thresholds.estimate_chance`).
+      chance: share of held-out windows with that value (see `Thresholds.estimate_chance`).
     """
 
     verdict: str
@@ -132,7 +132,7 @@ def _judge_second(values: Mapping[str, float], thresholds: Mapping[str, Threshol
 
 def mark_prompt(seconds: Sequence[Second], prompt_seconds: float) -> list[Second]:
     """Marks the seconds of the user's prompt, which are no evidence about the model."""
-    # A second that is partly prompt is marked: its matches may come from the prompt.
+    # A second that overlaps the prompt is marked, as its matches may be in the prompt.
     return [
         dataclasses.replace(second, verdict=PROMPT) if i < prompt_seconds else second
         for i, second in enumerate(seconds)
@@ -140,7 +140,7 @@ def mark_prompt(seconds: Sequence[Second], prompt_seconds: float) -> list[Second
 
 
 def judge_overall(seconds: Sequence[Second]) -> str:
-    """Returns the strongest verdict that holds for `LASTING` seconds in a row."""
+    """Returns the strongest verdict of at least `LASTING` consecutive seconds."""
     for verdict, sufficient in ((COPIED, {COPIED}), (SIMILAR, {COPIED, SIMILAR})):
         length = 0
         for second in seconds:

@@ -1,4 +1,4 @@
-"""Comparison of one sound with the training corpus: the evidence, the verdicts, the passages."""
+"""Comparison of a sound with the training corpus: evidence, verdicts, passages."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,20 +16,20 @@ from jukejax.data import records
 if TYPE_CHECKING:
     from jukejax.inference.codec import Codec
 
-PHASES = 4  # grids on which a sound without codes is encoded; music is stored on one of 128
-FEW_WINDOWS = 100  # held-out windows below which thresholds are uncertain
+PHASES = 4  # grids on which a sound without codes is encoded, of 128 possible ones
+FEW_WINDOWS = 100  # number of held-out windows below which thresholds are uncertain
 
 
 class Auditor:
     """Compares sounds with a corpus.
 
     Args:
-      recordings, codes: the corpus as audio and as codes; at least one.
-      codec: the VQ-VAE that made the codes.
+      recordings, codes: the corpus as audio and as codes, at least one of the two.
+      codec: the VQ-VAE of the codes.
 
     Attributes:
       thresholds: by kind of evidence.
-      key: JSON value on which the result for a sound depends, beside the sound.
+      key: JSON value that determines, with the sound, its result.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Auditor:
         }
 
     def _collect_evidence(self, sound: Sound) -> tuple[dict[str, Evidence], list[str]]:
-        """Returns (the evidence by kind, the ways in which it was looked for)."""
+        """Returns (evidence by kind, methods of the search)."""
         evidence: dict[str, Evidence] = {}
         ways, mono = [], None
         if self.recordings or (self.codec and sound.codes is None):
@@ -109,7 +109,7 @@ class Auditor:
         return evidence, ways
 
     def _code_versions(self, sound: Sound, mono: np.ndarray | None) -> list[np.ndarray]:
-        """Returns the codes of a sound: its own, or those of `PHASES` grids."""
+        """Returns the stored codes of a sound, or those of `PHASES` grids."""
         codes = sound.read_top_codes()
         if codes is not None:
             return [codes]
@@ -125,7 +125,7 @@ class Auditor:
         return {"start": passage.start, "end": passage.end, **strongest, **place}
 
     def _places_at(self, evidence: Mapping[str, Evidence], second: int) -> dict[str, dict]:
-        """Returns the place in the corpus that a second resembles, by kind of evidence."""
+        """Returns the most similar position in the corpus for a second, by kind of evidence."""
         return {
             kind: self._describe_place(kind, int(each.track[second]), float(each.offset[second]))
             for kind, each in evidence.items()
@@ -134,7 +134,7 @@ class Auditor:
 
     def _describe_place(self, kind: str, track: int, offset: float) -> dict:
         corpus = self.recordings if kind in ("votes", "correlation") else self.codes
-        assert corpus is not None  # where the evidence is from
+        assert corpus is not None  # position of the evidence
         original = corpus.tracks[track]
         return {
             "track": original.name,

@@ -1,13 +1,14 @@
 """Search for the fragments of a corpus most similar to a passage, by distance of codebook vectors.
 
-A model copies with errors: one code in ten is replaced by one that sounds the same, and no long run
-is exact. Windows of one, three and nine seconds are compared, each with its best fragment at any
-offset: first coarsely, by means of `POOL` codes in the principal directions of the codebook, for
-windows of one second on two grids; then code by code, at every shift around the best places.
+Copies of a model have errors: if one code in ten is replaced by a similar one, no long run is
+  exact. Windows of one, three and nine seconds are compared, each with its best fragment at any
+  offset: first coarsely, by averages of `POOL` codes in the principal directions of the codebook,
+  for windows of one
+second on two grids; then code by code, at every shift around the best positions.
 
 The measure is the nearness, 1 - d / (2 v), with the mean squared distance d and the window's own
-variance v: 1 for equal codes, 0 for passages as different as two random moments of one. A window
-with little variance (silence, a held note) is near to many fragments, and gets no nearness.
+variance v: 1 for equal codes, 0 for passages as different as two random moments of one. It is not
+defined for windows with little variance (silence, a held note), which are near to many fragments.
 """
 
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ WINDOWS = (1, 3, 9)  # seconds
 POOL = 32  # codes
 DIRECTIONS = 16
 PHASES = (0, POOL // 2)  # codes: offsets of the grid of the coarse search
-CANDIDATES = 4  # places for each second, each from another block of the corpus
-QUIET = 0.05  # share of the corpus' variance below which a window gets no nearness
-_STRIDE = 8  # codes: comparing every 8th is enough to find where the best fragment begins
-_BLOCK = 8192  # coarse places compared at a time
+CANDIDATES = 4  # candidates for each second, each from another block of the corpus
+QUIET = 0.05  # least variance of a window, as a share of the variance of the corpus
+_STRIDE = 8  # codes: every 8th is compared to find the start of the best fragment
+_BLOCK = 8192  # coarse positions compared at once
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Nearest:
 
     Attributes:
       nearness: float [seconds]; -inf where the window cannot be compared.
-      at: int64 [seconds], the place of the fragment in `CodeIndex.text`.
+      at: int64 [seconds], the position of the fragment in `CodeIndex.text`.
       by_second: float [seconds, length], nearness of each second of the window.
     """
 
@@ -63,15 +64,15 @@ class Neighbors:
 
     @cached_property
     def _distance(self) -> np.ndarray:
-        """Squared distances, float32 [size + 1, size]; the last row is for the ends of tracks."""
+        """The squared distances, float32 [size + 1, size]; the last row is for ends of tracks."""
         squares = np.square(self._vectors).sum(axis=1)
         distance = squares[:, None] + squares - 2 * self._vectors @ self._vectors.T
-        end = np.full((1, len(squares)), np.inf, np.float32)  # no fragment crosses it
+        end = np.full((1, len(squares)), np.inf, np.float32)  # no fragment spans it
         return np.concatenate([np.maximum(distance, 0), end])
 
     @cached_property
     def _pooled(self) -> np.ndarray:
-        """Means on the coarse grid, float32 [len(text) // POOL, DIRECTIONS]."""
+        """The means on the coarse grid, float32 [len(text) // POOL, DIRECTIONS]."""
         count = len(self._index.text) // POOL
         pooled = np.empty((count, self._short.shape[1]), np.float32)
         short = np.concatenate([self._short, np.zeros((1, pooled.shape[1]), np.float32)])
@@ -103,7 +104,7 @@ class Neighbors:
         return result
 
     def _find_candidates(self, query: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Returns places of the text similar to each second of the query, int64 [seconds, n]."""
+        """Returns positions of the text similar to each second of the query, int64 [seconds, n]."""
         frames = int(self._second) // POOL
         means, phases = [], []
         for phase in PHASES:
@@ -125,14 +126,14 @@ class Neighbors:
     def _search_blocks(
         self, means: np.ndarray, frames: int, count: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the best places of the corpus for each row of `means`.
+        """Finds the best positions of the corpus for each row of `means`.
 
-        Only the best place of each block of the corpus is a candidate: adjacent places would all
-        lead to the same fragment.
+        Only the best position of each block of the corpus is a candidate, as adjacent positions
+        belong to the same fragment.
 
         Args:
           means: float32 [rows, frames * DIRECTIONS].
-          count: places of the corpus at which a window can begin.
+          count: possible starts of a window in the corpus.
 
         Returns:
           Squared distances (up to a constant of the row) and frames, both [rows, CANDIDATES].
@@ -158,10 +159,11 @@ class Neighbors:
     def _refine(self, window: np.ndarray, places: np.ndarray) -> tuple[float, int, np.ndarray]:
         """Finds the best fragment around any of `places`.
 
-        Every shift of each place is tried with every `_STRIDE`th code, the best one with all.
+        Every shift of each position is compared by every `_STRIDE`th code, the best one by all
+        codes.
 
         Returns:
-          Its nearness, its place, and the nearness of each second.
+          Its nearness, its position, and the nearness of each second.
         """
         vectors = self._vectors[window]
         variance = float(np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean())

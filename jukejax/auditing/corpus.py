@@ -3,8 +3,8 @@
 FOLDER/audit/recordings-HASH/   landmarks of each track, their index, evidence of held-out tracks
 FOLDER/audit/codes-HASH/        the codes, their suffix array, evidence of held-out tracks
 
-HASH is that of the corpus, so that an index is used until the corpus changes. Landmarks are stored
-track by track: an audit that was killed continues with the next track.
+HASH is that of the corpus, so that a changed corpus has a new index. Landmarks are stored track by
+track: a killed audit continues with the next track.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus, reading, records
 
 RATE = audio.SAMPLE_RATE
-LEVEL = 2  # of the codes that are compared: the coarsest
+LEVEL = 2  # level of the compared codes, the coarsest
 CODE_RATE = RATE / records.HOPS[LEVEL]
-NULL_EXCERPTS = 300  # of held-out recordings, for thresholds
-NULL_SECONDS = 600  # of held-out codes, for thresholds
-NULL_STRETCH = 30  # seconds, at least, of each track: the longest windows are 9 s
-OWNER_FILE = "corpus.txt"  # in an index's folder: path of the corpus it belongs to
-VERSION = 2  # of the stored files; a change invalidates them
+NULL_EXCERPTS = 300  # number of excerpts of held-out recordings, for thresholds
+NULL_SECONDS = 600  # seconds of held-out codes, for thresholds
+NULL_STRETCH = 30  # least seconds of each track, as the longest windows are 9 s
+OWNER_FILE = "corpus.txt"  # file in the folder of an index with the path of its corpus
+VERSION = 2  # version of the stored files; a change invalidates them
 
 
 def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.Dataset | None]:
     """Opens the audio shards and the code shards among `paths`.
 
     Raises:
-      ValueError: there are two of a kind, one has no training tracks, or the codes were made of
-        other audio.
+      ValueError: there are two of a kind, one has no training tracks, or the codes are not those of
+        the audio.
     """
     datasets: dict[str, corpus.Dataset] = {}
     for path in paths:
@@ -68,7 +68,7 @@ def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.D
 def _index_folder(cache: Path, kind: str, dataset: corpus.Dataset) -> Path:
     """Returns the folder of an index; removes those of earlier states of the same corpus."""
     key = hashlib.sha256(f"{dataset.corpus_hash} {VERSION}".encode()).hexdigest()[:16]
-    # Relative, because both may be moved together.
+    # Relative, since both may be moved together.
     owner = os.path.relpath(dataset.folder.resolve(), cache.resolve())
     folder = cache / f"{kind}-{key}"
     for mark in cache.glob(f"{kind}-*/{OWNER_FILE}"):
@@ -86,12 +86,12 @@ def _load_or_compute(
     if path.exists():
         return json.loads(path.read_text())
     values = compute()
-    files.write_bytes(path, json.dumps(values).encode())  # compact: many numbers
+    files.write_bytes(path, json.dumps(values).encode())  # compact, for many numbers
     return values
 
 
 class AudioCorpus:
-    """Recordings of a corpus, indexed for comparison.
+    """Indexes the recordings of a corpus.
 
     Attributes:
       tracks: of the training split.
@@ -173,7 +173,7 @@ def choose_excerpts(tracks: Sequence[corpus.Track]) -> list[tuple[int, int]]:
 
 
 class CodeCorpus:
-    """Codes of a corpus, indexed for comparison.
+    """Indexes the codes of a corpus.
 
     Args:
       codebook: float [size, dimensions], of the level; without it only exact runs are found.
@@ -254,7 +254,7 @@ class CodeCorpus:
 
 
 def _save_arrays(path: Path, save: Callable[[io.BytesIO], None]) -> None:
-    """Writes what `save` writes, in one piece."""
+    """Writes the arrays of `save` atomically."""
     buffer = io.BytesIO()
     save(buffer)
     files.write_buffer(path, buffer)

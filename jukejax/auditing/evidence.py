@@ -1,4 +1,4 @@
-"""Evidence of copying for each second of a sound, and the passages it forms."""
+"""Evidence of copying for each second of a sound, and passages of such seconds."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ class Evidence:
     """One kind of evidence for each second.
 
     Attributes:
-      values: float [seconds], -inf where there is none.
-      track: int [seconds], of the corpus; -1 where there is none.
+      values: float [seconds], -inf without evidence.
+      track: int [seconds], of the corpus; -1 without evidence.
       offset: float [seconds], the second of that track at which the similar passage begins.
     """
 
@@ -28,7 +28,7 @@ class Evidence:
 
     @classmethod
     def empty(cls, seconds: int) -> "Evidence":
-        """Returns no evidence for a number of seconds."""
+        """Returns empty evidence for a number of seconds."""
         return cls(np.full(seconds, -np.inf), np.full(seconds, -1), np.zeros(seconds))
 
     def raise_to(self, second: int, value: float, track: int, offset: float) -> None:
@@ -38,7 +38,7 @@ class Evidence:
 
 
 def from_hits(hits: Sequence[Hit], seconds: int) -> dict[str, Evidence]:
-    """Returns the kinds "votes" and "correlation"; a hit counts for the seconds that it matches."""
+    """Returns the kinds "votes" and "correlation"; a hit applies to the seconds that it matches."""
     votes, correlation = Evidence.empty(seconds), Evidence.empty(seconds)
     for hit in hits:
         shift = hit.offset_seconds - hit.second
@@ -50,10 +50,12 @@ def from_hits(hits: Sequence[Hit], seconds: int) -> dict[str, Evidence]:
 
 
 def from_runs(runs: Runs, seconds: int, rate: float) -> Evidence:
-    """Returns the kind "run_bits"; a run counts for the seconds it half fills, or the one it is in.
+    """Returns the kind "run_bits"; a run applies to the seconds of which it covers half or more.
+
+    A shorter run applies to the second that contains it.
 
     Args:
-      rate: codes a second.
+      rate: codes per second.
     """
     evidence = Evidence.empty(seconds)
     rows = zip(runs.start, runs.length, runs.track, runs.offset, runs.bits, strict=True)
@@ -70,7 +72,7 @@ def from_nearest(
 ) -> dict[str, Evidence]:
     """Returns the kind "nearness_LENGTH" for each length of window.
 
-    A window counts for those of its seconds whose own nearness is at least `OWN_SHARE` of the
+    A window applies to those of its seconds whose nearness is at least `OWN_SHARE` of the
     window's.
     """
     result = {}
@@ -97,7 +99,7 @@ def merge_evidence(
 
 
 def _take_higher(old: Evidence, new: Evidence) -> Evidence:
-    size = min(len(old.values), len(new.values))  # a later grid may hold a second less
+    size = min(len(old.values), len(new.values))  # another grid may have one second less
     result = Evidence(old.values.copy(), old.track.copy(), old.offset.copy())
     for s in range(size):
         result.raise_to(s, new.values[s], new.track[s], new.offset[s])
@@ -106,13 +108,13 @@ def _take_higher(old: Evidence, new: Evidence) -> Evidence:
 
 @dataclass(frozen=True)
 class Passage:
-    """Consecutive seconds that share their verdict and their original.
+    """Consecutive seconds with the same verdict and original.
 
     Attributes:
-      start, end: seconds; `end` is the first one after it.
+      start, end: seconds; `end` is exclusive.
       track: of the corpus; -1 if unknown.
       offset_seconds: the second of the track at which the passage begins.
-      strongest: the second with the strongest evidence, which determines the place.
+      strongest: the second with the strongest evidence, which determines the position.
     """
 
     start: int
@@ -143,7 +145,7 @@ def find_passages(seconds: Sequence[Second], evidence: Mapping[str, Evidence]) -
 
 
 def _join_passages(last: Passage, following: Passage) -> Passage:
-    """Joins two adjacent passages; the place is that of the stronger one."""
+    """Joins two adjacent passages; the position is that of the stronger one."""
     if following.strongest.reach > last.strongest.reach:
         start = following.offset_seconds - (following.start - last.start)
         return Passage(last.start, following.end, last.track, start, following.strongest)

@@ -1,4 +1,4 @@
-"""The HTML page of an audit: timelines of the pieces, and passages beside their originals."""
+"""The HTML page of an audit: timelines of the pieces, and passages with their originals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from jukejax.pages import page
 _COLORS = {NOVEL: "var(--line)", SIMILAR: "#d9a400", COPIED: "#d1242f", PROMPT: "var(--quiet)"}
 _LEADS = {
     NOVEL: "Nothing in these pieces was found in the training set.",
-    SIMILAR: "Nothing was found copied, but parts are more like the training set than held-out "
-    "music is.",
+    SIMILAR: "No copies were found, but parts are more similar to the training set than held-out "
+    "music.",
     COPIED: "Parts of these pieces are copies of the training set.",
 }
 _LEGEND = (
-    "One field is one second: grey is novel, yellow similar, red copied; dark grey is the prompt "
-    "that the user gave, which is set apart."
+    "One field is one second: gray is novel, yellow similar, red copied; dark gray is the "
+    "user's prompt, which is not judged."
 )
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece on the page.
+    """A piece on the page.
 
     Attributes:
       item: its item of audit.json.
@@ -54,14 +54,14 @@ def format_page(table: Mapping, pieces: Sequence[Piece]) -> str:
     return page.document(
         "Is it new?",
         page.tag("p", _LEADS[table["verdict"]], class_="lead"),
-        page.table("Pieces, and the share of what the model made of them", columns, rows, text=2),
+        page.table("Pieces, and their shares of verdicts", columns, rows, text=2),
         page.note(_LEGEND),
         *(_format_piece(piece) for piece in pieces),
-        page.section("thresholds", "What it takes", _format_thresholds(table)),
+        page.section("thresholds", "Thresholds", _format_thresholds(table)),
         page.details(
             "The training set",
             page.table(
-                "What the pieces were compared with",
+                "The corpora of the comparison",
                 ("folder", "kind", "tracks", "hours"),
                 [
                     (c["folder"], c["kind"], c["tracks"], page.number(c["hours"]))
@@ -75,20 +75,20 @@ def format_page(table: Mapping, pieces: Sequence[Piece]) -> str:
 
 def _format_piece(piece: Piece) -> page.Html:
     item = piece.item
-    parts = [page.tag("h2", f"{item['name']}: {item['verdict']}")]
+    elements = [page.tag("h2", f"{item['name']}: {item['verdict']}")]
     if item["given"]:
-        parts.append(page.note(f"Given by the user: {item['given']}."))
+        elements.append(page.note(f"Given by the user: {item['given']}."))
     if item["prompt_seconds"]:
         length = page.duration(item["prompt_seconds"])
-        parts.append(page.note(f"The first {length} are the user's prompt."))
+        elements.append(page.note(f"The first {length} are the user's prompt."))
     if piece.sound:
-        parts.append(page.player(piece.sound, item["name"]))
-    parts.append(_format_timeline(item))
+        elements.append(page.player(piece.sound, item["name"]))
+    elements.append(_format_timeline(item))
     if item["passages"]:
-        parts.append(_format_passages(item))
+        elements.append(_format_passages(item))
     for i, (generated, original) in sorted(piece.pairs.items()):
-        parts.append(_format_pair(item["passages"][i], generated, original))
-    return page.tag("article", *parts, class_="item")
+        elements.append(_format_pair(item["passages"][i], generated, original))
+    return page.tag("article", *elements, class_="item")
 
 
 def _format_timeline(item: dict) -> page.Html:
@@ -129,11 +129,11 @@ def _format_passages(item: dict) -> page.Html:
 
 
 def _format_pair(passage: dict, generated: Path, original: Path) -> page.Html:
-    where = f"{passage['start']} to {passage['end']} s"
+    position = f"{passage['start']} to {passage['end']} s"
     source = f"{passage['track']} at {page.duration(max(passage['offset_seconds'], 0))}"
     return page.grid(
         [
-            page.card(f"Generated, {where}", page.player(generated, f"Generated, {where}")),
+            page.card(f"Generated, {position}", page.player(generated, f"Generated, {position}")),
             page.card(f"Original, {source}", page.player(original, f"Original, {source}")),
         ],
         columns=2,

@@ -18,10 +18,10 @@ class Sound:
 
     Attributes:
       name: in the report.
-      wav: the sound, of the finest level that there is; None if there are only codes.
-      codes: a codes.npz; None if there is only the sound.
+      wav: the audio of the finest existing level; None if there are only codes.
+      codes: a codes.npz; None if there is only audio.
       prompt_seconds: length of the user's prompt at its start.
-      given: which other part of it is the user's, in words.
+      given: description of other content from the user; "" without.
     """
 
     name: str
@@ -73,7 +73,7 @@ def find_sounds(path: str) -> list[Sound]:
 
 
 def _open_item(folder: Path) -> Iterator[Sound]:
-    """Yields the sound of an item of a sample folder, unless nothing of it is finished."""
+    """Yields the sound of an item of a sample folder, if a level of it is finished."""
     meta = files.read_json_if_any(folder / "meta.json")
     wavs = [folder / f"level_{level}.wav" for level in (0, 1, 2)]
     wav = next((path for path in wavs if path.exists()), None)
@@ -82,7 +82,7 @@ def _open_item(folder: Path) -> Iterator[Sound]:
     if meta.get("mode") == "upsample":
         given = "its sketch (level 2) was given: what is found may be that of the user's own music"
     elif meta.get("mode") == "reroll" and meta.get("reroll"):
-        given = "only {} to {} s were made anew; the rest was given".format(*meta["reroll"])
+        given = "only {} to {} s were generated; the rest was given".format(*meta["reroll"])
     if wav or codes.exists():
         yield Sound(
             folder.name,

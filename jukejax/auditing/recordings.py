@@ -1,10 +1,10 @@
-"""Passages of a sound that are recordings of a corpus, by landmarks and then by waveforms.
+"""Search for passages of a sound in the recordings of a corpus, by landmarks and waveforms.
 
-The landmarks of `fingerprint` give the few places of the corpus that an excerpt of `WINDOW` seconds
-may be from. A real copy has the same waveform there: through MP3 at 64 kbit/s, or in noise 10 dB
-below it, the correlation of the two is far above that of tracks with the same drums at the same
-tempo, which share landmarks. A copy that a model made of codes keeps the landmarks but not always
-the waveform: many landmarks are evidence of their own. See docs/audit.md for the measurements.
+The landmarks of `fingerprint` determine a few positions in the corpus for an excerpt of `WINDOW`
+seconds. The waveform of a copy is equal there: through MP3 at 64 kbit/s, or in noise 10 dB below
+it, the correlation of the two is far above that of tracks with the same drums at the same tempo,
+which have common landmarks. A copy that was generated as codes has the landmarks, but not always
+the waveform: many landmarks are evidence by themselves. See docs/audit.md for the measurements.
 """
 
 from collections.abc import Callable
@@ -24,22 +24,24 @@ from jukejax.analysis.fingerprint import (
 )
 
 WINDOW = 3  # seconds
-CANDIDATES, LEAST_VOTES = 12, 4  # places to compare waveforms at; chance gives 3 votes
-LOWEST_HZ = 200.0  # high-pass: kicks and basses of one tempo are alike in many tracks
-SLACK = 0.06  # seconds around a place: landmarks are exact to two frames, 0.046 s
-SURE = 0.9  # a correlation at which no other place is compared
-OWN_SHARE = 0.5  # of a window's correlation or nearness, for a second of it to count
+# Largest number, and least votes, of the positions at which waveforms are compared; chance gives 3
+# votes.
+CANDIDATES, LEAST_VOTES = 12, 4
+LOWEST_HZ = 200.0  # high-pass: kicks and basses of one tempo are similar in many tracks
+SLACK = 0.06  # seconds around a position: landmarks are exact to two frames, 0.046 s
+SURE = 0.9  # correlation above which no other position is compared
+OWN_SHARE = 0.5  # least share of a window's correlation or nearness that a second of it must reach
 
 Read = Callable[[int, int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An excerpt and a place in the corpus that it may be from.
+    """An excerpt and its possible position in the corpus.
 
     Attributes:
-      second: of the sound at which the excerpt begins.
-      track, offset_seconds: the place in the corpus at which the excerpt begins.
+      second: start of the excerpt in the sound.
+      track, offset_seconds: start of the excerpt in the corpus.
       votes: landmarks in common.
       correlation: of the waveforms, 0 to 1.
       matched: (first, last) second of the sound with landmarks in common.
@@ -56,7 +58,7 @@ class Hit:
 
 
 class Recordings:
-    """Recordings of a corpus.
+    """Searches the recordings of a corpus.
 
     Args:
       index: of their landmarks.
@@ -71,7 +73,7 @@ class Recordings:
 
         Args:
           mono: float [time] at `sample_rate`.
-          starts: seconds at which excerpts begin; by default all that a whole excerpt follows.
+          starts: start seconds of excerpts; by default all with a complete excerpt.
         """
         sound = soxr.resample(np.asarray(mono, np.float32), self._rate, SAMPLE_RATE, quality="HQ")
         marks = extract_landmarks(sound, SAMPLE_RATE, excerpt=True)
@@ -106,7 +108,7 @@ class Recordings:
         return [by_votes] if by_votes is by_correlation else [by_votes, by_correlation]
 
     def _correlate(self, excerpt: np.ndarray, match: Match) -> tuple[float, float, np.ndarray]:
-        """Compares an excerpt with the corpus around a place that shares its landmarks.
+        """Compares an excerpt with the corpus around a position of common landmarks.
 
         Returns:
           The highest correlation over all lags, its lag in seconds, and the correlation of each
@@ -147,7 +149,7 @@ def _remove_bass(sound: np.ndarray) -> np.ndarray:
 
 
 def _weight_by_power(original: np.ndarray, excerpt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Emphasizes in both the frequencies at which the original is loud, so that noise counts less.
+    """Emphasizes frequencies at which the original is loud in both, which reduces noise.
 
     The weight is the fourth root of the original's power spectrum, in 257 taps.
     """

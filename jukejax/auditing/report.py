@@ -1,4 +1,4 @@
-"""The output of an audit: audit.json, and report.html with sounds beside their originals."""
+"""The output of an audit: audit.json, and report.html with passages and their originals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages.assets import Assets
 
-PLAYED_PASSAGES = 4  # of a piece, the strongest ones
-CONTEXT_SECONDS = 1  # played before and after a passage
+PLAYED_PASSAGES = 4  # passages of a piece, the strongest ones
+CONTEXT_SECONDS = 1  # seconds before and after a passage in its excerpt
 
 
 class ReportWriter:
@@ -119,7 +119,7 @@ class ReportWriter:
 
 
 def _add_sound(assets: Assets, sound: Sound, name: str) -> Path | None:
-    """Makes a whole piece available to the page."""
+    """Adds the audio of a piece to the page."""
     return None if sound.wav is None else assets.add_file(sound.wav, f"{name}{sound.wav.suffix}")
 
 

@@ -1,4 +1,4 @@
-"""One run of `audit`, which continues where a killed one stopped."""
+"""A run of `audit`, which resumes a killed one."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from jukejax.common import files
 from jukejax.common.progress import Progress
 from jukejax.data.corpus import Dataset
 
-VERSION = 2  # of the items of audit.json; a change invalidates those that are stored
+VERSION = 2  # version of the items of audit.json; a change invalidates stored items
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class AuditOptions:
       input: a sound file, a folder of them, or a folder of `sample`.
       training: audio shards, code shards, or both.
       output: folder for report.html and audit.json.
-      vqvae: workdir or bundle of the VQ-VAE that made the code shards.
+      vqvae: workdir or bundle of the VQ-VAE of the code shards.
       cache: folder for the indexes; None: audit/ inside the training data.
     """
 
@@ -41,7 +41,7 @@ def run_audit(options: AuditOptions) -> tuple[str, list[dict]]:
     """Audits every sound and writes the report; returns (overall verdict, items of audit.json).
 
     Raises:
-      ValueError: the input or the training data cannot be used, or another audit is writing there.
+      ValueError: the input or the training data cannot be used, or another audit is running.
     """
     sounds = pieces.find_sounds(options.input)
     auditor = open_auditor(options)
@@ -64,7 +64,7 @@ def open_auditor(options: AuditOptions) -> Auditor:
         raise ValueError("--vqvae is for code shards; add them to --training, or remove it")
     codec = None
     if options.vqvae and code_shards:
-        from jukejax.inference.codec import open_codec  # loads JAX
+        from jukejax.inference.codec import open_codec  # imports JAX
 
         codec = open_codec(
             options.vqvae,

@@ -7,11 +7,11 @@ python -m jukejax.bench attention --pictures=docs/attention
 python -m jukejax.bench attention --config=upsampler --dtype=bfloat16 --backend=pallas --aot=h200:1
 
 A layer is the model's: projections, attention, projection. `pattern` is kinds 1, 2 and 3 in a row,
-`dense3` three dense layers. The grid of a length is the power of two next to its square root from
-below, so that rows and columns grow with the square root; --num_blocks fixes it. Memory is the
-compiler's figure for arguments, results and temporaries together. What would not fit or take longer
-than --longest is left out, and says so. With --aot nothing is run: layers are compiled for a device
-elsewhere (launch/aot_check.sh fetches the compilers).
+`dense3` three dense layers. The number of rows of a length is the largest power of two up to its
+square root, so that rows and columns grow with the square root; --num_blocks fixes it. Memory is
+the compiler's figure for arguments, results and temporaries together. Cases that would not fit, or
+take longer than --longest, are left out with a note. With --aot layers are only compiled, for a
+described device (launch/aot_check.sh fetches the compilers).
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 LENGTHS = tuple(2**power for power in range(9, 18))
 KINDS = ("1", "2", "3", "pattern", "dense", "dense3", "prime")
-# The share of a device's memory that a run may need. Processes on CPUs keep what they free
-# (platform_flags.keep_memory): one held 2.2 times the compiler's figure.
+# Largest share of a device's memory for a run. Processes on CPUs keep freed memory
+# (platform_flags.keep_memory): up to 2.2 times the compiler's figure was measured.
 ROOM, CPU_ROOM = 0.7, 0.35
 
 
@@ -56,14 +56,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "num_blocks", 0, "Rows of the grid; 0: near the square root.", 0, flag_values=values
     )
     flags.DEFINE_integer(
-        "lyric_len", 384, "Lyric tokens that `prime` may see.", 1, flag_values=values
+        "lyric_len", 384, "Lyric tokens, the keys of `prime`.", 1, flag_values=values
     )
-    flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1, flag_values=values)
+    flags.DEFINE_integer("batch", 1, "Number of sequences.", 1, flag_values=values)
     flags.DEFINE_string(
         "dtype", "", "float32, bfloat16 or float16; default: the device's.", flag_values=values
     )
-    flags.DEFINE_string("backend", "auto", "How kinds 1, 2, 3 and 7 attend.", flag_values=values)
-    flags.DEFINE_string("dense_backend", "auto", "How kind 0 attends.", flag_values=values)
+    flags.DEFINE_string("backend", "auto", "Backend of kinds 1, 2, 3 and 7.", flag_values=values)
+    flags.DEFINE_string("dense_backend", "auto", "Backend of kind 0.", flag_values=values)
     flags.DEFINE_integer(
         "repeat", 15, "Timed runs at most; their median counts.", 1, flag_values=values
     )
@@ -78,7 +78,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "plot", "", "Draw time and memory against length into this PNG.", flag_values=values
     )
     flags.DEFINE_string(
-        "pictures", "", "Only draw what each kind sees, into this folder.", flag_values=values
+        "pictures", "", "Only draw the masks of all kinds, into this folder.", flag_values=values
     )
     flags.DEFINE_string(
         "aot", "", "Only compile, for one such device: h200:1, v100:1, v5e:2x2.", flag_values=values
@@ -143,7 +143,7 @@ def _choose_lengths(values: flags.FlagValues) -> list[int]:
 
 
 def list_cases(values: flags.FlagValues, dtype: str) -> "Iterator[AttentionCase]":
-    """Yields the cases that the flags name, shortest first, so that each kind's last is known."""
+    """Yields the cases of the flags, shortest first, as times are predicted from shorter ones."""
     from jukejax.benches.attention_layers import AttentionCase
 
     shape = _choose_shape(values)
@@ -179,13 +179,15 @@ def measure_case(
     compiled, shapes, compile_seconds = attention_layers.compile_case(case, direction)
     need = common.count_program_bytes(compiled)
     costs = dict(compile_seconds=compile_seconds, peak_memory_bytes=need)
-    room = memory.usable_bytes(jax.devices()[0])
-    # NOTE: XLA on CPUs holds scores that the compiler's figure does not count: of one dense
-    # layer of 16,384 positions, forward, it says 0.9 GB and the process held 7.4.
+    capacity = memory.usable_bytes(jax.devices()[0])
+    # NOTE: the compiler's figure for CPUs does not include all scores: for the forward pass of a
+    # dense layer of 16,384 positions it is 0.9 GB, and the process used 7.4 GB.
     on_cpu = jax.default_backend() == "cpu"
-    held = max(need, 2 * case.score_bytes) if on_cpu else need
-    if room and held > room * (CPU_ROOM if on_cpu else ROOM):
-        return make_case_row(case, direction, f"left out: needs {held / 1e9:.0f} GB", **costs)
+    expected_bytes = max(need, 2 * case.score_bytes) if on_cpu else need
+    if capacity and expected_bytes > capacity * (CPU_ROOM if on_cpu else ROOM):
+        return make_case_row(
+            case, direction, f"left out: needs {expected_bytes / 1e9:.0f} GB", **costs
+        )
     random = np.random.default_rng(0)
     arguments = jax.tree.map(
         lambda leaf: jax.device_put(0.02 * random.standard_normal(leaf.shape)).astype(leaf.dtype),
@@ -198,7 +200,7 @@ def measure_case(
 
     time_run()
     times = [time_run()]
-    # Three at least: a median of one is whatever else the machine did then.
+    # At least three: a single run may be disturbed by other processes.
     while len(times) < values.repeat and (len(times) < 3 or sum(times) < values.longest / 4):
         times.append(time_run())
     low, seconds, high = (float(x) for x in np.quantile(times, (0.25, 0.5, 0.75)))
@@ -233,7 +235,7 @@ def predict_seconds(
 def make_case_row(
     case: "AttentionCase", direction: str, what: str, **fields: Any
 ) -> dict[str, Any]:
-    """Returns a row with every field of the contract, null where a figure is missing."""
+    """Returns a row with all common fields, null for missing figures."""
     names = ("seconds", "spread", "compile_seconds", "peak_memory_bytes")
     figures = dict.fromkeys((*names, "tflops", "tflops_useful", "peak_share")) | fields
     return common.make_row(
@@ -255,7 +257,7 @@ def make_case_row(
 
 
 def _compile_elsewhere(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
-    """Yields rows of layers that are compiled for a device of the kind that --aot names."""
+    """Yields rows of layers that are compiled for a device of the kind of --aot."""
     from jukejax.benches.aot import topologies
 
     topology = topologies.parse_topology(values.aot)

@@ -1,4 +1,4 @@
-"""Attention layers to time or to compile: their shapes, their work and their program."""
+"""Attention layers to time or to compile: shapes, work and program."""
 
 import dataclasses
 import time
@@ -45,11 +45,11 @@ class AttentionCase:
 
     @property
     def score_bytes(self) -> int:
-        """Bytes of all scores of one dense layer, in float32; 0 where there is none."""
+        """Bytes of all scores of one dense layer in float32; 0 without a dense layer."""
         return (0 in KINDS[self.kind]) * 4 * self.batch * self.num_heads * self.seq_len**2
 
     def count_pairs(self, useful: bool) -> float:
-        """Counts queries x keys that all layers multiply, or only those that are visible."""
+        """Counts the pairs of queries and keys of all layers, or only the visible ones."""
         length, rows = self.seq_len, self.num_blocks
         row = length // rows
         prime = (self.lyric_len // rows + 1) * rows
@@ -71,7 +71,7 @@ class AttentionCase:
 
 
 class AttentionProgram(NamedTuple):
-    """A compiled program, the shapes of its arguments, and the seconds that compiling took."""
+    """A compiled program, the shapes of its arguments, and the seconds of compiling."""
 
     compiled: jax.stages.Compiled
     arguments: Tree
@@ -81,7 +81,7 @@ class AttentionProgram(NamedTuple):
 def compile_case(
     case: AttentionCase, direction: str, sharding: jax.sharding.Sharding | None = None
 ) -> AttentionProgram:
-    """Compiles the layers, one after the other; for a device elsewhere if its sharding is given."""
+    """Compiles the layers in sequence, for a described device if its sharding is given."""
     started_at = time.perf_counter()
     config = TransformerConfig(
         emb_dim=case.width,
@@ -95,7 +95,7 @@ def compile_case(
     dtype = precision.compute_dtype(case.dtype)
     layers = [Attention(config, AttentionKind(kind), parent=None) for kind in KINDS[case.kind]]
     x = jax.ShapeDtypeStruct((case.batch, case.seq_len, case.width), dtype, sharding=sharding)
-    key = jax.eval_shape(lambda: jax.random.key(0))  # traced: a described device samples nothing
+    key = jax.eval_shape(lambda: jax.random.key(0))  # traced, as a described device cannot sample
     shapes = [nn.meta.unbox(jax.eval_shape(layer.init, key, x)) for layer in layers]
     params = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding), shapes

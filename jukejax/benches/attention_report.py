@@ -9,10 +9,10 @@ import numpy as np
 from jukejax.benches import common
 from jukejax.ops.attention.kinds import AttentionKind, visible_positions
 
-FIT_FROM, FIT_TO = 1024, 32768  # lengths through which exponents are fitted
+FIT_FROM, FIT_TO = 1024, 32768  # number of lengths for the fit of exponents
 CURVES = {"pattern": ("#2f86d6", "pattern 1, 2, 3"), "dense3": ("#e4622e", "three dense layers")}
 AXES = {"seconds": "seconds, forward and backward", "peak_memory_bytes": "bytes"}
-ROWS, BLOCK_LEN = 8, 8  # of the masks that are drawn
+ROWS, BLOCK_LEN = 8, 8  # of the drawn masks
 SPREAD, PRIME_LEN = 3, 16
 MASK_NAMES = {
     AttentionKind.DENSE: "0 dense",
@@ -27,7 +27,7 @@ _PAPER, _INK = "#eef0f4", "#2f86d6"
 
 
 def compare_rows(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yields fitted exponents, the pattern against three dense layers, and where they cross."""
+    """Yields fitted exponents, ratios of three dense layers to the pattern, and crossovers."""
     for direction in dict.fromkeys(row["direction"] for row in rows):
         for kind in dict.fromkeys(row["kind"] for row in rows):
             yield from _fit_exponents(rows, kind, direction)
@@ -37,7 +37,7 @@ def compare_rows(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _read_curve(
     rows: list[dict[str, Any]], kind: str, direction: str, field: str
 ) -> dict[int, float]:
-    """Returns a field by length, of the rows that have a time."""
+    """Returns a field by length, of the rows with a time."""
     return {
         row["seq_len"]: row[field]
         for row in rows
@@ -127,10 +127,10 @@ def compute_masks() -> dict[str, np.ndarray]:
         )
         for kind, name in MASK_NAMES.items()
     }
-    own = np.eye(ROWS * BLOCK_LEN, dtype=bool)  # the residual stream
-    reach = own
+    is_own = np.eye(ROWS * BLOCK_LEN, dtype=bool)  # the residual stream
+    reach = is_own
     for name in ("1 block", "2 transposed block", "3 previous block"):
-        reach = (masks[name] | own).astype(int) @ reach.astype(int) > 0
+        reach = (masks[name] | is_own).astype(int) @ reach.astype(int) > 0
     return masks | {"1, 2 and 3 one after the other": reach}
 
 

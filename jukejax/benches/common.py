@@ -1,4 +1,4 @@
-"""Helpers of all benches: the fields of a row, tables, time and memory."""
+"""Common functions of the benches: rows, tables, time and memory."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ COMMON_FIELDS = ("config", "batch", "device", "dtype", "seconds", "compile_secon
 
 
 def make_row(bench: str, what: str, **fields: Any) -> dict[str, Any]:
-    """Returns one line of a bench: all fields that readers rely on, null where they mean nothing.
+    """Returns a row of a bench with all common fields, null for those that do not apply.
 
     Args:
       fields: config, batch, device, dtype, seconds, compile_seconds, peak_memory_bytes, and the
@@ -29,9 +29,9 @@ def round_figure(value: float) -> float:
 
 
 def format_table(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """Yields lines for the screen as soon as each row is there; a heading where columns change.
+    """Yields a line for each row as soon as it is measured, and a heading when columns change.
 
-    Fields that are null are blank; the name of the bench is left out.
+    Null fields are blank; the name of the bench is omitted.
     """
     heading = None
     for row in rows:
@@ -66,13 +66,13 @@ def time_call(work: Callable[[], object]) -> float:
 
 
 def time_twice(work: Callable[[], object]) -> tuple[float, float]:
-    """Returns the seconds of a second call, and how much longer the first one took (compiling)."""
+    """Returns the seconds of a second call, and the additional seconds of the first (compiling)."""
     first, second = time_call(work), time_call(work)
     return second, max(first - second, 0.0)
 
 
 def count_program_bytes(compiled: "jax.stages.Compiled") -> int:
-    """Returns the memory of a program by the compiler: arguments, results and temporaries."""
+    """Returns the compiler's figure of a program's memory: arguments, results, temporaries."""
     sizes: Any = compiled.memory_analysis()
     return (
         sizes.argument_size_in_bytes
@@ -83,10 +83,10 @@ def count_program_bytes(compiled: "jax.stages.Compiled") -> int:
 
 
 def measure_read_bandwidth(size: int = 1 << 28) -> float:
-    """Measures the bytes a second that this device reads: a matrix times one to four vectors.
+    """Measures the read bandwidth of this device, bytes/s: a matrix times one to four vectors.
 
     Args:
-      size: bytes of the matrix, far more than any cache holds.
+      size: bytes of the matrix, which must exceed all caches.
     """
     import jax
     import jax.numpy as jnp

@@ -1,10 +1,10 @@
-"""Times preparing, separating, encoding and loading, and how long training waits for data.
+"""Times preparing, separating, encoding and loading, and the time that training waits for data.
 
-prepare         decode, mend, rules and fingerprint of FLAC files, one process
+prepare         decode, repair, rules and fingerprint of FLAC files, one process
 separate        each separator that is installed
 encode          all levels of codes, by a VQ-VAE of the config's shape
 load            batches of 8 windows of 8 s out of the shards, in a process of its own
-train           steps of the config; data_wait is the share of the time they waited for data
+train           steps of the config; data_wait is the share of the time spent waiting for data
 """
 
 import functools
@@ -45,7 +45,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "input",
         None,
-        "Audio shards of prepare; without it a small house corpus is made.",
+        "Audio shards of prepare; without it a small house corpus is generated.",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -89,7 +89,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
 
 
 def make_house_corpus(folder: Path) -> Path:
-    """Makes a small corpus with `prepare`."""
+    """Generates a small corpus with `prepare`."""
     command = [sys.executable, "-m", "jukejax.prepare", "--input=house", f"--output={folder}"]
     done = subprocess.run([*command, *HOUSE], capture_output=True, text=True)
     if done.returncode:
@@ -156,7 +156,7 @@ def measure_separators(sound: np.ndarray) -> Iterator[dict[str, Any]]:
             continue
         try:
             separator = separators.make_separator(method)
-        except ValueError:  # its weights are not here
+        except ValueError:  # its weights are missing
             continue
         seconds, more = common.time_twice(functools.partial(separator, mix))
         on_device = method == "spleeter"
@@ -225,7 +225,7 @@ def measure_load(folder: str, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def _load_batches(folder: str, seconds: float, sender: Connection) -> None:
-    """Loads batches; sends (batches, seconds, peak bytes) of this process, which needs no JAX."""
+    """Loads batches without JAX; sends (batches, seconds, peak bytes) of this process."""
     from jukejax.data import pipeline
 
     try:
@@ -233,7 +233,7 @@ def _load_batches(folder: str, seconds: float, sender: Connection) -> None:
         batches = pipeline.read_audio_batches(
             folder, "train", window=window, batching=pipeline.Batching(batch_size=WINDOWS)
         )
-        for _ in range(8):  # read ahead before the clock starts
+        for _ in range(8):  # prefetch before the timed section
             next(batches)
         count, started_at = 0, time.perf_counter()
         while time.perf_counter() - started_at < seconds:
@@ -248,7 +248,7 @@ def _load_batches(folder: str, seconds: float, sender: Connection) -> None:
 def measure_train(
     task: "Task", config: ConfigDict, shape: str, seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """Times steps of `train`, each waited for: an upper bound of the time lost to data."""
+    """Times synchronous steps of `train`, an upper bound of the time spent waiting for data."""
     import jax
 
     from jukejax.runtime import sharding
@@ -270,7 +270,7 @@ def measure_train(
             jax.block_until_ready(metrics)
 
         first = common.time_call(run_step)
-        for _ in range(3):  # and with the queue in its usual state
+        for _ in range(3):  # steps with a filled queue
             run_step()
         count, waited, started_at = 0, feeder.wait_seconds, time.perf_counter()
         while time.perf_counter() - started_at < seconds:

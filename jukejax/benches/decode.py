@@ -8,12 +8,12 @@ python -m jukejax.bench decode --model=demo/model --seconds=10
 python -m jukejax.bench decode --model=demo/model --codes=demo/codes
 
 The shapes tiny, small, train_small, small_prior and upsampler are those of Hugging Face's port in
-the reference bench; prior_1b is OpenAI's 1b_lyrics without its conditioner; a config file gives its
-prior. `released` runs prior_1b and upsampler, and adds up the time of all levels of a track.
-Weights are random. --reference names a file of the reference bench's JSON lines, measured in the
-same minute. With --model a bundle is sampled in both schedules, and the seams are measured; with
---codes as well, the cost of weights in eight bits on held-out codes. With --aot nothing is run: the
-loop is compiled for a device elsewhere (launch/aot_check.sh fetches the compilers).
+the reference bench; prior_1b is OpenAI's 1b_lyrics without its conditioner; a config file is that
+of a prior. `released` runs prior_1b and upsampler, and sums the time of all levels of a track.
+Weights are random. --reference names a file of the reference bench's JSON lines, measured at about
+the same time. With --model a bundle is sampled in both schedules, and the joins are measured; with
+--codes also the cost of weights in eight bits on held-out codes. With --aot the loop is only
+compiled, for a described device (launch/aot_check.sh fetches the compilers).
 """
 
 import json
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from jukejax.inference.loaded_model import Model
 
 TRACK_SECONDS = 90.0
-HELDOUT_WINDOWS = 32  # of each level, to compare weights in eight bits on
+HELDOUT_WINDOWS = 32  # windows of each level for the comparison of weights in eight bits
 
 
 def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "config", "tiny", "A shape, `released`, or a file of configs/.", flag_values=values
     )
-    flags.DEFINE_integer("batch", 1, "Sequences side by side.", 1, flag_values=values)
+    flags.DEFINE_integer("batch", 1, "Number of sequences.", 1, flag_values=values)
     flags.DEFINE_integer(
         "tokens", 0, "Positions to sample, 8 or more; 0: the whole window.", 0, flag_values=values
     )
@@ -59,7 +59,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "aot", "", "Only compile, for one such device: h200:1, v5e:2x2 ...", flag_values=values
     )
     flags.DEFINE_string(
-        "model", "", "Sample with this bundle instead, and look at the seams.", flag_values=values
+        "model", "", "Sample with this bundle instead, and measure the joins.", flag_values=values
     )
     flags.DEFINE_enum(
         "schedule",
@@ -103,7 +103,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
 
 
 def read_reference(path: str) -> list[dict[str, Any]]:
-    """Reads the lines about sampling of a file that the reference bench printed."""
+    """Reads the lines about sampling of an output of the reference bench."""
     try:
         lines = [line for line in Path(path).read_text().splitlines() if line.strip()]
         records = [json.loads(line) for line in lines]
@@ -118,7 +118,7 @@ def read_reference(path: str) -> list[dict[str, Any]]:
 def divide_by_reference(
     tokens_per_s: float, config: str, batch: int, reference: list[dict[str, Any]]
 ) -> float | None:
-    """Returns our codes a second over the reference's, at the same shape and batch."""
+    """Returns the ratio of codes a second to the reference, for the same shape and batch."""
     if not reference:
         return None
     for record in reference:
@@ -172,7 +172,7 @@ def measure_loop(
 
 
 def _compile_elsewhere(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns one row, for one device of the kind that --aot names."""
+    """Returns one row, for one device of the kind of --aot."""
     from jukejax.benches.aot import topologies
 
     topology = topologies.parse_topology(values.aot)
@@ -202,14 +202,14 @@ def _compile_elsewhere(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def sum_levels(values: flags.FlagValues, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Adds up all levels of a track from two models' rates, window by window, without prefills."""
+    """Sums the time of all levels of a track by two models' rates, without prefills."""
     level_seconds = {
         level: TRACK_SECONDS
         * (44100 / hop)
         / rows["prior_1b" if level == 2 else "upsampler"]["tokens_per_s"]
         for level, hop in {2: 128, 1: 32, 0: 8}.items()
     }
-    seconds = sum(level_seconds.values())  # of one track, where `batch` of them are made together
+    seconds = sum(level_seconds.values())  # of one track, if `batch` of them are sampled together
     upsampler = rows["upsampler"]
     return common.make_row(
         "decode",
@@ -231,7 +231,7 @@ def sum_levels(values: flags.FlagValues, rows: dict[str, dict[str, Any]]) -> dic
 
 
 def measure_int8_loss(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
-    """Yields for each level of a bundle the bits per code that weights in eight bits cost.
+    """Yields the cost of weights in eight bits, in bits per code, for each level of a bundle.
 
     Args:
       values: model, codes (a folder of code shards, whose held-out windows count), dtype.

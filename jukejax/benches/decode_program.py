@@ -1,7 +1,7 @@
-"""The token loop over one window as a program of its own, to time and to compile ahead of time.
+"""The token loop over one window as a separate program, to be timed or compiled ahead of time.
 
-It is the sampler's loop (`token_loop.sample_tokens` over `decoding.decode_step`) with zeros for
-conditions, as in the reference bench, and random weights.
+It is the loop of the sampler (`token_loop.sample_tokens` over `decoding.decode_step`) with random
+weights, and with zeros as conditions, as in the reference bench.
 
 Dimensions: B batch, T seq_len.
 """
@@ -48,7 +48,7 @@ Array = jax.Array | jax.ShapeDtypeStruct
 
 
 class Arguments(NamedTuple):
-    """Arguments of the program, or their shapes; the buffers of caches and codes are donated."""
+    """The arguments of the program, or their shapes; caches and codes are donated."""
 
     weights: DecodeWeights
     caches: Tree
@@ -60,14 +60,14 @@ class Arguments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DecodeLoop:
-    """The token loop of one model at one batch.
+    """Compiles and runs the token loop of a model for one batch size.
 
     Attributes:
       config: of the model.
-      batch: sequences side by side.
+      batch: number of sequences.
       dtype: compute type.
       weights: "float" or "int8".
-      platform: of the device that runs it; None: here.
+      platform: of the target device; None: that of this process.
     """
 
     config: AutoregressiveConfig
@@ -136,10 +136,10 @@ class DecodeLoop:
         return state.cache, state.codes
 
     def compile(self, device: jax.Device | None = None) -> tuple[jax.stages.Compiled, float]:
-        """Compiles for `device`, which need not be here (None: the default one).
+        """Compiles for `device`, which may be on another machine (None: the default device).
 
         Returns:
-          The program and the seconds that compiling took.
+          The program and the seconds of compiling.
         """
         started_at = time.perf_counter()
         shapes = self.argument_shapes()
@@ -160,7 +160,7 @@ class DecodeLoop:
         return sum(self._layer_bytes(kind) for kind in self.stack.pattern)
 
     def dense_cache_bytes(self) -> int:
-        """Returns the bytes of a cache that keeps the whole window of every layer."""
+        """Returns the bytes of a cache of the whole window for every layer."""
         return self.stack.num_layers * self._layer_bytes(AttentionKind.DENSE)
 
     def _layer_bytes(self, kind: AttentionKind) -> int:
@@ -207,10 +207,10 @@ def count_visible(kind: AttentionKind, stack: TransformerConfig) -> float:
 def make_loop(
     name: str, *, batch: int, dtype: str, weights: str, platform: str | None = None
 ) -> DecodeLoop:
-    """Makes the loop of one of MODELS, or of the prior that a config file trains.
+    """Makes the loop of one of MODELS, or of the prior of a config file.
 
     Raises:
-      ValueError: the name is neither, or the config trains no prior.
+      ValueError: the name is neither, or the config is not that of a prior.
     """
     if name in MODELS:
         stack = freeze(TransformerConfig, MODELS[name], f"--config={name}")
@@ -256,7 +256,7 @@ def time_eighths(
     """Runs positions 0 to `tokens` in eight parts, after a first run of 8 positions.
 
     Returns:
-      The positions of each part, and the seconds that it took.
+      The positions of each part, and its seconds.
     """
     arguments = make_random_arguments(loop)
     state = [arguments.caches, arguments.codes]

@@ -1,4 +1,4 @@
-"""Devices, memory, compute type, released models that fit, and extras of this machine."""
+"""Facts of this machine: devices, memory, compute type, released models that fit, extras."""
 
 import functools
 import importlib.metadata
@@ -26,7 +26,7 @@ EXTRAS = {  # module: (extra of pyproject.toml, its use)
     "torch": ("convert", "released weights in .pth.tar files"),
     "unidecode": ("lyrics", "lyrics in other scripts"),
     "visqol": ("visqol", "ViSQOL in evaluate"),
-    "tensorboard": ("tensorboard", "to look at what train writes"),
+    "tensorboard": ("tensorboard", "to display the files of train"),
     "wandb": ("wandb", "logging to Weights & Biases"),
 }
 
@@ -52,7 +52,7 @@ def list_released_models(dtype: str, limit: float | None) -> list[dict[str, Any]
     """Returns the bytes that each released model needs to sample one track, and whether they fit.
 
     Args:
-      limit: bytes of one device; None if not known.
+      limit: bytes of one device; None if unknown.
     """
     rows = []
     for name in released.MODELS:
@@ -105,7 +105,7 @@ def _is_installed(module: str) -> bool:
 
 
 def format_machine(facts: dict[str, Any]) -> list[str]:
-    """Formats the facts as lines for people."""
+    """Formats the facts as lines of text."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     lines = [
         f"software    Python {facts['python']}, {versions}",
@@ -135,7 +135,7 @@ def format_machine(facts: dict[str, Any]) -> list[str]:
 
 
 def _format_kernels(faults: dict[str, str]) -> list[str]:
-    """Formats the state of the compiled kernels for CPUs; those with the same fault in a line."""
+    """Formats the state of the compiled kernels for CPUs, a line for each fault."""
     names: dict[str, list[str]] = {}
     for name, fault in faults.items():
         names.setdefault(fault, []).append(name)

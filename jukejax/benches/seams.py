@@ -1,8 +1,9 @@
-"""Samples a bundle in both schedules: time of each level, audibility of its joins.
+"""Times sampling of a bundle in both schedules, and measures the audibility of the joins.
 
-All schedules of a level start from the same codes of the level above, so that rows of one level
-differ by the order of the windows alone; `jukejax.analysis.seams` defines the figures. Short
-windows leave no place far from every join, so the places halfway between two are measured too.
+All schedules of a level have the same codes of the level above, so that the rows of a level differ
+by the order of the windows only; the figures are those of `jukejax.analysis.seams`. With short
+windows all positions are close to a join, so that positions halfway between two joins are measured
+too.
 """
 
 import itertools
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from jukejax.analysis.seams import NEAR, seam_figures
+from jukejax.analysis.seams import NEAR, measure_seams
 from jukejax.benches import common
 from jukejax.common.progress import Progress
 from jukejax.inference import generate
@@ -22,17 +23,17 @@ from jukejax.inference.schedules import SCHEDULES
 from jukejax.runtime import memory
 from jukejax.runtime.precision import default_dtype
 
-HOP_FRACTION = 0.5  # of a window is new in the next one, and temperature: as `sample` has them
+HOP_FRACTION = 0.5  # the defaults of --hop_fraction and --temperature of `sample`
 TEMPERATURE = 0.98
 
 
 class SampledLevel(NamedTuple):
-    """One sampled level of a batch of tracks.
+    """A sampled level of a batch of tracks.
 
     Attributes:
       codes: int32 [B, t].
-      joins: of each item, codes where a window takes over.
-      agreement: share of the codes around joins on which the windows agree; None without joins.
+      joins: positions of the joins of each item.
+      agreement: share of equal codes of both windows around joins; None without joins.
       seconds: without compiling.
       compile_seconds: extra time of the first batch when it ran first.
     """
@@ -112,7 +113,7 @@ def sample_level(
     upper: np.ndarray | None,
     batch: int,
 ) -> SampledLevel:
-    """Samples one level, after its programs are compiled; seed 0, no labels."""
+    """Samples one level with seed 0, without labels, after its programs are compiled."""
     config, weights = model.load_prior(level)
     total, items = totals[level], range(batch)
     length = total * model.hops[level] / model.sample_rate
@@ -155,16 +156,16 @@ def sample_level(
 
 
 def measure_joins(model: Model, level: int, sampled: SampledLevel) -> dict[str, float | None]:
-    """Measures the joins of all items in the decoded audio; null where there are none."""
+    """Measures the joins of all items in the decoded audio; null without joins."""
     hop, figures = model.hops[level], []
     for codes, joins in zip(sampled.codes, sampled.joins, strict=True):
         sound = model.codec.decode(codes, level)
-        at = seam_figures(sound, model.sample_rate, [join * hop for join in joins])
-        if 2 * len(joins) * 4 * NEAR * model.sample_rate > len(sound):  # little is far from joins
+        at = measure_seams(sound, model.sample_rate, [join * hop for join in joins])
+        if 2 * len(joins) * 4 * NEAR * model.sample_rate > len(sound):  # joins are everywhere near
             at = at._replace(flux_elsewhere=None, flux_ratio=None, jump_db_elsewhere=None)
         ends = [0, *joins, len(codes)] if joins else []
         halfway = [(a + b) * hop // 2 for a, b in itertools.pairwise(ends)]
-        between = seam_figures(sound, model.sample_rate, halfway)
+        between = measure_seams(sound, model.sample_rate, halfway)
         figures.append(
             at._asdict() | {"flux_between": between.flux_at, "jump_db_between": between.jump_db_at}
         )

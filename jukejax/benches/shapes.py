@@ -1,7 +1,7 @@
 """Random inputs, and the model shapes of the reference bench (Hugging Face's port of Jukebox).
 
-The port's bench gives its prior a conditioner's output and a label's embedding as arrays of zeros;
-`TransformerTask` takes them from its batch in the same way.
+In the port's bench the output of the conditioner and the label embedding are arrays of zeros;
+`TransformerTask` has them in its batch.
 """
 
 import re
@@ -43,7 +43,7 @@ TRANSFORMERS = {
 
 
 def transformer_config(name: str) -> ConfigDict:
-    """Returns a config that trains one of TRANSFORMERS as the reference bench does, batch 1."""
+    """Returns a config for one of TRANSFORMERS as in the reference bench, with batch size 1."""
     config = ConfigDict()
     config.task = "prior"
     config.dtype = "float32"
@@ -102,7 +102,7 @@ class TransformerTask(Task):
 
 
 class SquaredErrorTask(VQVAETask):
-    """A VQ-VAE with the reference bench's loss: the squared error of each level, and commitment."""
+    """Trains a VQ-VAE with the loss of the reference bench: squared errors and commitment."""
 
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
@@ -131,7 +131,7 @@ def random_batch(task: Task, examples: int, seed: int = 0) -> dict[str, np.ndarr
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """Parses `data:4,fsdp:64` as a mesh config; axes that it does not name have size 1."""
+    """Parses `data:4,fsdp:64` as a mesh config; omitted axes have size 1."""
     sizes = dict.fromkeys(sharding.AXES, 1)
     for part in text.split(","):
         axis, _, size = part.partition(":")

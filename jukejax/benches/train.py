@@ -1,4 +1,4 @@
-"""Times one real training step here, or reports its needs on devices elsewhere.
+"""Times a training step on this machine, or reports its needs on other devices.
 
 python -m jukejax.bench train --config=tiny --batch=4
 python -m jukejax.bench train --config=configs/house_prior.py --dtype=bfloat16 --json
@@ -8,9 +8,8 @@ python -m jukejax.bench train --aot=v100:8 --config=configs/house_prior.py --bat
 
 The shapes tiny, small, train_small, small_prior and upsampler are those of Hugging Face's port in
 the reference bench: AdamW, clipping, no dropout, random codes, conditions of zeros. A config is
-trained as its file says, on random data. With --aot nothing is run: the step is compiled for
-described devices (launch/aot_check.sh fetches the compilers), and its memory, messages and products
-are printed.
+trained on random data. With --aot the step is only compiled, for described devices
+(launch/aot_check.sh fetches the compilers), and its memory, messages and products are printed.
 """
 
 import dataclasses
@@ -58,11 +57,11 @@ def define_flags(values: flags.FlagValues) -> None:
         "attention",
         "",
         ["", "sparse", "dense"],
-        "sparse: pattern 2 (kinds 1, 2, 3); dense: every layer sees all; default: the config's.",
+        "sparse: pattern 2 (kinds 1, 2, 3); dense: every layer is dense; default: the config's.",
         flag_values=values,
     )
     flags.DEFINE_string(
-        "backend", "", "How layers attend (ops/attention/backends.py).", flag_values=values
+        "backend", "", "Attention backend (ops/attention/backends.py).", flag_values=values
     )
     flags.DEFINE_integer(
         "accumulate", 0, "Parts of a batch; 0: the config's.", 0, flag_values=values
@@ -74,7 +73,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "peak_flops",
         0.0,
-        "FLOP/s of one device, for the MFU on devices that are not known.",
+        "FLOP/s of one device, for the MFU of devices that are not tabulated.",
         0.0,
         flag_values=values,
     )
@@ -89,13 +88,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "effort",
         "O0",
         ["", "O0", "O1", "O2", "O3"],
-        "How hard the compiler tries, with --aot.",
+        "Optimization effort of the compiler, with --aot.",
         flag_values=values,
     )
 
 
 def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
-    """Yields the row of one step."""
+    """Yields the row of a step."""
     if values.aot:
         from jukejax.benches.aot import topologies
 
@@ -109,7 +108,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
 def build_program(
     values: flags.FlagValues, devices: "list[jax.Device] | None", slices: int = 1
 ) -> "tuple[Program, str]":
-    """Builds what the flags name for these devices (None: those here).
+    """Builds the program of the flags for these devices (None: those of this machine).
 
     Returns:
       The program and its compute type.
@@ -137,7 +136,7 @@ def build_program(
 
 
 def _apply_flags(config: "ConfigDict", values: flags.FlagValues) -> None:
-    """Writes the flags that are given into a config."""
+    """Sets the given flags in a config."""
     from jukejax.benches import shapes
 
     if values.batch:
@@ -154,7 +153,7 @@ def _apply_flags(config: "ConfigDict", values: flags.FlagValues) -> None:
         config.model.transformer.remat = values.remat
     if values.attention or values.backend:
         if config.task != "prior":
-            raise ValueError("--attention and --backend are for priors; a VQ-VAE does not attend")
+            raise ValueError("--attention and --backend are for priors; a VQ-VAE has no attention")
         stack = config.model.transformer
         if values.attention:
             stack.attn_order = ATTENTION[values.attention]

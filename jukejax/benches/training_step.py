@@ -14,7 +14,7 @@ def compile_step(program: Program) -> tuple[jax.stages.Compiled, float]:
     """Compiles the training step for the program's devices; returns it and the seconds it took.
 
     Raises:
-      ValueError: it does not fit; with the compiler's figure.
+      ValueError: the step does not fit; the message has the compiler's figure.
     """
     started_at = time.perf_counter()
     try:
@@ -47,7 +47,7 @@ def _extract_figure(message: str) -> str:
 
 
 def measure_step(program: Program, compiled: jax.stages.Compiled, repeat: int) -> float:
-    """Returns the seconds of the fastest of `repeat` steps on random data, after a first one."""
+    """Returns the seconds of the fastest of `repeat` steps on random data, after a warm-up step."""
     key = jax.random.key(0)
     with jax.set_mesh(program.mesh):
         state = program.init(key)

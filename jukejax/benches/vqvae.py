@@ -4,9 +4,10 @@ python -m jukejax.bench vqvae --seconds=10
 python -m jukejax.bench vqvae --part=train --samples=65536 --batch=1 --json
 python -m jukejax.bench vqvae --config=configs/house_vqvae.py --loss=config
 
-Encoding gives the codes of all levels at once; decoding takes one level's codes. A training step is
-forward, backward and Adam: on the squared error and the commitment, as in the reference bench
-(--loss=l2), or on everything that the config's own loss adds up (--loss=config).
+Encoding computes the codes of all levels at once; decoding is for the codes of one level. A
+training step consists of forward pass, backward pass and Adam, for the squared error and the
+commitment loss as in the reference bench (--loss=l2), or for the loss of the config
+(--loss=config).
 """
 
 import functools
@@ -47,7 +48,7 @@ def define_flags(values: flags.FlagValues) -> None:
         "batch", 1, "Windows in a training step, of all devices.", 1, flag_values=values
     )
     flags.DEFINE_enum(
-        "loss", "l2", ["l2", "config"], "What a training step minimizes.", flag_values=values
+        "loss", "l2", ["l2", "config"], "The loss of a training step.", flag_values=values
     )
     flags.DEFINE_string("dtype", "float32", "float32, bfloat16 or float16.", flag_values=values)
     flags.DEFINE_integer(
@@ -56,7 +57,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
-    """Yields one row with the figures of both parts; null for a part that --part leaves out."""
+    """Yields a row with the figures of both parts; null for a part that --part excludes."""
     platform_flags.keep_memory()
     config = make_config(values)
     figures: dict[str, Any] = {"seconds": 0.0, "compile_seconds": 0.0}
@@ -111,7 +112,7 @@ def make_model(config: "ConfigDict") -> "VQVAE":
 
 
 def measure_codec(values: flags.FlagValues, config: "ConfigDict") -> dict[str, Any]:
-    """Times encoding of noise to all levels, and decoding from each; `seconds` of encoding."""
+    """Times encoding of noise to all levels, and decoding of each; `seconds` is for encoding."""
     import jax
     import numpy as np
 
@@ -140,7 +141,7 @@ def measure_codec(values: flags.FlagValues, config: "ConfigDict") -> dict[str, A
 
 
 class MethodTimer:
-    """Compiles and times methods of a VQ-VAE; adds up the seconds of compiling."""
+    """Compiles and times methods of a VQ-VAE; sums the seconds of compiling."""
 
     def __init__(self, model: "VQVAE", variables: "Tree", repeat: int) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means, and the difference between two sets that chance alone explains.
+"""Bootstrap intervals of means, and the difference of two sets that chance alone explains.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 6 and 13 (percentiles).
 Whole tracks are resampled, never windows: two windows of one track are not independent.
@@ -34,12 +34,12 @@ def compute_interval(
     """Computes the mean of figures of tracks and its percentile interval.
 
     Args:
-      values: a figure of each track; None and values that are not finite are left out.
+      values: a figure of each track; None and values that are not finite are ignored.
       draws: bootstrap resamples.
       level: confidence of the interval.
 
     Returns:
-      None without any finite figure. A single track has no spread: both limits are its figure.
+      None without a finite figure. For a single track both limits are its figure.
     """
     figures = drop_missing(values)
     if not len(figures):
@@ -69,7 +69,7 @@ def split_halves(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields random splits of `count` tracks into two halves of equal size.
 
-    If `count` is odd, one track is left out.
+    If `count` is odd, one track is omitted.
     """
     random = np.random.default_rng(seed)
     for _ in range(draws):
@@ -82,7 +82,7 @@ def estimate_floor(
 ) -> float | None:
     """Estimates the difference of the means of two random halves of one set, averaged over splits.
 
-    A difference to another set that is no larger is explained by chance.
+    Chance explains a difference to another set that is not larger.
 
     Returns:
       None for fewer than two tracks.

@@ -22,10 +22,10 @@ METRICS = {
     "beat_spread_percent": ("spread of the beats", "%", ".2f"),
     "tempo_drift_percent": ("tempo drift", "%", ".2f"),
     "four_on_the_floor": ("four on the floor", "", ".3f"),
-    "similarity_1_bars": ("likeness to the next bar", "", ".3f"),
-    "similarity_4_bars": ("likeness 4 bars later", "", ".3f"),
-    "similarity_8_bars": ("likeness 8 bars later", "", ".3f"),
-    "similarity_16_bars": ("likeness 16 bars later", "", ".3f"),
+    "similarity_1_bars": ("similarity to the next bar", "", ".3f"),
+    "similarity_4_bars": ("similarity 4 bars later", "", ".3f"),
+    "similarity_8_bars": ("similarity 8 bars later", "", ".3f"),
+    "similarity_16_bars": ("similarity 16 bars later", "", ".3f"),
     "spectral_convergence_db": ("spectral convergence", "dB", ".2f"),
     "multi_resolution_stft": ("multi-resolution STFT", "", ".3f"),
     "mel_db": ("mel distance", "dB", ".2f"),
@@ -49,7 +49,7 @@ class Row:
     """One figure of the two sets.
 
     Attributes:
-      part: of the table: "music", "distribution (mel)", "reconstruction level 2", ...
+      part: section of the table: "music", "distribution (mel)", "reconstruction level 2", ...
       metric: key of `METRICS`.
       input, reference: means over the tracks with intervals; None for a set without the figure.
       floor: difference between two random halves of the reference.
@@ -86,7 +86,7 @@ class Row:
 
 
 DISTANCES = ("frechet", "kernel")
-_POOLED_DRAWS = 200  # at most: each sums the counts of all tracks again
+_POOLED_DRAWS = 200  # largest number of draws, each of which sums the counts of all tracks
 TrackFigures = Sequence[Mapping[str, float | None]]  # of each track, by metric
 
 
@@ -179,14 +179,14 @@ def compare_embeddings(
 ) -> list[Row]:
     """Computes distances of two sets of embeddings, and as floor those of halves of the reference.
 
-    Distances of small sets are biased upwards, so that all are taken between equally many tracks,
+    Distances of small sets are biased upwards, so that all are computed for equally many tracks,
     drawn `draws` times. The interval is that of the draws.
 
     Args:
       inputs, references: embeddings [n, E] of the segments of each track.
 
     Returns:
-      [] if there are too few tracks or segments.
+      [] with too few tracks or segments.
     """
     size = min(len(inputs), len(references) // 2)
     if size < 1 or min(sum(map(len, tracks)) for tracks in (inputs, references)) < 4:
@@ -214,7 +214,7 @@ def compare_embeddings(
             distances[name].append(measure(input_rows, first_half))
             floors[name].append(measure(second_half, first_half))
     return [
-        # Unbiased distances of equal distributions have both signs: the floor is their mean size.
+        # Unbiased distances of equal distributions have either sign; the floor is their mean size.
         Row(
             part,
             name,

@@ -27,7 +27,7 @@ class Request:
     Attributes:
       model: folder of a model bundle.
       layers: numbers as text, or names of `NAMED_LAYERS`.
-      level: of the prior; None: the coarsest there is.
+      level: of the prior; None: the coarsest one.
       pooling: of the codes of a window, one of `activations.POOLINGS`.
       hop_fraction: share of a window that is new in the next one.
       seconds: of each track, from its middle; 0: all.
@@ -56,13 +56,13 @@ def select_layers(names: Sequence[str], depth: int, middle: int) -> list[int]:
 
 
 def choose_file_name(track: str) -> str:
-    """Returns a readable file name for a track; different tracks get different names."""
+    """Returns a readable and unique file name for a track."""
     words = re.sub(r"[^\w.-]+", "_", track).strip("._")[:80] or "track"
     return f"{words}-{hashlib.sha256(track.encode()).hexdigest()[:8]}.npz"
 
 
 class EmbeddingJob:
-    """Writes a file of activations for each track of a set; resumes an interrupted run.
+    """Writes a file of activations for each track of a set, or resumes an interrupted run.
 
     Attributes:
       layers: numbers of the layers that are written.
@@ -89,14 +89,14 @@ class EmbeddingJob:
         activations.check_layers(self._extractor.config, self.layers)
 
     def run(self, output: Path) -> int:
-        """Writes the files of all tracks that `output` lacks, and tracks.json with their names.
+        """Writes the missing files of all tracks, and tracks.json with their names.
 
         Returns:
           The number of tracks.
 
         Raises:
-          ValueError: the folder was begun with other settings, or tracks could not be embedded;
-            all others are written then.
+          ValueError: the folder has other settings, or tracks could not be embedded (the other
+            tracks are written).
         """
         entries = self._sounds.entries
         with files.lock_output(output, "embed"):
@@ -147,7 +147,7 @@ class EmbeddingJob:
         return times | layers
 
     def _list_settings(self) -> dict:
-        """Returns everything that the activations depend on."""
+        """Returns all settings that affect the activations."""
         request = self._request
         return {
             "model": self._model.hash,

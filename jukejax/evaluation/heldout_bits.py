@@ -20,7 +20,7 @@ def check_codes(model: Model, dataset: corpus.Dataset) -> None:
     """Checks that code shards are those of the model's VQ-VAE.
 
     Raises:
-      ValueError: they are no codes, or codes of another VQ-VAE, which mean other sounds.
+      ValueError: the shards are not codes, or codes of another VQ-VAE.
     """
     if dataset.kind != "codes":
         raise ValueError(f"--codes={dataset.folder} holds {dataset.kind}; run encode on it")
@@ -36,16 +36,16 @@ def measure_heldout_bits(
 ) -> dict[str, float]:
     """Computes the bits per code of a level for each held-out track, as training does.
 
-    Windows do not overlap, so that the first codes of each are predicted without a past. A track's
-    figure is the mean of its windows.
+    Windows do not overlap, so that the first codes of each are predicted without earlier ones. A
+    track's figure is the mean of its windows.
 
     Args:
       folder: code shards, encoded by the model's own VQ-VAE.
-      max_windows: at most so many windows, one from each of as many equal sections; 0: all.
+      max_windows: largest number of windows, one from each of as many equal sections; 0: all.
 
     Raises:
       ValueError: the codes are of another VQ-VAE, no track is as long as a window, or the prior
-        needs lyrics, which shards do not hold.
+        needs lyrics, which shards do not contain.
     """
     dataset = corpus.open_dataset(folder)
     check_codes(model, dataset)

@@ -16,10 +16,10 @@ from jukejax.pages import runs
 
 
 def check_rate(codec: Codec) -> None:
-    """Checks that a VQ-VAE has the sample rate at which sounds are measured.
+    """Checks that the sample rate of a VQ-VAE is that of the measured sounds.
 
     Raises:
-      ValueError: it has another one.
+      ValueError: it is not.
     """
     if codec.sample_rate != audio.SAMPLE_RATE:
         raise ValueError(
@@ -59,7 +59,7 @@ def count_sampled_codes(folder: Path, levels: int, size: int) -> list[list[np.nd
     """Counts the codes of generated tracks.
 
     Returns:
-      For each level the counts [K] of each track that has it.
+      For each level the counts [K] of each track with codes of that level.
     """
     items = runs.read_items(folder)
     return [
@@ -73,7 +73,7 @@ def compute_hidden_states(
 ) -> list[np.ndarray]:
     """Computes activations of the coarsest prior's middle layer, averaged over each window.
 
-    Labels are "unknown", so that the activations depend on the sound alone.
+    Labels are "unknown", so that the activations depend on the audio alone.
 
     Args:
       seconds: of each track, from the middle; 0: all.

@@ -19,7 +19,7 @@ from jukejax.pages import page, pictures
 from jukejax.pages.assets import Assets
 from jukejax.pages.runs import parse_number
 
-NOTABLE = 3.0  # floors: differences from this on are listed at the top of the page
+NOTABLE = 3.0  # floors: least difference that is listed at the top of the page
 _RHYTHM_METRICS = (
     "tempo_bpm",
     "four_on_the_floor",
@@ -45,7 +45,7 @@ def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation, about: d
     """
     assets = Assets(folder)
     table = about | _list_all_figures(evaluation)
-    # Not files.write_json: a NaN must raise here, since other programs read this file.
+    # Not by files.write_json: a NaN must raise, since other programs read this file.
     text = json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False)
     files.write_text(assets.root / "evaluate.json", text)
     chapters = [
@@ -53,7 +53,7 @@ def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation, about: d
         ("rhythm", "Rhythm", _render_rhythm(evaluation, assets)),
         ("sound", "Sound", _render_sound(evaluation, assets)),
         ("codes", "Codes", _render_codes(evaluation, assets)),
-        ("priors", "What the priors know", _render_bits(evaluation)),
+        ("priors", "Bits per code of the priors", _render_bits(evaluation)),
         ("tracks", "Track by track", _render_tracks(evaluation)),
     ]
     chapters = [(name, title, content) for name, title, content in chapters if content]
@@ -97,13 +97,12 @@ def _render_summary(evaluation: Evaluation) -> list[page.Html]:
     notable.sort(key=lambda pair: -(pair[0] or 0.0))
     content = [page.facts(lengths, large=True)]
     if notable:
-        content.append(page.tag("p", "What chance does not explain, the farthest apart first:"))
+        lead = "Differences that chance does not explain, the largest first:"
+        content.append(page.tag("p", lead))
         items = [page.tag("li", _describe_difference(row)) for _, row in notable[:10]]
         content.append(page.tag("ul", items))
     elif any(row.floors is not None for row in evaluation.rows):
-        content.append(
-            page.tag("p", "No figure is farther from the reference than chance would have it.")
-        )
+        content.append(page.tag("p", "No difference exceeds what chance explains."))
     elif evaluation.measured[1]:
         content.append(
             page.tag("p", "No floor could be measured, which takes two tracks of the reference.")
@@ -174,7 +173,7 @@ def _render_rhythm(evaluation: Evaluation, assets: Assets) -> list[page.Html]:
     similarities = [_select_similarities(evaluation.rows, side) for side in SIDES]
     if any(similarities):
         path = assets.new_path("bars.png")
-        title = "Do bars come back?"
+        title = "Repetition of bars"
         evaluation_pictures.write_similarity_picture(similarities, path, title)
         cards.append(_card(assets, path, "Likeness of bars to those 1, 4, 8 and 16 bars later"))
     cards += _render_dots(evaluation, assets, _RHYTHM_METRICS)
@@ -188,7 +187,7 @@ def _select_similarities(rows: Sequence[Row], side: str) -> dict[int, Interval]:
 
 
 def _render_dots(evaluation: Evaluation, assets: Assets, metrics: Sequence[str]) -> list[page.Html]:
-    """Returns a card with a dot for each track, for each metric that was measured."""
+    """Returns a card with a dot for each track, for each measured metric."""
     rows = {row.metric: row for row in evaluation.rows}
     cards = []
     for metric in metrics:
@@ -214,7 +213,7 @@ def _render_dots(evaluation: Evaluation, assets: Assets, metrics: Sequence[str])
 def _render_sound(evaluation: Evaluation, assets: Assets) -> list[page.Html]:
     path = assets.new_path("spectrum.png")
     spectra = [np.array([track.spectrum for track in tracks]) for tracks in evaluation.measured]
-    evaluation_pictures.write_spectrum_picture(spectra, mel.band_centres(), path, "Spectrum")
+    evaluation_pictures.write_spectrum_picture(spectra, mel.band_centers(), path, "Spectrum")
     cards = [_card(assets, path, "Mean spectrum, and the middle 80 % of the tracks")]
     cards += _render_dots(evaluation, assets, _SOUND_METRICS)
     return [page.grid(cards)]

@@ -1,4 +1,4 @@
-"""The measurements of `evaluate`: each part adds rows to a table or a note why it is left out."""
+"""The measurements of `evaluate`; each adds rows to a table, or a note why it is omitted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,11 +30,11 @@ Counts = tuple[np.ndarray | None, np.ndarray | None]  # of input and reference, 
 
 @dataclass(frozen=True)
 class Settings:
-    """Amounts to measure.
+    """The amounts to measure.
 
     Attributes:
       seconds: of each track, from its middle; 0: all.
-      model_seconds: of each track that go through a model; 0: all.
+      model_seconds: of each track for the measurements with a model; 0: all.
       max_windows: of held-out codes for each level; 0: all.
       draws, seed: of the bootstrap intervals.
     """
@@ -55,7 +55,7 @@ class Request:
       model: folder of a model bundle, or None.
       codes: folder of held-out codes of that model, or None.
       musicnn: path of musicnn's wheel, or None.
-      paired: whether each input is a processed version of a reference of the same name.
+      paired: each input is a processed version of the reference of the same name.
     """
 
     inputs: SoundSet
@@ -67,7 +67,7 @@ class Request:
 
 
 def evaluate(request: Request, settings: Settings) -> "Evaluation":
-    """Measures everything that is requested.
+    """Measures all requested figures.
 
     Raises:
       ValueError: an input cannot be used. Models and codes are checked before anything is measured.
@@ -93,7 +93,7 @@ def evaluate(request: Request, settings: Settings) -> "Evaluation":
 
 @dataclass
 class Evaluation:
-    """Two sets of tracks, and what has been measured so far.
+    """Two sets of tracks and their measurements.
 
     Attributes:
       inputs, references: the sets; there may be no reference.
@@ -101,7 +101,7 @@ class Evaluation:
       measured: tracks of the input and of the reference.
       counts: {level: (input, reference)}, occurrences of each code.
       bits: {level: {held-out track: bits per code}}.
-      notes: what was left out and why, a line each.
+      notes: omitted measurements with the reason, a line each.
     """
 
     settings: Settings
@@ -196,8 +196,8 @@ class Evaluation:
     def _measure_codec(self, model: Model) -> None:
         """Adds reconstruction errors and codebook use.
 
-        Codes of generated tracks are those that were sampled: encoding their sound would give
-        others.
+        The codes of generated tracks are the sampled ones, as an encoding of their audio would
+        differ.
         """
         levels, size = range(len(model.hops)), model.codec.config.codebook_size
         figures: tuple[list[list], list[list]] = ([[] for _ in levels], [[] for _ in levels])
@@ -238,7 +238,7 @@ class Evaluation:
             self._add_comparison(f"joins of windows, level {level}", at_joins, elsewhere)
         if len(self.rows) == rows_before:
             self.notes.append(
-                "joins of windows: left out, no track of the input has any whose place is known"
+                "joins of windows: left out, no track of the input has joins at known positions"
             )
 
     def measure_heldout_bits(self, model: Model, codes: str) -> None:
@@ -270,7 +270,7 @@ class Evaluation:
             )
 
     def _check_visqol(self) -> bool:
-        """Returns whether ViSQOL is installed; notes it once if not."""
+        """Returns true if ViSQOL is installed; adds a note once if not."""
         note = "ViSQOL: left out, it needs pip install 'jukejax[visqol]'"
         if not (is_installed := fidelity.has_visqol()) and note not in self.notes:
             self.notes.append(note)

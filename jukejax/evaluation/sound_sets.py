@@ -16,7 +16,7 @@ from jukejax.preparation import sources
 
 @dataclass(frozen=True)
 class Entry:
-    """A sound that is read on demand.
+    """A sound, read on demand.
 
     Attributes:
       name: for tables and messages.
@@ -46,8 +46,8 @@ def open_set(path: str | Path, flag: str, *, limit: int = 0, split: str = "heldo
     """Opens the sounds at a path; of generated tracks the finest level.
 
     Args:
-      flag: that named the path, for messages.
-      limit: at most so many sounds, spread evenly; 0: all.
+      flag: flag of the path, for messages.
+      limit: largest number of sounds, spread evenly; 0: all.
       split: of a prepared corpus, "train", "heldout" (or the other if it is empty) or "all".
 
     Raises:
@@ -97,7 +97,7 @@ def _read_file(path: Path) -> np.ndarray:
     try:
         return audio.load_audio(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; take it out of the folder") from error
+        raise ValueError(f"{path}: {error}; remove it from the folder") from error
 
 
 def _list_corpus_tracks(path: Path, flag: str, split: str) -> list[Entry]:
@@ -118,7 +118,7 @@ def _list_corpus_tracks(path: Path, flag: str, split: str) -> list[Entry]:
 
 
 def _list_samples(path: Path) -> list[Entry]:
-    """Lists the finest WAV file of each item that has one, from the end of the prompt on."""
+    """Lists the finest WAV file of each item, read from the end of the prompt on."""
     return [
         Entry(item.folder.name, functools.partial(_read_after_prompt, item))
         for item in runs.read_items(path)

@@ -8,7 +8,7 @@ from jukejax.data.audio import SAMPLE_RATE
 from jukejax.models.musicnn import Weights, forward
 
 RATE, N_FFT, HOP, MELS = 16_000, 512, 256, 96
-FRAMES = 187  # of a segment, 3 s
+FRAMES = 187  # frames of a segment, 3 s
 _BATCH = 8
 
 
@@ -35,5 +35,5 @@ def log_mel(mono: np.ndarray) -> np.ndarray:
     padded = np.pad(mono, N_FFT // 2)
     filters = mel_filters(RATE, n_fft=N_FFT, num_bands=MELS, lowest_hz=0.0, area=True)
     power = mel_power(padded, filters, hop=HOP, num_frames=1 + len(mono) // HOP)
-    power = power.astype(np.float16).astype(np.float32)  # musicnn rounds to 16 bits here
+    power = power.astype(np.float16).astype(np.float32)  # rounded to 16 bits as in musicnn
     return np.log10(10_000 * power + 1).astype(np.float32)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jukejax.analysis.seams import seam_figures
+from jukejax.analysis.seams import measure_seams
 from jukejax.data import audio
 from jukejax.evaluation.sound_sets import Entry
 from jukejax.inference.loaded_model import Model
@@ -12,17 +12,16 @@ from jukejax.pages import runs
 from jukejax.pages.runs import parse_number
 from jukejax.sampling.initial_state import find_reroll_span
 
-DEFAULT_HOP_FRACTION = 0.5  # of sample folders that do not record it
+DEFAULT_HOP_FRACTION = 0.5  # hop fraction of sample folders without a record of it
 
 
 def find_joins(model: Model, item: runs.Item, level: int) -> list[int]:
-    """Returns the codes of a level at which new windows begin in a generated track.
+    """Returns the first codes of windows in a generated track.
 
-    Windows sampled in parallel are joined where their codes agree best, which a sample folder does
-    not record: `bench decode` measures those joins.
+    The joins of parallel windows are not recorded in a sample folder; `bench decode` measures them.
 
     Returns:
-      [] where the joins are not known, or the level was not sampled.
+      [] if the joins are unknown, or the level was not sampled.
     """
     meta = item.meta
     if level not in model.levels or not _was_sampled_in_order(model, item, level):
@@ -41,7 +40,7 @@ def find_joins(model: Model, item: runs.Item, level: int) -> list[int]:
 
 
 def _was_sampled_in_order(model: Model, item: runs.Item, level: int) -> bool:
-    """Returns whether a level was sampled, window after window, and not given by the user."""
+    """Returns true if a level was sampled sequentially, and not given by the user."""
     if item.meta.get("schedule") == "parallel" and level < max(model.levels):
         return False
     if item.meta.get("mode") == "upsample" and level == len(model.hops) - 1:
@@ -56,8 +55,8 @@ def measure_joins(
     """Measures sounds at the joins of generated tracks, level by level.
 
     Yields:
-      Level; figures of `seam_figures` for each track; and those of each reference track at the same
-      positions, where nothing was joined.
+      Level; figures of `measure_seams` for each track; and those of each reference track at the
+      same positions, where nothing was joined.
     """
     items = runs.read_items(folder)
     reference_sounds = [entry.read() for entry in references[: len(items)]]
@@ -68,9 +67,9 @@ def measure_joins(
             if level not in item.wavs or not borders:
                 continue
             sound, rate = audio.decode_file(item.wavs[level])
-            figures.append(seam_figures(sound, rate, borders)._asdict())
+            figures.append(measure_seams(sound, rate, borders)._asdict())
             if number < len(reference_sounds):
-                seams = seam_figures(reference_sounds[number], audio.SAMPLE_RATE, borders)
+                seams = measure_seams(reference_sounds[number], audio.SAMPLE_RATE, borders)
                 reference_figures.append(seams._asdict())
         if figures:
             yield level, figures, reference_figures

@@ -1,4 +1,4 @@
-"""Sound and picture files of a page, in folders that the page reaches by relative links."""
+"""Audio and picture files of a page, in folders with relative links."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from jukejax.pages import page, pictures
 
 
 class Assets:
-    """Files of the page `root`/index.html; files from outside `root` are copied to `root`/assets.
+    """Collects the files of the page `root`/index.html; copies outside files to `root`/assets.
 
     Attributes:
-      root: the page's folder, created if it is missing.
+      root: folder of the page, created if missing.
     """
 
     def __init__(self, root: str | os.PathLike):
@@ -40,7 +40,7 @@ class Assets:
         return path.relative_to(self.root)
 
     def add_sound(self, wav: Path, name: str, title: str, description: str) -> page.Html:
-        """Returns a player of `wav` above its mel spectrogram, drawn again if `wav` is newer.
+        """Returns a player of `wav` above its mel spectrogram, redrawn if `wav` is newer.
 
         Args:
           name: of the copy, without its suffix.

@@ -15,7 +15,7 @@ def render_listen_chapter(results: PipelineResults, assets: Assets) -> object:
     if not results.items:
         return page.note("Left out: there is no generated track yet.")
     return [
-        page.note(tracks.HOW_TRACKS_GROW),
+        page.note(tracks.LEVELS_NOTE),
         *(tracks.render_track(item, assets) for item in results.items),
     ]
 
@@ -39,7 +39,7 @@ def _corpus_tables(corpus: Corpus) -> list[object]:
     has_separation = any(corpus.separation.values())
     rows = [
         _track_cells(corpus, track, use, has_separation)
-        for split, use in (("train", "training"), ("heldout", "kept for testing"))
+        for split, use in (("train", "training"), ("heldout", "held out"))
         for track in corpus.splits.get(split, [])
     ]
     columns = ["track", "artist", "genre", "use", "length", "bpm"]
@@ -52,8 +52,8 @@ def _corpus_tables(corpus: Corpus) -> list[object]:
     if has_separation:
         content.append(
             page.note(
-                "SI-SDR says how close the music is to its own instrumental part, before and "
-                "after the voice was taken out; higher is closer."
+                "SI-SDR measures how close the music is to its instrumental part, before and after "
+                "vocal removal; higher is closer."
             )
         )
     return content
@@ -78,7 +78,7 @@ def _corpus_caption(corpus: Corpus) -> str:
     count = len(corpus)
     caption = f"{count} track{'' if count == 1 else 's'}, {page.duration(corpus.seconds)}"
     if corpus.separator and corpus.separator != "none":
-        caption += f"; voices taken out with {corpus.separator}"
+        caption += f"; vocals removed by {corpus.separator}"
     return caption
 
 
@@ -121,11 +121,11 @@ def render_commands_chapter(results: PipelineResults, assets: Assets) -> object:
 Chapter = Callable[[PipelineResults, Assets], object]
 CHAPTERS: tuple[tuple[str, str, Chapter], ...] = (
     ("listen", "Listen", render_listen_chapter),
-    ("codes", "What the codes keep of the music", model_chapters.render_codes_chapter),
-    ("prediction", "What the priors learned", model_chapters.render_prediction_chapter),
-    ("curves", "How the training went", model_chapters.render_curves_chapter),
-    ("codebooks", "How the codes are used", model_chapters.render_codebooks_chapter),
-    ("corpus", "The music it listened to", render_corpus_chapter),
-    ("times", "How long it took", render_times_chapter),
+    ("codes", "Reconstructions from the codes", model_chapters.render_codes_chapter),
+    ("prediction", "Predictions of the priors", model_chapters.render_prediction_chapter),
+    ("curves", "Training curves", model_chapters.render_curves_chapter),
+    ("codebooks", "Use of the codes", model_chapters.render_codebooks_chapter),
+    ("corpus", "The corpus", render_corpus_chapter),
+    ("times", "Times", render_times_chapter),
     ("commands", "The commands", render_commands_chapter),
 )

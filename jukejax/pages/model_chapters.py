@@ -12,7 +12,7 @@ from jukejax.pages.runs import LEVELS, TrainingRun
 from jukejax.pages.summary import format_percent
 
 _HOPS = {0: 8, 1: 32, 2: 128}
-_GOAL = 0.15  # of the histogram entropy that a prior should save on held-out music
+_GOAL = 0.15  # share of the histogram entropy that a prior should save on held-out music
 _LEVEL_NAMES = {2: "2, coarsest", 1: "1, middle", 0: "0, finest"}
 
 
@@ -21,11 +21,11 @@ def render_codes_chapter(results: PipelineResults, assets: Assets) -> object:
     cards = _reconstruction_cards(results, assets)
     content: list[object] = [
         page.note(
-            "Before the machine can compose, it learns to write music down as codes and to play "
-            "them back. This is music it never trained on, and what is left of it at each level."
+            "The VQ-VAE encodes music as codes and decodes the codes to music. These are held-out "
+            "music and its reconstruction at each level."
         )
         if cards
-        else page.note("Left out: the VQ-VAE's reconstructions are not there."),
+        else page.note("Left out: the VQ-VAE has no reconstructions yet."),
         page.grid(cards, columns=2) if cards else "",
     ]
     rows = results.list_fidelity()
@@ -33,7 +33,7 @@ def render_codes_chapter(results: PipelineResults, assets: Assets) -> object:
         return [*content, page.note("Left out: the VQ-VAE has no held-out figures yet.")]
     content.append(
         page.table(
-            "Spectral convergence on tracks kept for testing: 0 is perfect, lower is better",
+            "Spectral convergence on held-out tracks: 0 is perfect, lower is better",
             ["level", "trained", "frozen codebook", "margin"],
             map(_fidelity_cells, rows),
         )
@@ -42,14 +42,14 @@ def render_codes_chapter(results: PipelineResults, assets: Assets) -> object:
         explanation = "Left out: no control with a frozen codebook was trained."
     else:
         explanation = (
-            "The control is the same network, trained alike, with its codebook frozen at its start."
+            "The control is the same network, trained in the same way with a frozen codebook."
         )
     return [*content, page.note(explanation)]
 
 
 def _reconstruction_cards(results: PipelineResults, assets: Assets) -> list[page.Html]:
     folder = results.vqvae.folder / "reconstruction" if results.vqvae else Path()
-    sounds = [("original", "The original", "the music as it was")]
+    sounds = [("original", "The original", "the original recording")]
     sounds += [
         (f"level_{level}", f"Level {level}", f"one code for every {_HOPS[level]} samples")
         for level in sorted(LEVELS)
@@ -93,12 +93,12 @@ def render_prediction_chapter(results: PipelineResults, assets: Assets) -> objec
     evaluated = [prediction.level for prediction in predictions]
     return [
         page.note(
-            "A prior guesses each next code of music it never heard. The second figure is what a "
-            "guess costs that knows only how often each code occurs; what the prior saves of it "
-            "is what it understood of the music."
+            "A prior predicts each code of held-out music from the codes before it. The histogram "
+            "entropy is the cost of a prediction from the frequency of the codes alone; saved is "
+            "the share of it that the prior saves."
         ),
         page.table(
-            "Bits per code on tracks kept for testing: lower is better",
+            "Bits per code on held-out tracks: lower is better",
             ["level", "prior", "histogram entropy", "saved", f"goal: {format_percent(_GOAL, 0)}"],
             rows,
         ),
@@ -142,7 +142,7 @@ def _split_curves(run: TrainingRun | None, key: str, color: int) -> list[Curve]:
     """Returns the curves of one metric on training and on held-out music."""
     return [
         Curve(name, *run.select_series(key, split), color=color, faint=split == "train")
-        for split, name in (("train", "training music"), ("heldout", "kept for testing"))
+        for split, name in (("train", "training music"), ("heldout", "held out"))
         if run
     ]
 
@@ -161,9 +161,7 @@ def render_curves_chapter(results: PipelineResults, assets: Assets) -> object:
         for level in LEVELS
         if results.vqvae
     ]
-    vqvae += cards.draw_curves(
-        "vqvae_fidelity", "VQ-VAE, kept for testing", levels, "spectral convergence"
-    )
+    vqvae += cards.draw_curves("vqvae_fidelity", "VQ-VAE, held out", levels, "spectral convergence")
     priors = []
     for level in LEVELS:
         run = results.priors.get(level)
@@ -204,9 +202,9 @@ def render_codebooks_chapter(results: PipelineResults, assets: Assets) -> object
         )
     columns = ["level", "codes in use", "usage", "entropy", "perplexity"]
     return [
-        page.table("How much of each codebook is in use", columns, rows),
+        page.table("Use of each codebook", columns, rows),
         page.note(
-            "Perplexity is the size of an evenly used codebook that would say as much. " + source
+            "Perplexity is the size of an evenly used codebook of the same entropy. " + source
         ),
         page.grid(cards),
     ]

@@ -1,8 +1,8 @@
 """HTML elements of a static page: escaped text, players, pictures, tables, one style sheet.
 
-A page is one HTML file with its style inside and relative links only. Its only script is one line
-that stops a player when another starts. It opens from a folder on disk and suits screen readers,
-phones and dark screens. Functions are named after the elements whose markup they return.
+A page is one HTML file with an inline style sheet and relative links only. Its only script is one
+line that stops a player when another starts. It can be opened from disk, and supports screen
+readers, phones and dark screens. Functions are named after the elements whose markup they return.
 """
 
 import html
@@ -15,7 +15,7 @@ from urllib.parse import quote
 from jukejax.common import formatting
 from jukejax.pages.pictures import HEIGHT, WIDTH, dark_path
 
-_NBSP = "\u00a0"  # keeps a figure and its unit on one line
+_NBSP = "\u00a0"  # no line break between a number and its unit
 
 
 class Html(str):
@@ -49,7 +49,7 @@ def link(path: str | os.PathLike) -> str:
 
 
 def number(value: object, form: str = ".2f", unit: str = "") -> str:
-    """Formats a number with its unit; a dash for anything that is no finite number."""
+    """Formats a number with its unit; returns a dash for any value that is no finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
     return f"{value:{form}}".replace("-", "−") + (f"{_NBSP}{unit}" if unit else "")
@@ -78,7 +78,7 @@ def player(source: str | os.PathLike, label: str) -> Html:
 
 
 def picture(source: str | os.PathLike, alt: str) -> Html:
-    """Returns the picture at the relative path `source`; its dark version on dark screens."""
+    """Returns the picture at the relative path `source`, with its version for dark screens."""
     dark = tag("source", srcset=link(dark_path(source)), media="(prefers-color-scheme: dark)")
     size = {"width": WIDTH // 2, "height": HEIGHT // 2}
     image = tag("img", src=link(source), alt=alt, loading="lazy", **size)
@@ -123,7 +123,7 @@ def table(
 
 
 def details(summary: str, *children: object) -> Html:
-    """Returns content that is folded under its summary."""
+    """Returns content that is collapsed under its summary."""
     return tag("details", tag("summary", summary), *children)
 
 

@@ -1,10 +1,10 @@
 """Pictures of mel spectrograms, training curves and codebook use, drawn with matplotlib.
 
 Every picture is written twice, for a light page (`NAME.png`) and for a dark one (`NAME.dark.png`),
-in one style and one size, so that a page can show them side by side. Mel pictures share one color
-scale (`MEL_FLOOR_DB` to 0 dB, a full-scale sine being 0), so that they can be compared across pages
-and runs. Titles are drawn with matplotlib's own font, which lacks most scripts, so that text which
-a user wrote belongs on the page, not in the picture.
+in one style and one size, for use side by side. Mel pictures have one color scale (`MEL_FLOOR_DB`
+to 0 dB, the level of a full-scale sine), so that they can be compared across pages and runs. Titles
+are drawn with matplotlib's font, which lacks most scripts, so that text by users must be on the
+page, not in the picture.
 """
 
 import os
@@ -22,15 +22,18 @@ if TYPE_CHECKING:  # importing matplotlib takes half a second
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 960, 580  # pixels of every picture; pages show it at half of that on sharp screens
+WIDTH, HEIGHT = (
+    960,
+    580,
+)  # pixels; pages display pictures at half this size on sharp screens
 MEL_FLOOR_DB = -90.0
-_DPI = 272  # keeps letters readable where three pictures share a row
+_DPI = 272  # for readable letters with three pictures in a row
 COLORS = ("#e4622e", "#2f86d6", "#9a63d8", "#2a9d78")
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colors that differ between the light and the dark version of a picture."""
+    """The colors that differ between the light and the dark version of a picture."""
 
     suffix: str
     paper: str
@@ -47,7 +50,7 @@ _THEMES = (
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a curve picture; `faint` is for noisy figures, drawn behind the others."""
+    """One line of a curve picture; `faint` is for noisy values, drawn behind the others."""
 
     name: str
     x: Sequence[float]
@@ -107,8 +110,8 @@ def write_curve_picture(
 ) -> None:
     """Writes a picture of `curves`.
 
-    The vertical range is that of the curves from a tenth of the steps on, and of the lines, so that
-    the steep fall of the first steps does not flatten the rest.
+    The vertical range is that of the curves after the first tenth of the steps, and of the lines,
+    as the values of the first steps would compress the others.
 
     Args:
       lines: dashed horizontal lines for comparison, by name.
@@ -155,7 +158,7 @@ def _vertical_range(
     for curve in curves:
         x, y = np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64)
         visible = y[np.isfinite(y) & ((x >= last / 10) | (len(x) < 10))]
-        if curve.faint and len(visible):  # one bad batch must not set the range
+        if curve.faint and len(visible):  # a single batch must not determine the range
             visible = np.percentile(visible, [1, 99])
         values.extend(visible)
     values = [value for value in values if np.isfinite(value) and (value > 0 or not log_y)]
@@ -186,7 +189,7 @@ def write_codebook_picture(counts: np.ndarray, path: str | os.PathLike, title: s
         even = 100 / len(counts)
         axes.axhline(even, color=theme.ink, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
         axes.annotate(
-            "if all were used alike",
+            "uniform use",
             (1, even),
             xycoords=("axes fraction", "data"),
             xytext=(-3, 3),

@@ -1,4 +1,4 @@
-"""The results of a whole pipeline, from music to samples, read from the folders of its stages."""
+"""The results of a pipeline, from music to samples, read from the folders of its stages."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class PipelinePaths:
 
     Attributes:
       audio, codes: data set folders that `prepare` and `encode` wrote.
-      vqvae, control: working folders of the VQ-VAE and of its twin with a frozen codebook.
+      vqvae, control: working folders of the VQ-VAE and of a copy with a frozen codebook.
       priors: working folders of the priors for levels 2, 1, 0, in this order.
       bundle: folder of the exported model.
       samples: folder of generated tracks.
@@ -69,7 +69,7 @@ class LevelPrediction(NamedTuple):
 
 @dataclass(frozen=True)
 class PipelineResults:
-    """Everything that the folders of a pipeline hold; what is missing is None or empty."""
+    """The content of the folders of a pipeline; missing results are None or empty."""
 
     corpus: Corpus
     codes: Path | None
@@ -125,7 +125,7 @@ class PipelineResults:
             for level, arrays in codes.items()
             if sum(map(len, arrays))
         }
-        return counts, "Counted in the generated tracks, since the encoded music is not at hand."
+        return counts, "Counted in the generated tracks, as the encoded music is missing."
 
     def list_fidelity(self) -> list[LevelFidelity]:
         """Returns the held-out fidelity of the VQ-VAE, for each level that has been evaluated."""
@@ -155,14 +155,14 @@ class PipelineResults:
         return sum(measured) / len(measured) if measured else None
 
     def list_stage_seconds(self) -> tuple[dict[str, float], str]:
-        """Returns seconds by stage, and a sentence about what they include."""
+        """Returns seconds by stage, and a sentence about their content."""
         if self.timings:
             source = "Wall-clock time of each command, start-up and compilation included."
             return self.timings, source
         stages = {"train the VQ-VAE": self.vqvae, "train the frozen control": self.control}
         stages |= {f"train prior {level}": run for level, run in self.priors.items()}
         seconds = {stage: run.seconds for stage, run in stages.items() if run and run.seconds}
-        return seconds, "Only the training runs' own clocks: no file of timings was given."
+        return seconds, "Times of the training runs only: no file of timings was given."
 
 
 def _read_training_run(folder: PathLike | None) -> TrainingRun | None:

@@ -1,4 +1,4 @@
-"""The two pages for users: the tracks of a sample folder, and the results of a whole pipeline."""
+"""The pages for users: the tracks of a sample folder, and the results of a pipeline."""
 
 import os
 from pathlib import Path
@@ -13,8 +13,8 @@ from jukejax.pages.runs import read_items
 def write_sample_page(folder: str | os.PathLike) -> Path:
     """Writes index.html, and mel pictures beside the WAV files, for a sample folder.
 
-    Works at any moment of a run; missing levels and items are named. Wall-clock figures are only in
-    meta.json, so that the same command always writes the same page.
+    It can be called at any moment of a run; the page lists missing levels and items. Wall-clock
+    times are in meta.json only, so that the same command always writes the same page.
 
     Returns:
       The path of index.html.
@@ -23,15 +23,15 @@ def write_sample_page(folder: str | os.PathLike) -> Path:
     assets, items = Assets(folder), [item.drop_measurements() for item in read_items(folder)]
     if items:
         content = [
-            page.tag("p", f"The machine made {tracks.describe_tracks(items)}.", class_="lead"),
-            page.note(tracks.HOW_TRACKS_GROW),
+            page.tag("p", f"The model generated {tracks.describe_tracks(items)}.", class_="lead"),
+            page.note(tracks.LEVELS_NOTE),
         ]
     else:
         content = [page.note("No track is finished yet.")]
     content += [tracks.render_track(item, assets) for item in items]
     if settings := files.read_json_if_any(folder / "settings.json"):
         formatted = page.tag("pre", tracks.format_indented(settings))
-        content.append(page.details("Settings of the whole run", formatted))
+        content.append(page.details("Settings of the run", formatted))
     return _write_index(folder, page.document("Generated music", *content))
 
 
@@ -40,7 +40,7 @@ def write_pipeline_page(
 ) -> tuple[Path, list[tuple[str, str]]]:
     """Writes the page of a pipeline to `folder`/index.html, with copies of sounds and pictures.
 
-    What is missing or broken is left out with a line about it.
+    Missing or damaged results are replaced by a note.
 
     Returns:
       The path of index.html, and the key figures as (name, value).
@@ -52,12 +52,12 @@ def write_pipeline_page(
         try:
             content = render(results, assets)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
-            # The page follows hours of training: one damaged file must not cost other chapters.
+            # A damaged file must not prevent the other chapters.
             reason = f"{type(error).__name__}: {error}"
             content = page.note(f"Left out: this part cannot be read ({reason}).")
         sections.append(page.section(name, title, content))
     text = page.document(
-        "What the machine made",
+        "Results of the pipeline",
         summary.render_summary(results),
         *sections,
         contents=[(name, title) for name, title, _ in chapters.CHAPTERS],

@@ -1,7 +1,7 @@
-"""Readers of the folders of a run, for pages that must also show half of a run.
+"""Readers of the folders of a run, for pages of finished and unfinished runs.
 
-A file that is missing or half written reads as empty, a figure that is missing as None. The formats
-are those of their writers: data/corpus.py, preparation, training/run_log.py, sampling/folder.py.
+Missing and incomplete files are read as empty, missing figures as None. The formats are those of
+data/corpus.py, preparation, training/run_log.py and sampling/folder.py.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from jukejax.common import files
 from jukejax.data import corpus, records
 
 LEVELS = (2, 1, 0)  # in the order of generation, the coarsest first
-# Wall-clock figures in a generated track's meta.json; all else there depends on the command alone.
+# Wall-clock times in a generated track's meta.json; other entries depend on the command only.
 MEASURED = ("timings", "seconds_per_second_of_audio", "seconds_to_first_audio")
-_SAMPLE_RATE = 44_100  # of data sets whose description names none
+_SAMPLE_RATE = 44_100  # for data sets without a rate in their description
 
 
 def parse_number(value: object) -> float | None:
@@ -37,7 +37,7 @@ def join_text(value: object) -> str:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One training run: the entries of metrics.jsonl and the content of summary.json."""
+    """A training run: the entries of metrics.jsonl and the content of summary.json."""
 
     folder: Path
     entries: tuple[dict, ...]
@@ -70,7 +70,7 @@ class TrainingRun:
         return [step for step, _ in points], [value for _, value in points]
 
     def find_heldout(self, key: str) -> float | None:
-        """Returns the last held-out value of a metric: of the summary, else of the entries."""
+        """Returns the last held-out value of a metric, from the summary or else the entries."""
         summary = self.summary.get("heldout")
         value = parse_number(summary.get(key)) if isinstance(summary, dict) else None
         if value is None:
@@ -97,7 +97,7 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Item:
-    """One generated track of a sample folder; `number` counts from 1."""
+    """A generated track of a sample folder; `number` counts from 1."""
 
     folder: Path
     meta: dict
@@ -144,7 +144,7 @@ class Corpus:
       splits: descriptions of the tracks by split.
       sample_rate: Hz.
       separator: name of the vocal separator, "" or "none" without one.
-      outcomes: content of corpus.json, which lists every input file and its outcome.
+      outcomes: content of corpus.json, with the outcome of every input file.
     """
 
     splits: dict[str, list[dict]]
@@ -182,7 +182,7 @@ class Corpus:
     def separation(self) -> dict[str, tuple[float | None, float | None]]:
         """Returns for each file the SI-SDR of its instrumental before and after vocal removal, dB.
 
-        Only corpora with known instrumentals have it.
+        It is available for corpora with known instrumentals only.
         """
         si_sdr = {}
         for entry in self._entries:
@@ -222,8 +222,8 @@ def count_codes(
 ) -> tuple[Mapping[int, np.ndarray], float]:
     """Counts the codes of a code data set.
 
-    Reads whole tracks, held-out ones first, until `max_hours` are counted: by then the distribution
-    no longer changes visibly.
+    Reads whole tracks, held-out ones first, until `max_hours` are counted, which is enough for a
+    stable distribution.
 
     Returns:
       Counts [codebook_size] by level, and the seconds counted.
@@ -243,7 +243,7 @@ def count_codes(
 
 
 def read_item_codes(items: Sequence[Item], level: int) -> list[np.ndarray]:
-    """Reads the codes of one level of every item that has them."""
+    """Reads the codes of one level of all items with that level."""
     codes = []
     for item in items:
         try:

@@ -10,7 +10,7 @@ def format_percent(value: float | None, digits: int = 1) -> str:
 
 
 def render_summary(results: PipelineResults) -> list[page.Html]:
-    """Returns the opening sentences and the largest figures, for readers who only listen."""
+    """Returns the opening sentences and the most important figures."""
     corpus = results.corpus
     sentences: list[str] = []
     figures: list[tuple[str, object]] = []
@@ -18,13 +18,11 @@ def render_summary(results: PipelineResults) -> list[page.Html]:
         genres = ", ".join(corpus.genres[:6]) + (", …" if len(corpus.genres) > 6 else "")
         length = page.duration(corpus.seconds)
         heldout = len(corpus.splits.get("heldout", []))
-        sentences.append(
-            f"The machine listened to {length} of music" + (f" ({genres})." if genres else ".")
-        )
-        figures.append((f"tracks heard, {heldout} of them kept for testing", len(corpus)))
+        sentences.append(f"The corpus has {length} of music" + (f" ({genres})." if genres else "."))
+        figures.append((f"tracks in the corpus, {heldout} of them held out", len(corpus)))
     if results.items:
-        sentences.append(f"Then it made {tracks.describe_tracks(results.items)} of its own.")
-        figures.append(("made by the machine", len(results.items)))
+        sentences.append(f"The model generated {tracks.describe_tracks(results.items)}.")
+        figures.append(("generated tracks", len(results.items)))
     if (cost := results.seconds_per_second) is not None:
         figures.append(("of computing per second of music", page.number(cost, ".1f", "s")))
     if results.timings:
@@ -40,7 +38,7 @@ def list_key_figures(results: PipelineResults) -> list[tuple[str, str]]:
     rows = []
     if len(results.corpus):
         heldout = len(results.corpus.splits.get("heldout", []))
-        rows.append(("tracks heard", f"{len(results.corpus)} ({heldout} kept for testing)"))
+        rows.append(("tracks", f"{len(results.corpus)} ({heldout} held out)"))
     for fidelity in results.list_fidelity():
         value, margin = page.number(fidelity.trained, ".3f"), fidelity.margin
         if margin is not None:
@@ -54,7 +52,7 @@ def list_key_figures(results: PipelineResults) -> list[tuple[str, str]]:
             value += f" of {page.number(prediction.entropy)} ({saved} saved)"
         rows.append((f"bits per code, level {prediction.level}", value))
     if results.items:
-        rows.append(("tracks made", tracks.describe_tracks(results.items)))
+        rows.append(("generated tracks", tracks.describe_tracks(results.items)))
     if (cost := results.seconds_per_second) is not None:
         rows.append(("computing per second of music", page.number(cost, ".1f", "s")))
     if results.timings:

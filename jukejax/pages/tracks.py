@@ -9,9 +9,9 @@ from jukejax.pages.assets import Assets
 from jukejax.pages.runs import LEVELS, Item, join_text, parse_number
 
 _LEVEL_TITLES = {0: "The finished track", 1: "Half-way", 2: "The first sketch"}
-HOW_TRACKS_GROW = (
-    "Each track is made three times over: a coarse sketch, which fixes melody and rhythm, then "
-    "twice more with ever finer detail. All pictures share one colour scale."
+LEVELS_NOTE = (
+    "Each track is generated at three levels: a coarse sketch, which determines melody and rhythm, "
+    "then twice with finer detail. All pictures have the same color scale."
 )
 _LEVEL_NOTES = {0: "level 0, the finest codes", 1: "level 1", 2: "level 2, the coarsest codes"}
 
@@ -80,7 +80,7 @@ def _list_settings(item: Item) -> list[tuple[str, object]]:
         ("top p", meta.get("top_p") if (parse_number(meta.get("top_p")) or 1) < 1 else None),
     ]
     if parse_number(meta.get("prompt_seconds")):
-        pairs.append(("prompt (given, not made)", page.duration(meta["prompt_seconds"])))
+        pairs.append(("prompt (given, not generated)", page.duration(meta["prompt_seconds"])))
     timings = meta.get("timings")
     if isinstance(timings, dict):
         total = sum(parse_number(seconds) or 0 for seconds in timings.values())
@@ -108,16 +108,15 @@ def _list_caveats(item: Item) -> list[str]:
         names = " and ".join(f"level {level}" for level in missing)
         verb = "is" if len(missing) == 1 else "are"
         lines.append(
-            f"Unfinished: {names} {verb} not there "
-            "(still being made, stopped before, or not asked for)."
+            f"Unfinished: {names} {verb} missing (in progress, interrupted, or not requested)."
         )
     gains = item.meta.get("gain")
     for level in sorted(LEVELS):
         gain = parse_number(gains.get(f"level_{level}")) if isinstance(gains, dict) else None
         if gain is not None and 0 < gain < 1:
             lines.append(
-                f"Level {level} came out louder than the file format can hold and was turned down "
-                f"as a whole, to {100 * gain:.0f} % "
-                f"({page.number(20 * math.log10(gain), '.1f')} dB); nothing was cut off."
+                f"Level {level} exceeded the range of the file format and was attenuated "
+                f"to {100 * gain:.0f} % "
+                f"({page.number(20 * math.log10(gain), '.1f')} dB); no sample was clipped."
             )
     return lines

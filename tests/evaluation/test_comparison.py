@@ -87,7 +87,7 @@ def test_pictures_of_two_sets_are_written_light_and_dark(tmp_path):
     )
     evaluation_pictures.write_spectrum_picture(
         [random.normal(-40, 3, (4, 96)), np.zeros((0,))],
-        mel.band_centres(),
+        mel.band_centers(),
         tmp_path / "spectrum.png",
         "s",
     )

@@ -93,7 +93,7 @@ def test_averaged_or_latest_weights_of_a_run(tmp_path, trained, weights):
 def test_a_bundle_has_no_raw_weights(tmp_path, source):
     """In a process of its own, as the only one of the tests here."""
     flags = (f"--workdir={source}", "--weights=raw", f"--output={tmp_path / 'b'}")
-    assert "leave out --weights" in run("export", *flags, code=2).stderr
+    assert "remove --weights" in run("export", *flags, code=2).stderr
     assert not (tmp_path / "b").exists()
 
 

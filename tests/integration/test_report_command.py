@@ -46,7 +46,7 @@ def test_report_prints_the_figures_and_where_to_look(tmp_path):
     assert lines == [
         "bits per code, level 2 4.00 of 5.00 (20.0 % saved)",
         "bits per code, level 1 4.00 of 5.00 (20.0 % saved)",
-        "tracks made 1 track of 6.0 s",
+        "generated tracks 1 track of 6.0 s",
         "computing per second of music 2.5 s",
         "time in all 1 min 10 s",
         f"Look and listen: {(tmp_path / 'page/index.html').as_uri()}",

@@ -83,10 +83,10 @@ def test_results_are_compared_with_the_control_and_the_histogram(page):
         "train the <VQ-VAE> 1 min 35 s",
         "in all 2 min 05 s",
         f"track 1 {EVIL} deep house training 2.0 s 122.5",
-        f"track 2 {EVIL} deep house kept for testing 2.0 s 123.5",
-        "voices taken out with repet",
+        f"track 2 {EVIL} deep house held out 2.0 s 123.5",
+        "vocals removed by repet",
         "python -m jukejax.train --config='a<b'",
-        "The machine listened to 6.0 s of music (deep house). Then it made 2 tracks of 6.5 s",
+        "The corpus has 6.0 s of music (deep house). The model generated 2 tracks of 6.5 s",
         "computed in 1 min 20 s",
         "per second of music 12.3 s",
         "Level 1: computed in 16 s.",
@@ -97,7 +97,7 @@ def test_results_are_compared_with_the_control_and_the_histogram(page):
 
 def test_key_figures_cover_all_stages(page):
     figures = {name: value.replace("\u00a0", " ") for name, value in page[1].items()}
-    assert figures["tracks heard"] == "3 (1 kept for testing)"
+    assert figures["tracks"] == "3 (1 held out)"
     assert figures["spectral convergence, level 1"] == "0.400, 50.0 % below a frozen codebook"
     assert figures["bits per code, level 0"] == "3.00 of 5.00 (40.0 % saved)"
     assert figures["computing per second of music"] == "12.3 s"
@@ -138,7 +138,7 @@ def test_an_unfinished_pipeline_gets_a_page(tmp_path):
     assert "Left out: no prior has held-out figures yet." in words
     assert "Left out: this part cannot be read (ValueError" in words  # the codes
     assert "train the VQ-VAE 4.0 s" in words
-    assert dict(figures)["tracks heard"] == "1 (0 kept for testing)"
+    assert dict(figures)["tracks"] == "1 (0 held out)"
 
 
 def test_codes_are_counted_in_the_samples_without_a_data_set(tmp_path):

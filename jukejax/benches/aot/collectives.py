@@ -21,8 +21,8 @@ class Collective:
 
     Attributes:
       kind: their opcode.
-      group: devices that take part together.
-      between: whether some of them are on different slices.
+      group: number of devices in a group.
+      between: True if some of these devices are on different slices.
       count: messages.
       bytes: sent by a device in all of them, on a ring.
     """
@@ -66,7 +66,7 @@ def _measure_message(
     kind = instruction.opcode.removesuffix("-start")
     operands, result = computation.sum_operand_bytes(instruction), instruction.bytes
     if instruction.opcode.endswith("-start") and kind in ("all-gather", "collective-permute"):
-        result -= operands  # the result names the operands again
+        result -= operands  # the result repeats the operands
     if kind == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
         kind = "reduce-scatter"  # a TPU's fusion of an all-reduce and a slice
     others = (group - 1) / group

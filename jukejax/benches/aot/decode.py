@@ -1,4 +1,4 @@
-"""Memory, bytes and kernels a step of a token loop that is compiled for a device elsewhere."""
+"""Memory, bytes and kernels a step of a token loop compiled for a described device."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from jukejax.runtime import devices
 
 
 def inspect_loop(loop: DecodeLoop, device: jax.Device) -> dict[str, Any]:
-    """Compiles a token loop for a described device; returns its figures, those of a run as null."""
+    """Compiles a token loop for a described device; returns its figures, null for run times."""
     compiled, compile_seconds = loop.compile(device)
     sizes: Any = compiled.memory_analysis()
-    costs = compiled.cost_analysis()  # of one step, since it counts a loop's body once
+    costs = compiled.cost_analysis()  # of one step, as a loop's body is counted once
     kernels = hlo.count_kernels(hlo.extract_loop_body(hlo.parse_module(compiled.as_text() or "")))
     kind = devices.find_device(device.device_kind)
     least = loop.bytes_per_step()

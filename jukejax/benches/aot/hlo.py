@@ -1,4 +1,4 @@
-"""Reader of compiled programs' text (HLO): instructions, how often each runs, kernels.
+"""A reader of the text of compiled programs (HLO): instructions, their executions, kernels.
 
 `Compiled.cost_analysis()` names no kernels and no messages, and counts the body of a loop once.
 """
@@ -16,8 +16,8 @@ _INSTRUCTION = re.compile(
 _SHAPE = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 _NAME = re.compile(r"%([\w.\-]+)")
 _CALLS = re.compile(r"(?:calls|body|to_apply|branch_computations)=(\{[^}]*\}|%[\w.\-]+)")
-_BITS = {"pred": 8, "token": 0, "opaque": 0}  # other types' names end with their width
-# Instructions that start no kernel: they name, group or wait.
+_BITS = {"pred": 8, "token": 0, "opaque": 0}  # the names of other types end with their width
+# Instructions that start no kernel.
 _NO_KERNEL = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call",
     "conditional", "after-all", "partition-id", "replica-id", "opt-barrier", "add-dependency",
@@ -41,7 +41,7 @@ class Instruction:
 
     @functools.cached_property
     def called(self) -> list[str]:
-        """Computations that it runs, without a loop's condition."""
+        """The computations that it calls, without the condition of a loop."""
         return [name for text in _CALLS.findall(self.attributes) for name in _NAME.findall(text)]
 
 
@@ -94,10 +94,11 @@ def _count_bytes(shape: str) -> int:
 
 
 def find_trip_count(module: Module, loop: Instruction) -> int | None:
-    """Returns how often a `while` runs; None if its length is not fixed.
+    """Returns the number of iterations of a `while`; None if it is not fixed.
 
-    From the compiler's note where there is one (CPUs, GPUs), else (TPUs) from the only integer in
-    the loop's condition: the counter of a `lax.scan` starts at 0 and grows by 1 while it is less.
+    It is that of the compiler's annotation if there is one (CPUs, GPUs), else (TPUs) the only
+    integer in the loop's condition: the counter of a `lax.scan` starts at 0 and is incremented up
+    to it.
     """
     if note := re.search(r'known_trip_count"?:\{"n":"(\d+)"', loop.attributes):
         return int(note[1])
@@ -117,9 +118,9 @@ def find_trip_count(module: Module, loop: Instruction) -> int | None:
 def walk_executions(
     module: Module, *, into_fusions: bool = False
 ) -> Iterator[tuple[Computation, Instruction, int]]:
-    """Yields (computation, instruction, times it runs) of all that a program executes.
+    """Yields (computation, instruction, number of executions) of a program.
 
-    Every branch of a conditional is walked; a loop of unknown length counts once.
+    Every branch of a conditional is included; a loop of unknown length counts once.
     """
     stack = [(module.entry, 1)]
     while stack:
@@ -151,7 +152,7 @@ def count_kernels(module: Module) -> int:
 
 
 def extract_loop_body(module: Module) -> Module:
-    """Returns the body of the loop with most instructions in it as a module of its own."""
+    """Returns the body of the loop with most instructions as a separate module."""
     bodies = [loop.called[0] for loop in find_loops(module)]
     if not bodies:
         raise ValueError("the compiled program has no loop")

@@ -1,8 +1,8 @@
-"""Memory, messages and a roofline of a training step compiled for devices that are not here.
+"""Memory, messages and a roofline of a training step compiled for devices of other machines.
 
-The step is the real one (`build_program`), with its shardings, donated buffers and optimizer.
-Memory is the compiler's own figure, messages are those of the compiled text; times are a roofline,
-not a measurement.
+The step is that of training (`build_program`), with its shardings, donated buffers and optimizer.
+Memory is the compiler's figure, messages are those of the compiled text; times are a roofline, not
+a measurement.
 """
 
 import dataclasses
@@ -31,13 +31,13 @@ MEMORY_PARTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """Least seconds of a step for each of its resources at its peak, and what follows from them.
+    """The least seconds of a step for each resource at its peak, and derived figures.
 
     Attributes:
       compute: products, at the compute type's peak.
-      memory: traffic to and from main memory; None where the compiler tells no figure (GPUs).
+      memory: traffic to and from main memory; None without a figure of the compiler (GPUs).
       network, between: messages inside a slice or host, on one ring; between slices.
-      seconds_overlapped, seconds_in_turn: of a step that uses all at once, and one by one.
+      seconds_overlapped, seconds_in_turn: of a step that uses all concurrently, and in turn.
       mfu_at_most, mfu_in_turn: the model's share of the peak in these.
     """
 
@@ -91,7 +91,7 @@ def inspect_step(
       example_flops: of the model, forward and backward, for one example.
 
     Raises:
-      ValueError: it needs more memory than the device has (not every compiler reports that itself).
+      ValueError: the step exceeds the memory of the device (which not every compiler reports).
     """
     memory = measure_memory(program, compiled)
     total = sum(memory.values())
@@ -148,12 +148,13 @@ def _estimate_times(
 
 
 def _estimate_traffic(compiled: jax.stages.Compiled, flops: float) -> int | None:
-    """Estimates the bytes to and from main memory; None where the compiler tells no figure (GPUs).
+    """Estimates the bytes to and from main memory; None without a figure of the compiler (GPUs).
 
-    An upper estimate: arrays that stay on the chip count, too (on v5e the 5b prior: twice what
-    leaves it). `cost_analysis` counts the bodies of loops once. Products are in loops as often as
-    traffic is, but for what the optimizer does: so all but the arguments, read and written once, is
-    scaled by the ratio of the products of all rounds to those that the analysis counts.
+    It is an upper estimate, as it includes arrays that stay on the chip (for the 5b prior on v5e,
+    it is twice the actual traffic). `cost_analysis` counts the bodies of loops once. Except for the
+    optimizer, traffic is in loops as often as products are: all traffic but that of the arguments,
+    which are read and written once, is scaled by the ratio of the products of all iterations to
+    those of the analysis.
     """
     costs = compiled.cost_analysis()
     if not costs:
@@ -193,8 +194,8 @@ def trace_step(program: Program) -> core.Jaxpr:
 def count_flops(jaxpr: core.Jaxpr) -> float:
     """Counts the operations of a traced program's matrix products and convolutions.
 
-    Of all devices together, scans as often as they run. Taps on padding count, as does every branch
-    of a `cond`.
+    The count is for all devices together, with scans multiplied by their length. It includes taps
+    on padding and every branch of a `cond`.
     """
     total = 0.0
     for equation in jaxpr.eqns:
@@ -224,7 +225,7 @@ def count_flops(jaxpr: core.Jaxpr) -> float:
 
 
 def format_report(report: StepReport) -> list[str]:
-    """Formats a report as lines for people."""
+    """Formats a report as lines of text."""
     sizes = {text: report.memory[part] for part, text in MEMORY_PARTS.items()}
     capacity = f" of {format_bytes(report.capacity_bytes)}" if report.capacity_bytes else ""
     sizes[f"in all{capacity}"] = sum(report.memory.values())

@@ -1,10 +1,10 @@
-"""TPU slices and GPUs that are not here, described for their compilers.
+"""Descriptions of TPU slices and GPUs of other machines, for their compilers.
 
     v5e:16x16   v4:4x4x4   v5p:2x2x2   v6e:4x4      TPU slices, by their chips
     v100:8   a100:8   h100:8   h200:8               GPUs of one host
 
-The compilers come as packages (libtpu; JAX's CUDA plugin and ptxas) that launch/aot_check.sh puts
-into a folder of their own. `set_up_compiler` must run before JAX is imported.
+The compilers are packages (libtpu; JAX's CUDA plugin and ptxas) that launch/aot_check.sh installs
+into a separate folder. `set_up_compiler` must be called before JAX is imported.
 """
 
 import contextlib
@@ -109,7 +109,7 @@ class Topology:
 
     @property
     def default_dtype(self) -> str:
-        """The compute type for its devices: V100s have no bfloat16."""
+        """The compute type of its devices: V100s have no bfloat16."""
         return "float16" if self.kind == "v100" else "bfloat16"
 
     @property
@@ -131,13 +131,13 @@ def parse_topology(text: str, slices: int = 1) -> Topology:
 
 
 def set_up_compiler(topology: Topology, effort: str = "O0") -> None:
-    """Sets up this process, for good, to compile for a topology, and imports JAX.
+    """Configures this process permanently to compile for a topology, and imports JAX.
 
     Args:
-      effort: O0 to O3, how hard the compiler tries; "" leaves JAX's own.
+      effort: optimization effort, O0 to O3; "": JAX's default.
 
     Raises:
-      ValueError: the compiler's packages are not there.
+      ValueError: the compiler's packages are missing.
     """
     set_environment(topology, effort)
     with silence_stderr():
@@ -184,7 +184,7 @@ def _set_gpu() -> dict[str, str]:
 
 @contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Drops what JAX's CUDA plugin prints about missing drivers when it is loaded."""
+    """Discards the messages of JAX's CUDA plugin about missing drivers."""
     sys.stderr.flush()
     saved = os.dup(2)
     with open(os.devnull, "wb") as devnull:
