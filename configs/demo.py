@@ -59,7 +59,7 @@ def vqvae(gpu: bool) -> ConfigDict:
 
 
 def prior(gpu: bool, level: int) -> ConfigDict:
-    """Attention pattern 2 (own row, own column, previous row) at every level."""
+    """Returns a prior with attention pattern 2 (own row, own column, previous row)."""
     config = base()
     config.task = "prior"
     if gpu:
@@ -87,7 +87,11 @@ def prior(gpu: bool, level: int) -> ConfigDict:
 
 
 def get_config(arg: str = "vqvae") -> ConfigDict:
-    """`arg`: one of STAGES, and "-gpu" for the larger size; "gpu" alone is "vqvae-gpu"."""
+    """Returns the config of a stage.
+
+    Args:
+      arg: one of STAGES, with "-gpu" for the larger size; "gpu" alone is "vqvae-gpu".
+    """
     stage, _, size = arg.partition("-") if arg not in SIZES else ("vqvae", "-", arg)
     size = size or "cpu"
     if stage not in STAGES or size not in SIZES:

@@ -30,7 +30,7 @@ VARIANTS = ("", "labelled")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """`arg`: one of VARIANTS."""
+    """Returns the config of a variant; `arg` is one of VARIANTS."""
     if arg not in VARIANTS:
         raise ValueError(f"configs/house_prior.py has no variant {arg!r}; take labelled, or none")
     config = ConfigDict()

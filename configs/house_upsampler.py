@@ -26,7 +26,7 @@ LEVELS = {"level_1": 1, "level_0": 0}
 
 
 def get_config(arg: str = "level_1") -> ConfigDict:
-    """`arg`: one of LEVELS."""
+    """Returns the config of a variant; `arg` is one of LEVELS."""
     if arg not in LEVELS:
         raise ValueError(
             f"configs/house_upsampler.py has no variant {arg!r}; take {' or '.join(LEVELS)}"

@@ -28,7 +28,7 @@ LABELS_V3 = dict(num_genres=604, num_artists=7898, max_genres=1, timing_bins=64)
 
 
 def base(steps: int) -> ConfigDict:
-    """OpenAI's optimizer; the rate falls to zero over the last tenth, as they end a run."""
+    """Returns OpenAI's optimizer; the rate decays to zero over the last tenth, as in their runs."""
     config = ConfigDict()
     config.seed = 0
     config.dtype = "bfloat16"
@@ -83,7 +83,7 @@ def prior(level: int) -> ConfigDict:
 
 
 def upsampler(level: int) -> ConfigDict:
-    """1.5 s (level 0) or 5.9 s (level 1) of audio in a window."""
+    """Returns an upsampler; a window has 1.5 s (level 0) or 5.9 s (level 1) of audio."""
     config = prior(level)
     config.model.transformer = dict(
         emb_dim=1920,
@@ -112,7 +112,7 @@ def upsampler(level: int) -> ConfigDict:
 
 
 def prior_1b_lyrics() -> ConfigDict:
-    """17.8 s of audio in a window, behind 384 characters."""
+    """Returns the 1b prior; a window has 384 characters, then 17.8 s of audio."""
     config = prior(2)
     config.model.transformer = dict(
         emb_dim=2048,
@@ -130,7 +130,7 @@ def prior_1b_lyrics() -> ConfigDict:
 
 
 def prior_5b(num_layers: int, attn_order: int, min_duration: float) -> ConfigDict:
-    """23.8 s of audio in a window."""
+    """Returns the 5b prior; a window has 23.8 s of audio."""
     config = prior(2)
     config.model.transformer = dict(
         emb_dim=4800,
@@ -148,7 +148,7 @@ def prior_5b(num_layers: int, attn_order: int, min_duration: float) -> ConfigDic
 
 
 def get_config(arg: str = "1b_lyrics") -> ConfigDict:
-    """`arg`: one of VARIANTS."""
+    """Returns the config of a variant; `arg` is one of VARIANTS."""
     if arg == "vqvae":
         return vqvae()
     if arg in ("upsampler0", "upsampler1"):

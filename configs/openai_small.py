@@ -43,7 +43,7 @@ LYRICS = dict(num_tokens=384, vocab_size=79, loss_fraction=0.4)
 
 
 def base(steps: int) -> ConfigDict:
-    """OpenAI's optimizer; the rate falls to zero over the last tenth, as they end a run."""
+    """Returns OpenAI's optimizer; the rate decays to zero over the last tenth, as in their runs."""
     config = ConfigDict()
     config.seed = 0
     config.dtype = "bfloat16"
@@ -89,7 +89,7 @@ def small_vqvae() -> ConfigDict:
 
 
 def prior(seq_len: int, num_layers: int, num_heads: int, attn_order: int) -> ConfigDict:
-    """Width 1024, 64 rows, top level of the released VQ-VAE."""
+    """Returns the prior of the released VQ-VAE's top level, of width 1024, with 64 rows."""
     config = base(steps=100_000)
     config.task = "prior"
     config.data = dict(folder="", batch_size=4)
@@ -108,7 +108,7 @@ def prior(seq_len: int, num_layers: int, num_heads: int, attn_order: int) -> Con
 
 
 def small_upsampler() -> ConfigDict:
-    """Level 0 of small_vqvae; a code of the level above spans 8 codes."""
+    """Returns the upsampler of small_vqvae's level 0; an upper code spans 8 codes."""
     config = prior(seq_len=8192, num_layers=48, num_heads=1, attn_order=2)
     config.model.update(level=0, codebook_size=1024, hop_length=32)
     config.model.upper = dict(
@@ -126,7 +126,7 @@ def small_upsampler() -> ConfigDict:
 
 
 def get_config(arg: str = "small_prior") -> ConfigDict:
-    """`arg`: one of VARIANTS."""
+    """Returns the config of a variant; `arg` is one of VARIANTS."""
     if arg == "small_vqvae":
         return small_vqvae()
     if arg == "small_upsampler":

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """There are no variants."""
+    """Returns the config, which has no variants."""
     if arg:
         raise ValueError(f"configs/pod_prior_5b.py has no variant {arg!r}; remove it")
     config = ConfigDict()

@@ -36,21 +36,21 @@ def main(name: str | None, values: flags.FlagValues) -> None:
 
 def start(argv: Sequence[str] | None = None) -> None:
     """Runs the command: its first word names the bench, which defines the other flags."""
-    program, *rest = sys.argv if argv is None else argv
+    program, *arguments = sys.argv if argv is None else argv
     values = flags.FlagValues()
     flags.DEFINE_bool(
         "json", False, "One JSON object a line instead of a table.", flag_values=values
     )
-    name = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     summaries = "".join(f"    {bench:<12}{summary}\n" for bench, summary in BENCHES.items())
     doc = f"{__doc__}\nBenches:\n\n{summaries}"
     if name in BENCHES:
         module = importlib.import_module(f"jukejax.benches.{name}")
         module.define_flags(values)
         doc = module.__doc__ or ""
-    elif not {"--help", "-h", "--helpshort"} & set(rest):
-        rest = []  # the error is the missing name, not the flags
-    cli.run(functools.partial(main, name, values), doc, values, [program, *rest])
+    elif not {"--help", "-h", "--helpshort"} & set(arguments):
+        arguments = []  # the error is the missing name, not the flags
+    cli.run(functools.partial(main, name, values), doc, values, [program, *arguments])
 
 
 if __name__ == "__main__":

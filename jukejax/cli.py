@@ -1,7 +1,7 @@
 """Command-line entry point: parses flags, maps exceptions to exit codes.
 
 Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted by the user, 143 stopped by SIGTERM.
-A command may return codes of its own (`audit` returns 3 for copied music).
+Commands may return other codes (`audit` returns 3 for copied music).
 """
 
 import importlib
@@ -96,13 +96,13 @@ def _parse_and_call(
         return 0
     _reset_flags(values)
     try:
-        rest = values([_expand_user(word) for word in argv])
+        arguments = values([_expand_user(word) for word in argv])
     except (AttributeError, KeyError, TypeError) as error:  # a --config.key that does not fit
         reason = _format_error(error, values)
         raise ValueError(f"a --config value does not fit the config: {reason}") from error
     logging.set_verbosity(logging.ERROR)  # of libraries; messages to users are printed
-    if len(rest) > 1:
-        raise ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
+    if len(arguments) > 1:
+        raise ValueError(f"unexpected argument {arguments[1]!r}; flags are written --name=value")
     return main() or 0
 
 

@@ -80,8 +80,8 @@ def from_nearest(
         evidence = result[f"nearness_{length}"] = Evidence.empty(seconds)
         track, offset = index.locate(best.at)
         for s in np.nonzero(np.isfinite(best.nearness))[0]:
-            own = best.by_second[s] >= OWN_SHARE * best.nearness[s]
-            for step in np.nonzero(own)[0]:
+            is_near = best.by_second[s] >= OWN_SHARE * best.nearness[s]
+            for step in np.nonzero(is_near)[0]:
                 original = offset[s] / rate + step
                 evidence.raise_to(int(s + step), best.nearness[s], track[s], original)
     return result

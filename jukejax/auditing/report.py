@@ -89,12 +89,12 @@ class ReportWriter:
             return pairs
         for i in order[:PLAYED_PASSAGES]:
             passage = passages[i]
-            before = min(CONTEXT_SECONDS, passage["start"], max(passage["offset_seconds"], 0))
-            length = before + passage["end"] - passage["start"] + CONTEXT_SECONDS
-            start = passage["offset_seconds"] - before
+            lead_in = min(CONTEXT_SECONDS, passage["start"], max(passage["offset_seconds"], 0))
+            length = lead_in + passage["end"] - passage["start"] + CONTEXT_SECONDS
+            start = passage["offset_seconds"] - lead_in
             original = self._read_original(passage["track"], start, length)
             if original is not None:
-                first = round((passage["start"] - before) * RATE)
+                first = round((passage["start"] - lead_in) * RATE)
                 generated = mono[first : first + round(length * RATE)]
                 pairs[i] = (
                     _save_sound(assets, f"{name}_{i:02d}_generated.wav", generated),

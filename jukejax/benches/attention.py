@@ -164,7 +164,10 @@ def list_cases(values: flags.FlagValues, dtype: str) -> "Iterator[AttentionCase]
 
 
 def measure_case(
-    values: flags.FlagValues, case: "AttentionCase", direction: str, before: list[dict[str, Any]]
+    values: flags.FlagValues,
+    case: "AttentionCase",
+    direction: str,
+    measured_rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Returns one row; without a time if the layers would not fit or take too long."""
     import jax
@@ -173,7 +176,7 @@ def measure_case(
     from jukejax.benches import attention_layers
     from jukejax.runtime import devices, memory
 
-    expected = predict_seconds(case, direction, before)
+    expected = predict_seconds(case, direction, measured_rows)
     if expected is not None and expected > values.longest:
         return make_case_row(case, direction, f"left out: about {expected:.0f} s a run")
     compiled, shapes, compile_seconds = attention_layers.compile_case(case, direction)
@@ -220,10 +223,10 @@ def measure_case(
 
 
 def predict_seconds(
-    case: "AttentionCase", direction: str, before: list[dict[str, Any]]
+    case: "AttentionCase", direction: str, measured_rows: list[dict[str, Any]]
 ) -> float | None:
     """Predicts a run's time from the last measured length and the products that each needs."""
-    for row in reversed(before):
+    for row in reversed(measured_rows):
         if (row["kind"], row["direction"]) == (case.kind, direction) and row["seconds"]:
             shorter = dataclasses.replace(
                 case, seq_len=row["seq_len"], num_blocks=row["num_blocks"]

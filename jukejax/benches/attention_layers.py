@@ -102,8 +102,8 @@ def compile_case(
     )
 
     def forward(params: Tree, x: jax.Array) -> jax.Array:
-        for layer, own in zip(layers, params, strict=True):
-            x = x + layer.apply(own, x)[0]
+        for layer, layer_params in zip(layers, params, strict=True):
+            x = x + layer.apply(layer_params, x)[0]
         return x
 
     def forward_and_backward(params: Tree, x: jax.Array) -> tuple[Tree, jax.Array]:

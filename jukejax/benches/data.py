@@ -3,7 +3,7 @@
 prepare         decode, repair, rules and fingerprint of FLAC files, one process
 separate        each separator that is installed
 encode          all levels of codes, by a VQ-VAE of the config's shape
-load            batches of 8 windows of 8 s out of the shards, in a process of its own
+load            batches of 8 windows of 8 s from the shards, in a separate process
 train           steps of the config; data_wait is the share of the time spent waiting for data
 """
 
@@ -129,19 +129,19 @@ def measure_prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict[st
         (scratch / cache).mkdir()
         for path in paths:
             source = tracks.Source(path.name, path=str(path))
-            made = tracks.prepare_track(source, Separator("none"), str(scratch / cache), rules)
-            if made.reason:
-                raise ValueError(f"an excerpt of --input cannot be prepared: {made.reason}")
+            prepared = tracks.prepare_track(source, Separator("none"), str(scratch / cache), rules)
+            if prepared.reason:
+                raise ValueError(f"an excerpt of --input cannot be prepared: {prepared.reason}")
 
     rules, caches = Rules(min_seconds=0.5), iter(("first", "second"))
-    seconds, more = common.time_twice(lambda: prepare_files(next(caches)))
+    seconds, extra_seconds = common.time_twice(lambda: prepare_files(next(caches)))
     yield {
         "what": "prepare",
         "batch": 1,
         "device": "cpu",
         "dtype": "int16",
         "seconds": seconds,
-        "compile_seconds": more,
+        "compile_seconds": extra_seconds,
         "peak_memory_bytes": memory.process_peak_bytes(),
         "x_realtime": duration(sounds) / seconds,
     }
@@ -158,7 +158,7 @@ def measure_separators(sound: np.ndarray) -> Iterator[dict[str, Any]]:
             separator = separators.make_separator(method)
         except ValueError:  # its weights are missing
             continue
-        seconds, more = common.time_twice(functools.partial(separator, mix))
+        seconds, extra_seconds = common.time_twice(functools.partial(separator, mix))
         on_device = method == "spleeter"
         yield {
             "what": f"separate {method}",
@@ -166,7 +166,7 @@ def measure_separators(sound: np.ndarray) -> Iterator[dict[str, Any]]:
             "device": common.name_devices() if on_device else "cpu",
             "dtype": "float32",
             "seconds": seconds,
-            "compile_seconds": more,
+            "compile_seconds": extra_seconds,
             "peak_memory_bytes": memory.peak_bytes() if on_device else memory.process_peak_bytes(),
             "x_realtime": duration([sound]) / seconds,
         }
@@ -183,7 +183,9 @@ def measure_encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterat
     model = codec.Codec(task.describe(), {"params": params, "extra": extra})
     batch_size = codec.default_batch_size()
     arrays = [ArraySound(audio.to_float(sound).mean(axis=1)) for sound in sounds]
-    seconds, more = common.time_twice(lambda: list(model.encode_all(arrays, batch_size=batch_size)))
+    seconds, extra_seconds = common.time_twice(
+        lambda: list(model.encode_all(arrays, batch_size=batch_size))
+    )
     yield {
         "what": "encode all levels",
         "config": shape,
@@ -191,7 +193,7 @@ def measure_encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterat
         "device": common.name_devices(),
         "dtype": "float32",
         "seconds": seconds,
-        "compile_seconds": more,
+        "compile_seconds": extra_seconds,
         "peak_memory_bytes": memory.peak_bytes(),
         "x_realtime": duration(sounds) / seconds,
     }

@@ -128,13 +128,13 @@ def write_similarity_picture(
         for shift, name, color, intervals in zip((-0.06, 0.06), NAMES, _COLORS, means, strict=True):
             if not intervals:
                 continue
-            shown = [lag for lag in lags if lag in intervals]
-            positions = np.array([lags.index(lag) for lag in shown]) + shift
-            middle = np.array([intervals[lag].mean for lag in shown])
+            drawn_lags = [lag for lag in lags if lag in intervals]
+            positions = np.array([lags.index(lag) for lag in drawn_lags]) + shift
+            middle = np.array([intervals[lag].mean for lag in drawn_lags])
             errors = np.array(
                 [
-                    [intervals[lag].mean - intervals[lag].low for lag in shown],
-                    [intervals[lag].high - intervals[lag].mean for lag in shown],
+                    [intervals[lag].mean - intervals[lag].low for lag in drawn_lags],
+                    [intervals[lag].high - intervals[lag].mean for lag in drawn_lags],
                 ]
             )
             axes.errorbar(

@@ -97,7 +97,7 @@ def compute_window_activations(
 
 
 def _pool(x: jax.Array, inside: jax.Array, pooling: str) -> jax.Array:
-    """Pools [B, T, E] to [B, E] over the positions `inside` [B, T]; "none" leaves it as it is."""
+    """Pools [B, T, E] to [B, E] over the positions `inside` [B, T]; "none" returns it unchanged."""
     if pooling == "none":
         return x
     if pooling == "last":

@@ -126,7 +126,7 @@ class CodeConditioner(nn.Module):
 
     @nn.compact
     def __call__(self, codes: jax.Array, extra: jax.Array | None = None) -> jax.Array:
-        """Args: `extra` [B, T // ratio, features] is added to the embedded codes."""
+        """Upsamples the embedded codes plus `extra` [B, T // ratio, features], if not None."""
         config = self.config
         init = nn.with_logical_partitioning(
             nn.initializers.normal(0.02 * config.init_scale), ("vocab", "embed")

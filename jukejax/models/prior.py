@@ -5,7 +5,7 @@ codes above it and optionally on labels. A label vector is [total, offset, lengt
 ..., lyric tokens ...]. Letters: B batch, T seq_len, E emb_dim, N lyric tokens, V vocabulary.
 
 A model of the "single" kind reads lyrics and music as one sequence of N + T positions. Its
-vocabulary is the lyrics' with the codebook behind it: music codes are shifted by `code_shift`.
+vocabulary is that of the lyrics, followed by the codebook: music codes are shifted by `code_shift`.
 """
 
 import dataclasses

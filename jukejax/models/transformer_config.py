@@ -67,8 +67,8 @@ class TransformerConfig:
                 f"(attn_ratio {self.attn_ratio} x emb_dim {self.emb_dim})"
             )
         if self.attention not in BACKENDS:
-            known = ", ".join(BACKENDS)
-            raise ValueError(f"attention is {self.attention!r}; known: {known}")
+            options = ", ".join(BACKENDS)
+            raise ValueError(f"attention is {self.attention!r}; known: {options}")
         if self.remat not in REMAT:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT)}")
         if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
@@ -76,7 +76,7 @@ class TransformerConfig:
 
     @property
     def dropout(self) -> bool:
-        """Returns whether training needs random numbers."""
+        """Returns true if any dropout rate is above 0, so that training needs random numbers."""
         return any((self.attn_dropout, self.resid_dropout, self.emb_dropout))
 
     @property

@@ -140,12 +140,12 @@ def _find_fade_out(sound: np.ndarray) -> int:
     level = 10 * np.log10(np.maximum(level, 1e-12))
     body = np.median(level[level > level.max() - 20])
     above = np.nonzero(level > body - FADE_FROM)[0][-1]  # the last hop at the level of the track
-    rest = level[above:]
-    low = np.nonzero(rest < body - FADE_TO)[0]
+    tail = level[above:]
+    low = np.nonzero(tail < body - FADE_TO)[0]
     if not low.size or low[0] * LEVEL_HOP < FADE:
         return len(sound)
-    swell = (rest - np.minimum.accumulate(rest)).max()
-    fall = rest[: low[0] + 1]
+    swell = (tail - np.minimum.accumulate(tail)).max()
+    fall = tail[: low[0] + 1]
     span = round(2 / LEVEL_HOP)
     steady = np.median(fall[:-span] - fall[span:]) / (fall[0] - fall[-1]) * (len(fall) - 1) / span
     if swell > FADE_RISE or steady < FADE_STEADY:

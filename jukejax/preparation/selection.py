@@ -105,6 +105,6 @@ def describe_files(
     sdr = [track.sdr for track in prepared if track.sdr]
     if sdr:
         table["instrumental_si_sdr"] = {
-            when: round(float(np.mean([row[when] for row in sdr])), 3) for when in sdr[0]
+            stage: round(float(np.mean([row[stage] for row in sdr])), 3) for stage in sdr[0]
         }
     return table

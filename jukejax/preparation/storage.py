@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def is_remote(path: str | os.PathLike) -> bool:
-    """Returns whether a path is in a bucket."""
+    """Returns true if a path is in a bucket."""
     return "://" in os.fspath(path)
 
 
@@ -60,7 +60,7 @@ def file_state(path: str) -> str:
 
 
 def file_exists(path: str) -> bool:
-    """Returns whether a file exists."""
+    """Returns true if a file exists."""
     if not is_remote(path):
         return os.path.exists(path)
     filesystem, name = _open_filesystem(path)

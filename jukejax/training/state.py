@@ -27,13 +27,13 @@ class TrainState:
     """The state of a training run.
 
     Attributes:
-      step: int32 scalar, batches seen.
+      step: int32 scalar, number of batches so far.
       params: trained weights, float32.
       opt_state: of the optimizer.
       extra: model state without gradient, such as codebooks.
       ema_params: moving average of `params`, which is evaluated and exported.
       anneal: losses that decide when the learning rate decays.
-      loss_scale: float32 scalar, see the module `loss_scale`; 1 where it is not used.
+      loss_scale: float32 scalar, see the module `loss_scale`; 1 if unused.
       skipped, skipped_in_row: int32 scalars, steps whose loss or gradient was not finite: in total,
         and since the last finite step.
     """

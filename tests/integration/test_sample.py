@@ -195,7 +195,7 @@ def test_requests_that_do_not_fit_the_model_are_refused(model, track, values, me
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mode": "primed", "seconds": 0.3}, "what is given fills all 0.30 s"),
+        ({"mode": "primed", "seconds": 0.3}, "the given codes fill all 0.30 s"),
         ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
     ],
 )

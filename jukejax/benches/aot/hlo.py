@@ -77,8 +77,8 @@ def parse_module(text: str) -> Module:
             computation = computations[head[2]] = Computation(head[2])
             entry = head[2] if head[1] else entry
         elif match := _INSTRUCTION.match(line):
-            name, shape, *rest = match.groups()
-            computation.instructions[name] = Instruction(name, _count_bytes(shape), *rest)
+            name, shape, *operation = match.groups()
+            computation.instructions[name] = Instruction(name, _count_bytes(shape), *operation)
     if not entry:
         raise ValueError("this is no text of a compiled program: it has no ENTRY")
     return Module(computations, entry)

@@ -233,9 +233,9 @@ def format_report(report: StepReport) -> list[str]:
     lines += [f"  {format_bytes(size):>10}  {text}" for text, size in sizes.items() if size]
     lines += ["messages of each device in a step (count, bytes sent, kind among how many devices)"]
     for row in report.collectives:
-        where = " between slices" if row.between and row.kind != "between slices" else ""
+        scope = " between slices" if row.between and row.kind != "between slices" else ""
         size = format_bytes(row.bytes)
-        lines += [f"  {row.count:>6}  {size:>10}  {row.kind} among {row.group}{where}"]
+        lines += [f"  {row.count:>6}  {size:>10}  {row.kind} among {row.group}{scope}"]
     lines += [] if report.collectives else ["  none"]
     traffic = report.traffic_bytes
     lines += [

@@ -9,7 +9,7 @@
     auto       the fastest in measurements on such a device: native on CPUs where it runs, else xla
 
 Where a backend cannot run a layer on the device, a warning names the reason once, and xla runs.
-CONTRIBUTING.md says how to add one. Attention of a single cached position is in ops/cache.py.
+CONTRIBUTING.md explains how to add one. Attention of a single cached position is in ops/cache.py.
 """
 
 import functools

@@ -48,10 +48,10 @@ def play_bass(score: Score) -> np.ndarray:
         if i % 8 == 7:  # a run back to the top
             pattern[12:16] = "rfsO"
         strokes = [k for k, c in enumerate(pattern) if c != "."]
-        for k, after in zip(strokes, [*strokes[1:], 16], strict=True):
+        for k, next_stroke in zip(strokes, [*strokes[1:], 16], strict=True):
             note = low + {"r": 0, "O": 12, "f": 7, "s": 10}[pattern[k]]
             accent = (0.35, 0.7, 1.0)[rng.randint(3)]
-            key = (note, min(after - k, 4), accent)
+            key = (note, min(next_stroke - k, 4), accent)
             if key not in rendered:
                 length = int(key[1] * gate * score.step * SAMPLE_RATE)
                 rendered[key] = _render_bass(artist.bass, note, length, accent)

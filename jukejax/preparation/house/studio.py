@@ -101,10 +101,10 @@ def _balance_vocal(
         return np.zeros(score.length)
     # The gain changes within 50 ms between sections; echoes keep the gain of their section.
     gain = np.full(score.length, gains[0])
-    for place, before, after in zip(places[1:], gains, gains[1:], strict=False):
-        gain[place:] = after
+    for place, old_gain, new_gain in zip(places[1:], gains, gains[1:], strict=False):
+        gain[place:] = new_gain
         ramp = gain[place : place + int(0.05 * SAMPLE_RATE)]
-        ramp[:] = np.linspace(before, after, len(ramp))
+        ramp[:] = np.linspace(old_gain, new_gain, len(ramp))
     return gain
 
 

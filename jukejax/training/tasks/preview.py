@@ -44,7 +44,7 @@ class TrainingCodes:
         return CodeIndex.build(codes, self._dataset.info["codebook_size"])
 
     def measure_match_rate(self, codes: np.ndarray) -> float:
-        """Computes the share of codes [time] that lie in long runs of the training tracks."""
+        """Computes the share of codes [time] that are in long runs of the training tracks."""
         return self._index.compute_covered_share(codes, COPIED_BITS)
 
 

@@ -23,21 +23,21 @@ def attention_entries(kind: AttentionKind) -> Iterator[Entry]:
     names = {"c_attn": "query" if cross else "query_key_value", "c_proj": "out"}
     if cross:
         names["c_enc_kv"] = "key_value"
-    for foreign, ours in names.items():
-        yield Entry(f"{foreign}.w", (ours, "kernel"))
-        yield Entry(f"{foreign}.b", (ours, "bias"))
+    for foreign, own_name in names.items():
+        yield Entry(f"{foreign}.w", (own_name, "kernel"))
+        yield Entry(f"{foreign}.b", (own_name, "bias"))
 
 
 def block_entries(kind: AttentionKind) -> Iterator[Entry]:
     """Yields the tensors of one residual attention block."""
     for entry in attention_entries(kind):
         yield Entry(f"attn.{entry.name}", ("attn", *entry.path))
-    for foreign, ours in {"ln_0": "attn_norm", "ln_1": "mlp_norm"}.items():
-        yield Entry(f"{foreign}.weight", (ours, "scale"))
-        yield Entry(f"{foreign}.bias", (ours, "bias"))
-    for foreign, ours in {"c_fc": "mlp_in", "c_proj": "mlp_out"}.items():
-        yield Entry(f"mlp.{foreign}.w", (ours, "kernel"))
-        yield Entry(f"mlp.{foreign}.b", (ours, "bias"))
+    for foreign, own_name in {"ln_0": "attn_norm", "ln_1": "mlp_norm"}.items():
+        yield Entry(f"{foreign}.weight", (own_name, "scale"))
+        yield Entry(f"{foreign}.bias", (own_name, "bias"))
+    for foreign, own_name in {"c_fc": "mlp_in", "c_proj": "mlp_out"}.items():
+        yield Entry(f"mlp.{foreign}.w", (own_name, "kernel"))
+        yield Entry(f"mlp.{foreign}.b", (own_name, "bias"))
 
 
 def autoregressive_entries(config: AutoregressiveConfig) -> Iterator[Entry]:
@@ -68,8 +68,8 @@ TIMING_NAMES = {
 def label_entries(*, timing: bool) -> Iterator[Entry]:
     """Yields the tensors of `LabelConditioner`."""
     names = {"genre": "bow_genre_emb", "artist": "artist_emb", **(TIMING_NAMES if timing else {})}
-    for ours, foreign in names.items():
-        yield Entry(f"{foreign}.emb.weight", (ours,))
+    for own_name, foreign in names.items():
+        yield Entry(f"{foreign}.emb.weight", (own_name,))
 
 
 def conditioner_entries(
