@@ -109,7 +109,7 @@ def read_excerpts(dataset: corpus.Dataset, seconds: float) -> list[np.ndarray]:
     return [read_start(track) for track in dataset.tracks("train")[:EXCERPTS]]
 
 
-def duration(sounds: list[np.ndarray]) -> float:
+def sum_durations(sounds: list[np.ndarray]) -> float:
     """Returns the seconds of all sounds together."""
     return sum(map(len, sounds)) / audio.SAMPLE_RATE
 
@@ -143,7 +143,7 @@ def measure_prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict[st
         "seconds": seconds,
         "compile_seconds": extra_seconds,
         "peak_memory_bytes": memory.process_peak_bytes(),
-        "x_realtime": duration(sounds) / seconds,
+        "x_realtime": sum_durations(sounds) / seconds,
     }
 
 
@@ -168,7 +168,7 @@ def measure_separators(sound: np.ndarray) -> Iterator[dict[str, Any]]:
             "seconds": seconds,
             "compile_seconds": extra_seconds,
             "peak_memory_bytes": memory.peak_bytes() if on_device else memory.process_peak_bytes(),
-            "x_realtime": duration([sound]) / seconds,
+            "x_realtime": sum_durations([sound]) / seconds,
         }
 
 
@@ -195,7 +195,7 @@ def measure_encode(task: "Task", shape: str, sounds: list[np.ndarray]) -> Iterat
         "seconds": seconds,
         "compile_seconds": extra_seconds,
         "peak_memory_bytes": memory.peak_bytes(),
-        "x_realtime": duration(sounds) / seconds,
+        "x_realtime": sum_durations(sounds) / seconds,
     }
 
 

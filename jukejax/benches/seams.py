@@ -71,9 +71,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
         if level not in model.levels:
             break
         for schedule in schedules if level < top else ("sequential",):
-            sampled = sample_level(
-                model, level, schedule, totals, codes.get(level + 1), values.batch
-            )
+            sampled = time_level(model, level, schedule, totals, codes.get(level + 1), values.batch)
             codes.setdefault(level, sampled.codes)
             for name in (schedule,) if level < top else schedules:
                 schedule_seconds[name] += sampled.seconds
@@ -105,7 +103,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
         )
 
 
-def sample_level(
+def time_level(
     model: Model,
     level: int,
     schedule: str,

@@ -105,7 +105,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
         yield _measure_here(values)
 
 
-def build_program(
+def build_bench_program(
     values: flags.FlagValues, devices: "list[jax.Device] | None", slices: int = 1
 ) -> "tuple[Program, str]":
     """Builds the program of the flags for these devices (None: those of this machine).
@@ -166,7 +166,7 @@ def _measure_here(values: flags.FlagValues) -> dict[str, Any]:
     from jukejax.runtime import devices
     from jukejax.training import flops
 
-    program, dtype = build_program(values, None)
+    program, dtype = build_bench_program(values, None)
     compiled, compile_seconds = training_step.compile_step(program)
     examples = program.recipe.batch_size
     seconds = training_step.measure_step(program, compiled, values.repeat)
@@ -199,7 +199,7 @@ def _compile_elsewhere(values: flags.FlagValues, topology: "Topology") -> dict[s
     from jukejax.training import flops
 
     devices = topologies.describe_devices(topology)
-    program, dtype = build_program(values, devices, topology.slices)
+    program, dtype = build_bench_program(values, devices, topology.slices)
     compiled, compile_seconds = training_step.compile_step(program)
     example_flops = flops.sum_parts(program.task.work)
     report = step.inspect_step(

@@ -57,12 +57,12 @@ def check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> N
             raise ValueError(f"unknown key {where}.{name}{hint}")
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Converts a dataclass (nested too) to dictionaries and lists that JSON can represent."""
     if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return value

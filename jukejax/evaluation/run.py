@@ -77,7 +77,7 @@ def evaluate(request: Request, settings: Settings) -> "Evaluation":
         model_figures.check_rate(model.codec)
         if request.codes:
             heldout_bits.check_codes(model, corpus.open_dataset(request.codes))
-    weights = musicnn.load_weights(request.musicnn) if request.musicnn else None
+    weights = musicnn.load_musicnn_weights(request.musicnn) if request.musicnn else None
     evaluation = Evaluation(settings, request.inputs, request.references)
     evaluation.measure_sounds()
     if request.paired:
@@ -232,7 +232,7 @@ class Evaluation:
 
     def _measure_joins(self, model: Model) -> None:
         rows_before = len(self.rows)
-        for level, at_joins, elsewhere in window_joins.measure_joins(
+        for level, at_joins, elsewhere in window_joins.measure_generated_joins(
             model, self.inputs.path, self.entries[1]
         ):
             self._add_comparison(f"joins of windows, level {level}", at_joins, elsewhere)

@@ -5,7 +5,7 @@ import soxr
 
 from jukejax.analysis.mel import mel_filters, mel_power
 from jukejax.data.audio import SAMPLE_RATE
-from jukejax.models.musicnn import Weights, forward
+from jukejax.models.musicnn import Weights, compute_tags
 
 RATE, N_FFT, HOP, MELS = 16_000, 512, 256, 96
 FRAMES = 187  # frames of a segment, 3 s
@@ -19,18 +19,18 @@ def compute_features(weights: Weights, sound: np.ndarray) -> np.ndarray:
       sound: float32 [time, channels] at 44.1 kHz; one shorter than 3 s is repeated.
     """
     mono = soxr.resample(np.asarray(sound, np.float32).mean(axis=1), SAMPLE_RATE, RATE, "HQ")
-    mel = log_mel(np.resize(mono, max(len(mono), FRAMES * HOP)))
+    mel = compute_log_mel(np.resize(mono, max(len(mono), FRAMES * HOP)))
     segments = mel[: len(mel) // FRAMES * FRAMES].reshape(-1, FRAMES, MELS)
     features = []
     for start in range(0, len(segments), _BATCH):
         batch = segments[start : start + _BATCH]
         padded = np.pad(batch, ((0, _BATCH - len(batch)), (0, 0), (0, 0)))
-        batch_features, _ = forward(weights, padded)
+        batch_features, _ = compute_tags(weights, padded)
         features.append(np.asarray(batch_features[: len(batch)]))
     return np.concatenate(features)
 
 
-def log_mel(mono: np.ndarray) -> np.ndarray:
+def compute_log_mel(mono: np.ndarray) -> np.ndarray:
     """Computes log10(1 + 10000 power) in mel bands of area 1, as librosa does: float32 [T, M]."""
     padded = np.pad(mono, N_FFT // 2)
     filters = mel_filters(RATE, n_fft=N_FFT, num_bands=MELS, lowest_hz=0.0, area=True)

@@ -49,7 +49,7 @@ def _was_sampled_in_order(model: Model, item: runs.Item, level: int) -> bool:
     return not isinstance(temperatures, dict) or f"level_{level}" in temperatures
 
 
-def measure_joins(
+def measure_generated_joins(
     model: Model, folder: Path, references: Sequence[Entry]
 ) -> Iterator[tuple[int, list[dict], list[dict]]]:
     """Measures sounds at the joins of generated tracks, level by level.

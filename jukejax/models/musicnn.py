@@ -21,7 +21,7 @@ Weights = Mapping[str, jax.Array]
 
 
 @jax.jit
-def forward(weights: Weights, mel: jax.Array) -> tuple[jax.Array, jax.Array]:
+def compute_tags(weights: Weights, mel: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Computes (features [B, 200], tag probabilities [B, 50]) from spectrograms [B, T, M]."""
     x = _norm(weights, "batch_normalization", mel[..., None])
     timbre = jnp.pad(x, ((0, 0), (3, 3), (0, 0), (0, 0)))

@@ -41,7 +41,7 @@ def residual_block(
       out_kernel: [1, H, C].
       out_bias: [C].
     """
-    if is_for_cpu() and cpu_convolution.suits(x, kernel):
+    if is_for_cpu() and cpu_convolution.supports_conv(x, kernel):
         matrix = out_kernel[0]
         return cpu_convolution.residual_block(x, kernel, bias, matrix, out_bias, dilation, scale)
     hidden = conv(jax.nn.relu(x).astype(kernel.dtype), kernel, dilation=dilation)

@@ -43,7 +43,7 @@ def multiply_rows(x: jax.Array, rows: jax.Array, sum_dtype: jnp.dtype | None = N
     """
     if rows.ndim == 2 or len(x) > _FEW:
         matrix = rows.reshape(-1, rows.shape[-1])
-        if is_for_cpu() and products.suits(x, len(matrix)):
+        if is_for_cpu() and products.supports_product(x, len(matrix)):
             return products.product(x, matrix, True)
         return jnp.einsum("ni,oi->no", x, matrix, preferred_element_type=sum_dtype)
     copies = jnp.broadcast_to(x, (len(rows), *x.shape))

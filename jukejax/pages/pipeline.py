@@ -116,7 +116,7 @@ class PipelineResults:
         if self.codes and (self.codes / "dataset.json").is_file():
             description = files.read_json_if_any(self.codes / "dataset.json")
             size = int(parse_number(description.get("codebook_size")) or 0)
-            counts, seconds = runs.count_codes(self.codes, size)
+            counts, seconds = runs.count_corpus_codes(self.codes, size)
             if seconds:
                 return counts, f"Counted in {duration(seconds)} of encoded music."
         codes = {level: runs.read_item_codes(self.items, level) for level in LEVELS}

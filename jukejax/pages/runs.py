@@ -217,7 +217,7 @@ class Corpus:
         return sorted(map(str, genres))
 
 
-def count_codes(
+def count_corpus_codes(
     folder: Path, codebook_size: int, *, max_hours: float = 2.0
 ) -> tuple[Mapping[int, np.ndarray], float]:
     """Counts the codes of a code data set.

@@ -93,7 +93,7 @@ def _run_job(source: Source, job: Job) -> dict:
 
 def _write_results(rows: list[dict], path: str) -> None:
     """Writes the results of all sources, on a worker."""
-    storage.write_bytes(json.dumps(rows).encode(), path)
+    storage.store_bytes(json.dumps(rows).encode(), path)
 
 
 def _find_error_line(error: Exception) -> str:

@@ -44,7 +44,7 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
             prepared = self._prepare_locally(source, folder)
             if not prepared.reason:
-                storage.write_bytes(json.dumps(asdict(prepared)).encode(), record)
+                storage.store_bytes(json.dumps(asdict(prepared)).encode(), record)
         return prepared
 
     def _prepare_locally(self, source: tracks.Source, folder: str) -> tracks.PreparedTrack:

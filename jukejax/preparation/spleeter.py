@@ -121,7 +121,9 @@ class Spleeter:
           ValueError: the file is missing, of another model, or its hash is not `sha256`.
         """
         self._config = config or UNetConfig()
-        self._variables = jax.device_put(weights_file.load_weights(path, self._config, sha256))
+        self._variables = jax.device_put(
+            weights_file.load_spleeter_weights(path, self._config, sha256)
+        )
         self._batch = BATCH.get(jax.default_backend(), ACCELERATOR_BATCH)
 
     def __call__(

@@ -87,7 +87,7 @@ def upload(source: Path, path: str) -> None:
     filesystem.put_file(str(source), name)
 
 
-def write_bytes(data: bytes, path: str) -> None:
+def store_bytes(data: bytes, path: str) -> None:
     """Writes a file atomically; creates its parent folders."""
     if is_remote(path):
         filesystem, name = _open_filesystem(path)

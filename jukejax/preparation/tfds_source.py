@@ -44,7 +44,7 @@ def export_sources(
     index = storage.join_path(folder, INDEX)
     if not storage.file_exists(index):
         rows = _export_examples(_open_builder(name, data_dir), folder, progress)
-        storage.write_bytes((json.dumps(rows) + "\n").encode(), index)
+        storage.store_bytes((json.dumps(rows) + "\n").encode(), index)
     with storage.local_copy(index) as path:
         rows = json.loads(path.read_text())
     sources = [
@@ -94,7 +94,7 @@ def _export_examples(
             file = f"{split}-{number:06d}.wav"
             path = storage.join_path(folder, file)
             if not storage.file_exists(path):
-                storage.write_bytes(encode_wav(example[key], rate), path)
+                storage.store_bytes(encode_wav(example[key], rate), path)
             artist = example.get(ARTIST, b"")
             rows.append(
                 {

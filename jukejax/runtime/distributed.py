@@ -36,7 +36,7 @@ class Place:
             )
 
 
-def join(place: Place) -> None:
+def join_processes(place: Place) -> None:
     """Joins the other processes of a run, if any, before the first use of a device.
 
     The processes are defined by flags, or by the environment: JAX_COORDINATOR_ADDRESS,
@@ -94,7 +94,7 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def leave() -> None:
+def leave_processes() -> None:
     """Waits until every process calls this function, then closes their connection.
 
     Without it, slower processes are aborted when process 0 ends. A process that fails alone must

@@ -21,13 +21,13 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
       ValueError: the config or its data cannot be used, or the run diverges.
       interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
     """
-    distributed.join(place)
+    distributed.join_processes(place)
     try:
         summary = Training(config_keys.check_config(config), workdir).run()
     except interruption.Stopped:
-        distributed.leave()
+        distributed.leave_processes()
         raise
-    distributed.leave()
+    distributed.leave_processes()
     if distributed.is_writer():
         for name, value in summary["heldout"].items():
             print(f"heldout {name}: {value if not isinstance(value, float) else round(value, 4)}")

@@ -63,9 +63,9 @@ def plan_run(config: ConfigDict, mode: str = "plan") -> Iterator[str]:
     mesh = sharding.make_mesh(program.mesh_config(config))
     built = program.build_program(task, program.make_recipe(config), mesh)
     if mode == DryRun.COMPILE:
-        yield from compile_step(built)
+        yield from report_compilation(built)
     else:
-        yield from measure_steps(built, planned, config)
+        yield from report_measurement(built, planned, config)
 
 
 def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]:
@@ -148,7 +148,7 @@ def format_cost(planned: Plan, seconds_per_step: float, source: str) -> Iterator
     yield _row("cost", format_duration(seconds), device_hours)
 
 
-def compile_step(built: Program) -> Iterator[str]:
+def report_compilation(built: Program) -> Iterator[str]:
     """Compiles the training step, and yields lines with the compiler's figures of its memory."""
     started_at = time.monotonic()
     analysis = built.lower().compile().memory_analysis()
@@ -165,7 +165,7 @@ def compile_step(built: Program) -> Iterator[str]:
     yield _row("  while a step runs", format_bytes(analysis.temp_size_in_bytes))
 
 
-def measure_steps(built: Program, planned: Plan, config: ConfigDict) -> Iterator[str]:
+def report_measurement(built: Program, planned: Plan, config: ConfigDict) -> Iterator[str]:
     """Runs a few training steps, and yields lines with their times.
 
     The batches are those of the run's data if the data is on this machine, else random.

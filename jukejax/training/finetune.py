@@ -37,7 +37,7 @@ def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.Tr
     path = config.get("init_from")
     if not path:
         return None
-    trained, weights = loading.load_model(path, pretrained.part_name(config))
+    trained, weights = loading.load_model(path, pretrained.trained_part_name(config))
     description = program.task.describe()
     _warn_of_other_codes(path, trained, description)
     params = weights["params"]

@@ -83,7 +83,7 @@ def make_plan(config: ConfigDict) -> Plan:
     """Plans the run of a config, with its data if the data is on this machine."""
     task = program.make_task(config, with_data=has_data(config))
     recipe = program.make_recipe(config)
-    mesh = make_mesh(program.mesh_config(config))
+    mesh = plan_mesh(program.mesh_config(config))
     sharding.check_batch(mesh, recipe.batch_size, recipe.accumulate)
     boxed = jax.eval_shape(functools.partial(state.init_state, task, recipe), jax.random.key(0))
     placed = sharding.shapes_with(sharding.state_shardings(mesh, boxed), boxed)
@@ -120,7 +120,7 @@ def has_data(config: ConfigDict) -> bool:
     return bool(folder) and (Path(folder) / "dataset.json").exists()
 
 
-def make_mesh(config: sharding.MeshConfig) -> Mesh | AbstractMesh:
+def plan_mesh(config: sharding.MeshConfig) -> Mesh | AbstractMesh:
     """Makes the config's mesh over this machine's devices if it fits them, else an abstract mesh.
 
     In an abstract mesh, a size of -1 becomes the smallest possible size.

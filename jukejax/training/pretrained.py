@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jukejax.common import files
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.data import vocabularies
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.conditioners import LabelConfig
@@ -27,7 +27,7 @@ FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
 
 
-def part_name(config: ConfigDict) -> str:
+def trained_part_name(config: ConfigDict) -> str:
     """Returns the name of the part of a bundle that this run trains: "vqvae" or "level_K"."""
     return "vqvae" if config.task == "vqvae" else f"level_{config.model.level}"
 
@@ -42,9 +42,9 @@ def check_model(config: ConfigDict, model_config: PriorConfig | VQVAEConfig) -> 
     if not path:
         return
     _, trained_config = released.parse_description(
-        loading.read_description(path, part_name(config))
+        loading.read_description(path, trained_part_name(config))
     )
-    differences = list(_differences(plain(model_config), plain(trained_config), "model"))
+    differences = list(_differences(to_plain(model_config), to_plain(trained_config), "model"))
     if differences:
         raise ValueError(
             f"config.init_from={path} is of another shape than this run: {'; '.join(differences)}; "
@@ -80,7 +80,7 @@ def extend_label_tables(
     """
     if not config.get("init_from") or labels is None:
         return None
-    description = loading.read_description(config.init_from, part_name(config))
+    description = loading.read_description(config.init_from, trained_part_name(config))
     trained = vocabularies.parse_vocabulary(description["vocabulary"])
     extended = vocabularies.extend_vocabulary(trained, vocabulary)
     sizes = description["config"].get("labels") or {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.data import openai_labels
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.prior import PriorConfig
@@ -202,7 +202,7 @@ def _sample_rate(source: ModelSource, configs: dict[str, parts.Config]) -> int:
 def _describe_vqvae(config: VQVAEConfig, sample_rate: int) -> dict:
     return {
         "kind": "vqvae",
-        "config": plain(config),
+        "config": to_plain(config),
         "hops": list(config.hops),
         "sample_rate": sample_rate,
     }
@@ -212,7 +212,7 @@ def _describe_prior(config: PriorConfig, vqvae_hash: str | None, vocabulary: dic
     return {
         "kind": "prior",
         "level": config.level,
-        "config": plain(config),
+        "config": to_plain(config),
         "vqvae": {"hash": vqvae_hash},
         "vocabulary": vocabulary,
     }

@@ -84,7 +84,7 @@ def export_model(options: ExportOptions) -> list[str]:
     """
     inputs = options.inputs
     if len(inputs) == 1 and (Path(inputs[0]) / "model.json").exists():
-        model = open_bundle(inputs[0], options)
+        model = open_bundle_models(inputs[0], options)
     else:
         model = open_workdirs(inputs, options)
     WRITERS[options.format](model, options)
@@ -161,7 +161,7 @@ def _load_run(workdir: str, name: str, options: ExportOptions) -> Tree:
     return {"params": state["params"], "extra": state.get("extra") or {}}
 
 
-def open_bundle(folder: str, options: ExportOptions) -> Model:
+def open_bundle_models(folder: str, options: ExportOptions) -> Model:
     """Opens the models of a bundle, whose license and provenance are kept.
 
     Raises:

@@ -50,7 +50,7 @@ SHAPES = {
 }
 
 
-def load_weights(wheel: str | os.PathLike) -> Weights:
+def load_musicnn_weights(wheel: str | os.PathLike) -> Weights:
     """Loads the weights, by TensorFlow's names.
 
     Raises:

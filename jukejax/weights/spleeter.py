@@ -145,7 +145,7 @@ def serialize_weights(tree: Tree, description: dict) -> bytes:
     return save(bundle.flatten_weights(tree), metadata={"description": json.dumps(description)})
 
 
-def load_weights(path: str | os.PathLike, config: UNetConfig, sha256: str = "") -> Tree:
+def load_spleeter_weights(path: str | os.PathLike, config: UNetConfig, sha256: str = "") -> Tree:
     """Loads the variables of `UNets`.
 
     Args:

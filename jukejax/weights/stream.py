@@ -145,11 +145,11 @@ def write_part(
     extra: State | None = None,
 ) -> None:
     """Writes one model of a bundle, in the format of `bundle.save_part`."""
-    write_safetensors(Path(folder) / "weights.safetensors", leaves, state, extra)
+    stream_safetensors(Path(folder) / "weights.safetensors", leaves, state, extra)
     files.write_json(Path(folder) / "config.json", description)
 
 
-def write_safetensors(
+def stream_safetensors(
     path: str | os.PathLike, leaves: Iterable[Leaf], state: State, extra: State | None = None
 ) -> None:
     """Writes a safetensors file atomically.

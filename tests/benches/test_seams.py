@@ -71,7 +71,7 @@ def test_joins_are_at_the_windows_of_each_schedule(folder):
     totals = model.totals(69)
     upper = np.random.default_rng(0).integers(16, size=(2, 69)).astype(np.int32)
     sampled = {
-        name: seams.sample_level(model, 1, name, totals, upper, 2)
+        name: seams.time_level(model, 1, name, totals, upper, 2)
         for name in ("sequential", "parallel")
     }
     assert sampled["sequential"].joins == [[64, 96, 128, 160, 192, 224, 256]] * 2

@@ -118,7 +118,7 @@ def test_bad_flags_are_refused_with_their_value(changed, message):
 
 
 def test_flags_change_the_config():
-    built, dtype = train.build_program(
+    built, dtype = train.build_bench_program(
         make_values(dtype="bfloat16", mesh="data:1,fsdp:2", batch=4, accumulate=2), None
     )
     assert dtype == "bfloat16"

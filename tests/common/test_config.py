@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from jukejax.common.config import freeze, plain
+from jukejax.common.config import freeze, to_plain
 from jukejax.training.optim import OptimizerConfig
 
 
@@ -36,7 +36,7 @@ def test_nested_mappings_become_nested_dataclasses_and_lists_tuples():
 
 def test_plain_is_the_way_back_through_json():
     frozen = freeze(Outer, VALUES)
-    assert freeze(Outer, json.loads(json.dumps(plain(frozen)))) == frozen
+    assert freeze(Outer, json.loads(json.dumps(to_plain(frozen)))) == frozen
 
 
 @pytest.mark.parametrize(

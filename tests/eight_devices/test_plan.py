@@ -105,8 +105,8 @@ def test_recomputation_needs_one_layer_at_a_time_besides_what_is_kept():
 
 def test_a_mesh_that_is_not_here_is_planned_by_its_sizes():
     here = len(jax.devices())
-    assert isinstance(plan.make_mesh(MeshConfig(data=-1)), Mesh)
-    pod = plan.make_mesh(MeshConfig(data=-1, fsdp=3 * here, tensor=4, slices=2))
+    assert isinstance(plan.plan_mesh(MeshConfig(data=-1)), Mesh)
+    pod = plan.plan_mesh(MeshConfig(data=-1, fsdp=3 * here, tensor=4, slices=2))
     assert isinstance(pod, AbstractMesh)
     assert dict(pod.shape) == {"data": 2, "fsdp": 3 * here, "tensor": 4}
     absent = tiny(mesh={"data": -1, "fsdp": 3 * here}, data__batch_size=3 * here)

@@ -99,9 +99,9 @@ LEAVING = """
 import os, sys, time
 from jukejax.runtime import distributed
 number = int(sys.argv[2])
-distributed.join(distributed.Place(sys.argv[1], 2, number))
+distributed.join_processes(distributed.Place(sys.argv[1], 2, number))
 time.sleep(4 * number)
-distributed.leave()
+distributed.leave_processes()
 os._exit(143)
 """
 

@@ -62,7 +62,7 @@ def slow_forward(w, mel):
 
 def test_features_equal_those_of_a_slow_twin(weights):
     mel = np.random.default_rng(1).uniform(0, 3, (2, FRAMES, tagger.MELS)).astype(np.float32)
-    features, tags = musicnn.forward(weights, mel)
+    features, tags = musicnn.compute_tags(weights, mel)
     assert tags.shape == (2, musicnn.TAGS)
     for ours, piece in zip(features, mel, strict=True):
         np.testing.assert_allclose(ours, slow_forward(weights, piece), rtol=1e-3, atol=1e-3)
@@ -76,7 +76,7 @@ def test_the_spectrogram_is_librosas():
         y=sound, sr=tagger.RATE, n_fft=tagger.N_FFT, hop_length=tagger.HOP, n_mels=tagger.MELS
     ).T
     # 16 bits keep eleven digits, of which the last may differ: 5e-4 of the power.
-    ours = (10 ** tagger.log_mel(sound) - 1) / 10_000
+    ours = (10 ** tagger.compute_log_mel(sound) - 1) / 10_000
     np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-6)
 
 
@@ -92,13 +92,13 @@ def test_a_sound_becomes_a_row_for_each_three_seconds(weights):
 def test_another_file_is_refused(tmp_path, weights):
     wheel = tmp_path / "musicnn.whl"
     with pytest.raises(ValueError, match="not the wheel of musicnn"):
-        weights_file.load_weights(wheel)
+        weights_file.load_musicnn_weights(wheel)
     with zipfile.ZipFile(wheel, "w") as opened:
         opened.writestr(f"{weights_file.FOLDER}.index", b"")
         opened.writestr(f"{weights_file.FOLDER}.data-00000-of-00001", b"other")
     digest = hashlib.sha256(b"other").hexdigest()
     with pytest.raises(ValueError, match=f"other weights .* {digest}"):
-        weights_file.load_weights(wheel)
+        weights_file.load_musicnn_weights(wheel)
     lacking = {name: np.asarray(value) for name, value in weights.items()}
     del lacking["dense/bias"]
     with pytest.raises(ValueError, match="dense/bias is missing"):
@@ -110,9 +110,9 @@ def test_released_weights_say_what_tensorflow_says(tmp_path):
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp_path)]
     subprocess.run([*command, "musicnn==0.1.0"], check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    released = weights_file.load_weights(wheel)
+    released = weights_file.load_musicnn_weights(wheel)
     mel = np.random.RandomState(0).uniform(0, 3, (1, 187, 96)).astype(np.float32)
-    features, tags = musicnn.forward(released, mel)
+    features, tags = musicnn.compute_tags(released, mel)
     with np.load(GOLDEN) as golden:
         np.testing.assert_allclose(features[0], golden["features"], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(tags[0], golden["tags"], rtol=1e-4, atol=1e-6)

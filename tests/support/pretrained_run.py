@@ -3,7 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.runtime import sharding
 from jukejax.training import finetune, program
@@ -14,7 +14,7 @@ CORPUS = Vocabulary(("unknown", "aaron", "Anna ", "zoe"), ("unknown", "dub", "Ho
 
 def make_config(folder, codes, part="level_2", **changes) -> ConfigDict:
     """Returns a run's config with the model of a bundle's part, but without its number of names."""
-    model = plain(small_bundle.configs("none")[part])
+    model = to_plain(small_bundle.configs("none")[part])
     model |= changes
     if model.get("labels"):
         model["labels"] = {

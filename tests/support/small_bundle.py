@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
@@ -89,7 +89,7 @@ def describe(config: parts.Config) -> dict:
     else:
         description = {"kind": "prior", "level": config.level, "vocabulary": VOCABULARY}
         description["vqvae"] = {"hash": "of the vqvae"}
-    return description | {"config": plain(config)}
+    return description | {"config": to_plain(config)}
 
 
 def write(folder: Path, lyrics: str = "single", dtype=np.float32, levels=(0, 1, 2)) -> Path:

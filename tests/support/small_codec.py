@@ -6,12 +6,17 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 
 CONFIG = VQVAEConfig(emb_dim=4, codebook_size=16, width=4, depth=1, multipliers=(1, 1, 1))
-DESCRIPTION = {"kind": "vqvae", "hops": [8, 32, 128], "sample_rate": 44100, "config": plain(CONFIG)}
+DESCRIPTION = {
+    "kind": "vqvae",
+    "hops": [8, 32, 128],
+    "sample_rate": 44100,
+    "config": to_plain(CONFIG),
+}
 
 
 def weights(seed: int = 0, config: VQVAEConfig = CONFIG) -> dict:

@@ -4,7 +4,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jukejax.common import files
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.training import pretrained, program
 from jukejax.weights import bundle, loading
 from tests.support import small_bundle
@@ -12,7 +12,7 @@ from tests.support.pretrained_run import make_config, start_run
 
 
 def test_another_width_is_refused_in_one_line(prior_bundle, artist_codes):
-    transformer = plain(small_bundle.stack(emb_dim=32, resid_dropout=0.5, num_heads=4))
+    transformer = to_plain(small_bundle.stack(emb_dim=32, resid_dropout=0.5, num_heads=4))
     config = make_config(prior_bundle, artist_codes, transformer=transformer)
     with pytest.raises(ValueError, match="another shape") as error:
         program.make_task(config)  # before anything is written

@@ -130,7 +130,7 @@ def test_a_folder_and_a_wheel_give_the_same_file_with_its_origin(tmp_path, check
         tf_bundle.read_tensors(*checkpoint), SMALL, spleeter.variable_shapes(SMALL)
     )
     jax.tree.map(
-        np.testing.assert_array_equal, spleeter.load_weights(path, SMALL, sha256), expected
+        np.testing.assert_array_equal, spleeter.load_spleeter_weights(path, SMALL, sha256), expected
     )
 
 
@@ -141,14 +141,14 @@ def test_other_weights_than_the_expected_ones_are_refused(tmp_path, checkpoint):
         (folder / name).write_bytes(content)
     path, sha256 = spleeter.convert_checkpoint(folder, tmp_path)
     with pytest.raises(ValueError, match=f"has the sha256 {sha256}, expected {'0' * 64}"):
-        spleeter.load_weights(path, SMALL, "0" * 64)
+        spleeter.load_spleeter_weights(path, SMALL, "0" * 64)
     with pytest.raises(ValueError, match="holds other weights than Spleeter's 2stems"):
-        spleeter.load_weights(path, UNetConfig(features=(3, 6)))
+        spleeter.load_spleeter_weights(path, UNetConfig(features=(3, 6)))
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match="is no safetensors file, or damaged"):
-        spleeter.load_weights(path, SMALL)
+        spleeter.load_spleeter_weights(path, SMALL)
     with pytest.raises(ValueError, match=r"cannot be read \(No such file"):
-        spleeter.load_weights(tmp_path / "none", SMALL)
+        spleeter.load_spleeter_weights(tmp_path / "none", SMALL)
 
 
 @pytest.mark.parametrize("kind", ["another", "nothing", "no wheel", "two"])

@@ -17,7 +17,7 @@ def entries_and_shapes(layers):
 def test_layers_are_stacked_and_keep_their_float_type(tmp_path, dtype):
     entries, shapes = entries_and_shapes(3)
     state = {e.name: np.random.default_rng(e.layer).random((3, 4)).astype(dtype) for e in entries}
-    stream.write_safetensors(tmp_path / "w", stream.plan_leaves(entries, state, shapes), state)
+    stream.stream_safetensors(tmp_path / "w", stream.plan_leaves(entries, state, shapes), state)
     ((name, value),) = load_file(tmp_path / "w").items()
     assert name == "params/w"
     assert value.dtype == dtype
@@ -28,7 +28,7 @@ def test_tensors_are_cast_to_a_given_float_type(tmp_path):
     entries, shapes = entries_and_shapes(2)
     state = {e.name: np.full((3, 4), 0.1, np.float16) for e in entries}
     leaves = stream.plan_leaves(entries, state, shapes, dtype=np.float32)
-    stream.write_safetensors(tmp_path / "w", leaves, state)
+    stream.stream_safetensors(tmp_path / "w", leaves, state)
     np.testing.assert_array_equal(
         load_file(tmp_path / "w")["params/w"], np.full((2, 4, 3), np.float16(0.1), np.float32)
     )

@@ -32,7 +32,7 @@ _MOST_ENTRIES = 1 << 17
 _FEWEST_MULTIPLICATIONS = 1 << 22
 
 
-def suits(x: jax.Array, kernel: jax.Array) -> bool:
+def supports_conv(x: jax.Array, kernel: jax.Array) -> bool:
     """Returns true if the custom calls support x [B, T, C] with a kernel [taps, C, D]."""
     return (
         x.dtype == kernel.dtype == jnp.float32
@@ -45,7 +45,7 @@ def suits(x: jax.Array, kernel: jax.Array) -> bool:
 
 def conv(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
     """Computes `ops.convolution.conv`: [B, T, C] to [B, T, D]."""
-    return (dilated if suits(x, kernel) else _xla_conv)(x, kernel, dilation)
+    return (dilated if supports_conv(x, kernel) else _xla_conv)(x, kernel, dilation)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -29,7 +29,7 @@ RESULT = "product"  # the name of results in rematerialization policies
 _FEWEST_ROWS, _FEWEST_MULTIPLICATIONS = 64, 1 << 22
 
 
-def suits(x: jax.Array, features: int) -> bool:
+def supports_product(x: jax.Array, features: int) -> bool:
     """Returns true if the custom call supports x [N, C] times a matrix with D `features`."""
     return (
         x.dtype == jnp.float32
@@ -51,7 +51,7 @@ def dense(
     """Computes `ops.dense.dense`: [..., C] to [..., D]."""
     features = kernel.shape[1]
     flat, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], features)
-    if suits(flat, features):
+    if supports_product(flat, features):
         flat_residual = None if residual is None else residual.reshape(-1, features)
         return fused_dense(flat, kernel, bias, flat_residual, gelu).reshape(shape)
     return add_bias(jnp.dot(flat, kernel).reshape(shape), bias, gelu=gelu, residual=residual)
@@ -60,7 +60,7 @@ def dense(
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Computes x [..., C] times a kernel [C, D]."""
     flat = x.reshape(-1, x.shape[-1])
-    multiply = product if suits(flat, kernel.shape[1]) else _xla_product
+    multiply = product if supports_product(flat, kernel.shape[1]) else _xla_product
     return multiply(flat, kernel).reshape(*x.shape[:-1], -1)
 
 

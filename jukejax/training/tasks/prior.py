@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax.common.config import check_keys, freeze, plain
+from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
 from jukejax.data import corpus, pipeline
 from jukejax.data.vocabularies import LabelTables, Vocabulary
@@ -203,7 +203,7 @@ class PriorTask(Task):
         return {
             "kind": self.name,
             "level": self.model_config.level,
-            "config": plain(self.model_config),
+            "config": to_plain(self.model_config),
             "vqvae": self.dataset.info["vqvae"],
             "vocabulary": vocabulary.plain(),
             **pretrained.describe_origin(self.config),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax.common.config import check_keys, freeze, plain
+from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
 from jukejax.data import audio, corpus, pipeline
 from jukejax.models.layers import init_params
@@ -77,7 +77,7 @@ class VQVAETask(Task):
             )
         self.set_dataset(dataset, self.window)
         self.sample_rate = dataset.info["sample_rate"]
-        self.bandwidth = measure_bandwidth(folder, self.window, self.sample_rate)
+        self.bandwidth = measure_split_bandwidth(folder, self.window, self.sample_rate)
 
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
         config = self.model_config
@@ -243,15 +243,15 @@ class VQVAETask(Task):
     def describe(self) -> dict[str, Any]:
         return {
             "kind": self.name,
-            "config": plain(self.model_config),
+            "config": to_plain(self.model_config),
             "hops": list(self.model_config.hops),
             "sample_rate": self.sample_rate,
-            "bandwidth": plain(self.bandwidth),
+            "bandwidth": to_plain(self.bandwidth),
             **pretrained.describe_origin(self.config),
         }
 
 
-def measure_bandwidth(folder: str, window: int, sample_rate: int) -> Bandwidth:
+def measure_split_bandwidth(folder: str, window: int, sample_rate: int) -> Bandwidth:
     """Measures the bandwidth of the training split, on the same windows at every call.
 
     Args:

@@ -101,9 +101,9 @@ def test_what_is_not_finite_is_not_hidden():
 @pytest.mark.usefixtures("needs_compiled")
 def test_is_used_for_kernels_that_fit_a_cache_in_float32():
     x, kernel = jnp.zeros((1, 2000, 64)), jnp.zeros((3, 64, 64))
-    assert convolution.suits(x, kernel)
-    assert not convolution.suits(x.astype(jnp.bfloat16), kernel)
-    assert not convolution.suits(x[:, :10], kernel)
-    assert not convolution.suits(jnp.zeros((1, 2000, 512)), jnp.zeros((3, 512, 512)))
+    assert convolution.supports_conv(x, kernel)
+    assert not convolution.supports_conv(x.astype(jnp.bfloat16), kernel)
+    assert not convolution.supports_conv(x[:, :10], kernel)
+    assert not convolution.supports_conv(jnp.zeros((1, 2000, 512)), jnp.zeros((3, 512, 512)))
     with disable_cpu_kernels():
-        assert not convolution.suits(x, kernel)
+        assert not convolution.supports_conv(x, kernel)

@@ -160,14 +160,14 @@ def test_what_is_infinite_does_not_become_finite(infinity):
 @pytest.mark.usefixtures("needs_compiled")
 def test_large_products_in_float32_on_one_device_are_ours():
     large = jax.ShapeDtypeStruct((4096, 64), jnp.float32)
-    assert products.suits(large, 64)
-    assert not products.suits(jax.ShapeDtypeStruct((4096, 64), jnp.bfloat16), 64)
-    assert not products.suits(jax.ShapeDtypeStruct((16, 64), jnp.float32), 64)
+    assert products.supports_product(large, 64)
+    assert not products.supports_product(jax.ShapeDtypeStruct((4096, 64), jnp.bfloat16), 64)
+    assert not products.supports_product(jax.ShapeDtypeStruct((16, 64), jnp.float32), 64)
     with disable_cpu_kernels():
-        assert not products.suits(large, 64)
+        assert not products.supports_product(large, 64)
     mesh = jax.sharding.AbstractMesh((2,), ("x",))
     with jax.sharding.use_abstract_mesh(mesh):
-        assert not products.suits(large, 64)
+        assert not products.supports_product(large, 64)
 
 
 @pytest.mark.usefixtures("needs_compiled")
