@@ -24,8 +24,8 @@ from jukejax.analysis.fingerprint import (
 )
 
 WINDOW = 3  # seconds
-# Largest number, and least votes, of the positions at which waveforms are compared; chance gives 3
-# votes.
+# Largest number of the positions whose waveforms are compared, and their least votes; chance gives
+# 3.
 CANDIDATES, LEAST_VOTES = 12, 4
 LOWEST_HZ = 200.0  # high-pass: kicks and basses of one tempo are similar in many tracks
 SLACK = 0.06  # seconds around a position: landmarks are exact to two frames, 0.046 s

@@ -9,7 +9,7 @@ import numpy as np
 from jukejax.benches import common
 from jukejax.ops.attention.kinds import AttentionKind, visible_positions
 
-FIT_FROM, FIT_TO = 1024, 32768  # number of lengths for the fit of exponents
+FIT_FROM, FIT_TO = 1024, 32768  # range of lengths for the fit of exponents
 CURVES = {"pattern": ("#2f86d6", "pattern 1, 2, 3"), "dense3": ("#e4622e", "three dense layers")}
 AXES = {"seconds": "seconds, forward and backward", "peak_memory_bytes": "bytes"}
 ROWS, BLOCK_LEN = 8, 8  # of the drawn masks

@@ -16,8 +16,8 @@ from jukejax.analysis.fingerprint import FRAMES_PER_SECOND, Index, Landmarks
 
 SECOND = round(FRAMES_PER_SECOND)  # frames compared at a time
 # A second of two recordings is equal under three conditions:
-MIN_SHARE = 0.08  # share of its landmarks that both have, at least;
-MIN_NEW = 3  # share of these that no earlier second had in common, at least;
+MIN_SHARE = 0.08  # share of its landmarks that are common to both, at least;
+MIN_NEW = 3  # number of these that no earlier second has in common, at least;
 MIN_STEADY = 3  # number of equal seconds among the five around it, at least.
 MIN_VOTES = 24  # smallest number of votes of an offset that is compared
 MAX_OFFSETS = 16  # largest number of offsets, that of the cuts of an edit; loops have hundreds

@@ -19,10 +19,7 @@ STEP = 0.05  # seconds of a block of silence detection
 HEAD, TAIL = 0.05, 0.5  # seconds of silence kept before and after the music, for attack and reverb
 DEAD_AIR = 2.0  # seconds: shorter silence within a track is a musical rest
 GAP = 0.5  # seconds of dead air that remain after a cut
-FADE_FROM, FADE_TO = (
-    3.0,
-    20.0,
-)  # dB below the track's level: limits of a fade's measurement
+FADE_FROM, FADE_TO = 3.0, 20.0  # dB below the track's level: start and end of a fade
 FADE = 4.0  # seconds: shortest fade-out; shorter ones are the reverb of the last chord
 FADE_RISE = 3.0  # dB: a larger rise of the level is no fade
 FADE_STEADY = 0.4  # least median fall of 2 s / mean fall: an arrangement falls in steps

@@ -25,7 +25,7 @@ def sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _materialize(x: jax.Array) -> jax.Array:
-    """Prevents that XLA fuses x into the following operation."""
+    """Prevents XLA from fusing x into the following operation."""
     return jax.lax.optimization_barrier(x)
 
 
