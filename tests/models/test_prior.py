@@ -145,7 +145,9 @@ def predict(config):
     @jax.jit
     def run(codes, letters):
         labels = jnp.concatenate([jnp.array([[900_000, 0, 1024, 1, 2]]), letters], axis=1)
-        return Prior(config).apply({"params": params}, codes, None, labels, method="predictions")
+        return Prior(config).apply(
+            {"params": params}, codes, None, labels, method="compute_predictions"
+        )
 
     return lambda codes, letters: run(np.array([codes], np.int32), np.array([letters], np.int32))
 

@@ -133,7 +133,7 @@ def objective(config: PriorConfig):
             codes,
             upper,
             labels,
-            method="predictions",
+            method="compute_predictions",
             capture_intermediates=lambda module, method: method == "conditions",
             mutable=["intermediates"],
         )
