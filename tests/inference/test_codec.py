@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.common.config import plain
+from jukejax.common.config import to_plain
 from jukejax.inference import codec
 from jukejax.models.vqvae import VQVAE
 from jukejax.ops.cpu import convolution
@@ -16,7 +16,7 @@ from jukejax.ops.cpu.switch import set_cpu_kernels
 from tests.support import small_codec
 
 CONFIG = dataclasses.replace(small_codec.CONFIG, downs=(3, 2), strides=(2, 2), multipliers=(1, 1))
-DESCRIPTION = small_codec.DESCRIPTION | {"hops": [8, 32], "config": plain(CONFIG)}
+DESCRIPTION = small_codec.DESCRIPTION | {"hops": [8, 32], "config": to_plain(CONFIG)}
 HOP = 32  # samples of a code of the upper level
 WINDOW = 44128  # a second in whole codes
 LENGTHS = (100_000, 300, WINDOW - HOP, WINDOW)
