@@ -34,7 +34,7 @@ def config_of(attn_order=2, num_layers=3, **options):
 
 
 def normal(*shape, seed=0, scale=1.0):
-    """Drawn by NumPy: nothing to compile."""
+    """Returns normal numbers, drawn by NumPy: nothing to compile."""
     rng = np.random.default_rng((seed, *shape))
     return (scale * rng.normal(size=shape)).astype(np.float32)
 
@@ -55,8 +55,8 @@ def params_of(config, conditions):
     init = functools.partial(jax.eval_shape, Autoregressive(config).init)
     shapes = nn.meta.unbox(init(jax.random.key(0), codes, conditions))["params"]
     leaves, tree = jax.tree.flatten(shapes)
-    filled = [jnp.asarray(normal(*leaf.shape, seed=i, scale=0.4)) for i, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(tree, filled)
+    filled = [normal(*leaf.shape, seed=i, scale=0.4) for i, leaf in enumerate(leaves)]
+    return jax.device_put(jax.tree.unflatten(tree, filled))
 
 
 def forward(config, params, codes, conditions):
@@ -68,11 +68,11 @@ def forward(config, params, codes, conditions):
     ("attn_order", "num_layers", "complete"),
     [
         (0, 1, True),
-        (2, 3, True),
+        pytest.param(2, 3, True, marks=pytest.mark.slow),  # the first layers of order 6
         (3, 2, False),
         (4, 2, False),
         (6, 4, True),
-        (12, 16, True),
+        pytest.param(12, 16, True, marks=pytest.mark.slow),
     ],
 )
 def test_logits_depend_on_earlier_codes_only_by_gradient(attn_order, num_layers, complete):
@@ -97,7 +97,7 @@ def test_logits_depend_on_earlier_codes_only_by_gradient(attn_order, num_layers,
 
 
 STEPPED = [
-    (2, 4, {}, None),
+    pytest.param(2, 4, {}, None, marks=pytest.mark.slow),  # the golden tests step through these
     (2, 3, {"labeled": True}, "full"),
     (2, 3, {"labeled": True, "merged_decoder": True}, "single"),
     (6, 4, {}, None),
@@ -115,14 +115,12 @@ def test_step_by_step_logits_are_the_teacher_forced_ones(
     params = params_of(config, conditions)
     codes = np.random.default_rng(0).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
 
-    @jax.jit
-    def teacher_forced(codes):
-        return forward(config, params, codes, conditions)
+    teacher_forced = jax.jit(forward, static_argnums=0)
 
     @jax.jit
-    def stepped(given, codes, length):
+    def stepped(prompt, codes, length):
         weights = decoding.prepare_decode_weights(config, params, jnp.float32)
-        caches = decoding.prefill_caches(config, weights, given, conditions, length)
+        caches = decoding.prefill_caches(config, weights, prompt, conditions, length)
 
         def body(position, carry):
             caches, outs = carry
@@ -136,11 +134,11 @@ def test_step_by_step_logits_are_the_teacher_forced_ones(
         outs = jnp.zeros((BATCH, SEQ_LEN, VOCAB))
         return jax.lax.fori_loop(length, SEQ_LEN, body, (caches, outs))[1]
 
-    expected = np.asarray(teacher_forced(codes))
+    expected = np.asarray(teacher_forced(config, params, codes, conditions))
     for length in (0, 1, 3, 4, 6, 8, 9, SEQ_LEN - 1):
-        given = codes.copy()
-        given[:, length:] = VOCAB - 1
-        logits = np.asarray(stepped(given, codes, np.int32(length)))
+        prompt = codes.copy()
+        prompt[:, length:] = VOCAB - 1
+        logits = np.asarray(stepped(prompt, codes, np.int32(length)))
         difference = np.abs(logits[:, length:] - expected[:, length:]).max()
         assert difference <= 1e-4, f"from {length}: {difference}"
 
@@ -185,7 +183,8 @@ def test_conditions_come_back_after_the_stack_unless_the_decoder_is_merged():
         config = config_of(merged_decoder=merged)
         params = params_of(config, Conditions())
         table = params["output" if merged else "code_embedding"]
-        logits = Autoregressive(config).apply({"params": params}, acts, code_cond, method="predict")
+        predict = jax.jit(functools.partial(Autoregressive(config).apply, method="predict"))
+        logits = predict({"params": params}, acts, code_cond)
         expected = (acts if merged else acts + code_cond) @ table.T
         np.testing.assert_allclose(logits, expected, atol=1e-4)
 
@@ -208,7 +207,9 @@ def test_logits_are_float32_whatever_the_compute_type():
     assert logits.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3])
+@pytest.mark.parametrize(
+    "chunk", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_a_batch_prefilled_in_parts_is_the_batch_prefilled_at_once(chunk):
     """Five items, so that the last part is not full."""
     config = config_of(6, 4)

@@ -13,6 +13,13 @@ from jukejax.ops import convolution as convolutions
 from jukejax.ops.formulas import convolve
 
 
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+conv = jax.jit(convolutions.conv, static_argnames="dilation")
+
+
 def unboxed(module, key, x):
     return nn.meta.unbox(jax.jit(module.init)(key, x))
 
@@ -22,36 +29,35 @@ def apply(module, variables, x):
 
 
 @pytest.mark.parametrize("dilation", [1, 3, 9, 20])
-def test_dilated_conv_equals_a_loop(key, dilation):
-    x, kernel = jax.random.normal(key(), (2, 15, 4)), jax.random.normal(key(), (3, 4, 5))
+def test_dilated_conv_equals_a_loop(dilation):
+    x, kernel = normal(0, 2, 15, 4), normal(1, 3, 4, 5)
     slow = np.zeros((2, 15, 5))
     for t in range(15):
         for tap in range(3):
             source = t + (tap - 1) * dilation
             if 0 <= source < 15:
-                slow[:, t] += np.asarray(x)[:, source] @ np.asarray(kernel)[tap]
-    np.testing.assert_allclose(
-        convolutions.conv(x, kernel, dilation=dilation), slow, rtol=1e-4, atol=1e-5
-    )
+                slow[:, t] += x[:, source] @ kernel[tap]
+    np.testing.assert_allclose(conv(x, kernel, dilation=dilation), slow, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("taps", "dilation"), [(1, 1), (3, 1), (3, 4), (3, 30), (5, 2)])
-def test_conv_gradients_equal_xla_s_own(key, taps, dilation):
-    x, kernel = jax.random.normal(key(), (2, 21, 4)), jax.random.normal(key(), (taps, 4, 5))
-    y, ours = jax.vjp(lambda x, k: convolutions.conv(x, k, dilation=dilation), x, kernel)
-    _, theirs = jax.vjp(lambda x, k: convolve(x, k, dilation), x, kernel)
-    cotangent = jax.random.normal(key(), y.shape)
-    for a, b in zip(ours(cotangent), theirs(cotangent), strict=True):
+def test_conv_gradients_equal_xla_s_own(taps, dilation):
+    x, kernel, cotangent = normal(0, 2, 21, 4), normal(1, taps, 4, 5), normal(2, 2, 21, 5)
+
+    @jax.jit
+    def gradients(x, kernel, cotangent):
+        _, ours = jax.vjp(lambda x, k: convolutions.conv(x, k, dilation=dilation), x, kernel)
+        _, theirs = jax.vjp(lambda x, k: convolve(x, k, dilation), x, kernel)
+        return ours(cotangent), theirs(cotangent)
+
+    for a, b in zip(*gradients(x, kernel, cotangent), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("length", [8, 13])
-def test_strided_conv_equals_xla_s(key, stride, length):
-    x, kernel = (
-        jax.random.normal(key(), (2, length, 3)),
-        jax.random.normal(key(), (2 * stride, 3, 5)),
-    )
+def test_strided_conv_equals_xla_s(stride, length):
+    x, kernel = normal(0, 2, length, 3), normal(1, 2 * stride, 3, 5)
     theirs = lax.conv_general_dilated(
         x,
         kernel,
@@ -59,18 +65,24 @@ def test_strided_conv_equals_xla_s(key, stride, length):
         [(stride // 2, stride // 2)],
         dimension_numbers=("NWC", "WIO", "NWC"),
     )
-    ours = convolutions.strided_conv(x, kernel)
+    ours = jax.jit(convolutions.strided_conv)(x, kernel)
     assert ours.shape == (2, length // stride, 5)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [2, 4])
-def test_transposed_conv_is_the_adjoint_of_the_strided_one(key, stride):
-    x, kernel = jax.random.normal(key(), (2, 6, 3)), jax.random.normal(key(), (2 * stride, 3, 5))
-    ours = convolutions.transposed_conv(x, kernel)
+def test_transposed_conv_is_the_adjoint_of_the_strided_one(stride):
+    x, kernel = normal(0, 2, 6, 3), normal(1, 2 * stride, 3, 5)
+
+    @jax.jit
+    def run(x, kernel):
+        ours = convolutions.transposed_conv(x, kernel)
+        _, adjoint = jax.vjp(lambda y: convolutions.strided_conv(y, kernel.swapaxes(1, 2)), ours)
+        return ours, adjoint(x)[0]
+
+    ours, expected = run(x, kernel)
     assert ours.shape == (2, 6 * stride, 5)
-    _, adjoint = jax.vjp(lambda y: convolutions.strided_conv(y, kernel.swapaxes(1, 2)), ours)
-    np.testing.assert_allclose(ours, adjoint(x)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_dilations_grow_cycle_and_reverse():
@@ -93,16 +105,14 @@ def test_a_stack_sees_exactly_the_sum_of_its_dilations(key):
 
 def test_a_stack_is_its_blocks_in_order(key):
     stack = ResidualStack(depth=2, m_conv=1.5, dilation_growth_rate=2, res_scale=True)
-    x = jax.random.normal(key(), (2, 9, 4))
-    variables = unboxed(stack, key(), x)
+    x = normal(0, 2, 9, 4)
+    variables = jax.device_get(unboxed(stack, key(), x))
     expected = x
     for i, dilation in enumerate([1, 2]):
         weights = variables["params"][f"block_{i}"]
         assert weights["conv3"]["kernel"].shape == (3, 4, 6)
-        h = convolutions.conv(
-            jnp.maximum(expected, 0), weights["conv3"]["kernel"], dilation=dilation
-        )
-        h = jnp.maximum(h + weights["conv3"]["bias"], 0)
+        h = conv(np.maximum(expected, 0), weights["conv3"]["kernel"], dilation=dilation)
+        h = np.maximum(np.asarray(h) + weights["conv3"]["bias"], 0)
         h = h @ weights["conv1"]["kernel"][0] + weights["conv1"]["bias"]
         expected = expected + h / np.sqrt(2)
     np.testing.assert_allclose(apply(stack, variables, x), expected, rtol=1e-5, atol=1e-6)
@@ -130,14 +140,14 @@ def test_remat_changes_nothing(key):
 
 
 def block(cls, **fields):
-    given = {"in_features": 3, "width": 4, "out_features": 5, "downs": 2, "stride": 4, "depth": 1}
-    return cls(**(given | fields))
+    small = {"in_features": 3, "width": 4, "out_features": 5, "downs": 2, "stride": 4, "depth": 1}
+    return cls(**(small | fields))
 
 
 def test_blocks_change_the_length_by_stride_to_the_downs():
     def output(module, *shape):
-        given = jax.ShapeDtypeStruct(shape, jnp.float32)
-        return jax.eval_shape(module.init_with_output, jax.random.key(0), given)[0].shape
+        x = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.eval_shape(module.init_with_output, jax.random.key(0), x)[0].shape
 
     up = block(DecoderBlock, in_features=5, out_features=3)
     for length, codes in [(64, 4), (67, 4), (51, 3)]:
@@ -165,7 +175,7 @@ def test_a_block_without_downs_is_the_identity(key, cls):
 )
 def test_impossible_blocks_say_why(key, cls, fields, message):
     with pytest.raises(ValueError, match=message):
-        block(cls, **fields).init(key(), jnp.zeros((1, 32, 3)))
+        jax.eval_shape(block(cls, **fields).init, key(), jnp.zeros((1, 32, 3)))
 
 
 def test_weights_stay_float32_and_activations_follow_dtype(key):
@@ -203,7 +213,8 @@ def test_params_from_one_draw_start_as_the_modules_start_them(key):
     ours, theirs = nn.meta.unbox(ours), nn.meta.unbox(boxed)
     assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(jnp.max(jnp.abs(a)), jnp.max(jnp.abs(b)), rtol=0.4)
+        a, b = np.asarray(a), np.asarray(b)
+        np.testing.assert_allclose(np.max(np.abs(a)), np.max(np.abs(b)), rtol=0.4)
         if a.size > 500:
-            np.testing.assert_allclose(jnp.std(a), jnp.std(b), rtol=0.1)
-            assert abs(float(jnp.mean(a))) < 0.1 * float(jnp.std(b)) + 1e-9
+            np.testing.assert_allclose(np.std(a), np.std(b), rtol=0.1)
+            assert abs(float(np.mean(a))) < 0.1 * float(np.std(b)) + 1e-9

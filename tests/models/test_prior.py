@@ -1,6 +1,7 @@
 """Whole priors: their size, what they are told, their loss."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,16 @@ RELEASED = {
 }
 
 
-@pytest.mark.parametrize("name", RELEASED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("small_prior", marks=pytest.mark.slow),
+        "upsampler",
+        pytest.param("prior_5b", marks=pytest.mark.slow),
+        "prior_1b_lyrics",
+        "prior_5b_lyrics",
+    ],
+)
 def test_released_models_have_as_many_parameters_as_openai_says(name):
     config, count = RELEASED[name]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(config))) == count
@@ -99,9 +109,11 @@ def test_timing_is_told_at_the_top_level_only():
 def test_upper_codes_and_labels_reach_the_logits():
     config = dataclasses.replace(TOP, upper=UPPER, labels=LABELS)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
-        shapes_of(config),
+    params = jax.device_put(
+        jax.tree.map(
+            lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
+            shapes_of(config),
+        )
     )
     codes, upper = np.zeros((1, 8), np.int32), np.zeros((1, 4), np.int32)
     labels = np.array([[5000, 0, 1024, 1, 2]], np.int32)
@@ -134,12 +146,15 @@ def test_a_window_knows_its_length_in_samples():
     assert TOP.sample_length == 8 * 128
 
 
+@functools.cache
 def predict(config):
-    """(codes, letters) -> predictions of a model with weights drawn by NumPy."""
+    """Returns (codes, letters) -> predictions of a model with weights drawn by NumPy."""
     rng = np.random.default_rng(1)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape, scale=0.3), jnp.float32),
-        shapes_of(config),
+    params = jax.device_put(
+        jax.tree.map(
+            lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
+            shapes_of(config),
+        )
     )
 
     @jax.jit
@@ -149,11 +164,13 @@ def predict(config):
             {"params": params}, codes, None, labels, method="compute_predictions"
         )
 
-    return lambda codes, letters: run(np.array([codes], np.int32), np.array([letters], np.int32))
+    return lambda codes, letters: jax.device_get(
+        run(np.array([codes], np.int32), np.array([letters], np.int32))
+    )
 
 
 def moved(ours, theirs):
-    """Positions whose logits differ."""
+    """Returns the positions whose logits differ."""
     return np.flatnonzero(np.abs(ours - theirs).max(axis=(0, 2)) > 1e-5).tolist()
 
 

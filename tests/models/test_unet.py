@@ -43,33 +43,37 @@ def plain_transposed_conv(x, kernel):
 def test_strided_conv_pads_one_before_and_two_after():
     x, kernel = normal(0, 2, 8, 12, 3), normal(1, 5, 5, 3, 4)
     expected = plain_conv(x, kernel, stride=2, before=1, after=2)
-    np.testing.assert_allclose(strided_conv(x, kernel), expected, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(strided_conv)(x, kernel), expected, atol=1e-4)
 
 
 def test_transposed_conv_is_the_plain_one():
     x, kernel = normal(0, 2, 4, 6, 3), normal(1, 5, 5, 3, 4)
-    np.testing.assert_allclose(
-        transposed_conv(x, kernel), plain_transposed_conv(x, kernel), atol=1e-4
-    )
+    ours = jax.jit(transposed_conv)(x, kernel)
+    np.testing.assert_allclose(ours, plain_transposed_conv(x, kernel), atol=1e-4)
 
 
 def test_transposed_conv_is_the_gradient_of_the_strided_one():
     x, kernel = normal(0, 1, 8, 8, 3), normal(1, 5, 5, 3, 4)
-    y, pull = jax.vjp(lambda x: strided_conv(x, kernel), jnp.asarray(x))
-    cotangent = normal(2, *y.shape)
-    (expected,) = pull(jnp.asarray(cotangent))
-    ours = transposed_conv(cotangent, kernel.swapaxes(2, 3))
+    cotangent = normal(2, 1, 4, 4, 4)
+
+    @jax.jit
+    def run(x, kernel, cotangent):
+        _, pullback = jax.vjp(lambda x: strided_conv(x, kernel), x)
+        return transposed_conv(cotangent, kernel.swapaxes(2, 3)), pullback(cotangent)[0]
+
+    ours, expected = run(x, kernel, cotangent)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
 def test_dilated_conv_is_the_plain_one():
     x, kernel = normal(0, 2, 9, 11, 1), normal(1, 4, 4, 1, 2)
     expected = plain_conv(x, kernel, dilation=2, before=3, after=3)
-    np.testing.assert_allclose(dilated_conv(x, kernel, 2), expected, atol=1e-5)
+    ours = jax.jit(dilated_conv, static_argnums=2)(x, kernel, 2)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def random_variables(net, x):
-    """Variables that are all different, variances above 0."""
+    """Draws variables that are all different, variances above 0."""
     shapes = jax.eval_shape(net.init, jax.random.key(0), x)
     leaves, tree = jax.tree.flatten(shapes)
     drawn = [0.2 * normal(i, *leaf.shape) for i, leaf in enumerate(leaves)]
@@ -110,18 +114,19 @@ def test_a_net_is_its_layers_one_after_another():
     variables = random_variables(net, x)
     expected = plain_unet(variables, x, depth=3)
     assert expected.std() > 0.05
-    np.testing.assert_allclose(net.apply(variables, x), expected, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(net.apply)(variables, x), expected, atol=1e-4)
 
 
 def test_each_stem_is_its_own_nets_mask_on_the_input():
     x = np.abs(normal(9, 2, 8, 16, 2))
     nets = UNets(SMALL)
     variables = random_variables(nets, x)
-    result = nets.apply(variables, x)
+    result = jax.jit(nets.apply)(variables, x)
+    apply_one = jax.jit(UNet(SMALL).apply)
     assert result.shape == (2, *x.shape)
     for i, stem in enumerate(SMALL.stems):
         own = {kind: tree[stem] for kind, tree in variables.items()}
-        np.testing.assert_allclose(result[i], UNet(SMALL).apply(own, x) * x, atol=1e-6)
+        np.testing.assert_allclose(result[i], apply_one(own, x) * x, atol=1e-6)
 
 
 def test_the_released_nets_have_all_of_deezers_parameters():
@@ -135,4 +140,4 @@ def test_sizes_that_cannot_be_halved_are_named():
     with pytest.raises(
         ValueError, match="12 frames and 16 frequencies: both must be multiples of 8"
     ):
-        UNets(SMALL).init(jax.random.key(0), jnp.zeros((1, 12, 16, 2)))
+        jax.eval_shape(UNets(SMALL).init, jax.random.key(0), jnp.zeros((1, 12, 16, 2)))

@@ -1,5 +1,7 @@
 """Weights in eight bits: what rounding loses, and that models read them as what they stand for."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,23 +42,40 @@ def test_a_channel_of_zeros_stays_zero():
 
 
 def dequantized(tree):
-    """The decode weights with every pair of values and scales multiplied out."""
+    """Multiplies out every pair of values and scales of decode weights."""
     if not isinstance(tree, dict):
         return tree
-    found = {}
+    parts = {}
     for name, part in tree.items():
         if name == "rows" and "scale" in tree:
             scale = np.asarray(tree["scale"]).reshape(part.shape[:-1])
-            found[name] = restored(part, scale, -1)
+            parts[name] = restored(part, scale, -1)
         elif f"{name}_scale" in tree:
-            found[name] = restored(part, tree[f"{name}_scale"], 1)
+            parts[name] = restored(part, tree[f"{name}_scale"], 1)
         elif not name.endswith("scale") or "rows" not in tree:
-            found[name] = dequantized(part)
-    return {name: part for name, part in found.items() if not name.endswith("_scale")}
+            parts[name] = dequantized(part)
+    return {name: part for name, part in parts.items() if not name.endswith("_scale")}
 
 
-@pytest.mark.parametrize("attn_order", [2, 6, 12])
-@pytest.mark.parametrize("merged_decoder", [False, True])
+@functools.partial(jax.jit, static_argnums=0)
+def prefill_and_step(config, weights, codes, conditions):
+    """Computes caches after five codes, then the sixth code's logits and the caches after it."""
+    caches = decoding.prefill_caches(config, weights, codes, conditions, 5)
+    return caches, decoding.decode_step(config, weights, caches, codes[:, 4], conditions, 5)
+
+
+# Layers of kind 7 (order 12) have the matrices of the others that attend to their own sequence.
+@pytest.mark.parametrize(
+    ("attn_order", "merged_decoder"),
+    [
+        (2, False),
+        (6, True),
+        pytest.param(2, True, marks=pytest.mark.slow),
+        pytest.param(6, False, marks=pytest.mark.slow),
+        pytest.param(12, False, marks=pytest.mark.slow),
+        pytest.param(12, True, marks=pytest.mark.slow),
+    ],
+)
 def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decoder):
     config = config_of(attn_order, 16 if attn_order == 12 else 4, merged_decoder=merged_decoder)
     conditions = conditions_of(config, "full")
@@ -69,13 +88,8 @@ def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decod
     assert small.dtype == jnp.float32
 
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
-    run = jax.jit(decoding.prefill_caches, static_argnums=0)
-    step = jax.jit(decoding.decode_step, static_argnums=0)
-    drawn = []
-    for weights in (small, wide):
-        caches = run(config, weights, codes, conditions, jnp.int32(5))
-        drawn.append(step(config, weights, caches, codes[:, 4], conditions, jnp.int32(5)))
-    for left, right in zip(*map(jax.tree.leaves, drawn), strict=True):
+    decoded = [prefill_and_step(config, weights, codes, conditions) for weights in (small, wide)]
+    for left, right in zip(*map(jax.tree.leaves, decoded), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
@@ -87,18 +101,13 @@ def test_every_layout_of_kernels_gives_the_same(weights, monkeypatch):
     conditions = conditions_of(config, "full")
     params = params_of(config, conditions)
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
-    run, step = (
-        jax.jit(f, static_argnums=0) for f in (decoding.prefill_caches, decoding.decode_step)
-    )
-    found = []
+    decoded = []
     for platform, name, axes in (("tpu", "kernel", 2), ("gpu", "rows", 2), ("cpu", "rows", 3)):
-        told = decoding.prepare_decode_weights(config, params, jnp.float32, weights, platform)
-        assert told.layers[0]["attn"]["query_key_value"][name].ndim == axes
-        caches = run(config, told, codes, conditions, jnp.int32(5))
-        after = step(config, told, caches, codes[:, 4], conditions, jnp.int32(5))
-        found.append((caches, after))
-    for other in found[1:]:
-        for left, right in zip(*map(jax.tree.leaves, (found[0], other)), strict=True):
+        laid_out = decoding.prepare_decode_weights(config, params, jnp.float32, weights, platform)
+        assert laid_out.layers[0]["attn"]["query_key_value"][name].ndim == axes
+        decoded.append(prefill_and_step(config, laid_out, codes, conditions))
+    for other in decoded[1:]:
+        for left, right in zip(*map(jax.tree.leaves, (decoded[0], other)), strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 

@@ -61,14 +61,23 @@ PRIORS = {
 }
 
 
-def prior_config(told: dict) -> PriorConfig:
-    return PriorConfig(0, codebook_size=256, hop_length=8, **told)
+def alternate(names):
+    """Returns each name with either count; by default one of them, in turn."""
+    return [
+        pytest.param(
+            name,
+            backward,
+            id=f"{name}-{'training' if backward else 'forward'}",
+            marks=pytest.mark.slow if backward == (number % 2 == 0) else (),
+        )
+        for number, name in enumerate(names)
+        for backward in (False, True)
+    ]
 
 
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "training"])
-@pytest.mark.parametrize("told", PRIORS.values(), ids=PRIORS.keys())
-def test_a_priors_flops_are_those_that_xla_counts(told, backward):
-    config = prior_config(told)
+@pytest.mark.parametrize(("name", "backward"), alternate(PRIORS))
+def test_a_priors_flops_are_those_that_xla_counts(name, backward):
+    config = PriorConfig(0, codebook_size=256, hop_length=8, **PRIORS[name])
     model = Prior(config)
     inputs = {"codes": ints(2, config.seq_len)}
     if config.upper is not None:
@@ -95,7 +104,10 @@ def key():
     return jax.eval_shape(lambda: jax.random.key(0))
 
 
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "training"])
+@pytest.mark.parametrize(
+    "backward",
+    [pytest.param(False, id="forward", marks=pytest.mark.slow), pytest.param(True, id="training")],
+)
 def test_a_vqvaes_flops_are_those_that_xla_counts(backward):
     config = VQVAEConfig(downs=(2, 1), strides=(2, 4), multipliers=(2, 1), width=48, depth=2)
     loss_config, window = LossConfig(), 4096

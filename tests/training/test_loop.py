@@ -20,12 +20,13 @@ def codes(tmp_path_factory):
 
 
 def config_of(codes, **changes):
-    """configs/tiny.py:prior, with changes such as `schedule__anneal_steps=3`."""
+    """Returns configs/tiny.py:prior with one layer and changes as `schedule__anneal_steps=3`."""
     spec = importlib.util.spec_from_file_location("tiny", ROOT / "configs" / "tiny.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config("prior")
     config.data.folder = str(codes)
+    config.model.transformer.update(num_layers=1, emb_dim=16)
     config.checkpoint_every, config.eval_every, config.sample_every = 1000, 0, 0
     config.mesh = dict(data=1)
     for name, value in changes.items():

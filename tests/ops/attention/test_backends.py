@@ -22,15 +22,15 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}  # of the largest number of the 
 
 
 def normal(*shape, seed=0):
-    """Drawn by NumPy: nothing to compile."""
+    """Returns normal numbers, drawn by NumPy: nothing to compile."""
     return np.random.default_rng((seed, *shape)).normal(size=shape).astype(np.float32)
 
 
 def check_backend(backend, kind, grid, dtype):
-    """Output and gradients of a backend equal the reference's in float32 on the same inputs."""
+    """Checks output and gradients against the reference's in float32 on the same inputs."""
     batch, rows, block_len, heads, head_dim = grid
     shape = (batch, rows * block_len, heads, head_dim)
-    given = [jnp.asarray(normal(*shape, seed=seed), dtype) for seed in range(4)]
+    inputs = [normal(*shape, seed=seed).astype(jnp.dtype(dtype)) for seed in range(4)]
     grid = Grid(rows, block_len, prime_len=min(100, rows * block_len - 1))
 
     def run(name, q, k, v, cotangent):
@@ -41,11 +41,11 @@ def check_backend(backend, kind, grid, dtype):
         return out, *pullback(cotangent)
 
     @jax.jit
-    def both(*given):
-        wide = [x.astype(jnp.float32) for x in given]
-        return run(backend, *given), run("reference", *wide)
+    def both(*inputs):
+        wide = [x.astype(jnp.float32) for x in inputs]
+        return run(backend, *inputs), run("reference", *wide)
 
-    ours, expected = both(*given)
+    ours, expected = jax.device_get(both(*inputs))
     for name, x, y in zip(("out", "grad q", "grad k", "grad v"), ours, expected, strict=True):
         assert x.dtype == dtype
         bound = TOLERANCE[dtype] * np.abs(y).max()
@@ -59,15 +59,32 @@ SMALL = {"float32": (2, 5, 6, 2, 32), "bfloat16": (1, 4, 17, 1, 150)}
 LANES = {"float32": (2, 4, 64, 2, 32), "bfloat16": (1, 2, 64, 1, 150)}  # whole blocks of 128
 
 
-@pytest.mark.parametrize("dtype", SMALL)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("backend", ["xla", "dense"])
+def half_by_default(combinations):
+    """Marks every second of some combinations as slow: parameters with readable ids."""
+    return [
+        pytest.param(
+            *values,
+            id="-".join(str(getattr(value, "name", value)) for value in values),
+            marks=pytest.mark.slow if number % 2 else (),
+        )
+        for number, values in enumerate(combinations)
+    ]
+
+
+# Every second combination has each backend with each kind and with each type.
+BATCHED = [
+    (backend, kind, dtype) for backend in ("xla", "dense") for dtype in SMALL for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("backend", "kind", "dtype"), half_by_default(BATCHED))
 def test_batched_products_equal_the_reference(backend, kind, dtype):
     check_backend(backend, kind, SMALL[dtype], dtype)
 
 
-@pytest.mark.parametrize("dtype", SMALL)
-@pytest.mark.parametrize("kind", BY_GRID, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("kind", "dtype"), half_by_default([(kind, dtype) for dtype in SMALL for kind in BY_GRID])
+)
 def test_the_fused_kernel_equals_the_reference(kind, dtype):
     check_backend("pallas", kind, SMALL[dtype], dtype)
 
@@ -106,20 +123,20 @@ def test_rows_that_do_not_divide_the_sequence_are_refused(backend):
     ],
 )
 def test_a_backend_that_cannot_run_says_why_once_and_xla_runs(backend, kind, reason):
-    x = jnp.asarray(normal(1, 8, 1, 4))
+    x = normal(1, 8, 1, 4)
 
     def attend(name):
-        return attention_backends.attend(name, AttentionKind(kind), x, x, x, Grid(2, 4))
+        return jax.jit(
+            lambda x: attention_backends.attend(name, AttentionKind(kind), x, x, x, Grid(2, 4))
+        )(x)
 
     attention_backends._warn_once.cache_clear()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = [attend(backend) for _ in range(2)][-1]
-    assert [str(one.message) for one in said if reason in str(one.message)] == [
-        str(one.message) for one in said
-    ]
-    assert len(said) == 1
-    np.testing.assert_array_equal(found, attend("xla"))
+        _, out = (attend(backend) for _ in range(2))
+    (warning,) = caught
+    assert reason in str(warning.message)
+    np.testing.assert_array_equal(out, attend("xla"))
 
 
 def described(kind, platform="gpu"):

@@ -1,5 +1,7 @@
 """Previews: of a prior, the same window told and the same noise; of a VQ-VAE, what it rebuilds."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,10 +59,16 @@ def window(level):
     return batch
 
 
+@functools.cache
+def initializer(config):
+    return jax.jit(Prior(config).init)
+
+
 def params_of(config, batch, seed=0):
-    told = {key: value for key, value in batch.items() if key != "codes"}
-    made = jax.jit(Prior(config).init)(jax.random.key(seed), batch["codes"], **told)
-    return jax.tree.map(lambda leaf: 20 * leaf, unbox(made)["params"])  # with a mind of its own
+    """Returns initial weights, enlarged so that predictions depend on what was sampled before."""
+    conditions = {key: value for key, value in batch.items() if key != "codes"}
+    variables = initializer(config)(jax.random.key(seed), batch["codes"], **conditions)
+    return jax.tree.map(lambda leaf: 20 * np.asarray(leaf), unbox(variables)["params"])
 
 
 @pytest.mark.parametrize("level", [2, 0])

@@ -17,9 +17,9 @@ RATE = 44100
 HOPS_FIELDS = {"downs": (2, 1), "strides": (2, 2), "multipliers": (1, 1)}
 LOSS = {
     "linf_k": 64,
-    "multispectral_n_fft": (512, 256),
-    "multispectral_hop": (60, 25),
-    "multispectral_window": (300, 120),
+    "multispectral_n_fft": (256,),
+    "multispectral_hop": (25,),
+    "multispectral_window": (120,),
 }
 
 
@@ -143,7 +143,7 @@ def test_description_rebuilds_the_model_and_bandwidth_never_changes(made, folder
         ({"data": {"window": 1024}}, "data.window 1024 is too short"),
         ({"loss": {"linf_k": 4096}}, "loss.linf_k 4096 exceeds data.window 2048"),
         ({"loss": {"recons": "l3"}}, "loss.recons is 'l3'"),
-        ({"loss": {"multispectral_hop": (60,)}}, "equally many entries"),
+        ({"loss": {"multispectral_hop": (60, 25)}}, "equally many entries"),
         ({"model": {"widht": 8}}, "did you mean 'width'"),
         ({"model": {"channels": 2}}, "channels is 2"),
     ],
