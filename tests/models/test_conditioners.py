@@ -28,7 +28,15 @@ LABELS = LabelConfig(
 def random_params(module, *inputs):
     rng = np.random.default_rng(0)
     shapes = nn.meta.unbox(jax.eval_shape(module.init, jax.random.key(0), *inputs))["params"]
-    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+    return jax.device_put(
+        jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    )
+
+
+def timing_bins(labels, seq_len):
+    """Computes the bins of LABELS in one program."""
+    compute = jax.jit(compute_timing_bins, static_argnums=(0, 2))
+    return jax.device_get(compute(LABELS, np.array(labels, np.int32), seq_len))
 
 
 def test_an_upper_code_speaks_to_the_codes_below_it_and_their_neighbours():
@@ -54,8 +62,8 @@ def test_extra_conditions_are_added_to_the_embedded_codes():
     module = CodeConditioner(config, 6)
     zeros, ones = np.zeros((1, 5), np.int32), np.ones((1, 5), np.int32)
     params = random_params(module, zeros)
-    table = params["code_embedding"]
-    extra = jnp.broadcast_to(table[1] - table[0], (1, 5, 6))
+    table = np.asarray(params["code_embedding"])
+    extra = np.broadcast_to(table[1] - table[0], (1, 5, 6))
     apply = jax.jit(lambda codes, extra: module.apply({"params": params}, codes, extra))
     np.testing.assert_allclose(apply(zeros, extra), apply(ones, 0 * extra), atol=1e-5)
 
@@ -64,7 +72,7 @@ def test_timing_bins_follow_their_definition():
     """Against a loop in float64; windows inside, at the start, and past the end of their track."""
     seq_len = 8
     rows = [(30_000, 0, 4000), (30_000, 26_000, 4000), (59_999, 12_345, 4000), (5000, 3000, 4000)]
-    bins = compute_timing_bins(LABELS, jnp.array(rows), seq_len)
+    bins = timing_bins(rows, seq_len)
     for row, (total, offset, length) in enumerate(rows):
         low, high = 2.0 * 1000, 60.0 * 1000
         assert int(bins["total"][row, 0]) == int(16 * (total - low) / (high - low))
@@ -78,7 +86,7 @@ def test_timing_bins_follow_their_definition():
 
 def test_timing_beyond_the_ranges_takes_the_outermost_bins():
     """NOTE: OpenAI's code stops here."""
-    bins = compute_timing_bins(LABELS, jnp.array([(500, 0, 400), (90_000, 80_000, 4000)]), 4)
+    bins = timing_bins([(500, 0, 400), (90_000, 80_000, 4000)], 4)
     np.testing.assert_array_equal(bins["total"], [[0], [15]])
     np.testing.assert_array_equal(bins["absolute"][1], 15)
 
@@ -89,14 +97,14 @@ def test_labels_are_sums_of_their_embeddings(timing):
     module = LabelConditioner(LABELS, 5, seq_len, timing)
     labels = np.array([[30_000, 8000, 4000, 2, 3, 1], [20_000, 0, 4000, 0, 2, -1]], np.int32)
     params = random_params(module, labels)
-    start, position = module.apply({"params": params}, labels)
+    start, position = jax.jit(module.apply)({"params": params}, labels)
     artist, genre = np.asarray(params["artist"]), np.asarray(params["genre"])
     np.testing.assert_allclose(start[0], artist[2] + genre[3] + genre[1], atol=1e-6)
     np.testing.assert_allclose(start[1], artist[0] + genre[2], atol=1e-6)  # -1 adds nothing
     if not timing:
         assert position is None
         return
-    bins = compute_timing_bins(LABELS, jnp.asarray(labels), seq_len)
+    bins = timing_bins(labels, seq_len)
     expected = sum(np.asarray(params[name])[np.asarray(index)] for name, index in bins.items())
     np.testing.assert_allclose(position, expected, atol=1e-6)
 

@@ -20,14 +20,15 @@ from tests.models.test_autoregressive import (
 
 
 def restored(values, scale, axis):
-    return values.astype(np.float32) * np.expand_dims(scale, axis)
+    return np.asarray(values, np.float32) * np.expand_dims(scale, axis)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_weight_is_off_by_at_most_half_a_step_of_its_channel(axis):
     weights = np.random.default_rng(0).normal(size=(64, 48)).astype(np.float32)
     weights *= np.array([1e-3, 1.0, 100.0])[np.arange(48) % 3]
-    values, scale = decode_weights.quantize_int8(jnp.asarray(weights), axis)
+    values, scale = jax.jit(decode_weights.quantize_int8, static_argnums=1)(weights, axis)
+    values, scale = np.asarray(values), np.asarray(scale)
     assert values.dtype == jnp.int8
     assert scale.shape == (weights.shape[1 - axis],)
     error = np.abs(restored(np.asarray(values), np.asarray(scale), axis) - weights)
@@ -57,6 +58,11 @@ def dequantized(tree):
     return {name: part for name, part in parts.items() if not name.endswith("_scale")}
 
 
+prepare = jax.jit(
+    decoding.prepare_decode_weights, static_argnames=("config", "dtype", "weights", "platform")
+)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def prefill_and_step(config, weights, codes, conditions):
     """Computes caches after five codes, then the sixth code's logits and the caches after it."""
@@ -80,7 +86,7 @@ def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decod
     config = config_of(attn_order, 16 if attn_order == 12 else 4, merged_decoder=merged_decoder)
     conditions = conditions_of(config, "full")
     params = params_of(config, conditions)
-    small = decoding.prepare_decode_weights(config, params, jnp.float32, weights="int8")
+    small = prepare(config, params, jnp.float32, weights="int8")
     wide = decoding.DecodeWeights(dequantized(small.outer), tuple(map(dequantized, small.layers)))
     kinds = {str(leaf.dtype) for layer in small.layers for leaf in jax.tree.leaves(layer["attn"])}
     assert kinds == {"int8", "float32"}
@@ -103,7 +109,7 @@ def test_every_layout_of_kernels_gives_the_same(weights, monkeypatch):
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
     decoded = []
     for platform, name, axes in (("tpu", "kernel", 2), ("gpu", "rows", 2), ("cpu", "rows", 3)):
-        laid_out = decoding.prepare_decode_weights(config, params, jnp.float32, weights, platform)
+        laid_out = prepare(config, params, jnp.float32, weights, platform)
         assert laid_out.layers[0]["attn"]["query_key_value"][name].ndim == axes
         decoded.append(prefill_and_step(config, laid_out, codes, conditions))
     for other in decoded[1:]:
