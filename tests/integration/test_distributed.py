@@ -13,15 +13,15 @@ import pytest
 
 from jukejax.runtime import distributed
 from jukejax.weights import checkpoints
-from tests.support.command import ROOT, command, environment, run
+from tests.support.command import ROOT, command, environment, run_in_process
 from tests.support.small_codes import write_codes
 
-STEPS, STOP_AFTER = 40, 8
+STEPS, STOP_AFTER = 60, 4
 
 
 def flags(codes, workdir):
     return (
-        "--config=configs/tiny.py:prior",
+        "--config=tests/support/smallest_config.py:prior",
         f"--config.data.folder={codes}",
         f"--config.steps={STEPS}",
         "--config.checkpoint_every=1000",
@@ -57,7 +57,7 @@ def start(codes, workdir, port, number):
 
 
 def test_sigterm_to_one_stops_both_at_one_step_and_one_process_ends_the_run(codes, tmp_path):
-    run("train", *flags(codes, tmp_path / "whole"))
+    run_in_process("train", *flags(codes, tmp_path / "whole"))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -79,7 +79,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_ends_the_run(code
     assert STOP_AFTER <= step < STEPS
     assert all(f"saved at step {step}" in text for text in said)
 
-    run("train", *flags(codes, workdir))
+    run_in_process("train", *flags(codes, workdir))
     whole, stopped = (checkpoints.read_state(tmp_path / name) for name in ("whole", "stopped"))
     for name in ("params", "ema_params"):
         leaves = jax.tree.leaves(

@@ -1,10 +1,11 @@
 """`evaluate` from the command line: a small corpus, tracks of a small model, and the model."""
 
+import functools
 import json
 import re
 import shutil
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -225,16 +226,13 @@ def test_heldout_bits_equal_those_of_training(place, reported):
     _, _, report = reported
     config = small_bundle.configs("none")["level_2"]
     model, params = Prior(config), small_bundle.random_weights(config)["params"]
+    predict = jax.jit(functools.partial(model.apply, method=model.compute_predictions))
     dataset = corpus.open_dataset(place / "codes")
     for number, name in enumerate(("h0", "h1")):
         windows = dataset.read_codes("heldout", number)[2].astype(np.int32).reshape(-1, 64)
         starts = 64 * 128 * np.arange(len(windows))
         rows = [label_vector(512 * 128, start, 64 * 128, 1, (1,), 2) for start in starts]
-        conditions = {"labels": jnp.asarray(np.array(rows))}
-        windows = jnp.asarray(windows)
-        predictions = model.apply(
-            {"params": params}, windows, **conditions, method=model.compute_predictions
-        )
+        predictions = predict({"params": params}, windows, labels=np.array(rows))
         expected = float(compute_example_bits(config, predictions, windows).mean())
         assert report["heldout_bits"]["level_2"][name] == pytest.approx(expected, rel=1e-5)
 
