@@ -179,8 +179,8 @@ def test_missing_level_ends_the_run_with_a_message(model, capsys):
         ({"genre": "polka"}, "no genre 'polka'"),
         ({"mode": "continue"}, "nothing is left to sample: the given codes fill all 0.44 s"),
         ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
-        ({"mode": "reroll", "reroll": (5.0, 6.0)}, "--reroll=5:6 begins behind the end"),
-        ({"mode": "reroll", "reroll": (0.2, 6.0)}, "--reroll=0.2:6 ends behind the end of the tra"),
+        ({"mode": "reroll", "reroll": (5.0, 6.0)}, "--reroll=5:6 begins after the end"),
+        ({"mode": "reroll", "reroll": (0.2, 6.0)}, "--reroll=0.2:6 ends after the end of the tra"),
     ],
 )
 def test_requests_that_do_not_fit_the_model_are_refused(model, track, values, message):

@@ -26,7 +26,6 @@ def melody(random):
 def build(dtype):
     """Returns the mesh and the compiled program of a type, for all runs."""
     config = config_of("prior")
-    config.model.transformer.update(emb_dim=32, num_layers=3, num_heads=4)
     config.dtype = dtype
     config.optimizer.eps = 1e-8
     config.optimizer.learning_rate = 4e-3  # at higher rates rounding alone leads elsewhere

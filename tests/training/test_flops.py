@@ -165,7 +165,7 @@ def test_each_kind_of_attention_counts_the_keys_of_its_block():
     for kind, seen in keys.items():
         config.__dict__["pattern"] = (AttentionKind(kind),)
         expected = 2 * 2 * 512 * seen * 128
-        assert flops._attention(config) == expected, AttentionKind(kind).name
+        assert flops._count_attention_flops(config) == expected, AttentionKind(kind).name
 
 
 def test_a_spectrogram_costs_a_transform_for_each_frame():

@@ -134,10 +134,10 @@ def objective(config: PriorConfig):
             upper,
             labels,
             method="compute_predictions",
-            capture_intermediates=lambda module, method: method == "conditions",
+            capture_intermediates=lambda module, method: method == "compute_conditions",
             mutable=["intermediates"],
         )
-        (conditions,) = variables["intermediates"]["conditions"]
+        (conditions,) = variables["intermediates"]["compute_conditions"]
         total, parts = compute_losses(config, predictions, codes, labels)
         return total, (predictions, parts, conditions)
 
