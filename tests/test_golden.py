@@ -15,6 +15,7 @@ from tests.golden.kinds import (
     runtime,
     text,
     tracks,
+    training,
     vqvae,
 )
 from tests.golden.kinds.case import Case
@@ -31,7 +32,7 @@ CHECKS = {
     "vqvae": vqvae.check_vqvae,
     "bottleneck": bottleneck.check_bottleneck,
     "audio": losses.check_audio,
-    "train": prior.check_train,
+    "train": training.check_train,
     "prior": prior.check_prior,
     "e2e": tracks.check_e2e,
     "text": text.check_text,

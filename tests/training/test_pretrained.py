@@ -25,7 +25,7 @@ def test_another_width_is_refused_in_one_line(prior_bundle, artist_codes):
 
 def test_a_vqvae_of_another_width_is_refused(prior_bundle, artist_codes):
     config = make_config(prior_bundle, artist_codes, "vqvae", width=8, ema_decay=0.5)
-    with pytest.raises(ValueError, match=r"this run: model\.width is 8 here and 4 there; change config"):
+    with pytest.raises(ValueError, match=r"this run: model\.width is 8 here and 4 there; change"):
         program.make_task(config, with_data=False)
 
 
