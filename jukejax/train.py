@@ -77,6 +77,7 @@ def main() -> int:
     if CONFIG.value is None or (workdir is None and not DRY_RUN.value):
         raise ValueError("--config and --workdir are needed; see --help")
     platform_flags.keep_memory()
+    platform_flags.enlarge_thread_pool()
     platform_flags.set_defaults(*platform_flags.transformer_shape(CONFIG.value))
     from jukejax.runtime import distributed
     from jukejax.training import command

@@ -10,6 +10,7 @@ import os
 import signal
 from pathlib import Path
 
+from jukejax.runtime import platform_flags
 from tests.support.command import FAST_COMPILE
 
 if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
@@ -23,6 +24,7 @@ if os.environ.get("JAX_PLATFORMS") == "cpu" and "optimization_level" not in flag
     )
 if "device_count=8" not in os.environ["XLA_FLAGS"]:
     collect_ignore = ["eight_devices"]
+platform_flags.enlarge_thread_pool()
 cache = Path(__file__).resolve().parents[1] / ".cache" / "jax"
 cache.mkdir(parents=True, exist_ok=True)  # pytest's own folder lies beside it
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))

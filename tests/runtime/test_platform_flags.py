@@ -66,3 +66,17 @@ def test_memory_is_kept_on_cpus_only(monkeypatch):
     calls.clear()
     platform_flags.keep_memory()
     assert not calls
+
+
+def test_several_cpu_devices_have_more_threads(environment):
+    platform_flags.enlarge_thread_pool()
+    assert "NPROC" not in environment
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    platform_flags.enlarge_thread_pool()
+    assert environment.pop("NPROC") == "64"
+    environment["NPROC"] = "4"
+    platform_flags.enlarge_thread_pool()
+    assert environment.pop("NPROC") == "4"
+    environment["JAX_PLATFORMS"] = "cuda"
+    platform_flags.enlarge_thread_pool()
+    assert "NPROC" not in environment

@@ -26,7 +26,8 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
 
 def environment(xla_flags: str = FAST_COMPILE) -> dict[str, str]:
     """Returns an environment with one CPU device and the compilation cache of the tests."""
-    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags}
+    inherited = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    return inherited | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags}
 
 
 def command(verb: str, *args: str) -> list[str]:
