@@ -67,6 +67,7 @@ def test_prior_trains_on_a_mixed_mesh_in_parts_recomputed_as_on_one_device():
     assert_equal("prior", mesh="mixed", accumulate=2, remat="dots")
 
 
+@pytest.mark.slow
 def test_vqvae_trains_on_a_mixed_mesh_in_parts_as_on_one_device():
     assert_equal("vqvae", mesh="mixed", accumulate=2)
 

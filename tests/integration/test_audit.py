@@ -249,6 +249,7 @@ def test_a_changed_corpus_gets_a_new_index(music, tmp_path):
     assert others.is_dir()
 
 
+@pytest.mark.slow
 def test_many_held_out_tracks_set_thresholds_for_every_window_length(tmp_path, monkeypatch):
     """Of 40 tracks half are used, 30 s of each, which hold windows of 9 s."""
     monkeypatch.setattr(audit_corpus, "NULL_SECONDS", 600)  # as without the fixture `codes`

@@ -35,7 +35,13 @@ def can_mount() -> bool:
 
 
 @pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
-@pytest.mark.parametrize(("size", "kept"), [("3m", 2), ("9m", 6)], ids=["cache", "shards"])
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        pytest.param("3m", 2, id="cache"),
+        pytest.param("9m", 6, id="shards", marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_is_one_clear_line_and_the_cache_goes_on(tmp_path, size, kept):
     for name in ("music", "disk", "out"):
         (tmp_path / name).mkdir()

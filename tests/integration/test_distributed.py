@@ -56,6 +56,7 @@ def start(codes, workdir, port, number):
     )
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_stops_both_at_one_step_and_one_process_ends_the_run(codes, tmp_path):
     run_in_process("train", *flags(codes, tmp_path / "whole"))
     with socket.socket() as free:

@@ -28,6 +28,7 @@ def read_files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_killed_encode_is_resumed_and_ends_the_same(vqvae, audio, tmp_path):
     def flags(output):
         return (

@@ -17,11 +17,12 @@ from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
 from jukejax.inference.loaded_model import Model
 from jukejax.models.prior import Prior, compute_example_bits
-from jukejax.pages import runs
+from jukejax.pages import pictures, runs
 from jukejax.preparation import house
 from jukejax.weights import bundle
 from tests.support import small_bundle, small_codec
 from tests.support.command import run_in_process
+from tests.support.pages import write_sketch
 
 SECONDS = 5.0
 LEVELS = (2, 1)  # that have a prior
@@ -86,16 +87,18 @@ def means(report, part, side="reference"):
 def reported(place, tmp_path_factory):
     """Runs the command; returns its output, its folder and the content of evaluate.json."""
     folder = tmp_path_factory.mktemp("report")
-    done = run_in_process(
-        "evaluate",
-        f"--input={place / 'samples'}",
-        f"--reference={place / 'audio'}",
-        f"--model={place / 'model'}",
-        f"--codes={place / 'codes'}",
-        f"--output={folder}",
-        "--model_seconds=1",
-        "--bootstrap=50",
-    )
+    with pytest.MonkeyPatch.context() as patch:  # rendering is tested in tests/pages
+        patch.setattr(pictures, "write_picture", write_sketch)
+        done = run_in_process(
+            "evaluate",
+            f"--input={place / 'samples'}",
+            f"--reference={place / 'audio'}",
+            f"--model={place / 'model'}",
+            f"--codes={place / 'codes'}",
+            f"--output={folder}",
+            "--model_seconds=1",
+            "--bootstrap=50",
+        )
     return done.stdout, folder, json.loads((folder / "evaluate.json").read_text())
 
 
@@ -155,6 +158,7 @@ def test_joins_are_at_the_starts_of_new_windows(place):
     assert joins(1, reroll=[0.1, 0.2], **reroll) == []
 
 
+@pytest.mark.slow
 def test_bench_measures_the_cost_of_weights_in_eight_bits(place):
     flags = (f"--model={place / 'model'}", f"--codes={place / 'codes'}", "--json")
     rows = [

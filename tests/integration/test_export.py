@@ -184,17 +184,14 @@ np.savez(output, **outputs)
     ],
 )
 def test_stablehlo_computes_the_same_without_our_code(tmp_path, lyrics, levels):
-    """With a separate lyric encoder only the top level differs, so that only it is compared.
+    """Compares the outputs of every exported program with those of the package.
 
-    Level 0 differs from level 1 in one scale of its conditioner.
+    The VQ-VAE's programs are always exported.
     """
     source = small_bundle.write(tmp_path / "source", lyrics, levels=levels)
     output = export(source, "stablehlo", tmp_path / "hlo", f"--seconds={SAMPLES / 44100}")
-    configs = small_bundle.configs(lyrics)
-    if lyrics == "separate":
-        configs = {"level_2": configs["level_2"]}
-    elif 0 not in levels:
-        del configs["level_0"]
+    parts = ("vqvae", *(f"level_{level}" for level in levels))
+    configs = {part: small_bundle.configs(lyrics)[part] for part in parts}
     inputs, expected = compute_expected(source, configs)
     np.savez(tmp_path / "inputs.npz", **inputs)
     paths = (output, tmp_path / "inputs.npz", tmp_path / "outputs.npz")

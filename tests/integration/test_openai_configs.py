@@ -61,11 +61,13 @@ def size(tree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
+@functools.cache
 def prior_of(file: str, variant: str):
     config = freeze(PriorConfig, config_of(file, variant).model.to_dict())
     return config, openai_prior.prior_shapes(config)
 
 
+@functools.cache
 def vqvae_of(file: str, variant: str):
     config = freeze(VQVAEConfig, config_of(file, variant).model.to_dict())
     audio = jnp.zeros((1, config.hops[-1], 1))

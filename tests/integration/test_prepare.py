@@ -155,7 +155,9 @@ def test_the_bytes_do_not_depend_on_the_workers_or_the_cache(prepared, folder, t
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / ".work").glob("*.npy")}
 
 
-@pytest.mark.parametrize("stop", [1, pytest.param(5, marks=pytest.mark.slow), "writing"])
+@pytest.mark.parametrize(
+    "stop", [*(pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 5)), "writing"]
+)
 def test_a_killed_run_continues_to_the_same_bytes(prepared, folder, tmp_path, stop):
     flags = [f"--input={folder}", f"--output={tmp_path}", f"--metadata={folder / 'labels.csv'}"]
     flags.append("--separator=none")
@@ -175,6 +177,7 @@ def test_a_killed_run_continues_to_the_same_bytes(prepared, folder, tmp_path, st
     assert not list((tmp_path / ".work").glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_run(folder, tmp_path):
     flags = ["--input=house", "--house_tracks=8", "--house_seconds=120", "--separator=repet"]
     command = [sys.executable, "-m", "jukejax.prepare", *flags, f"--output={tmp_path}"]
@@ -226,6 +229,7 @@ def test_outputs_may_share_a_cache_and_it_is_never_cleared(folder, tmp_path):
     assert [path.name for path in (tmp_path / "b" / ".work").iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 def test_shortened_and_reencoded_copies_share_a_group_and_a_split(tmp_path):
     mix = house.track(3, seconds=24.0).mix
     (tmp_path / "music").mkdir()

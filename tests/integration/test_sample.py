@@ -28,6 +28,7 @@ def test_tracks_depend_on_their_number_and_the_seed_not_on_the_batch(model, tmp_
     assert (other[0][2] != several[0][2]).any()
 
 
+@pytest.mark.slow
 def test_streaming_does_not_change_the_codes(model, tmp_path):
     plain = sample(model, tmp_path / "plain", levels=(2, 1))
     streamed = sample(model, tmp_path / "heard", levels=(2, 1), stream=True)
@@ -131,6 +132,7 @@ def test_audio_prompt_is_kept_at_every_level(model, track, tmp_path):
     assert start.prompt_seconds == pytest.approx(0.2, abs=128 / 44100)
 
 
+@pytest.mark.slow
 def test_range_is_rerolled_and_both_sides_stay(model, track, tmp_path):
     before = read_codes_file(track / "codes.npz")
     values = {"mode": "reroll", "codes": str(track / "codes.npz"), "seconds": None, "candidates": 3}

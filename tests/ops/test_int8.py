@@ -74,8 +74,8 @@ def prefill_and_step(config, weights, codes, conditions):
 @pytest.mark.parametrize(
     ("attn_order", "merged_decoder"),
     [
-        (2, False),
         (6, True),
+        pytest.param(2, False, marks=pytest.mark.slow),
         pytest.param(2, True, marks=pytest.mark.slow),
         pytest.param(6, False, marks=pytest.mark.slow),
         pytest.param(12, False, marks=pytest.mark.slow),
@@ -99,7 +99,7 @@ def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decod
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("weights", ["float", "int8"])
+@pytest.mark.parametrize("weights", [pytest.param("float", marks=pytest.mark.slow), "int8"])
 def test_every_layout_of_kernels_gives_the_same(weights, monkeypatch):
     """Whole on TPUs, by rows on GPUs, in groups of rows on CPUs: windows, steps and logits."""
     monkeypatch.setattr(decode_weights.os, "cpu_count", lambda: 3)  # divides some widths, not all

@@ -16,6 +16,7 @@ from jukejax.ops.cpu import attention, convolution, kernel_gradient, norm, produ
 from jukejax.ops.cpu import library as compiled
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.ops.norm import layer_norm
+from jukejax.weights.openai import released
 
 USERS = (attention, convolution, kernel_gradient, norm, products)
 
@@ -70,6 +71,7 @@ def fresh_libraries():
 def test_a_library_for_another_jaxlib_is_refused_and_doctor_says_so(monkeypatch):
     before = compiled.jaxlib.__version__
     with fresh_libraries(), monkeypatch.context() as patch:
+        patch.setattr(released, "MODELS", {})  # counting their parameters takes long
         patch.setattr(compiled.jaxlib, "__version__", "9.9.9")
         assert not norm.LIBRARY.is_usable()
         report = machine.describe_machine()

@@ -71,7 +71,7 @@ def params_of(config, batch, seed=0):
     return jax.tree.map(lambda leaf: 20 * np.asarray(leaf), unbox(variables)["params"])
 
 
-@pytest.mark.parametrize("level", [2, 0])
+@pytest.mark.parametrize("level", [pytest.param(2, marks=pytest.mark.slow), 0])
 def test_generated_and_real_codes_are_decoded_side_by_side(level):
     config, batch = prior(level), window(level)
     params = params_of(config, batch)
