@@ -10,14 +10,15 @@ A frame is `HOP` samples at `SAMPLE_RATE`.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-import soxr
+
+from jukejax.data.audio import resample_blocks
 
 SAMPLE_RATE = 11025  # Hz: peaks up to 5.5 kHz, which every codec preserves
 N_FFT = 2048
@@ -66,25 +67,31 @@ class Landmarks:
 
 
 def extract_landmarks(
-    mono: np.ndarray, sample_rate: int = 44100, *, excerpt: bool = False
+    mono: np.ndarray | Iterable[np.ndarray], sample_rate: int = 44100, *, excerpt: bool = False
 ) -> Landmarks:
     """Extracts the landmarks of a recording.
 
     Args:
-      mono: float [time].
+      mono: float [time], or its blocks: only the sound at `SAMPLE_RATE` is held in memory.
       excerpt: extracts more landmarks, for a short or degraded query of an index of whole
         recordings. As its frames are not aligned with those of the original, peaks are taken at
         `SHIFTS` sub-frame shifts; as noise adds peaks, more pairs start at each peak. This takes
         six times the computation and up to eight times the landmarks.
     """
-    mono = np.asarray(mono, np.float32)
-    if sample_rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
+    blocks = [mono] if isinstance(mono, np.ndarray) else mono
+    mono = _resample_mono(blocks, sample_rate)
     shifts, fan_out = (SHIFTS, EXCERPT_FAN_OUT) if excerpt else (1, FAN_OUT)
     pairs = [_pair_peaks(*_find_peaks(mono[i * HOP // shifts :]), fan_out) for i in range(shifts)]
     packed = np.unique(np.concatenate(pairs))  # time, then hash
     hashes = (packed & 0xFFFFFFFF).astype(np.uint32)
     return Landmarks(hashes, (packed >> 32).astype(np.int32), _count_frames(mono))
+
+
+def _resample_mono(blocks: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
+    """Returns float32 [time] at `SAMPLE_RATE`."""
+    columns = (np.asarray(block, np.float32)[:, None] for block in blocks)
+    resampled = resample_blocks(columns, 1, sample_rate, SAMPLE_RATE)
+    return np.concatenate([np.zeros(0, np.float32), *(block[:, 0] for block in resampled)])
 
 
 def _count_frames(mono: np.ndarray) -> int:

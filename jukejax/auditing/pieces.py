@@ -9,6 +9,7 @@ import numpy as np
 from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages import runs
+from jukejax.preparation.sources import find_files
 from jukejax.sampling.folder import read_codes_file
 
 
@@ -35,7 +36,7 @@ class Sound:
         if self.wav is None:
             return None
         try:
-            return audio.load_audio(self.wav).mean(axis=1)
+            return audio.load_audio(self.wav).samples.mean(axis=1)
         except ValueError as error:
             raise ValueError(f"--input: {self.wav} cannot be used: {error}") from error
 
@@ -55,7 +56,7 @@ def find_sounds(path: str) -> list[Sound]:
       ValueError: there are none.
     """
     source = Path(path)
-    if source.is_file():
+    if source.exists() and not source.is_dir():
         return [Sound(source.stem, source)]
     if not source.is_dir():
         raise ValueError(f"--input={path} does not exist; name a sound file or a folder")
@@ -65,8 +66,10 @@ def find_sounds(path: str) -> list[Sound]:
     if items:
         sounds = [sound for folder in items for sound in _open_item(folder)]
     else:
-        paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in audio.EXTENSIONS)
-        sounds = [Sound(str(p.relative_to(source).with_suffix("")), p) for p in paths]
+        sounds = [
+            Sound(str(Path(file.name).with_suffix("")), Path(file.path))
+            for file in find_files(source).sources
+        ]
     if not sounds:
         raise ValueError(f"--input={path} holds no sound file and no item of sample")
     return sounds

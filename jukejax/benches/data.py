@@ -7,7 +7,6 @@ load            batches of 8 windows of 8 s from the shards, in a separate proce
 train           steps of the config; data_wait is the share of the time spent waiting for data
 """
 
-import functools
 import multiprocessing
 import subprocess
 import sys
@@ -118,6 +117,7 @@ def measure_prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict[st
     import soundfile
 
     from jukejax.preparation import tracks
+    from jukejax.preparation.prepared_track import Source
     from jukejax.preparation.rules import Rules
     from jukejax.preparation.separators import Separator
 
@@ -128,7 +128,7 @@ def measure_prepare(sounds: list[np.ndarray], scratch: Path) -> Iterator[dict[st
     def prepare_files(cache: str) -> None:
         (scratch / cache).mkdir()
         for path in paths:
-            source = tracks.Source(path.name, path=str(path))
+            source = Source(path.name, path=str(path))
             prepared = tracks.prepare_track(source, Separator("none"), str(scratch / cache), rules)
             if prepared.reason:
                 raise ValueError(f"an excerpt of --input cannot be prepared: {prepared.reason}")
@@ -158,7 +158,7 @@ def measure_separators(sound: np.ndarray) -> Iterator[dict[str, Any]]:
             separator = separators.make_separator(method)
         except ValueError:  # its weights are missing
             continue
-        seconds, extra_seconds = common.time_twice(functools.partial(separator, mix))
+        seconds, extra_seconds = common.time_twice(lambda: list(separator.separate(mix)))  # noqa: B023  # called at once
         on_device = method == "spleeter"
         yield {
             "what": f"separate {method}",

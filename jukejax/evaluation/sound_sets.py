@@ -84,18 +84,17 @@ def _number_duplicates(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def _list_files(folder: Path) -> list[Entry]:
-    return [
-        _make_file_entry(source.name, Path(source.path)) for source in sources.find_files(folder)[0]
-    ]
+    found = sources.find_files(folder)
+    return [_make_file_entry(source.name, Path(source.path)) for source in found.sources]
 
 
 def _make_file_entry(name: str, path: Path) -> Entry:
     return Entry(name, functools.partial(_read_file, path))
 
 
-def _read_file(path: Path) -> np.ndarray:
+def _read_file(path: Path, *, repair: bool = True) -> np.ndarray:
     try:
-        return audio.load_audio(path)
+        return audio.load_audio(path, repair=repair).samples
     except ValueError as error:
         raise ValueError(f"{path}: {error}; remove it from the folder") from error
 
@@ -128,7 +127,7 @@ def _list_samples(path: Path) -> list[Entry]:
 
 def _read_after_prompt(item: runs.Item) -> np.ndarray:
     prompt_seconds = runs.parse_number(item.meta.get("prompt_seconds")) or 0.0
-    sound = _read_file(next(iter(item.wavs.values())))
+    sound = _read_file(next(iter(item.wavs.values())), repair=False)  # a model's own faults
     return sound[round(prompt_seconds * audio.SAMPLE_RATE) :]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jukejax.analysis.seams import measure_seams
-from jukejax.data import audio
+from jukejax.data import audio, decoding
 from jukejax.evaluation.sound_sets import Entry
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.windows import plan_windows
@@ -66,7 +66,7 @@ def measure_generated_joins(
             borders = [code * model.hops[level] for code in find_joins(model, item, level)]
             if level not in item.wavs or not borders:
                 continue
-            sound, rate = audio.decode_file(item.wavs[level])
+            sound, rate = decoding.decode_file(item.wavs[level])
             figures.append(measure_seams(sound, rate, borders)._asdict())
             if number < len(reference_sounds):
                 seams = measure_seams(reference_sounds[number], audio.SAMPLE_RATE, borders)

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from jukejax.common import files
-from jukejax.data import audio
+from jukejax.data import decoding
 from jukejax.pages import page, pictures
 
 
@@ -48,7 +48,7 @@ class Assets:
           description: for the labels of player and picture.
         """
         try:
-            samples, sample_rate = audio.decode_file(wav)
+            samples, sample_rate = decoding.decode_file(wav)
         except ValueError as error:
             return page.note(f"{wav.name} cannot be played: {error}.")
         source = self.add_file(wav, f"{name}.wav")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jukejax.preparation import storage
 from jukejax.preparation.job import Job
-from jukejax.preparation.tracks import PreparedTrack, Source
+from jukejax.preparation.prepared_track import PreparedTrack, Source
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions

@@ -132,7 +132,8 @@ def _same_seconds(track: Landmarks, query: Landmarks, offset: int, rows: np.ndar
     in_track = np.bincount((times - offset) // SECOND, minlength=size)
     shared = np.bincount(query.times[rows] // SECOND, minlength=size)
     same = (shared >= MIN_NEW) & (shared >= MIN_SHARE * np.maximum(in_query, in_track))
-    return same & (np.convolve(same, np.ones(5, int), "same") >= MIN_STEADY)
+    near = np.convolve(same, np.ones(5, int))[2:-2]  # mode "same" pads tracks shorter than 5 s
+    return same & (near >= MIN_STEADY)
 
 
 def draw_heldout(

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from jukejax.data import audio
-from jukejax.preparation import storage, tracks
+from jukejax.preparation import storage, track_cache, tracks
+from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules
 
 
@@ -30,7 +31,7 @@ class Job:
     cache: str
     rules: Rules
 
-    def __call__(self, source: tracks.Source) -> tracks.PreparedTrack:
+    def __call__(self, source: Source) -> PreparedTrack:
         """Prepares a source; see `tracks.prepare_track`.
 
         Raises:
@@ -47,7 +48,7 @@ class Job:
                 storage.store_bytes(json.dumps(asdict(prepared)).encode(), record)
         return prepared
 
-    def _prepare_locally(self, source: tracks.Source, folder: str) -> tracks.PreparedTrack:
+    def _prepare_locally(self, source: Source, folder: str) -> PreparedTrack:
         """Runs `tracks.prepare_track` on local files, in `folder` if the cache is in a bucket."""
         remote = storage.is_remote(self.cache)
         cache = folder if remote else self.cache
@@ -56,7 +57,7 @@ class Job:
             prepared = tracks.prepare_track(local, self.separator, cache, self.rules)
         if not remote:
             return prepared
-        for path in Path(folder).iterdir():
+        for path in filter(Path.is_file, Path(folder).iterdir()):
             storage.upload(path, storage.join_path(self.cache, path.name))
         return replace(
             prepared,
@@ -67,21 +68,21 @@ class Job:
     def _uploaded_path(self, path: str) -> str:
         return storage.join_path(self.cache, Path(path).name) if path else ""
 
-    def _key(self, source: tracks.Source) -> str:
+    def _key(self, source: Source) -> str:
         state: str | int = 0
         if storage.is_remote(source.path):
             state = storage.file_state(source.path)
         elif source.path:
             state = Path(source.path).stat().st_mtime_ns
         process = [self.separator.method, self.separator.hash, asdict(self.rules)]
-        key = [asdict(source), state, *process, audio.SAMPLE_RATE, tracks.VERSION]
+        key = [asdict(source), state, *process, audio.SAMPLE_RATE, track_cache.VERSION]
         return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 
-def _read_record(record: str, name: str) -> tracks.PreparedTrack | None:
+def _read_record(record: str, name: str) -> PreparedTrack | None:
     """Reads the record of a source; None without a record or its cache entry."""
     if not storage.file_exists(record):
         return None
     with storage.local_copy(record) as path:
-        prepared = tracks.PreparedTrack(**json.loads(path.read_text()) | {"name": name})
+        prepared = PreparedTrack(**json.loads(path.read_text()) | {"name": name})
     return prepared if storage.file_exists(prepared.array) else None

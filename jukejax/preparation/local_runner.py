@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 
 from jukejax.preparation.job import Job
-from jukejax.preparation.tracks import PreparedTrack, Source
+from jukejax.preparation.prepared_track import PreparedTrack, Source
 
 
 def prepare_locally(

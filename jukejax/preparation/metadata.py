@@ -3,25 +3,41 @@
 import csv
 import io
 import os
+import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page
 
 
 @dataclass(frozen=True)
 class TrackLabels:
-    """Artist and genre of a file as text; empty if not given."""
+    """Artist and genre of a file as text; empty if not given.
+
+    Attributes:
+      notes: doubts about them, for the user.
+    """
 
     artist: str = ""
     genre: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
-def read_metadata(path: str | os.PathLike) -> dict[str, TrackLabels]:
+# -- Metadata file -------------------------------------------------------------------------------
+
+
+def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackLabels]:
     """Reads a CSV with the columns file,artist,genre,lyrics; returns labels by `file_key`.
 
+    Args:
+      folder: of the music; absolute paths of files in it are understood.
+
     Raises:
-      ValueError: the file cannot be read, is not UTF-8, or has no column "file".
+      ValueError: the file cannot be read, is not UTF-8, has no column "file", or a line of it is
+        wrong; the message has the number of the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -29,18 +45,50 @@ def read_metadata(path: str | os.PathLike) -> dict[str, TrackLabels]:
         raise ValueError(f"metadata {path} is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise ValueError(f"metadata {path} cannot be read: {error.strerror}") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [name.strip().lower() for name in rows.fieldnames or ()]
+    rows = _read_rows(path, text)
+    columns = [name.strip().lower() for name in next(rows, (1, []))[1]]
     if "file" not in columns:
         raise ValueError(
             f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
             "must name file,artist,genre,lyrics"
         )
-    rows.fieldnames = columns
-    return {
-        file_key(row["file"] or ""): TrackLabels(row.get("artist") or "", row.get("genre") or "")
-        for row in rows
-    }
+    labels: dict[str, TrackLabels] = {}
+    lines: dict[str, int] = {}
+    for line, values in rows:
+        where = f"metadata {path}, line {line}"
+        if len(values) > len(columns):
+            raise ValueError(
+                f"{where}: {len(values)} fields for {len(columns)} columns; put a name that "
+                "holds a comma in double quotes"
+            )
+        row = dict(zip(columns, values, strict=False))
+        name = row["file"].strip()
+        key = file_key(name.removeprefix(f"{os.path.abspath(folder)}/") if folder else name)
+        if not key:
+            raise ValueError(f"{where}: the file is not named")
+        if key in lines:
+            raise ValueError(f"{where}: {key} is listed twice, first in line {lines[key]}")
+        lines[key] = line
+        labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""))
+    return labels
+
+
+def _read_rows(path: str | os.PathLike, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the number of the first line and the fields of each row that is not empty."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = str(error)
+            if "unexpected end of data" in reason:
+                reason = "a double quote is never closed"
+            raise ValueError(f"metadata {path}, line {line}: {reason}") from error
+        if row:
+            yield line, row
 
 
 def file_key(name: str) -> str:
@@ -48,25 +96,81 @@ def file_key(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip().replace("\\", "/").removeprefix("./"))
 
 
-def read_tags(path: str) -> dict[str, str]:
-    """Reads artist and genre from the tags of a file; empty without tags."""
+# -- Tags ----------------------------------------------------------------------------------------
+
+
+def read_tags(path: str, container_tags: Mapping[str, str] | None = None) -> TrackLabels:
+    """Reads artist and genre from the tags of a file; empty without tags.
+
+    Tries mutagen, which knows several values and their encodings; then APEv2, which it reads of few
+    formats; then what FFmpeg reads of the container (RIFF INFO, Matroska).
+
+    Args:
+      container_tags: FFmpeg's tags, by their names in lower case.
+    """
+    notes: list[str] = []
+    artists, genres = _read_file_tags(path, notes)
+    tags = container_tags or {}
+    artists = artists or _split_values([tags.get("artist", "") or tags.get("album_artist", "")])
+    genres = genres or _split_values([tags.get("genre", "")])
+    if len(artists) > 1:
+        notes.append(f"artists {', '.join(artists)}: labeled as the first")
+    return TrackLabels(artists[0] if artists else "", "; ".join(genres), notes)
+
+
+def _read_file_tags(path: str, notes: list[str]) -> tuple[list[str], list[str]]:
+    """Returns artists and genres of the first kind of tags that names any."""
     import mutagen
+    import mutagen.apev2
+    import mutagen.id3
 
-    try:
-        tags = mutagen.File(path, easy=True)
-    except (mutagen.MutagenError, OSError, ValueError):
-        return {}
-    artists = _find_tag(tags, "artist", "TPE1", "Author")
-    return {
-        "artist": artists[0] if artists else "",
-        "genre": "; ".join(_find_tag(tags, "genre", "TCON", "WM/Genre")),
-    }
+    for read in (mutagen.File, mutagen.id3.ID3, mutagen.apev2.APEv2):
+        try:
+            tags = read(path)
+        except (mutagen.MutagenError, OSError, ValueError):
+            continue
+        artists = _find_values(tags, "artist", "TPE1", "Author", "\xa9ART", "IART", notes=notes)
+        genres = _find_values(tags, "genre", "TCON", "WM/Genre", "\xa9gen", notes=notes)
+        if artists or genres:
+            return artists, genres
+    return [], []
 
 
-def _find_tag(tags: Any, *names: str) -> list[str]:
+def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:
     """Returns the values of the first of the named tags that a file has."""
     for name in names:
-        if tags and name in tags:
-            value = tags[name]
-            return [str(item) for item in (value if isinstance(value, list) else [value])]
+        try:
+            tag = tags[name] if tags and name in tags else None
+        except (KeyError, ValueError):  # a key that this kind of tags cannot have
+            continue
+        if tag is None:
+            continue
+        if getattr(tag, "encoding", None) == 0:  # Latin-1, of ID3
+            notes += _doubt_code_page(name, str(tag))
+        if name == "TCON":  # numbers are names of ID3v1's list; v2.3 separates by slashes
+            values = [part for genre in tag.genres for part in re.split("/", genre)]
+        elif hasattr(tag, "text"):
+            values = tag.text
+        else:
+            values = tag if isinstance(tag, list) else [str(tag)]
+        if values := _split_values(values):
+            return values
     return []
+
+
+def _split_values(values: list) -> list[str]:
+    """Splits values at NUL and strips them; drops empty and repeated ones."""
+    parts = [part.strip() for value in values for part in str(value).split("\0")]
+    return list(dict.fromkeys(filter(None, parts)))
+
+
+def _doubt_code_page(name: str, text: str) -> list[str]:
+    """Returns a note if a Latin-1 text looks like one of another code page."""
+    letters = [letter for letter in text if letter.isalpha() or ord(letter) > 127]
+    foreign = [letter for letter in letters if ord(letter) > 127]
+    if len(foreign) <= max(1, FOREIGN_SHARE * len(letters)):
+        return []
+    return [
+        f"tag {name} reads {text!r}, most likely of another code page than its Latin-1: give the "
+        "name by --metadata"
+    ]

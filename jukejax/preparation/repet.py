@@ -8,9 +8,12 @@ Letters: T samples, C channels, F frequencies, N frames.
 """
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from jukejax.data.audio import Samples
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -26,18 +29,23 @@ MARGIN = 3.0  # ratio of voice to accompaniment above which a bin is removed
 VOICE_BAND = (200.0, 6000.0)  # Hz: kick and bass are below, hats above
 
 
-def remove_vocals(audio: np.ndarray) -> np.ndarray:
-    """Removes the vocals from a mix of any length, float32 [T, C] at 44.1 kHz of the same shape."""
+def remove_vocals(audio: Samples) -> Iterator[np.ndarray]:
+    """Removes the vocals from a mix of any length.
+
+    Args:
+      audio: float32 [T, C] at 44.1 kHz.
+
+    Yields:
+      The instrumental in blocks, float32 [time, C], T samples in all.
+    """
     starts = block_starts(len(audio), BLOCK, OVERLAP)
-    result = np.zeros_like(audio)
-    for i, start in enumerate(starts):
+    shared = np.zeros((0, audio.shape[1]), np.float32)  # end of the block before
+    for start, following in zip(starts, [*starts[1:], len(audio)], strict=True):
         block = _filter_block(audio[start : start + BLOCK])
-        if i > 0:
-            shared = starts[i - 1] + BLOCK - start
-            fade = np.linspace(0, 1, shared, dtype=np.float32)[:, None]
-            block[:shared] = fade * block[:shared] + (1 - fade) * result[start : start + shared]
-        result[start : start + len(block)] = block
-    return result
+        fade = np.linspace(0, 1, len(shared), dtype=np.float32)[:, None]
+        block[: len(shared)] = fade * block[: len(shared)] + (1 - fade) * shared
+        yield block[: following - start]
+        shared = block[following - start :]
 
 
 def block_starts(length: int, block: int, overlap: int) -> list[int]:

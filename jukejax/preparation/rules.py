@@ -5,11 +5,13 @@ intros after them. Levels are those of the instrumental, on which the model is t
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from jukejax.analysis.loudness import measure_loudness
+from jukejax.analysis.loudness import LoudnessMeter
+from jukejax.data.audio import BLOCK, Samples, iterate_blocks
 
 SAMPLE_RATE = 44100
 FADES = ("keep", "cut", "drop")
@@ -24,6 +26,7 @@ FADE = 4.0  # seconds: shortest fade-out; shorter ones are the reverb of the las
 FADE_RISE = 3.0  # dB: a larger rise of the level is no fade
 FADE_STEADY = 0.4  # least median fall of 2 s / mean fall: an arrangement falls in steps
 EDGE = 0.02  # seconds of the fade that prevents a click at a cut
+_BLOCK_STEPS = 400  # steps or hops that are measured at once
 LEVEL, LEVEL_HOP = 1.0, 0.25  # seconds: levels of fades are measured over about two beats
 
 
@@ -35,8 +38,7 @@ class Rules:
       min_seconds, max_seconds: range of the lengths of used tracks.
       fades: treatment of long fade-outs and dead air. "cut" ends the track where the fade-out
         begins and leaves GAP of dead air: a fade-out repeats earlier music at a falling level, so
-          that
-        only an ending is lost. "keep" keeps and reports them, "drop" skips the track.
+        that only an ending is lost. "keep" keeps and reports them, "drop" skips the track.
       loudness: LUFS of each track after one gain; None: loudness is not changed.
 
     Raises:
@@ -65,7 +67,10 @@ class Rules:
 
     def check_length(self, samples: int) -> str:
         """Returns the reason why a track of this length is not used; empty if it is."""
-        seconds = samples / SAMPLE_RATE
+        return self.check_seconds(samples / SAMPLE_RATE)
+
+    def check_seconds(self, seconds: float) -> str:
+        """Returns the reason why a track of this length is not used; empty if it is."""
         if seconds < self.min_seconds:
             return f"{seconds:.1f} s long, and --min_seconds={self.min_seconds:g}"
         if seconds > self.max_seconds:
@@ -98,18 +103,23 @@ class Survey:
         return list(zip(starts, stops, strict=True))
 
 
-def survey_sound(sound: np.ndarray) -> Survey:
+def survey_sound(sound: Samples) -> Survey:
     """Finds silence, dead air and a fade-out.
 
     Args:
       sound: float32 [time, channels] at 44.1 kHz, not silent throughout.
     """
     step = round(STEP * SAMPLE_RATE)
-    loud = _split_blocks(np.abs(sound).max(axis=1), step).max(axis=1)
+    loud = np.concatenate(
+        [
+            _split_blocks(np.abs(block).max(axis=1), step).max(axis=1)
+            for block in iterate_blocks(sound, _BLOCK_STEPS * step)
+        ]
+    )
     audible = np.nonzero(loud > QUIET * loud.max())[0]
     start = max(0, audible[0] * step - round(HEAD * SAMPLE_RATE))
     stop = min(len(sound), (audible[-1] + 1) * step + round(TAIL * SAMPLE_RATE))
-    fade_out = start + _find_fade_out(sound[start : (audible[-1] + 1) * step])
+    fade_out = start + _find_fade_out(sound, start, min(len(sound), (audible[-1] + 1) * step))
     fade_out = stop if fade_out >= (audible[-1] + 1) * step else fade_out
     gaps = np.nonzero(np.diff(audible) - 1 >= DEAD_AIR / STEP)[0]
     dead_air = [(int(audible[i] + 1) * step, int(audible[i + 1]) * step) for i in gaps]
@@ -123,16 +133,28 @@ def _split_blocks(values: np.ndarray, size: int) -> np.ndarray:
     return np.pad(values, (0, -len(values) % size)).reshape(-1, size)
 
 
-def _find_fade_out(sound: np.ndarray) -> int:
-    """Returns the sample at which a long fade-out begins; the length if there is none.
+def _find_fade_out(sound: Samples, start: int, stop: int) -> int:
+    """Finds a long fade-out between `start` and `stop`.
+
+    Returns:
+      The sample after `start` at which it begins; the length if there is none.
 
     The level must fall from FADE_FROM below that of the track to FADE_TO below it, steadily and
     over at least FADE, and never again rise by more than FADE_RISE.
     """
     hop, width = round(LEVEL_HOP * SAMPLE_RATE), round(LEVEL / LEVEL_HOP)
-    power = _split_blocks(np.square(sound).mean(axis=1), hop).mean(axis=1)
+    size = _BLOCK_STEPS * hop
+    power = np.concatenate(
+        [
+            _split_blocks(np.square(sound[first : min(first + size, stop)]).mean(axis=1), hop).mean(
+                axis=1
+            )
+            for first in range(start, stop, size)
+        ]
+    )
+    length = stop - start
     if len(power) <= width:
-        return len(sound)
+        return length
     level = np.convolve(power, np.ones(width) / width, "valid")  # [hops], from each hop on
     level = 10 * np.log10(np.maximum(level, 1e-12))
     body = np.median(level[level > level.max() - 20])
@@ -140,40 +162,58 @@ def _find_fade_out(sound: np.ndarray) -> int:
     tail = level[above:]
     low = np.nonzero(tail < body - FADE_TO)[0]
     if not low.size or low[0] * LEVEL_HOP < FADE:
-        return len(sound)
+        return length
     swell = (tail - np.minimum.accumulate(tail)).max()
     fall = tail[: low[0] + 1]
     span = round(2 / LEVEL_HOP)
     steady = np.median(fall[:-span] - fall[span:]) / (fall[0] - fall[-1]) * (len(fall) - 1) / span
     if swell > FADE_RISE or steady < FADE_STEADY:
-        return len(sound)
+        return length
     return int(above * hop + width * hop // 2)
 
 
-def cut_pieces(sound: np.ndarray, pieces: list[tuple[int, int]]) -> np.ndarray:
-    """Joins the pieces of a track; the end has a fade of EDGE where music was cut.
+def cut_pieces(sound: Samples, pieces: list[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """Yields the joined pieces of a track in blocks.
+
+    The end has a fade of EDGE where music was cut.
 
     Args:
       sound: float32 [time, channels].
     """
-    joined = np.concatenate([sound[start:stop] for start, stop in pieces])
-    edge = min(round(EDGE * SAMPLE_RATE), len(joined))
-    if pieces[-1][1] < len(sound):
-        joined[len(joined) - edge :] *= np.linspace(1, 0, edge, dtype=np.float32)[:, None]
-    return joined
+    length = sum(stop - start for start, stop in pieces)
+    is_cut = pieces[-1][1] < len(sound)
+    edge = min(round(EDGE * SAMPLE_RATE), length)
+    ramp = np.linspace(1, 0, edge, dtype=np.float32)[:, None]
+    position = 0
+    for start, stop in pieces:
+        for first in range(start, stop, BLOCK):
+            block = sound[first : min(first + BLOCK, stop)]
+            fade_from = max(0, length - edge - position)
+            if is_cut and fade_from < len(block):
+                faded = position + fade_from - (length - edge)  # samples of the ramp before
+                block = block.copy()
+                block[fade_from:] *= ramp[faded : faded + len(block) - fade_from]
+            position += len(block)
+            yield block
 
 
-def loudness_gain(sound: np.ndarray, target: float | None) -> tuple[float, float | None, list[str]]:
+def loudness_gain(
+    blocks: Iterable[np.ndarray], channels: int, target: float | None
+) -> tuple[float, float | None, list[str]]:
     """Computes the gain of a track for a target loudness without clipping.
 
     Args:
-      sound: float32 [time, channels]; its peak may be above 1.
+      blocks: of the track, float32 [time, channels]; its peak may be above 1.
       target: LUFS; None: only a peak above 1 is reduced.
 
     Returns:
       The gain, the resulting loudness in LUFS, and notes for the user.
     """
-    peak, level = float(np.abs(sound).max()), measure_loudness(sound)
+    meter, peak = LoudnessMeter(channels), 0.0
+    for block in blocks:
+        meter.add(block)
+        peak = max(peak, float(np.abs(block).max()))
+    level = meter.loudness()
     target_gain = 0.0 if target is None or level is None else target - level  # dB
     headroom = -20 * math.log10(max(peak, 1e-9))
     gain, notes = min(target_gain, headroom), []

@@ -6,14 +6,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jukejax.common import files
-from jukejax.common.formatting import format_clock
 from jukejax.common.progress import Progress
-from jukejax.data import audio, corpus
+from jukejax.data import corpus, decoding
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import (
@@ -28,10 +26,9 @@ from jukejax.preparation import (
 )
 from jukejax.preparation.job import Job
 from jukejax.preparation.metadata import TrackLabels, file_key, read_metadata
+from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules
-from jukejax.preparation.tracks import PreparedTrack, Source
-
-MAX_PRINTED = 20  # largest number of skipped files that are printed; corpus.json lists all
+from jukejax.preparation.summary import print_summary
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,13 @@ class SourceList:
     Attributes:
       labels: labels from the sources, by `file_key`.
       ignored: number of other files, by suffix.
+      unreadable: folders that cannot be read, with the reason.
     """
 
     sources: list[Source]
     labels: Mapping[str, TrackLabels] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Sequence[str] = ()
 
 
 def prepare_dataset(settings: Settings) -> None:
@@ -99,7 +98,7 @@ def prepare_dataset(settings: Settings) -> None:
       ValueError: a setting is not possible, or there is no usable source.
     """
     settings.check()
-    metadata = read_metadata(settings.metadata) if settings.metadata else {}
+    metadata = read_metadata(settings.metadata, settings.input) if settings.metadata else {}
     with _open_output(settings) as (output, cache):
         listing = find_sources(settings, cache)
         prepared = prepare_sources(listing.sources, settings, cache)
@@ -114,6 +113,7 @@ def prepare_dataset(settings: Settings) -> None:
             "separation": settings.separator.record(),
             **selection.describe_files(prepared, used, splits, group, links),
             "ignored": listing.ignored,
+            "unreadable": listing.unreadable,
         }
         files.write_json(output / "corpus.json", table)
         if not usable:
@@ -127,7 +127,7 @@ def prepare_dataset(settings: Settings) -> None:
             _remove_stale_entries(Path(cache), prepared, settings.input)
         names = {file_key(source.name) for source in listing.sources}
         missing = [name for name in metadata if name not in names]
-        _print_summary(settings.output, table, dataset, missing)
+        print_summary(settings.output, table, dataset, missing)
 
 
 @contextlib.contextmanager
@@ -176,13 +176,14 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
                 name, cache, data_dir=settings.tfds_data_dir, progress=_TfdsProgress()
             )
         )
-    files_found, ignored = sources.find_files(settings.input)
-    if not files_found:
+    found = sources.find_files(settings.input)
+    if not found.sources:
+        unreadable = "".join(f"; cannot read {folder}" for folder in found.unreadable)
         raise ValueError(
-            f"no music in {settings.input}: none of its {sum(ignored.values())} files ends in "
-            f"{' '.join(sorted(audio.EXTENSIONS))}"
+            f"no music in {settings.input}: none of its {sum(found.ignored.values())} files ends "
+            f"in {' '.join(sorted(decoding.EXTENSIONS))}{unreadable}"
         )
-    return SourceList(files_found, ignored=ignored)
+    return SourceList(found.sources, ignored=found.ignored, unreadable=found.unreadable)
 
 
 class _TfdsProgress:
@@ -250,43 +251,3 @@ def _remove_stale_entries(cache: Path, prepared: Sequence[PreparedTrack], source
     for path in cache.iterdir():
         if path.stem not in needed:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _print_summary(
-    output: str, table: Mapping[str, Any], dataset: corpus.Dataset, missing: Sequence[str]
-) -> None:
-    """Prints the size of the dataset, groups, skipped files and other findings.
-
-    Args:
-      table: content of corpus.json.
-      missing: files of the metadata that are not in the input.
-    """
-    for split, words in (("train", "to train on"), ("heldout", "held out")):
-        tracks = dataset.tracks(split)
-        length = format_clock(sum(track.samples for track in tracks) / audio.SAMPLE_RATE)
-        size = sum(shard["bytes"] for shard in dataset.info["splits"][split]["shards"]) / 1e6
-        print(f"{len(tracks)} tracks ({length}) {words}, {size:.0f} MB in {output}")
-    if not dataset.tracks("heldout"):
-        print("nothing is held out: there is one track only, or --heldout=0")
-    group_names = [row["group"] for row in table["files"] if "group" in row]
-    if shared := len(group_names) - len(set(group_names)):
-        print(
-            f"{shared} tracks share a recording with another one: each is in the split of that one"
-        )
-    if sdr := table.get("instrumental_si_sdr"):
-        print(
-            f"instrumental against the truth: SI-SDR {sdr['before']:.1f} dB before, "
-            f"{sdr['after']:.1f} dB after --separator={table['separator']}"
-        )
-    if missing:
-        print(f"--metadata names {len(missing)} files that do not exist, such as {missing[0]}")
-    _print_skipped(output, [row for row in table["files"] if row["fate"] == "skipped"])
-
-
-def _print_skipped(output: str, skipped: Sequence[Mapping[str, Any]]) -> None:
-    if skipped:
-        print(f"{len(skipped)} files skipped:")
-    for row in skipped[:MAX_PRINTED]:
-        print(f"  {row['file']}: {row['reason']}")
-    if len(skipped) > MAX_PRINTED:
-        print(f"  and {len(skipped) - MAX_PRINTED} more, see {output}/corpus.json")

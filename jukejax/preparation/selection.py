@@ -11,20 +11,20 @@ from jukejax.data import audio, corpus
 from jukejax.data.vocabularies import UNKNOWN, split_genres
 from jukejax.preparation import groups, storage
 from jukejax.preparation.metadata import TrackLabels, file_key
-from jukejax.preparation.tracks import PreparedTrack
+from jukejax.preparation.prepared_track import PreparedTrack
 
 FACTS = ("channels", "loudness", "trimmed", "fade_out", "dead_air", "notes")
 
 
 def reject_copies(prepared: Sequence[PreparedTrack]) -> list[PreparedTrack]:
-    """Marks tracks that are copies of an earlier one, byte for byte, as unusable."""
+    """Marks tracks that are copies of an earlier one, sample for sample, as unusable."""
     first_names: dict[str, str] = {}
     result = []
     for track in prepared:
         if not track.reason:
             first = first_names.setdefault(track.content, track.name)
             if first != track.name:
-                track = replace(track, reason=f"the same file as {first}")
+                track = replace(track, reason=f"the same sound as {first}")
         result.append(track)
     return result
 

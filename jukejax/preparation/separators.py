@@ -9,12 +9,14 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jukejax.common import files
+from jukejax.data.audio import Samples, iterate_blocks
 from jukejax.preparation import repet
 
 METHODS = ("none", "repet", "spleeter")
@@ -37,29 +39,31 @@ class Separator:
     weights: str = ""
     hash: str = ""
 
-    def __call__(self, mix: np.ndarray) -> np.ndarray:
-        """Returns the instrumental of a mix of any length.
+    def separate(self, mix: Samples) -> Iterator[np.ndarray]:
+        """Yields the instrumental of a mix of any length in blocks.
 
         Spleeter is loaded and compiled at its first call in a process.
 
         Args:
           mix: float32 [time, channels] at 44.1 kHz.
 
-        Returns:
-          The same shape and type.
+        Yields:
+          float32 [time, channels], as many samples in all.
 
         Raises:
           ValueError: the weights are missing or not those of `hash`; or the method is unknown.
         """
         if self.method == "none":
-            return mix
-        if self.method == "repet":
-            return repet.remove_vocals(mix)
-        if self.method != "spleeter":
-            raise ValueError(f"no separator {self.method!r}; there are {', '.join(METHODS)}")
-        from jukejax.preparation import spleeter
+            yield from iterate_blocks(mix)
+        elif self.method == "repet":
+            yield from repet.remove_vocals(mix)
+        elif self.method == "spleeter":
+            from jukejax.preparation import spleeter
 
-        return spleeter.load_spleeter(self.weights, self.hash)(mix)["accompaniment"]
+            for stems in spleeter.load_spleeter(self.weights, self.hash).separate(mix):
+                yield stems["accompaniment"]
+        else:
+            raise ValueError(f"no separator {self.method!r}; there are {', '.join(METHODS)}")
 
     @property
     def name(self) -> str:

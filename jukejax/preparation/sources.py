@@ -3,42 +3,74 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from jukejax.data import audio
+from jukejax.data import decoding
 from jukejax.preparation import storage
-from jukejax.preparation.tracks import Source
+from jukejax.preparation.prepared_track import Source
 
 
-def find_files(folder: str | os.PathLike) -> tuple[list[Source], dict[str, int]]:
+@dataclass(frozen=True)
+class FoundFiles:
+    """The files of a folder.
+
+    Attributes:
+      sources: sound files in alphabetical order.
+      ignored: number of other files, by suffix.
+      unreadable: folders that cannot be read, with the reason.
+    """
+
+    sources: list[Source]
+    ignored: dict[str, int]
+    unreadable: list[str]
+
+
+def find_files(folder: str | os.PathLike) -> FoundFiles:
     """Finds the sound files under a folder or a bucket.
 
-    Returns:
-      The sources in alphabetical order, and the number of other files by suffix.
+    Links to files and folders are followed; each folder is read once.
     """
     sources: list[Source] = []
     ignored: Counter[str] = Counter()
-    for name, path in _list_bucket(folder) if storage.is_remote(folder) else _list_folder(folder):
+    unreadable: list[str] = []
+    names = _list_bucket(folder) if storage.is_remote(folder) else _list_folder(folder, unreadable)
+    for name, path in names:
         suffix = PurePosixPath(name).suffix.lower()
-        if suffix in audio.EXTENSIONS:
+        if suffix in decoding.EXTENSIONS:
             sources.append(Source(name, path=path))
         else:
             ignored[suffix or "(none)"] += 1
-    return sorted(sources, key=lambda source: source.name), dict(sorted(ignored.items()))
+    sources.sort(key=lambda source: source.name)
+    return FoundFiles(sources, dict(sorted(ignored.items())), unreadable)
 
 
-def _list_folder(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
+def _list_folder(folder: str | os.PathLike, unreadable: list[str]) -> Iterator[tuple[str, str]]:
     """Yields the name within the folder and the path of each file that is not hidden."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"--input={folder} is not a folder; give a folder of music, or 'house'")
-    for root, subfolders, names in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+
+    def add_error(error: OSError) -> None:
+        unreadable.append(f"{_printable(error.filename)} ({error.strerror})")
+
+    seen: set[tuple[int, int]] = set()
+    for root, subfolders, names in os.walk(folder, followlinks=True, onerror=add_error):
+        state = os.stat(root)
+        if (state.st_dev, state.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
             if not name.startswith("."):
                 path = Path(root, name)
-                relative = path.relative_to(folder).as_posix()
-                yield relative.encode("utf-8", "backslashreplace").decode(), str(path)
+                yield _printable(path.relative_to(folder).as_posix()), str(path)
+
+
+def _printable(path: str) -> str:
+    """Returns a path with escapes for bytes that are not UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _list_bucket(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ Letters: B segments in a batch.
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common.types import Tree
+from jukejax.data.audio import Samples
 from jukejax.models.unet import UNetConfig, UNets
 from jukejax.preparation import resynthesis
 from jukejax.weights import spleeter as weights_file
@@ -141,12 +143,23 @@ class Spleeter:
         Returns:
           float32 [time, channels] by stem. Mono is separated as two equal channels.
         """
+        blocks = list(self.separate(mix, layout, stems))
+        return {stem: np.concatenate([block[stem] for block in blocks]) for stem in stems}
+
+    def separate(
+        self,
+        mix: Samples,
+        layout: Layout = CORPUS,
+        stems: tuple[str, ...] = ("accompaniment",),
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Separates a mix, and yields its stems in blocks; see `__call__`."""
         samples, channels = mix.shape
         if channels not in (1, 2):
             raise ValueError(f"Spleeter takes mono or stereo, not {channels} channels")
-        result = {stem: np.zeros_like(mix) for stem in stems}
         starts = segment_starts(samples, layout.overlap)
         weights = [segment_weights(i, len(starts), layout.overlap) for i in range(len(starts))]
+        done = 0  # samples that were yielded
+        sums = {stem: np.zeros((0, channels), np.float32) for stem in stems}  # from there on
         for first in range(0, len(starts), self._batch):
             batch = slice(first, first + self._batch)
             offsets = [start * HOP - FRAME for start in starts[batch]]  # samples in the mix
@@ -156,12 +169,19 @@ class Spleeter:
             batch_weights = np.zeros((self._batch, SEGMENT), np.float32)
             batch_weights[: len(offsets)] = weights[batch]
             separated = self._separate(audio, batch_weights, stems, layout.keep_highs)
+            following = starts[first + self._batch : first + self._batch + 1]
+            final = max(done, following[0] * HOP - FRAME) if following else samples
+            missing = max(0, min(samples, offsets[-1] + SPAN) - done - len(sums[stems[0]]))
             for stem, segments in separated.items():
+                total = np.pad(sums[stem], ((0, missing), (0, 0)))
                 for segment, offset in zip(segments, offsets, strict=False):
                     inside = segment[max(0, -offset) : samples - offset]
                     inside = inside if channels == 2 else inside.mean(axis=1, keepdims=True)
-                    result[stem][max(0, offset) : offset + SPAN] += inside
-        return result
+                    total[max(0, offset) - done :][: len(inside)] += inside
+                sums[stem] = total
+            yield {stem: total[: final - done] for stem, total in sums.items()}
+            sums = {stem: total[final - done :] for stem, total in sums.items()}
+            done = final
 
     def _separate(
         self, audio: np.ndarray, weights: np.ndarray, stems: tuple[str, ...], keep_highs: bool

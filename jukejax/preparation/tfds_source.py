@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from jukejax.preparation import storage, tracks
+from jukejax.preparation import storage
 from jukejax.preparation.metadata import TrackLabels, file_key
+from jukejax.preparation.prepared_track import Source
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -28,7 +29,7 @@ BITS = (16, 24, 32)  # depths of integer samples
 
 def export_sources(
     name: str, cache: str, *, data_dir: str | None, progress: Callable[[int, int], None]
-) -> tuple[list[tracks.Source], dict[str, TrackLabels]]:
+) -> tuple[list[Source], dict[str, TrackLabels]]:
     """Returns the examples of all splits of a data set as sources, and labels by `file_key`.
 
     Args:
@@ -47,9 +48,7 @@ def export_sources(
         storage.store_bytes((json.dumps(rows) + "\n").encode(), index)
     with storage.local_copy(index) as path:
         rows = json.loads(path.read_text())
-    sources = [
-        tracks.Source(row["file"], path=storage.join_path(folder, row["file"])) for row in rows
-    ]
+    sources = [Source(row["file"], path=storage.join_path(folder, row["file"])) for row in rows]
     track_labels = {file_key(row["file"]): TrackLabels(row["artist"], row["genre"]) for row in rows}
     return sources, track_labels
 

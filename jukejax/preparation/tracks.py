@@ -2,14 +2,14 @@
 
 `prepare_track` decodes, repairs, separates, trims, computes the fingerprint, converts to 16 bits
 and writes the result to the cache. It depends on its arguments only, so that it can run in any
-process on any machine.
+process on any machine. The sound passes through in blocks, by way of temporary files: memory does
+not grow with its length, but for the fingerprint's (44 kB a second).
 """
 
+import contextlib
 import hashlib
-import io
-import json
-import os
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,20 +18,20 @@ import numpy as np
 from jukejax.analysis import fidelity, fingerprint
 from jukejax.common import files
 from jukejax.data import audio
+from jukejax.data.repair import SILENT, repair_sound
+from jukejax.preparation import track_cache
 from jukejax.preparation.metadata import read_tags
+from jukejax.preparation.mixes import Mix, TooLongError, decode_mix
+from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_sound
+from jukejax.preparation.spool import Spool
 
 if TYPE_CHECKING:
     from jukejax.preparation.house import HouseTrack
 
-VERSION = 2  # version of the processing in this file; a change invalidates cached tracks
-SILENT = 1e-3  # peak, -60 dB
-DC = 0.005  # offsets above this are removed
-ANTI_PHASE = 0.1  # a mono sum below this share of the channels' RMS is anti-phase
-
 
 class Separator(Protocol):
-    """Removes vocals, float32 [time, channels] to the same; see `separators`."""
+    """Removes vocals; see `separators`."""
 
     @property
     def method(self) -> str: ...
@@ -39,55 +39,7 @@ class Separator(Protocol):
     @property
     def hash(self) -> str: ...
 
-    def __call__(self, mix: np.ndarray) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class Source:
-    """The source of a track: a file, or track `index` of the house corpus."""
-
-    name: str
-    path: str = ""
-    index: int = 0
-    seconds: float = 0.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class PreparedTrack:
-    """The result of the preparation of a source.
-
-    Attributes:
-      reason: reason why the source cannot be used; empty if it can.
-      array: file in the cache with int16 [time, channels].
-      fingerprint: file in the cache with its `fingerprint.Landmarks`.
-      content: sha256 of the source.
-      notes: repairs and other messages for the user.
-      loudness: LUFS of the stored audio; None if too soft to measure.
-      trimmed: seconds of silence removed at the start and at the end.
-      fade_out: seconds of a long fade-out at the end, cut or not.
-      dead_air: start and length in seconds of long silences, in the time of the source.
-      sdr: SI-SDR in dB of the instrumental against the true one, before and after separation, if
-        the latter is known.
-    """
-
-    name: str
-    reason: str = ""
-    array: str = ""
-    fingerprint: str = ""
-    content: str = ""
-    samples: int = 0
-    channels: int = 0
-    artist: str = ""
-    genre: str = ""
-    bpm: float | None = None
-    key: str | None = None
-    notes: list[str] = field(default_factory=list)
-    loudness: float | None = None
-    trimmed: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    fade_out: float = 0.0
-    dead_air: list[list[float]] = field(default_factory=list)
-    sdr: dict[str, float] | None = None
+    def separate(self, mix: audio.Samples) -> Iterator[np.ndarray]: ...
 
 
 def prepare_track(source: Source, separator: Separator, cache: str, rules: Rules) -> PreparedTrack:
@@ -97,67 +49,152 @@ def prepare_track(source: Source, separator: Separator, cache: str, rules: Rules
     separator. It identifies a song and its dub as near-duplicates.
 
     Args:
-      cache: folder; the key of an entry is a hash of the content of the source and of the
-        processing. Limits of length are not part of the key: they are checked afterwards.
+      cache: folder; the key of an entry is a hash of the sound of the source, without its tags, and
+        of the processing. Limits of length are not part of the key: they are checked afterwards.
 
     Raises:
       OSError: the cache cannot be written. Faults of the source are in the result's `reason`.
       ValueError: the separator cannot be used.
     """
     try:
-        track = None if source.path else _house_track(source)
-        content = _hash_file(source.path) if track is None else _hash_array(track.mix)
-    except ValueError as error:
-        return PreparedTrack(source.name, reason=str(error))
-    process = [separator.method, separator.hash, rules.fades, rules.loudness]
-    key = json.dumps([content, *process, audio.SAMPLE_RATE, VERSION])
-    entry = Path(cache) / hashlib.sha256(key.encode()).hexdigest()[:32]
-    prepared = _read_cached(entry, source.name)
+        if source.path:
+            return _prepare_file(source, separator, Path(cache), rules)
+        return _prepare_house_track(source, separator, Path(cache), rules)
+    except MemoryError:
+        return PreparedTrack(source.name, "needs more memory than this machine has free")
+
+
+def _prepare_house_track(
+    source: Source, separator: Separator, cache: Path, rules: Rules
+) -> PreparedTrack:
+    from jukejax.preparation import house
+
+    process = _describe_process(separator, rules)
+    track = house.track(source.index, seconds=source.seconds, seed=source.seed)
+    content = hashlib.sha256(track.mix.astype("<f4").tobytes()).hexdigest()
+    entry = track_cache.entry_path(cache, content, process)
+    prepared = track_cache.read_entry(entry, source.name)
     if prepared is None:
-        prepared = _prepare_uncached(source, track, entry, separator, rules)
-    prepared = replace(prepared, content=content)
-    if prepared.reason:
-        return prepared
-    return replace(prepared, reason=rules.check_length(prepared.samples))
+        try:
+            mix, notes = repair_sound(track.mix)
+        except ValueError as error:
+            return PreparedTrack(source.name, str(error), content=content)
+        mixed = Mix(source.name, mix, content, notes)
+        prepared = _prepare_mix(mixed, entry, separator, rules, track)
+    return _finish(replace(prepared, content=content, **_house_labels(track)), rules)
 
 
-def _prepare_uncached(
-    source: Source,
-    track: "HouseTrack | None",
+def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rules) -> PreparedTrack:
+    """Prepares a file; one with new tags, and the sound of an earlier one, is not separated."""
+    try:
+        record = track_cache.record_path(cache, source.path)
+    except ValueError as error:
+        return PreparedTrack(source.name, str(error))
+    process = _describe_process(separator, rules)
+    facts = files.read_json_if_any(record)
+    if facts:
+        entry = track_cache.entry_path(cache, facts["content"], process)
+        prepared = track_cache.read_entry(entry, source.name)
+        if prepared is not None:
+            return _finish(_add_facts(prepared, facts), rules)
+    with contextlib.ExitStack() as stack:
+        try:
+            mix = stack.enter_context(decode_mix(source, rules, cache))
+            labels = read_tags(source.path, mix.tags)
+        except TooLongError as error:
+            return PreparedTrack(source.name, str(error), samples=error.samples, channels=0)
+        except ValueError as error:
+            return PreparedTrack(source.name, str(error))
+        if reason := rules.check_length(len(mix.samples)):  # before the separation, which is slow
+            samples, channels = mix.samples.shape
+            return PreparedTrack(source.name, reason, samples=samples, channels=channels)
+        facts = {
+            "content": mix.content,
+            "artist": labels.artist,
+            "genre": labels.genre,
+            "notes": mix.notes + labels.notes,
+        }
+        entry = track_cache.entry_path(cache, mix.content, process)
+        prepared = track_cache.read_entry(entry, source.name)
+        if prepared is None:
+            prepared = _prepare_mix(replace(mix, notes=[]), entry, separator, rules)
+    record.parent.mkdir(exist_ok=True)
+    files.write_json(record, facts, shared=True)
+    return _finish(_add_facts(prepared, facts), rules)
+
+
+def _describe_process(separator: Separator, rules: Rules) -> list:
+    """Returns the settings of the processing, for the key of the cache."""
+    return [separator.method, separator.hash, rules.fades, rules.loudness]
+
+
+def _add_facts(prepared: PreparedTrack, facts: Mapping[str, Any]) -> PreparedTrack:
+    """Adds the facts of a file to those of its sound."""
+    labels = {key: facts[key] for key in ("content", "artist", "genre")}
+    return replace(prepared, notes=[*facts["notes"], *prepared.notes], **labels)
+
+
+def _finish(prepared: PreparedTrack, rules: Rules) -> PreparedTrack:
+    """Checks the length, which is no part of the cache."""
+    reason = prepared.reason or rules.check_length(prepared.samples)
+    return replace(prepared, reason=reason)
+
+
+def _prepare_mix(
+    mix: Mix,
     entry: Path,
     separator: Separator,
     rules: Rules,
+    truth: "HouseTrack | None" = None,
 ) -> PreparedTrack:
-    """Prepares one source and writes it to the cache."""
-    try:
-        mix = audio.load_audio(source.path) if track is None else track.mix
-        if reason := rules.check_length(len(mix)):  # before the separation, which is slow
-            return PreparedTrack(source.name, reason, samples=len(mix), channels=mix.shape[1])
-        mix, notes = repair_mix(mix)
-    except ValueError as error:
-        return PreparedTrack(source.name, reason=str(error))
-    instrumental = separator(mix)
-    if np.abs(instrumental).max() < SILENT:
-        return PreparedTrack(source.name, reason="silent after vocal removal")
+    """Prepares the sound of a source and writes it to the cache.
+
+    Args:
+      truth: the true instrumental, if it is known.
+    """
+    with contextlib.ExitStack() as stack:
+        instrumental = mix.samples
+        if separator.method != "none":
+            spool = Spool(entry.parent, mix.samples.shape[1])
+            instrumental = stack.enter_context(spool)
+            for block in separator.separate(mix.samples):
+                spool.append(block)
+        peaks = (np.abs(block).max() for block in audio.iterate_blocks(instrumental))
+        if max(peaks) < SILENT:
+            return PreparedTrack(mix.name, reason="silent after vocal removal")
+        return _prepare_instrumental(mix, instrumental, entry, rules, truth)
+
+
+def _prepare_instrumental(
+    mix: Mix,
+    instrumental: audio.Samples,
+    entry: Path,
+    rules: Rules,
+    truth: "HouseTrack | None",
+) -> PreparedTrack:
+    """Cuts and levels the instrumental of a mix and writes it to the cache."""
     survey = survey_sound(instrumental)
     pieces = survey.pieces(rules.fades)
+    channels = instrumental.shape[1]
     prepared = PreparedTrack(
-        source.name,
-        channels=mix.shape[1],
+        mix.name,
+        channels=channels,
         samples=sum(stop - start for start, stop in pieces),
-        trimmed=[_to_seconds(survey.start), _to_seconds(len(mix) - survey.stop)],
+        trimmed=[_to_seconds(survey.start), _to_seconds(len(instrumental) - survey.stop)],
         fade_out=_to_seconds(survey.stop - survey.fade_out),
         dead_air=[[_to_seconds(start), _to_seconds(end - start)] for start, end in survey.dead_air],
-        **(read_tags(source.path) if track is None else _house_facts(track, instrumental)),
+        sdr=None if truth is None else _measure_sdr(truth, instrumental[:]),
     )
-    notes += _describe_silence(prepared, rules.fades)
+    notes = mix.notes + _describe_silence(prepared, rules.fades)
     if rules.fades == "drop" and (prepared.fade_out or prepared.dead_air):
         prepared = replace(prepared, reason=f"{notes[-1]}, and --fades=drop", notes=notes)
-        _write_facts(entry, prepared)
+        track_cache.write_facts(entry, prepared)
         return prepared
-    mono = cut_pieces(mix, pieces).mean(axis=1)
-    instrumental = cut_pieces(instrumental, pieces)
-    gain, loudness, gain_notes = loudness_gain(instrumental, rules.loudness)
+    mono = (block.mean(axis=1) for block in cut_pieces(mix.samples, pieces))
+    landmarks = fingerprint.extract_landmarks(mono)
+    gain, loudness, gain_notes = loudness_gain(
+        cut_pieces(instrumental, pieces), channels, rules.loudness
+    )
     prepared = replace(
         prepared,
         array=f"{entry}.npy",
@@ -165,8 +202,11 @@ def _prepare_uncached(
         notes=notes + gain_notes,
         loudness=None if loudness is None else round(loudness, 2),
     )
-    samples = audio.to_int16(instrumental if gain == 1 else instrumental * gain)
-    _write_cached(entry, prepared, fingerprint.extract_landmarks(mono), samples)
+    blocks = (
+        audio.to_int16(block if gain == 1 else block * gain)
+        for block in cut_pieces(instrumental, pieces)
+    )
+    track_cache.write_entry(entry, prepared, landmarks, blocks)
     return prepared
 
 
@@ -188,100 +228,17 @@ def _describe_silence(prepared: PreparedTrack, fades: str) -> list[str]:
     return notes
 
 
-def repair_mix(mix: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Removes faults: DC offset, anti-phase and equal channels.
-
-    Args:
-      mix: float32 [time, channels].
-
-    Returns:
-      The repaired track, and notes on the repairs.
-
-    Raises:
-      ValueError: the track is silent.
-    """
-    notes = []
-    offset = mix.mean(axis=0)
-    if np.abs(offset).max() > DC:
-        mix = mix - offset
-        notes.append(f"DC offset of {offset[np.abs(offset).argmax()]:.3f} removed")
-    peak = float(np.abs(mix).max())
-    if peak < SILENT:
-        raise ValueError(f"silent (peak {20 * np.log10(max(peak, 1e-9)):.0f} dB)")
-    if mix.shape[1] == 2:
-        left, right = mix.T
-        if np.array_equal(left, right):
-            return np.ascontiguousarray(mix[:, :1]), [*notes, "two equal channels: kept as mono"]
-        rms = np.sqrt(np.mean(mix**2))
-        if np.sqrt(np.mean(((left + right) / 2) ** 2)) < ANTI_PHASE * rms:
-            mix = mix * np.array([1, -1], np.float32)
-            notes.append("anti-phase: right channel inverted, so that the mono sum does not cancel")
-    return mix, notes
-
-
-def _house_track(source: Source) -> "HouseTrack":
-    from jukejax.preparation import house
-
-    return house.track(source.index, seconds=source.seconds, seed=source.seed)
-
-
-def _house_facts(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, Any]:
+def _house_labels(track: "HouseTrack") -> dict[str, Any]:
     return {
         "artist": track.artist,
         "genre": track.genre,
         "bpm": float(track.bpm),
         "key": track.key,
-        "sdr": {
-            "before": round(fidelity.si_sdr(track.mix, track.instrumental), 3),
-            "after": round(fidelity.si_sdr(instrumental, track.instrumental), 3),
-        },
     }
 
 
-def _hash_file(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
-
-
-def _hash_array(array: np.ndarray) -> str:
-    return hashlib.sha256(array.astype("<f4").tobytes()).hexdigest()
-
-
-def _read_cached(entry: Path, name: str) -> PreparedTrack | None:
-    """Reads a cache entry, which may be a reason only; returns None if it is not complete."""
-    try:
-        facts = json.loads(entry.with_suffix(".json").read_text())
-        prepared = PreparedTrack(**facts | {"name": name})
-        if prepared.reason:
-            return prepared
-        prepared = replace(prepared, array=f"{entry}.npy", fingerprint=f"{entry}.npz")
-        shape = np.load(prepared.array, mmap_mode="r").shape
-        complete = shape == (prepared.samples, prepared.channels)
-        complete = complete and os.path.exists(prepared.fingerprint)
-    except (OSError, ValueError, TypeError):
-        return None
-    return prepared if complete else None
-
-
-def _write_cached(
-    entry: Path, prepared: PreparedTrack, landmarks: fingerprint.Landmarks, array: np.ndarray
-) -> None:
-    """Writes a cache entry; the file of facts is last and marks it as complete."""
-    array = np.ascontiguousarray(array)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    # np.save does not report a full disk.
-    files.write_buffer(entry.with_suffix(".npy"), header, array, shared=True)
-    packed = io.BytesIO()
-    landmarks.save(packed)
-    files.write_buffer(entry.with_suffix(".npz"), packed, shared=True)
-    _write_facts(entry, prepared)
-
-
-def _write_facts(entry: Path, prepared: PreparedTrack) -> None:
-    derived = ("name", "array", "fingerprint")
-    facts = {key: value for key, value in asdict(prepared).items() if key not in derived}
-    files.write_bytes(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)
+def _measure_sdr(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, float]:
+    return {
+        "before": round(fidelity.si_sdr(track.mix, track.instrumental), 3),
+        "after": round(fidelity.si_sdr(instrumental, track.instrumental), 3),
+    }

@@ -173,9 +173,12 @@ def _read_source(model: Model, request: Request, first: int) -> Codes:
 
 def _encode_prompt(model: Model, request: Request, path: str) -> Codes:
     try:
-        sound = audio.load_audio(path, model.sample_rate)
+        loaded = audio.load_audio(path, model.sample_rate, max_seconds=request.prompt_seconds)
     except ValueError as error:
         raise ValueError(f"--prompt={path} cannot be used: {error}") from error
+    for note in loaded.notes:
+        print(f"--prompt={path}: {note}")
+    sound = loaded.samples
     if request.prompt_seconds is not None:
         sound = sound[: int(request.prompt_seconds * model.sample_rate)]
     top_codes = model.top_codes(len(sound) / model.sample_rate, math.floor)

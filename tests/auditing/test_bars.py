@@ -77,7 +77,7 @@ def real_music():
     files = [f for f in files if f.stat().st_size > 1_000_000 and "_enhanced" not in f.stem]
     if len(files) < 40:
         pytest.skip(f"{len(files)} real tracks in {MUSIC}; shared/music/get_music.sh fetches more")
-    return [audio.load_audio(path)[: 100 * RATE].mean(axis=1) for path in files]
+    return [audio.load_audio(path).samples[: 100 * RATE].mean(axis=1) for path in files]
 
 
 def house_music():

@@ -85,7 +85,7 @@ def test_the_page_plays_the_copy_beside_its_original(report):
     page = (output / "report.html").read_text()
     assert "Generated, 5 to 11 s" in page
     made, original = (
-        audio.load_audio(output / "assets" / f"000_copy_00_{which}.wav")[:, 0]
+        audio.load_audio(output / "assets" / f"000_copy_00_{which}.wav").samples[:, 0]
         for which in ("generated", "original")
     )
     both = slice(RATE, 7 * RATE)  # a second of context before

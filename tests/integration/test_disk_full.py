@@ -38,7 +38,7 @@ def can_mount() -> bool:
 @pytest.mark.parametrize(
     ("size", "kept"),
     [
-        pytest.param("3m", 2, id="cache"),
+        pytest.param("5m", 2, id="cache"),
         pytest.param("9m", 6, id="shards", marks=pytest.mark.slow),
     ],
 )

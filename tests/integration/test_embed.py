@@ -45,7 +45,7 @@ def test_a_second_run_computes_only_missing_files(place, tmp_path):
             assert found["end_seconds"][-1] == pytest.approx(codes * 128 / 44_100)
     extractor = ActivationExtractor(Model(place / "model"))
     model = Model(place / "model")
-    sound = audio.load_audio(place / "music/a_one.wav")
+    sound = audio.load_audio(place / "music/a_one.wav").samples
     activations = extractor.extract_activations(
         model.codec.encode(sound), layers=[0, 3], pooling="mean"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from jukejax.analysis import codebook
 from jukejax.common import files
-from jukejax.data import audio, corpus, vocabularies
+from jukejax.data import audio, corpus, decoding, vocabularies
 from jukejax.data.labels import label_vector
 from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
@@ -180,7 +180,7 @@ def test_processed_files_are_compared_with_their_originals(place, tmp_path):
     soft = tmp_path / "soft"
     soft.mkdir()
     for path in (place / "music").glob("*.wav"):
-        sound, _ = audio.decode_file(path)
+        sound, _ = decoding.decode_file(path)
         audio.write_wav(soft / f"{path.stem}.flac", 0.9 * sound)
     run_in_process(
         "evaluate",

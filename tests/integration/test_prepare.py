@@ -77,7 +77,7 @@ def test_good_files_become_tracks_and_bad_ones_are_named_with_reasons(prepared):
         "cut.flac": reasons["cut.flac"],
         "empty.mp3": "empty file (0 bytes)",
         "notes.mp3": "not audio: a text file",
-        "one.wav": "the same file as copy.wav",
+        "one.wav": "the same sound as copy.wav",
         "short.wav": "1.0 s long, and --min_seconds=5",
         "silent.wav": "silent (peak -180 dB)",
     }

@@ -8,6 +8,10 @@ from jukejax.preparation import repet
 RATE = repet.SAMPLE_RATE
 
 
+def remove_vocals(mix):
+    return np.concatenate(list(repet.remove_vocals(mix)))
+
+
 def loop_and_singer(seconds=12):
     """A two-second loop of noise bursts and chords; and a wandering voice that never repeats."""
     time = np.arange(2 * RATE) / RATE
@@ -31,19 +35,19 @@ def loop_and_singer(seconds=12):
 def test_repet_brings_the_instrumental_nearer_to_the_truth():
     backing, voice = loop_and_singer()
     before = fidelity.si_sdr(backing + voice, backing)
-    after = fidelity.si_sdr(repet.remove_vocals(backing + voice), backing)
+    after = fidelity.si_sdr(remove_vocals(backing + voice), backing)
     assert after > before + 5
 
 
 def test_repet_does_not_change_a_pure_loop():
     backing, _ = loop_and_singer()
-    assert fidelity.si_sdr(repet.remove_vocals(backing), backing) > 20
+    assert fidelity.si_sdr(remove_vocals(backing), backing) > 20
 
 
 def test_repet_keeps_shape_and_type_whatever_the_length():
     for samples, channels in ((1, 1), (100, 2), (3 * RATE, 1), (5 * RATE + 17, 2)):
         sound = 0.1 * np.random.RandomState(0).randn(samples, channels).astype(np.float32)
-        result = repet.remove_vocals(sound)
+        result = remove_vocals(sound)
         assert result.shape == sound.shape
         assert result.dtype == np.float32
 
@@ -53,7 +57,7 @@ def test_blocks_cover_everything_and_fade_without_a_seam(monkeypatch):
     mix = backing + voice
     monkeypatch.setattr(repet, "BLOCK", 12 * RATE)
     monkeypatch.setattr(repet, "_filter_block", lambda block: block * 0.5)
-    np.testing.assert_allclose(repet.remove_vocals(mix), mix * 0.5, atol=1e-6)
+    np.testing.assert_allclose(remove_vocals(mix), mix * 0.5, atol=1e-6)
 
 
 def test_block_starts_cover_and_overlap():
@@ -68,4 +72,4 @@ def test_block_starts_cover_and_overlap():
 
 def test_silence_stays_silence():
     sound = np.zeros((10 * RATE, 2), np.float32)
-    np.testing.assert_array_equal(repet.remove_vocals(sound), sound)
+    np.testing.assert_array_equal(remove_vocals(sound), sound)

@@ -9,6 +9,7 @@ import soundfile
 from jukejax.analysis import loudness
 from jukejax.data import audio
 from jukejax.preparation import house, rules, tracks
+from jukejax.preparation.prepared_track import Source
 from jukejax.preparation.rules import Rules
 from tests.support.house_tracks import house_track
 
@@ -50,9 +51,9 @@ class Keep:
     def __init__(self):
         self.calls = 0
 
-    def __call__(self, mix):
+    def separate(self, mix):
         self.calls += 1
-        return mix
+        yield mix[:]
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def make(tmp_path):
 
     def run(sound, separator=None, **settings):
         soundfile.write(tmp_path / "a.wav", audio.to_int16(sound), RATE)
-        source = tracks.Source("a.wav", path=str(tmp_path / "a.wav"))
+        source = Source("a.wav", path=str(tmp_path / "a.wav"))
         prepared = tracks.prepare_track(
             source, separator or Keep(), str(tmp_path / "cache"), Rules(**settings)
         )
@@ -232,11 +233,11 @@ def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path, monkeypatch):
     from jukejax.analysis import fingerprint
 
     monkeypatch.setattr(house, "track", house_track)
-    source = tracks.Source("house", index=1, seconds=16.0)
+    source = Source("house", index=1, seconds=16.0)
 
     class Mute(Keep):
-        def __call__(self, mix):
-            return 0.1 * mix[::-1]
+        def separate(self, mix):
+            yield 0.1 * mix[:][::-1]
 
     prepared = tracks.prepare_track(source, Mute(), str(tmp_path), Rules())
     marks = fingerprint.Landmarks.load(prepared.fingerprint)
@@ -252,8 +253,8 @@ def test_the_fingerprint_in_the_cache_is_that_of_the_mix(tmp_path, monkeypatch):
 
 def test_a_track_of_vocals_alone_is_silent_without_them(make):
     class Mute(Keep):
-        def __call__(self, mix):
-            return 1e-5 * mix
+        def separate(self, mix):
+            yield 1e-5 * mix[:]
 
     assert make(beat(8), Mute())[0].reason == "silent after vocal removal"
 

@@ -1,5 +1,7 @@
 """Search for sound files."""
 
+import os
+
 from jukejax.preparation import sources
 
 
@@ -8,7 +10,44 @@ def test_sources_are_sorted_and_hidden_files_are_ignored(tmp_path):
     names = ("two.flac", "sub/three.ogg", "four.MP3", "labels.csv", "cover.jpg")
     for name in (*names, "sub/.hidden/no.wav", ".no.wav"):
         (tmp_path / name).touch()
-    found, ignored = sources.find_files(tmp_path)
-    assert [source.name for source in found] == ["four.MP3", "sub/three.ogg", "two.flac"]
-    assert [source.path for source in found] == [str(tmp_path / s.name) for s in found]
-    assert ignored == {".csv": 1, ".jpg": 1}
+    found = sources.find_files(tmp_path)
+    assert [source.name for source in found.sources] == ["four.MP3", "sub/three.ogg", "two.flac"]
+    assert all(source.path == str(tmp_path / source.name) for source in found.sources)
+    assert found.ignored == {".csv": 1, ".jpg": 1}
+
+
+def test_links_are_followed_once_and_cycles_end(tmp_path):
+    music, elsewhere = tmp_path / "music", tmp_path / "elsewhere"
+    (elsewhere / "lp").mkdir(parents=True)
+    music.mkdir()
+    for path in (elsewhere / "lp" / "one.wav", elsewhere / "two.wav", music / "here.wav"):
+        path.touch()
+    (music / "linked").symlink_to(elsewhere / "lp")
+    (music / "linked again").symlink_to(elsewhere / "lp")
+    (music / "two.wav").symlink_to(elsewhere / "two.wav")
+    (music / "cycle").symlink_to(music)
+    names = [source.name for source in sources.find_files(music).sources]
+    assert names == ["here.wav", "linked/one.wav", "two.wav"]
+
+
+def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.wav").touch()
+    scandir = os.scandir
+
+    def refuse(path):  # permissions do not stop root
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = sources.find_files(tmp_path)
+    assert [source.name for source in found.sources] == ["a.wav"]
+    assert found.unreadable == [f"{tmp_path / 'closed'} (Permission denied)"]
+
+
+def test_names_that_are_not_utf8_are_listed_with_escapes(tmp_path):
+    open(os.fsencode(tmp_path) + b"/\xff.wav", "w").close()
+    (source,) = sources.find_files(tmp_path).sources
+    assert source.name == "\\udcff.wav"
+    assert os.path.exists(source.path)

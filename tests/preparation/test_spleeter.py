@@ -177,4 +177,4 @@ def test_a_separator_can_be_pickled_and_refuses_other_weights(weights):
     assert unpickled == separator
     other = separators.Separator("spleeter", str(weights), "0" * 64)
     with pytest.raises(ValueError, match=f"has the sha256 {separator.hash}, expected {'0' * 64}"):
-        other(noise(0.1))
+        list(other.separate(noise(0.1)))

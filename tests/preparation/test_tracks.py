@@ -1,21 +1,30 @@
 """Preparation of single tracks and its cache."""
 
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
 
 from jukejax.analysis import fidelity
+from jukejax.analysis.fingerprint import Landmarks
+from jukejax.data import audio
 from jukejax.preparation import house, rules, separators, tracks
 from jukejax.preparation.job import Job
+from jukejax.preparation.prepared_track import Source
+from tests.support.command import ROOT
 from tests.support.house_tracks import house_track
 from tests.support.preparation import RATE, music
+from tests.support.sound_files import write_file
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     path = tmp_path_factory.mktemp("music") / "a.wav"
     soundfile.write(path, music(seed=1), RATE)
-    return tracks.Source("a.wav", path=str(path))
+    return Source("a.wav", path=str(path))
 
 
 def test_the_processing_is_part_of_the_cache_key(source, tmp_path):
@@ -36,7 +45,7 @@ def test_the_processing_is_part_of_the_cache_key(source, tmp_path):
 def test_a_house_track_is_measured_against_its_truth(tmp_path, monkeypatch):
     monkeypatch.setattr(house, "track", house_track)
     track = house_track(1)
-    source = tracks.Source("house_0001", index=1, seconds=16.0)
+    source = Source("house_0001", index=1, seconds=16.0)
     prepared = tracks.prepare_track(
         source, separators.make_separator("repet"), str(tmp_path), rules.Rules()
     )
@@ -55,3 +64,117 @@ def test_a_cache_that_cannot_be_written_is_an_error(source, tmp_path):
         tracks.prepare_track(
             source, separators.Separator("none"), str(tmp_path / "gone"), rules.Rules()
         )
+
+
+def prepare_file(path, cache, separator=None, **settings):
+    return tracks.prepare_track(
+        Source(path.name, path=str(path)),
+        separator or separators.Separator("none"),
+        str(cache),
+        rules.Rules(**settings),
+    )
+
+
+def test_new_tags_change_the_labels_and_not_the_cache(source, tmp_path):
+    from mutagen.flac import FLAC
+
+    path = tmp_path / "a.flac"
+    soundfile.write(path, music(seed=1), RATE)
+    calls = []
+
+    class Count:
+        method, hash = "count", ""
+
+        def separate(self, mix):
+            calls.append(len(mix))
+            yield mix[:]
+
+    before = prepare_file(path, tmp_path, Count())
+    tags = FLAC(path)
+    tags["artist"], tags["genre"] = ["Larry Heard"], ["House"]
+    tags.save()
+    after = prepare_file(path, tmp_path, Count())
+    assert (after.artist, after.genre) == ("Larry Heard", "House")
+    assert (after.content, after.array) == (before.content, before.array)
+    assert len(calls) == 1
+    assert prepare_file(path, tmp_path, Count()) == after
+
+
+def test_a_second_run_does_not_decode(source, tmp_path, monkeypatch):
+    from jukejax.data import decoding
+
+    first = tracks.prepare_track(source, separators.Separator("none"), str(tmp_path), rules.Rules())
+    monkeypatch.setattr(decoding, "open_sound", None)
+    assert first == tracks.prepare_track(
+        source, separators.Separator("none"), str(tmp_path), rules.Rules()
+    )
+
+
+def test_a_file_beyond_the_limit_is_not_decoded(source, tmp_path, monkeypatch):
+    from jukejax.data import decoding
+
+    monkeypatch.setattr(decoding.SoundFile, "blocks", None)
+    prepared = tracks.prepare_track(
+        source, separators.Separator("none"), str(tmp_path), rules.Rules(0.5, max_seconds=2.0)
+    )
+    assert prepared.reason == "6.0 s long, and --max_seconds=2"
+    assert prepared.samples == 6 * RATE
+
+
+def test_a_file_that_declares_no_length_is_decoded_up_to_the_limit(tmp_path):
+    path = tmp_path / "a.aac"
+    write_file(path, music(20.0))
+    prepared = prepare_file(path, tmp_path, min_seconds=0.5, max_seconds=2.0)
+    assert re.fullmatch(r"[34]\.\d s long, and --max_seconds=2", prepared.reason)
+
+
+def test_too_little_memory_is_the_reason_of_one_file(source, tmp_path):
+    class Large:
+        method, hash = "large", ""
+
+        def separate(self, mix):
+            raise MemoryError
+
+    prepared = tracks.prepare_track(source, Large(), str(tmp_path), rules.Rules())
+    assert prepared.reason == "needs more memory than this machine has free"
+
+
+@pytest.mark.parametrize("method", ["none", "repet"])
+def test_the_result_does_not_depend_on_the_size_of_blocks(tmp_path, monkeypatch, method):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 2 * music(9.0, rate=48000) + 0.05, 48000, "FLOAT")
+    separator = separators.Separator(method)
+    results = []
+    for name, block in (("large", 1 << 20), ("small", 50_001)):
+        monkeypatch.setattr(audio.iterate_blocks, "__defaults__", (block,))
+        monkeypatch.setattr(rules, "BLOCK", block)
+        monkeypatch.setattr(rules, "_BLOCK_STEPS", max(1, block // 44100))
+        (tmp_path / name).mkdir()
+        prepared = prepare_file(path, tmp_path / name, separator, loudness=-20.0)
+        marks = Landmarks.load(prepared.fingerprint)
+        results.append((np.load(prepared.array), marks.hashes, prepared.notes))
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert [note.split(" ")[0] for note in results[0][2]] == ["DC"]
+
+
+@pytest.mark.slow
+def test_two_hours_take_less_than_a_gigabyte_and_a_half(tmp_path):
+    path = tmp_path / "long.flac"
+    block = music(30.0, seed=3)
+    with soundfile.SoundFile(path, "w", RATE, 2, format="FLAC") as file:
+        for _ in range(239):
+            file.write(block)
+    program = (
+        "import resource, sys\n"
+        "from jukejax.preparation import rules, separators, tracks\n"
+        "from jukejax.preparation.prepared_track import Source\n"
+        "source = Source('long.flac', path=sys.argv[1])\n"
+        "separator = separators.Separator('none')\n"
+        "prepared = tracks.prepare_track(source, separator, sys.argv[2], rules.Rules())\n"
+        "assert not prepared.reason, prepared.reason\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)\n"
+    )
+    command = [sys.executable, "-c", program, str(path), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert float(done.stdout) < 1.5

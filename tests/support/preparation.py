@@ -11,7 +11,7 @@ import numpy as np
 from jukejax.data import corpus
 from jukejax.preparation import local_runner
 from jukejax.preparation.job import Job
-from jukejax.preparation.tracks import PreparedTrack, Source
+from jukejax.preparation.prepared_track import PreparedTrack, Source
 from tests.support.command import ROOT, run_in_process
 
 RATE = 44100

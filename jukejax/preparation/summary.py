@@ -1,0 +1,61 @@
+"""The summary that `prepare` prints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jukejax.common.formatting import format_clock
+from jukejax.data import audio, corpus
+
+MAX_PRINTED = 20  # largest number of skipped files that are printed; corpus.json lists all
+
+
+def print_summary(
+    output: str, table: Mapping[str, Any], dataset: corpus.Dataset, missing: Sequence[str]
+) -> None:
+    """Prints the size of the dataset, groups, skipped files and other findings.
+
+    Args:
+      table: content of corpus.json.
+      missing: files of the metadata that are not in the input.
+    """
+    for split, words in (("train", "to train on"), ("heldout", "held out")):
+        tracks = dataset.tracks(split)
+        length = format_clock(sum(track.samples for track in tracks) / audio.SAMPLE_RATE)
+        size = sum(shard["bytes"] for shard in dataset.info["splits"][split]["shards"]) / 1e6
+        print(f"{len(tracks)} tracks ({length}) {words}, {size:.0f} MB in {output}")
+    if not dataset.tracks("heldout"):
+        print("nothing is held out: there is one track only, or --heldout=0")
+    group_names = [row["group"] for row in table["files"] if "group" in row]
+    if shared := len(group_names) - len(set(group_names)):
+        print(
+            f"{shared} tracks share a recording with another one: each is in the split of that one"
+        )
+    if sdr := table.get("instrumental_si_sdr"):
+        print(
+            f"instrumental against the truth: SI-SDR {sdr['before']:.1f} dB before, "
+            f"{sdr['after']:.1f} dB after --separator={table['separator']}"
+        )
+    _print_ignored(table)
+    if missing:
+        print(f"--metadata names {len(missing)} files that do not exist, such as {missing[0]}")
+    _print_skipped(output, [row for row in table["files"] if row["fate"] == "skipped"])
+
+
+def _print_ignored(table: Mapping[str, Any]) -> None:
+    """Prints the files and folders that were not read, and the number of tracks with notes."""
+    if ignored := table["ignored"]:
+        counts = ", ".join(f"{suffix} {count}" for suffix, count in ignored.items())
+        print(f"{sum(ignored.values())} other files were not read, by their endings: {counts}")
+    for folder in table["unreadable"]:
+        print(f"folder {folder} cannot be read: its files are missing")
+    if noted := sum(bool(row.get("notes")) for row in table["files"]):
+        print(f"{noted} tracks have notes, such as on repairs and silence, in corpus.json")
+
+
+def _print_skipped(output: str, skipped: Sequence[Mapping[str, Any]]) -> None:
+    if skipped:
+        print(f"{len(skipped)} files skipped:")
+    for row in skipped[:MAX_PRINTED]:
+        print(f"  {row['file']}: {row['reason']}")
+    if len(skipped) > MAX_PRINTED:
+        print(f"  and {len(skipped) - MAX_PRINTED} more, see {output}/corpus.json")
