@@ -7,6 +7,7 @@ python -m jukejax.bench data --json --input=data/audio --config=configs/demo.py:
 import functools
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,7 @@ def start(argv: Sequence[str] | None = None) -> None:
     flags.DEFINE_bool(
         "json", False, "One JSON object a line instead of a table.", flag_values=values
     )
+    os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # compile times are measured
     name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     summaries = "".join(f"    {bench:<12}{summary}\n" for bench, summary in BENCHES.items())
     doc = f"{__doc__}\nBenches:\n\n{summaries}"

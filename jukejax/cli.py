@@ -14,6 +14,7 @@ from types import FrameType
 from absl import flags, logging
 
 from jukejax.common import interruption
+from jukejax.runtime import platform_flags
 
 VERBS = {
     "prepare": "a folder of music to audio shards",
@@ -49,6 +50,7 @@ def run(
       values: the command's flags.
       argv: the command line; None: `sys.argv`.
     """
+    platform_flags.set_compile_cache()
     previous_handler = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         with interruption.SignalWatch():

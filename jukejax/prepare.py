@@ -145,7 +145,10 @@ def _read_settings() -> run.Settings:
 
 def main() -> None:
     """Prepares the dataset that the flags describe."""
-    run.prepare_dataset(_read_settings())
+    settings = _read_settings()
+    if FLAGS.separator is None and settings.separator.method == "none":
+        print("vocals are kept: Spleeter's weights are not installed; run make spleeter-weights")
+    run.prepare_dataset(settings)
 
 
 def start(argv: Sequence[str] | None = None) -> None:

@@ -9,7 +9,11 @@ import importlib.util
 import os
 import platform
 import re
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
+
+from jukejax.common import files
 
 # By release of jaxlib. XLA aborts a process with an unknown flag, so that a flag is only set for
 # releases on which it was tested.
@@ -55,6 +59,31 @@ def release_memory() -> None:
     """Releases the memory that malloc keeps to the operating system."""
     if on_cpu() and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def set_compile_cache() -> None:
+    """Sets the folder in which JAX keeps compiled programs between processes.
+
+    That is `.cache/jax` in a checkout, else `jukejax` in the user's cache folder, with a folder for
+    each kind of CPU: programs compiled for one may not run on another. It must be called before JAX
+    is imported. JAX_COMPILATION_CACHE_DIR in the environment is not changed; empty: no cache.
+    """
+    root = files.REPOSITORY / ".cache"
+    if not (files.REPOSITORY / "pyproject.toml").exists() or not os.access(root.parent, os.W_OK):
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        root = Path(home) / "jukejax"
+    folder = root / "jax" / _describe_cpu()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+
+
+def _describe_cpu() -> str:
+    """Returns a name for CPUs with the same instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{zlib.crc32(features.encode()):08x}"
 
 
 def enlarge_thread_pool() -> None:

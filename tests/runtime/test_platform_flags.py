@@ -80,3 +80,20 @@ def test_several_cpu_devices_have_more_threads(environment):
     environment["JAX_PLATFORMS"] = "cuda"
     platform_flags.enlarge_thread_pool()
     assert "NPROC" not in environment
+
+
+def test_compiled_programs_are_kept_in_the_checkout_or_in_the_users_cache(
+    environment, monkeypatch, tmp_path
+):
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(platform_flags.files, "REPOSITORY", tmp_path)
+    platform_flags.set_compile_cache()
+    folder = environment["JAX_COMPILATION_CACHE_DIR"]
+    assert folder.startswith(f"{tmp_path}/.cache/jax/")
+    environment["JAX_COMPILATION_CACHE_DIR"] = "/mine"
+    platform_flags.set_compile_cache()
+    assert environment.pop("JAX_COMPILATION_CACHE_DIR") == "/mine"
+    monkeypatch.setattr(platform_flags.files, "REPOSITORY", tmp_path / "site-packages")
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "home")
+    platform_flags.set_compile_cache()
+    assert environment["JAX_COMPILATION_CACHE_DIR"].startswith(f"{tmp_path}/home/jukejax/jax/")

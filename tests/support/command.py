@@ -45,9 +45,16 @@ def run(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
 
 
 def run_in_process(verb: str, *args: str, code: int = 0) -> subprocess.CompletedProcess:
-    """Calls a verb within this process and checks its exit code.
+    """Calls a verb within this process and checks its exit code; see `call_in_process`."""
+    done = call_in_process(verb, *args)
+    assert done.returncode == code, f"{verb} {args}: {done.returncode}\n{done.stderr[-3000:]}"
+    return done
 
-    As `run`, without the seconds that a new process takes to import JAX and to load programs. Not
+
+def call_in_process(verb: str, *args: str) -> subprocess.CompletedProcess:
+    """Calls a verb within this process.
+
+    As a process, without the seconds that a new one takes to import JAX and to load programs. Not
     for tests of signals, environment variables and warnings at exit.
     """
     from jukejax.runtime import platform_flags
@@ -67,9 +74,7 @@ def run_in_process(verb: str, *args: str, code: int = 0) -> subprocess.Completed
             module.start(argv)
         except SystemExit as ended:
             returncode = ended.code
-    done = subprocess.CompletedProcess(argv, returncode, stdout.getvalue(), stderr.getvalue())
-    assert returncode == code, f"{verb} {args}: {returncode}\n{done.stderr[-3000:]}"
-    return done
+    return subprocess.CompletedProcess(argv, returncode, stdout.getvalue(), stderr.getvalue())
 
 
 @contextlib.contextmanager
