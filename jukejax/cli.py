@@ -110,14 +110,13 @@ def _parse_and_call(
 
 def _reset_flags(values: flags.FlagValues) -> None:
     """Sets flags back to their defaults, for a second call in one process."""
-    if not values.is_parsed():
-        return
     for name in list(values):
-        if "." in name:  # --config.key, defined while the config was parsed
+        if "." in name:  # --config.key, defined while the config was parsed, perhaps in vain
             delattr(values, name)
-        else:
+        elif values.is_parsed():
             values[name].unparse()
-    values.unparse_flags()
+    if values.is_parsed():
+        values.unparse_flags()
 
 
 def _expand_user(word: str) -> str:

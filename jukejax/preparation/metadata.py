@@ -45,6 +45,9 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
         raise ValueError(f"metadata {path} is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise ValueError(f"metadata {path} cannot be read: {error.strerror}") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"metadata {path}, line {line}: a NUL byte; save it as a text file")
     rows = _read_rows(path, text)
     columns = [name.strip().lower() for name in next(rows, (1, []))[1]]
     if "file" not in columns:

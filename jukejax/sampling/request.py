@@ -9,6 +9,7 @@ from pathlib import Path
 
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
+MAX_SECONDS = 86400  # longest track
 BEATS_PER_BAR = 4
 _SOURCES: dict[str, tuple[str, ...]] = {  # the sources, --prompt and --codes, of each mode
     "ancestral": (),
@@ -83,6 +84,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"--{name}={value} must be positive")
+            if value is not None and value > MAX_SECONDS:
+                raise ValueError(f"--{name}={value:g} must be at most {MAX_SECONDS}, a day")
         if not (self.offset_seconds >= 0 and math.isfinite(self.offset_seconds)):
             raise ValueError(f"--offset_seconds={self.offset_seconds} must be 0 or more")
         if self.total_seconds is not None and self.offset_seconds >= self.total_seconds:

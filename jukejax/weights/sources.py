@@ -56,7 +56,7 @@ def open_openai_files(inputs: Sequence[str]) -> ModelSource:
       inputs: files, or folders of them.
 
     Raises:
-      ValueError: a folder has no file, the name of a file identifies no part, or two files are the
+      ValueError: a path does not exist, a folder has no file, the name of a file identifies no part, or two files are the
         same part.
     """
     paths: list[Path] = []
@@ -66,8 +66,10 @@ def open_openai_files(inputs: Sequence[str]) -> ModelSource:
             if not checkpoints:
                 raise ValueError(f"{path} holds no checkpoints ({', '.join(SUFFIXES)})")
             paths += checkpoints
-        else:
+        elif path.exists():
             paths.append(path)
+        else:
+            raise ValueError(f"--input={path} does not exist")
     facts = _read_export_facts({path.parent for path in paths})
     configs = dict(map(released.parse_description, facts.get("parts", {}).values()))
     parts: dict[str, PartSource] = {}

@@ -35,6 +35,7 @@ def test_metadata_is_read_with_lines_in_lyrics_and_other_systems_paths(tmp_path)
         ('a.wav,A,x\nb.wav,"A"B,x\n', r"line 3: ',' expected after '\"'"),
         (f"a.wav,{'x' * 200_000},y\n", r"line 2: field larger than field limit \(131072\)"),
         (" ,A,x\n", "line 2: the file is not named"),
+        ("a.wav,A\0,x\n", "line 2: a NUL byte"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_number(tmp_path, rows, message):
