@@ -10,7 +10,7 @@ export NUMBA_CACHE_DIR := $(CACHE)/numba
 export XDG_CACHE_HOME := $(CACHE)
 export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
-.PHONY: help setup demo test test-slow lint lock clean spleeter-weights
+.PHONY: help setup demo test test-slow drills lint lock clean spleeter-weights
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
@@ -39,6 +39,9 @@ test: setup      ## the test suite
 
 test-slow: setup ## minutes-long and scale checks too
 	$(BIN)/python -m pytest
+
+drills: setup    ## random kills, bad inputs and bad places, with verdicts by rule
+	$(BIN)/python -m tests.drills
 
 lint: setup      ## formatting, static checks and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -56,8 +56,8 @@ def open_openai_files(inputs: Sequence[str]) -> ModelSource:
       inputs: files, or folders of them.
 
     Raises:
-      ValueError: a path does not exist, a folder has no file, the name of a file identifies no part, or two files are the
-        same part.
+      ValueError: a path does not exist, a folder has no file, the name of a file identifies no
+        part, or two files are the same part.
     """
     paths: list[Path] = []
     for path in map(Path, inputs):
