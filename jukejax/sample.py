@@ -23,6 +23,7 @@ from typing import Any
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import files
 from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
@@ -203,6 +204,7 @@ def read_lyrics() -> str:
     """Reads the text of --lyrics_file; "" without one."""
     if LYRICS_FILE.value is None:
         return ""
+    files.check_regular(LYRICS_FILE.value)
     try:
         return Path(LYRICS_FILE.value).read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -219,6 +221,7 @@ def collect_settings(model_hash: str) -> dict[str, Any]:
     }
     for flag in (LYRICS_FILE, PROMPT, CODES):
         if flag.value is not None:
+            files.check_regular(flag.value)
             content = Path(flag.value).read_bytes()
             values[f"{flag.name}_sha256"] = hashlib.sha256(content).hexdigest()
     return {"model": model_hash} | values

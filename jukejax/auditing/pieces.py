@@ -56,7 +56,8 @@ def find_sounds(path: str) -> list[Sound]:
       ValueError: there are none.
     """
     source = Path(path)
-    if source.exists() and not source.is_dir():
+    files.check_regular(source)
+    if source.is_file():
         return [Sound(source.stem, source)]
     if not source.is_dir():
         raise ValueError(f"--input={path} does not exist; name a sound file or a folder")
@@ -70,6 +71,9 @@ def find_sounds(path: str) -> list[Sound]:
             Sound(str(Path(file.name).with_suffix("")), Path(file.path))
             for file in find_files(source).sources
         ]
+        for sound in sounds:
+            for file in sound.files:
+                files.check_regular(file)
     if not sounds:
         raise ValueError(f"--input={path} holds no sound file and no item of sample")
     return sounds

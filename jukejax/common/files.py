@@ -85,6 +85,19 @@ def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = Fa
     write_buffer(path, buffer, shared=shared)
 
 
+def check_regular(path: PathLike) -> None:
+    """Checks that a path is no pipe, socket or device, whose reader may wait for ever.
+
+    A path that does not exist, or a folder, is left to the reader's own message.
+
+    Raises:
+      ValueError: it is one.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} is a pipe, a socket or a device; give a regular file")
+
+
 # -- JSON --------------------------------------------------------------------------------------
 
 
@@ -107,6 +120,7 @@ def read_json(path: PathLike) -> dict:
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path} is missing")
+    check_regular(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of JSON or UTF-8

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jukejax.common import files
+
 FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page
 
 
@@ -39,6 +41,7 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
       ValueError: the file cannot be read, is not UTF-8, has no column "file", or a line of it is
         wrong; the message has the number of the line.
     """
+    files.check_regular(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -39,6 +39,7 @@ def read_codes_file(path: str | Path) -> Codes:
     Raises:
       ValueError: the file is missing or no codes.npz.
     """
+    files.check_regular(path)
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError(

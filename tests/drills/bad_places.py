@@ -45,7 +45,9 @@ def _drill_outputs(workspace: Workspace) -> Iterator[Verdict]:
     }
     for case, place in places.items():
         for verb, flags in _commands(workspace, place).items():
-            culprit = "x" * 300 if "300" in case else Path(place).name
+            culprit = {"a name of 300 letters": "x" * 300, "below /proc": "/proc/nothing"}.get(
+                case, Path(place).name
+            )
             yield judge_refusal("place", f"output is {case}", verb, flags, culprit=culprit)
 
 
@@ -72,8 +74,9 @@ def _drill_inputs(workspace: Workspace) -> Iterator[Verdict]:
                     f"--output={output}",
                 ],
                 "sample": [*workspace.sample_flags(output), "--mode=primed", f"--prompt={place}"],
+                "sample ": [*workspace.sample_flags(output), "--mode=upsample", f"--codes={place}"],
             }
             for verb, flags in commands.items():
                 yield judge_refusal(
-                    "place", f"input is {case}", verb, flags, culprit=culprit, output=output
+                    "place", f"input is {case}", verb.strip(), flags, culprit=culprit, output=output
                 )

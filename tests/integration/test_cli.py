@@ -8,6 +8,9 @@ import textwrap
 
 import pytest
 
+from tests.support import small_audio, small_bundle
+from tests.support.command import run_in_process
+
 PROGRAM = """
     '''Shows how a verb ends.'''
     import sys, time
@@ -134,3 +137,22 @@ def test_the_bare_command_lists_every_verb():
         assert ended.returncode == code
         for verb in VERBS:
             assert f"  {verb}" in ended.stdout
+
+
+def test_pipes_are_refused_at_once(tmp_path):
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    bundle = small_bundle.write(tmp_path / "model", lyrics="none", levels=(2,))
+    audio = small_audio.write_audio(tmp_path / "audio", {"train": [3]})
+    output = f"--output={tmp_path / 'out'}"
+    sample = ("sample", f"--model={bundle}", output)
+    for command in (
+        (*sample, "--mode=primed", f"--prompt={pipe}"),
+        (*sample, "--mode=continue", f"--codes={pipe}"),
+        ("audit", f"--input={pipe}", f"--training={audio}", output),
+        ("audit", f"--input={tmp_path}", f"--training={audio}", output),
+        ("evaluate", f"--input={pipe}", output),
+        ("prepare", f"--input={tmp_path}", output, f"--metadata={pipe}"),
+    ):
+        done = run_in_process(*command, code=2)
+        assert "pipe" in done.stderr.splitlines()[-1], command
