@@ -285,3 +285,10 @@ def test_pod_needs_a_name_and_a_zone(pod):
     code, stderr = finish(process)
     assert code == 2
     assert "NAME ZONE" in stderr
+
+
+def test_the_demo_runs_in_the_environment_with_any_python():
+    """`make` hands variables of its command line on to what it starts."""
+    command = ["make", "--dry-run", "demo", "PYTHON=/usr/bin/python3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "PYTHON=.venv/bin/python launch/demo.sh" in done.stdout
