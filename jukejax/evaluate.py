@@ -6,7 +6,7 @@
 
 --input and --reference are folders of sound files, of tracks that sample made, or the output of
 prepare (of which --split is taken). Both are measured in the same way, each figure with its 95 %
-interval. The floor is the difference between two random halves of the reference, which chance alone
+interval. The floor is the difference between random parts of the reference, which chance alone
 explains. With --model also the errors of its VQ-VAE, the use of its codes, the audibility of joins
 between windows, and distances in the activations of its prior; with --codes the bits per code of
 its priors on held-out music. OUTPUT gets index.html with pictures, and evaluate.json with every
@@ -110,7 +110,7 @@ def check_flags() -> tuple[str, str]:
 def main() -> int:
     """Measures, prints the table and writes the report."""
     input_path, output = check_flags()
-    from jukejax.evaluation import comparison, page
+    from jukejax.evaluation import page, rows
     from jukejax.evaluation.run import Request, Settings, evaluate
 
     inputs = open_sounds(input_path, "input")
@@ -130,7 +130,7 @@ def main() -> int:
         seed=SEED.value,
     )
     evaluation = evaluate(request, settings)
-    for line in comparison.format_table(evaluation.rows):
+    for line in rows.format_table(evaluation.rows):
         print(line)
     for note in evaluation.notes:
         print(f"note: {note}", file=sys.stderr)

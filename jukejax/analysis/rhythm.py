@@ -87,6 +87,11 @@ class Rhythm:
         similarities = {f"similarity_{bars}_bars": self.self_similarity.get(bars) for bars in BARS}
         return figures | similarities
 
+    def count_beats(self) -> dict[str, int]:
+        """Returns the numbers of beats and of whole bars that the figures are over."""
+        beats = len(self.beats)
+        return {"num_beats": beats, "num_bars": max(beats - 1, 0) // 4}
+
 
 def measure_rhythm(sound: np.ndarray, sample_rate: int) -> Rhythm:
     """Measures the rhythm of a sound, float [time] or [time, channels]."""

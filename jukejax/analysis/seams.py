@@ -13,12 +13,13 @@ import numpy as np
 FRAME, HOP = 0.023, 0.0058  # seconds: short enough to resolve clicks
 LEVEL = 0.05  # seconds on each side whose levels are compared
 NEAR = 0.06  # seconds around a border that are assigned to it
+MIN_ELSEWHERE = 100  # frames elsewhere (0.6 s) without which nothing is measured there
 _FLOOR_DB = -70.0
 _BLOCK = 4096  # frames transformed at once
 
 
 class Seams(NamedTuple):
-    """Figures at borders and elsewhere; None without any such position.
+    """Figures at borders and elsewhere; None without any border, or with too few frames elsewhere.
 
     Attributes:
       flux_at, flux_elsewhere: the largest flux within a border's reach, mean over borders, and the
@@ -26,6 +27,7 @@ class Seams(NamedTuple):
       flux_ratio: ratio of the two; about 1 if borders are inaudible.
       jump_db_at, jump_db_elsewhere: mean absolute step between the levels of 50 ms before and
         after, in dB.
+      num_joins, num_frames_elsewhere: borders, and frames away from them.
     """
 
     flux_at: float | None
@@ -33,6 +35,8 @@ class Seams(NamedTuple):
     flux_ratio: float | None
     jump_db_at: float | None
     jump_db_elsewhere: float | None
+    num_joins: int
+    num_frames_elsewhere: int
 
 
 def measure_seams(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -> Seams:
@@ -54,6 +58,9 @@ def measure_seams(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -
     at = np.minimum(np.rint(inner / hop).astype(np.int64), max(len(flux) - 1, 0))
     for frame in at:
         far[max(frame - 2 * reach, 0) : frame + 2 * reach + 1] = False
+    num_elsewhere = int(far.sum())
+    if num_elsewhere < MIN_ELSEWHERE:
+        far[:] = False
     flux_at, flux_elsewhere = _mean(peaks[at]), _mean(peaks[far])
     return Seams(
         flux_at,
@@ -61,6 +68,8 @@ def measure_seams(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -
         flux_at / flux_elsewhere if flux_at is not None and flux_elsewhere else None,
         _mean(jumps[at]),
         _mean(jumps[far]),
+        len(at),
+        num_elsewhere,
     )
 
 

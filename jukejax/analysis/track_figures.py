@@ -16,7 +16,8 @@ class TrackMeasurements:
 
     Attributes:
       seconds: its length.
-      figures: values by name; None for figures that cannot be measured.
+      figures: values by name, with the numbers of beats and bars that those of rhythm are over;
+        None for figures that cannot be measured.
       tempo: seconds and BPM of the tempo over 16 beats, [n] each.
       spectrum: mean level of each mel band in dB, float64 [mels].
       statistics: `distribution.mel_statistics` of each segment, float64 [segments, E].
@@ -62,7 +63,7 @@ def measure_track(name: str, sound: np.ndarray) -> TrackMeasurements:
     return TrackMeasurements(
         name,
         len(sound) / SAMPLE_RATE,
-        loudness.measure_level(sound) | rhythm_figures.to_dict(),
+        loudness.measure_level(sound) | rhythm_figures.to_dict() | rhythm_figures.count_beats(),
         rhythm_figures.local,
         mel.mean(axis=0),
         np.stack([distribution.mel_statistics(segment) for segment in split_segments(mel)]),

@@ -25,7 +25,7 @@ class Interval:
 
 
 def compute_interval(
-    values: Sequence[float | None],
+    values: Sequence[float | None] | np.ndarray,
     *,
     draws: int = RESAMPLES,
     level: float = CONFIDENCE,
@@ -58,31 +58,41 @@ def compute_interval(
     return Interval(mean, float(limits.low), float(limits.high), len(figures))
 
 
-def drop_missing(values: Sequence[float | None]) -> np.ndarray:
+def drop_missing(values: Sequence[float | None] | np.ndarray) -> np.ndarray:
     """Returns the finite figures, float64 [n]."""
     array = np.array([np.nan if value is None else value for value in values], np.float64)
     return array[np.isfinite(array)]
 
 
-def split_halves(
-    count: int, *, draws: int, seed: int = 0
+def split_tracks(
+    count: int, *, size: int | None = None, draws: int, seed: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields random splits of `count` tracks into two halves of equal size.
+    """Yields random disjoint subsets of `count` tracks.
 
-    If `count` is odd, one track is omitted.
+    Args:
+      size: tracks of the first subset, at most half of them; None: half. The second has half.
     """
-    random = np.random.default_rng(seed)
+    random, half = np.random.default_rng(seed), count // 2
+    first = half if size is None else min(size, half)
     for _ in range(draws):
         order = random.permutation(count)
-        yield order[: count // 2], order[count // 2 : count // 2 * 2]
+        yield order[:first], order[half : 2 * half]
 
 
 def estimate_floor(
-    values: Sequence[float | None], *, draws: int = 200, seed: int = 0
+    values: Sequence[float | None] | np.ndarray,
+    *,
+    size: int | None = None,
+    draws: int = 200,
+    seed: int = 0,
 ) -> float | None:
-    """Estimates the difference of the means of two random halves of one set, averaged over splits.
+    """Estimates the difference of the means of two random subsets of one set, averaged over splits.
 
-    Chance explains a difference to another set that is not larger.
+    Chance explains a difference to another set of `size` tracks that is not larger.
+
+    Args:
+      size: tracks of the other set: a mean of few varies more. At most half of the tracks are
+        taken; None: half.
 
     Returns:
       None for fewer than two tracks.
@@ -92,6 +102,6 @@ def estimate_floor(
         return None
     differences = [
         abs(figures[first].mean() - figures[second].mean())
-        for first, second in split_halves(len(figures), draws=draws, seed=seed)
+        for first, second in split_tracks(len(figures), size=size, draws=draws, seed=seed)
     ]
     return float(np.mean(differences))

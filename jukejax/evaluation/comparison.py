@@ -1,6 +1,5 @@
 """Comparison of two sets of tracks: figures with intervals, differences in units of chance."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,85 +8,10 @@ import numpy as np
 from jukejax.analysis import distribution
 from jukejax.evaluation import bootstrap
 from jukejax.evaluation.bootstrap import Interval
+from jukejax.evaluation.metrics import METRICS
+from jukejax.evaluation.rows import Row, TrackFigures, count_observations, limit_floor
 
-# {name: (title, unit, format)}, in the order of the table.
-METRICS = {
-    "loudness_lufs": ("loudness", "LUFS", ".1f"),
-    "true_peak_db": ("true peak", "dBTP", ".2f"),
-    "silent": ("silence", "share", ".4f"),
-    "clipped": ("clipped samples", "share", ".5f"),
-    "dc": ("DC offset", "share", ".5f"),
-    "tempo_bpm": ("tempo", "BPM", ".2f"),
-    "pulse": ("pulse clarity", "", ".3f"),
-    "beat_spread_percent": ("spread of the beats", "%", ".2f"),
-    "tempo_drift_percent": ("tempo drift", "%", ".2f"),
-    "four_on_the_floor": ("four on the floor", "", ".3f"),
-    "similarity_1_bars": ("similarity to the next bar", "", ".3f"),
-    "similarity_4_bars": ("similarity 4 bars later", "", ".3f"),
-    "similarity_8_bars": ("similarity 8 bars later", "", ".3f"),
-    "similarity_16_bars": ("similarity 16 bars later", "", ".3f"),
-    "spectral_convergence_db": ("spectral convergence", "dB", ".2f"),
-    "multi_resolution_stft": ("multi-resolution STFT", "", ".3f"),
-    "mel_db": ("mel distance", "dB", ".2f"),
-    "si_sdr_db": ("SI-SDR", "dB", ".2f"),
-    "visqol_mos": ("ViSQOL", "MOS", ".2f"),
-    "usage": ("codes in use", "share", ".3f"),
-    "dead": ("dead codes", "share", ".3f"),
-    "perplexity": ("perplexity", "codes", ".0f"),
-    "entropy_bits": ("entropy", "bits", ".2f"),
-    "bits_per_code": ("bits per code", "bits", ".3f"),
-    "flux_ratio": ("flux at joins, to elsewhere", "", ".2f"),
-    "jump_db_at": ("step of level at joins", "dB", ".2f"),
-    "jump_db_elsewhere": ("step of level elsewhere", "dB", ".2f"),
-    "frechet": ("Frechet distance", "", ".3f"),
-    "kernel": ("kernel distance", "", ".4f"),
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of the two sets.
-
-    Attributes:
-      part: section of the table: "music", "distribution (mel)", "reconstruction level 2", ...
-      metric: key of `METRICS`.
-      input, reference: means over the tracks with intervals; None for a set without the figure.
-      floor: difference between two random halves of the reference.
-    """
-
-    part: str
-    metric: str
-    input: Interval | None
-    reference: Interval | None
-    floor: float | None
-
-    @property
-    def floors(self) -> float | None:
-        """Returns the difference of the sets (or a distance) as a multiple of the floor."""
-        if not self.floor or self.input is None:
-            return None
-        if self.reference is None:
-            return self.input.mean / self.floor if self.metric in DISTANCES else None
-        return abs(self.input.mean - self.reference.mean) / self.floor
-
-    def to_json(self) -> dict:
-        """Returns the row as a JSON object."""
-        title, unit, _ = METRICS[self.metric]
-        return {
-            "part": self.part,
-            "metric": self.metric,
-            "title": title,
-            "unit": unit,
-            "input": dataclasses.asdict(self.input) if self.input else None,
-            "reference": dataclasses.asdict(self.reference) if self.reference else None,
-            "floor": self.floor,
-            "times_floor": self.floors,
-        }
-
-
-DISTANCES = ("frechet", "kernel")
 _POOLED_DRAWS = 200  # largest number of draws, each of which sums the counts of all tracks
-TrackFigures = Sequence[Mapping[str, float | None]]  # of each track, by metric
 
 
 def compare_tracks(
@@ -95,16 +19,35 @@ def compare_tracks(
 ) -> list[Row]:
     """Returns a row for each figure that any track of either set has; a set may be empty."""
     rows = []
-    for metric in METRICS:
-        input_values = [track.get(metric) for track in inputs]
-        reference_values = [track.get(metric) for track in references]
+    for name, metric in METRICS.items():
+        input_values, reference_values = (
+            bootstrap.drop_missing([track.get(name) for track in tracks])
+            for tracks in (inputs, references)
+        )
+        if not len(input_values) and not len(reference_values):
+            continue
         intervals = [
             bootstrap.compute_interval(values, draws=draws, seed=seed)
             for values in (input_values, reference_values)
         ]
-        if any(intervals):
-            floor = bootstrap.estimate_floor(reference_values, seed=seed)
-            rows.append(Row(part, metric, intervals[0], intervals[1], floor))
+        floor = bootstrap.estimate_floor(
+            reference_values, size=len(input_values) or None, seed=seed
+        )
+        counts = [
+            count_observations(metric, [track for track in tracks if track.get(name) is not None])
+            for tracks in (inputs, references)
+        ]
+        rows.append(
+            Row(
+                part,
+                name,
+                intervals[0],
+                intervals[1],
+                limit_floor(floor, reference_values, metric),
+                (counts[0] or 0, counts[1] or 0) if any(x is not None for x in counts) else None,
+                len(reference_values),
+            )
+        )
     return rows
 
 
@@ -126,7 +69,7 @@ class PooledFigures:
         self, part: str, inputs: Sequence[np.ndarray], references: Sequence[np.ndarray]
     ) -> list[Row]:
         """Returns the rows of two sets, given the counts [K] of each of their tracks."""
-        floors = self._estimate_floors(references)
+        floors = self._estimate_floors(references, len(inputs) or None)
         input_intervals = self._compute_intervals(inputs)
         reference_intervals = self._compute_intervals(references)
         return [
@@ -135,7 +78,9 @@ class PooledFigures:
                 metric,
                 input_intervals.get(metric),
                 reference_intervals.get(metric),
-                floors.get(metric),
+                limit_floor(floors.get(metric), np.zeros(0), METRICS[metric]),
+                (_sum_all(inputs), _sum_all(references)),
+                len(references),
             )
             for metric in METRICS
             if metric in input_intervals or metric in reference_intervals
@@ -157,16 +102,22 @@ class PooledFigures:
             for name, value in self._pool(tracks).items()
         }
 
-    def _estimate_floors(self, tracks: Sequence[np.ndarray]) -> dict[str, float]:
+    def _estimate_floors(self, tracks: Sequence[np.ndarray], size: int | None) -> dict[str, float]:
         if len(tracks) < 2:
             return {}
         differences: dict[str, list[float]] = {}
-        for first, second in bootstrap.split_halves(len(tracks), draws=50, seed=self.seed):
+        for first, second in bootstrap.split_tracks(
+            len(tracks), size=size, draws=50, seed=self.seed
+        ):
             first_figures = self._pool(tracks[i] for i in first)
             second_figures = self._pool(tracks[i] for i in second)
             for name, value in first_figures.items():
                 differences.setdefault(name, []).append(abs(value - second_figures[name]))
         return {name: float(np.mean(values)) for name, values in differences.items()}
+
+
+def _sum_all(tracks: Iterable[np.ndarray]) -> int:
+    return int(sum(counts.sum() for counts in tracks))
 
 
 def compare_embeddings(
@@ -220,7 +171,9 @@ def compare_embeddings(
             name,
             _make_interval(float(np.mean(values)), values, size),
             None,
-            float(np.abs(floors[name]).mean()),
+            limit_floor(float(np.abs(floors[name]).mean()), np.zeros(0), METRICS[name]),
+            (sum(map(len, inputs)), sum(map(len, references))),
+            len(references),
         )
         for name, values in distances.items()
         if values
@@ -231,28 +184,3 @@ def _make_interval(mean: float, draws: Sequence[float], count: int) -> Interval:
     """Returns a 95 % interval with the percentiles of the draws as limits."""
     low, high = np.quantile(draws, (0.025, 0.975))
     return Interval(mean, float(low), float(high), count)
-
-
-def format_table(rows: Sequence[Row]) -> list[str]:
-    """Formats the rows as an aligned table with a heading for each part."""
-    lines, part = [], None
-    for row in rows:
-        if row.part != part:
-            part = row.part
-            lines += ["", part]
-        title, unit, form = METRICS[row.metric]
-        label = f"{title} ({unit})" if unit else title
-        cells = [format_interval(interval, form) for interval in (row.input, row.reference)]
-        floor = f"{row.floor:{form}}" if row.floor is not None else "-"
-        times = f"{row.floors:.1f} x" if row.floors is not None else ""
-        lines.append(f"  {label:<34}{cells[0]:>28}{cells[1]:>28}{floor:>10}{times:>10}")
-    head = f"  {'':<34}{'input':>28}{'reference':>28}{'floor':>10}{'apart':>10}"
-    return [head, *lines[1:]]
-
-
-def format_interval(interval: Interval | None, form: str) -> str:
-    """Formats `1.20 [1.10, 1.30]`; only the mean of a single track."""
-    if interval is None:
-        return "-"
-    mean, low, high = (f"{x:{form}}" for x in (interval.mean, interval.low, interval.high))
-    return mean if interval.count < 2 else f"{mean} [{low}, {high}]"

@@ -13,13 +13,13 @@ from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import files
 from jukejax.evaluation import pictures as evaluation_pictures
 from jukejax.evaluation.bootstrap import Interval, drop_missing
-from jukejax.evaluation.comparison import METRICS, Row
+from jukejax.evaluation.metrics import METRICS
+from jukejax.evaluation.rows import MIN_TRACKS, Row, rank_differences
 from jukejax.evaluation.run import SIDES, Evaluation
 from jukejax.pages import page, pictures
 from jukejax.pages.assets import Assets
 from jukejax.pages.runs import parse_number
 
-NOTABLE = 3.0  # floors: least difference that is listed at the top of the page
 _RHYTHM_METRICS = (
     "tempo_bpm",
     "four_on_the_floor",
@@ -93,41 +93,50 @@ def _render_summary(evaluation: Evaluation) -> list[page.Html]:
         if tracks:
             length = page.duration(sum(track.seconds for track in tracks))
             lengths.append((f"{side}, {len(tracks)} track(s)", length))
-    notable = [(row.floors, row) for row in evaluation.rows if (row.floors or 0.0) >= NOTABLE]
-    notable.sort(key=lambda pair: -(pair[0] or 0.0))
+    notable = rank_differences(evaluation.rows)
     content = [page.facts(lengths, large=True)]
     if notable:
-        lead = "Differences that chance does not explain, the largest first:"
+        lead = (
+            "Differences that chance does not explain: rhythm, then faults, sound and the model, "
+            "the largest of each first:"
+        )
         content.append(page.tag("p", lead))
-        items = [page.tag("li", _describe_difference(row)) for _, row in notable[:10]]
+        items = [page.tag("li", _describe_difference(row)) for row in notable[:10]]
         content.append(page.tag("ul", items))
     elif any(row.floors is not None for row in evaluation.rows):
         content.append(page.tag("p", "No difference exceeds what chance explains."))
     elif evaluation.measured[1]:
         content.append(
-            page.tag("p", "No floor could be measured, which takes two tracks of the reference.")
+            page.tag(
+                "p",
+                f"Differences were not judged, which takes {MIN_TRACKS} tracks of the reference.",
+            )
         )
     return content + [page.note(f"Left out: {note}.") for note in evaluation.notes]
 
 
 def _describe_difference(row: Row) -> str:
-    title, unit, form = METRICS[row.metric]
-    mean = page.number(row.input.mean if row.input else None, form, unit)
+    metric, counts = row.definition, row.describe_counts()
+    mean = page.number(row.input.mean if row.input else None, metric.form, metric.unit)
     if row.reference is None:
         return (
-            f"{row.part}, {title.lower()}: {mean}, {row.floors:.1f} times what two halves of the "
-            "reference are apart"
+            f"{row.part}, {metric.title}: {mean}, {row.floors:.1f} times what two halves of the "
+            f"reference are apart; {counts}"
         )
-    reference = page.number(row.reference.mean, form, unit)
-    return f"{title}: {mean}, reference {reference} ({row.floors:.1f} floors apart; {row.part})"
+    reference = page.number(row.reference.mean, metric.form, metric.unit)
+    return (
+        f"{metric.title}: {mean}, reference {reference} "
+        f"({row.floors:.1f} floors apart; {row.part}; {counts})"
+    )
 
 
 def _render_tables(evaluation: Evaluation) -> list[page.Html]:
     content = [
         page.note(
             "Means over tracks, in brackets where they lie with 95 % confidence (bootstrap over "
-            "tracks). The floor is what two random halves of the reference differ by: a difference "
-            "of about one floor or less says nothing."
+            "tracks). The floor is what chance explains: the difference of two random parts of the "
+            "reference, one of as many tracks as the input. A difference of about one floor or "
+            "less says nothing."
         )
     ]
     for part in dict.fromkeys(row.part for row in evaluation.rows):
@@ -135,7 +144,7 @@ def _render_tables(evaluation: Evaluation) -> list[page.Html]:
         content.append(
             page.table(
                 part,
-                ("", "input", "reference", "floor", "floors apart"),
+                ("", "input", "reference", "floor", "floors apart", "input/reference"),
                 [_row_cells(row) for row in rows],
             )
         )
@@ -143,13 +152,14 @@ def _render_tables(evaluation: Evaluation) -> list[page.Html]:
 
 
 def _row_cells(row: Row) -> list[str]:
-    title, unit, form = METRICS[row.metric]
+    form, is_short = row.definition.form, row.find_shortage() is not None
     return [
-        f"{title} ({unit})" if unit else title,
+        row.definition.label,
         _format_interval(row.input, form),
         _format_interval(row.reference, form),
         page.number(row.floor, form),
-        page.number(row.floors, ".1f"),
+        "too few" if is_short else page.number(row.floors, ".1f"),
+        row.describe_counts(),
     ]
 
 
@@ -193,7 +203,8 @@ def _render_dots(evaluation: Evaluation, assets: Assets, metrics: Sequence[str])
     for metric in metrics:
         if metric not in rows:
             continue
-        title, unit, _ = METRICS[metric]
+        definition = METRICS[metric]
+        title, unit = definition.title, definition.unit
         values = [
             drop_missing([track.figures.get(metric) for track in tracks])
             for tracks in evaluation.measured
@@ -249,12 +260,12 @@ def _render_tracks(evaluation: Evaluation) -> list[page.Html]:
     for name, tracks in zip(SIDES, evaluation.measured, strict=True):
         if not tracks:
             continue
-        titles = [f"{METRICS[key][0]} {METRICS[key][1]}".strip() for key in _COLUMNS]
+        titles = [METRICS[key].label for key in _COLUMNS]
         rows = [
             [
                 track.name,
                 page.duration(track.seconds),
-                *(page.number(track.figures.get(key), METRICS[key][2]) for key in _COLUMNS),
+                *(page.number(track.figures.get(key), METRICS[key].form) for key in _COLUMNS),
             ]
             for track in tracks[:_MAX_TRACKS]
         ]

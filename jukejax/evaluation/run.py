@@ -18,7 +18,7 @@ from jukejax.evaluation import (
     tagger,
     window_joins,
 )
-from jukejax.evaluation.comparison import Row, TrackFigures
+from jukejax.evaluation.rows import Row, TrackFigures
 from jukejax.evaluation.sound_sets import Entry, SoundSet
 from jukejax.inference.loaded_model import Model
 from jukejax.models.musicnn import Weights

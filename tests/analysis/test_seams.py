@@ -33,3 +33,13 @@ def test_a_sound_without_borders_has_only_figures_elsewhere():
     assert figures.flux_at is None
     assert figures.flux_ratio is None
     assert figures.flux_elsewhere > 0
+
+
+def test_a_few_frames_elsewhere_are_no_measurement():
+    """Of joins 0.2 s apart, hardly anything is away from a join."""
+    sound = np.random.default_rng(0).normal(0, 0.05, 20 * RATE)
+    close = measure_seams(sound, RATE, range(RATE // 5, 20 * RATE, RATE // 5))
+    assert close.flux_at > 0
+    assert close.num_joins == 99
+    assert close.num_frames_elsewhere < 100
+    assert (close.flux_elsewhere, close.flux_ratio, close.jump_db_elsewhere) == (None, None, None)

@@ -22,10 +22,19 @@ def test_intervals_of_few_tracks():
     assert bootstrap.estimate_floor([1.0, 3.0]) == pytest.approx(2.0)
 
 
-def test_halves_are_disjoint_and_of_equal_size():
-    for first, second in bootstrap.split_halves(7, draws=20):
-        assert len(first) == len(second) == 3
-        assert not set(first) & set(second)
+def test_subsets_are_disjoint_and_of_the_size_of_the_other_set():
+    for size, expected in ((None, 3), (5, 3), (1, 1)):
+        for first, second in bootstrap.split_tracks(7, size=size, draws=20):
+            assert (len(first), len(second)) == (expected, 3)
+            assert not set(first) & set(second)
+
+
+def test_the_floor_of_a_single_track_is_the_spread_of_tracks():
+    """The mean of one of 100 tracks differs by about a standard deviation, by chance."""
+    values = np.random.default_rng(0).normal(size=100)
+    one = bootstrap.estimate_floor(values, size=1)
+    assert one == pytest.approx(np.sqrt(1 + 1 / 50) * np.sqrt(2 / np.pi), rel=0.2)
+    assert one > 4 * bootstrap.estimate_floor(values)
 
 
 def test_the_floor_shrinks_with_more_tracks():

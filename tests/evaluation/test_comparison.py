@@ -6,6 +6,7 @@ import pytest
 from jukejax.analysis import codebook, mel
 from jukejax.evaluation import comparison
 from jukejax.evaluation import pictures as evaluation_pictures
+from jukejax.evaluation import rows as evaluation_rows
 from jukejax.evaluation.bootstrap import Interval
 
 DRAWS = {"draws": 200, "seed": 0}
@@ -70,12 +71,12 @@ def test_distances_of_equal_sets_are_near_the_floor_and_of_others_far():
 
 def test_the_table_names_parts_figures_and_units():
     rows = comparison.compare_tracks("music", tracks(120), tracks(126), **DRAWS)
-    head, blank_part, line = comparison.format_table(rows)
+    head, blank_part, line = evaluation_rows.format_table(rows)
     assert "reference" in head
     assert blank_part == "music"
     assert line.split()[:2] == ["tempo", "(BPM)"]
-    assert line.rstrip().endswith("x")
-    assert comparison.format_interval(Interval(1.25, 1.0, 1.5, 1), ".1f") == "1.2"
+    assert line.rstrip().endswith("x  40/40 tracks")
+    assert evaluation_rows.format_interval(Interval(1.25, 1.0, 1.5, 1), ".1f") == "1.2"
 
 
 def test_pictures_of_two_sets_are_written_light_and_dark(tmp_path):
