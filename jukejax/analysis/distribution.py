@@ -1,67 +1,74 @@
 """Distances between two sets of music as distributions of embeddings.
 
-Distances are comparable only for the same embedding and number of rows (which
-`evaluation.comparison.compare_embeddings` ensures). The figures here are not the
-published "FAD", which has another embedding.
-Letters: N rows (segments of music), E features, F frames, M mel bands.
+Distances are comparable only for the same embedding. There is no Frechet distance: with fewer
+pieces than features, as usual, it measures spread (a set of equal pieces is closer to music than
+other music is); see docs/evaluation.md.
+Letters: N pieces of music, n of one track, E features, F frames, M mel bands.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Computes the Frechet distance of the Gaussians fitted to two sets, [N, E] each.
-
-    This is the squared 2-Wasserstein distance, |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)):
-    Heusel et al. (2017); for audio Kilgour et al., "Frechet Audio Distance" (2019). It grows as N
-    falls: compare sets of equal size only.
-    """
-    a, b = _check_shapes(a, b)
-    shift = np.square(a.mean(axis=0) - b.mean(axis=0)).sum()
-    root_a, root_b = _covariance_root(a), _covariance_root(b)
-    spread = np.square(root_a).sum() + np.square(root_b).sum()
-    # The eigenvalues of C_a C_b are the squared singular values of A B' where C = A' A.
-    common = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    return float(max(shift + spread - 2 * common, 0.0))
+Tracks = Sequence[np.ndarray]  # embeddings [n, E] of the pieces of each track
 
 
-def _covariance_root(x: np.ndarray) -> np.ndarray:
-    """Returns a matrix A [min(N, E), E] with A' A equal to the covariance of x."""
-    centered = (x - x.mean(axis=0)) / np.sqrt(max(len(x) - 1, 1))
-    if len(x) <= x.shape[1]:
-        return centered
-    return np.asarray(np.linalg.qr(centered, mode="r"))
+def energy_distance(a: Tracks, b: Tracks) -> float:
+    """Computes the energy distance of two sets of tracks, for features of equal scales.
 
+    2 E|x - y| - E|x - x'| - E|y - y'|, divided by the square root of E: Szekely and Rizzo, "Energy
+    statistics" (2013). It grows with a shift and with a difference of the spreads, so that a set
+    whose pieces are all alike is far from any other.
 
-def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Computes the squared maximum mean discrepancy of two sets, [N, E] each.
+    Args:
+      a, b: embeddings [n, E] of the pieces of each track (`Standardizer`).
 
-    Unbiased, so it may be negative. Kernel (x.y / E + 1)^3: Binkowski et al., "Demystifying MMD
-    GANs" (2018). Reliable with few rows, where `frechet_distance` is not. Features should have
-    equal scales (`Standardizer`).
+    Returns:
+      The unbiased estimate, which may be negative.
 
     Raises:
-      ValueError: a set has fewer than 2 rows.
+      ValueError: a set has fewer than two tracks.
     """
-    a, b = _check_shapes(a, b)
-    if min(len(a), len(b)) < 2:
-        raise ValueError(f"sets of {len(a)} and {len(b)} pieces: both need at least 2")
-    cross = float(_cubic_kernel(a, b).mean())
-    return (
-        _mean_off_diagonal(_cubic_kernel(a, a))
-        + _mean_off_diagonal(_cubic_kernel(b, b))
-        - (2 * cross)
-    )
+    return -_compare_pairs(_distances, a, b)
+
+
+def kernel_distance(a: Tracks, b: Tracks) -> float:
+    """Computes the squared maximum mean discrepancy of two sets; see `energy_distance`.
+
+    Kernel (x.y / E + 1)^3: Binkowski et al., "Demystifying MMD GANs" (2018).
+    """
+    return _compare_pairs(_cubic_kernel, a, b)
+
+
+def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1) - 2 * x @ y.T
+    return np.sqrt(np.maximum(squares, 0.0) / x.shape[1])
 
 
 def _cubic_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def _mean_off_diagonal(matrix: np.ndarray) -> float:
-    return float((matrix.sum() - np.trace(matrix)) / (len(matrix) * (len(matrix) - 1)))
+def _compare_pairs(
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray], a: Tracks, b: Tracks
+) -> float:
+    """Computes the mean within each set minus twice that between the sets.
+
+    Within a set only pieces of different tracks are compared: those of one track are alike, which
+    would add the same bias to sets of few tracks.
+    """
+    _check_tracks(a, b)
+    x, y = (np.concatenate([np.asarray(t, np.float64) for t in tracks]) for tracks in (a, b))
+    within = sum(
+        _mean_between_tracks(compare(rows, rows), tracks) for rows, tracks in ((x, a), (y, b))
+    )
+    return float(within - 2 * compare(x, y).mean())
+
+
+def _mean_between_tracks(matrix: np.ndarray, tracks: Tracks) -> float:
+    owner = np.repeat(np.arange(len(tracks)), [len(track) for track in tracks])
+    return float(matrix[owner[:, None] != owner].mean())
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,12 @@ class Standardizer:
         return (x - self.center) / self.scale
 
 
-def _check_shapes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not len(a) or not len(b):
-        raise ValueError(f"embeddings of shapes {a.shape} and {b.shape}: both must be [N, E]")
-    return a, b
+def _check_tracks(a: Tracks, b: Tracks) -> None:
+    shapes = {np.shape(track)[1:] for track in (*a, *b)}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise ValueError(f"embeddings of shapes {shapes}: all must be [n, E]")
+    if min(sum(len(track) > 0 for track in tracks) for tracks in (a, b)) < 2:
+        raise ValueError(f"sets of {len(a)} and {len(b)} tracks: both need at least 2")
 
 
 def mel_statistics(mel: np.ndarray) -> np.ndarray:

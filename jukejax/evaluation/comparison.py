@@ -128,42 +128,33 @@ def compare_embeddings(
     seed: int,
     draws: int = 20,
 ) -> list[Row]:
-    """Computes distances of two sets of embeddings, and as floor those of halves of the reference.
+    """Computes distances of two sets of embeddings, and as floor those of parts of the reference.
 
-    Distances of small sets are biased upwards, so that all are computed for equally many tracks,
-    drawn `draws` times. The interval is that of the draws.
+    All are computed for equally many tracks, drawn `draws` times; the interval is that of the
+    draws.
 
     Args:
-      inputs, references: embeddings [n, E] of the segments of each track.
+      inputs, references: embeddings [n, E] of the pieces of each track.
 
     Returns:
-      [] with too few tracks or segments.
+      [] with fewer than two tracks of the input or four of the reference.
     """
     size = min(len(inputs), len(references) // 2)
-    if size < 1 or min(sum(map(len, tracks)) for tracks in (inputs, references)) < 4:
+    if size < 2:
         return []
     standardize = distribution.Standardizer.fit(np.concatenate(list(references)))
     inputs, references = ([standardize(x) for x in tracks] for tracks in (inputs, references))
-    measures = {"frechet": distribution.frechet_distance, "kernel": distribution.kernel_distance}
+    measures = {"energy": distribution.energy_distance, "kernel": distribution.kernel_distance}
     distances: dict[str, list[float]] = {name: [] for name in measures}
     floors: dict[str, list[float]] = {name: [] for name in measures}
     random = np.random.default_rng(seed)
     for _ in range(draws):
-        chosen = random.permutation(len(inputs))[:size]
-        order = random.permutation(len(references))
-        input_rows, first_half, second_half = (
-            np.concatenate([tracks[i] for i in indices])
-            for tracks, indices in (
-                (inputs, chosen),
-                (references, order[:size]),
-                (references, order[size : 2 * size]),
-            )
-        )
-        if min(map(len, (input_rows, first_half, second_half))) < 2:
-            continue
+        chosen = [inputs[i] for i in random.permutation(len(inputs))[:size]]
+        order = random.permutation(len(references))[: 2 * size]
+        first, second = ([references[i] for i in half] for half in (order[:size], order[size:]))
         for name, measure in measures.items():
-            distances[name].append(measure(input_rows, first_half))
-            floors[name].append(measure(second_half, first_half))
+            distances[name].append(measure(chosen, first))
+            floors[name].append(measure(second, first))
     return [
         # Unbiased distances of equal distributions have either sign; the floor is their mean size.
         Row(
@@ -176,7 +167,6 @@ def compare_embeddings(
             len(references),
         )
         for name, values in distances.items()
-        if values
     ]
 
 

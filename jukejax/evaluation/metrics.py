@@ -44,7 +44,7 @@ class Metric:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
-DISTANCES = ("frechet", "kernel")
+DISTANCES = ("energy", "kernel")
 _RHYTHM, _FAULT, _SOUND, _MODEL, _BASELINE = Importance
 _BEATS = ("beats", "num_beats", 16)
 _BARS = ("bars", "num_bars", 4)
@@ -87,6 +87,6 @@ METRICS = {
     "flux_ratio": Metric("flux at joins", "ratio to elsewhere", ".2f", _FAULT, 0.05, *_JOINS),
     "jump_db_at": Metric("step of level at joins", "dB", ".2f", _FAULT, 0.2, *_JOINS),
     "jump_db_elsewhere": Metric("step of level elsewhere", "dB", ".2f", _BASELINE, 0.2, *_FRAMES),
-    "frechet": Metric("Frechet distance", "reference's variances", ".3f", _MODEL, 0.1, *_PIECES),
-    "kernel": Metric("kernel distance", "", ".4f", _MODEL, 0.01, *_PIECES),
+    "energy": Metric("energy distance", "reference's deviations", ".3f", _SOUND, 0.01, *_PIECES),
+    "kernel": Metric("kernel distance", "", ".4f", _SOUND, 0.01, *_PIECES),
 }

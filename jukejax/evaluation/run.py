@@ -265,8 +265,8 @@ class Evaluation:
         self.rows += rows
         if not rows:
             self.notes.append(
-                f"{part}: left out, it takes a track of the input, two of the reference, and four "
-                "pieces of each set"
+                f"{part}: left out, it takes 2 tracks of the input and 4 of the reference, not "
+                f"{len(inputs)} and {len(references)}"
             )
 
     def _check_visqol(self) -> bool:
