@@ -72,6 +72,7 @@ METRICS = {
     "similarity_4_bars": Metric("similarity 4 bars later", *_SIMILARITY),
     "similarity_8_bars": Metric("similarity 8 bars later", *_SIMILARITY),
     "similarity_16_bars": Metric("similarity 16 bars later", *_SIMILARITY),
+    "shift_samples": Metric("delay", "samples", ".0f", _MODEL, 1.0),
     "spectral_convergence_db": Metric(
         "spectral convergence", "dB re the original", ".2f", _MODEL, 0.2
     ),

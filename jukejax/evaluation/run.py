@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from jukejax.analysis import codebook, fidelity, track_figures
 from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common.progress import track_progress
-from jukejax.data import audio, corpus
+from jukejax.data import corpus
 from jukejax.evaluation import (
     comparison,
     heldout_bits,
     model_figures,
+    pairs,
     sound_sets,
     tagger,
     window_joins,
@@ -146,26 +146,15 @@ class Evaluation:
         Raises:
           ValueError: an input has no such reference.
         """
-        inputs, references = self.entries
-        originals = {_stem(entry): entry for entry in references}
-        missing = [entry.name for entry in inputs if _stem(entry) not in originals]
-        if missing:
-            path = self.references.path if self.references else None
-            raise ValueError(
-                f"--paired: --reference={path} has nothing of the name of "
-                f"{missing[0]} ({len(missing)} of {len(inputs)} lack a partner)"
-            )
+        matched = pairs.match_pairs(*self.entries)
         figures, with_visqol = [], self._check_visqol()
-        for entry in track_progress(inputs, total=len(inputs), label="comparing pairs"):
-            target, output = (
-                _read_middle(sound, self.settings.seconds).mean(axis=1)
-                for sound in (originals[_stem(entry)], entry)
-            )
+        for output, target in track_progress(matched, total=len(matched), label="comparing pairs"):
             figures.append(
-                fidelity.measure_fidelity(
-                    target, output, audio.SAMPLE_RATE, with_visqol=with_visqol
-                )
+                pairs.measure_pair(target, output, self.settings.seconds, with_visqol=with_visqol)
             )
+        names = [output.name for output, _ in matched]
+        if note := pairs.describe_shifts(names, [x["shift_samples"] for x in figures]):
+            self.notes.append(note)
         self._add_comparison("input against its originals", figures, [])
 
     def measure_musicnn_distances(self, weights: Weights) -> None:
@@ -275,10 +264,6 @@ class Evaluation:
         if not (is_installed := fidelity.has_visqol()) and note not in self.notes:
             self.notes.append(note)
         return is_installed
-
-
-def _stem(entry: Entry) -> Path:
-    return Path(entry.name).with_suffix("")
 
 
 def _read_middle(entry: Entry, seconds: float) -> np.ndarray:
