@@ -1,10 +1,47 @@
 """Label vectors: integers for length, position, artist and genres, the conditions of a prior."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 NUM_TIMING = 4  # entries before the genres: total length, offset, window length, artist
+
+
+class LabelSizes(Protocol):
+    """What a model takes: genres of a track, and rows of its tables of artists and genres."""
+
+    @property
+    def max_genres(self) -> int: ...
+
+    @property
+    def num_artists(self) -> int: ...
+
+    @property
+    def num_genres(self) -> int: ...
+
+
+def find_excess(artist: int, genres: Sequence[int], sizes: LabelSizes) -> str | None:
+    """Returns why a model cannot take the ids of a track; None if it can.
+
+    JAX does not report an id beyond a table.
+    """
+    for kind, ids, rows in (
+        ("artist", (artist,), sizes.num_artists),
+        ("genre", genres, sizes.num_genres),
+    ):
+        for number in ids:
+            if not 0 <= number < rows:
+                return (
+                    f"{kind} id {number} is outside of the model's table of {rows} "
+                    f"(labels.num_{kind}s)"
+                )
+    if len(genres) > sizes.max_genres:
+        return (
+            f"{len(genres)} genres are more than the model takes, {sizes.max_genres} "
+            "(labels.max_genres)"
+        )
+    return None
 
 
 def label_vector(
@@ -21,9 +58,13 @@ def label_vector(
       total_samples: length of the whole track, in samples.
       offset: first sample of the window in the track.
       sample_length: length of the window, in samples.
-      artist, genres: ids; the genres are truncated or padded with -1 to `max_genres`.
+      artist, genres: ids; the genres are padded with -1 to `max_genres`.
+
+    Raises:
+      ValueError: there are more genres, where OpenAI's code stops as well.
     """
-    genres = list(genres)[:max_genres]
+    if len(genres) > max_genres:
+        raise ValueError(f"{len(genres)} genres, but the model takes at most {max_genres}")
     padding = [-1] * (max_genres - len(genres))
     return np.array(
         [total_samples, offset, sample_length, artist, *genres, *padding], dtype=np.int32

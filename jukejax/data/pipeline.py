@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
-from jukejax.data import corpus, labels, records
+from jukejax.data import corpus, records
 from jukejax.data.epochs import Example, Order, Windows, plan_windows
+from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
 from jukejax.data.reading import fill_audio_window, fill_code_window
+from jukejax.data.track_labels import TrackLabels, encode_track_labels
 from jukejax.data.vocabularies import LabelIds
 
 Batch = dict[str, np.ndarray]
@@ -85,16 +87,14 @@ class CodeReader:
 
     Attributes:
       level: of the codes; below the top level the codes of the level above are read as well.
-      artists, genres: label ids of each track of the split.
+      labels: label ids of each track of the split.
     """
 
     dataset: corpus.Dataset
     split: str
     windows: Windows
     level: int
-    max_genres: int
-    artists: Sequence[int]
-    genres: Sequence[tuple[int, ...]]
+    labels: TrackLabels
 
     def read_batch(self, examples: Sequence[Example]) -> Batch:
         """Returns {"codes": int32 [B, T], "labels": int32 [B, 4 + G], "track": int32 [B]}.
@@ -104,20 +104,20 @@ class CodeReader:
         levels = (self.level, self.level + 1) if self.level < 2 else (self.level,)
         track = self.windows.tracks_of(examples)
         codes = {k: np.empty((len(examples), size // records.HOPS[k]), np.int32) for k in levels}
-        label = np.empty((len(examples), labels.NUM_TIMING + self.max_genres), np.int32)
+        label = np.empty((len(examples), NUM_TIMING + self.labels.max_genres), np.int32)
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
             rows = {k: level_codes[i] for k, level_codes in codes.items()}
             fill_code_window(self.dataset, self.split, tracks[t], example.start, rows)
             # Labels are relative to the start of the piece, even if its first samples are not
             # stored.
             cut = tracks[t].offset
-            label[i] = labels.label_vector(
+            label[i] = label_vector(
                 cut + tracks[t].samples,
                 cut + example.start,
                 size,
-                self.artists[t],
-                self.genres[t],
-                self.max_genres,
+                self.labels.artists[t],
+                self.labels.genres[t],
+                self.labels.max_genres,
             )
         batch = {"codes": codes[self.level], "labels": label, "track": track}
         return batch | ({"upper_codes": codes[self.level + 1]} if self.level < 2 else {})
@@ -153,7 +153,7 @@ def read_code_batches(
     level: int,
     seq_len: int,
     batching: Batching,
-    max_genres: int = 1,
+    sizes: LabelSizes | None = None,
     vocabulary: LabelIds | None = None,
 ) -> grain.DatasetIterator:
     """Reads batches of codes with their labels and the codes of the level above.
@@ -165,15 +165,15 @@ def read_code_batches(
       split: "train" or "heldout".
       level: 0 (finest), 1 or 2 (top).
       seq_len: codes per window, a multiple of the codes in one top-level code.
-      max_genres: genres in a label.
+      sizes: of the model's labels; None: it has none, and takes any number of genres.
       vocabulary: of the model; None: that of the dataset.
 
     Returns:
       A grain iterator, with get_state and set_state, of `CodeReader.read_batch`.
 
     Raises:
-      ValueError: the folder is no code dataset, or has too few windows; or a level or seq_len is
-        not possible.
+      ValueError: the folder is no code dataset, or has too few windows; a level or seq_len is not
+        possible; or the model cannot take the labels of a track.
     """
     _check_code_window(level, seq_len)
     dataset = corpus.open_dataset(folder)
@@ -188,9 +188,7 @@ def read_code_batches(
         split,
         windows,
         level,
-        max_genres,
-        artists=[vocabulary.artist_id(track.artist) for track in tracks],
-        genres=[vocabulary.track_genre_ids(track.genre) for track in tracks],
+        encode_track_labels(tracks, split, vocabulary, sizes),
     )
     return _iterate(windows, reader.read_batch, split, batching)
 

@@ -97,7 +97,7 @@ def _open_windows(model: Model, config: PriorConfig, folder: str | Path) -> grai
         "heldout",
         level=config.level,
         seq_len=config.seq_len,
-        max_genres=config.labels.max_genres if config.labels else 1,
+        sizes=config.labels,
         vocabulary=LenientIds(model.read_vocabulary(config.level)) if config.labels else None,
         batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )

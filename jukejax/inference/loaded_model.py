@@ -9,6 +9,7 @@ import jax
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import lyrics, vocabularies
+from jukejax.data.labels import find_excess
 from jukejax.data.openai_labels import OpenAIVocabulary
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.inference.codec import Codec
@@ -107,16 +108,25 @@ class Model:
           offset_seconds: start of the track in the piece.
 
         Raises:
-          ValueError: a name is not in the vocabulary; the message has the nearest names.
+          ValueError: a name is not in the vocabulary (the message has the nearest names), there are
+            more genres than the prior takes, or the vocabulary is larger than its tables.
         """
         vocabulary, config = self.read_vocabulary(level), self.read_config(level)
         tokens: tuple[int, ...] = ()
         if config.lyrics is not None:
             version = lyrics.find_version(config.lyrics.vocab_size)
             tokens = tuple(lyrics.encode_text(lyrics.clean_text(text, version), version))
+        artist_id = vocabulary.artist_id(artist or "")
+        genre_ids = vocabulary.genre_ids(genre or "")
+        excess = config.labels and find_excess(artist_id, genre_ids, config.labels)
+        if excess:
+            raise ValueError(
+                f"artist {artist or ''!r}, genre {genre or ''!r}, level {level}: {excess}; "
+                "name others, or fewer genres"
+            )
         return Labels(
-            artist=vocabulary.artist_id(artist or ""),
-            genres=vocabulary.genre_ids(genre or ""),
+            artist=artist_id,
+            genres=genre_ids,
             total_samples=max(int(total_seconds * self.sample_rate), 1),
             offset=int(offset_seconds * self.sample_rate),
             lyrics=tokens,

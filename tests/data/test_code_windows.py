@@ -6,6 +6,7 @@ import pytest
 from jukejax.data import corpus, pipeline, records
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
+from jukejax.models.conditioners import LabelConfig
 
 TOPS = (3000, 700, 1024)
 
@@ -36,7 +37,7 @@ def test_levels_line_up_and_labels_tell_where(code_folder, level):
         "train",
         level=level,
         seq_len=seq_len,
-        max_genres=3,
+        sizes=LabelConfig(num_artists=3, num_genres=3, max_genres=3),
         batching=pipeline.Batching(batch_size=4, seed=2),
     )
     hop = records.HOPS[level]
@@ -128,3 +129,31 @@ def test_code_windows_refuse_what_does_not_fit(code_folder):
         pipeline.read_code_batches(
             code_folder, "heldout", level=2, seq_len=512, batching=pipeline.Batching(batch_size=1)
         )
+
+
+def test_labels_that_the_model_cannot_take_are_counted_and_named(tmp_path):
+    vocabulary = Vocabulary.build(["A", "B"], ["dub", "house", "techno"])
+    with DatasetWriter(
+        tmp_path, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae="x"
+    ) as writer:
+        for name, genres in (("one", ("dub",)), ("two", ("dub", "house")), ("b", ("techno",))):
+            codes = {
+                f"level_{k}": np.zeros(600 * 128 // h, int) for k, h in enumerate(records.HOPS)
+            }
+            writer.add("train", corpus.Track(name, "B", genres), **codes)
+
+    def open_windows(sizes):
+        batching = pipeline.Batching(batch_size=1, shuffle=False)
+        return pipeline.read_code_batches(
+            tmp_path, "train", level=2, seq_len=500, sizes=sizes, batching=batching
+        )
+
+    for sizes, message in (
+        ((3, 4, 1), r"1 of 3 train tracks; the first, two .*dub, house.* 2 genres .*max_genres=2"),
+        ((3, 3, 2), r"1 of 3 train tracks; the first, b .*genre id 3 .* of 3 .*num_genres=4"),
+        ((2, 4, 2), r"3 of 3 train tracks; the first, one .*artist id 2 .* of 2 .*num_artists=3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            open_windows(LabelConfig(*sizes))
+    assert next(open_windows(LabelConfig(3, 4, 2)))["labels"][0, 3:].tolist() == [2, 1, -1]
+    assert next(open_windows(None))["labels"].shape == (1, 6)  # a model without labels takes all

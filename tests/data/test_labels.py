@@ -1,6 +1,7 @@
 """Label vectors."""
 
 import numpy as np
+import pytest
 
 from jukejax.data.labels import label_vector
 
@@ -9,4 +10,5 @@ def test_label_vector_is_timing_artist_and_padded_genres():
     vector = label_vector(1000, 128, 256, 7, (4, 5), 4)
     assert vector.dtype == np.int32
     assert vector.tolist() == [1000, 128, 256, 7, 4, 5, -1, -1]
-    assert label_vector(1000, 128, 256, 7, (4, 5, 6), 2).tolist() == [1000, 128, 256, 7, 4, 5]
+    with pytest.raises(ValueError, match="3 genres, but the model takes at most 2"):
+        label_vector(1000, 128, 256, 7, (4, 5, 6), 2)

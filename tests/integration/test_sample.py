@@ -179,6 +179,7 @@ def test_missing_level_ends_the_run_with_a_message(model, capsys):
         ({"levels": (1, 0)}, "level 1 needs 150 codes of level 2, the starting codes have 0"),
         ({"lyrics": "la la"}, "made without lyrics; remove --lyrics_file"),
         ({"genre": "polka"}, "no genre 'polka'"),
+        ({"genre": "house, house, house"}, "level 2: 3 genres are more than the model takes, 2"),
         ({"mode": "continue"}, "nothing is left to sample: the given codes fill all 0.44 s"),
         ({"mode": "upsample", "seconds": 2.0}, "--seconds=2 is more than the 0.44 s"),
         ({"mode": "reroll", "reroll": (5.0, 6.0)}, "--reroll=5:6 begins after the end"),

@@ -72,6 +72,13 @@ def test_batches_have_the_ids_of_the_trained_model(prior_bundle, artist_codes):
     assert seen == set(ids)
 
 
+def test_more_genres_than_the_model_takes_are_refused_at_the_start(prior_bundle, artist_codes):
+    config = make_config(prior_bundle, artist_codes)
+    config.model.labels.max_genres = 1
+    with pytest.raises(ValueError, match=r"1 of 3 train tracks; the first, zoe .*max_genres=2"):
+        program.make_task(config)
+
+
 def test_a_loaded_model_predicts_what_the_trained_one_predicts(prior_bundle, artist_codes):
     """Of codes whose names both know: rows moved, or ids mixed up, would change the bits."""
     task, _, state = start_run(make_config(prior_bundle, artist_codes))

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
 from jukejax.data import corpus, pipeline
+from jukejax.data.openai_labels import OpenAIVocabulary
+from jukejax.data.track_labels import encode_track_labels
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
 from jukejax.models.prior import Prior, PriorConfig, compute_example_bits, compute_losses
@@ -66,6 +68,10 @@ class PriorTask(Task):
         self.model = Prior(self.model_config, precision.compute_dtype(config.dtype))
         if dataset is not None:
             self.set_dataset(dataset, self.model_config.sample_length)
+            for split in corpus.SPLITS:
+                encode_track_labels(
+                    dataset.tracks(split), split, self._vocabulary, self.model_config.labels
+                )
         self.sampler = self._make_sampler() if with_data else None
         self.example_codes = self.model_config.seq_len
         self.work = flops.count_prior(self.model_config)
@@ -80,6 +86,11 @@ class PriorTask(Task):
             )
             self.model_config = dataclasses.replace(self.model_config, labels=labels)
         return tables
+
+    @property
+    def _vocabulary(self) -> Vocabulary | OpenAIVocabulary:
+        tables = self.label_tables
+        return tables.vocabulary if tables is not None else self.dataset.vocabulary
 
     def _make_sampler(self) -> PriorSampler | None:
         if not self.config.get("vqvae"):
@@ -162,8 +173,8 @@ class PriorTask(Task):
             split,
             level=model.level,
             seq_len=model.seq_len,
-            max_genres=model.labels.max_genres if model.labels else 1,
-            vocabulary=self.label_tables.vocabulary if self.label_tables else None,
+            sizes=model.labels,
+            vocabulary=self._vocabulary,
             batching=pipeline.Batching(
                 batch_size=batch_size,
                 seed=self.config.seed,
@@ -198,14 +209,12 @@ class PriorTask(Task):
         }
 
     def describe(self) -> dict[str, Any]:
-        tables = self.label_tables
-        vocabulary = tables.vocabulary if tables is not None else self.dataset.vocabulary
         return {
             "kind": self.name,
             "level": self.model_config.level,
             "config": to_plain(self.model_config),
             "vqvae": self.dataset.info["vqvae"],
-            "vocabulary": vocabulary.plain(),
+            "vocabulary": self._vocabulary.plain(),
             **pretrained.describe_origin(self.config),
         }
 

@@ -1,0 +1,58 @@
+"""Label ids of the tracks of a dataset, checked against what a model takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jukejax.data.corpus import Track
+from jukejax.data.labels import LabelSizes, find_excess
+from jukejax.data.vocabularies import LabelIds
+
+
+@dataclass(frozen=True)
+class TrackLabels:
+    """Label ids of each track of a split.
+
+    Attributes:
+      artists, genres: ids, by track.
+      max_genres: entries of a label vector for genres.
+    """
+
+    artists: Sequence[int]
+    genres: Sequence[tuple[int, ...]]
+    max_genres: int
+
+
+def encode_track_labels(
+    tracks: Sequence[Track], split: str, vocabulary: LabelIds, sizes: LabelSizes | None
+) -> TrackLabels:
+    """Encodes the artist and the genres of each track.
+
+    Args:
+      split: of the tracks, for the message.
+      sizes: of the model; None: of a model without labels, which takes any.
+
+    Raises:
+      ValueError: the model cannot take the labels of a track; the message counts such tracks, names
+        the first, and says what to change.
+    """
+    artists = [vocabulary.artist_id(track.artist) for track in tracks]
+    genres = [vocabulary.track_genre_ids(track.genre) for track in tracks]
+    most = max(map(len, genres), default=1)
+    if sizes is None:
+        return TrackLabels(artists, genres, most)
+    excesses = [find_excess(*ids, sizes) for ids in zip(artists, genres, strict=True)]
+    refused = [(track, excess) for track, excess in zip(tracks, excesses, strict=True) if excess]
+    if refused:
+        track, excess = refused[0]
+        needed = (
+            f"num_artists={max(max(artists) + 1, sizes.num_artists)}",
+            f"num_genres={max(max(map(max, genres)) + 1, sizes.num_genres)}",
+            f"max_genres={max(most, sizes.max_genres)}",
+        )
+        raise ValueError(
+            f"the model cannot take the labels of {len(refused)} of {len(tracks)} {split} tracks; "
+            f"the first, {track.name} (artist {track.artist!r}, genres "
+            f"{', '.join(track.genre) or 'none'}): {excess}; train with config.model.labels of "
+            f"{', '.join(needed)}, or change the labels of these tracks and prepare them again"
+        )
+    return TrackLabels(artists, genres, sizes.max_genres)
