@@ -265,4 +265,4 @@ def _mean_heldout_bits(model: "Model", codes: str, level: int) -> float:
     from jukejax.evaluation.heldout_bits import measure_heldout_bits
 
     by_track = measure_heldout_bits(model, codes, level, max_windows=HELDOUT_WINDOWS)
-    return float(np.mean(list(by_track.values())))
+    return float(np.mean([figures["bits_per_code"] for figures in by_track.values()]))

@@ -69,3 +69,11 @@ def label_vector(
     return np.array(
         [total_samples, offset, sample_length, artist, *genres, *padding], dtype=np.int32
     )
+
+
+def remove_names(labels: np.ndarray) -> np.ndarray:
+    """Returns label vectors [B, 4 + G] with the same timing, and "unknown" artist and genre."""
+    unnamed = labels.copy()
+    unnamed[:, NUM_TIMING - 1 : NUM_TIMING + 1] = 0
+    unnamed[:, NUM_TIMING + 1 :] = -1
+    return unnamed

@@ -1,6 +1,6 @@
-"""Bits per code of a model's priors on held-out code shards, teacher-forced."""
+"""Bits per code of a model's priors on held-out code shards, teacher-forced, and what labels do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grain
@@ -9,10 +9,11 @@ import numpy as np
 
 from jukejax.common.progress import Progress
 from jukejax.data import corpus, pipeline
+from jukejax.data.labels import remove_names
 from jukejax.data.vocabularies import LenientIds
-from jukejax.inference.conditioning import PriorInputs
+from jukejax.inference.conditioning import PriorInputs, PriorWeights
 from jukejax.inference.loaded_model import Model
-from jukejax.inference.score import compute_window_bits
+from jukejax.inference.score import WindowScores, score_windows
 from jukejax.models.prior import PriorConfig
 
 
@@ -33,8 +34,8 @@ def check_codes(model: Model, dataset: corpus.Dataset) -> None:
 
 def measure_heldout_bits(
     model: Model, folder: str | Path, level: int, *, max_windows: int
-) -> dict[str, float]:
-    """Computes the bits per code of a level for each held-out track, as training does.
+) -> dict[str, dict[str, float]]:
+    """Computes figures of a level's predictions for each held-out track, as training does.
 
     Windows do not overlap, so that the first codes of each are predicted without earlier ones. A
     track's figure is the mean of its windows.
@@ -42,6 +43,10 @@ def measure_heldout_bits(
     Args:
       folder: code shards, encoded by the model's own VQ-VAE.
       max_windows: largest number of windows, one from each of as many equal sections; 0: all.
+
+    Returns:
+      By track: bits_per_code, num_codes; for tracks of a known artist or genre, of a prior with
+      labels, also label_changes and label_bits (see `_compare_labels`).
 
     Raises:
       ValueError: the codes are of another VQ-VAE, no track is as long as a window, or the prior
@@ -64,20 +69,52 @@ def measure_heldout_bits(
             f"{window_samples / model.sample_rate:.1f} s"
         )
     chosen = _choose_windows(total, max_windows)
-    bits: dict[str, list[float]] = {}
+    figures: dict[str, list[dict[str, float]]] = {}
     progress = Progress(f"bits of level {level}, windows", len(chosen))
     windows = _open_windows(model, config, folder)
     try:
         for number, batch in enumerate(windows):
             if number not in chosen:
                 continue
-            batch_bits = compute_window_bits(config, weights, _select_inputs(config, batch))
             name = tracks[int(batch["track"][0])].name
-            bits.setdefault(name, []).append(float(batch_bits.mean()))
-            progress.update(sum(map(len, bits.values())))
+            figures.setdefault(name, []).append(_measure_window(config, weights, batch))
+            progress.update(sum(map(len, figures.values())))
     finally:
         windows.close()
-    return {name: float(np.mean(values)) for name, values in bits.items()}
+    return {name: _average_windows(of_windows) for name, of_windows in figures.items()}
+
+
+def _measure_window(
+    config: PriorConfig, weights: PriorWeights, batch: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    scores = score_windows(config, weights, _select_inputs(config, batch))
+    figures = {"bits_per_code": float(scores.bits.mean()), "num_codes": float(scores.bits.size)}
+    if config.labels is None:
+        return figures
+    unnamed = {**batch, "labels": remove_names(batch["labels"])}
+    if np.array_equal(unnamed["labels"], batch["labels"]):
+        return figures
+    return figures | _compare_labels(
+        scores, score_windows(config, weights, _select_inputs(config, unnamed))
+    )
+
+
+def _compare_labels(named: WindowScores, unnamed: WindowScores) -> dict[str, float]:
+    """Computes the share of codes whose most likely value the labels change, and the bits saved.
+
+    Args:
+      named, unnamed: scores with the track's artist and genres, and with "unknown".
+    """
+    return {
+        "label_changes": float((named.most_likely != unnamed.most_likely).mean()),
+        "label_bits": float((unnamed.bits - named.bits).mean()),
+    }
+
+
+def _average_windows(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns the mean of each figure over the windows of a track, and the sum of its codes."""
+    means = {name: float(np.mean([x[name] for x in figures])) for name in figures[0]}
+    return means | {"num_codes": sum(x["num_codes"] for x in figures)}
 
 
 def _choose_windows(total: int, max_windows: int) -> set[int]:

@@ -85,6 +85,10 @@ METRICS = {
     "perplexity": Metric("perplexity", "codes", ".0f", _MODEL, 5.0, *_CODES),
     "entropy_bits": Metric("entropy", "bits per code", ".2f", _MODEL, 0.02, *_CODES),
     "bits_per_code": Metric("bits per code", "bits per code", ".3f", _MODEL, 0.01, *_CODES),
+    "label_changes": Metric(
+        "most likely codes that labels change", "share of codes", ".4f", _MODEL, 0.005, *_CODES
+    ),
+    "label_bits": Metric("bits saved by labels", "bits per code", ".4f", _MODEL, 0.005, *_CODES),
     "flux_ratio": Metric("flux at joins", "ratio to elsewhere", ".2f", _FAULT, 0.05, *_JOINS),
     "jump_db_at": Metric("step of level at joins", "dB", ".2f", _FAULT, 0.2, *_JOINS),
     "jump_db_elsewhere": Metric("step of level elsewhere", "dB", ".2f", _BASELINE, 0.2, *_FRAMES),

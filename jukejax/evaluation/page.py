@@ -77,7 +77,7 @@ def _list_all_figures(evaluation: Evaluation) -> dict:
     return {
         "rows": [row.to_json() for row in evaluation.rows],
         "tracks": {"input": inputs, "reference": references},
-        "heldout_bits": {f"level_{level}": dict(bits) for level, bits in evaluation.bits.items()},
+        "heldout_bits": {f"level_{level}": bits for level, bits in evaluation.bits.items()},
         "left_out": list(evaluation.notes),
     }
 
@@ -248,11 +248,15 @@ def _render_bits(evaluation: Evaluation) -> list[page.Html]:
     names = sorted({name for bits in evaluation.bits.values() for name in bits})
     levels = sorted(evaluation.bits, reverse=True)
     rows = [
-        [name, *(page.number(evaluation.bits[level].get(name), ".3f") for level in levels)]
+        [name, *(page.number(_get_bits(evaluation, level, name), ".3f") for level in levels)]
         for name in names[:_MAX_TRACKS]
     ]
     columns = ("held-out track", *(f"level {level}" for level in levels))
     return [page.table("Bits per code of held-out tracks", columns, rows)]
+
+
+def _get_bits(evaluation: Evaluation, level: int, name: str) -> float | None:
+    return evaluation.bits[level].get(name, {}).get("bits_per_code")
 
 
 def _render_tracks(evaluation: Evaluation) -> list[page.Html]:

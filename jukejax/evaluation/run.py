@@ -100,7 +100,7 @@ class Evaluation:
       rows: of the table.
       measured: tracks of the input and of the reference.
       counts: {level: (input, reference)}, occurrences of each code.
-      bits: {level: {held-out track: bits per code}}.
+      bits: {level: {held-out track: figures}} of the priors.
       notes: omitted measurements with the reason, a line each.
     """
 
@@ -110,7 +110,7 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
     measured: tuple[Sequence[TrackMeasurements], Sequence[TrackMeasurements]] = ((), ())
     counts: dict[int, Counts] = field(default_factory=dict)
-    bits: dict[int, dict[str, float]] = field(default_factory=dict)
+    bits: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -231,14 +231,21 @@ class Evaluation:
             )
 
     def measure_heldout_bits(self, model: Model, codes: str) -> None:
-        """Adds the bits per code of each prior on held-out codes, by level and by track."""
+        """Adds the bits per code of each prior on held-out codes, and what labels change."""
         for level in sorted(model.levels, reverse=True):
-            bits = heldout_bits.measure_heldout_bits(
+            figures = heldout_bits.measure_heldout_bits(
                 model, codes, level, max_windows=self.settings.max_windows
             )
-            self.bits[level] = bits
-            figures = [{"bits_per_code": value} for value in bits.values()]
-            self._add_comparison(f"prior on held-out codes, level {level}", [], figures)
+            self.bits[level] = figures
+            part = f"prior on held-out codes, level {level}"
+            self._add_comparison(part, [], list(figures.values()))
+            if model.read_config(level).labels is not None and not any(
+                "label_changes" in values for values in figures.values()
+            ):
+                self.notes.append(
+                    f"{part}: what labels change is left out, no held-out track has an artist or "
+                    "genre that the model knows"
+                )
 
     # -- Rows ------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Dimensions: B batch, T seq_len.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +20,21 @@ from jukejax.models import transformer
 from jukejax.models.prior import PriorConfig, build_sequence
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def compute_window_bits(
-    config: PriorConfig, weights: PriorWeights, inputs: PriorInputs
-) -> jax.Array:
-    """Computes the cross entropy of each code of a window, given the earlier codes.
+class WindowScores(NamedTuple):
+    """Predictions of each code of windows, given the earlier codes.
 
-    Returns:
-      Bits, float32 [B, T].
+    Attributes:
+      bits: cross entropy, float32 [B, T].
+      most_likely: code, int32 [B, T].
     """
+
+    bits: jax.Array
+    most_likely: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def score_windows(config: PriorConfig, weights: PriorWeights, inputs: PriorInputs) -> WindowScores:
+    """Computes the predictions of a prior for the codes of windows."""
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
     tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     outer, stack = {"params": weights.decode.outer}, config.autoregressive.transformer
@@ -38,7 +44,8 @@ def compute_window_bits(
     x, _ = transformer.prefill_layers(stack, weights.decode.layers, x, states, length)
     logits = model.apply(outer, x, conditions.code_cond, method=model.predict)
     targets = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - targets)[:, prefix:] / jnp.log(2.0)
+    bits = (jax.nn.logsumexp(logits, axis=-1) - targets)[:, prefix:] / jnp.log(2.0)
+    return WindowScores(bits, jnp.argmax(logits[:, prefix:], axis=-1).astype(jnp.int32))
 
 
 def compute_span_bits(
@@ -52,5 +59,5 @@ def compute_span_bits(
     ratio = 1 if config.upper is None else config.upper.ratio
     latest = max(len(track.codes) - config.seq_len, 0)
     start = min(max(begin - config.seq_len // 2, 0), latest) // ratio * ratio
-    bits = compute_window_bits(config, weights, cut_windows(config, track, [start]))
+    bits = score_windows(config, weights, cut_windows(config, track, [start])).bits
     return float(bits[0, begin - start : len(track.codes) - start].sum())

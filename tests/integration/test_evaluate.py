@@ -134,7 +134,9 @@ def test_every_part_is_measured_and_shown(reported):
         by_track = report["heldout_bits"][f"level_{level}"]
         assert set(by_track) == {"h0", "h1"}
         part = means(report, f"prior on held-out codes, level {level}")
-        assert part["bits_per_code"] == pytest.approx(np.mean(list(by_track.values())))
+        for metric in ("bits_per_code", "label_changes", "label_bits"):
+            values = [figures[metric] for figures in by_track.values()]
+            assert part[metric] == pytest.approx(np.mean(values))
     page = (folder / "index.html").read_text()
     pictures = re.findall(r'src="(assets/[^"]+)"', page)
     assert len(pictures) > 10
@@ -176,7 +178,8 @@ def test_bench_measures_the_cost_of_weights_in_eight_bits(place):
         bits = heldout_bits.measure_heldout_bits(
             model, place / "codes", row["level"], max_windows=32
         )
-        assert row["bits_per_code"] == pytest.approx(np.mean(list(bits.values())), rel=1e-3)
+        mean = np.mean([figures["bits_per_code"] for figures in bits.values()])
+        assert row["bits_per_code"] == pytest.approx(mean, rel=1e-3)
         rounded = row["bits_per_code_int8"] - row["bits_per_code"]
         assert row["cost_in_bits"] == pytest.approx(rounded, abs=2e-3)
         assert 0 < abs(row["cost_in_bits"]) < 0.05
@@ -245,10 +248,19 @@ def test_heldout_bits_equal_those_of_training(place, reported):
     for number, name in enumerate(("h0", "h1")):
         windows = dataset.read_codes("heldout", number)[2].astype(np.int32).reshape(-1, 64)
         starts = 64 * 128 * np.arange(len(windows))
-        rows = [label_vector(512 * 128, start, 64 * 128, 1, (1,), 2) for start in starts]
-        predictions = predict({"params": params}, windows, labels=np.array(rows))
-        expected = float(compute_example_bits(config, predictions, windows).mean())
-        assert report["heldout_bits"]["level_2"][name] == pytest.approx(expected, rel=1e-5)
+        bits, codes = [], []
+        for artist, genres in ((1, (1,)), (0, (0,))):
+            rows = [label_vector(512 * 128, x, 64 * 128, artist, genres, 2) for x in starts]
+            predictions = predict({"params": params}, windows, labels=np.array(rows))
+            bits.append(float(compute_example_bits(config, predictions, windows).mean()))
+            codes.append(np.argmax(predictions.codes, axis=-1))
+        figures = report["heldout_bits"]["level_2"][name]
+        assert figures["num_codes"] == 512
+        assert figures["bits_per_code"] == pytest.approx(bits[0], rel=1e-5)
+        assert figures["label_bits"] == pytest.approx(bits[1] - bits[0], abs=1e-5)
+        changed = float((codes[0] != codes[1]).mean())
+        assert figures["label_changes"] == pytest.approx(changed, abs=1.5 / 512)
+        assert changed > 1.5 / 512
 
 
 def test_codes_of_generated_tracks_are_counted(place):
