@@ -57,7 +57,7 @@ class Rhythm:
     Attributes:
       bpm: tempo.
       pulse: periodicity of the onsets at that tempo, -1 to 1 (Lartillot et al., 2008); also
-        set if too weak for the other figures.
+        set if too weak for the other figures, 0 without onsets or in silence.
       beat_spread: standard deviation of the intervals between beats, percent of the beat.
       drift: largest deviation of the tempo of any 16 beats from that of the sound, percent.
       four_on_the_floor: clarity of kicks on each beat and nowhere else, 0 to 1.
@@ -97,12 +97,14 @@ def measure_rhythm(sound: np.ndarray, sample_rate: int) -> Rhythm:
     """Measures the rhythm of a sound, float [time] or [time, channels]."""
     mono = np.asarray(sound, np.float32)
     mono = mono.mean(axis=1) if mono.ndim == 2 else mono
-    if len(mono) < SHORTEST * sample_rate or not np.any(mono):
+    if len(mono) < SHORTEST * sample_rate:
         return _empty_rhythm(None)
+    if not np.any(mono):
+        return _empty_rhythm(0.0)
     onsets = detect_onsets(mono, sample_rate)
     period = estimate_period(onsets.all)
     if period is None:
-        return _empty_rhythm(None)
+        return _empty_rhythm(0.0)
     pulse = peak_at_lag(autocorrelation(onsets.all, 2 * period), period)
     steady = number_beats(track_beats(onsets.all, period)) if pulse > NO_PULSE else None
     if steady is None:

@@ -136,10 +136,10 @@ def format_table(rows: Sequence[Row]) -> list[str]:
         times = f"{row.floors:.1f} x" if row.floors is not None else ""
         times = "too few" if row.find_shortage() else times
         lines.append(
-            f"  {row.definition.label:<53}{cells[0]:>26}{cells[1]:>26}{floor:>9}{times:>9}"
+            f"  {row.definition.label:<53}{cells[0]:>28}{cells[1]:>28}{floor:>9}{times:>9}"
             f"  {row.describe_counts()}"
         )
-    head = f"  {'':<53}{'input':>26}{'reference':>26}{'floor':>9}{'apart':>9}  input/reference"
+    head = f"  {'':<53}{'input':>28}{'reference':>28}{'floor':>9}{'apart':>9}  input/reference"
     return [head, *lines[1:]]
 
 

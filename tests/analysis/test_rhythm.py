@@ -86,13 +86,18 @@ def test_bars_that_repeat_every_fourth_bar_are_similar_at_that_lag():
     assert similarity[1] < 0.3
 
 
-def test_noise_has_no_tempo_and_silence_no_figures():
+def test_noise_has_no_tempo_and_silence_no_pulse():
     noise = np.random.default_rng(0).normal(0, 0.1, 20 * RATE).astype(np.float32)
     figures = rhythm.measure_rhythm(noise, RATE)
     assert figures.bpm is None
     assert figures.pulse < rhythm.NO_PULSE
-    for sound in (np.zeros(20 * RATE, np.float32), noise[: 2 * RATE]):
+    for sound, pulse in (
+        (np.zeros(5 * RATE, np.float32), 0.0),
+        (np.full(5 * RATE, 0.3, np.float32), 0.0),
+        (noise[: 2 * RATE], None),
+    ):
         table = rhythm.measure_rhythm(sound, RATE).to_dict()
+        assert table.pop("pulse") == pulse
         assert set(table.values()) == {None}
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jukejax.analysis import track_figures
 from jukejax.evaluation import comparison
 from jukejax.evaluation.metrics import METRICS
 from jukejax.evaluation.rows import rank_differences
@@ -68,6 +69,20 @@ def test_few_observations_are_not_judged_and_a_baseline_never():
     few = compare(other, reference[:3])
     assert few["jump_db_at"].floors is None
     assert few["jump_db_at"].to_json()["too_few"] == "3 of at least 4 tracks of the reference"
+
+
+@pytest.mark.parametrize(
+    ("value", "listed"),
+    [(0.0, ["pulse", "silent", "true_peak_db"]), (0.3, ["pulse", "dc", "loudness_lufs"])],
+)
+def test_silent_and_constant_tracks_are_judged_by_what_they_lack(value, listed):
+    flat = track_figures.measure_track("flat", np.full((5 * 44_100, 2), value, np.float32))
+    usual = {"pulse": (0.8, 0.05), "silent": (0, 0), "dc": (0, 0), "clipped": (0, 0)}
+    reference = make_tracks(**usual, loudness_lufs=(-11, 1), true_peak_db=(-0.5, 0.2))
+    ranked = rank_differences(compare([flat.figures], reference).values())
+    assert [row.metric for row in ranked][:3] == listed
+    assert flat.figures["tempo_bpm"] is None
+    assert flat.figures["num_beats"] == 0
 
 
 def test_every_share_and_percentage_says_of_what():
