@@ -16,6 +16,7 @@ from jukejax.analysis.mel import full_scale_power, hann, mel_filters
 
 _BLOCK = 2048  # frames transformed at once
 _QUIET = 2e-3  # largest norm of a spectrogram of silence, as in training
+_SILENT_PEAK = 1e-6  # largest sample of a silent target, -120 dB
 _LOG_FLOOR = 1e-4
 _MEL_FLOOR_DB = -80.0
 MEL_FFT, MEL_HOP = 2048, 512
@@ -217,19 +218,26 @@ def _find_loudest(sound: np.ndarray, size: int) -> tuple[int, int]:
 
 def measure_fidelity(
     target: np.ndarray, output: np.ndarray, sample_rate: int, *, with_visqol: bool = False
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Computes all figures of a pair, mono [time] each, of which the longer one is truncated.
 
     Keys: spectral_convergence_db, multi_resolution_stft, mel_db, si_sdr_db, and visqol_mos.
+
+    Returns:
+      None for figures that are undefined: those relative to a silent target, where convergence
+      would be perfect, and the SI-SDR of a silent output.
     """
     length = min(len(target), len(output))
     target, output = target[:length], output[:length]
+    is_silent = float(np.abs(target).max(initial=0.0)) < _SILENT_PEAK
     figures = {
-        "spectral_convergence_db": decibels(spectral_convergence(target, output)),
-        "multi_resolution_stft": multi_resolution_stft(target, output),
+        "spectral_convergence_db": (
+            None if is_silent else decibels(spectral_convergence(target, output))
+        ),
+        "multi_resolution_stft": None if is_silent else multi_resolution_stft(target, output),
         "mel_db": mel_distance(target, output, sample_rate),
-        "si_sdr_db": si_sdr(output, target),
+        "si_sdr_db": None if is_silent or not np.any(output) else si_sdr(output, target),
     }
     if with_visqol:
-        figures["visqol_mos"] = visqol(target, output, sample_rate)
+        figures["visqol_mos"] = None if is_silent else visqol(target, output, sample_rate)
     return figures

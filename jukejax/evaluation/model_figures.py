@@ -29,7 +29,7 @@ def check_rate(codec: Codec) -> None:
 
 def reconstruct_tracks(
     codec: Codec, entries: Sequence[Entry], name: str, *, seconds: float, with_visqol: bool
-) -> Iterator[tuple[list[dict[str, float]], list[np.ndarray]]]:
+) -> Iterator[tuple[list[dict[str, float | None]], list[np.ndarray]]]:
     """Encodes and decodes each track at every level and measures the errors.
 
     Args:

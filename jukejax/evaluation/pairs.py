@@ -30,7 +30,7 @@ def _stem(entry: Entry) -> Path:
 
 def measure_pair(
     target: Entry, output: Entry, seconds: float, *, with_visqol: bool
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Measures the constant shift of a processed sound, and its errors without the shift.
 
     Args:
@@ -53,7 +53,7 @@ def measure_pair(
     return errors | {"shift_samples": float(shift)}
 
 
-def describe_shifts(names: Sequence[str], shifts: Sequence[float]) -> str | None:
+def describe_shifts(names: Sequence[str], shifts: Sequence[float | None]) -> str | None:
     """Returns a sentence about the inputs that are shifted; None if there are none."""
     shifted = [(name, round(shift)) for name, shift in zip(names, shifts, strict=True) if shift]
     if not shifted:

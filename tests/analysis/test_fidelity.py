@@ -117,6 +117,14 @@ def test_silence_and_short_sounds_are_handled(music):
     silence = np.zeros_like(music)
     assert fidelity.spectral_convergence(silence, music) == 0.0
     assert fidelity.spectral_convergence(music, silence) == pytest.approx(1)
+    perfect = fidelity.measure_fidelity(silence, silence, RATE)
+    for figures in (perfect, fidelity.measure_fidelity(silence, music, RATE)):
+        relative = ("spectral_convergence_db", "multi_resolution_stft", "si_sdr_db")
+        assert [figures[name] for name in relative] == [None, None, None]
+    assert perfect["mel_db"] == 0.0
+    lost = fidelity.measure_fidelity(music, silence, RATE)
+    assert lost["spectral_convergence_db"] == pytest.approx(0)
+    assert lost["si_sdr_db"] is None
     with pytest.raises(ValueError, match="1024 samples are too few"):
         fidelity.magnitudes(music[:1024])
 
