@@ -13,7 +13,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.common.progress import Progress
-from jukejax.data import corpus, reading, records
+from jukejax.data import corpus, reading, records, shard_checks
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
@@ -94,19 +94,14 @@ def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[
 
 
 def is_finished(output: Path, info: dict[str, Any]) -> bool:
-    """Returns true if `output` has a complete dataset with these fields."""
+    """Returns true if `output` has a complete, undamaged dataset with these fields."""
     try:
-        stored = corpus.open_dataset(output).info
+        stored = corpus.open_dataset(output)
     except ValueError:
         return False
-    if {name: stored.get(name) for name in info} != info:
+    if {name: stored.info.get(name) for name in info} != info:
         return False
-    shards = [shard for split in corpus.SPLITS for shard in stored["splits"][split]["shards"]]
-    paths = [output / shard["file"] for shard in shards]
-    return all(
-        path.exists() and path.stat().st_size == shard["bytes"]
-        for path, shard in zip(paths, shards, strict=True)
-    )
+    return shard_checks.find_damage(stored) is None
 
 
 def encode_tracks(
@@ -196,11 +191,13 @@ def encode_dataset(
       None if `output` already has these codes.
 
     Raises:
-      ValueError: another process writes to `output`, or the disk is full.
+      ValueError: a shard is not as dataset.json records it, another process writes to `output`, or
+        the disk is full.
     """
     info = describe_codes(dataset, codec, offsets)
     if is_finished(output, info):
         return None
+    shard_checks.check_shards(dataset)
     versions, started_at = list_versions(dataset, offsets), time.monotonic()
     with files.lock_output(output, "encode") as folder:
         seconds = encode_tracks(codec, versions, folder, batch_size)

@@ -55,12 +55,44 @@ def only_error(stderr):
     return errors[0]
 
 
-def test_encode_names_the_record_of_a_flipped_bit(folder, vqvae, tmp_path):
-    flip_a_bit(folder / SHARD, 4)
+def flip_a_late_bit(path):
+    flip_a_bit(path, 4)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def clear(path):
+    path.write_bytes(b"")
+
+
+def swap(path):
+    """Exchanges two records of equal size: every record is valid, and the size is the same."""
+    offsets, lengths, _ = records.index_records(path)
+    data = path.read_bytes()
+    first, second = (data[offsets[i] - 12 : offsets[i] + lengths[i] + 4] for i in (0, 3))
+    assert len(first) == len(second) == offsets[1] - offsets[0]
+    path.write_bytes(second + data[len(first) : offsets[3] - 12] + first + data[offsets[4] - 12 :])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_late_bit, "is damaged or another shard: its crc32c is"),
+        (cut, "has .* bytes, and dataset.json records"),
+        (clear, "is empty, and dataset.json records"),
+        (swap, "is damaged or another shard: its crc32c is"),
+        (lambda path: path.unlink(), "is missing"),
+    ],
+    ids=["bit", "cut", "empty", "swapped", "missing"],
+)
+def test_encode_refuses_a_shard_that_is_not_as_recorded(folder, vqvae, tmp_path, damage, message):
+    damage(folder / SHARD)
     flags = (f"--vqvae={vqvae}", f"--input={folder}", f"--output={tmp_path / 'codes'}")
     error = only_error(run_in_process("encode", *flags, code=2).stderr)
-    assert f"{folder / SHARD}: record 4 is damaged" in error
-    assert "copy the shard again" in error
+    assert re.search(f"{folder / SHARD} {message}", error)
+    assert error.endswith("; copy the shard again, or run prepare again")
     assert not (tmp_path / "codes" / "dataset.json").exists()
 
 
@@ -68,17 +100,6 @@ def test_train_names_the_record_of_a_flipped_bit(folder, tmp_path):
     flip_a_bit(folder / SHARD, *range(5))
     error = only_error(train(folder, tmp_path / "run", code=2).stderr)
     assert re.search(rf"{folder / SHARD}: record [0-4] is damaged", error)
-
-
-def test_encode_skips_the_last_record_of_a_shard_cut_short(folder, vqvae, tmp_path):
-    path = folder / SHARD
-    path.write_bytes(path.read_bytes()[:-1000])
-    flags = (f"--vqvae={vqvae}", f"--input={folder}", f"--output={tmp_path / 'codes'}")
-    stderr = run_in_process("encode", *flags).stderr
-    assert f"warning: {path} was cut short: 1 of its 5 records are lost" in stderr
-    codes = corpus.open_dataset(tmp_path / "codes")
-    assert [track.samples for track in codes.tracks("train")] == [LENGTHS[0], records.CHUNK]
-    assert [track.samples for track in codes.tracks("heldout")] == [LENGTHS[1]]
 
 
 @pytest.mark.slow

@@ -139,5 +139,10 @@ def test_finished_dataset_is_identified_by_model_corpus_offsets_and_shards(
     assert not encoding.is_finished(tmp_path, info | {"offsets": 2})
     assert not encoding.is_finished(tmp_path, info | {"vqvae": {"hash": "another"}})
     shard = tmp_path / codes.info["splits"]["train"]["shards"][0]["file"]
-    shard.write_bytes(shard.read_bytes()[:-1])
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert not encoding.is_finished(tmp_path, info)
+    shard.write_bytes(data[:-1])
+    assert not encoding.is_finished(tmp_path, info)
+    shard.write_bytes(data)
+    assert encoding.is_finished(tmp_path, info)
