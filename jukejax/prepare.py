@@ -79,7 +79,11 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_float(
-    "heldout", 0.1, "Share of the tracks, by number, that is never trained on.", flag_values=FLAGS
+    "heldout",
+    0.1,
+    "Share of the tracks, by number, that is never trained on. Tracks that share a recording stay "
+    "together; a recording longer than 4 times the median one, such as a mix, is not held out.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "tfds_data_dir",

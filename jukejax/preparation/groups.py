@@ -7,6 +7,8 @@ recordings, and are not grouped.
 """
 
 import hashlib
+import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,7 @@ MAX_OFFSETS = 16  # largest number of offsets, that of the cuts of an edit; loop
 GROUP_SECONDS = 12
 GROUP_SHARE = 0.5
 MIN_GROUP_SECONDS = 6
+MAX_HELDOUT_LENGTH = 4  # largest length of a group that is held out, by the median of the groups
 
 _BIAS = 1 << 30  # makes offsets positive
 
@@ -137,18 +140,25 @@ def _same_seconds(track: Landmarks, query: Landmarks, offset: int, rows: np.ndar
 
 
 def draw_heldout(
-    contents: Sequence[str], fraction: float, groups: Sequence[int] | None = None
+    contents: Sequence[str],
+    fraction: float,
+    groups: Sequence[int] | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> list[bool]:
-    """Draws the tracks to hold out, by the content of each group only.
+    """Draws the tracks to hold out, by the content of each group, and never a very long group.
 
     The draw of a group depends on the smallest hash among its tracks: the split of a track without
     near-duplicates does not depend on other tracks; that of a group may change when a track is
-    added to it. Exception: each split gets at least one group if there are two or more.
+    added to it. Exceptions: each split gets at least one group if there are two or more, and a
+    group longer than `MAX_HELDOUT_LENGTH` times the median group (the lower of two middle ones) is
+    not held out. A mix of 2 hours among songs would else be the whole held-out set, or most of the
+    music would be lost for training.
 
     Args:
       contents: sha256 of each track.
       fraction: share of the groups to hold out, by number.
       groups: the group of each track; None: each track is a group.
+      lengths: samples of each track; None: all are equally long.
 
     Raises:
       ValueError: the fraction is not in [0, 1).
@@ -163,8 +173,21 @@ def draw_heldout(
         group: int(hashlib.sha256(content.encode()).hexdigest()[:13], 16) / 16**13
         for group, content in first.items()
     }
-    heldout = {group: draw < fraction for group, draw in draws.items()}
+    eligible = _find_eligible(groups, lengths)
+    heldout = {group: group in eligible and draw < fraction for group, draw in draws.items()}
     if fraction > 0 and len(heldout) > 1:
-        heldout[min(draws, key=draws.__getitem__)] = True
-        heldout[max(draws, key=draws.__getitem__)] = False
+        heldout[min(eligible, key=draws.__getitem__)] = True
+        if all(heldout.values()):
+            heldout[max(draws, key=draws.__getitem__)] = False
     return [heldout[group] for group in groups]
+
+
+def _find_eligible(groups: Sequence[int], lengths: Sequence[int] | None) -> set[int]:
+    """Returns the groups that are short enough to be held out."""
+    if lengths is None or not groups:
+        return set(groups)
+    totals: Counter[int] = Counter()
+    for group, length in zip(groups, lengths, strict=True):
+        totals[group] += length
+    longest = MAX_HELDOUT_LENGTH * statistics.median_low(totals.values())
+    return {group for group, total in totals.items() if total <= longest}

@@ -106,7 +106,12 @@ def prepare_dataset(settings: Settings) -> None:
         usable = selection.label_tracks(prepared, {**listing.labels, **metadata})
         used = [track for track, _ in usable]
         group, links = selection.find_groups(used)
-        heldout = groups.draw_heldout([track.content for track in used], settings.heldout, group)
+        heldout = groups.draw_heldout(
+            [track.content for track in used],
+            settings.heldout,
+            group,
+            [track.samples for track in used],
+        )
         splits = [corpus.SPLITS[is_heldout] for is_heldout in heldout]
         table = {
             "separator": settings.separator.name,

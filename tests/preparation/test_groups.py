@@ -157,6 +157,31 @@ def test_both_splits_get_a_group_when_there_are_two():
         draw_heldout(["a"], 1)
 
 
+def test_a_long_mix_is_never_held_out():
+    minute = 60 * RATE
+    for i in range(50):
+        contents = [f"{i}-{track}" for track in range(6)]
+        lengths = [4 * minute, 120 * minute, *4 * [5 * minute]]
+        heldout = draw_heldout(contents, 0.5, lengths=lengths)
+        assert not heldout[1]
+        assert any(heldout)
+        assert draw_heldout(contents[:2], 0.1, lengths=lengths[:2]) == [True, False]
+    for copies in (4, 5):  # of one song: they are as long as 4 or 5 songs
+        group = [0, *[1] * copies, 6, 7, 8]
+        drawn = [
+            draw_heldout([f"{i}-{track}" for track in group], 0.5, group, [minute] * len(group))
+            for i in range(50)
+        ]
+        assert any(heldout[1] for heldout in drawn) == (copies == 4)
+    assert draw_heldout(["a"], 0.1, lengths=[200 * minute]) == [False]
+    songs = [f"{i:064x}" for i in range(100)]
+    lengths = [120 * minute if i % 2 else minute * 5 for i in range(19)] + [minute * 5] * 81
+    expected = [
+        drawn and lengths[i] < 6 * minute for i, drawn in enumerate(draw_heldout(songs, 0.3))
+    ]
+    assert draw_heldout(songs, 0.3, lengths=lengths) == expected  # the songs are drawn as before
+
+
 @pytest.mark.slow
 def test_ten_copies_among_60_real_tracks_are_grouped_with_their_originals():
     """50 tracks of free game music, 10 re-encodes, cuts and edits of ten of them."""
