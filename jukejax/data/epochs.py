@@ -9,6 +9,8 @@ import numpy as np
 
 from jukejax.data import audio, corpus
 
+MAX_NAMED = 5  # tracks without a window that are named
+
 
 class Example(NamedTuple):
     """A window to read.
@@ -131,4 +133,25 @@ def plan_windows(
         starts=np.repeat((samples - size) // grid + 1, count),
         size=size,
         grid=grid,
+    )
+
+
+def describe_short_tracks(
+    tracks: Sequence[corpus.Track], *, size: int, split: str, key: str
+) -> str | None:
+    """Returns a line that counts and names the tracks without a window; None if there are none.
+
+    Args:
+      size: samples of a window.
+      key: config key that sets the size.
+    """
+    names = [track.name for track in tracks if track.samples < size]
+    if not names:
+        return None
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    verb = "is" if len(names) == 1 else "are"
+    return (
+        f"{len(names)} of {len(tracks)} {split} tracks {verb} shorter than a window "
+        f"({size / audio.SAMPLE_RATE:.2f} s, {key}) and not used: "
+        f"{', '.join(names[:MAX_NAMED])}{more}"
     )

@@ -1,5 +1,6 @@
 """The work of the command `train`: a training run in its process group, or a dry run."""
 
+import sys
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -23,7 +24,11 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
     """
     distributed.join_processes(place)
     try:
-        summary = Training(config_keys.check_config(config), workdir).run()
+        training = Training(config_keys.check_config(config), workdir)
+        if distributed.is_writer():
+            for line in training.task.short_tracks:
+                print(f"warning: {line}", file=sys.stderr)
+        summary = training.run()
     except interruption.Stopped:
         distributed.leave_processes()
         raise

@@ -107,6 +107,7 @@ def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]
         yield _row(f"  {name}", f"{work:.3g}")
     yield ""
     yield _row("the run", f"{planned.steps:,} steps", _describe_epochs(planned))
+    yield from planned.short_tracks
     yield from _format_times(planned, peak_flops)
 
 

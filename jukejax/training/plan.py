@@ -45,6 +45,7 @@ class Plan:
       steps: of the run.
       epochs: passes of the run over the windows; None without the data.
       data: folder of the data.
+      short_tracks: a line for each split with tracks that are shorter than a window.
     """
 
     task: str
@@ -63,6 +64,7 @@ class Plan:
     steps: int
     epochs: float | None
     data: str
+    short_tracks: tuple[str, ...] = ()
 
     @property
     def devices(self) -> int:
@@ -111,6 +113,7 @@ def make_plan(config: ConfigDict) -> Plan:
         steps=config.steps,
         epochs=config.steps * recipe.batch_size / task.epoch_size if task.epoch_size else None,
         data=str(config.data.folder),
+        short_tracks=task.short_tracks,
     )
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jukejax.common.types import Tree
-from jukejax.data import corpus
+from jukejax.data import corpus, epochs
 from jukejax.training.flops import Work
 
 Batch = dict[str, Any]  # arrays by name, the examples along the first axis
@@ -50,6 +50,7 @@ class Task(abc.ABC):
       corpus_hash: of the data set; "" without one.
       epoch_size: windows in one pass over the training split; 0 without a data set.
       track_names: of the held-out tracks, indexed by the "track" of a batch.
+      short_tracks: a line for each split with tracks that are shorter than a window.
     """
 
     name: ClassVar[str]
@@ -58,6 +59,7 @@ class Task(abc.ABC):
     corpus_hash: str = ""
     epoch_size: int = 0
     track_names: tuple[str, ...] = ()
+    short_tracks: tuple[str, ...] = ()
     _dataset: corpus.Dataset | None = None
 
     @property
@@ -66,16 +68,24 @@ class Task(abc.ABC):
         assert self._dataset is not None, "the task has no data"
         return self._dataset
 
-    def set_dataset(self, dataset: corpus.Dataset, window_samples: int) -> None:
+    def set_dataset(self, dataset: corpus.Dataset, window_samples: int, key: str) -> None:
         """Sets the data set and the attributes that follow from it.
 
         Args:
           window_samples: samples of audio in an example.
+          key: config key that sets the length of an example.
         """
         self._dataset = dataset
         self.corpus_hash = dataset.corpus_hash
         self.epoch_size = sum(track.samples // window_samples for track in dataset.tracks("train"))
         self.track_names = tuple(track.name for track in dataset.tracks("heldout"))
+        lines = [
+            epochs.describe_short_tracks(
+                dataset.tracks(split), size=window_samples, split=split, key=key
+            )
+            for split in corpus.SPLITS
+        ]
+        self.short_tracks = tuple(line for line in lines if line)
 
     @abc.abstractmethod
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:

@@ -67,7 +67,7 @@ class PriorTask(Task):
             )
         self.model = Prior(self.model_config, precision.compute_dtype(config.dtype))
         if dataset is not None:
-            self.set_dataset(dataset, self.model_config.sample_length)
+            self.set_dataset(dataset, self.model_config.sample_length, pipeline.CODE_KEY)
             for split in corpus.SPLITS:
                 encode_track_labels(
                     dataset.tracks(split), split, self._vocabulary, self.model_config.labels

@@ -75,7 +75,7 @@ class VQVAETask(Task):
             raise ValueError(
                 f"data.folder {folder} holds {dataset.kind}; give the output of prepare"
             )
-        self.set_dataset(dataset, self.window)
+        self.set_dataset(dataset, self.window, pipeline.AUDIO_KEY)
         self.sample_rate = dataset.info["sample_rate"]
         self.bandwidth = measure_split_bandwidth(folder, self.window, self.sample_rate)
 
