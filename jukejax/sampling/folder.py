@@ -15,8 +15,8 @@ with the folder of an uninterrupted run, byte for byte, except for the times in 
 Dimensions: B items, R rows (items, or their candidates), t codes of a level.
 """
 
+import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,37 +25,42 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jukejax.common import files
-from jukejax.data import audio
+from jukejax.common.arrays import read_arrays
+from jukejax.data import audio, records
 from jukejax.inference.batches import SampledWindows
 
 Codes = dict[int, np.ndarray]
 
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_MAX_CODE = np.iinfo(np.uint16).max
 
 
 def read_codes_file(path: str | Path) -> Codes:
     """Reads a codes.npz as {level: int32 [t]}.
 
     Raises:
-      ValueError: the file is missing or no codes.npz.
+      ValueError: the file is missing or no codes.npz; or a level or code is impossible.
     """
     files.check_regular(path)
     try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError(
-                "it is no .npz file" if Path(path).exists() else "there is no such file"
-            )
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            levels = {int(name.removeprefix("level_")): file[name] for name in file.files}
-    except _UNREADABLE as error:
+        if not Path(path).is_file():
+            raise ValueError("there is no such file")
+        levels = read_arrays(path)
+        for name, codes in levels.items():
+            _check_codes(name, codes)
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as the codes.npz of a sample: {error}") from error
-    for level, codes in levels.items():
-        if codes.ndim != 1 or codes.dtype.kind not in "iu":
-            raise ValueError(
-                f"{path} cannot be read as the codes.npz of a sample: its level {level} is "
-                f"{codes.dtype} {list(codes.shape)}, not a list of integers"
-            )
-    return {level: codes.astype(np.int32) for level, codes in levels.items()}
+    return {records.LEVELS.index(name): codes.astype(np.int32) for name, codes in levels.items()}
+
+
+def _check_codes(name: str, codes: np.ndarray) -> None:
+    """Checks an array of a codes.npz; codes are stored in 16 bits."""
+    if name not in records.LEVELS:
+        raise ValueError(f"it holds {name}, and the levels are {', '.join(records.LEVELS)}")
+    if codes.ndim != 1 or codes.dtype.kind not in "iu":
+        raise ValueError(f"{name} is {codes.dtype} {list(codes.shape)}, not a list of integers")
+    for code in (codes.min(initial=0), codes.max(initial=0)):
+        if not 0 <= code <= _MAX_CODE:
+            raise ValueError(f"{name} holds {code}, and codes are 0 to {_MAX_CODE}")
 
 
 def read_label_names(codes_path: str | Path) -> dict[str, str]:
@@ -63,6 +68,12 @@ def read_label_names(codes_path: str | Path) -> dict[str, str]:
     path = Path(codes_path).with_name("meta.json")
     meta = files.read_json(path) if path.exists() else {}
     return {name: meta[name] for name in ("artist", "genre", "lyrics") if meta.get(name)}
+
+
+def read_codec_identity(codes_path: str | Path) -> dict[str, str]:
+    """Reads the identity of the VQ-VAE of a sample beside its codes.npz; {} if it is unknown."""
+    identity = files.read_json_if_any(Path(codes_path).with_name("meta.json")).get("vqvae")
+    return identity if isinstance(identity, dict) else {}
 
 
 def lock_folder(output: Path) -> AbstractContextManager[None]:
@@ -140,7 +151,14 @@ class SampleFolder:
         """
         try:
             items = [self._load_item_state(item, level) for item in self.items]
-        except _UNREADABLE:
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError) as error:
+            print(
+                f"the state of level {level} in {self.output} is damaged ({error}): its codes are "
+                "sampled again",
+                file=sys.stderr,
+            )
             return None
         shortest = min(state.codes.shape[1] for state in items)
         target = min(state.target for state in items)
@@ -153,13 +171,12 @@ class SampleFolder:
         return LevelState(codes, target, pending)
 
     def _load_item_state(self, item: Path, level: int) -> LevelState:
-        path, pending = item / f"level_{level}.parts.npz", {}
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            for name in file.files:
-                if name.startswith("window_"):
-                    row, number = map(int, name.removeprefix("window_").split("_"))
-                    pending[row, number] = file[name].astype(np.int32)
-            return LevelState(file["codes"].astype(np.int32), int(file["target"]), pending)
+        arrays, pending = read_arrays(item / f"level_{level}.parts.npz"), {}
+        for name, codes in arrays.items():
+            if name.startswith("window_"):
+                row, number = map(int, name.removeprefix("window_").split("_"))
+                pending[row, number] = codes.astype(np.int32)
+        return LevelState(arrays["codes"].astype(np.int32), int(arrays["target"]), pending)
 
     def save_state(self, level: int, state: LevelState) -> None:
         """Writes the state of an unfinished level; the rows of an item are adjacent."""

@@ -81,10 +81,11 @@ def test_codes_that_only_some_items_have_are_sampled_again(folder, ahead):
     assert list(loaded.pending) == [(0, 1)]
 
 
-def test_damaged_state_is_ignored(folder):
+def test_damaged_state_is_ignored_with_a_line(folder, capsys):
     folder.save_state(1, LevelState(make_codes(20), 33, {}))
     (folder.items[1] / "level_1.parts.npz").write_bytes(b"PK\x03\x04")
     assert folder.load_state(1) is None
+    assert "the state of level 1" in capsys.readouterr().err
 
 
 def test_state_and_unfinished_files_are_removed(folder):
@@ -149,9 +150,16 @@ def test_full_disk_is_one_error(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"level_2": np.zeros((2, 3), np.int32)}, "its level 2 is int32"),
-        ({"level_0": np.zeros(3, np.float32)}, "its level 0 is float32"),
-        ({"audio": np.zeros(3, np.int32)}, "cannot be read as the codes.npz of a sample"),
+        ({"level_2": np.zeros((2, 3), np.int32)}, "level_2 is int32"),
+        ({"level_0": np.zeros(3, np.float32)}, "level_0 is float32"),
+        ({"audio": np.zeros(3, np.int32)}, "cannot be read as the codes.npz .* it holds audio"),
+        ({"level_3": np.zeros(3, np.int32)}, "it holds level_3, and the levels are level_0"),
+        ({"level_-1": np.zeros(3, np.int32)}, "it holds level_-1"),
+        ({"2": np.zeros(3, np.int32)}, "it holds 2, and"),
+        ({"level_2": np.array([0, -1], np.int8)}, "level_2 holds -1, and codes are 0 to 65535"),
+        ({"level_2": np.array([2**32 + 5], np.uint64)}, "level_2 holds 4294967301, and codes"),
+        ({"level_2": np.array([65536, 0])}, "level_2 holds 65536, and codes"),
+        ({"level_2": np.array([{}])}, "level_2.npy declares object"),
     ],
 )
 def test_other_npz_files_are_refused(tmp_path, arrays, message):
