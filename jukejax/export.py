@@ -40,7 +40,8 @@ WEIGHTS = flags.DEFINE_enum(
     "weights",
     "ema",
     ["ema", "raw"],
-    "Of a training run: the moving average, or the latest.",
+    "Of a training run: the moving average, or the latest. A VQ-VAE beside priors always has its "
+    "moving average, with which their codes were made.",
     flag_values=FLAGS,
 )
 CHECKPOINT = flags.DEFINE_enum(

@@ -12,6 +12,7 @@ from jukejax.auditing.corpus import LEVEL, RATE, AudioCorpus, CodeCorpus
 from jukejax.auditing.evidence import Evidence, Passage
 from jukejax.auditing.pieces import Sound
 from jukejax.data import records
+from jukejax.weights.codec_identity import compare_codecs
 
 if TYPE_CHECKING:
     from jukejax.inference.codec import Codec
@@ -109,9 +110,20 @@ class Auditor:
         return evidence, ways
 
     def _code_versions(self, sound: Sound, mono: np.ndarray | None) -> list[np.ndarray]:
-        """Returns the stored codes of a sound, or those of `PHASES` grids."""
+        """Returns the stored codes of a sound, or those of `PHASES` grids.
+
+        Raises:
+          ValueError: the stored codes are those of another VQ-VAE than the corpus.
+        """
+        assert self.codes is not None
         codes = sound.read_top_codes()
         if codes is not None:
+            dataset = self.codes.dataset
+            if compare_codecs(sound.read_codec_identity(), dataset.info["vqvae"]) is False:
+                raise ValueError(
+                    f"{sound.codes} was made with another VQ-VAE than the codes of "
+                    f"--training={dataset.folder}; give code shards of that VQ-VAE, or audio shards"
+                )
             return [codes]
         hop = records.HOPS[LEVEL]
         if self.codec is None or mono is None or len(mono) < 2 * hop:

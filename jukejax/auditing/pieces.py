@@ -10,7 +10,7 @@ from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages import runs
 from jukejax.preparation.sources import find_files
-from jukejax.sampling.folder import read_codes_file
+from jukejax.sampling.folder import read_codec_identity, read_codes_file
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Sound:
     def read_top_codes(self) -> np.ndarray | None:
         """Returns int32 [time] of the top level; None without codes."""
         return None if self.codes is None else read_codes_file(self.codes).get(2)
+
+    def read_codec_identity(self) -> dict[str, str]:
+        """Returns the identity of the VQ-VAE of the codes; {} if it is unknown."""
+        return {} if self.codes is None else read_codec_identity(self.codes)
 
     @property
     def files(self) -> list[Path]:

@@ -15,6 +15,7 @@ from jukejax.inference.conditioning import PriorInputs, PriorWeights
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.score import WindowScores, score_windows
 from jukejax.models.prior import PriorConfig
+from jukejax.weights.codec_identity import compare_codecs
 
 
 def check_codes(model: Model, dataset: corpus.Dataset) -> None:
@@ -25,7 +26,7 @@ def check_codes(model: Model, dataset: corpus.Dataset) -> None:
     """
     if dataset.kind != "codes":
         raise ValueError(f"--codes={dataset.folder} holds {dataset.kind}; run encode on it")
-    if dataset.info["vqvae"]["hash"] != model.codec.hash:
+    if not compare_codecs(dataset.info["vqvae"], model.codec.identity):
         raise ValueError(
             f"--codes={dataset.folder} was made by another VQ-VAE than that of {model.folder}; run "
             "encode with this one"

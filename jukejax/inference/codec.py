@@ -20,7 +20,8 @@ from jukejax.inference.spans import ArraySound, Sound, Span, find_context, find_
 from jukejax.models.layers import Conv, DownConv, ResidualBlock
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
-from jukejax.weights import bundle, loading
+from jukejax.weights import loading
+from jukejax.weights.codec_identity import Identity, compare_codecs, identify_codec
 
 WINDOW_SECONDS = 12  # of audio in one call of a program, including context
 
@@ -84,13 +85,13 @@ class Codec:
     Attributes:
       config: of the VQ-VAE.
       sample_rate: in Hz.
-      hash: of its weights.
+      identity: by which codes name it; see `weights.codec_identity`.
     """
 
     def __init__(self, description: dict, weights: Tree):
         self.config = freeze(VQVAEConfig, description["config"], "vqvae")
         self.sample_rate = description["sample_rate"]
-        self.hash = bundle.hash_weights(weights)
+        self.identity = identify_codec(weights)
         self._variables = jax.tree.map(
             jnp.asarray, {"params": weights["params"], "codebook": weights["extra"]}
         )
@@ -227,19 +228,19 @@ class Codec:
         return np.asarray(audio[0, begin * hop : end * hop])
 
 
-def open_codec(path: str | Path, vqvae_hash: str, *, flag: str, codes: str) -> Codec:
+def open_codec(path: str | Path, identity: Identity, *, flag: str, codes: str) -> Codec:
     """Loads the VQ-VAE of existing codes.
 
     Args:
-      vqvae_hash: hash of the VQ-VAE, recorded with the codes.
+      identity: of the VQ-VAE, recorded with the codes.
       flag: flag of `path`, for the message.
       codes: name of the codes, for the message.
 
     Raises:
-      ValueError: there is no VQ-VAE at `path`, or its hash differs.
+      ValueError: there is no VQ-VAE at `path`, or it is another one.
     """
     codec = Codec.load(path)
-    if codec.hash != vqvae_hash:
+    if not compare_codecs(identity, codec.identity):
         raise ValueError(
             f"{flag}={path} is not the VQ-VAE that made the codes of {codes}; give that one, or "
             f"remove {flag}"

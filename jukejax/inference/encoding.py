@@ -17,6 +17,7 @@ from jukejax.data import corpus, reading, records, shard_checks
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
+from jukejax.weights.codec_identity import compare_codecs
 
 VERSION = 1  # version of the encoding; a change invalidates the codes in work folders
 
@@ -85,7 +86,7 @@ def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[
     """Returns the fields of dataset.json that describe the encoding."""
     return {
         "codebook_size": codec.config.codebook_size,
-        "vqvae": {"hash": codec.hash},
+        "vqvae": codec.identity,
         "separator": dataset.info["separator"],
         "separation": dataset.info.get("separation"),
         "source": dataset.corpus_hash,
@@ -99,7 +100,10 @@ def is_finished(output: Path, info: dict[str, Any]) -> bool:
         stored = corpus.open_dataset(output)
     except ValueError:
         return False
-    if {name: stored.info.get(name) for name in info} != info:
+    names = info.keys() - {"vqvae"}
+    if any(stored.info.get(name) != info[name] for name in names):
+        return False
+    if not compare_codecs(stored.info.get("vqvae"), info["vqvae"]):
         return False
     return shard_checks.find_damage(stored) is None
 
@@ -108,7 +112,7 @@ def encode_tracks(
     codec: Codec, versions: Sequence[TrackVersion], folder: Path, batch_size: int
 ) -> float:
     """Encodes the tracks without codes in `folder`; returns their length in seconds."""
-    paths = {id(version): version.work_path(folder, codec.hash) for version in versions}
+    paths = {id(version): version.work_path(folder, codec.identity["hash"]) for version in versions}
     missing = [version for version in versions if read_track_codes(paths[id(version)]) is None]
     progress = _EncodingProgress(
         total=sum(version.samples for version in versions),
@@ -191,8 +195,8 @@ def encode_dataset(
       None if `output` already has these codes.
 
     Raises:
-      ValueError: a shard is not as dataset.json records it, another process writes to `output`, or
-        the disk is full.
+      ValueError: a shard is not as dataset.json records it, another process writes to `output`,
+        the disk is full, or the dataset was changed meanwhile.
     """
     info = describe_codes(dataset, codec, offsets)
     if is_finished(output, info):
@@ -202,6 +206,10 @@ def encode_dataset(
     with files.lock_output(output, "encode") as folder:
         seconds = encode_tracks(codec, versions, folder, batch_size)
         speed = seconds / (time.monotonic() - started_at)
+        if corpus.open_dataset(dataset.folder).corpus_hash != dataset.corpus_hash:
+            raise ValueError(
+                f"{dataset.folder} was changed during the encoding, by another prepare; run again"
+            )
         write_shards(output, versions, folder, info, dataset.vocabulary)
         files.clear_work(folder)
     samples = sum(version.samples for version in versions)

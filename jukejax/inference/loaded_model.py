@@ -17,6 +17,7 @@ from jukejax.inference.conditioning import Labels, PriorWeights, prepare_weights
 from jukejax.models.prior import PriorConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, loading
+from jukejax.weights.codec_identity import check_priors
 
 
 class Model:
@@ -46,6 +47,12 @@ class Model:
         self.codec = Codec.load(folder)
         if not self.levels:
             raise ValueError(f"{folder} holds no prior, so it cannot be sampled")
+        check_priors(
+            self.codec.identity,
+            {f"{folder}/level_{k}": self._read_description(k) for k in self.levels},
+            f"{folder}/vqvae",
+            "export the bundle again with the VQ-VAE that made its codes",
+        )
 
     def top_codes(self, seconds: float, rounding: Callable[[float], int] = math.ceil) -> int:
         """Returns the number of top-level codes in a length in seconds."""

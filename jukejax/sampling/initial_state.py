@@ -13,8 +13,14 @@ import numpy as np
 from jukejax.data import audio
 from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
-from jukejax.sampling.folder import Codes, read_codes_file, read_label_names
+from jukejax.sampling.folder import (
+    Codes,
+    read_codec_identity,
+    read_codes_file,
+    read_label_names,
+)
 from jukejax.sampling.request import DEFAULT_SECONDS, Request
+from jukejax.weights.codec_identity import compare_codecs
 
 
 class InitialState(NamedTuple):
@@ -153,14 +159,7 @@ def _read_source(model: Model, request: Request, first: int) -> Codes:
         codes = _encode_prompt(model, request, request.prompt)
     elif request.codes is not None:
         codes = read_codes_file(request.codes)
-        size = model.codec.config.codebook_size
-        for level, value in codes.items():
-            if level >= len(model.hops) or value.max(initial=0) >= size:
-                raise ValueError(
-                    f"--codes={request.codes} does not fit {model.folder}: its level {level} has "
-                    f"code {value.max(initial=0)}, the model {len(model.hops)} levels of {size} "
-                    "codes"
-                )
+        _check_codes_file(model, request.codes, codes)
         if request.prompt_seconds is not None:
             lengths = model.totals(model.top_codes(request.prompt_seconds, math.floor))
             codes = {level: value[: lengths[level]] for level, value in codes.items()}
@@ -169,6 +168,26 @@ def _read_source(model: Model, request: Request, first: int) -> Codes:
     if request.mode == "upsample" and codes:
         codes = {level: v for level, v in codes.items() if level > first or level == max(codes)}
     return codes
+
+
+def _check_codes_file(model: Model, path: str, codes: Codes) -> None:
+    """Checks that the codes of a file are codes of the model's VQ-VAE."""
+    if compare_codecs(read_codec_identity(path), model.codec.identity) is False:
+        raise ValueError(
+            f"--codes={path} was made with another VQ-VAE than that of {model.folder}; take a "
+            "model with that VQ-VAE, or give the sound as --prompt"
+        )
+    size = model.codec.config.codebook_size
+    for level, value in codes.items():
+        if not len(value):
+            raise ValueError(f"--codes={path} holds no code of level {level}")
+        if level >= len(model.hops) or value.max() >= size:
+            raise ValueError(
+                f"--codes={path} does not fit {model.folder}: its level {level} has code "
+                f"{value.max()}, the model {len(model.hops)} levels of {size} codes"
+            )
+    if not codes:
+        raise ValueError(f"--codes={path} holds no codes")
 
 
 def _encode_prompt(model: Model, request: Request, path: str) -> Codes:
@@ -207,8 +226,6 @@ def _find_totals(model: Model, request: Request, codes: Codes) -> dict[int, int]
     """Returns the number of codes of each level in the finished track."""
     if request.mode not in ("upsample", "reroll"):
         return model.totals(model.top_codes(request.seconds or DEFAULT_SECONDS))
-    if not codes:
-        raise ValueError(f"--codes={request.codes} holds no codes")
     highest = max(codes)
     top_codes = len(codes[highest]) * model.hops[highest] // model.hops[-1]
     _check_upsampled_length(model, request, top_codes)

@@ -109,6 +109,7 @@ class SampleJob:
                 top_p=request.top_p,
                 schedule=request.schedule,
                 model=model.hash,
+                vqvae=model.codec.identity,
                 prompt_seconds=round(self.initial_state.prompt_seconds, 6),
                 reroll=request.reroll,
                 gain=previous_meta.get("gain", {}),

@@ -18,6 +18,7 @@ from jukejax.runtime import distributed, sharding
 from jukejax.training import pretrained, state
 from jukejax.training.program import Program
 from jukejax.weights import bundle, loading
+from jukejax.weights.codec_identity import compare_codecs
 
 NOISE = 0.1  # standard deviation of the noise of new rows, relative to that of their table
 
@@ -89,10 +90,8 @@ def grow_tables(params: Tree, vocabulary: Mapping, description: Mapping, key: ja
 
 
 def _warn_of_other_codes(path: str, trained: Mapping, description: Mapping) -> None:
-    trained_hash, own_hash = (
-        (entry.get("vqvae") or {}).get("hash") for entry in (trained, description)
-    )
-    if trained_hash and own_hash and trained_hash != own_hash and distributed.is_writer():
+    same = compare_codecs(trained.get("vqvae"), description.get("vqvae"))
+    if same is False and distributed.is_writer():
         print(
             f"warning: {path} was trained on codes of another VQ-VAE than those of data.folder; "
             "run encode with its own VQ-VAE if the codes shall have the same meaning",

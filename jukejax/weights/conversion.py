@@ -18,6 +18,7 @@ from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle, sources, stream
+from jukejax.weights.codec_identity import Identity, identify_codec
 from jukejax.weights.openai import parts, released
 from jukejax.weights.sources import ModelSource, PartSource
 
@@ -77,8 +78,9 @@ class Conversion:
             for part, config in configs.items()
             if isinstance(config, PriorConfig)
         }
-        self._write_parts(source, configs, vocabularies)
-        bundle.save_bundle(options.output, self._describe_bundle(source, configs, vocabularies))
+        identity = self._write_parts(source, configs, vocabularies)
+        facts = self._describe_bundle(source, configs, vocabularies)
+        bundle.save_bundle(options.output, facts | {"vqvae": identity})
         return sorted(configs)
 
     def _check_parts(self, source: ModelSource) -> dict[str, parts.Config]:
@@ -131,19 +133,24 @@ class Conversion:
 
     def _write_parts(
         self, source: ModelSource, configs: dict[str, parts.Config], vocabularies: dict[str, dict]
-    ) -> None:
-        """Writes every part, the VQ-VAE first: the priors' descriptions hold its hash."""
+    ) -> Identity:
+        """Writes every part, the VQ-VAE first: the priors' descriptions hold its identity.
+
+        Returns:
+          The identity of the VQ-VAE; without one its hash is None.
+        """
         sample_rate = _sample_rate(source, configs)
-        vqvae_hash = None
+        identity: Identity = {"hash": None}
         for name in sorted(configs, reverse=True):
             config, folder = configs[name], self.options.output / name
             if isinstance(config, VQVAEConfig):
                 description = _describe_vqvae(config, sample_rate)
                 self._write_part(folder, config, source.parts[name].load(), description)
-                vqvae_hash = bundle.hash_weights(bundle.load_part(folder)[1])
+                identity = identify_codec(bundle.load_part(folder)[1])
             else:
-                description = _describe_prior(config, vqvae_hash, vocabularies[name])
+                description = _describe_prior(config, identity, vocabularies[name])
                 self._write_part(folder, config, source.parts[name].load(), description)
+        return identity
 
     def _write_part(
         self, folder: Path, config: parts.Config, state: stream.State, description: dict
@@ -208,11 +215,11 @@ def _describe_vqvae(config: VQVAEConfig, sample_rate: int) -> dict:
     }
 
 
-def _describe_prior(config: PriorConfig, vqvae_hash: str | None, vocabulary: dict) -> dict:
+def _describe_prior(config: PriorConfig, identity: Identity, vocabulary: dict) -> dict:
     return {
         "kind": "prior",
         "level": config.level,
         "config": to_plain(config),
-        "vqvae": {"hash": vqvae_hash},
+        "vqvae": identity,
         "vocabulary": vocabulary,
     }

@@ -4,7 +4,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jukejax.common import files
@@ -14,6 +14,7 @@ from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, checkpoints, loading, stablehlo
+from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
 from jukejax.weights.huggingface import checkpoint as huggingface_checkpoint
 from jukejax.weights.openai import checkpoint as openai_checkpoint
 from jukejax.weights.openai import parts, released
@@ -101,6 +102,9 @@ def export_model(options: ExportOptions) -> list[str]:
 def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
     """Opens the models of training runs.
 
+    A VQ-VAE beside priors has its averaged weights also with `options.raw`: the priors were trained
+    on its codes.
+
     Raises:
       ValueError: a folder is no workdir, two hold the same part, there is no VQ-VAE, or a prior was
         trained on codes of another VQ-VAE.
@@ -120,16 +124,16 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
         model_parts[name] = Part(workdir, description, load)
     if "vqvae" not in model_parts:
         raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
-    priors = {name: part for name, part in model_parts.items() if name != "vqvae"}
-    _check_vqvae_hash(model_parts["vqvae"], priors)
-    vocabularies = [part.description["vocabulary"] for part in priors.values()]
+    vocabularies = [
+        part.description["vocabulary"] for name, part in model_parts.items() if name != "vqvae"
+    ]
     return _describe_model(
         model_parts,
         {
             "vocabulary": vocabularies[-1] if vocabularies else Vocabulary().plain(),
             "license": options.license or "unspecified",
             "provenance": [
-                f"{part.path} ({'raw' if options.raw else 'ema'}"
+                f"{part.path} ({'raw' if _takes_raw(name, options) else 'ema'}"
                 f"{', best' if _takes_best(name, options) else ''})"
                 for name, part in model_parts.items()
             ],
@@ -137,15 +141,9 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
     )
 
 
-def _check_vqvae_hash(vqvae: Part, priors: dict[str, Part]) -> None:
-    """Checks that priors were trained on codes of the VQ-VAE with its averaged weights."""
-    vqvae_hash = bundle.hash_weights(loading.load_model(vqvae.path, "vqvae")[1])
-    for part in priors.values():
-        if part.description["vqvae"]["hash"] != vqvae_hash:
-            raise ValueError(
-                f"{part.path} was trained on codes of another VQ-VAE than {vqvae.path}; give the "
-                "one that encoded them"
-            )
+def _takes_raw(name: str, options: ExportOptions) -> bool:
+    """Returns true if a part's latest weights are exported, not their moving average."""
+    return options.raw and (name != "vqvae" or len(options.inputs) == 1)
 
 
 def _takes_best(name: str, options: ExportOptions) -> bool:
@@ -155,7 +153,7 @@ def _takes_best(name: str, options: ExportOptions) -> bool:
 
 def _load_run(workdir: str, name: str, options: ExportOptions) -> Tree:
     best = _takes_best(name, options)
-    if not options.raw:
+    if not _takes_raw(name, options):
         return loading.load_model(workdir, name, best=best)[1]
     state = checkpoints.read_state(workdir, best=best)
     return {"params": state["params"], "extra": state.get("extra") or {}}
@@ -194,9 +192,30 @@ def _load_bundle_part(folder: str, name: str) -> Tree:
 
 
 def _describe_model(model_parts: dict[str, Part], facts: dict) -> Model:
-    vqvae = model_parts["vqvae"].description
-    levels = sorted(int(name.removeprefix("level_")) for name in model_parts if name != "vqvae")
-    shared = {"sample_rate": vqvae["sample_rate"], "hops": vqvae["hops"], "levels": levels}
+    """Describes the parts; priors get the current form of the identity of their VQ-VAE.
+
+    Raises:
+      ValueError: a prior was trained on codes of another VQ-VAE.
+    """
+    vqvae = model_parts["vqvae"]
+    identity = identify_codec(vqvae.load())
+    priors = {name: part for name, part in model_parts.items() if name != "vqvae"}
+    check_priors(
+        identity,
+        {part.path: part.description for part in priors.values()},
+        vqvae.path,
+        "give the one that encoded them",
+    )
+    for name, part in priors.items():
+        if compare_codecs(part.description.get("vqvae"), identity):
+            description = part.description | {"vqvae": identity}
+            model_parts[name] = replace(part, description=description)
+    shared = {
+        "sample_rate": vqvae.description["sample_rate"],
+        "hops": vqvae.description["hops"],
+        "levels": sorted(int(name.removeprefix("level_")) for name in priors),
+        "vqvae": identity,
+    }
     return Model(model_parts, shared | facts)
 
 

@@ -20,10 +20,10 @@ STEPS = 1500
 pytestmark = pytest.mark.slow
 
 
-def write_corpus(folder, vqvae_hash):
+def write_corpus(folder, identity):
     """Writes four loops of 4.4 s to train on and four held out, all of different random codes."""
     random = np.random.default_rng(0)
-    info = {"codebook_size": SIZE, "vqvae": {"hash": vqvae_hash}, "separator": "none", "source": ""}
+    info = {"codebook_size": SIZE, "vqvae": identity, "separator": "none", "source": ""}
     vocabulary = vocabularies.Vocabulary.build(["a"], ["house"])
     with DatasetWriter(folder, kind="codes", vocabulary=vocabulary, **info) as writer:
         for i in range(8):
@@ -40,7 +40,7 @@ def write_corpus(folder, vqvae_hash):
 def test_an_overfitted_model_is_flagged_and_its_controls_are_not(tmp_path):
     model, codes, prior = tmp_path / "model", tmp_path / "codes", tmp_path / "prior"
     bundle.save_part(model / "vqvae", small_codec.DESCRIPTION, small_codec.weights())
-    write_corpus(codes, Codec.load(model).hash)
+    write_corpus(codes, Codec.load(model).identity)
     shape = [f"--config.model.transformer.{name}={value}" for name, value in SHAPE.items()]
     run(
         "train",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import shutil
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def encode(codec, dataset, output, offsets=1):
 def test_each_offset_of_a_training_track_is_the_track_without_its_start(codec, dataset, tmp_path):
     codes = encode(codec, dataset, tmp_path, offsets=3)
     assert codes.info["offsets"] == 3
-    assert codes.info["vqvae"] == {"hash": codec.hash}
+    assert codes.info["vqvae"] == codec.identity
     assert codes.info["source"] == dataset.corpus_hash
     rows = [(track.name, track.offset) for track in codes.tracks("train")]
     assert rows == [(f"train{i}", offset) for i in range(3) for offset in (0, 42, 85)]
@@ -75,7 +76,7 @@ def test_only_missing_codes_are_encoded(codec, dataset, tmp_path, monkeypatch):
     versions = encoding.list_versions(dataset, 2)
     seconds = encoding.encode_tracks(codec, versions[:3], tmp_path, 2)
     assert seconds == sum(version.samples for version in versions[:3]) / 44100
-    damaged = versions[1].work_path(tmp_path, codec.hash)
+    damaged = versions[1].work_path(tmp_path, codec.identity["hash"])
     damaged.write_bytes(damaged.read_bytes()[:-200])
     encoded = []
 
@@ -115,7 +116,7 @@ def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp
     ):
         encoding.encode_tracks(codec, versions, folder, 2)
     monkeypatch.undo()
-    paths = [version.work_path(folder, codec.hash) for version in versions]
+    paths = [version.work_path(folder, codec.identity["hash"]) for version in versions]
     readable = [encoding.read_track_codes(path) is not None for path in paths]
     assert readable == [True, True, False, False]
     encode(codec, dataset, tmp_path)
@@ -129,6 +130,22 @@ def test_only_one_process_encodes_into_a_folder(codec, dataset, tmp_path):
         encode(codec, dataset, tmp_path)
 
 
+def test_a_corpus_that_changes_during_the_encoding_is_refused(
+    codec, dataset, tmp_path, monkeypatch
+):
+    def prepare_again(*args):
+        folder = tmp_path / "audio"
+        write_audio(folder, {"train": (0.5,), "heldout": (0.3,)})
+        return 1.0
+
+    changing = dataclasses.replace(dataset, folder=tmp_path / "audio")
+    shutil.copytree(dataset.folder, changing.folder)
+    monkeypatch.setattr(encoding, "encode_tracks", prepare_again)
+    with pytest.raises(ValueError, match="audio was changed during the encoding"):
+        encode(codec, changing, tmp_path / "codes")
+    assert not (tmp_path / "codes" / "dataset.json").exists()
+
+
 def test_finished_dataset_is_identified_by_model_corpus_offsets_and_shards(
     codec, dataset, tmp_path
 ):
@@ -137,7 +154,10 @@ def test_finished_dataset_is_identified_by_model_corpus_offsets_and_shards(
     codes = encode(codec, dataset, tmp_path)
     assert encoding.is_finished(tmp_path, info)
     assert not encoding.is_finished(tmp_path, info | {"offsets": 2})
-    assert not encoding.is_finished(tmp_path, info | {"vqvae": {"hash": "another"}})
+    old, same = {"hash": codec.identity["hash"]}, {**codec.identity, "hash": "other layout"}
+    another = {**codec.identity, "codes_hash": "another"}
+    for vqvae, finished in ((old, True), (same, True), (another, False)):
+        assert encoding.is_finished(tmp_path, info | {"vqvae": vqvae}) == finished
     shard = tmp_path / codes.info["splits"]["train"]["shards"][0]["file"]
     data = shard.read_bytes()
     shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -55,6 +55,9 @@ def test_every_weight_and_config_of_a_transformers_folder_arrives(tmp_path, sour
     assert model["levels"] == [0, 1, 2]
     assert model["hops"] == [8, 32, 128]
     assert "Noncommercial" in model["license"]
+    described = files.read_json(tmp_path / "b" / "level_2" / "config.json")["vqvae"]
+    assert model["vqvae"] == described
+    assert described["codes_hash"] == small_bundle.identify_vqvae()["codes_hash"]
     assert str(model_folder) in model["provenance"][0]
 
 

@@ -20,6 +20,7 @@ from jukejax.models.prior import Prior, compute_example_bits
 from jukejax.pages import pictures, runs
 from jukejax.preparation import house
 from jukejax.weights import bundle
+from jukejax.weights.codec_identity import identify_codec
 from tests.support import small_bundle, small_codec
 from tests.support.command import run_in_process
 from tests.support.pages import write_sketch
@@ -38,7 +39,9 @@ def place(tmp_path_factory):
     for level in LEVELS:
         part = f"level_{level}"
         weights = small_bundle.random_weights(configs[part])
-        bundle.save_part(folder / "model" / part, small_bundle.describe(configs[part]), weights)
+        description = small_bundle.describe(configs[part])
+        description["vqvae"] = identify_codec(small_codec.weights())
+        bundle.save_part(folder / "model" / part, description, weights)
     bundle.save_bundle(folder / "model", small_bundle.FACTS | {"levels": sorted(LEVELS)})
     codec = Model(folder / "model").codec
     vocabulary = vocabularies.Vocabulary.build(["anna"], ["house"])
@@ -50,7 +53,7 @@ def place(tmp_path_factory):
         kind="codes",
         vocabulary=vocabulary,
         codebook_size=16,
-        vqvae={"hash": codec.hash},
+        vqvae=codec.identity,
         separator="none",
         source="x",
     )
@@ -230,7 +233,7 @@ def test_bad_flags_are_reported_in_one_line(flags, message):
 def test_codes_of_another_vqvae_are_refused(place, tmp_path):
     shutil.copytree(place / "codes", tmp_path / "codes")
     about = files.read_json(tmp_path / "codes/dataset.json")
-    about["vqvae"]["hash"] = "other"
+    about["vqvae"] = {"hash": "other"}
     files.write_json(tmp_path / "codes/dataset.json", about)
     with pytest.raises(ValueError, match="made by another VQ-VAE"):
         heldout_bits.measure_heldout_bits(

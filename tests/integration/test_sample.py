@@ -9,6 +9,7 @@ import soundfile
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import read_codes_file
 from jukejax.sampling.initial_state import inherit_labels, read_initial_state
+from jukejax.weights import bundle
 from tests.support import small_bundle
 from tests.support.small_sample import SECONDS, TOP, make_request, sample
 
@@ -229,3 +230,30 @@ def test_codes_of_another_model_are_refused(model, track, tmp_path):
                 levels=(2, 1),
             ),
         )
+
+
+def test_codes_of_another_vqvae_and_without_codes_are_refused(model, track, tmp_path):
+    meta = json.loads((track / "meta.json").read_text())
+    assert meta["vqvae"] == model.codec.identity
+    path = tmp_path / "codes.npz"
+    np.savez(path, level_2=np.zeros(8, np.int64), level_1=np.zeros(0, np.int64))
+    request = make_request(mode="continue", codes=str(path), seconds=2.0)
+    with pytest.raises(ValueError, match=r"--codes=.* holds no code of level 1"):
+        read_initial_state(model, request)
+    np.savez(path, level_2=np.zeros(8, np.int64))
+    meta["vqvae"] = {"codes_hash": "another"}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=r"--codes=.* was made with another VQ-VAE than that of"):
+        read_initial_state(model, request)
+    np.savez(path)
+    (tmp_path / "meta.json").unlink()
+    with pytest.raises(ValueError, match=r"--codes=.* holds no codes"):
+        read_initial_state(model, request)
+
+
+def test_a_bundle_with_another_vqvae_under_its_priors_is_refused(tmp_path):
+    folder = small_bundle.write(tmp_path, lyrics="none", levels=(2,))
+    other = small_bundle.random_weights(small_bundle.VQVAE, seed=9)
+    bundle.save_part(folder / "vqvae", small_bundle.describe(small_bundle.VQVAE), other)
+    with pytest.raises(ValueError, match=r"level_2 was trained on codes of another VQ-VAE than"):
+        Model(folder)

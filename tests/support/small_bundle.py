@@ -1,5 +1,6 @@
 """A bundle with every part that a model can have, at the smallest size, of random weights."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle
+from jukejax.weights.codec_identity import identify_codec
 from jukejax.weights.openai import parts
 
 VQVAE = VQVAEConfig(emb_dim=8, codebook_size=16, width=4, depth=1, multipliers=(2, 1, 1))
@@ -83,12 +85,18 @@ def random_weights(config: parts.Config, seed: int = 0, dtype=np.float32) -> dic
     return tree
 
 
-def describe(config: parts.Config) -> dict:
+@functools.cache
+def identify_vqvae(dtype: type = np.float32) -> dict:
+    """The identity of the VQ-VAE that `write` writes."""
+    return identify_codec(random_weights(VQVAE, 0, dtype))
+
+
+def describe(config: parts.Config, dtype: type = np.float32) -> dict:
     if isinstance(config, VQVAEConfig):
         description = {"kind": "vqvae", "hops": list(config.hops), "sample_rate": 44100}
     else:
         description = {"kind": "prior", "level": config.level, "vocabulary": VOCABULARY}
-        description["vqvae"] = {"hash": "of the vqvae"}
+        description["vqvae"] = identify_vqvae(dtype)
     return description | {"config": to_plain(config)}
 
 
@@ -97,6 +105,6 @@ def write(folder: Path, lyrics: str = "single", dtype=np.float32, levels=(0, 1, 
     for seed, (part, config) in enumerate(configs(lyrics).items()):
         if part == "vqvae" or config.level in levels:
             weights = random_weights(config, seed, dtype)
-            bundle.save_part(folder / part, describe(config), weights)
+            bundle.save_part(folder / part, describe(config, dtype), weights)
     bundle.save_bundle(folder, FACTS | {"levels": list(levels)})
     return folder

@@ -43,7 +43,7 @@ def write(folder: Path, hours: float, *, items: int = 10, seconds: float = 90.0)
     bundle.save_part(folder / "vqvae", small_bundle.describe(CONFIG), weights)
     info = {
         "codebook_size": CONFIG.codebook_size,
-        "vqvae": {"hash": Codec.load(folder / "vqvae").hash},
+        "vqvae": Codec.load(folder / "vqvae").identity,
         "separator": "none",
         "source": "synthetic",
     }

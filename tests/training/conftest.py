@@ -14,7 +14,7 @@ def artist_codes(tmp_path_factory):
     """Tracks of three artists: one that the bundle knows, and two that it does not."""
     folder = tmp_path_factory.mktemp("codes")
     random = np.random.default_rng(0)
-    info = dict(codebook_size=16, vqvae={"hash": "of the vqvae"})
+    info = dict(codebook_size=16, vqvae=small_bundle.identify_vqvae())
     with DatasetWriter(folder, kind="codes", vocabulary=CORPUS, **info) as writer:
         for split, artist, genre in (
             ("train", "Anna", ("house",)),

@@ -104,7 +104,7 @@ class PriorTask(Task):
         level = self.model_config.level
         codec = open_codec(
             self.config.vqvae,
-            self.dataset.info["vqvae"]["hash"],
+            self.dataset.info["vqvae"],
             flag="config.vqvae",
             codes="data.folder",
         )

@@ -136,11 +136,12 @@ def test_a_preview_is_short(monkeypatch):
 
 def test_the_vqvae_must_be_the_one_that_made_the_codes(tmp_path):
     folder = small_bundle.write(tmp_path, levels=())
-    own = Codec.load(folder).hash
+    own = Codec.load(folder).identity
     names = {"flag": "config.vqvae", "codes": "data.folder"}
-    assert open_codec(folder, own, **names).hash == own
+    assert open_codec(folder, own, **names).identity == own
+    assert open_codec(folder, {"hash": own["hash"]}, **names).identity == own
     with pytest.raises(ValueError, match=r"config.vqvae=.* is not the VQ-VAE that made the codes"):
-        open_codec(folder, "of another", **names)
+        open_codec(folder, {"hash": "of another"}, **names)
 
 
 def test_a_vqvaes_preview_is_what_it_writes_at_the_end(tmp_path):

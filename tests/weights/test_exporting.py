@@ -1,0 +1,49 @@
+"""Export of runs that belong together: the VQ-VAE under priors is the one that made their codes."""
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from jukejax.common import files
+from jukejax.weights import bundle
+from jukejax.weights.codec_identity import identify_codec
+from jukejax.weights.exporting import ExportOptions, export_model
+from tests.support import small_bundle
+
+CONFIGS = small_bundle.configs("none")
+
+
+def write_run(folder, part, description):
+    """Writes a workdir of `train`; its averaged weights have seed 1, its latest seed 2."""
+    averaged, latest = (small_bundle.random_weights(CONFIGS[part], seed) for seed in (1, 2))
+    files.write_json(folder / "description.json", description)
+    state = {"params": latest["params"], "ema_params": averaged["params"]}
+    state["extra"] = averaged.get("extra", {})
+    with ocp.CheckpointManager((folder / "checkpoints").absolute()) as manager:
+        manager.save(3, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+    return averaged, latest
+
+
+def test_priors_keep_the_vqvae_of_their_codes_and_get_its_new_hash(tmp_path):
+    vqvae, prior = tmp_path / "vqvae", tmp_path / "prior"
+    for folder in (vqvae, prior):
+        folder.mkdir()
+    averaged, _ = write_run(vqvae, "vqvae", small_bundle.describe(CONFIGS["vqvae"]))
+    identity = identify_codec(averaged)
+    description = small_bundle.describe(CONFIGS["level_2"])
+    description["vqvae"] = {"hash": identity["hash"]}  # of a run before there was a codes_hash
+    _, latest = write_run(prior, "level_2", description)
+    inputs = (str(vqvae), str(prior))
+    export_model(ExportOptions(inputs, tmp_path / "b", raw=True))
+    model = bundle.open_bundle(tmp_path / "b")
+    written, weights = bundle.load_part(tmp_path / "b" / "level_2")
+    assert model["vqvae"] == written["vqvae"] == identity
+    assert model["provenance"] == [f"{vqvae} (ema)", f"{prior} (raw)"]
+    assert identify_codec(bundle.load_part(tmp_path / "b" / "vqvae")[1]) == identity
+    for name, value in bundle.flatten_weights(latest["params"]).items():
+        np.testing.assert_array_equal(bundle.flatten_weights(weights["params"])[name], value)
+    files.write_json(prior / "description.json", description | {"vqvae": {"hash": "another"}})
+    message = r"prior was trained on codes of another VQ-VAE than .*vqvae; give the one that"
+    with pytest.raises(ValueError, match=message):
+        export_model(ExportOptions(inputs, tmp_path / "c"))
+    assert not (tmp_path / "c").exists()
