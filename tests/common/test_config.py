@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,31 @@ def test_nested_mappings_become_nested_dataclasses_and_lists_tuples():
     assert named.no_decay == ("bias", "norm")
 
 
+@dataclasses.dataclass(frozen=True)
+class Table:
+    rows: dict[str, Inner]
+    limits: tuple[float, float] = (0.0, 1.0)
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def test_tables_and_pairs_are_checked_entry_by_entry():
+    table = freeze(Table, {"rows": {"a": {"width": 1}}, "limits": [1, 2.5], "more": {"x": [None]}})
+    assert table == Table({"a": Inner(1)}, (1, 2.5), {"x": [None]})
+    with pytest.raises(ValueError, match=r"t\.rows\.b lacks width"):
+        freeze(Table, {"rows": {"a": {"width": 1}, "b": {}}}, "t")
+    with pytest.raises(ValueError, match=r"t\.limits has 3 entries, not 2"):
+        freeze(Table, {"rows": {}, "limits": [1, 2, 3]}, "t")
+    with pytest.raises(ValueError, match=r"t\.rows is \[\], not an object"):
+        freeze(Table, {"rows": []}, "t")
+
+
+def test_unknown_keys_of_newer_files_are_ignored_on_request():
+    values = {**VALUES, "new": 1, "inner": {"width": 3, "new": 2}}
+    assert freeze(Outer, values, ignore_unknown=True) == freeze(
+        Outer, {**VALUES, "inner": {"width": 3}}
+    )
+
+
 def test_plain_is_the_way_back_through_json():
     frozen = freeze(Outer, VALUES)
     assert freeze(Outer, json.loads(json.dumps(to_plain(frozen)))) == frozen
@@ -47,6 +73,17 @@ def test_plain_is_the_way_back_through_json():
         ({"name": "a", "inner": {"widht": 3}}, "unknown key config.inner.widht; .* 'width'"),
         ({"name": "a", "inner": {}}, "config.inner lacks width"),
         ({}, "config lacks name, inner"),
+        ({**VALUES, "name": 3}, "config.name is 3, not text"),
+        ({**VALUES, "inner": {"width": "3"}}, "config.inner.width is '3', not an integer"),
+        ({**VALUES, "inner": {"width": True}}, "config.inner.width is True, not an integer"),
+        ({**VALUES, "inner": {"width": 1.5}}, "config.inner.width is 1.5, not an integer"),
+        ({**VALUES, "inner": {"width": None}}, "config.inner.width is None, not an integer"),
+        ({**VALUES, "inner": {"width": 1, "hops": 8}}, "config.inner.hops is 8, not a list"),
+        (
+            {**VALUES, "inner": {"width": 1, "hops": [8, "x"]}},
+            r"config.inner.hops\[1\] is 'x', not an integer",
+        ),
+        ({**VALUES, "inner": [1] * 99}, r"config.inner is \[1, 1, .*\.\.\., not an object with"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
