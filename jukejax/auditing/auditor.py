@@ -119,7 +119,7 @@ class Auditor:
         codes = sound.read_top_codes()
         if codes is not None:
             dataset = self.codes.dataset
-            if compare_codecs(sound.read_codec_identity(), dataset.info["vqvae"]) is False:
+            if compare_codecs(sound.read_codec_identity(), dataset.info.get("vqvae")) is False:
                 raise ValueError(
                     f"{sound.codes} was made with another VQ-VAE than the codes of "
                     f"--training={dataset.folder}; give code shards of that VQ-VAE, or audio shards"

@@ -68,7 +68,7 @@ def open_auditor(options: AuditOptions) -> Auditor:
 
         codec = open_codec(
             options.vqvae,
-            code_shards.info["vqvae"],
+            code_shards.info.get("vqvae"),
             flag="--vqvae",
             codes=str(code_shards.folder),
         )

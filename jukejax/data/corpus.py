@@ -6,7 +6,6 @@ A dataset is a folder: `dataset.json` (written last: a folder without it is unfi
 """
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -17,37 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.data import audio, records
+from jukejax.data.dataset_file import SPLITS, DatasetFile, Track, read_dataset_file
 from jukejax.data.vocabularies import Vocabulary
 
-SPLITS = ("train", "heldout")
-FORMAT = 1
 COMMANDS = {"audio": "prepare", "codes": "encode"}  # the commands that write each kind
-
-
-@dataclass(frozen=True)
-class Track:
-    """Labels of a track and the position of its chunks in the shards.
-
-    Attributes:
-      samples: length at the sample rate of the dataset (of a code dataset: codes times hop).
-      content: sha256 of the source, which determines the split.
-      offset: samples of the piece before the first stored one (`encode --offsets` stores a piece
-        several times).
-      shard, first_record, records: position of its chunks in the split's list of shards.
-    """
-
-    name: str
-    artist: str = ""
-    genre: tuple[str, ...] = ()
-    samples: int = 0
-    channels: int = 1
-    content: str = ""
-    bpm: float | None = None
-    key: str | None = None
-    shard: int = 0
-    first_record: int = 0
-    records: int = 0
-    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,10 +28,12 @@ class Dataset:
 
     Attributes:
       info: content of dataset.json.
+      table: its checked fields.
     """
 
     folder: Path
     info: dict
+    table: DatasetFile
 
     @property
     def kind(self) -> str:
@@ -153,8 +127,7 @@ class Dataset:
     def _list_tracks(self, split: str) -> tuple[Track, ...]:
         """Lists the tracks of a split, without the lost chunks of damaged shards."""
         tracks = []
-        for row in self.info["splits"][split]["tracks"]:
-            track = Track(**row | {"genre": tuple(row["genre"])})
+        for track in self.table.splits[split].tracks:
             present = max(len(self._shards[split][track.shard]) - track.first_record, 0)
             if present < track.records:
                 samples = present * records.CHUNK
@@ -168,7 +141,8 @@ def open_dataset(folder: str | os.PathLike) -> Dataset:
     """Opens the output of `prepare` or `encode`.
 
     Raises:
-      ValueError: the folder has no complete dataset of a supported format.
+      ValueError: the folder has no complete dataset of a supported format, or dataset.json is
+        damaged.
     """
     folder = Path(folder)
     path = folder / "dataset.json"
@@ -177,14 +151,4 @@ def open_dataset(folder: str | os.PathLike) -> Dataset:
             f"{folder} has no dataset.json: it is not a dataset, or the command that makes it "
             "did not finish; run it again"
         )
-    try:
-        info = json.loads(path.read_text())
-        if info["format"] != FORMAT or info["chunk_samples"] != records.CHUNK:
-            raise ValueError(
-                f"{path} is of format {info['format']}, this version reads format {FORMAT}"
-            )
-        if info["kind"] not in ("audio", "codes") or set(info["splits"]) != set(SPLITS):
-            raise KeyError("kind")
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged; rerun the command that made it") from error
-    return Dataset(folder, info)
+    return Dataset(folder, *read_dataset_file(path))

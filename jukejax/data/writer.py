@@ -14,7 +14,8 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.data import audio, records, tfds_info
-from jukejax.data.corpus import FORMAT, SPLITS, Dataset, Track, open_dataset
+from jukejax.data.corpus import Dataset, open_dataset
+from jukejax.data.dataset_file import FORMAT, SPLITS, Track
 from jukejax.data.vocabularies import Vocabulary
 
 SHARD_BYTES = 256 << 20  # size at which a shard is closed

@@ -26,7 +26,7 @@ def check_codes(model: Model, dataset: corpus.Dataset) -> None:
     """
     if dataset.kind != "codes":
         raise ValueError(f"--codes={dataset.folder} holds {dataset.kind}; run encode on it")
-    if not compare_codecs(dataset.info["vqvae"], model.codec.identity):
+    if not compare_codecs(dataset.info.get("vqvae"), model.codec.identity):
         raise ValueError(
             f"--codes={dataset.folder} was made by another VQ-VAE than that of {model.folder}; run "
             "encode with this one"

@@ -228,7 +228,7 @@ class Codec:
         return np.asarray(audio[0, begin * hop : end * hop])
 
 
-def open_codec(path: str | Path, identity: Identity, *, flag: str, codes: str) -> Codec:
+def open_codec(path: str | Path, identity: Identity | None, *, flag: str, codes: str) -> Codec:
     """Loads the VQ-VAE of existing codes.
 
     Args:

@@ -87,7 +87,7 @@ def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[
     return {
         "codebook_size": codec.config.codebook_size,
         "vqvae": codec.identity,
-        "separator": dataset.info["separator"],
+        "separator": dataset.info.get("separator"),
         "separation": dataset.info.get("separation"),
         "source": dataset.corpus_hash,
         "offsets": offsets,

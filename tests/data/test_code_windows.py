@@ -17,7 +17,7 @@ def code_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codes")
     vocabulary = Vocabulary.build(["A", "B"], ["dub", "house"])
     with DatasetWriter(
-        folder, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae="x"
+        folder, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae={"hash": "x"}
     ) as writer:
         for i, top in enumerate(TOPS):
             index = (np.arange(top) + 100 * i) % 2048
@@ -69,7 +69,7 @@ def test_levels_line_up_and_labels_tell_where(code_folder, level):
 
 def test_labels_of_a_track_stored_without_its_start_count_from_the_start_of_the_piece(tmp_path):
     with DatasetWriter(
-        tmp_path, kind="codes", vocabulary=Vocabulary(), codebook_size=2048, vqvae="x"
+        tmp_path, kind="codes", vocabulary=Vocabulary(), codebook_size=2048, vqvae={"hash": "x"}
     ) as writer:
         for offset in (0, 64):
             levels = {f"level_{k}": np.zeros(600 * 128 // h) for k, h in enumerate(records.HOPS)}

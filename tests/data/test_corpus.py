@@ -80,12 +80,16 @@ def test_other_labels_give_another_hash(tmp_path):
 
 def test_codes_are_read_by_level(tmp_path):
     with DatasetWriter(
-        tmp_path / "c", kind="codes", vocabulary=VOCABULARY, codebook_size=2048, vqvae="abc"
+        tmp_path / "c",
+        kind="codes",
+        vocabulary=VOCABULARY,
+        codebook_size=2048,
+        vqvae={"hash": "abc"},
     ) as writer:
         writer.add("train", corpus.Track("t0", channels=2), **codes(1500))
         writer.add("train", corpus.Track("t1"), **codes(1024, seed=1))
     dataset = corpus.open_dataset(tmp_path / "c")
-    assert dataset.info["vqvae"] == "abc"
+    assert dataset.info["vqvae"] == {"hash": "abc"}
     assert [t.samples for t in dataset.tracks("train")] == [1500 * 128, 1024 * 128]
     assert [t.records for t in dataset.tracks("train")] == [2, 1]
     for i, top in enumerate((1500, 1024)):

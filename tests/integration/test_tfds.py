@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 
 def write_codes(folder):
     with DatasetWriter(
-        folder, kind="codes", vocabulary=VOCABULARY, codebook_size=2048, vqvae="abc"
+        folder, kind="codes", vocabulary=VOCABULARY, codebook_size=2048, vqvae={"hash": "abc"}
     ) as writer:
         writer.add("train", corpus.Track("t0", genre=("house",)), **codes(1500))
 

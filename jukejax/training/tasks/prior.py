@@ -104,7 +104,7 @@ class PriorTask(Task):
         level = self.model_config.level
         codec = open_codec(
             self.config.vqvae,
-            self.dataset.info["vqvae"],
+            self.dataset.info.get("vqvae"),
             flag="config.vqvae",
             codes="data.folder",
         )
@@ -213,7 +213,7 @@ class PriorTask(Task):
             "kind": self.name,
             "level": self.model_config.level,
             "config": to_plain(self.model_config),
-            "vqvae": self.dataset.info["vqvae"],
+            "vqvae": self.dataset.info.get("vqvae"),
             "vocabulary": self._vocabulary.plain(),
             **pretrained.describe_origin(self.config),
         }

@@ -1,0 +1,136 @@
+"""The schema of dataset.json, the description of a dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jukejax.common import files
+from jukejax.common.config import freeze
+from jukejax.data import records
+
+FORMAT = 1
+KINDS = ("audio", "codes")
+SPLITS = ("train", "heldout")
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard: its file name and what `records.ShardSummary` has."""
+
+    file: str
+    records: int
+    bytes: int
+    crc32c: str
+
+
+@dataclass(frozen=True)
+class Track:
+    """Labels of a track and the position of its chunks in the shards.
+
+    Attributes:
+      samples: length at the sample rate of the dataset (of a code dataset: codes times hop).
+      content: sha256 of the source, which determines the split.
+      offset: samples of the piece before the first stored one (`encode --offsets` stores a piece
+        several times).
+      shard, first_record, records: position of its chunks in the split's list of shards.
+    """
+
+    name: str
+    artist: str = ""
+    genre: tuple[str, ...] = ()
+    samples: int = 0
+    channels: int = 1
+    content: str = ""
+    bpm: float | None = None
+    key: str | None = None
+    shard: int = 0
+    first_record: int = 0
+    records: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards and tracks of one split."""
+
+    shards: tuple[ShardEntry, ...]
+    tracks: tuple[Track, ...]
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """The content of dataset.json that is read here; other fields are kept unchecked."""
+
+    format: int
+    kind: str
+    sample_rate: int
+    chunk_samples: int
+    hops: tuple[int, ...]
+    splits: dict[str, Split]
+    corpus_hash: str
+    codebook_size: int | None = None
+    vqvae: dict[str, Any] | None = None
+
+
+def read_dataset_file(path: Path) -> tuple[dict, DatasetFile]:
+    """Reads dataset.json; returns its content, and the checked fields.
+
+    Raises:
+      ValueError: it is damaged, of another format, or contradicts itself; names the field.
+    """
+    info = files.read_json(path)
+    if "format" not in info:
+        raise ValueError(f"{path} is damaged: it has no format; rerun the command that made it")
+    if info["format"] != FORMAT:
+        raise ValueError(
+            f"{path} is of format {info['format']}, this version reads format {FORMAT}"
+        )
+    try:
+        table = freeze(DatasetFile, info, str(path), ignore_unknown=True)
+        _check_table(table, str(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; rerun the command that made it") from error
+    return info, table
+
+
+def _check_table(table: DatasetFile, where: str) -> None:
+    expected = {"chunk_samples": records.CHUNK, "hops": records.HOPS}
+    for name, value in expected.items():
+        if getattr(table, name) != value:
+            raise ValueError(f"{where}.{name} is {getattr(table, name)}, not {value}")
+    if table.kind not in KINDS:
+        raise ValueError(f"{where}.kind is {table.kind!r}, not one of {', '.join(KINDS)}")
+    if table.splits.keys() != set(SPLITS):
+        raise ValueError(f"{where}.splits has {', '.join(table.splits)}, not {', '.join(SPLITS)}")
+    if table.sample_rate < 1:
+        raise ValueError(f"{where}.sample_rate is {table.sample_rate}, must be positive")
+    if table.kind == "codes" and not 1 <= (table.codebook_size or 0) <= 1 << 16:
+        raise ValueError(f"{where}.codebook_size is {table.codebook_size}, not 1 to {1 << 16}")
+    for name, split in table.splits.items():
+        for i, shard in enumerate(split.shards):
+            _check_shard(shard, f"{where}.splits.{name}.shards[{i}]")
+        for i, track in enumerate(split.tracks):
+            _check_track(track, split.shards, f"{where}.splits.{name}.tracks[{i}]")
+
+
+def _check_shard(shard: ShardEntry, where: str) -> None:
+    if Path(shard.file).name != shard.file:
+        raise ValueError(f"{where}.file is {shard.file!r}, not the name of a file beside it")
+    if min(shard.records, shard.bytes) < 0:
+        raise ValueError(f"{where} has {shard.records} records and {shard.bytes} bytes")
+
+
+def _check_track(track: Track, shards: tuple[ShardEntry, ...], where: str) -> None:
+    """Checks that a track is in its shard, and as long as its chunks."""
+    if not 0 <= track.shard < len(shards):
+        raise ValueError(f"{where}.shard is {track.shard}, and there are {len(shards)} shards")
+    end, available = track.first_record + track.records, shards[track.shard].records
+    if track.first_record < 0 or track.records < 0 or end > available:
+        raise ValueError(
+            f"{where} has the records {track.first_record} to {end} of a shard of {available}"
+        )
+    chunks = -(-track.samples // records.CHUNK)
+    if track.samples < 0 or chunks != track.records or track.offset < 0:
+        raise ValueError(
+            f"{where} has {track.samples} samples from {track.offset} on in {track.records} records"
+        )
