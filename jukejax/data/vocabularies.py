@@ -5,17 +5,16 @@
 """
 
 import difflib
-import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol
 
 from jukejax.common import files
+from jukejax.common.config import freeze
 from jukejax.data import openai_labels
 from jukejax.data.openai_labels import OpenAIVocabulary
 
@@ -85,15 +84,9 @@ class Vocabulary:
         Raises:
           ValueError: the file holds no vocabulary.
         """
-        try:
-            table = json.loads(Path(path).read_text())
-            vocabulary = cls(tuple(table["artists"]), tuple(table["genres"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not a vocabulary: it needs lists 'artists' and 'genres'"
-            ) from error
-        if vocabulary.artists[:1] != (UNKNOWN,) or vocabulary.genres[:1] != (UNKNOWN,):
-            raise ValueError(f"{path}: the first artist and the first genre must be {UNKNOWN!r}")
+        vocabulary = parse_vocabulary(files.read_json(path), str(path))
+        if not isinstance(vocabulary, cls):
+            raise ValueError(f"{path} is the vocabulary of a released model, not of a corpus")
         return vocabulary
 
     @cached_property
@@ -147,11 +140,47 @@ class LenientIds:
             return 0
 
 
-def parse_vocabulary(table: Mapping) -> Vocabulary | OpenAIVocabulary:
-    """Reads the vocabulary in a model's description: OpenAI's if the table has a version."""
+def parse_vocabulary(table: Mapping, where: str = "vocabulary") -> Vocabulary | OpenAIVocabulary:
+    """Reads the vocabulary in a model's description: OpenAI's if the table has a version.
+
+    Args:
+      where: name of the table, for messages.
+
+    Raises:
+      ValueError: a field is missing or wrong; the message names it.
+    """
     if "version" in table:
-        return OpenAIVocabulary.from_plain(table)
-    return Vocabulary(tuple(table["artists"]), tuple(table["genres"]))
+        return _parse_openai_vocabulary(table, where)
+    for name in ("artists", "genres"):
+        if name not in table:
+            raise ValueError(f"{where} lacks {name}")
+    vocabulary = freeze(Vocabulary, table, where, ignore_unknown=True)
+    for name in ("artists", "genres"):
+        if getattr(vocabulary, name)[:1] != (UNKNOWN,):
+            raise ValueError(f"{where}.{name} does not begin with {UNKNOWN!r}")
+    return vocabulary
+
+
+def _parse_openai_vocabulary(table: Mapping, where: str) -> OpenAIVocabulary:
+    versions = [str(version) for version in openai_labels.Version]
+    if table["version"] not in versions:
+        raise ValueError(f"{where}.version is {table['version']!r}, not {' or '.join(versions)}")
+    plain = freeze(_OpenAITable, table, where, ignore_unknown=True)
+    for name, ids in (("artists", plain.artists), ("genres", plain.genres)):
+        for key, number in ids.items():
+            if not 0 <= number <= openai_labels.MAX_ID:
+                raise ValueError(
+                    f"{where}.{name}.{key} is {number}, not 0 to {openai_labels.MAX_ID}"
+                )
+    return OpenAIVocabulary.from_plain(table)
+
+
+@dataclass(frozen=True)
+class _OpenAITable:
+    """The JSON values of an `OpenAIVocabulary`."""
+
+    artists: dict[str, int]
+    genres: dict[str, int]
 
 
 @dataclass(frozen=True)

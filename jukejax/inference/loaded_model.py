@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 
-from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import lyrics, vocabularies
 from jukejax.data.labels import find_excess
@@ -45,11 +44,20 @@ class Model:
         self._dtype = precision.compute_dtype(dtype or precision.default_dtype())
         self._weights = weights
         self.codec = Codec.load(folder)
+        codec_facts = {"hops": list(self.codec.config.hops), "sample_rate": self.codec.sample_rate}
+        for name, value in codec_facts.items():
+            if description[name] != value:
+                raise ValueError(
+                    f"{folder}/model.json.{name} is {description[name]}, and {value} in its VQ-VAE"
+                )
         if not self.levels:
             raise ValueError(f"{folder} holds no prior, so it cannot be sampled")
+        self._descriptions = {
+            level: loading.read_description(folder, f"level_{level}") for level in self.levels
+        }
         check_priors(
             self.codec.identity,
-            {f"{folder}/level_{k}": self._read_description(k) for k in self.levels},
+            {f"{folder}/level_{level}": self._descriptions[level] for level in self.levels},
             f"{folder}/vqvae",
             "export the bundle again with the VQ-VAE that made its codes",
         )
@@ -91,7 +99,7 @@ class Model:
         return vocabularies.parse_vocabulary(self._read_description(level)["vocabulary"])
 
     def _read_description(self, level: int) -> dict:
-        return files.read_json(self.folder / f"level_{level}" / "config.json")
+        return self._descriptions[level]
 
     def has_lyrics(self) -> bool:
         """Returns true if the prior of any level has lyrics."""

@@ -7,18 +7,41 @@ BUNDLE/level_2/ ... level_0/  the same for each prior; a level may be missing
 
 import hashlib
 import importlib.metadata
+import itertools
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
 
 from jukejax.common import files
+from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 
 FORMAT = 1
 _BLOCK = 1 << 22  # bytes of a file that are hashed at once
+_MAX_LEVELS = 16
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """The fields of model.json that are read; others are for information.
+
+    Attributes:
+      vqvae: identity of the VQ-VAE, see `codec_identity`.
+    """
+
+    format: int
+    sample_rate: int
+    hops: tuple[int, ...]
+    levels: tuple[int, ...]
+    vocabulary: dict[str, Any]
+    license: str
+    provenance: tuple[str, ...]
+    vqvae: dict[str, Any] | None = None
 
 
 def flatten_weights(tree: Tree) -> dict[str, np.ndarray]:
@@ -85,7 +108,7 @@ def open_bundle(folder: str | os.PathLike) -> dict:
     """Reads model.json.
 
     Raises:
-      ValueError: the folder is no bundle, or has an unsupported format.
+      ValueError: the folder is no bundle, has an unsupported format, or a field is wrong.
     """
     path = Path(folder) / "model.json"
     if not path.exists():
@@ -97,7 +120,21 @@ def open_bundle(folder: str | os.PathLike) -> dict:
         raise ValueError(
             f"{path} is of format {description.get('format')}, we read format {FORMAT}"
         )
+    _check_facts(freeze(BundleFacts, description, str(path), ignore_unknown=True), path)
     return description
+
+
+def _check_facts(facts: BundleFacts, path: Path) -> None:
+    if facts.sample_rate < 1:
+        raise ValueError(f"{path}.sample_rate is {facts.sample_rate}, must be positive")
+    if not 1 <= len(facts.hops) <= _MAX_LEVELS or min(facts.hops) < 1:
+        raise ValueError(f"{path}.hops is {list(facts.hops)}, not the samples of a code by level")
+    for level in facts.levels:
+        if level not in range(len(facts.hops)):
+            raise ValueError(f"{path}.levels has {level}, and there are {len(facts.hops)} levels")
+    for finer, coarser in itertools.pairwise(facts.hops):
+        if coarser % finer:
+            raise ValueError(f"{path}.hops has {coarser}, no multiple of {finer}")
 
 
 def hash_bundle(folder: str | os.PathLike) -> str:

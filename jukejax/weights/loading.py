@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jukejax.common import files
 from jukejax.common.types import Tree
-from jukejax.weights import bundle, checkpoints
+from jukejax.weights import bundle, checkpoints, part_checks
+from jukejax.weights.headers import TensorEntry, read_header
 
 
 def read_description(path: str | Path, name: str) -> dict:
@@ -14,13 +15,25 @@ def read_description(path: str | Path, name: str) -> dict:
       path, name: as for `load_model`.
 
     Raises:
-      ValueError: there is no usable model, or it is not `name`.
+      ValueError: there is no usable model, it is not `name`, or a field is wrong.
     """
     folder, is_run = _locate_model(Path(path), name)
-    description = files.read_json(folder / ("description.json" if is_run else "config.json"))
+    file = folder / ("description.json" if is_run else "config.json")
+    description = files.read_json(file)
+    part_checks.check_description(description, file)
     if part_name(description) != name:
         raise ValueError(f"{path} holds {part_name(description)}, but {name} is needed here")
+    if not is_run:
+        part_checks.check_sizes(description["config"], _read_header(folder), file)
+    part_checks.parse_config(description, file)
     return description
+
+
+def _read_header(folder: Path) -> dict[str, TensorEntry]:
+    path = folder / "weights.safetensors"
+    if not path.exists():
+        raise ValueError(f"{path} is missing; export the model again")
+    return read_header(path)
 
 
 def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict, Tree]:
@@ -32,14 +45,21 @@ def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict
       best: load the checkpoint of a workdir with the lowest held-out loss, not the newest.
 
     Raises:
-      ValueError: there is no usable model, or it is not `name`.
+      ValueError: there is no usable model, it is not `name`, or its weights do not fit its config
+        or are not finite.
     """
     description = read_description(path, name)
     folder, is_run = _locate_model(Path(path), name)
     if is_run:
         state = checkpoints.read_state(folder, best=best)
-        return description, {"params": state["ema_params"], "extra": state.get("extra") or {}}
+        weights = {"params": state["ema_params"], "extra": state.get("extra") or {}}
+        part_checks.check_finite(weights, folder)
+        return description, weights
+    path = folder / "weights.safetensors"
+    config = part_checks.parse_config(description, folder / "config.json")
+    part_checks.check_shapes(config, _read_header(folder), path)
     weights = bundle.load_part(folder)[1]
+    part_checks.check_finite(weights, path)
     return description, {"params": weights["params"], "extra": weights.get("extra", {})}
 
 

@@ -18,6 +18,7 @@ from flax import traverse_util
 
 from jukejax.common import files
 from jukejax.common.types import Tree
+from jukejax.weights.headers import read_header
 from jukejax.weights.mapping import Entry, Shape, check_names, check_tensor
 
 DTYPES = {
@@ -213,24 +214,15 @@ def map_safetensors(path: str | os.PathLike) -> MappedState:
     Raises:
       ValueError: it is no such file, or a truncated one.
     """
-    path = Path(path)
     types = {name: dtype for dtype, name in DTYPES.items()}
-    try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if size > path.stat().st_size:
-                raise ValueError("it is shorter than its header")
-            header = json.loads(file.read(size))
-        header.pop("__metadata__", None)
-        tensors = MappedState()
-        for name, fields in header.items():
-            begin, end = fields["data_offsets"]
-            dtype, shape = types[fields["dtype"]], tuple(fields["shape"])
-            tensors[name] = (
-                np.memmap(path, dtype, "r", 8 + size + begin, shape)
-                if end > begin
-                else np.zeros(shape, dtype)
-            )
-        return tensors
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no safetensors file, or a truncated one ({error})") from error
+    tensors = MappedState()
+    for name, entry in read_header(path).items():
+        if entry.dtype not in types:
+            raise ValueError(f"{path}: {name} is of type {entry.dtype}, not {', '.join(types)}")
+        dtype, begin = types[entry.dtype], entry.data_offsets[0]
+        tensors[name] = (
+            np.memmap(path, dtype, "r", begin, entry.shape)
+            if entry.size
+            else np.zeros(entry.shape, dtype)
+        )
+    return tensors

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jukejax.weights import bundle
+from tests.support.small_bundle import FACTS
 
 WEIGHTS = {
     "params": {
@@ -44,7 +45,7 @@ def test_arrays_in_any_memory_order_keep_their_values(tmp_path):
 
 def test_no_temporary_file_remains(tmp_path):
     bundle.save_part(tmp_path, {}, WEIGHTS)
-    bundle.save_bundle(tmp_path, {"levels": [2]})
+    bundle.save_bundle(tmp_path, FACTS)
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json",
         "model.json",
@@ -94,11 +95,39 @@ def test_damaged_json_is_named(tmp_path):
 
 
 def test_model_json_holds_the_versions_of_its_writer(tmp_path):
-    bundle.save_bundle(tmp_path, {"levels": [1, 2], "licence": "mine"})
+    bundle.save_bundle(tmp_path, FACTS | {"licence": "mine"})
     description = bundle.open_bundle(tmp_path)
-    assert description["levels"] == [1, 2]
+    assert description["levels"] == [0, 1, 2]
     assert description["licence"] == "mine"
     assert {"jukejax", "jax", "flax", "safetensors"} <= description["versions"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sample_rate", "44100", "model.json.sample_rate is '44100', not an integer"),
+        ("sample_rate", 0, "model.json.sample_rate is 0, must be positive"),
+        ("hops", None, "model.json.hops is None, not a list"),
+        ("hops", [], "model.json.hops is [], not the samples of a code by level"),
+        ("hops", [8, 12, 128], "model.json.hops has 12, no multiple of 8"),
+        ("levels", [0, 3], "model.json.levels has 3, and there are 3 levels"),
+        ("levels", ["2"], "model.json.levels[0] is '2', not an integer"),
+        ("vocabulary", [], "model.json.vocabulary is [], not an object"),
+        ("license", 7, "model.json.license is 7, not text"),
+        ("vqvae", "abc", "model.json.vqvae is 'abc', not an object"),
+    ],
+)
+def test_a_wrong_field_of_model_json_is_named(tmp_path, name, value, message):
+    bundle.save_bundle(tmp_path, FACTS | {name: value})
+    with pytest.raises(ValueError, match=str(tmp_path)) as error:
+        bundle.open_bundle(tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_missing_field_of_model_json_is_named(tmp_path):
+    bundle.save_bundle(tmp_path, {name: FACTS[name] for name in FACTS if name != "levels"})
+    with pytest.raises(ValueError, match=r"model\.json lacks levels"):
+        bundle.open_bundle(tmp_path)
 
 
 def test_the_hash_changes_with_any_bit_and_any_name(tmp_path):
