@@ -18,6 +18,7 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
+from jukejax.common.arrays import read_arrays
 from jukejax.data.audio import resample_blocks
 
 SAMPLE_RATE = 11025  # Hz: peaks up to 5.5 kHz, which every codec preserves
@@ -61,9 +62,15 @@ class Landmarks:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Landmarks":
-        """Reads the file of `save`."""
-        with np.load(path) as file:
-            return cls(file["hashes"], file["times"], int(file["frames"]))
+        """Reads the file of `save`.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        arrays = read_arrays(path)
+        if arrays.keys() != {"hashes", "times", "frames"}:
+            raise ValueError(f"it holds {', '.join(arrays)}")
+        return cls(arrays["hashes"], arrays["times"], int(arrays["frames"]))
 
 
 def extract_landmarks(
@@ -190,9 +197,15 @@ class Index:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Index":
-        """Reads the file of `save`."""
-        with np.load(path) as file:
-            return cls(file["hashes"], file["tracks"], file["times"], int(file["count"]))
+        """Reads the file of `save`.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        arrays = read_arrays(path)
+        if arrays.keys() != {"hashes", "tracks", "times", "count"}:
+            raise ValueError(f"it holds {', '.join(arrays)}")
+        return cls(arrays["hashes"], arrays["tracks"], arrays["times"], int(arrays["count"]))
 
     def find_votes(self, query: Landmarks) -> Votes:
         """Finds the common landmarks of the query and all tracks, at any offset."""

@@ -83,8 +83,8 @@ def _load_or_compute(
     path: Path, compute: Callable[[], dict[str, list[float]]]
 ) -> dict[str, list[float]]:
     """Reads the content of a JSON file, or computes and writes it."""
-    if path.exists():
-        return json.loads(path.read_text())
+    if (stored := files.read_cached(path, files.read_json)) is not None:
+        return stored
     values = compute()
     files.write_bytes(path, json.dumps(values).encode())  # compact, for many numbers
     return values
@@ -122,18 +122,18 @@ class AudioCorpus:
     def _load_index(self, folder: Path) -> Index:
         """Loads the index of landmarks, or builds it track by track."""
         path = folder / "index.npz"
-        if path.exists():
-            return Index.load(path)
+        if (stored := files.read_cached(path, Index.load)) is not None:
+            return stored
         minutes = [track.samples / RATE / 60 for track in self.tracks]
         progress = Progress("landmarks, minutes of audio", round(sum(minutes)))
         marks = []
         for i, track in enumerate(self.tracks):
             finished = folder / f"track_{i:06d}.npz"
-            if not finished.exists():
-                _save_arrays(
-                    finished, extract_landmarks(self.read_track(i, 0, track.samples), RATE).save
-                )
-            marks.append(Landmarks.load(finished))
+            landmarks = files.read_cached(finished, Landmarks.load)
+            if landmarks is None:
+                landmarks = extract_landmarks(self.read_track(i, 0, track.samples), RATE)
+                _save_arrays(finished, landmarks.save)
+            marks.append(landmarks)
             progress.update(round(sum(minutes[: i + 1])))
         index = Index.build(marks)
         _save_arrays(path, index.save)
@@ -201,15 +201,18 @@ class CodeCorpus:
     def _load_index(self, folder: Path) -> CodeIndex:
         """Loads the index of codes, or builds it."""
         complete = folder / "complete"
-        if not complete.exists():
-            progress, tracks = Progress("codes, tracks", len(self.tracks)), []
-            for i in range(len(self.tracks)):
-                tracks.append(self.dataset.read_codes("train", i, [LEVEL])[0])
-                progress.update(i + 1)
-            count = sum(map(len, tracks))
-            print(f"sorting {count:,} codes; about {1 + count // 2_500_000} s", flush=True)
-            CodeIndex.build(tracks, self.size).save(folder)
-            complete.touch()
+        stored = files.read_cached(complete, lambda _: CodeIndex.load(folder, self.size))
+        if stored is not None:
+            return stored
+        complete.unlink(missing_ok=True)
+        progress, tracks = Progress("codes, tracks", len(self.tracks)), []
+        for i in range(len(self.tracks)):
+            tracks.append(self.dataset.read_codes("train", i, [LEVEL])[0])
+            progress.update(i + 1)
+        count = sum(map(len, tracks))
+        print(f"sorting {count:,} codes; about {1 + count // 2_500_000} s", flush=True)
+        CodeIndex.build(tracks, self.size).save(folder)
+        complete.touch()
         return CodeIndex.load(folder, self.size)
 
     def _measure_heldout(self) -> dict[str, list[float]]:

@@ -92,8 +92,8 @@ def audit_once(auditor: Auditor, sound: pieces.Sound, folder: Path) -> dict:
     for file in sound.files:
         digest.update(file.read_bytes())
     path = folder / f"{digest.hexdigest()[:32]}.json"
-    if path.exists():
-        return files.read_json(path) | {"name": sound.name, "given": sound.given}
+    if (stored := files.read_cached(path, files.read_json)) is not None:
+        return stored | {"name": sound.name, "given": sound.given}
     item = auditor.audit_sound(sound)
     files.write_json(path, item)
     return item

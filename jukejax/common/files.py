@@ -10,9 +10,10 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Container, Iterator, Mapping
+import sys
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]  # root of a checkout, with con
 LOCK = "lock"
 UNFINISHED = ".*.tmp"  # glob of the temporary files of `replacing`
 
+T = TypeVar("T")
 PathLike = str | os.PathLike
 
 
@@ -136,6 +138,21 @@ def read_json_if_any(path: PathLike) -> dict:
         return read_json(path)
     except (OSError, ValueError):
         return {}
+
+
+def read_cached(path: Path, load: Callable[[Path], T]) -> T | None:
+    """Reads a file of a cache by `load`; returns None, with a line, if it is damaged.
+
+    Returns:
+      None if there is no such file, or it must be made again.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{path} is damaged ({error}): it is made again", file=sys.stderr)
+        return None
 
 
 # -- Locks and settings ------------------------------------------------------------------------

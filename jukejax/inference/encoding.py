@@ -1,10 +1,10 @@
 """Encoding of a dataset of audio shards to one of code shards; resumable track by track."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jukejax.common import files
+from jukejax.common.arrays import read_arrays
 from jukejax.common.progress import Progress
 from jukejax.data import corpus, reading, records, shard_checks
 from jukejax.data.vocabularies import Vocabulary
@@ -73,13 +74,18 @@ def write_track_codes(path: Path, codes: Sequence[np.ndarray]) -> None:
     files.write_arrays(path, {name: level.astype(np.uint16) for name, level in levels})
 
 
-def read_track_codes(path: Path) -> dict[str, np.ndarray] | None:
-    """Reads the codes of a track by level; None if the file is missing or damaged."""
-    try:
-        with path.open("rb") as opened, np.load(opened) as file:
-            return {name: file[name] for name in records.LEVELS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+def read_track_codes(path: Path, samples: int) -> dict[str, np.ndarray] | None:
+    """Reads the codes of a track of `samples` by level; None if there are none, or damaged ones."""
+    return files.read_cached(path, functools.partial(_read_checked_codes, samples=samples))
+
+
+def _read_checked_codes(path: Path, samples: int) -> dict[str, np.ndarray]:
+    levels, top = read_arrays(path), samples // records.HOPS[-1]
+    for name, hop in zip(records.LEVELS, records.HOPS, strict=True):
+        expected = (top * records.HOPS[-1] // hop,)
+        if name not in levels or levels[name].dtype != np.uint16 or levels[name].shape != expected:
+            raise ValueError(f"it does not hold {expected[0]} codes of {name}")
+    return {name: levels[name] for name in records.LEVELS}
 
 
 def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[str, Any]:
@@ -113,7 +119,11 @@ def encode_tracks(
 ) -> float:
     """Encodes the tracks without codes in `folder`; returns their length in seconds."""
     paths = {id(version): version.work_path(folder, codec.identity["hash"]) for version in versions}
-    missing = [version for version in versions if read_track_codes(paths[id(version)]) is None]
+    missing = [
+        version
+        for version in versions
+        if read_track_codes(paths[id(version)], version.samples) is None
+    ]
     progress = _EncodingProgress(
         total=sum(version.samples for version in versions),
         missing=sum(version.samples for version in missing),
@@ -157,7 +167,8 @@ def write_shards(
     """Writes the codes in the work folder as shards."""
     with DatasetWriter(output, kind="codes", vocabulary=vocabulary, **info) as writer:
         for version in versions:
-            codes = read_track_codes(version.work_path(folder, info["vqvae"]["hash"]))
+            path = version.work_path(folder, info["vqvae"]["hash"])
+            codes = read_track_codes(path, version.samples)
             if codes is None:
                 raise ValueError(
                     f"the codes of {version.track.name} in {folder} were lost or damaged; run again"

@@ -7,19 +7,30 @@ the hash of its sound and its labels, so that a second run does not decode it.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jukejax.analysis import fingerprint
 from jukejax.common import files
+from jukejax.common.config import freeze
 from jukejax.data import audio, decoding
 from jukejax.preparation.prepared_track import PreparedTrack
 
 VERSION = 3  # of the processing in `tracks`; a change invalidates cached tracks
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """The record of a file: the sha256 of its sound, its labels, and notes for the user."""
+
+    content: str
+    artist: str
+    genre: str
+    notes: list[str]
 
 
 def record_path(cache: Path, path: str) -> Path:
@@ -31,6 +42,15 @@ def record_path(cache: Path, path: str) -> Path:
     with decoding.open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return cache / "sources" / f"{digest}-{VERSION}.json"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Reads the record of a file; returns None if there is none, or it is damaged."""
+    return files.read_cached(path, _read_sound_facts)
+
+
+def _read_sound_facts(path: Path) -> dict[str, Any]:
+    return asdict(freeze(SoundFacts, files.read_json(path), path.name))
 
 
 def entry_path(cache: Path, content: str, process: list) -> Path:
@@ -46,18 +66,22 @@ def entry_path(cache: Path, content: str, process: list) -> Path:
 
 def read_entry(entry: Path, name: str) -> PreparedTrack | None:
     """Reads a cache entry, which may be a reason only; returns None if it is not complete."""
-    try:
-        facts = json.loads(entry.with_suffix(".json").read_text())
-        prepared = PreparedTrack(**facts | {"name": name})
-        if prepared.reason:
-            return prepared
-        prepared = replace(prepared, array=f"{entry}.npy", fingerprint=f"{entry}.npz")
-        shape = np.load(prepared.array, mmap_mode="r").shape
-        complete = shape == (prepared.samples, prepared.channels)
-        complete = complete and os.path.exists(prepared.fingerprint)
-    except (OSError, ValueError, TypeError):
-        return None
-    return prepared if complete else None
+    prepared = files.read_cached(entry.with_suffix(".json"), _read_facts)
+    return None if prepared is None else replace(prepared, name=name)
+
+
+def _read_facts(path: Path) -> PreparedTrack:
+    """Reads the facts of an entry, and checks that its other files fit them."""
+    facts = files.read_json(path) | {"name": ""}
+    prepared = freeze(PreparedTrack, facts, path.name)
+    if prepared.reason:
+        return prepared
+    array, landmarks = path.with_suffix(".npy"), path.with_suffix(".npz")
+    sound = np.load(array, mmap_mode="r")
+    if sound.dtype != np.int16 or sound.shape != (prepared.samples, prepared.channels):
+        raise ValueError(f"{array.name} is {sound.dtype} {list(sound.shape)}")
+    fingerprint.Landmarks.load(landmarks)
+    return replace(prepared, array=str(array), fingerprint=str(landmarks))
 
 
 def write_entry(

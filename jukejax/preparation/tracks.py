@@ -91,8 +91,8 @@ def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rule
     except ValueError as error:
         return PreparedTrack(source.name, str(error))
     process = _describe_process(separator, rules)
-    facts = files.read_json_if_any(record)
-    if facts:
+    facts = track_cache.read_record(record)
+    if facts is not None:
         entry = track_cache.entry_path(cache, facts["content"], process)
         prepared = track_cache.read_entry(entry, source.name)
         if prepared is not None:

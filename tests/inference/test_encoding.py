@@ -72,7 +72,7 @@ def test_windows_of_an_offset_are_labeled_by_the_whole_track(codec, dataset, tmp
     assert labels[1] == ((samples - 64) // 128 * 128 + 64, 64, 12_800)
 
 
-def test_only_missing_codes_are_encoded(codec, dataset, tmp_path, monkeypatch):
+def test_only_missing_codes_are_encoded(codec, dataset, tmp_path, monkeypatch, capsys):
     versions = encoding.list_versions(dataset, 2)
     seconds = encoding.encode_tracks(codec, versions[:3], tmp_path, 2)
     assert seconds == sum(version.samples for version in versions[:3]) / 44100
@@ -87,6 +87,12 @@ def test_only_missing_codes_are_encoded(codec, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(codec, "encode_all", record, raising=False)
     encoding.encode_tracks(codec, versions, tmp_path, 2)
     assert encoded == [versions[1], *versions[3:]]
+    assert f"{damaged} is damaged" in capsys.readouterr().err
+    other = versions[0].work_path(tmp_path, codec.identity["hash"])
+    shutil.copyfile(other, damaged)
+    encoded.clear()
+    encoding.encode_tracks(codec, versions, tmp_path, 2)
+    assert encoded == [versions[1]]  # codes of another length
     encoded.clear()
     encoding.encode_tracks(codec, versions, tmp_path, 2)
     assert not encoded
@@ -117,7 +123,10 @@ def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp
         encoding.encode_tracks(codec, versions, folder, 2)
     monkeypatch.undo()
     paths = [version.work_path(folder, codec.identity["hash"]) for version in versions]
-    readable = [encoding.read_track_codes(path) is not None for path in paths]
+    readable = [
+        encoding.read_track_codes(path, version.samples) is not None
+        for path, version in zip(paths, versions, strict=True)
+    ]
     assert readable == [True, True, False, False]
     encode(codec, dataset, tmp_path)
 
