@@ -47,8 +47,8 @@ CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "newest",
     ["newest", "best"],
-    "Checkpoint of the runs of priors. best: the one with the lowest held-out loss of the "
-    "evaluations during training, for a run that began to memorize its tracks.",
+    "Checkpoint of the runs of priors. best: the one with the lowest held-out loss of all "
+    "evaluations of the run, for a run that began to memorize its tracks.",
     flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(
@@ -80,7 +80,7 @@ def main() -> int:
     """Exports the models, and prints their names."""
     if not WORKDIR.value or OUTPUT.value is None:
         raise ValueError("--workdir and --output are needed; see --help")
-    from jukejax.weights.exporting import ExportOptions, export_model
+    from jukejax.weights.exporting import ExportOptions, describe_facts, export_model
 
     parts = export_model(
         ExportOptions(
@@ -95,6 +95,9 @@ def main() -> int:
             dtype=DTYPE.value or "",
         )
     )
+    for name, facts in parts.items():
+        if facts:
+            print(f"{name}: {describe_facts(facts)}")
     print(f"{FORMAT.value} with {', '.join(parts)}: {OUTPUT.value}")
     return 0
 

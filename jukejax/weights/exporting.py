@@ -3,9 +3,10 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jukejax.common import files
 from jukejax.common.types import Tree
@@ -54,11 +55,14 @@ class Part:
       path: workdir or folder of a bundle's part, for messages.
       description: of the model, as in a bundle.
       load: loads {"params", "extra"}.
+      facts: of a training run, the origin of the weights: "weights" ("ema" or "raw"), "step", and
+        if it was measured "heldout_bits" of a prior or "heldout_loss" of a VQ-VAE.
     """
 
     path: str
     description: dict
     load: Callable[[], Tree]
+    facts: dict = field(default_factory=dict)
 
     @property
     def config(self) -> parts.Config:
@@ -73,8 +77,8 @@ class Model:
     facts: dict
 
 
-def export_model(options: ExportOptions) -> list[str]:
-    """Writes the output in one of the formats of `WRITERS`; returns the names of the parts.
+def export_model(options: ExportOptions) -> dict[str, dict]:
+    """Writes the output in one of the formats of `WRITERS`; returns the facts of each part by name.
 
     Formats other than the bundle get an export.json beside them.
 
@@ -92,7 +96,7 @@ def export_model(options: ExportOptions) -> list[str]:
         descriptions = {name: part.description for name, part in model.parts.items()}
         export = {"layout": options.format, **model.facts, "parts": descriptions}
         files.write_json(options.output / "export.json", export)
-    return sorted(model.parts)
+    return {name: part.facts for name, part in sorted(model.parts.items())}
 
 
 # -- Inputs ------------------------------------------------------------------------------------
@@ -116,8 +120,7 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
             raise ValueError(
                 f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
             )
-        load = functools.partial(_load_run, workdir, name, options)
-        model_parts[name] = Part(workdir, description, load)
+        model_parts[name] = _open_run(workdir, name, description, options)
     if "vqvae" not in model_parts:
         raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
     priors = {name: part for name, part in model_parts.items() if name != "vqvae"}
@@ -129,10 +132,9 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
             "vocabulary": vocabularies[-1] if vocabularies else Vocabulary().plain(),
             "license": options.license or "unspecified",
             "provenance": [
-                f"{part.path} ({'raw' if options.raw else 'ema'}"
-                f"{', best' if _takes_best(name, options) else ''})"
-                for name, part in model_parts.items()
+                f"{part.path} ({describe_facts(part.facts)})" for part in model_parts.values()
             ],
+            "checkpoints": {name: part.facts for name, part in model_parts.items()},
         },
     )
 
@@ -148,17 +150,32 @@ def _check_vqvae_hash(vqvae: Part, priors: dict[str, Part]) -> None:
             )
 
 
-def _takes_best(name: str, options: ExportOptions) -> bool:
-    """Returns true if a part's best checkpoint is exported; for the VQ-VAE it is the newest."""
-    return options.best and name != "vqvae"
+def _open_run(workdir: str, name: str, description: dict, options: ExportOptions) -> Part:
+    """Opens a training run; the best checkpoint is that of a prior, for the VQ-VAE the newest."""
+    if options.best and name != "vqvae":
+        saved = checkpoints.find_best_step(workdir)
+    else:
+        saved = checkpoints.list_steps(workdir)[0]
+    facts: dict[str, Any] = {"weights": "raw" if options.raw else "ema", "step": saved.step}
+    if saved.heldout_loss is not None:
+        facts["heldout_loss" if name == "vqvae" else "heldout_bits"] = saved.heldout_loss
+    return Part(workdir, description, functools.partial(_load_run, saved, options.raw), facts)
 
 
-def _load_run(workdir: str, name: str, options: ExportOptions) -> Tree:
-    best = _takes_best(name, options)
-    if not options.raw:
-        return loading.load_model(workdir, name, best=best)[1]
-    state = checkpoints.read_state(workdir, best=best)
-    return {"params": state["params"], "extra": state.get("extra") or {}}
+def _load_run(saved: checkpoints.SavedStep, raw: bool) -> Tree:
+    state = checkpoints.read_step(saved)
+    params = state["params" if raw else "ema_params"]
+    return {"params": params, "extra": state.get("extra") or {}}
+
+
+def describe_facts(facts: Mapping[str, Any]) -> str:
+    """Formats the origin of weights: `ema, step 280, held out 4.692 bits a code`."""
+    words = [facts["weights"], f"step {facts['step']}"]
+    if "heldout_bits" in facts:
+        words.append(f"held out {facts['heldout_bits']:.3f} bits a code")
+    if "heldout_loss" in facts:
+        words.append(f"held-out spectral distance {facts['heldout_loss']:.4g}")
+    return ", ".join(words)
 
 
 def open_bundle_models(folder: str, options: ExportOptions) -> Model:
