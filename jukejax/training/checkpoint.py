@@ -5,6 +5,7 @@ counters), `data` (the loader's position, the same on every process) and `about`
 It can be restored bit for bit on any number of devices and processes.
 """
 
+import math
 import os
 import sys
 from importlib import metadata
@@ -29,17 +30,20 @@ class Checkpoints:
       folder: absolute path of the folder.
     """
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2, keep_best: int = 1):
+    def __init__(self, workdir: str | Path, *, keep: int = 2, keep_best: int = 1, sample: str = ""):
         """Opens the folder, or creates it.
 
         Args:
           keep: number of the newest checkpoints to keep.
           keep_best: number of the checkpoints with the lowest held-out loss to keep.
+          sample: of held-out windows; a loss of another sample is as good as none.
         """
         # Orbax's save-decision policies are not used: the training loop decides when to save (every
         # checkpoint_every steps, after a better held-out loss, at the last step and on SIGTERM).
         best = BestN(
-            get_metric_fn=lambda metrics: metrics["loss"],
+            get_metric_fn=lambda metrics: (
+                metrics["loss"] if metrics.get("sample") == sample else math.inf
+            ),
             reverse=True,
             n=keep_best,
             keep_checkpoints_without_metrics=False,
@@ -50,6 +54,7 @@ class Checkpoints:
             best_mode="min",
             create=True,
         )
+        self._sample = sample
         self.folder = (Path(workdir) / "checkpoints").absolute()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
@@ -94,7 +99,7 @@ class Checkpoints:
                 data=ocp.args.JsonSave(_to_json_state(iterator.get_state())),
                 about=ocp.args.JsonSave(about | {"step": step, "versions": collect_versions()}),
             ),
-            metrics=None if loss is None else {"loss": loss},
+            metrics=None if loss is None else {"loss": loss, "sample": self._sample},
         )
 
     def restore(self, target: TrainState, iterator: Iterator) -> tuple[TrainState, dict] | None:

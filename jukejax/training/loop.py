@@ -21,7 +21,7 @@ from jukejax.common.progress import Progress
 from jukejax.runtime import devices, distributed, sharding
 from jukejax.training import anneal, checkpoint, finetune, program, telemetry
 from jukejax.training.feeding import Feeder
-from jukejax.training.heldout import Evaluation, evaluate_heldout
+from jukejax.training.heldout import HeldoutCurve
 from jukejax.training.interruption import Interruption
 from jukejax.training.pace import MetricAccumulator, Pace, StepTimer
 from jukejax.training.state import TrainState
@@ -69,7 +69,7 @@ class Training:
             self.mesh.devices.flat[0].device_kind, config.dtype
         )
         self.pace = Pace(self.task, config.data.batch_size, peak_flops, self.mesh.size)
-        self.gap: dict[str, float] = {}  # held-out less training loss, once known
+        self.heldout = HeldoutCurve(self.program, self.rows, config)
         self.sample_rate = self.task.describe()["sample_rate"] if config.task == "vqvae" else None
 
     def run(self) -> dict[str, Any]:
@@ -89,7 +89,10 @@ class Training:
         put_batch = functools.partial(sharding.put_batch, self.mesh)
         batches = Feeder(self.task.open_batches("train", self.rows), put_batch)
         checkpoints = checkpoint.Checkpoints(
-            self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
+            self.workdir,
+            keep=self.config.keep,
+            keep_best=self.config.get("keep_best", 1),
+            sample=self.heldout.sample,
         )
         stop = Interruption()
         with jax.set_mesh(self.mesh), contextlib.closing(batches):
@@ -133,6 +136,11 @@ class Training:
                     "began with; give that, or take another --workdir"
                 )
             print(f"continuing from step {int(run_state.step)}", file=sys.stderr)
+            compared = self.heldout.restart_comparison(
+                run_state.anneal, about.get("heldout_sample")
+            )
+            placed = jax.device_put(compared, self.program.shardings.anneal)
+            run_state = dataclasses.replace(run_state, anneal=placed)
         else:
             pretrained = finetune.load_state(self.config, self.program, self.key)
             run_state = self.program.init(self.key) if pretrained is None else pretrained
@@ -158,6 +166,7 @@ class Training:
         last_step = self._find_last_step(self.state.anneal.start, step)
         if self._has_stalled():
             last_step = step
+        loss = None
         while step < last_step and stop.exception is None:
             self.state, step_metrics = self.program.update(self.state, next(batches), self.key)
             metrics.add(step_metrics)
@@ -168,13 +177,14 @@ class Training:
                 values = self._log_metrics(step, metrics, timer, log)
                 progress.update(step, telemetry.format_progress(values, self.sample_rate))
                 last_step = self._find_last_step(step_metrics["anneal_start"], step)
+                is_last = step >= last_step
                 metrics.reset()
                 timer.reset()
             loss = None
-            if config.eval_every and step % config.eval_every == 0 and not is_last:
+            if config.eval_every and (step % config.eval_every == 0 or is_last):
                 with timer.paused():
                     loss = self._evaluate_and_update(step, log)
-                if self._has_stalled():
+                if not is_last and self._has_stalled():
                     print(f"stopped: no better held-out loss at step {step}", file=sys.stderr)
                     last_step = step
             if self.sample_every and step % self.sample_every == 0 and not is_last:
@@ -185,7 +195,7 @@ class Training:
                 self._save(step, checkpoints, batches, loss)
             if distributed.is_shared() and checkpoints.reached_preemption(step):
                 stop.request(interruption.Stopped())
-        self._save(step, checkpoints, batches, None)
+        self._save(step, checkpoints, batches, loss)
         return step
 
     def _log_metrics(
@@ -204,6 +214,7 @@ class Training:
         self, step: int, checkpoints: checkpoint.Checkpoints, batches: Feeder, loss: float | None
     ) -> None:
         about = {"corpus_hash": self.task.corpus_hash, "config": self.plain_config}
+        about["heldout_sample"] = self.heldout.sample
         checkpoints.save(step, self.state, batches, about, loss)
         self.watch.note_progress()
 
@@ -232,30 +243,9 @@ class Training:
 
     # -- Held-out data ---------------------------------------------------------------------------
 
-    def _evaluate(self, step: int, log: Telemetry, limit: int | None) -> Evaluation:
-        """Evaluates the averaged weights and logs the metrics."""
-        evaluation = evaluate_heldout(
-            self.program,
-            self.state.ema_params,
-            self.state.extra,
-            rows=self.rows,
-            limit=limit,
-            after_batch=self.watch.note_progress,
-        )
-        values: dict[str, Any] = evaluation.metrics | telemetry.find_track_range(
-            evaluation.by_track.get("example_bits", {})
-        )
-        if "bits_per_code" in values:  # comparable with the training loss
-            values["gap"] = values["bits_per_code"] - float(self.state.anneal.smoothed)
-            self.gap = {"gap": values["gap"]}
-            if distributed.is_writer():
-                print(f"step {step}, {telemetry.format_heldout(values)}", file=sys.stderr)
-        log.log_metrics(step, "heldout", values)
-        return evaluation
-
     def _evaluate_and_update(self, step: int, log: Telemetry) -> float:
         """Evaluates, updates the state of the schedule, and returns the held-out loss."""
-        loss = self._evaluate(step, log, self.config.eval_batches).loss
+        loss = self.heldout.measure_sample(step, self.state, log, self.watch.note_progress).loss
         updated = anneal.observe_heldout_loss(
             self.recipe.schedule, self.state.anneal, np.float32(loss), np.int32(step)
         )
@@ -271,7 +261,7 @@ class Training:
         self.watch.note_progress()
         log.log_preview(step, preview)
         if preview.figures:
-            values = preview.figures | self.gap
+            values = preview.figures | self.heldout.gap
             log.log_metrics(step, "heldout", values)
             print(f"step {step}, {telemetry.format_match_rates(values)}", file=sys.stderr)
 
@@ -279,7 +269,7 @@ class Training:
 
     def _finish(self, step: int, log: Telemetry) -> dict[str, Any]:
         """Evaluates on all held-out data, and writes and returns the summary."""
-        evaluation = self._evaluate(step, log, None)
+        evaluation = self.heldout.measure_all(step, self.state, log, self.watch.note_progress)
         if self.sample_every:
             self._show_preview(step, log)
         params, extra = self.state.ema_params, self.state.extra

@@ -149,11 +149,17 @@ class PriorTask(Task):
 
     # -- Data ------------------------------------------------------------------------------------
 
-    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
-        return self._open_windows(split, self.config.data.batch_size, rows)
+    def open_batches(
+        self, split: str, rows: np.ndarray | None = None, limit: int | None = None
+    ) -> grain.DatasetIterator:
+        return self._open_windows(split, self.config.data.batch_size, rows, limit)
 
     def _open_windows(
-        self, split: str, batch_size: int, rows: np.ndarray | None = None
+        self,
+        split: str,
+        batch_size: int,
+        rows: np.ndarray | None = None,
+        limit: int | None = None,
     ) -> grain.DatasetIterator:
         train = split == "train"
         model = self.model_config
@@ -171,6 +177,7 @@ class PriorTask(Task):
                 aug_shift=self.config.data.get("aug_shift", True),
                 repeat=train,
                 rows=rows,
+                limit=limit,
             ),
         )
 
