@@ -107,6 +107,9 @@ def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]
         yield _row(f"  {name}", f"{work:.3g}")
     yield ""
     yield _row("the run", f"{planned.steps:,} steps", _describe_epochs(planned))
+    yield _row("learning rate", "", planned.rate)
+    for line in planned.warnings:
+        yield f"warning: {line}"
     yield from _format_times(planned, peak_flops)
 
 

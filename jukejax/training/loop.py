@@ -19,7 +19,15 @@ from ml_collections import ConfigDict
 from jukejax.common import files, interruption
 from jukejax.common.progress import Progress
 from jukejax.runtime import devices, distributed, sharding
-from jukejax.training import anneal, checkpoint, finetune, program, telemetry
+from jukejax.training import (
+    anneal,
+    checkpoint,
+    finetune,
+    following_steps,
+    program,
+    rate_plan,
+    telemetry,
+)
 from jukejax.training.feeding import Feeder
 from jukejax.training.heldout import HeldoutCurve
 from jukejax.training.interruption import Interruption
@@ -38,11 +46,14 @@ STOP_AFTER = 20  # steps in a row whose loss or gradient is not finite
 def check_same_run(workdir: Path, config: dict) -> None:
     """Checks that an existing workdir belongs to this config.
 
+    With other steps, the schedule that follows them may differ too.
+
     Raises:
       ValueError: a key differs that is not in `MAY_CHANGE`.
     """
     path = workdir / "config.json"
-    files.check_settings(path, config, flag="--workdir", prefix="config.", may_change=MAY_CHANGE)
+    compared = following_steps.keep_schedule(config, files.read_json_if_any(path))
+    files.check_settings(path, compared, flag="--workdir", prefix="config.", may_change=MAY_CHANGE)
 
 
 class Training:
@@ -147,6 +158,11 @@ class Training:
         params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
         size = f"{params:,} parameters on {self.mesh.size} device(s)"
         print(f"{self.task.name}: {size}", file=sys.stderr)
+        if distributed.is_writer():
+            for line in rate_plan.find_rate_warnings(
+                self.recipe.optimizer, self.recipe.schedule, self.config.steps
+            ):
+                print(f"warning: {line}", file=sys.stderr)
         return run_state
 
     # -- Loop ------------------------------------------------------------------------------------

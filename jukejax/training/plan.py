@@ -19,7 +19,7 @@ from jukejax.common.types import Tree
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes
-from jukejax.training import program, state
+from jukejax.training import program, rate_plan, state
 from jukejax.training.task import Task
 
 ASSUMED_MFU = 0.3  # model FLOPs utilization of an accelerator without a measurement
@@ -45,6 +45,8 @@ class Plan:
       steps: of the run.
       epochs: passes of the run over the windows; None without the data.
       data: folder of the data.
+      rate: the learning rate over the run, in words.
+      warnings: lines about it.
     """
 
     task: str
@@ -63,6 +65,8 @@ class Plan:
     steps: int
     epochs: float | None
     data: str
+    rate: str
+    warnings: list[str]
 
     @property
     def devices(self) -> int:
@@ -111,6 +115,8 @@ def make_plan(config: ConfigDict) -> Plan:
         steps=config.steps,
         epochs=config.steps * recipe.batch_size / task.epoch_size if task.epoch_size else None,
         data=str(config.data.folder),
+        rate=rate_plan.describe_rate(recipe.optimizer, config.steps),
+        warnings=rate_plan.find_rate_warnings(recipe.optimizer, recipe.schedule, config.steps),
     )
 
 

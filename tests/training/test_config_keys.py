@@ -12,14 +12,19 @@ from jukejax.training import loop as training
 from tests.integration.test_configs import VARIANTS, load
 
 
-def parsed(monkeypatch, *argv):
-    """Returns the config that `train` would get."""
+def read(monkeypatch, *argv):
+    """Returns the config that `train` would read from its flags."""
     argv = ["train", *argv]
     monkeypatch.setattr(sys, "argv", argv)
     values = flags.FlagValues()
-    holder = config_keys.define_flag("config", "for a test", values)
+    config_keys.define_flag("config", "for a test", values)
     values(argv)
-    return config_keys.check_config(holder.value)
+    return config_keys.read_config(values, "config")
+
+
+def parsed(monkeypatch, *argv):
+    """Returns the config that `train` would get."""
+    return config_keys.check_config(read(monkeypatch, *argv))
 
 
 TINY = "--config=configs/tiny.py:vqvae"
