@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jukejax.training import following_steps
+from jukejax.training import config_values, following_steps
 from jukejax.training.config_files import ConfigFileParser
 
 KEYS = {
@@ -75,16 +75,17 @@ def read_config(values: flags.FlagValues, name: str) -> ConfigDict | None:
 
 
 def check_config(config: ConfigDict) -> ConfigDict:
-    """Checks the keys of a config, and removes its empty groups.
+    """Checks the keys and numbers of a config, and removes its empty groups.
 
     Raises:
-      ValueError: an unknown key, named with its nearest known one.
+      ValueError: an unknown key, named with its nearest known one, or a number out of range.
     """
     for key in config:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean config.{near[0]}?" if near else f"known: {', '.join(KEYS)}"
             raise ValueError(f"unknown key config.{key}; {hint}")
+    config_values.check_values(config)
     for group in _GROUPS:
         if group in config and not len(config[group]):
             del config[group]
