@@ -46,9 +46,10 @@ WEIGHTS = flags.DEFINE_enum(
 CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "newest",
-    ["newest", "best"],
-    "Checkpoint of the runs of priors. best: the one with the lowest held-out loss of all "
-    "evaluations of the run, for a run that began to memorize its tracks.",
+    ["newest", "best", "sound"],
+    "Checkpoint of the runs. best: of a prior the one with the lowest held-out loss of all "
+    "evaluations of the run, for a run that began to memorize its tracks. sound: of a run that "
+    "diverged the newest one before that.",
     flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(
@@ -88,7 +89,7 @@ def main() -> int:
             output=Path(OUTPUT.value),
             format=FORMAT.value or "",
             raw=WEIGHTS.value == "raw",
-            best=CHECKPOINT.value == "best",
+            checkpoint=CHECKPOINT.value or "",
             license=LICENSE.value,
             seconds=SECONDS.value or 0.0,
             batch=BATCH.value or 1,

@@ -54,7 +54,7 @@ class Checkpoints:
             best_mode="min",
             create=True,
         )
-        self._sample = sample
+        self._sample, self._is_closed = sample, False
         self.folder = (Path(workdir) / "checkpoints").absolute()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
@@ -160,8 +160,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until all checkpoints are on disk, and closes the manager."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._manager.wait_until_finished()
+            self._manager.close()
 
 
 def collect_versions() -> dict[str, str]:

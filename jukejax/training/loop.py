@@ -22,10 +22,11 @@ from jukejax.runtime import devices, distributed, sharding
 from jukejax.training import (
     anneal,
     checkpoint,
+    divergence,
     finetune,
-    following_steps,
     program,
     rate_plan,
+    resuming,
     telemetry,
 )
 from jukejax.training.feeding import Feeder
@@ -35,25 +36,6 @@ from jukejax.training.pace import MetricAccumulator, Pace, StepTimer
 from jukejax.training.state import TrainState
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
-
-# Config keys that may change between two starts of one run; all others define the run.
-MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
-MAY_CHANGE |= {"keep_best", "mesh", "accumulate", "tensorboard", "max_skipped", "wandb"}
-MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
-STOP_AFTER = 20  # steps in a row whose loss or gradient is not finite
-
-
-def check_same_run(workdir: Path, config: dict) -> None:
-    """Checks that an existing workdir belongs to this config.
-
-    With other steps, the schedule that follows them may differ too.
-
-    Raises:
-      ValueError: a key differs that is not in `MAY_CHANGE`.
-    """
-    path = workdir / "config.json"
-    compared = following_steps.keep_schedule(config, files.read_json_if_any(path))
-    files.check_settings(path, compared, flag="--workdir", prefix="config.", may_change=MAY_CHANGE)
 
 
 class Training:
@@ -67,7 +49,7 @@ class Training:
         self.plain_config = json.loads(config.to_json_best_effort())
         if distributed.is_writer():
             workdir.mkdir(parents=True, exist_ok=True)
-        check_same_run(workdir, self.plain_config)
+        resuming.check_same_run(workdir, self.plain_config)
         telemetry.check_loggers(self.plain_config)
         self.task = program.make_task(config)
         self.mesh = sharding.make_mesh(program.mesh_config(config))
@@ -76,6 +58,7 @@ class Training:
         self.rows = sharding.batch_rows(self.mesh, config.data.batch_size)
         self.key = jax.random.key(config.seed)
         self.sample_every = config.get("sample_every", config.eval_every)
+        self.max_skipped = min(config.get("max_skipped", divergence.STOP_AFTER), config.steps)
         peak_flops = config.get("peak_flops") or devices.find_peak_flops(
             self.mesh.devices.flat[0].device_kind, config.dtype
         )
@@ -87,8 +70,15 @@ class Training:
         """Trains to the last step, and returns the content of summary.json.
 
         Raises:
+          divergence.DivergenceError: the loss is not finite; names the last sound checkpoint.
           interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
         """
+        try:
+            return self._run()
+        except divergence.DivergenceError as error:  # all checkpoints are closed
+            raise divergence.record_divergence(self.workdir, error) from None
+
+    def _run(self) -> dict[str, Any]:
         summary = self._read_summary()
         if summary is not None:
             return summary
@@ -106,7 +96,7 @@ class Training:
             sample=self.heldout.sample,
         )
         stop = Interruption()
-        with jax.set_mesh(self.mesh), contextlib.closing(batches):
+        with jax.set_mesh(self.mesh), contextlib.closing(batches), contextlib.closing(checkpoints):
             self.state = self._restore_or_start(checkpoints, batches)
             step = int(self.state.step)
             with (
@@ -221,7 +211,7 @@ class Training:
         values = metrics.mean()
         values |= self.pace.measure(step, len(metrics), timer.elapsed, timer.wait_seconds)
         self.pace.warn_of_repetition(step, len(metrics))
-        self._check_finite(metrics, step)
+        divergence.check_steps(metrics.last, step, self.max_skipped)
         del values["anneal_start"]
         log.log_metrics(step, "train", values)
         return values
@@ -231,19 +221,9 @@ class Training:
     ) -> None:
         about = {"corpus_hash": self.task.corpus_hash, "config": self.plain_config}
         about["heldout_sample"] = self.heldout.sample
+        loss = loss if loss is not None and np.isfinite(loss) else None
         checkpoints.save(step, self.state, batches, about, loss)
         self.watch.note_progress()
-
-    def _check_finite(self, metrics: MetricAccumulator, step: int) -> None:
-        """Raises ValueError if the run diverges; updates that are not finite change no weights."""
-        limit = self.config.get("max_skipped", STOP_AFTER)
-        skipped = int(metrics.last["skipped_in_row"])
-        if skipped >= limit:
-            raise ValueError(
-                f"{skipped} steps in a row before step {step} had a loss or gradient that is not "
-                f"finite (loss {float(metrics.last['loss'])}); lower optimizer.learning_rate or "
-                "raise optimizer.warmup_steps; the weights from before these steps are kept"
-            )
 
     def _find_last_step(self, anneal_start: jax.Array, step: int) -> int:
         """Returns `config.steps`, or the step at which an annealing learning rate reaches zero."""
@@ -286,6 +266,7 @@ class Training:
     def _finish(self, step: int, log: Telemetry) -> dict[str, Any]:
         """Evaluates on all held-out data, and writes and returns the summary."""
         evaluation = self.heldout.measure_all(step, self.state, log, self.watch.note_progress)
+        divergence.check_evaluation(evaluation.loss, step, int(self.state.skipped_in_row))
         if self.sample_every:
             self._show_preview(step, log)
         params, extra = self.state.ema_params, self.state.extra
@@ -302,4 +283,5 @@ class Training:
         }
         if distributed.is_writer():
             files.write_json(self.workdir / "summary.json", summary)
+        divergence.clear_divergence(self.workdir)
         return summary

@@ -8,7 +8,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jukejax.common import files
 from jukejax.common.types import Tree
+
+DIVERGED = "diverged.json"  # in a workdir: the first step that is not sound, and the reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,53 @@ def find_best_step(workdir: str | Path) -> SavedStep:
         )
     comparable = [saved for saved in measured if saved.sample == measured[0].sample]
     return min(comparable, key=lambda saved: saved.heldout_loss or 0.0)
+
+
+def find_sound_step(workdir: str | Path, first_step: int) -> SavedStep | None:
+    """Finds the newest checkpoint of a run that diverged at step `first_step`; None without."""
+    folder = Path(workdir) / "checkpoints"
+    steps = list_steps(workdir) if folder.is_dir() and any(folder.iterdir()) else []
+    return next((saved for saved in steps if saved.step < first_step), None)
+
+
+def describe_sound_step(workdir: str | Path, first_step: int) -> str:
+    """Describes what remains of a run that diverged at step `first_step`."""
+    saved = find_sound_step(workdir, first_step)
+    if saved is None:
+        return "no checkpoint is sound"
+    return f"checkpoint {saved.step} is sound: export --checkpoint=sound takes it"
+
+
+def check_diverged(workdir: str | Path, saved: SavedStep) -> None:
+    """Raises ValueError if the run diverged before a checkpoint; names the sound one."""
+    record = files.read_json_if_any(Path(workdir) / DIVERGED)
+    if record and saved.step >= record["first_step"]:
+        raise ValueError(
+            f"{workdir} diverged at step {record['first_step']}, before its checkpoint "
+            f"{saved.step}: {describe_sound_step(workdir, record['first_step'])}"
+        )
+
+
+def select_step(workdir: str | Path, choice: str) -> SavedStep:
+    """Selects the checkpoint of a run to export.
+
+    Args:
+      choice: "newest"; "best", of the lowest held-out loss; "sound", the newest before the run
+        diverged, if it did.
+
+    Raises:
+      ValueError: there is no such checkpoint, or the run diverged before it.
+    """
+    saved: SavedStep | None = list_steps(workdir)[0]
+    record = files.read_json_if_any(Path(workdir) / DIVERGED)
+    if choice == "best":
+        saved = find_best_step(workdir)
+    elif choice == "sound" and record:
+        saved = find_sound_step(workdir, record["first_step"])
+    if saved is None:
+        raise ValueError(f"{workdir} diverged, and none of its checkpoints is sound")
+    check_diverged(workdir, saved)
+    return saved
 
 
 def read_step(saved: SavedStep) -> dict[str, Tree]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jukejax.common import files
 from jukejax.common.types import Tree
 from jukejax.data.vocabularies import Vocabulary
@@ -29,7 +31,8 @@ class ExportOptions:
       output: folder to write.
       format: a key of `WRITERS`.
       raw: export the latest weights of a training run, not their moving average.
-      best: export the checkpoint of a prior with the lowest held-out loss, not the newest.
+      checkpoint: which checkpoint of a training run, see `checkpoints.select_step`; "best" applies
+        to priors, for the VQ-VAE it is the newest.
       license: license of the weights; None: that of the bundle, or unspecified.
       seconds: seconds of audio for one call of StableHLO's encode or decode.
       batch: items of one call of a StableHLO function.
@@ -40,7 +43,7 @@ class ExportOptions:
     output: Path
     format: str = "bundle"
     raw: bool = False
-    best: bool = False
+    checkpoint: str = "newest"
     license: str | None = None
     seconds: float = 6.0
     batch: int = 1
@@ -151,11 +154,9 @@ def _check_vqvae_hash(vqvae: Part, priors: dict[str, Part]) -> None:
 
 
 def _open_run(workdir: str, name: str, description: dict, options: ExportOptions) -> Part:
-    """Opens a training run; the best checkpoint is that of a prior, for the VQ-VAE the newest."""
-    if options.best and name != "vqvae":
-        saved = checkpoints.find_best_step(workdir)
-    else:
-        saved = checkpoints.list_steps(workdir)[0]
+    """Opens a training run at the checkpoint of the options."""
+    is_newest = name == "vqvae" and options.checkpoint == "best"
+    saved = checkpoints.select_step(workdir, "newest" if is_newest else options.checkpoint)
     facts: dict[str, Any] = {"weights": "raw" if options.raw else "ema", "step": saved.step}
     if saved.heldout_loss is not None:
         facts["heldout_loss" if name == "vqvae" else "heldout_bits"] = saved.heldout_loss
@@ -165,6 +166,12 @@ def _open_run(workdir: str, name: str, description: dict, options: ExportOptions
 def _load_run(saved: checkpoints.SavedStep, raw: bool) -> Tree:
     state = checkpoints.read_step(saved)
     params = state["params" if raw else "ema_params"]
+    for name, value in bundle.flatten_weights(params).items():
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"{name} of checkpoint {saved.step} of {saved.folder} is not finite: the run "
+                "diverged; --checkpoint=best or an earlier checkpoint may be sound"
+            )
     return {"params": params, "extra": state.get("extra") or {}}
 
 
@@ -185,7 +192,7 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
       ValueError: the bundle is damaged or has no VQ-VAE, or an option is for training runs.
     """
     content = bundle.open_bundle(folder)
-    if options.raw or options.best:
+    if options.raw or options.checkpoint != "newest":
         raise ValueError(
             f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
         )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jukejax.training import config_keys, following_steps, loop
+from jukejax.common import files
+from jukejax.training import config_keys, following_steps, resuming
 from jukejax.training.anneal import ScheduleConfig
 from jukejax.training.optim import OptimizerConfig
 from jukejax.training.rate_plan import describe_rate, find_rate_warnings
@@ -49,18 +50,18 @@ def test_an_interval_that_means_never_does_not_follow():
 
 
 def test_a_run_may_be_continued_for_more_steps_with_its_schedule(tmp_path):
-    loop.files.write_json(
+    files.write_json(
         tmp_path / "config.json",
         {"steps": 12, "optimizer": {"learning_rate": 1.0, "decay_start": 6}},
     )
     longer = {"steps": 24, "optimizer": {"learning_rate": 1.0, "decay_start": 12}}
-    loop.check_same_run(tmp_path, longer)
+    resuming.check_same_run(tmp_path, longer)
     for other in (
         longer | {"steps": 12},
         longer | {"optimizer": {"learning_rate": 2.0, "decay_start": 12}},
     ):
         with pytest.raises(ValueError, match=r"was begun with config\.optimizer="):
-            loop.check_same_run(tmp_path, other)
+            resuming.check_same_run(tmp_path, other)
 
 
 @pytest.mark.parametrize(
