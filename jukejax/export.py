@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import files
 
 FLAGS = flags.FlagValues()
 
@@ -83,19 +84,19 @@ def main() -> int:
         raise ValueError("--workdir and --output are needed; see --help")
     from jukejax.weights.exporting import ExportOptions, describe_facts, export_model
 
-    parts = export_model(
-        ExportOptions(
-            inputs=WORKDIR.value,
-            output=Path(OUTPUT.value),
-            format=FORMAT.value or "",
-            raw=WEIGHTS.value == "raw",
-            checkpoint=CHECKPOINT.value or "",
-            license=LICENSE.value,
-            seconds=SECONDS.value or 0.0,
-            batch=BATCH.value or 1,
-            dtype=DTYPE.value or "",
-        )
+    options = ExportOptions(
+        inputs=WORKDIR.value,
+        output=Path(OUTPUT.value),
+        format=FORMAT.value or "",
+        raw=WEIGHTS.value == "raw",
+        checkpoint=CHECKPOINT.value or "",
+        license=LICENSE.value,
+        seconds=SECONDS.value or 0.0,
+        batch=BATCH.value or 1,
+        dtype=DTYPE.value or "",
     )
+    with files.lock_file(options.output / ".lock", options.output, "export"):
+        parts = export_model(options)
     for name, facts in parts.items():
         if facts:
             print(f"{name}: {describe_facts(facts)}")

@@ -8,6 +8,7 @@ It can be restored bit for bit on any number of devices and processes.
 import math
 import os
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from jukejax.common import files
 from jukejax.runtime import distributed
 from jukejax.training.state import TrainState
 from jukejax.weights.checkpoints import format_first_line
@@ -55,6 +57,7 @@ class Checkpoints:
             create=True,
         )
         self._sample, self._is_closed = sample, False
+        self._previous_hook, threading.excepthook = threading.excepthook, report_thread_error
         self.folder = (Path(workdir) / "checkpoints").absolute()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
@@ -162,8 +165,17 @@ class Checkpoints:
         """Waits until all checkpoints are on disk, and closes the manager."""
         if not self._is_closed:
             self._is_closed = True
-            self._manager.wait_until_finished()
-            self._manager.close()
+            try:
+                self._manager.wait_until_finished()
+                self._manager.close()
+            finally:
+                threading.excepthook = self._previous_hook
+
+
+def report_thread_error(arguments: threading.ExceptHookArgs) -> None:
+    """Prints the traceback of a thread, unless its disk is full: Orbax raises that error again."""
+    if not files.is_disk_full(arguments.exc_value):
+        threading.__excepthook__(arguments)
 
 
 def collect_versions() -> dict[str, str]:

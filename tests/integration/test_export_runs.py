@@ -58,3 +58,19 @@ def test_an_export_names_the_step_and_its_held_out_bits(tmp_path, runs, choice, 
     expected = bundle.flatten_weights(small_bundle.random_weights(config, step)["params"])
     exported = bundle.flatten_weights(bundle.load_part(tmp_path / "level_2")[1]["params"])
     assert all(exported[name].tobytes() == expected[name].tobytes() for name in expected)
+
+
+def test_a_run_that_diverged_is_exported_from_its_sound_checkpoint_only(tmp_path, runs):
+    files.write_json(runs[1] / "diverged.json", {"first_step": 141, "reason": "no loss"})
+    try:
+        flags = (f"--workdir={runs[0]},{runs[1]}", f"--output={tmp_path / 'x'}")
+        (said,) = run_in_process("export", *flags, code=2).stderr.splitlines()
+        assert said == (
+            f"error: {runs[1]} diverged at step 141, before its checkpoint 210: checkpoint 140 is "
+            "sound: export --checkpoint=sound takes it"
+        )
+        assert not (tmp_path / "x").exists()
+        printed = run_in_process("export", *flags, "--checkpoint=sound").stdout
+        assert "level_2: ema, step 140," in printed
+    finally:
+        (runs[1] / "diverged.json").unlink()

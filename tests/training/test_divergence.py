@@ -17,16 +17,14 @@ def diverging(folder, **changes):
 
 
 def test_a_run_whose_loss_is_never_finite_names_its_sound_checkpoint(codes, tmp_path):  # noqa: F811
-    line = (
-        r"5 steps in a row before step 7 had .*; checkpoint 1 is sound: export --checkpoint=sound"
-    )
+    line = r"5 steps in a row before step 7 had .*; checkpoint 1 is sound: export --check"
     with pytest.raises(divergence.DivergenceError, match=line):
         Training(diverging(codes, steps=30), tmp_path).run()
     names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
     assert all(name.isdecimal() for name in names), "checkpoints are closed, none is unfinished"
     assert not (tmp_path / "summary.json").exists()
     for choice in ("newest", "best"):
-        with pytest.raises(ValueError, match="diverged at step 2, before .*1 is sound|held-out"):
+        with pytest.raises(ValueError, match=r"diverged at step 2, before .*1 is sound|held-out"):
             checkpoints.select_step(tmp_path, choice)
     assert checkpoints.select_step(tmp_path, "sound").step == 1
 
@@ -41,7 +39,7 @@ def test_a_short_run_that_diverges_is_no_finished_run(codes, tmp_path):  # noqa:
 def test_a_run_without_one_finite_step_has_nothing_sound(codes, tmp_path):  # noqa: F811
     config = diverging(codes, steps=3)
     config.model.transformer.init_scale = 1e30
-    with pytest.raises(ValueError, match="3 steps in a row .* no checkpoint is sound"):
+    with pytest.raises(ValueError, match=r"3 steps in a row .* no checkpoint is sound"):
         Training(config, tmp_path).run()
 
 
