@@ -57,7 +57,6 @@ class Checkpoints:
             create=True,
         )
         self._sample, self._is_closed = sample, False
-        self._previous_hook, threading.excepthook = threading.excepthook, report_thread_error
         self.folder = (Path(workdir) / "checkpoints").absolute()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
@@ -165,11 +164,8 @@ class Checkpoints:
         """Waits until all checkpoints are on disk, and closes the manager."""
         if not self._is_closed:
             self._is_closed = True
-            try:
-                self._manager.wait_until_finished()
-                self._manager.close()
-            finally:
-                threading.excepthook = self._previous_hook
+            self._manager.wait_until_finished()
+            self._manager.close()
 
 
 def report_thread_error(arguments: threading.ExceptHookArgs) -> None:

@@ -1,6 +1,7 @@
 """The work of the command `train`: a training run in its process group, or a dry run."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jukejax.common import files, interruption
 from jukejax.runtime import distributed
-from jukejax.training import config_keys, dry_run
+from jukejax.training import checkpoint, config_keys, dry_run
 from jukejax.training.loop import Training
 
 
@@ -23,6 +24,7 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
       ValueError: the config or its data cannot be used, or the run diverges.
       interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
     """
+    threading.excepthook = checkpoint.report_thread_error
     distributed.join_processes(place)
     try:
         checked = config_keys.check_config(config)

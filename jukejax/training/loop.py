@@ -37,6 +37,8 @@ from jukejax.training.state import TrainState
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
 
+COMPILED_AFTER = 2  # steps of a start, which include compilation: they give no estimate of time
+
 
 class Training:
     """Trains the model of a config in a workdir."""
@@ -172,11 +174,14 @@ class Training:
         last_step = self._find_last_step(self.state.anneal.start, step)
         if self._has_stalled():
             last_step = step
-        loss = None
+        loss, first = None, step
         while step < last_step and stop.exception is None:
             self.state, step_metrics = self.program.update(self.state, next(batches), self.key)
             metrics.add(step_metrics)
             step += 1
+            if step - first <= COMPILED_AFTER:
+                jax.block_until_ready(step_metrics)
+                progress.restart_estimate(step)
             self.watch.add_step(step, step_metrics["loss"])
             is_last = step >= last_step
             if step % config.log_every == 0 or is_last:

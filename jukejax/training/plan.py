@@ -22,8 +22,6 @@ from jukejax.runtime.memory import usable_bytes
 from jukejax.training import program, rate_plan, state
 from jukejax.training.task import Task
 
-ASSUMED_MFU = 0.3  # model FLOPs utilization of an accelerator without a measurement
-
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -78,7 +76,7 @@ class Plan:
         """The FLOPs of a step."""
         return sum(self.work.values())
 
-    def seconds_per_step(self, peak_flops: float, share: float = ASSUMED_MFU) -> float:
+    def seconds_per_step(self, peak_flops: float, share: float) -> float:
         """Returns the time on devices of this peak (FLOP/s each) at an MFU of `share`."""
         return self.step_flops / (peak_flops * share * self.devices)
 
