@@ -5,10 +5,10 @@ counters), `data` (the loader's position, the same on every process) and `about`
 It can be restored bit for bit on any number of devices and processes.
 """
 
+import logging
 import math
 import os
 import sys
-import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -168,10 +168,9 @@ class Checkpoints:
             self._manager.close()
 
 
-def report_thread_error(arguments: threading.ExceptHookArgs) -> None:
-    """Prints the traceback of a thread, unless its disk is full: Orbax raises that error again."""
-    if not files.is_disk_full(arguments.exc_value):
-        threading.__excepthook__(arguments)
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Filters Orbax's tracebacks of a full disk, whose error is raised in the main thread too."""
+    return not (record.exc_info and files.is_disk_full(record.exc_info[1]))
 
 
 def collect_versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The work of the command `train`: a training run in its process group, or a dry run."""
 
 import contextlib
-import threading
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
       ValueError: the config or its data cannot be used, or the run diverges.
       interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
     """
-    threading.excepthook = checkpoint.report_thread_error
+    logging.getLogger("absl").addFilter(checkpoint.is_worth_logging)
     distributed.join_processes(place)
     try:
         checked = config_keys.check_config(config)
