@@ -5,14 +5,17 @@ counters), `data` (the loader's position, the same on every process) and `about`
 It can be restored bit for bit on any number of devices and processes.
 """
 
+import errno
 import logging
 import math
 import os
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
@@ -23,6 +26,7 @@ from jukejax.training.state import TrainState
 from jukejax.weights.checkpoints import format_first_line
 
 Iterator = Any
+OVERHEAD_BYTES = 1 << 18  # of a checkpoint's folders and metadata
 
 
 class Checkpoints:
@@ -91,9 +95,13 @@ class Checkpoints:
           about: JSON object that describes the run.
           loss: held-out loss at this step, which ranks checkpoints for `keep_best`; None if it was
             not measured.
+
+        Raises:
+          OSError: the disk has no room for it.
         """
         if step == self.latest_step():
             return
+        self._check_space(state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -103,6 +111,13 @@ class Checkpoints:
             ),
             metrics=None if loss is None else {"loss": loss, "sample": self._sample},
         )
+
+    def _check_space(self, state: TrainState) -> None:
+        """Raises OSError if the disk has no room: Orbax's threads would fail with tracebacks."""
+        self._manager.wait_until_finished()
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES
+        if shutil.disk_usage(self.folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def restore(self, target: TrainState, iterator: Iterator) -> tuple[TrainState, dict] | None:
         """Restores the newest readable checkpoint, and moves `iterator` to its position.

@@ -96,7 +96,7 @@ def test_train_and_export_end_with_one_line_and_go_on(tmp_path, verb):
         flags = f"--config=configs/tiny.py:prior --config.data.folder={codes} --workdir={data}"
     else:
         flags = f"--workdir={small_bundle.write(tmp_path / 'bundle')} --output={data}"
-    variables = {"SIZE": "600k" if verb == "train" else "60k", "DISK": tmp_path / "disk"}
+    variables = {"SIZE": "900k" if verb == "train" else "60k", "DISK": tmp_path / "disk"}
     variables |= {"OUT": out, "PYTHON": sys.executable, "VERB": verb, "FLAGS": flags}
     settings = [f"{name}={value}" for name, value in variables.items()]
     command = [*NAMESPACE, "env", *settings, "sh", "-c", AGAIN]
