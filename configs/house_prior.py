@@ -10,7 +10,7 @@ batch       4 windows of 8192 codes (23.8 s each): 32,768 codes a step. 50 hours
 parameters  161,862,656
 memory      8.9 of 16 GB, compiled for a V100 but not run (13.5 GB with 8 windows); `bench train
             --aot=v100:1 --config=configs/house_prior.py` prints every part
-time        not measured here; the article says 4 days, which is 8.5 k codes a second
+time        not measured here; the article says 4 days, which is 8.5 k codes a second, 6 % MFU
 
 The recipe is the article's: full rate until the smoothed training loss is at 2.0 bits a code
 (`schedule.anneal_at_bits`), then a linear decay to zero, where the run ends. In addition, the same

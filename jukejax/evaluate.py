@@ -15,11 +15,13 @@ figure. Definitions of all figures: docs/evaluation.md.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import files
 
 if TYPE_CHECKING:
     from jukejax.evaluation.run import Request
@@ -129,12 +131,13 @@ def main() -> int:
         draws=DRAWS.value,
         seed=SEED.value,
     )
-    evaluation = evaluate(request, settings)
-    for line in rows.format_table(evaluation.rows):
-        print(line)
-    for note in evaluation.notes:
-        print(f"note: {note}", file=sys.stderr)
-    index = page.write_evaluation(output, evaluation, describe_request(request))
+    with files.lock_file(Path(output) / ".lock", Path(output), "evaluate"):
+        evaluation = evaluate(request, settings)
+        for line in rows.format_table(evaluation.rows):
+            print(line)
+        for note in evaluation.notes:
+            print(f"note: {note}", file=sys.stderr)
+        index = page.write_evaluation(output, evaluation, describe_request(request))
     print(f"Look: {index.resolve().as_uri()}")
     return 0
 

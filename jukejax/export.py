@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import files
 
 FLAGS = flags.FlagValues()
 
@@ -47,9 +48,10 @@ WEIGHTS = flags.DEFINE_enum(
 CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     "newest",
-    ["newest", "best"],
-    "Checkpoint of the runs of priors. best: the one with the lowest held-out loss of the "
-    "evaluations during training, for a run that began to memorize its tracks.",
+    ["newest", "best", "sound"],
+    "Checkpoint of the runs. best: of a prior the one with the lowest held-out loss of all "
+    "evaluations of the run, for a run that began to memorize its tracks. sound: of a run that "
+    "diverged the newest one before that.",
     flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(
@@ -81,21 +83,25 @@ def main() -> int:
     """Exports the models, and prints their names."""
     if not WORKDIR.value or OUTPUT.value is None:
         raise ValueError("--workdir and --output are needed; see --help")
-    from jukejax.weights.exporting import ExportOptions, export_model
+    from jukejax.weights.export_inputs import ExportOptions, describe_facts
+    from jukejax.weights.exporting import export_model
 
-    parts = export_model(
-        ExportOptions(
-            inputs=WORKDIR.value,
-            output=Path(OUTPUT.value),
-            format=FORMAT.value or "",
-            raw=WEIGHTS.value == "raw",
-            best=CHECKPOINT.value == "best",
-            license=LICENSE.value,
-            seconds=SECONDS.value or 0.0,
-            batch=BATCH.value or 1,
-            dtype=DTYPE.value or "",
-        )
+    options = ExportOptions(
+        inputs=WORKDIR.value,
+        output=Path(OUTPUT.value),
+        format=FORMAT.value or "",
+        raw=WEIGHTS.value == "raw",
+        checkpoint=CHECKPOINT.value or "",
+        license=LICENSE.value,
+        seconds=SECONDS.value or 0.0,
+        batch=BATCH.value or 1,
+        dtype=DTYPE.value or "",
     )
+    with files.lock_file(options.output / ".lock", options.output, "export"):
+        parts = export_model(options)
+    for name, facts in parts.items():
+        if facts:
+            print(f"{name}: {describe_facts(facts)}")
     print(f"{FORMAT.value} with {', '.join(parts)}: {OUTPUT.value}")
     return 0
 

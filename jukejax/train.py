@@ -23,7 +23,7 @@ from jukejax.training import config_keys
 
 FLAGS = flags.FlagValues()
 
-CONFIG = config_keys.define_flag(
+config_keys.define_flag(
     "config",
     "Config of the run: a file of configs/, with a variant after a colon.",
     values=FLAGS,
@@ -73,20 +73,20 @@ DRY_RUN = flags.DEFINE_flag(
 
 def main() -> int:
     """Trains, or prints the plan of a run."""
-    workdir = WORKDIR.value
-    if CONFIG.value is None or (workdir is None and not DRY_RUN.value):
+    workdir, config = WORKDIR.value, config_keys.read_config(FLAGS, "config")
+    if config is None or (workdir is None and not DRY_RUN.value):
         raise ValueError("--config and --workdir are needed; see --help")
     platform_flags.keep_memory()
     platform_flags.enlarge_thread_pool()
-    platform_flags.set_defaults(*platform_flags.transformer_shape(CONFIG.value))
+    platform_flags.set_defaults(*platform_flags.transformer_shape(config))
     from jukejax.runtime import distributed
     from jukejax.training import command
 
     if workdir is None or DRY_RUN.value:
-        command.print_plan(CONFIG.value, DRY_RUN.value)
+        command.print_plan(config, DRY_RUN.value)
     else:
         place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        command.train_model(CONFIG.value, Path(workdir), place)
+        command.train_model(config, Path(workdir), place)
     return 0
 
 

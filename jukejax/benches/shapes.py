@@ -88,7 +88,9 @@ class TransformerTask(Task):
         del extra
         return {"bits_per_code": self._bits(params, batch)}
 
-    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
+    def open_batches(
+        self, split: str, rows: np.ndarray | None = None, limit: int | None = None
+    ) -> grain.DatasetIterator:
         raise ValueError("the shapes of a bench have no data")
 
     def batch_shapes(self, examples: int) -> dict[str, jax.ShapeDtypeStruct]:

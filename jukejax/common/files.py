@@ -10,7 +10,9 @@ import fcntl
 import io
 import json
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,25 +177,75 @@ def lock_output(output: Path, verb: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
-    """Locks `path`, in or below `output`, against a second process of the command `verb`.
+    """Locks `path`, in or below `output`, against a second process.
+
+    The file has the holder's verb, process, host and start. At the end it is removed, with the
+    folders that were made for it if they are empty.
+
+    Args:
+      verb: name of the command.
 
     Raises:
       ValueError: another process holds the lock, or the disk is full in the `with` block.
     """
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w") as lock:
+        with contextlib.closing(_acquire_lock(path, output, verb)) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"another {verb} is writing to {output}; wait for it") from error
-            yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                lock.truncate(0)
+                lock.write(json.dumps(_describe_holder(verb)).encode())
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except Exception as error:
+        if is_disk_full(error):
             raise ValueError(
                 f"the disk of {output} is full; make room and run again: finished work is kept"
             ) from error
         raise
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _describe_holder(verb: str) -> dict[str, Any]:
+    started_at = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"verb": verb, "pid": os.getpid(), "host": socket.gethostname(), "since": started_at}
+
+
+def _acquire_lock(path: Path, output: Path, verb: str) -> io.FileIO:
+    """Opens and locks a file, which its holder may remove meanwhile."""
+    while True:
+        lock = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by the caller
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        except BlockingIOError as error:
+            holder = {"verb": verb} | read_json_if_any(path)
+            message = f"another {holder['verb']} is writing to {output}; wait for it"
+            if "pid" in holder:
+                message += " (process {pid} on {host}, since {since})".format_map(holder)
+            lock.close()
+            raise ValueError(message) from error
+        lock.close()
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Returns true if an error, or one that it was raised from, is that of a full disk.
+
+    Libraries in other languages report it in words.
+    """
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in numbers:
+            return True
+        if any(os.strerror(number) in str(error) for number in numbers):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def clear_work(folder: Path) -> None:

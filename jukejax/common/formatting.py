@@ -1,5 +1,7 @@
 """Formats of sizes, times and counts for output."""
 
+MANY_YEARS = 100  # the longest time whose length matters
+
 
 def format_bytes(amount: float) -> str:
     """Formats a size: `1.26 GB`, `385 MB`, `12 kB`, `7 B`."""
@@ -12,7 +14,7 @@ def format_bytes(amount: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Formats a time: `3.2 ms`, `0.4 s`, `38 s`, `4 min 05 s`, `2 h 10 min`."""
+    """Formats a time: `3.2 ms`, `38 s`, `4 min 05 s`, `2 h 10 min`, `5.3 days`, `12 years`."""
     if seconds < 0.1:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 9.95:
@@ -22,7 +24,12 @@ def format_duration(seconds: float) -> str:
         return f"{rounded} s"
     if rounded < 3600:
         return f"{rounded // 60} min {rounded % 60:02d} s"
-    return f"{rounded // 3600:,} h {rounded % 3600 // 60:02d} min"
+    days, years = seconds / 86_400, seconds / 86_400 / 365.25
+    if days < 2:
+        return f"{rounded // 3600} h {rounded % 3600 // 60:02d} min"
+    if years < 2:
+        return f"{days:.1f} days" if days < 9.95 else f"{days:.0f} days"
+    return f"{years:.0f} years" if years <= MANY_YEARS else f"more than {MANY_YEARS} years"
 
 
 def format_clock(seconds: float) -> str:

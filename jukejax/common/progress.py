@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from jukejax.common.formatting import format_clock
+from jukejax.common.formatting import format_clock, format_duration
 
 T = TypeVar("T")
 
@@ -26,8 +26,12 @@ class Progress:
         self._every = every if every is not None else (0.2 if self._tty else 10.0)
         self._label, self._total, self._done, self._first = label, total, done, done
         self._start = time.monotonic()
-        self._last = self._start
+        self._last = self._steady_since = self._start
         self._width = 0
+
+    def restart_estimate(self, done: int) -> None:
+        """Starts the estimate of the remaining time anew, as the first units took much longer."""
+        self._steady_since, self._first = time.monotonic(), done
 
     def update(self, done: int, note: str = "") -> None:
         """Reports that `done` of the total units are finished; `note` is appended to the line."""
@@ -38,12 +42,14 @@ class Progress:
             self._write(note, now)
 
     def _write(self, note: str, now: float) -> None:
-        elapsed, advanced = now - self._start, self._done - self._first
+        elapsed, advanced = now - self._steady_since, self._done - self._first
         estimate = "eta ?"
-        if advanced:
-            estimate = f"eta {format_clock(elapsed / advanced * (self._total - self._done))}"
+        if advanced > 0 and elapsed > 0:
+            remaining = elapsed / advanced * (self._total - self._done)
+            is_long = remaining >= 86_400
+            estimate = f"eta {format_duration(remaining) if is_long else format_clock(remaining)}"
         if self._done >= self._total:
-            estimate = f"in {format_clock(elapsed)}"
+            estimate = f"in {format_clock(now - self._start)}"
         percent = 100 * self._done // max(self._total, 1)
         line = f"{self._label} {self._done}/{self._total} {percent}% {estimate}"
         line += f"  {note}" if note else ""

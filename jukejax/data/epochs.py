@@ -10,6 +10,7 @@ import numpy as np
 from jukejax.data import audio, corpus
 
 MAX_NAMED = 5  # tracks without a window that are named
+GOLDEN_RATIO = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many are taken
 
 
 class Example(NamedTuple):
@@ -155,3 +156,32 @@ def describe_short_tracks(
         f"({size / audio.SAMPLE_RATE:.2f} s, {key}) and not used: "
         f"{', '.join(names[:MAX_NAMED])}{more}"
     )
+
+
+def spread_windows(windows: Windows, count: int) -> np.ndarray:
+    """Selects windows that are spread evenly over the tracks and over the positions in each.
+
+    Every track has the same number of windows as far as it is long enough. Among more tracks than
+    windows, evenly spaced tracks are selected. The positions in consecutive tracks differ, so that
+    a few windows cover beginnings, middles and ends.
+
+    Args:
+      count: number of windows, at most `len(windows)`.
+
+    Returns:
+      int64 [count], indices of windows in ascending order.
+    """
+    tracks, first = np.unique(windows.track, return_index=True)
+    available = windows.count[first]
+    quotas = np.zeros(len(tracks), np.int64)
+    while (left := count - quotas.sum()) > 0:
+        open_tracks = np.flatnonzero(quotas < available)
+        if left < len(open_tracks):
+            open_tracks = open_tracks[(np.arange(left) * 2 + 1) * len(open_tracks) // (2 * left)]
+        quotas[open_tracks] += 1
+    chosen = []
+    for i in np.flatnonzero(quotas):
+        offset = (i * GOLDEN_RATIO + 0.5) % 1.0
+        positions = (np.arange(quotas[i]) + offset) / quotas[i] * available[i]
+        chosen.append(first[i] + positions.astype(np.int64))
+    return np.concatenate(chosen)

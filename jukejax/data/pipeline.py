@@ -18,7 +18,7 @@ import grain
 import numpy as np
 
 from jukejax.data import corpus, records
-from jukejax.data.epochs import Example, Order, Windows, plan_windows
+from jukejax.data.epochs import Example, Order, Windows, plan_windows, spread_windows
 from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
 from jukejax.data.reading import fill_audio_window, fill_code_window
 from jukejax.data.track_labels import TrackLabels, encode_track_labels
@@ -44,6 +44,8 @@ class Batching:
       aug_blend: when shuffling: mix the channels of stereo tracks with random weights, left u and
         right 1 - u with u from U[0, 1), one draw per example; otherwise their mean.
       repeat: iterate without end, with another shuffle in each epoch.
+      limit: without shuffle and repetition: largest number of batches, whose windows are spread
+        over tracks and positions (see `spread_windows`); None: as many as there are windows for.
       rows: indices of the rows of each global batch to read, in this order; None: all.
     """
 
@@ -54,6 +56,7 @@ class Batching:
     aug_blend: bool = False
     repeat: bool = True
     rows: np.ndarray | None = None
+    limit: int | None = None
     num_threads: int = 2
 
     def select_rows(self, examples: list[Example]) -> list[Example]:
@@ -217,10 +220,10 @@ def _iterate(
             f"the {split} split has {total} windows and a batch needs {batch_size} "
             "(data.batch_size); make data.batch_size smaller, the windows shorter, or add music"
         )
-    plan = grain.MapDataset.range(total)
-    if batching.repeat:
-        plan = plan.repeat()
     if batching.shuffle:
+        plan = grain.MapDataset.range(total)
+        if batching.repeat:
+            plan = plan.repeat()
         order = Order(total, batching.seed)
         plan = plan.map_with_index(
             lambda i, _: windows.draw(
@@ -231,7 +234,10 @@ def _iterate(
             )
         )
     else:
-        plan = plan.map(lambda i: Example(i, windows.start(i, None)))
+        batches = min(total // batch_size, batching.limit or total)
+        chosen = spread_windows(windows, batches * batch_size)
+        plan = grain.MapDataset.source(chosen)
+        plan = plan.map(lambda i: Example(int(i), windows.start(int(i), None)))
     batches = plan.batch(batch_size, drop_remainder=True, batch_fn=list)
     batches = batches.map(lambda examples: read_batch(batching.select_rows(examples)))
     threads = batching.num_threads

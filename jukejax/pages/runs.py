@@ -61,12 +61,16 @@ class TrainingRun:
         return cls(folder, tuple(entries), files.read_json_if_any(folder / "summary.json"))
 
     def select_series(self, key: str, split: str) -> tuple[list[float], list[float]]:
-        """Returns the steps and the values of one metric on one split."""
-        points = [
-            (entry["step"], value)
+        """Returns the steps and the values of one metric on one split.
+
+        If the sample of held-out windows changed during the run, those of the last sample.
+        """
+        rows = [
+            (entry["step"], value, entry.get("windows"))
             for entry in self.entries
             if entry.get("split") == split and (value := parse_number(entry.get(key))) is not None
         ]
+        points = [(step, value) for step, value, windows in rows if windows == rows[-1][2]]
         return [step for step, _ in points], [value for _, value in points]
 
     def find_heldout(self, key: str) -> float | None:

@@ -73,6 +73,25 @@ def find_device(kind: str) -> Device | None:
     return next((device for name, device in _KINDS if name in kind), None)
 
 
+# Model FLOPs utilizations that training runs reach, the lowest and the highest, by a substring of
+# `device_kind`. The V100's lowest is that of the article's run (162 M parameters: 90,000 steps of
+# 3.06e13 FLOPs in 4 days); the others are estimates, for which no run was measured.
+_UTILIZATION: tuple[tuple[str, tuple[float, float]], ...] = (
+    ("v100", (0.06, 0.20)),
+    ("a100", (0.10, 0.35)),
+    ("h100", (0.08, 0.30)),
+    ("h200", (0.08, 0.30)),
+    ("tpu", (0.15, 0.45)),
+)
+_OTHER_UTILIZATION = (0.10, 0.40)
+
+
+def find_utilization(kind: str) -> tuple[float, float]:
+    """Returns the lowest and the highest MFU to expect of devices with this `device_kind`."""
+    kind = kind.lower()
+    return next((shares for name, shares in _UTILIZATION if name in kind), _OTHER_UTILIZATION)
+
+
 def find_peak_flops(kind: str, dtype: str) -> float | None:
     """Returns FLOP/s of one device in a compute type; None if unknown."""
     device = find_device(kind)

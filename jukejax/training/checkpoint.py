@@ -5,21 +5,28 @@ counters), `data` (the loader's position, the same on every process) and `about`
 It can be restored bit for bit on any number of devices and processes.
 """
 
+import errno
+import logging
+import math
 import os
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from jukejax.common import files
 from jukejax.runtime import distributed
 from jukejax.training.state import TrainState
 from jukejax.weights.checkpoints import format_first_line
 
 Iterator = Any
+OVERHEAD_BYTES = 1 << 18  # of a checkpoint's folders and metadata
 
 
 class Checkpoints:
@@ -29,17 +36,20 @@ class Checkpoints:
       folder: absolute path of the folder.
     """
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2, keep_best: int = 1):
+    def __init__(self, workdir: str | Path, *, keep: int = 2, keep_best: int = 1, sample: str = ""):
         """Opens the folder, or creates it.
 
         Args:
           keep: number of the newest checkpoints to keep.
           keep_best: number of the checkpoints with the lowest held-out loss to keep.
+          sample: of held-out windows; a loss of another sample is as good as none.
         """
         # Orbax's save-decision policies are not used: the training loop decides when to save (every
         # checkpoint_every steps, after a better held-out loss, at the last step and on SIGTERM).
         best = BestN(
-            get_metric_fn=lambda metrics: metrics["loss"],
+            get_metric_fn=lambda metrics: (
+                metrics["loss"] if metrics.get("sample") == sample else math.inf
+            ),
             reverse=True,
             n=keep_best,
             keep_checkpoints_without_metrics=False,
@@ -50,6 +60,7 @@ class Checkpoints:
             best_mode="min",
             create=True,
         )
+        self._sample, self._is_closed = sample, False
         self.folder = (Path(workdir) / "checkpoints").absolute()
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
@@ -84,9 +95,13 @@ class Checkpoints:
           about: JSON object that describes the run.
           loss: held-out loss at this step, which ranks checkpoints for `keep_best`; None if it was
             not measured.
+
+        Raises:
+          OSError: the disk has no room for it.
         """
         if step == self.latest_step():
             return
+        self._check_space(state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -94,8 +109,15 @@ class Checkpoints:
                 data=ocp.args.JsonSave(_to_json_state(iterator.get_state())),
                 about=ocp.args.JsonSave(about | {"step": step, "versions": collect_versions()}),
             ),
-            metrics=None if loss is None else {"loss": loss},
+            metrics=None if loss is None else {"loss": loss, "sample": self._sample},
         )
+
+    def _check_space(self, state: TrainState) -> None:
+        """Raises OSError if the disk has no room: Orbax's threads would fail with tracebacks."""
+        self._manager.wait_until_finished()
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES
+        if shutil.disk_usage(self.folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def restore(self, target: TrainState, iterator: Iterator) -> tuple[TrainState, dict] | None:
         """Restores the newest readable checkpoint, and moves `iterator` to its position.
@@ -155,8 +177,15 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until all checkpoints are on disk, and closes the manager."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Filters Orbax's tracebacks of a full disk, whose error is raised in the main thread too."""
+    return not (record.exc_info and files.is_disk_full(record.exc_info[1]))
 
 
 def collect_versions() -> dict[str, str]:

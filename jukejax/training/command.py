@@ -1,13 +1,16 @@
 """The work of the command `train`: a training run in its process group, or a dry run."""
 
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jukejax.common import interruption
+from jukejax.common import files, interruption
 from jukejax.runtime import distributed
-from jukejax.training import config_keys, dry_run
+from jukejax.training import checkpoint, config_keys, dry_run
 from jukejax.training.loop import Training
 
 
@@ -22,13 +25,16 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
       ValueError: the config or its data cannot be used, or the run diverges.
       interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
     """
+    logging.getLogger("absl").addFilter(checkpoint.is_worth_logging)
     distributed.join_processes(place)
     try:
-        training = Training(config_keys.check_config(config), workdir)
-        if distributed.is_writer():
-            for line in training.task.short_tracks:
-                print(f"warning: {line}", file=sys.stderr)
-        summary = training.run()
+        checked = config_keys.check_config(config)
+        with lock_workdir(workdir):
+            training = Training(checked, workdir)
+            if distributed.is_writer():
+                for line in training.task.short_tracks:
+                    print(f"warning: {line}", file=sys.stderr)
+            summary = training.run()
     except interruption.Stopped:
         distributed.leave_processes()
         raise
@@ -36,6 +42,16 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
     if distributed.is_writer():
         for name, value in summary["heldout"].items():
             print(f"heldout {name}: {value if not isinstance(value, float) else round(value, 4)}")
+
+
+@contextlib.contextmanager
+def lock_workdir(workdir: Path) -> Iterator[None]:
+    """Locks a workdir against a second run; of several processes, the writing one does."""
+    if not distributed.is_writer():
+        yield
+        return
+    with files.lock_file(workdir / ".lock", workdir, "train"):
+        yield
 
 
 def print_plan(config: ConfigDict, mode: str) -> None:

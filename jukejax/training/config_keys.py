@@ -10,6 +10,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from jukejax.training import config_values, following_steps
+from jukejax.training.config_files import ConfigFileParser
+
 KEYS = {
     "task": "the model to train: vqvae or prior",
     "seed": "seed of the weights, the order of the data, and all noise",
@@ -53,30 +56,36 @@ def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.Fl
         flag_values=values,
     )
     parser: Any = values[name].parser
-    parse = parser.parse
-
-    def parse_with_groups(path: str) -> ConfigDict:
-        config = parse(path)
-        for group in _GROUPS:  # --config.schedule.x needs the group
-            if group not in config:
-                config[group] = ConfigDict()
-        return config
-
-    parser.parse = parse_with_groups
+    parser.parse = ConfigFileParser(groups=_GROUPS)
     return holder
 
 
+def read_config(values: flags.FlagValues, name: str) -> ConfigDict | None:
+    """Returns the config of a flag of `define_flag`; None if the flag was not given.
+
+    If the flags change the steps, the file's schedule follows, unless they set it too.
+    """
+    flag: Any = values[name]
+    if flag.value is None:
+        return None
+    given = config_flags.get_override_values(flag)
+    if "steps" in given:
+        following_steps.follow_steps(flag.value, flag.parser.parse.file_values, given)
+    return flag.value
+
+
 def check_config(config: ConfigDict) -> ConfigDict:
-    """Checks the keys of a config, and removes its empty groups.
+    """Checks the keys and numbers of a config, and removes its empty groups.
 
     Raises:
-      ValueError: an unknown key, named with its nearest known one.
+      ValueError: an unknown key, named with its nearest known one, or a number out of range.
     """
     for key in config:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean config.{near[0]}?" if near else f"known: {', '.join(KEYS)}"
             raise ValueError(f"unknown key config.{key}; {hint}")
+    config_values.check_values(config)
     for group in _GROUPS:
         if group in config and not len(config[group]):
             del config[group]

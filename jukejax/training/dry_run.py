@@ -4,7 +4,7 @@ import enum
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -108,27 +108,30 @@ def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]
     yield ""
     yield _row("the run", f"{planned.steps:,} steps", _describe_epochs(planned))
     yield from planned.short_tracks
+    yield _row("learning rate", "", planned.rate)
+    for line in planned.warnings:
+        yield f"warning: {line}"
     yield from _format_times(planned, peak_flops)
 
 
 def _format_times(planned: Plan, peak_flops: float | None) -> Iterator[str]:
-    share = f"{100 * plan.ASSUMED_MFU:.0f} % MFU assumed"
+    shares = devices.find_utilization(planned.kind)
     if peak_flops:
-        yield from format_cost(
-            planned, planned.seconds_per_step(peak_flops), f"config.peak_flops, {share}"
-        )
+        source = f"config.peak_flops at {_format_shares(shares)}"
+        yield from format_cost(planned, _step_range(planned, peak_flops, shares), source)
         return
     if planned.kind:
         peak = devices.find_peak_flops(planned.kind, planned.dtype)
-        source = f"peak {(peak or 0) / 1e12:,.0f} TFLOP/s of {planned.kind}, {share}"
+        source = f"{(peak or 0) / 1e12:,.0f} TFLOP/s of {planned.kind} at {_format_shares(shares)}"
         if peak is None:
             peak = measure_product_flops()
-            source = f"{peak / 1e9:,.0f} GFLOP/s in a float32 product, measured now; {share}"
-        yield from format_cost(planned, planned.seconds_per_step(peak), source)
+            source = f"{peak / 1e9:,.0f} GFLOP/s in a float32 product, measured now, at "
+            source += _format_shares(shares)
+        yield from format_cost(planned, _step_range(planned, peak, shares), source)
     if planned.kind and devices.find_device(planned.kind):
         return
     yield ""
-    yield f"elsewhere, on {planned.devices} device(s) in {planned.dtype}, {share}:"
+    yield f"elsewhere, on {planned.devices} device(s) in {planned.dtype}, estimated by their MFU:"
     needed = sum(planned.memory.values())
     for kind in _EXAMPLE_KINDS:
         device = devices.find_device(kind)
@@ -136,17 +139,47 @@ def _format_times(planned: Plan, peak_flops: float | None) -> Iterator[str]:
         peak = device.peak_flops.get(planned.dtype)
         if peak is None:
             yield _row(f"  {device.name}", "-", f"has no {planned.dtype}")
-        else:
-            run_time = format_duration(planned.steps * planned.seconds_per_step(peak))
-            yield _row(f"  {device.name}", run_time, _compare_memory(needed, device.memory))
+            continue
+        shares = devices.find_utilization(kind)
+        run_times = [planned.steps * time for time in _step_range(planned, peak, shares)]
+        note = f"{_format_shares(shares)}; {_compare_memory(needed, device.memory)}"
+        yield _row(f"  {device.name}", format_range(run_times, format_duration), note)
 
 
-def format_cost(planned: Plan, seconds_per_step: float, source: str) -> Iterator[str]:
-    """Yields the lines with the steps an hour and the device-hours of the run."""
-    seconds = planned.steps * seconds_per_step
-    yield _row("steps an hour", format_figure(3600 / seconds_per_step), source)
-    device_hours = f"{seconds / 3600 * planned.devices:,.2f} device-hours, for all its steps"
-    yield _row("cost", format_duration(seconds), device_hours)
+def _format_shares(shares: tuple[float, float]) -> str:
+    return f"{100 * shares[0]:.0f} to {100 * shares[1]:.0f} % MFU"
+
+
+def _step_range(planned: Plan, peak: float, shares: tuple[float, float]) -> list[float]:
+    """Returns the seconds of a step at the highest and at the lowest MFU."""
+    return [planned.seconds_per_step(peak, share) for share in sorted(shares, reverse=True)]
+
+
+def format_range(values: Sequence[float], format_value: Callable[[float], str]) -> str:
+    """Formats one value, or the range of two: `1.7 to 5.7 days`."""
+    low, high = (format_value(values[i]) for i in (0, -1))
+    if low == high:
+        return low
+    number, _, unit = low.partition(" ")
+    is_same_unit = " " not in unit and high.endswith(f" {unit}") and high.count(" ") == 1
+    return f"{number if unit and is_same_unit else low} to {high}"
+
+
+def format_cost(planned: Plan, seconds_per_step: Sequence[float], source: str) -> Iterator[str]:
+    """Yields the lines with the steps an hour and the device time of the run.
+
+    Args:
+      seconds_per_step: one measured value, or the lowest and the highest of an estimate.
+    """
+    speeds = [3600 / seconds for seconds in reversed(seconds_per_step)]
+    run_times = [planned.steps * seconds for seconds in seconds_per_step]
+    device_times = [planned.devices * seconds for seconds in run_times]
+    yield _row("steps an hour", format_range(speeds, format_figure), source)
+    note = ""
+    if planned.devices > 1:
+        total = format_range(device_times, format_duration)
+        note = f"of {planned.devices} devices together: {total}"
+    yield _row("time of all steps", format_range(run_times, format_duration), note)
 
 
 def report_compilation(built: Program) -> Iterator[str]:
@@ -189,7 +222,7 @@ def report_measurement(built: Program, planned: Plan, config: ConfigDict) -> Ite
     yield ""
     yield _row("first step", format_clock(seconds[0]), "compilation included")
     yield from format_cost(
-        planned, best, f"measured: the best of {MEASURED_STEPS} steps on {source}"
+        planned, [best], f"measured: the best of {MEASURED_STEPS} steps on {source}"
     )
 
 
@@ -243,4 +276,5 @@ def _describe_epochs(planned: Plan) -> str:
 
 
 def _row(name: str, value: str, note: str = "") -> str:
-    return f"{name:<36}{value:>16}  {note}".rstrip()
+    width = min(36, 51 - len(value))  # a long value takes room from the name
+    return f"{name:<{width}}{value:>{52 - width}}  {note}".rstrip()

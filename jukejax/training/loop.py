@@ -19,30 +19,25 @@ from ml_collections import ConfigDict
 from jukejax.common import files, interruption
 from jukejax.common.progress import Progress
 from jukejax.runtime import devices, distributed, sharding
-from jukejax.training import anneal, checkpoint, finetune, program, telemetry
+from jukejax.training import (
+    anneal,
+    checkpoint,
+    divergence,
+    finetune,
+    program,
+    rate_plan,
+    resuming,
+    telemetry,
+)
 from jukejax.training.feeding import Feeder
-from jukejax.training.heldout import Evaluation, evaluate_heldout
+from jukejax.training.heldout import HeldoutCurve
 from jukejax.training.interruption import Interruption
 from jukejax.training.pace import MetricAccumulator, Pace, StepTimer
 from jukejax.training.state import TrainState
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
 
-# Config keys that may change between two starts of one run; all others define the run.
-MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
-MAY_CHANGE |= {"keep_best", "mesh", "accumulate", "tensorboard", "max_skipped", "wandb"}
-MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
-STOP_AFTER = 20  # steps in a row whose loss or gradient is not finite
-
-
-def check_same_run(workdir: Path, config: dict) -> None:
-    """Checks that an existing workdir belongs to this config.
-
-    Raises:
-      ValueError: a key differs that is not in `MAY_CHANGE`.
-    """
-    path = workdir / "config.json"
-    files.check_settings(path, config, flag="--workdir", prefix="config.", may_change=MAY_CHANGE)
+COMPILED_AFTER = 2  # steps of a start, which include compilation: they give no estimate of time
 
 
 class Training:
@@ -56,7 +51,7 @@ class Training:
         self.plain_config = json.loads(config.to_json_best_effort())
         if distributed.is_writer():
             workdir.mkdir(parents=True, exist_ok=True)
-        check_same_run(workdir, self.plain_config)
+        resuming.check_same_run(workdir, self.plain_config)
         telemetry.check_loggers(self.plain_config)
         self.task = program.make_task(config)
         self.mesh = sharding.make_mesh(program.mesh_config(config))
@@ -65,19 +60,27 @@ class Training:
         self.rows = sharding.batch_rows(self.mesh, config.data.batch_size)
         self.key = jax.random.key(config.seed)
         self.sample_every = config.get("sample_every", config.eval_every)
+        self.max_skipped = min(config.get("max_skipped", divergence.STOP_AFTER), config.steps)
         peak_flops = config.get("peak_flops") or devices.find_peak_flops(
             self.mesh.devices.flat[0].device_kind, config.dtype
         )
         self.pace = Pace(self.task, config.data.batch_size, peak_flops, self.mesh.size)
-        self.gap: dict[str, float] = {}  # held-out less training loss, once known
+        self.heldout = HeldoutCurve(self.program, self.rows, config)
         self.sample_rate = self.task.describe()["sample_rate"] if config.task == "vqvae" else None
 
     def run(self) -> dict[str, Any]:
         """Trains to the last step, and returns the content of summary.json.
 
         Raises:
+          divergence.DivergenceError: the loss is not finite; names the last sound checkpoint.
           interruption.Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, after a checkpoint.
         """
+        try:
+            return self._run()
+        except divergence.DivergenceError as error:  # all checkpoints are closed
+            raise divergence.record_divergence(self.workdir, error) from None
+
+    def _run(self) -> dict[str, Any]:
         summary = self._read_summary()
         if summary is not None:
             return summary
@@ -89,10 +92,13 @@ class Training:
         put_batch = functools.partial(sharding.put_batch, self.mesh)
         batches = Feeder(self.task.open_batches("train", self.rows), put_batch)
         checkpoints = checkpoint.Checkpoints(
-            self.workdir, keep=self.config.keep, keep_best=self.config.get("keep_best", 1)
+            self.workdir,
+            keep=self.config.keep,
+            keep_best=self.config.get("keep_best", 1),
+            sample=self.heldout.sample,
         )
         stop = Interruption()
-        with jax.set_mesh(self.mesh), contextlib.closing(batches):
+        with jax.set_mesh(self.mesh), contextlib.closing(batches), contextlib.closing(checkpoints):
             self.state = self._restore_or_start(checkpoints, batches)
             step = int(self.state.step)
             with (
@@ -133,12 +139,22 @@ class Training:
                     "began with; give that, or take another --workdir"
                 )
             print(f"continuing from step {int(run_state.step)}", file=sys.stderr)
+            compared = self.heldout.restart_comparison(
+                run_state.anneal, about.get("heldout_sample")
+            )
+            placed = jax.device_put(compared, self.program.shardings.anneal)
+            run_state = dataclasses.replace(run_state, anneal=placed)
         else:
             pretrained = finetune.load_state(self.config, self.program, self.key)
             run_state = self.program.init(self.key) if pretrained is None else pretrained
         params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
         size = f"{params:,} parameters on {self.mesh.size} device(s)"
         print(f"{self.task.name}: {size}", file=sys.stderr)
+        if distributed.is_writer():
+            for line in rate_plan.find_rate_warnings(
+                self.recipe.optimizer, self.recipe.schedule, self.config.steps
+            ):
+                print(f"warning: {line}", file=sys.stderr)
         return run_state
 
     # -- Loop ------------------------------------------------------------------------------------
@@ -158,23 +174,28 @@ class Training:
         last_step = self._find_last_step(self.state.anneal.start, step)
         if self._has_stalled():
             last_step = step
+        loss, first = None, step
         while step < last_step and stop.exception is None:
             self.state, step_metrics = self.program.update(self.state, next(batches), self.key)
             metrics.add(step_metrics)
             step += 1
+            if step - first <= COMPILED_AFTER:
+                jax.block_until_ready(step_metrics)
+                progress.restart_estimate(step)
             self.watch.add_step(step, step_metrics["loss"])
             is_last = step >= last_step
             if step % config.log_every == 0 or is_last:
                 values = self._log_metrics(step, metrics, timer, log)
                 progress.update(step, telemetry.format_progress(values, self.sample_rate))
                 last_step = self._find_last_step(step_metrics["anneal_start"], step)
+                is_last = step >= last_step
                 metrics.reset()
                 timer.reset()
             loss = None
-            if config.eval_every and step % config.eval_every == 0 and not is_last:
+            if config.eval_every and (step % config.eval_every == 0 or is_last):
                 with timer.paused():
                     loss = self._evaluate_and_update(step, log)
-                if self._has_stalled():
+                if not is_last and self._has_stalled():
                     print(f"stopped: no better held-out loss at step {step}", file=sys.stderr)
                     last_step = step
             if self.sample_every and step % self.sample_every == 0 and not is_last:
@@ -185,7 +206,7 @@ class Training:
                 self._save(step, checkpoints, batches, loss)
             if distributed.is_shared() and checkpoints.reached_preemption(step):
                 stop.request(interruption.Stopped())
-        self._save(step, checkpoints, batches, None)
+        self._save(step, checkpoints, batches, loss)
         return step
 
     def _log_metrics(
@@ -195,7 +216,7 @@ class Training:
         values = metrics.mean()
         values |= self.pace.measure(step, len(metrics), timer.elapsed, timer.wait_seconds)
         self.pace.warn_of_repetition(step, len(metrics))
-        self._check_finite(metrics, step)
+        divergence.check_steps(metrics.last, step, self.max_skipped)
         del values["anneal_start"]
         log.log_metrics(step, "train", values)
         return values
@@ -204,19 +225,10 @@ class Training:
         self, step: int, checkpoints: checkpoint.Checkpoints, batches: Feeder, loss: float | None
     ) -> None:
         about = {"corpus_hash": self.task.corpus_hash, "config": self.plain_config}
+        about["heldout_sample"] = self.heldout.sample
+        loss = loss if loss is not None and np.isfinite(loss) else None
         checkpoints.save(step, self.state, batches, about, loss)
         self.watch.note_progress()
-
-    def _check_finite(self, metrics: MetricAccumulator, step: int) -> None:
-        """Raises ValueError if the run diverges; updates that are not finite change no weights."""
-        limit = self.config.get("max_skipped", STOP_AFTER)
-        skipped = int(metrics.last["skipped_in_row"])
-        if skipped >= limit:
-            raise ValueError(
-                f"{skipped} steps in a row before step {step} had a loss or gradient that is not "
-                f"finite (loss {float(metrics.last['loss'])}); lower optimizer.learning_rate or "
-                "raise optimizer.warmup_steps; the weights from before these steps are kept"
-            )
 
     def _find_last_step(self, anneal_start: jax.Array, step: int) -> int:
         """Returns `config.steps`, or the step at which an annealing learning rate reaches zero."""
@@ -232,30 +244,9 @@ class Training:
 
     # -- Held-out data ---------------------------------------------------------------------------
 
-    def _evaluate(self, step: int, log: Telemetry, limit: int | None) -> Evaluation:
-        """Evaluates the averaged weights and logs the metrics."""
-        evaluation = evaluate_heldout(
-            self.program,
-            self.state.ema_params,
-            self.state.extra,
-            rows=self.rows,
-            limit=limit,
-            after_batch=self.watch.note_progress,
-        )
-        values: dict[str, Any] = evaluation.metrics | telemetry.find_track_range(
-            evaluation.by_track.get("example_bits", {})
-        )
-        if "bits_per_code" in values:  # comparable with the training loss
-            values["gap"] = values["bits_per_code"] - float(self.state.anneal.smoothed)
-            self.gap = {"gap": values["gap"]}
-            if distributed.is_writer():
-                print(f"step {step}, {telemetry.format_heldout(values)}", file=sys.stderr)
-        log.log_metrics(step, "heldout", values)
-        return evaluation
-
     def _evaluate_and_update(self, step: int, log: Telemetry) -> float:
         """Evaluates, updates the state of the schedule, and returns the held-out loss."""
-        loss = self._evaluate(step, log, self.config.eval_batches).loss
+        loss = self.heldout.measure_sample(step, self.state, log, self.watch.note_progress).loss
         updated = anneal.observe_heldout_loss(
             self.recipe.schedule, self.state.anneal, np.float32(loss), np.int32(step)
         )
@@ -271,7 +262,7 @@ class Training:
         self.watch.note_progress()
         log.log_preview(step, preview)
         if preview.figures:
-            values = preview.figures | self.gap
+            values = preview.figures | self.heldout.gap
             log.log_metrics(step, "heldout", values)
             print(f"step {step}, {telemetry.format_match_rates(values)}", file=sys.stderr)
 
@@ -279,7 +270,8 @@ class Training:
 
     def _finish(self, step: int, log: Telemetry) -> dict[str, Any]:
         """Evaluates on all held-out data, and writes and returns the summary."""
-        evaluation = self._evaluate(step, log, None)
+        evaluation = self.heldout.measure_all(step, self.state, log, self.watch.note_progress)
+        divergence.check_evaluation(evaluation.loss, step, int(self.state.skipped_in_row))
         if self.sample_every:
             self._show_preview(step, log)
         params, extra = self.state.ema_params, self.state.extra
@@ -296,4 +288,5 @@ class Training:
         }
         if distributed.is_writer():
             files.write_json(self.workdir / "summary.json", summary)
+        divergence.clear_divergence(self.workdir)
         return summary

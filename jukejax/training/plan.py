@@ -19,10 +19,8 @@ from jukejax.common.types import Tree
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes
-from jukejax.training import program, state
+from jukejax.training import program, rate_plan, state
 from jukejax.training.task import Task
-
-ASSUMED_MFU = 0.3  # model FLOPs utilization of an accelerator without a measurement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Plan:
       epochs: passes of the run over the windows; None without the data.
       data: folder of the data.
       short_tracks: a line for each split with tracks that are shorter than a window.
+      rate: the learning rate over the run, in words.
+      warnings: lines about it.
     """
 
     task: str
@@ -64,6 +64,8 @@ class Plan:
     steps: int
     epochs: float | None
     data: str
+    rate: str
+    warnings: list[str]
     short_tracks: tuple[str, ...] = ()
 
     @property
@@ -76,7 +78,7 @@ class Plan:
         """The FLOPs of a step."""
         return sum(self.work.values())
 
-    def seconds_per_step(self, peak_flops: float, share: float = ASSUMED_MFU) -> float:
+    def seconds_per_step(self, peak_flops: float, share: float) -> float:
         """Returns the time on devices of this peak (FLOP/s each) at an MFU of `share`."""
         return self.step_flops / (peak_flops * share * self.devices)
 
@@ -114,6 +116,8 @@ def make_plan(config: ConfigDict) -> Plan:
         epochs=config.steps * recipe.batch_size / task.epoch_size if task.epoch_size else None,
         data=str(config.data.folder),
         short_tracks=task.short_tracks,
+        rate=rate_plan.describe_rate(recipe.optimizer, config.steps),
+        warnings=rate_plan.find_rate_warnings(recipe.optimizer, recipe.schedule, config.steps),
     )
 
 

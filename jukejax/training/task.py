@@ -49,6 +49,7 @@ class Task(abc.ABC):
       work: FLOPs of a training step on one example, by part of the model (see `flops`).
       corpus_hash: of the data set; "" without one.
       epoch_size: windows in one pass over the training split; 0 without a data set.
+      heldout_size: windows of the held-out split; 0 without a data set.
       track_names: of the held-out tracks, indexed by the "track" of a batch.
       short_tracks: a line for each split with tracks that are shorter than a window.
     """
@@ -58,6 +59,7 @@ class Task(abc.ABC):
     work: Mapping[str, Work] = {}
     corpus_hash: str = ""
     epoch_size: int = 0
+    heldout_size: int = 0
     track_names: tuple[str, ...] = ()
     short_tracks: tuple[str, ...] = ()
     _dataset: corpus.Dataset | None = None
@@ -77,7 +79,10 @@ class Task(abc.ABC):
         """
         self._dataset = dataset
         self.corpus_hash = dataset.corpus_hash
-        self.epoch_size = sum(track.samples // window_samples for track in dataset.tracks("train"))
+        self.epoch_size, self.heldout_size = (
+            sum(track.samples // window_samples for track in dataset.tracks(split))
+            for split in ("train", "heldout")
+        )
         self.track_names = tuple(track.name for track in dataset.tracks("heldout"))
         lines = [
             epochs.describe_short_tracks(
@@ -131,11 +136,14 @@ class Task(abc.ABC):
     # -- Data ------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
+    def open_batches(
+        self, split: str, rows: np.ndarray | None = None, limit: int | None = None
+    ) -> grain.DatasetIterator:
         """Opens the batches of a split: "train" is endless, "heldout" ends.
 
         Args:
           rows: indices of the rows to load of each global batch; None for all.
+          limit: largest number of held-out batches, spread over tracks and positions.
         """
 
     @abc.abstractmethod

@@ -18,7 +18,7 @@ from jukejax.analysis.track_figures import track_figures
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.pages import pictures
 from jukejax.runtime import distributed
-from jukejax.training.run_log import RunLog
+from jukejax.training.run_log import RunLog, read_metrics
 from jukejax.training.task import Preview
 from jukejax.training.tensorboard import EventFile, limit_peak
 
@@ -51,9 +51,12 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, step: int):
+        self._folder, self._step = folder, step
         self._files = {split: EventFile(folder / split, step) for split in ("train", PREVIEW_SPLIT)}
 
     def log_scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        if split not in self._files:
+            self._files[split] = EventFile(self._folder / split, self._step)
         self._files[split].add_scalars(step, values)
 
     def log_audio(
@@ -132,6 +135,9 @@ class Telemetry:
           step: last step of the checkpoint that the run continues from; 0 for a new run.
         """
         self._log = RunLog(workdir / "metrics.jsonl", step)
+        rows = read_metrics(workdir / "metrics.jsonl")
+        sampled = [row["windows"] for row in rows if row["split"] == "heldout" and "windows" in row]
+        self._first_windows: int | None = sampled[0] if sampled else None
         self._sinks: list[Sink] = []
         if distributed.is_writer():
             if config.get("tensorboard", True):
@@ -145,9 +151,16 @@ class Telemetry:
         return self._log.seconds
 
     def log_metrics(self, step: int, split: str, values: dict) -> None:
-        """Writes the metrics of a step; text values go to metrics.jsonl only."""
+        """Writes the metrics of a step; text values go to metrics.jsonl only.
+
+        Held-out metrics of another sample of windows than the first become curves of their own.
+        """
         self._log.append_row(step, split, values)
         scalars = {name: value for name, value in values.items() if not isinstance(value, str)}
+        if split == "heldout" and "windows" in values:
+            self._first_windows = self._first_windows or values["windows"]
+            if values["windows"] != self._first_windows:
+                split = f"heldout_{values['windows']}_windows"
         for sink in self._sinks:
             sink.log_scalars(step, split, scalars)
 

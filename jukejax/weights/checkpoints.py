@@ -1,5 +1,6 @@
 """Reading the checkpoints of a training run on any machine, without the run's code or devices."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -7,42 +8,146 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jukejax.common import files
 from jukejax.common.types import Tree
 
+DIVERGED = "diverged.json"  # in a workdir: the first step that is not sound, and the reason
 
-def read_state(workdir: str | Path, *, best: bool = False) -> dict[str, Tree]:
-    """Reads a checkpoint of a run as nested dictionaries of host arrays.
 
-    Args:
-      best: read the checkpoint with the lowest held-out loss, not the newest readable one.
+@dataclasses.dataclass(frozen=True)
+class SavedStep:
+    """A complete checkpoint of a run.
+
+    Attributes:
+      folder: absolute path of the run's checkpoints.
+      step: training steps before it.
+      heldout_loss: held-out loss at this step; None if it was not measured.
+      sample: the held-out windows of that loss, in words.
+    """
+
+    folder: Path
+    step: int
+    heldout_loss: float | None = None
+    sample: str = ""
+
+
+def list_steps(workdir: str | Path) -> list[SavedStep]:
+    """Lists the complete checkpoints of a run, the newest first.
 
     Raises:
-      ValueError: there is no complete checkpoint, none can be read, or none has a held-out loss.
+      ValueError: there is no complete checkpoint.
     """
     folder = (Path(workdir) / "checkpoints").absolute()
     if not folder.is_dir():
         raise ValueError(f"{workdir} holds no checkpoints; is it a --workdir of train?")
     with ocp.CheckpointManager(folder) as manager:
         steps = sorted(manager.all_steps(), reverse=True)
-        if not steps:
-            raise ValueError(f"{workdir} holds no complete checkpoint yet; let train reach one")
-        if best:
-            metrics = {step: logged for step in steps if (logged := manager.metrics(step))}
-            if not metrics:
-                raise ValueError(
-                    f"no checkpoint of {workdir} has a held-out loss; take the newest, or train "
-                    "with config.eval_every"
-                )
-            steps = [min(metrics, key=lambda step: metrics[step]["loss"])]
-    for step in steps:
+        metrics = {step: manager.metrics(step) or {} for step in steps}
+    if not steps:
+        raise ValueError(f"{workdir} holds no complete checkpoint yet; let train reach one")
+    return [
+        SavedStep(folder, step, metrics[step].get("loss"), metrics[step].get("sample", ""))
+        for step in steps
+    ]
+
+
+def find_best_step(workdir: str | Path) -> SavedStep:
+    """Finds the checkpoint of a run with the lowest held-out loss.
+
+    Losses are compared with that of the newest checkpoint with one if they are of its sample.
+
+    Raises:
+      ValueError: no checkpoint has a held-out loss.
+    """
+    measured = [saved for saved in list_steps(workdir) if saved.heldout_loss is not None]
+    if not measured:
+        raise ValueError(
+            f"no checkpoint of {workdir} has a held-out loss; take the newest, or train with "
+            "config.eval_every"
+        )
+    comparable = [saved for saved in measured if saved.sample == measured[0].sample]
+    return min(comparable, key=lambda saved: saved.heldout_loss or 0.0)
+
+
+def find_sound_step(workdir: str | Path, first_step: int) -> SavedStep | None:
+    """Finds the newest checkpoint of a run that diverged at step `first_step`; None without."""
+    folder = Path(workdir) / "checkpoints"
+    steps = list_steps(workdir) if folder.is_dir() and any(folder.iterdir()) else []
+    return next((saved for saved in steps if saved.step < first_step), None)
+
+
+def describe_sound_step(workdir: str | Path, first_step: int) -> str:
+    """Describes what remains of a run that diverged at step `first_step`."""
+    saved = find_sound_step(workdir, first_step)
+    if saved is None:
+        return "no checkpoint is sound"
+    return f"checkpoint {saved.step} is sound: export --checkpoint=sound takes it"
+
+
+def check_diverged(workdir: str | Path, saved: SavedStep) -> None:
+    """Raises ValueError if the run diverged before a checkpoint; names the sound one."""
+    record = files.read_json_if_any(Path(workdir) / DIVERGED)
+    if record and saved.step >= record["first_step"]:
+        raise ValueError(
+            f"{workdir} diverged at step {record['first_step']}, before its checkpoint "
+            f"{saved.step}: {describe_sound_step(workdir, record['first_step'])}"
+        )
+
+
+def select_step(workdir: str | Path, choice: str) -> SavedStep:
+    """Selects the checkpoint of a run to export.
+
+    Args:
+      choice: "newest"; "best", of the lowest held-out loss; "sound", the newest before the run
+        diverged, if it did.
+
+    Raises:
+      ValueError: there is no such checkpoint, or the run diverged before it.
+    """
+    saved: SavedStep | None = list_steps(workdir)[0]
+    record = files.read_json_if_any(Path(workdir) / DIVERGED)
+    if choice == "best":
+        saved = find_best_step(workdir)
+    elif choice == "sound" and record:
+        saved = find_sound_step(workdir, record["first_step"])
+    if saved is None:
+        raise ValueError(f"{workdir} diverged, and none of its checkpoints is sound")
+    check_diverged(workdir, saved)
+    return saved
+
+
+def read_step(saved: SavedStep) -> dict[str, Tree]:
+    """Reads a checkpoint as nested dictionaries of host arrays.
+
+    Raises:
+      ValueError: it cannot be read.
+    """
+    path = saved.folder / str(saved.step)
+    try:
+        return _restore_state(path / "state")
+    except Exception as error:  # Orbax passes on any exception of its storage libraries
+        raise ValueError(
+            f"checkpoint {saved.step} of {saved.folder} cannot be read "
+            f"({format_first_line(error)}); move {path} away to use an earlier one"
+        ) from error
+
+
+def read_state(workdir: str | Path) -> dict[str, Tree]:
+    """Reads the newest readable checkpoint of a run as nested dictionaries of host arrays.
+
+    Raises:
+      ValueError: there is no complete checkpoint, or none can be read.
+    """
+    saved_steps = list_steps(workdir)
+    for saved in saved_steps:
         try:
-            return _restore_state(folder / str(step) / "state")
-        except Exception as error:  # Orbax passes on any exception of its storage libraries
-            reason = format_first_line(error)
-            print(
-                f"warning: checkpoint {step} of {folder} cannot be read ({reason})", file=sys.stderr
-            )
-    raise ValueError(f"none of the checkpoints {steps} of {folder} can be read (see above)")
+            return read_step(saved)
+        except ValueError as error:
+            print(f"warning: {error}", file=sys.stderr)
+    steps = [saved.step for saved in saved_steps]
+    raise ValueError(
+        f"none of the checkpoints {steps} of {saved_steps[0].folder} can be read (see above)"
+    )
 
 
 def _restore_state(path: Path) -> dict[str, Tree]:

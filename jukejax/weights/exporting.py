@@ -1,81 +1,23 @@
 """Export of trained models, of training runs or a bundle, to a bundle or other formats."""
 
-import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 
 from jukejax.common import files
-from jukejax.common.types import Tree
-from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.runtime import precision
-from jukejax.weights import bundle, checkpoints, loading, stablehlo
-from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
+from jukejax.weights import bundle, stablehlo
+from jukejax.weights.export_inputs import ExportOptions, Model, open_bundle_models, open_workdirs
 from jukejax.weights.huggingface import checkpoint as huggingface_checkpoint
 from jukejax.weights.openai import checkpoint as openai_checkpoint
-from jukejax.weights.openai import parts, released
+from jukejax.weights.openai import parts
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """Options of an export.
-
-    Attributes:
-      inputs: workdirs of `train`, or one bundle.
-      output: folder to write.
-      format: a key of `WRITERS`.
-      raw: export the latest weights of a training run, not their moving average.
-      best: export the checkpoint of a prior with the lowest held-out loss, not the newest.
-      license: license of the weights; None: that of the bundle, or unspecified.
-      seconds: seconds of audio for one call of StableHLO's encode or decode.
-      batch: items of one call of a StableHLO function.
-      dtype: float type of a prior in StableHLO.
-    """
-
-    inputs: Sequence[str]
-    output: Path
-    format: str = "bundle"
-    raw: bool = False
-    best: bool = False
-    license: str | None = None
-    seconds: float = 6.0
-    batch: int = 1
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One model to export.
-
-    Attributes:
-      path: workdir or folder of a bundle's part, for messages.
-      description: of the model, as in a bundle.
-      load: loads {"params", "extra"}.
-    """
-
-    path: str
-    description: dict
-    load: Callable[[], Tree]
-
-    @property
-    def config(self) -> parts.Config:
-        return released.parse_description(self.description)[1]
-
-
-@dataclass(frozen=True)
-class Model:
-    """The parts to export, by name ("vqvae", "level_0", ...), and the content of model.json."""
-
-    parts: dict[str, Part]
-    facts: dict
-
-
-def export_model(options: ExportOptions) -> list[str]:
-    """Writes the output in one of the formats of `WRITERS`; returns the names of the parts.
+def export_model(options: ExportOptions) -> dict[str, dict]:
+    """Writes the output in one of the formats of `WRITERS`; returns the facts of each part by name.
 
     Formats other than the bundle get an export.json beside them.
 
@@ -93,130 +35,7 @@ def export_model(options: ExportOptions) -> list[str]:
         descriptions = {name: part.description for name, part in model.parts.items()}
         export = {"layout": options.format, **model.facts, "parts": descriptions}
         files.write_json(options.output / "export.json", export)
-    return sorted(model.parts)
-
-
-# -- Inputs ------------------------------------------------------------------------------------
-
-
-def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
-    """Opens the models of training runs.
-
-    A VQ-VAE beside priors has its averaged weights also with `options.raw`: the priors were trained
-    on its codes.
-
-    Raises:
-      ValueError: a folder is no workdir, two hold the same part, there is no VQ-VAE, or a prior was
-        trained on codes of another VQ-VAE.
-    """
-    model_parts: dict[str, Part] = {}
-    for workdir in workdirs:
-        path = Path(workdir) / "description.json"
-        if not path.exists():
-            raise ValueError(f"{workdir} is no workdir of train (it has no description.json)")
-        description = files.read_json(path)
-        name = loading.part_name(description)
-        if name in model_parts:
-            raise ValueError(
-                f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
-            )
-        load = functools.partial(_load_run, workdir, name, options)
-        model_parts[name] = Part(workdir, description, load)
-    if "vqvae" not in model_parts:
-        raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
-    vocabularies = [
-        part.description["vocabulary"] for name, part in model_parts.items() if name != "vqvae"
-    ]
-    return _describe_model(
-        model_parts,
-        {
-            "vocabulary": vocabularies[-1] if vocabularies else Vocabulary().plain(),
-            "license": options.license or "unspecified",
-            "provenance": [
-                f"{part.path} ({'raw' if _takes_raw(name, options) else 'ema'}"
-                f"{', best' if _takes_best(name, options) else ''})"
-                for name, part in model_parts.items()
-            ],
-        },
-    )
-
-
-def _takes_raw(name: str, options: ExportOptions) -> bool:
-    """Returns true if a part's latest weights are exported, not their moving average."""
-    return options.raw and (name != "vqvae" or len(options.inputs) == 1)
-
-
-def _takes_best(name: str, options: ExportOptions) -> bool:
-    """Returns true if a part's best checkpoint is exported; for the VQ-VAE it is the newest."""
-    return options.best and name != "vqvae"
-
-
-def _load_run(workdir: str, name: str, options: ExportOptions) -> Tree:
-    best = _takes_best(name, options)
-    if not _takes_raw(name, options):
-        return loading.load_model(workdir, name, best=best)[1]
-    state = checkpoints.read_state(workdir, best=best)
-    return {"params": state["params"], "extra": state.get("extra") or {}}
-
-
-def open_bundle_models(folder: str, options: ExportOptions) -> Model:
-    """Opens the models of a bundle, whose license and provenance are kept.
-
-    Raises:
-      ValueError: the bundle is damaged or has no VQ-VAE, or an option is for training runs.
-    """
-    content = bundle.open_bundle(folder)
-    if options.raw or options.best:
-        raise ValueError(
-            f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
-        )
-    model_parts = {}
-    for name in ("vqvae", *(f"level_{level}" for level in sorted(content["levels"]))):
-        path = Path(folder) / name
-        if not path.is_dir() and name == "vqvae":
-            raise ValueError(f"{folder} has no VQ-VAE; an export needs one")
-        load = functools.partial(_load_bundle_part, folder, name)
-        model_parts[name] = Part(str(path), files.read_json(path / "config.json"), load)
-    return _describe_model(
-        model_parts,
-        {
-            "vocabulary": content["vocabulary"],
-            "license": options.license or content["license"],
-            "provenance": [*content["provenance"], f"exported from {folder}"],
-        },
-    )
-
-
-def _load_bundle_part(folder: str, name: str) -> Tree:
-    return loading.load_model(folder, name)[1]
-
-
-def _describe_model(model_parts: dict[str, Part], facts: dict) -> Model:
-    """Describes the parts; priors get the current form of the identity of their VQ-VAE.
-
-    Raises:
-      ValueError: a prior was trained on codes of another VQ-VAE.
-    """
-    vqvae = model_parts["vqvae"]
-    identity = identify_codec(vqvae.load())
-    priors = {name: part for name, part in model_parts.items() if name != "vqvae"}
-    check_priors(
-        identity,
-        {part.path: part.description for part in priors.values()},
-        vqvae.path,
-        "give the one that encoded them",
-    )
-    for name, part in priors.items():
-        if compare_codecs(part.description.get("vqvae"), identity):
-            description = part.description | {"vqvae": identity}
-            model_parts[name] = replace(part, description=description)
-    shared = {
-        "sample_rate": vqvae.description["sample_rate"],
-        "hops": vqvae.description["hops"],
-        "levels": sorted(int(name.removeprefix("level_")) for name in priors),
-        "vqvae": identity,
-    }
-    return Model(model_parts, shared | facts)
+    return {name: part.facts for name, part in sorted(model.parts.items())}
 
 
 # -- Formats -----------------------------------------------------------------------------------

@@ -36,13 +36,12 @@ def _read_header(folder: Path) -> dict[str, TensorEntry]:
     return read_header(path)
 
 
-def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict, Tree]:
+def load_model(path: str | Path, name: str) -> tuple[dict, Tree]:
     """Loads one model; returns (description, {"params", "extra"}).
 
     Args:
       path: a workdir of `train` (whose averaged weights are loaded), a bundle, or a part of one.
       name: the part, if `path` is a bundle: "vqvae", "level_0", ...
-      best: load the checkpoint of a workdir with the lowest held-out loss, not the newest.
 
     Raises:
       ValueError: there is no usable model, it is not `name`, or its weights do not fit its config
@@ -51,7 +50,7 @@ def load_model(path: str | Path, name: str, *, best: bool = False) -> tuple[dict
     description = read_description(path, name)
     folder, is_run = _locate_model(Path(path), name)
     if is_run:
-        state = checkpoints.read_state(folder, best=best)
+        state = checkpoints.read_state(folder)
         weights = {"params": state["ema_params"], "extra": state.get("extra") or {}}
         part_checks.check_finite(weights, folder)
         return description, weights

@@ -22,7 +22,10 @@ def test_sizes(amount, text):
         (59.7, "1 min 00 s"),
         (245, "4 min 05 s"),
         (7800, "2 h 10 min"),
-        (4_000_000, "1,111 h 06 min"),
+        (4 * 86_400, "4.0 days"),
+        (4_000_000, "46 days"),
+        (3.2e8, "10 years"),
+        (3.8e9, "more than 100 years"),
     ],
 )
 def test_durations(seconds, text):

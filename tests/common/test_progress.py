@@ -62,3 +62,24 @@ def test_nothing_to_do_does_not_divide_by_zero(capsys):
 
 def test_track_hands_on_its_items():
     assert list(track_progress(iter("abc"), total=3, label="x")) == ["a", "b", "c"]
+
+
+def test_the_first_units_can_be_left_out_of_the_estimate(tick, capsys):
+    report = Progress("training", 100, every=0)
+    tick(600)  # compilation
+    report.restart_estimate(2)
+    report.update(2)
+    assert "2/100 2% eta ?" in capsys.readouterr().err
+    tick(4)
+    report.update(4)
+    assert "4/100 4% eta 3:12" in capsys.readouterr().err
+    tick(1)
+    report.update(100)
+    assert "100% in 10:05" in capsys.readouterr().err
+
+
+def test_a_long_estimate_is_in_days(tick, capsys):
+    report = Progress("training", 1000, every=0)
+    tick(3600)
+    report.update(1)
+    assert "eta 42 days" in capsys.readouterr().err

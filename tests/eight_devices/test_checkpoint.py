@@ -9,7 +9,7 @@ from jukejax.runtime import sharding
 from jukejax.runtime.sharding import MeshConfig
 from jukejax.training import program
 from jukejax.training.checkpoint import Checkpoints
-from jukejax.weights.checkpoints import read_state
+from jukejax.weights.checkpoints import find_best_step, read_state
 from tests.support.small_tasks import config_of
 
 ABOUT = {"corpus_hash": "abc"}
@@ -131,7 +131,7 @@ def test_the_state_is_read_without_the_program(tmp_path, state):
 def test_the_state_is_read_of_the_best_and_past_a_damaged_one(tmp_path, state, capsys):
     save(tmp_path, state, [1, 2, 3], losses=[1.0, 3.0, 2.0])
     assert int(read_state(tmp_path)["step"]) == 3
-    assert int(read_state(tmp_path, best=True)["step"]) == 1
+    assert find_best_step(tmp_path).step == 1
     for path in (tmp_path / "checkpoints/3/state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
@@ -139,4 +139,4 @@ def test_the_state_is_read_of_the_best_and_past_a_damaged_one(tmp_path, state, c
     assert "warning: checkpoint 3 of" in capsys.readouterr().err
     save(tmp_path / "blind", state, [4])
     with pytest.raises(ValueError, match="has a held-out loss"):
-        read_state(tmp_path / "blind", best=True)
+        find_best_step(tmp_path / "blind")

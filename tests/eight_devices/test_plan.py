@@ -1,12 +1,14 @@
 """The needs of a run, worked out by hand for small shapes, and as `train --dry_run` prints them."""
 
+import dataclasses
 import functools
 
 import jax
 import pytest
 from jax.sharding import AbstractMesh, Mesh
 
-from jukejax.runtime import sharding
+from jukejax.common.formatting import format_duration
+from jukejax.runtime import devices, sharding
 from jukejax.runtime.sharding import MeshConfig
 from jukejax.training import dry_run, plan, program
 from tests.integration.test_configs import load
@@ -123,14 +125,31 @@ def test_a_batch_that_the_mesh_cannot_share_is_refused():
 
 def test_lines_say_what_the_time_is_judged_by(made):
     given = "\n".join(dry_run.format_plan(made, peak_flops=1e12))
-    assert "config.peak_flops, 30 % MFU assumed" in given
-    assert dry_run.format_figure(3600 / made.seconds_per_step(1e12)) in given
+    assert "config.peak_flops at 10 to 40 % MFU" in given
+    speeds = [dry_run.format_figure(3600 / made.seconds_per_step(1e12, x)) for x in (0.1, 0.4)]
+    assert f"{speeds[0]} to {speeds[1]}" in given
     absent = "\n".join(dry_run.format_plan(made))
     assert "steps an hour" not in absent
     assert "V100" in absent
     assert "no data.folder given" in absent
     here = plan.make_plan(tiny(mesh={"data": -1}, data__batch_size=len(jax.devices())))
     assert "GFLOP/s in a float32 product, measured now" in "\n".join(dry_run.format_plan(here))
+    assert dry_run.format_range([2 * 86_400, 86_400 * 5], format_duration) == "2.0 to 5.0 days"
+    assert dry_run.format_range([7200, 86_400 * 5], format_duration) == "2 h 00 min to 5.0 days"
+
+
+def test_the_estimate_contains_the_run_of_the_article(made):
+    """90,000 steps of its 3.06e13 FLOPs in 4 days on one V100."""
+    article = dataclasses.replace(
+        made, mesh={"data": 1}, work={"layers": 3.06e13}, steps=90_000, dtype="float16"
+    )
+    peak = devices.find_peak_flops("V100-SXM2-32GB", "float16")
+    shares = devices.find_utilization("Tesla V100-SXM2-32GB")
+    fast, slow = (90_000 * article.seconds_per_step(peak, x) / 86_400 for x in reversed(shares))
+    assert fast < 4.0 < slow < 5.0
+    line = next(x for x in dry_run.format_plan(article, None) if "V100" in x)
+    assert "30 h 36 min to 4.2 days" in line
+    assert "6 to 20 % MFU" in line
 
 
 @pytest.mark.slow
@@ -156,7 +175,7 @@ def test_a_vqvae_has_a_plan():
 def test_the_command_prints_a_plan_and_measures_without_data_or_workdir():
     said = run("train", "--config=configs/tiny.py:prior", "--dry_run").stdout
     assert "parameters" in said
-    assert "device-hours" in said
+    assert "time of all steps" in said
     said = run("train", "--config=configs/tiny.py:prior", "--dry_run=measure").stdout
     assert "measured: the best of 3 steps on random data" in said
     said = run("train", "--config=configs/tiny.py:prior", "--dry_run=compile").stdout

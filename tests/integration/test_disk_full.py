@@ -8,7 +8,10 @@ import sys
 import pytest
 import soundfile
 
+from tests.support import small_bundle
+from tests.support.command import ROOT, environment
 from tests.support.preparation import RATE, contents, music, prepare
+from tests.support.small_codes import write_codes
 
 # Prepares on a disk of $SIZE, lists the complete files in the cache, makes room, prepares again.
 SCRIPT = """
@@ -67,3 +70,45 @@ def test_a_full_disk_is_one_clear_line_and_the_cache_goes_on(tmp_path, size, kep
     prepare(f"--input={tmp_path / 'music'}", f"--output={tmp_path / 'roomy'}")
     assert contents(out / "data") == contents(tmp_path / "roomy")
     assert len(json.loads((out / "data" / "corpus.json").read_text())["files"]) == 6
+
+
+# Trains or exports on a disk of $SIZE, which must end with one line; makes room, runs again.
+AGAIN = """
+set -e
+mount -t tmpfs -o size=$SIZE none "$DISK"
+"$PYTHON" -m jukejax.$VERB $FLAGS 2>"$OUT/err" && exit 9
+[ $? -eq 2 ]
+mount -o remount,size=64m "$DISK"
+"$PYTHON" -m jukejax.$VERB $FLAGS
+cp -r "$DISK/data" "$OUT/data"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_train_and_export_end_with_one_line_and_go_on(tmp_path, verb):
+    for name in ("disk", "out"):
+        (tmp_path / name).mkdir()
+    data, out = tmp_path / "disk" / "data", tmp_path / "out"
+    if verb == "train":
+        codes = write_codes(tmp_path / "codes")
+        flags = f"--config=configs/tiny.py:prior --config.data.folder={codes} --workdir={data}"
+    else:
+        flags = f"--workdir={small_bundle.write(tmp_path / 'bundle')} --output={data}"
+    variables = {"SIZE": "900k" if verb == "train" else "60k", "DISK": tmp_path / "disk"}
+    variables |= {"OUT": out, "PYTHON": sys.executable, "VERB": verb, "FLAGS": flags}
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    command = [*NAMESPACE, "env", *settings, "sh", "-c", AGAIN]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    said = (out / "err").read_text()
+    assert done.returncode == 0, (done.stderr, said)
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    line = f"error: the disk of {data} is full; make room and run again: finished work is kept"
+    assert lines == [line]
+    assert "Traceback" not in said
+    names = {path.name for path in (out / "data").iterdir()}
+    assert names >= ({"summary.json"} if verb == "train" else {"model.json", "vqvae", "level_0"})
+    assert ".lock" not in names

@@ -87,7 +87,7 @@ def test_averaged_or_latest_weights_of_a_run(tmp_path, trained, weights):
     exported = bundle.flatten_weights(bundle.load_part(output / "vqvae")[1]["params"])
     expected = bundle.flatten_weights((averaged if weights == "ema" else latest)["params"])
     assert all(exported[name].tobytes() == expected[name].tobytes() for name in expected)
-    assert bundle.open_bundle(output)["provenance"] == [f"{workdir} ({weights})"]
+    assert bundle.open_bundle(output)["provenance"] == [f"{workdir} ({weights}, step 3)"]
 
 
 def test_a_bundle_has_no_raw_weights(tmp_path, source):

@@ -64,22 +64,23 @@ def test_a_run_ends_where_its_rate_reaches_zero_and_stays_ended(codes, tmp_path,
 
 
 def test_a_run_without_progress_is_stopped_and_its_best_checkpoint_kept(codes, tmp_path, capsys):
-    """A rate of zero: only the first evaluation can be the best."""
-    changes = dict(steps=100, eval_every=3, eval_batches=1, keep=1)
-    changes |= dict(schedule__stop_on_stall=2, optimizer__learning_rate=0.0)
+    """The first step has rate zero, and the next ones destroy the weights."""
+    changes = dict(steps=100, eval_every=1, eval_batches=1, keep=1)
+    changes |= dict(schedule__stop_on_stall=2, optimizer__learning_rate=1.0)
     summary = Training(config_of(codes, **changes), tmp_path).run()
-    assert summary["steps"] == 9
-    assert "stopped: no better held-out loss at step 9" in capsys.readouterr().err
+    assert summary["steps"] == 3
+    assert "stopped: no better held-out loss at step 3" in capsys.readouterr().err
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == [3, 9]
-    assert int(checkpoints.read_state(tmp_path, best=True)["step"]) == 3
+    assert kept == [1, 3]
+    assert checkpoints.find_best_step(tmp_path).step == 1
     rows = rows_of(tmp_path, "heldout")
-    assert [row["step"] for row in rows] == [3, 6, 9, 9]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["step"] for row in rows_of(tmp_path, "heldout_all")] == [3]
     last = rows_of(tmp_path, "train")[-1]["loss"]
     assert abs(rows[0]["gap"]) < 1.0
     assert last > 3
     (tmp_path / "summary.json").unlink()  # as if killed while it ended
-    assert Training(config_of(codes, **changes), tmp_path).run()["steps"] == 9
+    assert Training(config_of(codes, **changes), tmp_path).run()["steps"] == 3
 
 
 def test_too_little_held_out_music_is_said_before_the_first_step(codes, tmp_path):
@@ -107,12 +108,6 @@ def test_repetition_is_told_at_four_and_sixteen_epochs(codes, tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("every window has been seen 4 times") == 1
     assert said.count("every window has been seen 16 times") == 1
-
-
-def test_a_run_whose_loss_is_never_finite_is_ended_with_a_line(codes, tmp_path):
-    changes = dict(steps=30, max_skipped=5, optimizer__learning_rate=1e30, optimizer__clip=0.0)
-    with pytest.raises(ValueError, match=r"steps in a row before step \d+ had a loss or gradient"):
-        Training(config_of(codes, optimizer__warmup_steps=0, **changes), tmp_path).run()
 
 
 def test_other_data_under_a_run_is_refused(codes, tmp_path):

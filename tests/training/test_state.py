@@ -55,7 +55,7 @@ class NumbersTask(Task):
     def evaluate(self, params, extra, batch):
         raise NotImplementedError
 
-    def open_batches(self, split, rows=None):
+    def open_batches(self, split, rows=None, limit=None):
         raise NotImplementedError
 
     def batch_shapes(self, examples):

@@ -7,7 +7,8 @@ import pytest
 from jukejax.common import files
 from jukejax.weights import bundle
 from jukejax.weights.codec_identity import identify_codec
-from jukejax.weights.exporting import ExportOptions, export_model
+from jukejax.weights.export_inputs import ExportOptions
+from jukejax.weights.exporting import export_model
 from tests.support import small_bundle
 
 CONFIGS = small_bundle.configs("none")

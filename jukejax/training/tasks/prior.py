@@ -160,11 +160,17 @@ class PriorTask(Task):
 
     # -- Data ------------------------------------------------------------------------------------
 
-    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
-        return self._open_windows(split, self.config.data.batch_size, rows)
+    def open_batches(
+        self, split: str, rows: np.ndarray | None = None, limit: int | None = None
+    ) -> grain.DatasetIterator:
+        return self._open_windows(split, self.config.data.batch_size, rows, limit)
 
     def _open_windows(
-        self, split: str, batch_size: int, rows: np.ndarray | None = None
+        self,
+        split: str,
+        batch_size: int,
+        rows: np.ndarray | None = None,
+        limit: int | None = None,
     ) -> grain.DatasetIterator:
         train = split == "train"
         model = self.model_config
@@ -182,6 +188,7 @@ class PriorTask(Task):
                 aug_shift=self.config.data.get("aug_shift", True),
                 repeat=train,
                 rows=rows,
+                limit=limit,
             ),
         )
 
@@ -245,6 +252,8 @@ def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorCon
         model["labels"].setdefault("num_genres", len(vocabulary.genres))
         model["labels"].setdefault("sample_rate", info["sample_rate"])
     frozen = freeze(PriorConfig, model, "config.model")
+    if dataset is not None:
+        _check_codebooks(frozen, codebook_size)
     is_top = level == levels - 1
     if is_top != (frozen.upper is None):
         verb = "must not have" if is_top else "needs"
@@ -256,6 +265,23 @@ def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorCon
                 f"model.upper upsamples {frozen.upper.ratio} times, but hops {hops} need {ratio}"
             )
     return frozen
+
+
+def _check_codebooks(config: PriorConfig, codebook_size: int) -> None:
+    """Checks that a model has an entry for every code of its level and of the level above.
+
+    Args:
+      codebook_size: codes of each level in the data.
+    """
+    sizes = {"codebook_size": config.codebook_size}
+    if config.upper is not None:
+        sizes["upper.vocab_size"] = config.upper.vocab_size
+    for key, size in sizes.items():
+        if size < codebook_size:
+            raise ValueError(
+                f"config.model.{key} is {size}, but the data has {codebook_size} codes; remove it, "
+                f"or set it to {codebook_size}"
+            )
 
 
 def histogram_entropy(dataset: corpus.Dataset, split: str, level: int) -> float:

@@ -181,7 +181,9 @@ class VQVAETask(Task):
 
     # -- Data ------------------------------------------------------------------------------------
 
-    def open_batches(self, split: str, rows: np.ndarray | None = None) -> grain.DatasetIterator:
+    def open_batches(
+        self, split: str, rows: np.ndarray | None = None, limit: int | None = None
+    ) -> grain.DatasetIterator:
         train = split == "train"
         data = self.config.data
         return pipeline.read_audio_batches(
@@ -196,6 +198,7 @@ class VQVAETask(Task):
                 aug_blend=data.get("aug_blend", False),
                 repeat=train,
                 rows=rows,
+                limit=limit,
             ),
         )
 

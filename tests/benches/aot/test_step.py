@@ -40,7 +40,7 @@ class ToyTask(Task):
     def evaluate(self, params, extra, batch):
         return {}
 
-    def open_batches(self, split, rows=None):
+    def open_batches(self, split, rows=None, limit=None):
         return iter(())
 
     def batch_shapes(self, examples):

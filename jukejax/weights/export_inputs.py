@@ -1,0 +1,212 @@
+"""The models to export: those of training runs, or of a bundle."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukejax.common import files
+from jukejax.common.types import Tree
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.weights import bundle, checkpoints, loading
+from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
+from jukejax.weights.openai import parts, released
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of an export.
+
+    Attributes:
+      inputs: workdirs of `train`, or one bundle.
+      output: folder to write.
+      format: a key of `WRITERS`.
+      raw: export the latest weights of a training run, not their moving average.
+      checkpoint: which checkpoint of a training run, see `checkpoints.select_step`; "best" applies
+        to priors, for the VQ-VAE it is the newest.
+      license: license of the weights; None: that of the bundle, or unspecified.
+      seconds: seconds of audio for one call of StableHLO's encode or decode.
+      batch: items of one call of a StableHLO function.
+      dtype: float type of a prior in StableHLO.
+    """
+
+    inputs: Sequence[str]
+    output: Path
+    format: str = "bundle"
+    raw: bool = False
+    checkpoint: str = "newest"
+    license: str | None = None
+    seconds: float = 6.0
+    batch: int = 1
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model to export.
+
+    Attributes:
+      path: workdir or folder of a bundle's part, for messages.
+      description: of the model, as in a bundle.
+      load: loads {"params", "extra"}.
+      facts: of a training run, the origin of the weights: "weights" ("ema" or "raw"), "step", and
+        if it was measured "heldout_bits" of a prior or "heldout_loss" of a VQ-VAE.
+    """
+
+    path: str
+    description: dict
+    load: Callable[[], Tree]
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def config(self) -> parts.Config:
+        return released.parse_description(self.description)[1]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The parts to export, by name ("vqvae", "level_0", ...), and the content of model.json."""
+
+    parts: dict[str, Part]
+    facts: dict
+
+
+def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
+    """Opens the models of training runs.
+
+    A VQ-VAE beside priors has its averaged weights also with `options.raw`: the priors were trained
+    on its codes.
+
+    Raises:
+      ValueError: a folder is no workdir, two hold the same part, there is no VQ-VAE, or a prior was
+        trained on codes of another VQ-VAE.
+    """
+    model_parts: dict[str, Part] = {}
+    for workdir in workdirs:
+        path = Path(workdir) / "description.json"
+        if not path.exists():
+            raise ValueError(f"{workdir} is no workdir of train (it has no description.json)")
+        description = files.read_json(path)
+        name = loading.part_name(description)
+        if name in model_parts:
+            raise ValueError(
+                f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
+            )
+        model_parts[name] = _open_run(workdir, name, description, options)
+    if "vqvae" not in model_parts:
+        raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
+    vocabularies = [
+        part.description["vocabulary"] for name, part in model_parts.items() if name != "vqvae"
+    ]
+    return _describe_model(
+        model_parts,
+        {
+            "vocabulary": vocabularies[-1] if vocabularies else Vocabulary().plain(),
+            "license": options.license or "unspecified",
+            "provenance": [
+                f"{part.path} ({describe_facts(part.facts)})" for part in model_parts.values()
+            ],
+            "checkpoints": {name: part.facts for name, part in model_parts.items()},
+        },
+    )
+
+
+def _takes_raw(name: str, options: ExportOptions) -> bool:
+    """Returns true if a part's latest weights are exported, not their moving average."""
+    return options.raw and (name != "vqvae" or len(options.inputs) == 1)
+
+
+def _open_run(workdir: str, name: str, description: dict, options: ExportOptions) -> Part:
+    """Opens a training run at the checkpoint of the options."""
+    is_newest = name == "vqvae" and options.checkpoint == "best"
+    saved = checkpoints.select_step(workdir, "newest" if is_newest else options.checkpoint)
+    raw = _takes_raw(name, options)
+    facts: dict[str, Any] = {"weights": "raw" if raw else "ema", "step": saved.step}
+    if saved.heldout_loss is not None:
+        facts["heldout_loss" if name == "vqvae" else "heldout_bits"] = saved.heldout_loss
+    return Part(workdir, description, functools.partial(_load_run, saved, raw), facts)
+
+
+def _load_run(saved: checkpoints.SavedStep, raw: bool) -> Tree:
+    state = checkpoints.read_step(saved)
+    params = state["params" if raw else "ema_params"]
+    for name, value in bundle.flatten_weights(params).items():
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"{name} of checkpoint {saved.step} of {saved.folder} is not finite: the run "
+                "diverged; --checkpoint=best or an earlier checkpoint may be sound"
+            )
+    return {"params": params, "extra": state.get("extra") or {}}
+
+
+def describe_facts(facts: Mapping[str, Any]) -> str:
+    """Formats the origin of weights: `ema, step 280, held out 4.692 bits a code`."""
+    words = [facts["weights"], f"step {facts['step']}"]
+    if "heldout_bits" in facts:
+        words.append(f"held out {facts['heldout_bits']:.3f} bits a code")
+    if "heldout_loss" in facts:
+        words.append(f"held-out spectral distance {facts['heldout_loss']:.4g}")
+    return ", ".join(words)
+
+
+def open_bundle_models(folder: str, options: ExportOptions) -> Model:
+    """Opens the models of a bundle, whose license and provenance are kept.
+
+    Raises:
+      ValueError: the bundle is damaged or has no VQ-VAE, or an option is for training runs.
+    """
+    content = bundle.open_bundle(folder)
+    if options.raw or options.checkpoint != "newest":
+        raise ValueError(
+            f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
+        )
+    model_parts = {}
+    for name in ("vqvae", *(f"level_{level}" for level in sorted(content["levels"]))):
+        path = Path(folder) / name
+        if not path.is_dir() and name == "vqvae":
+            raise ValueError(f"{folder} has no VQ-VAE; an export needs one")
+        load = functools.partial(_load_bundle_part, folder, name)
+        model_parts[name] = Part(str(path), files.read_json(path / "config.json"), load)
+    return _describe_model(
+        model_parts,
+        {
+            "vocabulary": content["vocabulary"],
+            "license": options.license or content["license"],
+            "provenance": [*content["provenance"], f"exported from {folder}"],
+        },
+    )
+
+
+def _load_bundle_part(folder: str, name: str) -> Tree:
+    return loading.load_model(folder, name)[1]
+
+
+def _describe_model(model_parts: dict[str, Part], facts: dict) -> Model:
+    """Describes the parts; priors get the current form of the identity of their VQ-VAE.
+
+    Raises:
+      ValueError: a prior was trained on codes of another VQ-VAE.
+    """
+    vqvae = model_parts["vqvae"]
+    identity = identify_codec(vqvae.load())
+    priors = {name: part for name, part in model_parts.items() if name != "vqvae"}
+    check_priors(
+        identity,
+        {part.path: part.description for part in priors.values()},
+        vqvae.path,
+        "give the one that encoded them",
+    )
+    for name, part in priors.items():
+        if compare_codecs(part.description.get("vqvae"), identity):
+            description = part.description | {"vqvae": identity}
+            model_parts[name] = replace(part, description=description)
+    shared = {
+        "sample_rate": vqvae.description["sample_rate"],
+        "hops": vqvae.description["hops"],
+        "levels": sorted(int(name.removeprefix("level_")) for name in priors),
+        "vqvae": identity,
+    }
+    return Model(model_parts, shared | facts)
