@@ -24,6 +24,7 @@ from tests.support.preparation import (
     music,
     prepare,
     prepare_in_new_process,
+    read_notes,
 )
 
 
@@ -92,11 +93,6 @@ def test_good_files_become_tracks_and_bad_ones_are_named_with_reasons(prepared):
     assert json.loads((output / "corpus.json").read_text())["ignored"] == {".csv": 1, ".jpg": 1}
 
 
-def notes(output, name):
-    rows = json.loads((output / "corpus.json").read_text())["files"]
-    return next(row["notes"] for row in rows if row["file"] == name)
-
-
 def test_a_16_bit_file_at_44_1_khz_is_stored_exactly(prepared, folder):
     output, _ = prepared
     track, sound = find_track(output, "copy.wav")
@@ -115,20 +111,20 @@ def test_loud_tracks_are_scaled_down_not_clipped(prepared, folder):
     _, sound = find_track(prepared[0], "loud.wav")
     loud = soundfile.read(folder / "loud.wav", dtype="float32")[0]
     np.testing.assert_allclose(sound, loud / np.abs(loud).max(), atol=4e-5)
-    assert "turned down by" in notes(prepared[0], "loud.wav")[0]
+    assert "turned down by" in read_notes(prepared[0], "loud.wav")[0]
 
 
 def test_antiphase_stereo_keeps_its_mono_sum(prepared):
     _, sound = find_track(prepared[0], "antiphase.wav")
     assert np.sqrt(np.mean(sound.mean(axis=1) ** 2)) > 0.25
-    assert "anti-phase" in notes(prepared[0], "antiphase.wav")[0]
+    assert "anti-phase" in read_notes(prepared[0], "antiphase.wav")[0]
 
 
 def test_equal_channels_become_mono_and_dc_offsets_are_removed(prepared):
     track, sound = find_track(prepared[0], "equal.wav")
     assert track.channels == 1
     assert abs(sound.mean()) < 1e-4
-    assert len(notes(prepared[0], "equal.wav")) == 2
+    assert len(read_notes(prepared[0], "equal.wav")) == 2
 
 
 def test_labels_come_from_the_csv_then_the_tags(prepared):

@@ -1,5 +1,6 @@
 """Runs of `prepare` for tests, and music for them."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -79,3 +80,9 @@ def find_track(folder: Path, name: str) -> tuple[corpus.Track, np.ndarray]:
             if track.name == name:
                 return track, dataset.read_track(split, i)
     raise KeyError(name)
+
+
+def read_notes(folder: Path, name: str) -> list[str]:
+    """Returns the notes of a file in the corpus.json of a dataset."""
+    rows = json.loads((folder / "corpus.json").read_text())["files"]
+    return next(row["notes"] for row in rows if row["file"] == name)
