@@ -81,10 +81,11 @@ def test_run_killed_at_three_moments_ends_with_the_same_bytes(
     ("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
 def test_interrupted_run_keeps_its_codes(model, schedule, uninterrupted, tmp_path, by, code):
-    ready = wait_for_codes(tmp_path, CODES // 4, 0.1)
+    early = CODES // 10  # within level 1: parallel windows of level 0 may end within a moment
+    ready = wait_for_codes(tmp_path, early, 0.1)
     asked = flags(model, tmp_path, *schedule)
     assert stop_when("sample", *asked, ready=ready, with_signal=by) == code
-    assert count_codes(tmp_path) >= CODES // 4
+    assert count_codes(tmp_path) >= early
     run("sample", *asked)
     assert read_files(tmp_path) == uninterrupted
 

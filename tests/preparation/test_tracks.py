@@ -166,14 +166,15 @@ def test_two_hours_take_less_than_a_gigabyte_and_a_half(tmp_path):
         for _ in range(239):
             file.write(block)
     program = (
-        "import resource, sys\n"
+        "import sys\n"
         "from jukejax.preparation import rules, separators, tracks\n"
         "from jukejax.preparation.prepared_track import Source\n"
+        "from jukejax.runtime import memory\n"
         "source = Source('long.flac', path=sys.argv[1])\n"
         "separator = separators.Separator('none')\n"
         "prepared = tracks.prepare_track(source, separator, sys.argv[2], rules.Rules())\n"
         "assert not prepared.reason, prepared.reason\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)\n"
+        "print(memory.process_peak_bytes() / 1e9)\n"
     )
     command = [sys.executable, "-c", program, str(path), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
