@@ -134,7 +134,7 @@ def test_code_windows_refuse_what_does_not_fit(code_folder):
 def test_labels_that_the_model_cannot_take_are_counted_and_named(tmp_path):
     vocabulary = Vocabulary.build(["A", "B"], ["dub", "house", "techno"])
     with DatasetWriter(
-        tmp_path, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae="x"
+        tmp_path, kind="codes", vocabulary=vocabulary, codebook_size=2048, vqvae={"hash": "x"}
     ) as writer:
         for name, genres in (("one", ("dub",)), ("two", ("dub", "house")), ("b", ("techno",))):
             codes = {

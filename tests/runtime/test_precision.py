@@ -65,8 +65,8 @@ def test_half_precision_reaches_the_loss_of_float32(dtype):
     last = np.mean([row["loss"] for row in rows[-LAST:]])
     assert rows[0]["loss"] > 4.0  # bits, of 24 codes
     assert float32_loss() < 0.9 * rows[0]["loss"]
-    # Not worse by more than 1 %. The loss still falls, so that a run may also be ahead: bfloat16 was
-    # 1.2 % below float32 on a CPU with AMX, whose products round otherwise.
+    # Not worse by more than 1 %. The loss still falls, so that a run may also be ahead: bfloat16
+    # was 1.2 % below float32 on a CPU with AMX, whose products round otherwise.
     assert 0.97 * float32_loss() <= last <= 1.01 * float32_loss()
     assert jax.tree.leaves(state.params)[0].dtype == np.float32
     assert ("loss_scale" in rows[0]) == (dtype == "float16")

@@ -39,7 +39,7 @@ def test_priors_keep_the_vqvae_of_their_codes_and_get_its_new_hash(tmp_path):
     model = bundle.open_bundle(tmp_path / "b")
     written, weights = bundle.load_part(tmp_path / "b" / "level_2")
     assert model["vqvae"] == written["vqvae"] == identity
-    assert model["provenance"] == [f"{vqvae} (ema)", f"{prior} (raw)"]
+    assert model["provenance"] == [f"{vqvae} (ema, step 3)", f"{prior} (raw, step 3)"]
     assert identify_codec(bundle.load_part(tmp_path / "b" / "vqvae")[1]) == identity
     for name, value in bundle.flatten_weights(latest["params"]).items():
         np.testing.assert_array_equal(bundle.flatten_weights(weights["params"])[name], value)
