@@ -59,7 +59,8 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: list | None = None) ->
     sizes = [getattr(config, axis) for axis in AXES]
     fixed = int(np.prod([size for size in sizes if size > 0]))
     if sizes.count(-1) > 1 or any(size == 0 or size < -1 for size in sizes):
-        raise ValueError(f"mesh sizes are {sizes}; they must be positive, and one may be -1")
+        named = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+        raise ValueError(f"{named}: sizes must be positive, and one may be -1")
     sizes = [len(devices) // fixed if size == -1 else size for size in sizes]
     if int(np.prod(sizes)) != len(devices):
         shape = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
