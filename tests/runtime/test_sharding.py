@@ -43,7 +43,7 @@ def test_minus_one_takes_the_devices_that_are_left():
         (MeshConfig(3), "the mesh data 3 x fsdp 1 x tensor 1 does not use all 2 devices"),
         (MeshConfig(1), "does not use all 2 devices; change mesh"),
         (MeshConfig(-1, 3), "does not use all 2 devices"),
-        (MeshConfig(-1, -1), r"mesh sizes are \[-1, -1, 1\]; they must be positive"),
+        (MeshConfig(-1, -1), r"mesh.data=-1, mesh.fsdp=-1, mesh.tensor=1: sizes must be positive"),
         (MeshConfig(0), "must be positive"),
         (MeshConfig(-2), "must be positive"),
     ],
