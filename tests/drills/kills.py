@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from jukejax.weights import bundle, checkpoints
@@ -199,5 +200,5 @@ def read_samples(output: Path) -> dict[str, bytes]:
 
 def read_state(workdir: Path) -> dict[str, bytes]:
     """Reads the newest checkpoint of a training run."""
-    flat = bundle.flatten_weights(checkpoints.read_state(workdir))
-    return {name: np.asarray(value).tobytes() for name, value in flat.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(checkpoints.read_state(workdir))
+    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
