@@ -53,7 +53,11 @@ def define_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_string(
-        "reference", "", "JSON lines of `hf_bench.py sample` to divide by.", flag_values=values
+        "reference",
+        "",
+        "File of another implementation's speed to divide by: lines of JSON with bench (sample), "
+        "config, batch and tokens_per_s.",
+        flag_values=values,
     )
     flags.DEFINE_string(
         "aot", "", "Only compile, for one such device: h200:1, v5e:2x2 ...", flag_values=values
@@ -111,7 +115,10 @@ def read_reference(path: str) -> list[dict[str, Any]]:
         raise ValueError(f"--reference={path}: {error}") from error
     records = [one for one in records if isinstance(one, dict) and one.get("bench") == "sample"]
     if not records:
-        raise ValueError(f"--reference={path} has no line with bench sample; see hf_bench.py")
+        raise ValueError(
+            f"--reference={path} has no line with bench sample; write lines of JSON such as "
+            '{"bench": "sample", "config": "tiny", "batch": 1, "tokens_per_s": 900}'
+        )
     return records
 
 
