@@ -51,7 +51,10 @@ SECONDS = flags.DEFINE_float(
     flag_values=FLAGS,
 )
 BARS = flags.DEFINE_float(
-    "bars", None, "Length in bars of four beats, instead of --seconds.", flag_values=FLAGS
+    "bars",
+    None,
+    "Length in bars of four beats, to the sample, instead of --seconds.",
+    flag_values=FLAGS,
 )
 BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.", flag_values=FLAGS)
 TOTAL_SECONDS = flags.DEFINE_float(
@@ -178,6 +181,7 @@ def make_request() -> Request:
         mode=MODE.value,
         levels=levels,
         seconds=resolve_seconds(SECONDS.value, BARS.value, BPM.value),
+        is_exact=BARS.value is not None,
         total_seconds=TOTAL_SECONDS.value,
         offset_seconds=OFFSET_SECONDS.value,
         items=range(FIRST_ITEM.value, FIRST_ITEM.value + NUM_SAMPLES.value),

@@ -29,6 +29,7 @@ class Request:
       levels: levels to sample, from coarse to fine.
       seconds: length of each track; None: that of the source for mode "upsample", else
         `DEFAULT_SECONDS`.
+      is_exact: the sound ends after `seconds` to the sample, within its last code.
       total_seconds: length of the piece that contains the track (timing label); None: up to the
         end of the track.
       offset_seconds: start of the track in that piece.
@@ -46,6 +47,7 @@ class Request:
     mode: str = "ancestral"
     levels: tuple[int, ...] = (2, 1, 0)
     seconds: float | None = None
+    is_exact: bool = False
     total_seconds: float | None = None
     offset_seconds: float = 0.0
     items: range = range(1)
@@ -65,6 +67,10 @@ class Request:
     schedule: str = "sequential"
     memory_fraction: float = 0.8
     stream: bool = False
+
+    def count_samples(self, sample_rate: int) -> int | None:
+        """Returns the samples of the sound of a track; None: those of its codes."""
+        return round(self.seconds * sample_rate) if self.is_exact and self.seconds else None
 
     def __post_init__(self) -> None:
         self._check_numbers()

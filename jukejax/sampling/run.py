@@ -128,8 +128,8 @@ class SampleJob:
             sample = self._reroll_level if is_reroll else self._sample_level
             self._codes[level] = sample(level, timer)
         self.folder.save_codes(self._codes)
-        codec = self.model.codec
-        sounds = [codec.decode(codes, level) for codes in self._codes[level]]
+        end = self.request.count_samples(self.model.sample_rate)
+        sounds = [self.model.codec.decode(codes, level)[:end] for codes in self._codes[level]]
         if self._streams is not None:
             self._streams.finish(level, sounds)
         self._report_first_audio()

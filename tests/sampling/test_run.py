@@ -145,6 +145,15 @@ def test_complete_run_changes_nothing(faked, tmp_path):
     }
 
 
+def test_bars_end_at_the_sample(faked, tmp_path):
+    seconds = 4 * 60 / 557.0  # a bar at 557 BPM ends within a code
+    sample(faked, tmp_path, seconds=seconds, is_exact=True, stream=True)
+    for level in range(3):
+        sound = soundfile.SoundFile(tmp_path / "item_000" / f"level_{level}.wav")
+        assert sound.frames == round(seconds * 44100)
+        assert sound.frames % 128
+
+
 def test_time_of_a_level_is_summed_over_all_runs(faked, tmp_path, monkeypatch):
     """The clock advances by a second whenever it is read."""
     ticks = itertools.count()
