@@ -14,6 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
+from jukejax.common.formatting import format_count
 from jukejax.data import corpus, records
 from jukejax.runtime import platform_flags
 
@@ -69,7 +70,7 @@ def main() -> int:
         print(f"{output} holds these codes already")
         return 0
     print(
-        f"{summary.tracks} tracks, {summary.minutes:.1f} minutes, "
+        f"{format_count(summary.tracks, 'track')}, {summary.minutes:.1f} minutes, "
         f"{summary.speed:.1f} x real time: {output}"
     )
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jukejax.common.formatting import format_clock
+from jukejax.common.formatting import format_clock, format_count
 from jukejax.data import audio, corpus
 
 MAX_PRINTED = 20  # largest number of skipped files that are printed; corpus.json lists all
@@ -22,14 +22,13 @@ def print_summary(
         tracks = dataset.tracks(split)
         length = format_clock(sum(track.samples for track in tracks) / audio.SAMPLE_RATE)
         size = sum(shard["bytes"] for shard in dataset.info["splits"][split]["shards"]) / 1e6
-        print(f"{len(tracks)} tracks ({length}) {words}, {size:.0f} MB in {output}")
+        tracks_of_split = format_count(len(tracks), "track")
+        print(f"{tracks_of_split} ({length}) {words}, {size:.0f} MB in {output}")
     if not dataset.tracks("heldout"):
         print("nothing is held out: there is one track only, or --heldout=0")
     group_names = [row["group"] for row in table["files"] if "group" in row]
     if shared := len(group_names) - len(set(group_names)):
-        print(
-            f"{shared} tracks share a recording with another one: each is in the split of that one"
-        )
+        print(f"{format_count(shared, 'track')} with a recording of another track: in its split")
     if sdr := table.get("instrumental_si_sdr"):
         print(
             f"instrumental against the truth: SI-SDR {sdr['before']:.1f} dB before, "
@@ -37,7 +36,8 @@ def print_summary(
         )
     _print_ignored(table)
     if missing:
-        print(f"--metadata names {len(missing)} files that do not exist, such as {missing[0]}")
+        files_missing = format_count(len(missing), "file")
+        print(f"--metadata names {files_missing} not in --input, such as {missing[0]}")
     _print_skipped(output, [row for row in table["files"] if row["fate"] == "skipped"])
 
 
@@ -45,16 +45,17 @@ def _print_ignored(table: Mapping[str, Any]) -> None:
     """Prints the files and folders that were not read, and the number of tracks with notes."""
     if ignored := table["ignored"]:
         counts = ", ".join(f"{suffix} {count}" for suffix, count in ignored.items())
-        print(f"{sum(ignored.values())} other files were not read, by their endings: {counts}")
+        number = format_count(sum(ignored.values()), "other file")
+        print(f"{number} not read, by ending: {counts}")
     for folder in table["unreadable"]:
         print(f"folder {folder} cannot be read: its files are missing")
     if noted := sum(bool(row.get("notes")) for row in table["files"]):
-        print(f"{noted} tracks have notes, such as on repairs and silence, in corpus.json")
+        print(f"{format_count(noted, 'track')} with notes, such as on repairs, in corpus.json")
 
 
 def _print_skipped(output: str, skipped: Sequence[Mapping[str, Any]]) -> None:
     if skipped:
-        print(f"{len(skipped)} files skipped:")
+        print(f"{format_count(len(skipped), 'file')} skipped:")
     for row in skipped[:MAX_PRINTED]:
         print(f"  {row['file']}: {row['reason']}")
     if len(skipped) > MAX_PRINTED:

@@ -136,7 +136,7 @@ def test_labels_come_from_the_csv_then_the_tags(prepared):
     vocabulary = corpus.open_dataset(output).vocabulary
     assert vocabulary.artists == ("unknown", "Csv Artist", "Tagged Artist")
     assert vocabulary.genres == ("unknown", "Deep House", "Dub")
-    assert "--metadata names 1 files that do not exist, such as gone.wav" in out
+    assert "--metadata names 1 file not in --input, such as gone.wav" in out
 
 
 def test_the_bytes_do_not_depend_on_the_workers_or_the_cache(prepared, folder, tmp_path):
@@ -240,7 +240,7 @@ def test_shortened_and_reencoded_copies_share_a_group_and_a_split(tmp_path):
     (link,) = table["links"]
     assert (link["a"], link["b"]) == ("a.wav", "b.ogg")
     assert link["offset_seconds"] == pytest.approx(4.0, abs=0.1)
-    assert "1 tracks share a recording" in out
+    assert "1 track with a recording of another track: in its split" in out
 
 
 def test_the_house_corpus_is_prepared_with_its_labels_and_measures(tmp_path):
