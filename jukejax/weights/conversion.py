@@ -4,10 +4,12 @@ Every name and shape is checked before anything is written. The weights keep the
 at most one checkpoint is in memory.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -62,12 +64,17 @@ class Conversion:
     def run(self) -> list[str]:
         """Writes the bundle and returns the names of its parts.
 
+        A bundle of the same options is complete, such as that of a process killed at its end.
+
         Raises:
-          ValueError: the output holds a bundle, or a checkpoint does not fit; nothing is written.
+          ValueError: the output holds another bundle, or a checkpoint does not fit; nothing is
+            written.
         """
         options = self.options
         if (options.output / "model.json").exists():
-            raise ValueError(f"{options.output} holds a bundle already; choose another folder")
+            if bundle.open_bundle(options.output).get("conversion") != self._describe_options():
+                raise ValueError(f"{options.output} holds a bundle already; choose another folder")
+            return sorted(path.parent.name for path in options.output.glob("*/config.json"))
         if options.layout == "openai":
             source = sources.open_openai_files(options.inputs)
         else:
@@ -80,8 +87,17 @@ class Conversion:
         }
         identity = self._write_parts(source, configs, vocabularies)
         facts = self._describe_bundle(source, configs, vocabularies)
-        bundle.save_bundle(options.output, facts | {"vqvae": identity})
+        conversion = {"conversion": self._describe_options()}
+        bundle.save_bundle(options.output, facts | {"vqvae": identity} | conversion)
         return sorted(configs)
+
+    def _describe_options(self) -> dict[str, Any]:
+        """Returns the options as JSON values, by which a finished conversion is recognized."""
+        values = dataclasses.asdict(self.options) | {"output": None}
+        return {
+            name: [str(item) for item in value] if isinstance(value, list | tuple) else value
+            for name, value in values.items()
+        }
 
     def _check_parts(self, source: ModelSource) -> dict[str, parts.Config]:
         """Returns the config of each part, after checking that all its tensors fit."""

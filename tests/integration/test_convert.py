@@ -116,6 +116,18 @@ def test_a_bundle_is_not_overwritten(source, model_folder):
     assert "holds a bundle already" in run("convert", *flags, code=2).stderr
 
 
+def test_a_finished_conversion_is_not_repeated_and_other_options_are_refused(
+    tmp_path, model_folder
+):
+    flags = ("--from=huggingface", f"--input={model_folder}", f"--output={tmp_path / 'b'}")
+    first = run_in_process("convert", *flags).stdout
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "b").rglob("*")}
+    assert run_in_process("convert", *flags).stdout == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "b").rglob("*")} == stamps
+    done = run_in_process("convert", *flags, "--dtype=float16", code=2)
+    assert "holds a bundle already" in done.stderr
+
+
 def test_names_come_from_the_fitting_lists_and_priors_are_cast(tmp_path, model_folder):
     (tmp_path / "artists.txt").write_text("unknown;0\nanna;1\nben k;2\n")
     (tmp_path / "genres.txt").write_text("unknown;0\nhouse;1\n")
