@@ -89,16 +89,21 @@ def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = Fa
     write_buffer(path, buffer, shared=shared)
 
 
+def is_special(path: PathLike) -> bool:
+    """Returns true for a pipe, a socket or a device, whose reader may wait for ever."""
+    path = Path(path)
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def check_regular(path: PathLike) -> None:
-    """Checks that a path is no pipe, socket or device, whose reader may wait for ever.
+    """Checks that a path is no pipe, socket or device.
 
     A path that does not exist, or a folder, is left to the reader's own message.
 
     Raises:
       ValueError: it is one.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_special(path):
         raise ValueError(f"{path} is a pipe, a socket or a device; give a regular file")
 
 

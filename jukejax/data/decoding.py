@@ -4,16 +4,16 @@ A file is decoded from its start to its end, once; every format by the same libr
 lengths are FFmpeg's to the sample. FFmpeg's resampler and its downmix are not used.
 """
 
+import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from io import BufferedReader
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from jukejax.common import files
 from jukejax.data import containers
 from jukejax.data.frames import frame_to_float
 from jukejax.data.mpeg_frames import read_xing_frames
@@ -45,44 +45,61 @@ class SoundFile:
     """A sound file that is open for decoding; see `open_sound`.
 
     Attributes:
-      rate: samples per second.
-      layout: names of the channels in FFmpeg's terms, such as ("FL", "FR"); names are empty if the
-        file has no layout.
-      seconds: length that the container declares; None if it declares none.
       tags: of the container and the stream, by their names in lower case.
       notes: what a user should know, such as other streams that are not used.
     """
 
-    def __init__(self, container: "av.container.InputContainer", file: BinaryIO, ignores: bool):
-        self._container, self._file = container, file
-        self._format = container.format.name
+    def __init__(
+        self,
+        container: "av.container.InputContainer",
+        file: BinaryIO,
+        *,
+        ignores_length: bool,
+        identify: bool,
+    ):
+        """Selects the stream; see `open_sound`.
+
+        Args:
+          ignores_length: FFmpeg ignores the declared length.
+
+        Raises:
+          ValueError: there is no stream of sound, or its header is broken.
+        """
         index = getattr(container.streams.best("audio"), "index", None)
         if index is None:
             raise ValueError("no audio stream in it")
-        self._stream = stream = next(s for s in container.streams.audio if s.index == index)
+        stream = next(s for s in container.streams.audio if s.index == index)
+        self._container, self._stream = container, stream
+        self._info = _describe_stream(container, stream, file, ignores_length)
         codec = stream.codec_context
-        self._codec = codec.name
         codec.thread_count = 1
-        if self._codec in _LOSSLESS:
+        if codec.name in _LOSSLESS:
             codec.options = {"err_detect": "crccheck+explode"}
-        self.rate = stream.rate or 0
-        names = (channel.name for channel in stream.layout.channels)
-        self.layout = tuple("" if name == "NONE" else name for name in names)
-        if not RATES[0] <= self.rate <= RATES[1] or not self.layout:
-            raise ValueError(f"broken header: {self.rate} Hz, {len(self.layout)} channels")
         tags = {**container.metadata, **stream.metadata}
         self.tags = {name.lower(): value for name, value in tags.items()}
         self.notes: list[str] = []
         if (count := len(container.streams.audio)) > 1:
-            self.notes.append(f"{count} audio streams: number {stream.index} is used")
-        if ignores:
+            self.notes.append(f"{count} audio streams: number {index} is used")
+        if ignores_length:
             self.notes.append("the WAV header declares less than the file holds: all of it is read")
-        self._flac = containers.read_flac_info(codec.extradata) if self._format == "flac" else None
-        self.seconds = None if ignores else self._declared_seconds()
-        self._info = StreamInfo(
-            file, self._format, self._codec, self.rate, len(self.layout), self.seconds, self._flac
-        )
         self._hash = hashlib.sha256(f"{self.rate} {len(self.layout)}".encode())
+        self._identifies = identify
+        self._is_lossless = codec.name in _LOSSLESS or codec.name.startswith("pcm_")
+
+    @property
+    def rate(self) -> int:
+        """Returns the samples per second."""
+        return self._info.rate
+
+    @property
+    def layout(self) -> tuple[str, ...]:
+        """Returns FFmpeg's names of the channels, ("FL", "FR"); empty if the file has none."""
+        return self._info.layout
+
+    @property
+    def seconds(self) -> float | None:
+        """Returns the length that the container declares; None if it declares none."""
+        return self._info.seconds
 
     @property
     def content(self) -> str:
@@ -91,25 +108,8 @@ class SoundFile:
         That of the samples of lossless formats: equal for a WAV file and its FLAC file. That of the
         packets of other formats, whose samples may differ by the machine in the last bit.
         """
+        assert self._identifies, "the file was opened without identify=True"
         return self._hash.hexdigest()
-
-    @property
-    def _is_lossless(self) -> bool:
-        return self._codec in _LOSSLESS or self._codec.startswith("pcm_")
-
-    def _declared_seconds(self) -> float | None:
-        if self._flac is not None:
-            return self._flac[1] / self.rate if self._flac[1] else None
-        if self._format == "mp3":
-            frames = read_xing_frames(self._file)
-            size = self._stream.codec_context.frame_size
-            return frames * size / self.rate if frames and size else None
-        if self._format in _NO_DURATION:
-            return None
-        if self._stream.duration and self._stream.time_base:
-            return float(self._stream.duration * self._stream.time_base)
-        duration = self._container.duration
-        return duration / 1e6 if duration else None  # of FFmpeg, in microseconds
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields all samples in order, float32 [time, channels], about four seconds at a time.
@@ -126,7 +126,7 @@ class SoundFile:
             samples = frame_to_float(frame)
             if not np.isfinite(samples).all():
                 raise ValueError("holds samples that are not numbers (NaN or infinite)")
-            if self._is_lossless:
+            if self._identifies and self._is_lossless:
                 self._hash.update(np.ascontiguousarray(samples, "<f4").data)
             pending.append(samples)
             count += len(samples)
@@ -147,7 +147,7 @@ class SoundFile:
         try:
             for packet in self._container.demux(self._stream):
                 checks.check_packet(packet, samples)
-                if not self._is_lossless and packet.size:
+                if self._identifies and not self._is_lossless and packet.size:
                     self._hash.update(packet)
                 for frame in checks.decode(packet):
                     checks.check_frame(frame, samples)
@@ -160,86 +160,101 @@ class SoundFile:
             raise ValueError(place) from error
 
 
-class open_sound:  # a context manager that reads like `open`
+def _describe_stream(
+    container: "av.container.InputContainer",
+    stream: "av.AudioStream",
+    file: BinaryIO,
+    ignores_length: bool,
+) -> StreamInfo:
+    """Describes a stream of sound.
+
+    Raises:
+      ValueError: its rate or its channels are impossible.
+    """
+    codec, format_name, rate = stream.codec_context, container.format.name, stream.rate or 0
+    names = (channel.name for channel in stream.layout.channels)
+    layout = tuple("" if name == "NONE" else name for name in names)
+    if not RATES[0] <= rate <= RATES[1] or not layout:
+        raise ValueError(f"broken header: {rate} Hz, {len(layout)} channels")
+    flac = containers.read_flac_info(codec.extradata) if format_name == "flac" else None
+    seconds = None
+    if flac is not None:
+        seconds = flac[1] / rate if flac[1] else None
+    elif format_name == "mp3":
+        frames, size = read_xing_frames(file), codec.frame_size
+        seconds = frames * size / rate if frames and size else None
+    elif not ignores_length and format_name not in _NO_DURATION:
+        if stream.duration and stream.time_base:
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration:
+            seconds = container.duration / 1e6  # FFmpeg's microseconds
+    return StreamInfo(file, format_name, codec.name, rate, layout, seconds, flac)
+
+
+@contextlib.contextmanager
+def open_sound(path: str | os.PathLike, *, identify: bool = False) -> Iterator[SoundFile]:
     """Opens a sound file for decoding, as a context manager.
+
+    Args:
+      identify: computes `SoundFile.content` while decoding.
 
     Raises:
       ValueError: the file is missing, empty, no regular file, not audio, truncated or damaged; the
         message is short and does not name the file.
     """
+    import av  # 0.2 s
 
-    def __init__(self, path: str | os.PathLike):
-        self._path = Path(path)
-
-    def __enter__(self) -> SoundFile:
-        import av  # 0.2 s
-
-        self._file = open_regular(self._path)
-        self._container = None
+    with open_regular(path) as file:
+        wav_options = _check_head(file)
+        options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **wav_options}
         try:
-            options, ignores = self._check_head()
-            try:
-                self._container = av.open(
-                    os.fspath(self._path), options=options, **_av_arguments(av.__version__)
-                )
-            except av.error.FFmpegError as error:
-                raise ValueError(self._describe_refusal(error)) from error
-            return SoundFile(self._container, self._file, ignores)
-        except BaseException:
-            self.__exit__()
-            raise
+            container = av.open(os.fspath(path), options=options, **_av_arguments(av.__version__))
+        except av.error.FFmpegError as error:
+            raise ValueError(_describe_refusal(file, error)) from error
+        with container:
+            yield SoundFile(container, file, ignores_length=bool(wav_options), identify=identify)
 
-    def __exit__(self, *exception: object) -> None:
-        if self._container is not None:
-            self._container.close()
-        self._file.close()
 
-    def _check_head(self) -> tuple[dict[str, str], bool]:
-        """Checks the file before FFmpeg reads it; returns FFmpeg's options, and `ignores`."""
-        head = self._file.read(512)
-        if not head:
-            raise ValueError("empty file (0 bytes)")
-        if all(byte in _TEXT for byte in head):
-            raise ValueError("not audio: a text file")
-        options = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
-        wav: dict[str, str] = {}
-        if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
-            wav = containers.read_wav_options(self._file)
-        elif head[:4] == b"OggS":
-            containers.check_ogg(self._file)
-        elif head[:4] == b"caff":
-            containers.check_caf(self._file)
-        elif head[:4] == b"riff" and head[24:28] == b"wave":
-            containers.check_w64(self._file)
-        self._is_mp4 = head[4:8] == b"ftyp"
-        return options | wav, bool(wav)
+def _check_head(file: BinaryIO) -> dict[str, str]:
+    """Checks a file before FFmpeg reads it; returns FFmpeg's options for WAV files."""
+    head = file.read(512)
+    if not head:
+        raise ValueError("empty file (0 bytes)")
+    if all(byte in _TEXT for byte in head):
+        raise ValueError("not audio: a text file")
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return containers.read_wav_options(file)
+    if head[:4] == b"OggS":
+        containers.check_ogg(file)
+    elif head[:4] == b"caff":
+        containers.check_caf(file)
+    elif head[:4] == b"riff" and head[24:28] == b"wave":
+        containers.check_w64(file)
+    return {}
 
-    def _describe_refusal(self, error: "av.error.FFmpegError") -> str:
-        if self._is_mp4 and "Invalid data" in str(error):
-            return "truncated: the index at its end (moov) is missing"
-        return f"not audio in a known format ({error.strerror})"
+
+def _describe_refusal(file: BinaryIO, error: "av.error.FFmpegError") -> str:
+    file.seek(4)
+    if file.read(4) == b"ftyp" and "Invalid data" in str(error):
+        return "truncated: the index at its end (moov) is missing"
+    return f"not audio in a known format ({error.strerror})"
 
 
 def open_regular(path: str | os.PathLike) -> BufferedReader:
     """Opens a regular file for reading; does not wait for the writer of a pipe.
 
     Raises:
-      ValueError: the file cannot be read, or is a folder, a pipe or a device.
+      ValueError: the file cannot be read, or is a folder, a pipe or a device; the message does not
+        name the file.
     """
+    if files.is_special(path):
+        raise ValueError("not a regular file, but a pipe, a socket or a device")
     try:
-        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  # returned
+        return open(path, "rb")
     except IsADirectoryError as error:
         raise ValueError("a folder, not a file") from error
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ValueError("not a regular file, but a pipe, a socket or a device")
-    return file
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _av_arguments(version: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class StreamInfo:
       file: the file, for reading.
       format, codec: FFmpeg's names of the demuxer and the codec.
       rate: samples per second.
+      layout: FFmpeg's names of the channels; empty ones without names.
       seconds: length that the container declares; None if it declares none.
       flac: bits per sample, number of samples and MD5 of a FLAC file; None for others.
     """
@@ -32,7 +33,7 @@ class StreamInfo:
     format: str
     codec: str
     rate: int
-    channels: int
+    layout: tuple[str, ...]
     seconds: float | None
     flac: tuple[int, int, bytes] | None
 
@@ -87,7 +88,7 @@ class StreamChecks:
                 f"the sample rate changes from {stream.rate} to {frame.sample_rate} Hz at "
                 f"{seconds:.1f} s"
             )
-        if frame.layout.nb_channels != stream.channels:
+        if frame.layout.nb_channels != len(stream.layout):
             raise ValueError(f"the number of channels changes at {seconds:.1f} s")
         self._frame_samples = max(self._frame_samples, frame.samples)
         if self._md5 is not None and stream.flac is not None:

@@ -50,7 +50,7 @@ def decode_mix(source: Source, rules: Rules, cache: Path) -> Iterator[Mix]:
       ValueError: the file cannot be used, or is silent.
     """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(decoding.open_sound(source.path))
+        file = stack.enter_context(decoding.open_sound(source.path, identify=True))
         limit = rules.max_seconds + 1  # s; the exact length is checked after decoding
         if file.seconds is not None and file.seconds > limit:
             _refuse_length(file.seconds, rules)

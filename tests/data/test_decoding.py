@@ -22,7 +22,7 @@ def write(path, sound, rate=RATE):
 
 
 def read_content(path):
-    with decoding.open_sound(path) as sound:
+    with decoding.open_sound(path, identify=True) as sound:
         samples = sum(map(len, sound.blocks()))
         return samples, sound.content
 
