@@ -56,25 +56,20 @@ def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(
-    path: PathLike, *parts: bytes | memoryview | np.ndarray, shared: bool = False
-) -> None:
-    """Writes `parts` one after the other; see `replacing`."""
+def write_bytes(path: PathLike, data: bytes | memoryview, *, shared: bool = False) -> None:
+    """Writes a file; see `replacing`."""
     with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
-        for part in parts:
-            file.write(part)  # type: ignore[arg-type]  # arrays are buffers
+        file.write(data)
 
 
-def write_buffer(
-    path: PathLike, buffer: io.BytesIO, *parts: np.ndarray, shared: bool = False
-) -> None:
-    """Writes the content of a BytesIO, then `parts`; see `replacing`.
+def write_buffer(path: PathLike, buffer: io.BytesIO, *, shared: bool = False) -> None:
+    """Writes the content of a BytesIO; see `replacing`.
 
     The view of the buffer is released at once, also when writing fails: in the frames of an
     exception's traceback it makes the garbage collector of CPython 3.12 crash.
     """
     with buffer.getbuffer() as view:
-        write_bytes(path, view, *parts, shared=shared)
+        write_bytes(path, view, shared=shared)
 
 
 def write_text(path: PathLike, text: str) -> None:

@@ -117,7 +117,7 @@ class StereoStream:
 def resample_blocks(
     blocks: Iterator[np.ndarray], channels: int, rate: int, sample_rate: int
 ) -> Iterator[np.ndarray]:
-    """Resamples blocks of a sound, float32 [time, channels]; bit for bit as `resample` of all."""
+    """Resamples blocks of a sound, float32 [time, channels] (soxr HQ, aliases at -135 dB)."""
     if rate == sample_rate:
         yield from map(np.ascontiguousarray, blocks)
         return
@@ -125,13 +125,6 @@ def resample_blocks(
     for block in blocks:
         yield stream.resample_chunk(np.ascontiguousarray(block))
     yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-
-
-def resample(audio: np.ndarray, rate: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Resamples float32 [time, channels] (soxr HQ, aliases at -135 dB)."""
-    if rate == sample_rate:
-        return np.ascontiguousarray(audio)
-    return soxr.resample(np.ascontiguousarray(audio), rate, sample_rate, quality="HQ")
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ def decode_mix(source: Source, rules: Rules, cache: Path) -> Iterator[Mix]:
         if file.seconds is not None and file.seconds > limit:
             _refuse_length(file.seconds, rules)
         stream = audio.StereoStream(file)
-        spool = stack.enter_context(Spool(cache, stream.channels))
+        spool = stack.enter_context(contextlib.closing(Spool(cache, stream.channels)))
         statistics = SoundStatistics(stream.channels)
         for block in stream.blocks():
             spool.append(block)

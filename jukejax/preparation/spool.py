@@ -3,7 +3,6 @@
 import os
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from jukejax.data.repair import Repair
 class Spool:
     """A sound that is appended to and read in sections like an array [time, channels].
 
-    The file has no name: it is gone when the process ends, also by a kill. A context manager.
+    The file has no name: it is gone when the process ends, also by a kill, or closed.
 
     Attributes:
       repair: applied to what is read.
@@ -51,13 +50,6 @@ class Spool:
         block = np.fromfile(self._file, np.float32, count).reshape(-1, self._channels)
         return block if self.repair.is_identity else self.repair(block)
 
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Removes the file."""
         self._file.close()

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,13 +43,19 @@ def record_path(cache: Path, path: str) -> Path:
     return cache / "sources" / f"{digest}-{VERSION}.json"
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> SoundFacts | None:
     """Reads the record of a file; returns None if there is none, or it is damaged."""
     return files.read_cached(path, _read_sound_facts)
 
 
-def _read_sound_facts(path: Path) -> dict[str, Any]:
-    return asdict(freeze(SoundFacts, files.read_json(path), path.name))
+def _read_sound_facts(path: Path) -> SoundFacts:
+    return freeze(SoundFacts, files.read_json(path), path.name)
+
+
+def write_record(path: Path, facts: SoundFacts) -> None:
+    """Writes the record of a file."""
+    path.parent.mkdir(exist_ok=True)
+    files.write_json(path, asdict(facts), shared=True)
 
 
 def entry_path(cache: Path, content: str, process: list) -> Path:

@@ -8,7 +8,7 @@ not grow with its length, but for the fingerprint's (44 kB a second).
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from jukejax.analysis import fidelity, fingerprint
-from jukejax.common import files
 from jukejax.data import audio
 from jukejax.data.repair import SILENT, repair_sound
 from jukejax.preparation import track_cache
@@ -25,6 +24,7 @@ from jukejax.preparation.mixes import Mix, TooLongError, decode_mix
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_sound
 from jukejax.preparation.spool import Spool
+from jukejax.preparation.track_cache import SoundFacts
 
 if TYPE_CHECKING:
     from jukejax.preparation.house import HouseTrack
@@ -93,7 +93,7 @@ def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rule
     process = _describe_process(separator, rules)
     facts = track_cache.read_record(record)
     if facts is not None:
-        entry = track_cache.entry_path(cache, facts["content"], process)
+        entry = track_cache.entry_path(cache, facts.content, process)
         prepared = track_cache.read_entry(entry, source.name)
         if prepared is not None:
             return _finish(_add_facts(prepared, facts), rules)
@@ -108,18 +108,13 @@ def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rule
         if reason := rules.check_length(len(mix.samples)):  # before the separation, which is slow
             samples, channels = mix.samples.shape
             return PreparedTrack(source.name, reason, samples=samples, channels=channels)
-        facts = {
-            "content": mix.content,
-            "artist": labels.artist,
-            "genre": labels.genre,
-            "notes": mix.notes + labels.notes,
-        }
+        notes = mix.notes + labels.notes
+        facts = SoundFacts(mix.content, labels.artist, labels.genre, notes)
         entry = track_cache.entry_path(cache, mix.content, process)
         prepared = track_cache.read_entry(entry, source.name)
         if prepared is None:
             prepared = _prepare_mix(replace(mix, notes=[]), entry, separator, rules)
-    record.parent.mkdir(exist_ok=True)
-    files.write_json(record, facts, shared=True)
+    track_cache.write_record(record, facts)
     return _finish(_add_facts(prepared, facts), rules)
 
 
@@ -128,10 +123,15 @@ def _describe_process(separator: Separator, rules: Rules) -> list:
     return [separator.method, separator.hash, rules.fades, rules.loudness]
 
 
-def _add_facts(prepared: PreparedTrack, facts: Mapping[str, Any]) -> PreparedTrack:
+def _add_facts(prepared: PreparedTrack, facts: SoundFacts) -> PreparedTrack:
     """Adds the facts of a file to those of its sound."""
-    labels = {key: facts[key] for key in ("content", "artist", "genre")}
-    return replace(prepared, notes=[*facts["notes"], *prepared.notes], **labels)
+    return replace(
+        prepared,
+        content=facts.content,
+        artist=facts.artist,
+        genre=facts.genre,
+        notes=[*facts.notes, *prepared.notes],
+    )
 
 
 def _finish(prepared: PreparedTrack, rules: Rules) -> PreparedTrack:
@@ -154,14 +154,14 @@ def _prepare_mix(
     """
     with contextlib.ExitStack() as stack:
         instrumental = mix.samples
-        if separator.method != "none":
+        if separator.method != "none":  # a mix is not silent
             spool = Spool(entry.parent, mix.samples.shape[1])
-            instrumental = stack.enter_context(spool)
+            instrumental, peak = stack.enter_context(contextlib.closing(spool)), 0.0
             for block in separator.separate(mix.samples):
                 spool.append(block)
-        peaks = (np.abs(block).max() for block in audio.iterate_blocks(instrumental))
-        if max(peaks) < SILENT:
-            return PreparedTrack(mix.name, reason="silent after vocal removal")
+                peak = max(peak, float(np.abs(block).max()))
+            if peak < SILENT:
+                return PreparedTrack(mix.name, reason="silent after vocal removal")
         return _prepare_instrumental(mix, instrumental, entry, rules, truth)
 
 

@@ -32,7 +32,7 @@ def encoded(mono, kind, rate=RATE):
             writer.write(sound[start : start + rate])
     file.seek(0)
     sound, rate = soundfile.read(file, dtype="float32")
-    return audio.resample(sound[:, None], rate)[:, 0]
+    return soxr.resample(sound, rate, RATE, quality="HQ")
 
 
 def faded(mono, seconds):

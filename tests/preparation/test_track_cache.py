@@ -1,5 +1,6 @@
 """Entries of the cache that are damaged are made again, and named."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_a_damaged_record_is_read_as_none(tmp_path, capsys):
     assert track_cache.read_record(path) is None
     facts = {"content": "c", "artist": "a", "genre": "g", "notes": []}
     path.write_text(json.dumps(facts))
-    assert track_cache.read_record(path) == facts
+    assert dataclasses.asdict(track_cache.read_record(path)) == facts
     assert not capsys.readouterr().err
     path.write_text(json.dumps({"content": "c"}))
     assert track_cache.read_record(path) is None
