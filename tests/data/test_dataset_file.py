@@ -1,11 +1,10 @@
 """A dataset.json that is damaged or contradicts itself is one line with file, field and value."""
 
-import copy
-import json
-
 import pytest
 
+from jukejax.common import files
 from jukejax.data import corpus
+from tests.support.json_fields import change_field
 from tests.support.small_audio import write_audio
 from tests.support.small_codes import write_codes
 
@@ -23,16 +22,8 @@ def code_folder(tmp_path_factory):
 
 def open_changed(source, folder, path, value):
     """Opens a copy of dataset.json without a field, or with another value of it."""
-    info = copy.deepcopy(json.loads((source / "dataset.json").read_text()))
-    *path, last = path
-    node = info
-    for name in path:
-        node = node[name]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
-    (folder / "dataset.json").write_text(json.dumps(info))
+    info = change_field(files.read_json(source / "dataset.json"), path, value)
+    files.write_json(folder / "dataset.json", info)
     return corpus.open_dataset(folder)
 
 

@@ -27,11 +27,17 @@ def read_content(path):
         return samples, sound.content
 
 
-@pytest.mark.parametrize("suffix", [*SOUNDFILE, *CODECS])
-@pytest.mark.parametrize("kind", ["cut", "hole", "missing"])
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (suffix, kind)
+        for suffix in (*SOUNDFILE, *CODECS)
+        for kind in ("cut", "hole", "missing")
+        # zeros are silence in PCM, and AC-3 declares no length
+        if not (kind == "hole" and suffix in PCM) and (kind, suffix) != ("cut", ".ac3")
+    ],
+)
 def test_damage_is_refused_with_its_kind(tmp_path, suffix, kind):
-    if (kind == "hole" and suffix in PCM) or (kind == "cut" and suffix == ".ac3"):
-        pytest.skip("zeros are silence there; and AC-3 declares no length")
     path = tmp_path / f"a{suffix}"
     write(path, make_song(4.0))
     assert decoding.decode_file(path)[0].shape[1] == 2

@@ -58,9 +58,7 @@ class Workspace:
     @cached_property
     def vqvae(self) -> Path:
         """Trains a VQ-VAE."""
-        workdir = self.new_path("vqvae")
-        run_in_process("train", *self.train_flags("vqvae", workdir))
-        return workdir
+        return self._train("vqvae")
 
     @cached_property
     def codes(self) -> Path:
@@ -74,9 +72,7 @@ class Workspace:
     @cached_property
     def prior(self) -> Path:
         """Trains a top prior."""
-        workdir = self.new_path("prior")
-        run_in_process("train", *self.train_flags("prior", workdir))
-        return workdir
+        return self._train("prior")
 
     @cached_property
     def bundle(self) -> Path:
@@ -89,6 +85,11 @@ class Workspace:
         output = self.new_path("samples")
         run_in_process("sample", *self.sample_flags(output))
         return output
+
+    def _train(self, variant: str) -> Path:
+        workdir = self.new_path(variant)
+        run_in_process("train", *self.train_flags(variant, workdir))
+        return workdir
 
     def train_flags(self, variant: str, workdir: Path) -> list[str]:
         """Returns flags that train a model of configs/tiny.py in a few seconds."""

@@ -15,7 +15,6 @@ from mutagen.flac import FLAC
 
 from jukejax.data import corpus
 from jukejax.preparation import house
-from tests.data.test_audio import write_av
 from tests.support.command import ROOT, run_in_process
 from tests.support.preparation import (
     RATE,
@@ -26,6 +25,7 @@ from tests.support.preparation import (
     prepare_in_new_process,
     read_notes,
 )
+from tests.support.sound_files import write_file
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     soundfile.write(root / "two.flac", music(seed=2), RATE)
     soundfile.write(root / "sub" / "three.ogg", music(seed=3), RATE)
     soundfile.write(root / "four.MP3", music(seed=4), RATE, format="MP3")
-    write_av(root / "five.m4a", music(seed=5), "aac", "ipod")
+    write_file(root / "five.m4a", music(seed=5))
     soundfile.write(root / "mono22.wav", music(seed=6, rate=22050, channels=1), 22050)
     soundfile.write(root / "loud.wav", 4 * music(seed=7), RATE, subtype="FLOAT")
     left = music(seed=8, channels=1)

@@ -1,6 +1,5 @@
 """Models of strangers: what their files declare is checked before it is believed."""
 
-import copy
 import json
 import struct
 import time
@@ -13,6 +12,7 @@ from jukejax.common import files
 from jukejax.weights import bundle, loading, part_checks, stream
 from jukejax.weights.headers import read_header
 from tests.support import small_bundle
+from tests.support.json_fields import change_field
 
 HUGE = 10**9
 
@@ -24,15 +24,7 @@ def source(tmp_path_factory):
 
 def load_changed(source, folder, part, path, value):
     """Loads a copy of a part without a field of its config.json, or with another value of it."""
-    description = copy.deepcopy(files.read_json(source / part / "config.json"))
-    *path, last = path
-    node = description
-    for name in path:
-        node = node[name]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
+    description = change_field(files.read_json(source / part / "config.json"), path, value)
     files.write_json(folder / "config.json", description)
     (folder / "weights.safetensors").symlink_to(source / part / "weights.safetensors")
     return loading.load_model(folder, part)
