@@ -113,10 +113,9 @@ def _reset_flags(values: flags.FlagValues) -> None:
     for name in list(values):
         if "." in name:  # --config.key, defined while the config was parsed, perhaps in vain
             delattr(values, name)
-        elif values.is_parsed():
+        else:
             values[name].unparse()
-    if values.is_parsed():
-        values.unparse_flags()
+    values.unparse_flags()
 
 
 def _expand_user(word: str) -> str:

@@ -188,7 +188,7 @@ def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
     Raises:
       ValueError: another process holds the lock, or the disk is full in the `with` block.
     """
-    made = [folder for folder in path.parents if not folder.exists()]
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(_acquire_lock(path, output, verb)) as lock:
@@ -205,7 +205,7 @@ def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
             ) from error
         raise
     finally:
-        for folder in made:
+        for folder in missing:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

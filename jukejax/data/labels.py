@@ -9,7 +9,7 @@ NUM_TIMING = 4  # entries before the genres: total length, offset, window length
 
 
 class LabelSizes(Protocol):
-    """What a model takes: genres of a track, and rows of its tables of artists and genres."""
+    """Describes what a model takes: genres of a track, and rows of its tables of names."""
 
     @property
     def max_genres(self) -> int: ...

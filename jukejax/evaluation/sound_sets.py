@@ -84,8 +84,8 @@ def _number_duplicates(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def _list_files(folder: Path) -> list[Entry]:
-    found = sources.find_files(folder)
-    return [_make_file_entry(source.name, Path(source.path)) for source in found.sources]
+    listing = sources.find_files(folder)
+    return [_make_file_entry(source.name, Path(source.path)) for source in listing.sources]
 
 
 def _make_file_entry(name: str, path: Path) -> Entry:

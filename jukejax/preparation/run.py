@@ -181,14 +181,14 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
                 name, cache, data_dir=settings.tfds_data_dir, progress=_TfdsProgress()
             )
         )
-    found = sources.find_files(settings.input)
-    if not found.sources:
-        unreadable = "".join(f"; cannot read {folder}" for folder in found.unreadable)
+    listing = sources.find_files(settings.input)
+    if not listing.sources:
+        unreadable = "".join(f"; cannot read {folder}" for folder in listing.unreadable)
         raise ValueError(
-            f"no music in {settings.input}: none of its {sum(found.ignored.values())} files ends "
+            f"no music in {settings.input}: none of its {sum(listing.ignored.values())} files ends "
             f"in {' '.join(sorted(decoding.EXTENSIONS))}{unreadable}"
         )
-    return SourceList(found.sources, ignored=found.ignored, unreadable=found.unreadable)
+    return SourceList(listing.sources, ignored=listing.ignored, unreadable=listing.unreadable)
 
 
 class _TfdsProgress:

@@ -68,9 +68,9 @@ def read_config(values: flags.FlagValues, name: str) -> ConfigDict | None:
     flag: Any = values[name]
     if flag.value is None:
         return None
-    given = config_flags.get_override_values(flag)
-    if "steps" in given:
-        following_steps.follow_steps(flag.value, flag.parser.parse.file_values, given)
+    overrides = config_flags.get_override_values(flag)
+    if "steps" in overrides:
+        following_steps.follow_steps(flag.value, flag.parser.parse.file_values, overrides)
     return flag.value
 
 

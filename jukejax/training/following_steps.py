@@ -12,25 +12,25 @@ FOLLOWING = {
 WARMUP_PART = 20  # a warm-up of at most 1 / WARMUP_PART of a shorter run keeps its length
 
 
-def follow_steps(config: ConfigDict, file_values: Mapping, given: Container[str]) -> None:
+def follow_steps(config: ConfigDict, file_values: Mapping, overrides: Container[str]) -> None:
     """Scales the schedule of a config file to another number of steps, in place.
 
     Args:
       config: with the new `steps`.
       file_values: the config of the file, before the steps changed.
-      given: keys such as "optimizer.warmup_steps" that were set together with the steps.
+      overrides: keys such as "optimizer.warmup_steps" that were set together with the steps.
     """
     file_steps, steps = file_values.get("steps"), config.get("steps")
     if not all(isinstance(count, int) and count > 0 for count in (file_steps, steps)):
         return
     scaled = _scale_schedule(file_values, steps, steps / file_steps)
     start, length = (f"optimizer.{name}" for name in ("decay_start", "decay_steps"))
-    if start in scaled and start in given and length in scaled:  # the decay ends where it did
+    if start in scaled and start in overrides and length in scaled:  # the decay ends where it did
         end = scaled[start] + scaled[length]
         scaled[length] = max(1, end - config.optimizer.decay_start)
     for key, value in scaled.items():
         group, _, name = key.partition(".")
-        if key not in given:
+        if key not in overrides:
             config[group][name] = value
 
 
@@ -58,11 +58,11 @@ def keep_schedule(config: Mapping, stored: Mapping) -> dict:
 
     The schedule follows the steps, which may change between two starts.
     """
-    kept = dict(config)
+    plain = dict(config)
     if config.get("steps") == stored.get("steps"):
-        return kept
+        return plain
     for group, names in FOLLOWING.items():
-        if group in kept and group in stored:
+        if group in plain and group in stored:
             old = {name: stored[group][name] for name in names if name in stored[group]}
-            kept[group] = {k: v for k, v in kept[group].items() if k not in names} | old
-    return kept
+            plain[group] = {k: v for k, v in plain[group].items() if k not in names} | old
+    return plain

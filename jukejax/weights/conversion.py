@@ -4,7 +4,6 @@ Every name and shape is checked before anything is written. The weights keep the
 at most one checkpoint is in memory.
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,11 +92,7 @@ class Conversion:
 
     def _describe_options(self) -> dict[str, Any]:
         """Returns the options as JSON values, by which a finished conversion is recognized."""
-        values = dataclasses.asdict(self.options) | {"output": None}
-        return {
-            name: [str(item) for item in value] if isinstance(value, list | tuple) else value
-            for name, value in values.items()
-        }
+        return to_plain(self.options) | {"output": None}
 
     def _check_parts(self, source: ModelSource) -> dict[str, parts.Config]:
         """Returns the config of each part, after checking that all its tensors fit."""

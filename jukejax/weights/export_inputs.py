@@ -6,12 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jukejax.common import files
 from jukejax.common.types import Tree
 from jukejax.data.vocabularies import Vocabulary
-from jukejax.weights import bundle, checkpoints, loading
+from jukejax.weights import bundle, checkpoints, loading, part_checks
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
 from jukejax.weights.openai import parts, released
 
@@ -133,13 +131,9 @@ def _open_run(workdir: str, name: str, description: dict, options: ExportOptions
 def _load_run(saved: checkpoints.SavedStep, raw: bool) -> Tree:
     state = checkpoints.read_step(saved)
     params = state["params" if raw else "ema_params"]
-    for name, value in bundle.flatten_weights(params).items():
-        if not np.isfinite(value).all():
-            raise ValueError(
-                f"{name} of checkpoint {saved.step} of {saved.folder} is not finite: the run "
-                "diverged; --checkpoint=best or an earlier checkpoint may be sound"
-            )
-    return {"params": params, "extra": state.get("extra") or {}}
+    weights = {"params": params, "extra": state.get("extra") or {}}
+    part_checks.check_finite(weights, saved.folder / str(saved.step))
+    return weights
 
 
 def describe_facts(facts: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ def test_sources_are_sorted_and_hidden_files_are_ignored(tmp_path):
     names = ("two.flac", "sub/three.ogg", "four.MP3", "labels.csv", "cover.jpg")
     for name in (*names, "sub/.hidden/no.wav", ".no.wav"):
         (tmp_path / name).touch()
-    found = sources.find_files(tmp_path)
-    assert [source.name for source in found.sources] == ["four.MP3", "sub/three.ogg", "two.flac"]
-    assert all(source.path == str(tmp_path / source.name) for source in found.sources)
-    assert found.ignored == {".csv": 1, ".jpg": 1}
+    listing = sources.find_files(tmp_path)
+    assert [source.name for source in listing.sources] == ["four.MP3", "sub/three.ogg", "two.flac"]
+    assert all(source.path == str(tmp_path / source.name) for source in listing.sources)
+    assert listing.ignored == {".csv": 1, ".jpg": 1}
 
 
 def test_links_are_followed_once_and_cycles_end(tmp_path):
@@ -41,9 +41,9 @@ def test_an_unreadable_folder_is_named(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found = sources.find_files(tmp_path)
-    assert [source.name for source in found.sources] == ["a.wav"]
-    assert found.unreadable == [f"{tmp_path / 'closed'} (Permission denied)"]
+    listing = sources.find_files(tmp_path)
+    assert [source.name for source in listing.sources] == ["a.wav"]
+    assert listing.unreadable == [f"{tmp_path / 'closed'} (Permission denied)"]
 
 
 def test_names_that_are_not_utf8_are_listed_with_escapes(tmp_path):

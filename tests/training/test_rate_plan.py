@@ -17,8 +17,8 @@ def test_a_schedule_follows_the_steps_unless_it_is_given(monkeypatch):
     optimizer = read(monkeypatch, demo, "--config.steps=1001").optimizer
     assert (optimizer.warmup_steps, optimizer.decay_start) == (50, 500)
     assert optimizer.decay_start + optimizer.decay_steps == 1001
-    given = ("--config.steps=1000", "--config.optimizer.decay_start=900")
-    optimizer = read(monkeypatch, demo, *given).optimizer
+    flags = ("--config.steps=1000", "--config.optimizer.decay_start=900")
+    optimizer = read(monkeypatch, demo, *flags).optimizer
     assert (optimizer.decay_start, optimizer.decay_steps) == (900, 100)
     assert (
         read(monkeypatch, demo).to_dict() == read(monkeypatch, demo, "--config.steps=280").to_dict()
