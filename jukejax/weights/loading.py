@@ -1,11 +1,26 @@
 """Loading a trained model from a run of `train` or from a bundle of `export`."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from jukejax.common import files
 from jukejax.common.types import Tree
 from jukejax.weights import bundle, checkpoints, part_checks
 from jukejax.weights.headers import TensorEntry, read_header
+from jukejax.weights.openai import parts
+
+
+class _CheckedPart(NamedTuple):
+    """A model whose description was checked.
+
+    Attributes:
+      header: of the weights in a bundle; None for a workdir of `train`.
+    """
+
+    folder: Path
+    description: dict
+    config: parts.Config
+    header: dict[str, TensorEntry] | None
 
 
 def read_description(path: str | Path, name: str) -> dict:
@@ -17,23 +32,24 @@ def read_description(path: str | Path, name: str) -> dict:
     Raises:
       ValueError: there is no usable model, it is not `name`, or a field is wrong.
     """
+    return _check_part(path, name).description
+
+
+def _check_part(path: str | Path, name: str) -> _CheckedPart:
     folder, is_run = _locate_model(Path(path), name)
     file = folder / ("description.json" if is_run else "config.json")
     description = files.read_json(file)
     part_checks.check_description(description, file)
     if part_name(description) != name:
         raise ValueError(f"{path} holds {part_name(description)}, but {name} is needed here")
+    header = None
     if not is_run:
-        part_checks.check_sizes(description["config"], _read_header(folder), file)
-    part_checks.parse_config(description, file)
-    return description
-
-
-def _read_header(folder: Path) -> dict[str, TensorEntry]:
-    path = folder / "weights.safetensors"
-    if not path.exists():
-        raise ValueError(f"{path} is missing; export the model again")
-    return read_header(path)
+        weights = folder / "weights.safetensors"
+        if not weights.exists():
+            raise ValueError(f"{weights} is missing; export the model again")
+        header = read_header(weights)
+        part_checks.check_sizes(description["config"], header, file)
+    return _CheckedPart(folder, description, part_checks.parse_config(description, file), header)
 
 
 def load_model(path: str | Path, name: str) -> tuple[dict, Tree]:
@@ -47,19 +63,18 @@ def load_model(path: str | Path, name: str) -> tuple[dict, Tree]:
       ValueError: there is no usable model, it is not `name`, or its weights do not fit its config
         or are not finite.
     """
-    description = read_description(path, name)
-    folder, is_run = _locate_model(Path(path), name)
-    if is_run:
-        state = checkpoints.read_state(folder)
-        weights = {"params": state["ema_params"], "extra": state.get("extra") or {}}
-        part_checks.check_finite(weights, folder)
-        return description, weights
-    path = folder / "weights.safetensors"
-    config = part_checks.parse_config(description, folder / "config.json")
-    part_checks.check_shapes(config, _read_header(folder), path)
-    weights = bundle.load_part(folder)[1]
-    part_checks.check_finite(weights, path)
-    return description, {"params": weights["params"], "extra": weights.get("extra", {})}
+    part = _check_part(path, name)
+    if part.header is None:
+        state = checkpoints.read_state(part.folder)
+        params, extra, where = state["ema_params"], state.get("extra"), part.folder
+    else:
+        where = part.folder / "weights.safetensors"
+        part_checks.check_shapes(part.config, part.header, where)
+        stored = bundle.load_part(part.folder)[1]
+        params, extra = stored["params"], stored.get("extra")
+    weights = {"params": params, "extra": extra or {}}
+    part_checks.check_finite(weights, where)
+    return part.description, weights
 
 
 def _locate_model(path: Path, name: str) -> tuple[Path, bool]:
