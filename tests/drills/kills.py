@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from tests.drills.verdicts import Verdict
 from tests.drills.workspace import Workspace
 from tests.support.command import ROOT, command, environment
 
-KILLS_IN_A_ROW = 3
+KILLS_IN_A_ROW = 5
+PARALLEL = 2  # commands at once
 VOLATILE = (".html", ".png", ".svg", ".css")  # pages have timings; the figures behind are compared
 
 
@@ -49,22 +51,27 @@ def run_drills(workspace: Workspace, count: int, seed: int) -> Iterator[Verdict]
         started_at = time.monotonic()
         _run(drill, workspace.new_path(name))
         durations[name] = time.monotonic() - started_at
-    generator, done = random.Random(seed), 0
-    while done < count:
-        for name, drill in drills.items():
-            kills = min(KILLS_IN_A_ROW, count - done)
-            if not kills:
-                return
-            moments = [generator.uniform(0.2, durations[name]) for _ in range(kills)]
-            yield from _kill_and_compare(
-                name, drill, workspace.new_path(name), moments, expected[name]
-            )
-            done += kills
+    generator, series = random.Random(seed), []
+    for first in range(0, count, KILLS_IN_A_ROW):
+        name = list(drills)[first // KILLS_IN_A_ROW % len(drills)]
+        moments = [
+            generator.uniform(0.2, durations[name])
+            for _ in range(min(KILLS_IN_A_ROW, count - first))
+        ]
+        series.append((name, workspace.new_path(name), moments))
+
+    def run_series(entry: tuple[str, Path, list[float]]) -> list[Verdict]:
+        name, output, moments = entry
+        return _kill_and_compare(name, drills[name], output, moments, expected[name])
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for verdicts in pool.map(run_series, series):
+            yield from verdicts
 
 
 def _kill_and_compare(
     name: str, drill: Drill, output: Path, moments: list[float], expected: dict[str, bytes]
-) -> Iterator[Verdict]:
+) -> list[Verdict]:
     for moment in moments:
         _run(drill, output, killed_after=moment)
     done = _run(drill, output)
@@ -80,7 +87,7 @@ def _kill_and_compare(
         if differing:
             fault = f"other bytes: {', '.join(sorted(differing)[:3])}"
     message = done.stderr.strip().splitlines()[-1:]
-    yield from [Verdict("kill", drill.verb, case, fault, "".join(message))] * len(moments)
+    return [Verdict("kill", drill.verb, case, fault, "".join(message))] * len(moments)
 
 
 def _run(
