@@ -85,8 +85,7 @@ def extract_landmarks(
         `SHIFTS` sub-frame shifts; as noise adds peaks, more pairs start at each peak. This takes
         six times the computation and up to eight times the landmarks.
     """
-    blocks = [mono] if isinstance(mono, np.ndarray) else mono
-    mono = _resample_mono(blocks, sample_rate)
+    mono = resample_mono(mono, sample_rate)
     shifts, fan_out = (SHIFTS, EXCERPT_FAN_OUT) if excerpt else (1, FAN_OUT)
     pairs = [_pair_peaks(*_find_peaks(mono[i * HOP // shifts :]), fan_out) for i in range(shifts)]
     packed = np.unique(np.concatenate(pairs))  # time, then hash
@@ -94,8 +93,9 @@ def extract_landmarks(
     return Landmarks(hashes, (packed >> 32).astype(np.int32), _count_frames(mono))
 
 
-def _resample_mono(blocks: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
-    """Returns float32 [time] at `SAMPLE_RATE`."""
+def resample_mono(mono: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
+    """Resamples float [time], or its blocks, to float32 [time] at `SAMPLE_RATE`."""
+    blocks = [mono] if isinstance(mono, np.ndarray) else mono
     columns = (np.asarray(block, np.float32)[:, None] for block in blocks)
     resampled = resample_blocks(columns, 1, sample_rate, SAMPLE_RATE)
     return np.concatenate([np.zeros(0, np.float32), *(block[:, 0] for block in resampled)])

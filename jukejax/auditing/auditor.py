@@ -12,6 +12,8 @@ from jukejax.auditing.corpus import LEVEL, RATE, AudioCorpus, CodeCorpus
 from jukejax.auditing.evidence import Evidence, Passage
 from jukejax.auditing.pieces import Sound
 from jukejax.data import records
+from jukejax.data.audio import Samples
+from jukejax.inference.spans import MonoSection
 from jukejax.weights.codec_identity import compare_codecs
 
 if TYPE_CHECKING:
@@ -95,21 +97,19 @@ class Auditor:
     def _collect_evidence(self, sound: Sound) -> tuple[dict[str, Evidence], list[str]]:
         """Returns (evidence by kind, methods of the search)."""
         evidence: dict[str, Evidence] = {}
-        ways, mono = [], None
-        if self.recordings or (self.codec and sound.codes is None):
-            mono = sound.read_mono()
-        if self.recordings and mono is not None:
-            evidence |= self.recordings.find_evidence(mono)
-            ways.append("recordings")
-        if self.codes:
-            versions = self._code_versions(sound, mono)
-            for codes in versions:
-                evidence = evidence_module.merge_evidence(evidence, self.codes.find_evidence(codes))
-            if versions:
+        ways = []
+        with sound.open_audio() as audio:
+            if self.recordings and audio is not None:
+                evidence |= self.recordings.find_evidence(audio)
+                ways.append("recordings")
+            if self.codes and (versions := self._code_versions(sound, audio)):
+                for codes in versions:
+                    code_evidence = self.codes.find_evidence(codes)
+                    evidence = evidence_module.merge_evidence(evidence, code_evidence)
                 ways.append("codes")
         return evidence, ways
 
-    def _code_versions(self, sound: Sound, mono: np.ndarray | None) -> list[np.ndarray]:
+    def _code_versions(self, sound: Sound, audio: Samples | None) -> list[np.ndarray]:
         """Returns the stored codes of a sound, or those of `PHASES` grids.
 
         Raises:
@@ -126,10 +126,11 @@ class Auditor:
                 )
             return [codes]
         hop = records.HOPS[LEVEL]
-        if self.codec is None or mono is None or len(mono) < 2 * hop:
+        if self.codec is None or audio is None or len(audio) < 2 * hop:
             return []
         shifts = range(0, hop, hop // PHASES)
-        return [self.codec.encode(mono[shift:, None])[LEVEL] for shift in shifts]
+        sections = [MonoSection(audio, shift, len(audio)) for shift in shifts]
+        return [codes[LEVEL] for _, codes in self.codec.encode_all(sections)]
 
     def _describe_passage(self, passage: Passage) -> dict:
         strongest = asdict(passage.strongest)

@@ -154,10 +154,11 @@ class AudioCorpus:
             progress.update(done)
         return best
 
-    def find_evidence(self, mono: np.ndarray) -> dict[str, Evidence]:
-        """Returns the evidence for each second of float [time]."""
+    def find_evidence(self, sound: audio.Samples) -> dict[str, Evidence]:
+        """Returns the evidence for each second of a sound, float32 [time, channels]."""
+        mono = (block.mean(axis=1) for block in audio.iterate_blocks(sound))
         hits = self._recordings.find_hits(mono)
-        return evidence.from_hits(hits, max(round(len(mono) / RATE), 1))
+        return evidence.from_hits(hits, max(round(len(sound) / RATE), 1))
 
 
 def choose_excerpts(tracks: Sequence[corpus.Track]) -> list[tuple[int, int]]:

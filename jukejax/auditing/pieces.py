@@ -1,5 +1,6 @@
 """The sounds to audit: a file, a folder of files, or a folder of `sample`."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,18 @@ class Sound:
     prompt_seconds: float = 0.0
     given: str = ""
 
-    def read_mono(self) -> np.ndarray | None:
-        """Returns float32 [time] at 44.1 kHz; None without a sound."""
+    @contextlib.contextmanager
+    def open_audio(self) -> Iterator[audio.Samples | None]:
+        """Opens the audio at 44.1 kHz, as a context manager; None without a sound."""
         if self.wav is None:
-            return None
-        try:
-            return audio.load_audio(self.wav).samples.mean(axis=1)
-        except ValueError as error:
-            raise ValueError(f"--input: {self.wav} cannot be used: {error}") from error
+            yield None
+            return
+        with contextlib.ExitStack() as stack:
+            try:
+                sound = stack.enter_context(audio.open_audio(self.wav))
+            except ValueError as error:
+                raise ValueError(f"--input: {self.wav} cannot be used: {error}") from error
+            yield sound
 
     def read_top_codes(self) -> np.ndarray | None:
         """Returns int32 [time] of the top level; None without codes."""

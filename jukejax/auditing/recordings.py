@@ -7,7 +7,7 @@ which have common landmarks. A copy that was generated as codes has the landmark
 the waveform: many landmarks are evidence by themselves. See docs/audit.md for the measurements.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from jukejax.analysis.fingerprint import (
     Landmarks,
     Match,
     extract_landmarks,
+    resample_mono,
 )
 
 WINDOW = 3  # seconds
@@ -68,14 +69,16 @@ class Recordings:
     def __init__(self, index: Index, read: Read, sample_rate: int = 44100):
         self._index, self._read, self._rate = index, read, sample_rate
 
-    def find_hits(self, mono: np.ndarray, starts: range | None = None) -> list[Hit]:
+    def find_hits(
+        self, mono: np.ndarray | Iterable[np.ndarray], starts: range | None = None
+    ) -> list[Hit]:
         """Finds the best hit by votes and the best by correlation for each excerpt of a sound.
 
         Args:
-          mono: float [time] at `sample_rate`.
+          mono: float [time] at `sample_rate`, or its blocks.
           starts: start seconds of excerpts; by default all with a complete excerpt.
         """
-        sound = soxr.resample(np.asarray(mono, np.float32), self._rate, SAMPLE_RATE, quality="HQ")
+        sound = resample_mono(mono, self._rate)
         marks = extract_landmarks(sound, SAMPLE_RATE, excerpt=True)
         if starts is None:
             starts = range(max(round(len(sound) / SAMPLE_RATE) - WINDOW, 0) + 1)

@@ -83,23 +83,25 @@ class ReportWriter:
         """Saves the strongest passages as sounds; returns {passage: (generated, original)}."""
         passages = item["passages"]
         order = sorted(range(len(passages)), key=lambda i: -passages[i]["reach"])
-        mono = sound.read_mono() if order else None
         pairs: dict[int, tuple[Path, Path]] = {}
-        if mono is None:
+        if not order:
             return pairs
-        for i in order[:PLAYED_PASSAGES]:
-            passage = passages[i]
-            lead_in = min(CONTEXT_SECONDS, passage["start"], max(passage["offset_seconds"], 0))
-            length = lead_in + passage["end"] - passage["start"] + CONTEXT_SECONDS
-            start = passage["offset_seconds"] - lead_in
-            original = self._read_original(passage["track"], start, length)
-            if original is not None:
-                first = round((passage["start"] - lead_in) * RATE)
-                generated = mono[first : first + round(length * RATE)]
-                pairs[i] = (
-                    _save_sound(assets, f"{name}_{i:02d}_generated.wav", generated),
-                    _save_sound(assets, f"{name}_{i:02d}_original.wav", original),
-                )
+        with sound.open_audio() as samples:
+            if samples is None:
+                return pairs
+            for i in order[:PLAYED_PASSAGES]:
+                passage = passages[i]
+                lead_in = min(CONTEXT_SECONDS, passage["start"], max(passage["offset_seconds"], 0))
+                length = lead_in + passage["end"] - passage["start"] + CONTEXT_SECONDS
+                start = passage["offset_seconds"] - lead_in
+                original = self._read_original(passage["track"], start, length)
+                if original is not None:
+                    first = round((passage["start"] - lead_in) * RATE)
+                    generated = samples[first : first + round(length * RATE)].mean(axis=1)
+                    pairs[i] = (
+                        _save_sound(assets, f"{name}_{i:02d}_generated.wav", generated),
+                        _save_sound(assets, f"{name}_{i:02d}_original.wav", original),
+                    )
         return pairs
 
     def _read_original(self, name: str, start: float, length: float) -> np.ndarray | None:

@@ -90,7 +90,8 @@ def audit_once(auditor: Auditor, sound: pieces.Sound, folder: Path) -> dict:
     key = json.dumps([VERSION, auditor.key, sound.prompt_seconds])
     digest = hashlib.sha256(key.encode())
     for file in sound.files:
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     path = folder / f"{digest.hexdigest()[:32]}.json"
     if (stored := files.read_cached(path, files.read_json)) is not None:
         return stored | {"name": sound.name, "given": sound.given}

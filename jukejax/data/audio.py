@@ -3,9 +3,11 @@
 Arrays are NumPy, [time, channels].
 """
 
+import contextlib
 import io
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +19,8 @@ import soxr
 from jukejax.common import files
 from jukejax.data import decoding
 from jukejax.data.downmix import Downmix
-from jukejax.data.repair import repair_sound
+from jukejax.data.repair import SoundStatistics, plan_repair
+from jukejax.data.spool import Spool
 
 SAMPLE_RATE = 44100
 BLOCK = 1 << 20  # samples of a block
@@ -54,13 +57,24 @@ def iterate_blocks(sound: Samples, size: int = BLOCK) -> Iterator[np.ndarray]:
 
 
 def load_audio(
+    path: str | os.PathLike, sample_rate: int = SAMPLE_RATE, *, max_seconds: float | None = None
+) -> Sound:
+    """Reads a file into memory; see `open_audio`."""
+    with open_audio(path, sample_rate, max_seconds=max_seconds) as spool:
+        return Sound(spool[:], spool.notes)
+
+
+@contextlib.contextmanager
+def open_audio(
     path: str | os.PathLike,
     sample_rate: int = SAMPLE_RATE,
     *,
     max_seconds: float | None = None,
     repair: bool = True,
-) -> Sound:
-    """Decodes, mixes down, resamples and repairs a file.
+) -> Iterator[Spool]:
+    """Decodes, mixes down, resamples and repairs a file, as a context manager.
+
+    The sound lies in a temporary file (in TMPDIR): memory does not grow with its length.
 
     Args:
       max_seconds: the rest of the file is not decoded, nor checked; None: all is read.
@@ -70,23 +84,26 @@ def load_audio(
     Raises:
       ValueError: the file cannot be used; see `decoding`.
     """
-    with decoding.open_sound(path) as file:
-        stream = StereoStream(file, sample_rate)
-        limit = None if max_seconds is None else math.ceil(max_seconds * sample_rate)
-        blocks, count = [], 0
+    limit = None if max_seconds is None else math.ceil(max_seconds * sample_rate)
+    with contextlib.ExitStack() as stack:
+        stream = StereoStream(stack.enter_context(decoding.open_sound(path)), sample_rate)
+        spool = Spool(tempfile.gettempdir(), stream.channels)
+        stack.callback(spool.close)
+        statistics = SoundStatistics(stream.channels)
         for block in stream.blocks():
-            blocks.append(block)
-            count += len(block)
-            if limit is not None and count >= limit:
+            used = block if limit is None else block[: limit - len(spool)]
+            spool.append(used)
+            statistics.add(used)
+            if len(spool) == limit:
                 break
-        samples, notes = np.concatenate(blocks)[:limit], stream.notes
-    if not repair:
-        return Sound(samples, notes)
-    try:
-        samples, repairs = repair_sound(samples)
-    except ValueError as error:  # silent
-        return Sound(samples, [*notes, str(error)])
-    return Sound(samples, notes + repairs)
+        spool.notes = [*stream.notes]
+        if repair:
+            try:
+                spool.repair = plan_repair(statistics)
+            except ValueError as error:  # silent
+                spool.notes.append(str(error))
+            spool.notes += spool.repair.notes
+        yield spool
 
 
 class StereoStream:

@@ -12,10 +12,11 @@ from pathlib import Path
 from jukejax.common import files
 from jukejax.common.progress import Progress
 from jukejax.evaluation.model_figures import check_rate
-from jukejax.evaluation.sound_sets import Entry, SoundSet, crop_middle
+from jukejax.evaluation.sound_sets import Entry, SoundSet, find_middle
 from jukejax.inference import activations
 from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.spans import MonoSection
 
 NAMED_LAYERS = ("middle", "last", "all")
 
@@ -132,8 +133,12 @@ class EmbeddingJob:
           {layer_K: float32 [windows, E], or [t, E] without pooling; begin_seconds, end_seconds}.
         """
         request = self._request
+        with entry.open() as sound:
+            middle = find_middle(len(sound), request.seconds)
+            section = MonoSection(sound, middle.start, middle.stop)
+            ((_, codes),) = self._model.codec.encode_all([section])
         result = self._extractor.extract_activations(
-            self._model.codec.encode(crop_middle(entry.read(), request.seconds)),
+            codes,
             layers=self.layers,
             pooling=request.pooling,
             hop_fraction=request.hop_fraction,

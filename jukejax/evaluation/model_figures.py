@@ -8,7 +8,7 @@ import numpy as np
 from jukejax.analysis import codebook, fidelity
 from jukejax.common.progress import Progress, track_progress
 from jukejax.data import audio
-from jukejax.evaluation.sound_sets import Entry, crop_middle
+from jukejax.evaluation.sound_sets import Entry
 from jukejax.inference.codec import Codec
 from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
@@ -42,7 +42,7 @@ def reconstruct_tracks(
     size = codec.config.codebook_size
     progress = Progress(f"reconstructing the {name}, tracks", len(entries))
     for done, entry in enumerate(entries, start=1):
-        sound = crop_middle(entry.read(), seconds).mean(axis=1, keepdims=True)
+        sound = entry.read(seconds).mean(axis=1, keepdims=True)
         codes, figures = codec.encode(sound), []
         for level, level_codes in enumerate(codes):
             decoded = codec.decode(level_codes, level)[:, 0]
@@ -83,7 +83,7 @@ def compute_hidden_states(
     """
     extractor, states = ActivationExtractor(model), []
     for entry in track_progress(entries, total=len(entries), label="hidden states, tracks"):
-        codes = model.codec.encode(crop_middle(entry.read(), seconds))
+        codes = model.codec.encode(entry.read(seconds))
         activations = extractor.extract_activations(
             codes, layers=[extractor.middle_layer], pooling="mean"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jukejax.analysis import alignment, fidelity
 from jukejax.data.audio import SAMPLE_RATE
-from jukejax.evaluation.sound_sets import Entry, crop_middle
+from jukejax.evaluation.sound_sets import Entry, find_middle
 
 
 def match_pairs(inputs: Sequence[Entry], references: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
@@ -44,9 +44,10 @@ def measure_pair(
     first, second = (entry.read().mean(axis=1) for entry in (target, output))
     shift = alignment.find_shift(first, second, SAMPLE_RATE)
     first, second = alignment.align(first, second, shift)
+    middle = find_middle(len(first), seconds)
     errors = fidelity.measure_fidelity(
-        crop_middle(first, seconds),
-        crop_middle(second, seconds),
+        first[middle],
+        second[middle],
         SAMPLE_RATE,
         with_visqol=with_visqol,
     )

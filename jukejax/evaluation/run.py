@@ -7,6 +7,7 @@ import numpy as np
 
 from jukejax.analysis import codebook, fidelity, track_figures
 from jukejax.analysis.track_figures import TrackMeasurements
+from jukejax.common.formatting import format_count
 from jukejax.common.progress import track_progress
 from jukejax.data import corpus
 from jukejax.evaluation import (
@@ -133,12 +134,20 @@ class Evaluation:
         self._add_distances("distance in mel statistics", *statistics)
 
     def _measure_tracks(self, entries: Sequence[Entry], side: str) -> list[TrackMeasurements]:
-        return [
-            track_figures.measure_track(entry.name, _read_middle(entry, self.settings.seconds))
+        tracks = [
+            track_figures.measure_track(entry.name, entry.read(self.settings.seconds))
             for entry in track_progress(
                 entries, total=len(entries), label=f"measuring the {side}, tracks"
             )
         ]
+        longest = [track for track in tracks if track.seconds == sound_sets.LONGEST]
+        if longest and not self.settings.seconds:
+            count = format_count(len(longest), "such track")
+            self.notes.append(
+                f"{longest[0].name} is longer than {sound_sets.LONGEST // 60} minutes: its middle "
+                f"is measured ({count} of the {side}); --seconds sets how much"
+            )
+        return tracks
 
     def measure_pairs(self) -> None:
         """Adds the errors of each input against the reference of the same name, without suffix.
@@ -163,9 +172,7 @@ class Evaluation:
         for entries, side in zip(self.entries, SIDES, strict=True):
             tracked = track_progress(entries, total=len(entries), label=f"musicnn, {side}, tracks")
             seconds = self.settings.model_seconds
-            features.append(
-                [tagger.compute_features(weights, _read_middle(x, seconds)) for x in tracked]
-            )
+            features.append([tagger.compute_features(weights, x.read(seconds)) for x in tracked])
         self._add_distances("distance in musicnn's features (not standard)", *features)
 
     # -- Model -----------------------------------------------------------------------------------
@@ -271,10 +278,6 @@ class Evaluation:
         if not (is_installed := fidelity.has_visqol()) and note not in self.notes:
             self.notes.append(note)
         return is_installed
-
-
-def _read_middle(entry: Entry, seconds: float) -> np.ndarray:
-    return sound_sets.crop_middle(entry.read(), seconds)
 
 
 def _codebook_figures(counts: np.ndarray) -> dict[str, float]:

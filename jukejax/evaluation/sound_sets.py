@@ -1,9 +1,11 @@
 """Sets of sounds to measure: a folder of files, generated tracks, or a prepared corpus."""
 
+import contextlib
 import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from jukejax.data import audio, corpus
 from jukejax.pages import runs
 from jukejax.preparation import sources
 
+LONGEST = 15 * 60  # seconds of a track in memory, from its middle
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -20,11 +24,16 @@ class Entry:
 
     Attributes:
       name: for tables and messages.
-      read: returns float32 [time, channels] at 44.1 kHz, without the user's prompt.
+      open: a context manager of float32 [time, channels] at 44.1 kHz, without the user's prompt.
     """
 
     name: str
-    read: Callable[[], np.ndarray]
+    open: Callable[[], AbstractContextManager[audio.Samples]]
+
+    def read(self, seconds: float = 0.0) -> np.ndarray:
+        """Returns at most `seconds` from the middle, float32 [time, channels]; 0: `LONGEST`."""
+        with self.open() as sound:
+            return sound[find_middle(len(sound), seconds or LONGEST)]
 
 
 @dataclass(frozen=True)
@@ -89,14 +98,17 @@ def _list_files(folder: Path) -> list[Entry]:
 
 
 def _make_file_entry(name: str, path: Path) -> Entry:
-    return Entry(name, functools.partial(_read_file, path))
+    return Entry(name, functools.partial(_open_file, path))
 
 
-def _read_file(path: Path, *, repair: bool = True) -> np.ndarray:
-    try:
-        return audio.load_audio(path, repair=repair).samples
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; remove it from the folder") from error
+@contextlib.contextmanager
+def _open_file(path: Path, *, repair: bool = True) -> Iterator[audio.Samples]:
+    with contextlib.ExitStack() as stack:
+        try:
+            sound = stack.enter_context(audio.open_audio(path, repair=repair))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; remove it from the folder") from error
+        yield sound
 
 
 def _list_corpus_tracks(path: Path, flag: str, split: str) -> list[Entry]:
@@ -110,31 +122,38 @@ def _list_corpus_tracks(path: Path, flag: str, split: str) -> list[Entry]:
     if not any(map(dataset.tracks, splits)):
         splits = corpus.SPLITS
     return [
-        Entry(track.name, functools.partial(dataset.read_track, name, index))
+        Entry(track.name, functools.partial(_open_corpus_track, dataset, name, index))
         for name in splits
         for index, track in enumerate(dataset.tracks(name))
     ]
 
 
+@contextlib.contextmanager
+def _open_corpus_track(dataset: corpus.Dataset, split: str, index: int) -> Iterator[audio.Samples]:
+    yield dataset.read_track(split, index)
+
+
 def _list_samples(path: Path) -> list[Entry]:
     """Lists the finest WAV file of each item, read from the end of the prompt on."""
     return [
-        Entry(item.folder.name, functools.partial(_read_after_prompt, item))
+        Entry(item.folder.name, functools.partial(_open_after_prompt, item))
         for item in runs.read_items(path)
         if item.wavs
     ]
 
 
-def _read_after_prompt(item: runs.Item) -> np.ndarray:
+@contextlib.contextmanager
+def _open_after_prompt(item: runs.Item) -> Iterator[audio.Samples]:
     prompt_seconds = runs.parse_number(item.meta.get("prompt_seconds")) or 0.0
-    sound = _read_file(next(iter(item.wavs.values())), repair=False)  # a model's own faults
-    return sound[round(prompt_seconds * audio.SAMPLE_RATE) :]
+    path = next(iter(item.wavs.values()))
+    with _open_file(path, repair=False) as sound:  # a model's own faults are measured
+        yield sound[round(prompt_seconds * audio.SAMPLE_RATE) :]
 
 
-def crop_middle(sound: np.ndarray, seconds: float) -> np.ndarray:
-    """Returns at most `seconds` from the middle of a sound [time, channels]; 0: all of it."""
+def find_middle(samples: int, seconds: float) -> slice:
+    """Returns the section of at most `seconds` in the middle of a sound; 0: all of it."""
     size = round(seconds * audio.SAMPLE_RATE)
-    if not size or len(sound) <= size:
-        return sound
-    start = (len(sound) - size) // 2
-    return sound[start : start + size]
+    if not size or samples <= size:
+        return slice(0, samples)
+    start = (samples - size) // 2
+    return slice(start, start + size)

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from jukejax.data.audio import Samples
 from jukejax.models.layers import ResidualStack
 from jukejax.models.vqvae import VQVAEConfig
 
@@ -88,3 +89,26 @@ class ArraySound:
     def read(self, start: int, out: np.ndarray) -> None:
         """Fills `out` with the samples from `start` on."""
         out[:] = self.mono[start : start + len(out)]
+
+
+@dataclass(frozen=True)
+class MonoSection:
+    """A section of a sound [time, channels] of any kind, mixed to mono.
+
+    Attributes:
+      start, stop: of the section.
+    """
+
+    sound: Samples
+    start: int
+    stop: int
+
+    @property
+    def samples(self) -> int:
+        """The length of the section."""
+        return self.stop - self.start
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fills `out` with the samples from `start` on."""
+        first = self.start + start
+        out[:] = self.sound[first : first + len(out)].mean(axis=1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jukejax.data import audio, decoding
 from jukejax.data.repair import SoundStatistics, plan_repair
+from jukejax.data.spool import Spool
 from jukejax.preparation.prepared_track import Source
 from jukejax.preparation.rules import Rules
-from jukejax.preparation.spool import Spool
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import numpy as np
 from jukejax.analysis import fidelity, fingerprint
 from jukejax.data import audio
 from jukejax.data.repair import SILENT, repair_sound
+from jukejax.data.spool import Spool
 from jukejax.preparation import track_cache
 from jukejax.preparation.metadata import read_tags
 from jukejax.preparation.mixes import Mix, TooLongError, decode_mix
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_sound
-from jukejax.preparation.spool import Spool
 from jukejax.preparation.track_cache import SoundFacts
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ def excerpt(sound, random):
 
 def find_original(recordings, sound):
     """Returns the track that a sound is a copy of, by the audit, or None."""
-    evidence = recordings.find_evidence(sound)
+    evidence = recordings.find_evidence(sound[:, None])
     seconds = verdict.judge_seconds(
         {k: e.values for k, e in evidence.items()}, recordings.thresholds
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.writer import DatasetWriter
@@ -69,16 +70,20 @@ def test_tracks_of_a_corpus_by_split(tmp_path):
     assert [e.name for e in sound_sets.open_set(tmp_path / "one", "input").entries] == ["t"]
 
 
-def test_sounds_are_cropped_around_their_middle():
-    sound = ramp(2.0)
-    np.testing.assert_array_equal(
-        sound_sets.crop_middle(sound, 1.0), sound[RATE // 2 : 3 * RATE // 2]
-    )
-    assert (
-        len(sound_sets.crop_middle(sound, 0.0))
-        == len(sound_sets.crop_middle(sound, 9.0))
-        == 2 * RATE
-    )
+def test_sounds_are_read_from_their_middle(tmp_path):
+    sound = ramp(2.0) - ramp(2.0).mean()  # an offset is a fault of recordings
+    soundfile.write(tmp_path / "ramp.wav", sound, RATE, "FLOAT")
+    (entry,) = sound_sets.open_set(tmp_path, "input").entries
+    np.testing.assert_array_equal(entry.read(1.0), sound[RATE // 2 : 3 * RATE // 2])
+    np.testing.assert_array_equal(entry.read(0.0), sound)
+    np.testing.assert_array_equal(entry.read(9.0), sound)
+
+
+def test_long_sounds_are_read_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(sound_sets, "LONGEST", 1)
+    soundfile.write(tmp_path / "ramp.wav", ramp(2.0), RATE, "FLOAT")
+    (entry,) = sound_sets.open_set(tmp_path, "input").entries
+    assert len(entry.read()) == RATE
 
 
 def test_paths_without_sounds_are_refused(tmp_path):

@@ -16,6 +16,7 @@ class Spool:
 
     Attributes:
       repair: applied to what is read.
+      notes: on the sound, for the user.
     """
 
     def __init__(self, folder: str | Path, channels: int):
@@ -23,6 +24,7 @@ class Spool:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._channels, self._samples = channels, 0
         self.repair = Repair()
+        self.notes: list[str] = []
 
     def append(self, block: np.ndarray) -> None:
         """Appends a block, float32 [time, channels]."""
