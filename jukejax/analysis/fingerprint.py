@@ -88,7 +88,8 @@ def extract_landmarks(
     mono = resample_mono(mono, sample_rate)
     shifts, fan_out = (SHIFTS, EXCERPT_FAN_OUT) if excerpt else (1, FAN_OUT)
     pairs = [_pair_peaks(*_find_peaks(mono[i * HOP // shifts :]), fan_out) for i in range(shifts)]
-    packed = np.unique(np.concatenate(pairs))  # time, then hash
+    packed = np.sort(np.concatenate(pairs))  # time, then hash; np.unique would hash them
+    packed = packed[np.diff(packed, prepend=-1) > 0]
     hashes = (packed & 0xFFFFFFFF).astype(np.uint32)
     return Landmarks(hashes, (packed >> 32).astype(np.int32), _count_frames(mono))
 
@@ -97,8 +98,10 @@ def resample_mono(mono: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> 
     """Resamples float [time], or its blocks, to float32 [time] at `SAMPLE_RATE`."""
     blocks = [mono] if isinstance(mono, np.ndarray) else mono
     columns = (np.asarray(block, np.float32)[:, None] for block in blocks)
-    resampled = resample_blocks(columns, 1, sample_rate, SAMPLE_RATE)
-    return np.concatenate([np.zeros(0, np.float32), *(block[:, 0] for block in resampled)])
+    buffer = bytearray()  # grows in place: hours of sound are not held twice
+    for block in resample_blocks(columns, 1, sample_rate, SAMPLE_RATE):
+        buffer += block.tobytes()
+    return np.frombuffer(buffer, np.float32)
 
 
 def _count_frames(mono: np.ndarray) -> int:

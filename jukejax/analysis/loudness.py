@@ -117,9 +117,12 @@ def silent_share(sound: np.ndarray, *, sample_rate: int = SAMPLE_RATE) -> float:
     steps = len(sound) // step
     if not steps:
         return float(_rms(sound) < 10 ** (SILENCE_DB / 20))
-    power = np.square(sound[: steps * step], dtype=np.float64).mean(axis=1)
-    level = np.sqrt(power.reshape(steps, step).mean(axis=1))
-    return float((level < 10 ** (SILENCE_DB / 20)).mean())
+    silent = 0
+    for block in iterate_blocks(sound[: steps * step], _BLOCK // step * step):
+        power = np.square(block, dtype=np.float64).mean(axis=1)
+        level = np.sqrt(power.reshape(-1, step).mean(axis=1))
+        silent += int((level < 10 ** (SILENCE_DB / 20)).sum())
+    return silent / steps
 
 
 def _rms(sound: np.ndarray) -> float:
@@ -140,7 +143,7 @@ def clipped_share(sound: np.ndarray) -> float:
 
 def dc_offset(sound: np.ndarray) -> float:
     """Computes the largest mean of a channel, as a share of full scale."""
-    return float(np.abs(np.asarray(sound, np.float64).mean(axis=0)).max(initial=0.0))
+    return float(np.abs(sound.mean(axis=0, dtype=np.float64)).max(initial=0.0))
 
 
 def measure_level(sound: np.ndarray) -> dict[str, float | None]:

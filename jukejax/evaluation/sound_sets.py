@@ -15,7 +15,7 @@ from jukejax.data import audio, corpus
 from jukejax.pages import runs
 from jukejax.preparation import sources
 
-LONGEST = 15 * 60  # seconds of a track in memory, from its middle
+LONGEST = 10 * 60  # seconds of a track in memory, from its middle
 
 
 @dataclass(frozen=True)
