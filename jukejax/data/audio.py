@@ -57,10 +57,14 @@ def iterate_blocks(sound: Samples, size: int = BLOCK) -> Iterator[np.ndarray]:
 
 
 def load_audio(
-    path: str | os.PathLike, sample_rate: int = SAMPLE_RATE, *, max_seconds: float | None = None
+    path: str | os.PathLike,
+    sample_rate: int = SAMPLE_RATE,
+    *,
+    max_seconds: float | None = None,
+    repair: bool = True,
 ) -> Sound:
     """Reads a file into memory; see `open_audio`."""
-    with open_audio(path, sample_rate, max_seconds=max_seconds) as spool:
+    with open_audio(path, sample_rate, max_seconds=max_seconds, repair=repair) as spool:
         return Sound(spool[:], spool.notes)
 
 

@@ -1,12 +1,13 @@
 """The schema of dataset.json, the description of a dataset."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import records
+from jukejax.data.grid import KEYS, Grid, check_bpm
 
 FORMAT = 1
 KINDS = ("audio", "codes")
@@ -30,6 +31,9 @@ class Track:
     Attributes:
       samples: length at the sample rate of the dataset (of a code dataset: codes times hop).
       content: sha256 of the source, which determines the split.
+      bpm, first_downbeat, key: see `Grid`; the downbeat is relative to the first stored sample.
+      grid_origin: of bpm, first_downbeat and key: "tag", "metadata", "estimate" or "corpus".
+      grid_confidence: of bpm, first_downbeat and key, 0 to 1.
       offset: samples of the piece before the first stored one (`encode --offsets` stores a piece
         several times).
       shard, first_record, records: position of its chunks in the split's list of shards.
@@ -42,11 +46,19 @@ class Track:
     channels: int = 1
     content: str = ""
     bpm: float | None = None
+    first_downbeat: float | None = None
     key: str | None = None
+    grid_origin: dict[str, str] = field(default_factory=dict)
+    grid_confidence: dict[str, float] = field(default_factory=dict)
     shard: int = 0
     first_record: int = 0
     records: int = 0
     offset: int = 0
+
+    @property
+    def grid(self) -> Grid:
+        """Returns the musical grid of the stored sound."""
+        return Grid(self.bpm, self.first_downbeat, self.key)
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,10 @@ def _check_track(track: Track, shards: tuple[ShardEntry, ...], where: str) -> No
         raise ValueError(
             f"{where} has the records {track.first_record} to {end} of a shard of {available}"
         )
+    if track.bpm is not None:
+        check_bpm(track.bpm, f"{where}.bpm")
+    if track.key is not None and track.key not in KEYS[1:]:
+        raise ValueError(f"{where}.key is {track.key!r}, not one such as {KEYS[-1]!r}")
     chunks = -(-track.samples // records.CHUNK)
     if track.samples < 0 or chunks != track.records or track.offset < 0:
         raise ValueError(

@@ -1,4 +1,8 @@
-"""Label vectors: integers for length, position, artist and genres, the conditions of a prior."""
+"""Label vectors: integers for length, position, artist, genres and grid, the conditions of a prior.
+
+The entries are total length, offset and window length in samples, artist, genres; of models with
+musical labels then those of `grid.Grid.make_entries`. Lyric tokens may follow.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,6 +23,9 @@ class LabelSizes(Protocol):
 
     @property
     def num_genres(self) -> int: ...
+
+    @property
+    def has_grid(self) -> bool: ...
 
 
 def find_excess(artist: int, genres: Sequence[int], sizes: LabelSizes) -> str | None:
@@ -71,9 +78,9 @@ def label_vector(
     )
 
 
-def remove_names(labels: np.ndarray) -> np.ndarray:
-    """Returns label vectors [B, 4 + G] with the same timing, and "unknown" artist and genre."""
+def remove_names(labels: np.ndarray, max_genres: int) -> np.ndarray:
+    """Returns label vectors [B, N] with "unknown" artist and genre, otherwise the same."""
     unnamed = labels.copy()
     unnamed[:, NUM_TIMING - 1 : NUM_TIMING + 1] = 0
-    unnamed[:, NUM_TIMING + 1 :] = -1
+    unnamed[:, NUM_TIMING + 1 : NUM_TIMING + max_genres] = -1
     return unnamed

@@ -100,21 +100,22 @@ class CodeReader:
     labels: TrackLabels
 
     def read_batch(self, examples: Sequence[Example]) -> Batch:
-        """Returns {"codes": int32 [B, T], "labels": int32 [B, 4 + G], "track": int32 [B]}.
+        """Returns {"codes": int32 [B, T], "labels": int32 [B, N], "track": int32 [B]}.
 
         At levels 0 and 1 also "upper_codes": int32 [B, T // 4]."""
         tracks, size = self.dataset.tracks(self.split), self.windows.size
         levels = (self.level, self.level + 1) if self.level < 2 else (self.level,)
         track = self.windows.tracks_of(examples)
         codes = {k: np.empty((len(examples), size // records.HOPS[k]), np.int32) for k in levels}
-        label = np.empty((len(examples), NUM_TIMING + self.labels.max_genres), np.int32)
+        label = np.empty((len(examples), self.labels.width), np.int32)
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
             rows = {k: level_codes[i] for k, level_codes in codes.items()}
             fill_code_window(self.dataset, self.split, tracks[t], example.start, rows)
             # Labels are relative to the start of the piece, even if its first samples are not
             # stored.
             cut = tracks[t].offset
-            label[i] = label_vector(
+            genres_end = NUM_TIMING + self.labels.max_genres
+            label[i, :genres_end] = label_vector(
                 cut + tracks[t].samples,
                 cut + example.start,
                 size,
@@ -122,6 +123,10 @@ class CodeReader:
                 self.labels.genres[t],
                 self.labels.max_genres,
             )
+            if self.labels.grids is not None:
+                hop, rate = records.HOPS[self.level], self.dataset.info["sample_rate"]
+                grid = self.labels.grids[t]
+                label[i, genres_end:] = grid.make_entries(example.start, hop, rate)
         batch = {"codes": codes[self.level], "labels": label, "track": track}
         return batch | ({"upper_codes": codes[self.level + 1]} if self.level < 2 else {})
 

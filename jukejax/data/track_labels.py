@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jukejax.data.corpus import Track
-from jukejax.data.labels import LabelSizes, find_excess
+from jukejax.data.grid import NUM_ENTRIES, Grid
+from jukejax.data.labels import NUM_TIMING, LabelSizes, find_excess
 from jukejax.data.vocabularies import LabelIds
 
 
@@ -15,11 +16,18 @@ class TrackLabels:
     Attributes:
       artists, genres: ids, by track.
       max_genres: entries of a label vector for genres.
+      grids: by track, for models with musical labels; None for others.
     """
 
     artists: Sequence[int]
     genres: Sequence[tuple[int, ...]]
     max_genres: int
+    grids: Sequence[Grid] | None = None
+
+    @property
+    def width(self) -> int:
+        """Returns the entries of a label vector."""
+        return NUM_TIMING + self.max_genres + (NUM_ENTRIES if self.grids is not None else 0)
 
 
 def encode_track_labels(
@@ -55,4 +63,5 @@ def encode_track_labels(
             f"{', '.join(track.genre) or 'none'}): {excess}; train with config.model.labels of "
             f"{', '.join(needed)}, or change the labels of these tracks and prepare them again"
         )
-    return TrackLabels(artists, genres, sizes.max_genres)
+    grids = [track.grid for track in tracks] if sizes.has_grid else None
+    return TrackLabels(artists, genres, sizes.max_genres, grids)

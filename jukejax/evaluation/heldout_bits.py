@@ -92,7 +92,7 @@ def _measure_window(
     figures = {"bits_per_code": float(scores.bits.mean()), "num_codes": float(scores.bits.size)}
     if config.labels is None:
         return figures
-    unnamed = {**batch, "labels": remove_names(batch["labels"])}
+    unnamed = {**batch, "labels": remove_names(batch["labels"], config.labels.max_genres)}
     if np.array_equal(unnamed["labels"], batch["labels"]):
         return figures
     return figures | _compare_labels(

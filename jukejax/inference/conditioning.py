@@ -12,6 +12,7 @@ import numpy as np
 
 from jukejax.common.types import Tree
 from jukejax.data import lyrics as lyrics_data
+from jukejax.data.grid import Grid
 from jukejax.data.labels import label_vector
 from jukejax.models import decoding
 from jukejax.models.autoregressive import Conditions
@@ -26,6 +27,7 @@ class Labels(NamedTuple):
       total_samples: length of the piece that contains the item.
       offset: samples of the piece before the item.
       lyrics: tokens of the whole piece, for models with lyrics.
+      grid: tempo, downbeat and key, from the start of the item; for models with musical labels.
     """
 
     artist: int
@@ -33,6 +35,7 @@ class Labels(NamedTuple):
     total_samples: int
     offset: int = 0
     lyrics: tuple[int, ...] = ()
+    grid: Grid = Grid()
 
 
 class TrackCodes(NamedTuple):
@@ -138,7 +141,11 @@ def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int
             config.labels.max_genres,
         )
         tokens = lyrics_data.take_tokens(item.lyrics, find_lyric_window(config, item, start))
-        rows.append(np.concatenate([row, tokens]))
+        entries: tuple[int, ...] = ()
+        if config.labels.has_grid:
+            first, rate = start * config.hop_length, config.labels.sample_rate
+            entries = item.grid.make_entries(first, config.hop_length, rate)
+        rows.append(np.concatenate([row, entries, tokens]).astype(np.int32))
     return np.stack(rows)
 
 

@@ -173,8 +173,11 @@ def write_shards(
                 raise ValueError(
                     f"the codes of {version.track.name} in {folder} were lost or damaged; run again"
                 )
-            offset = version.track.offset + version.offset
-            track = dataclasses.replace(version.track, offset=offset)
+            track = dataclasses.replace(
+                version.track,
+                offset=version.track.offset + version.offset,
+                first_downbeat=version.track.grid.shift(version.offset).first_downbeat,
+            )
             writer.add(version.split, track, **codes)
 
 

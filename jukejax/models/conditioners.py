@@ -1,4 +1,4 @@
-"""The conditions of a prior: codes of the level above, artist, genre, timing and lyrics.
+"""The conditions of a prior on the codes of the level above and on lyrics.
 
 Jukebox paper, sections 4.2 and 4.3. Letters: B batch, T seq_len, E emb_dim, N lyric tokens.
 """
@@ -14,32 +14,6 @@ from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, 
 from jukejax.models.layers import DecoderBlock
 from jukejax.models.projection import LayerNorm, Projection
 from jukejax.models.transformer_config import TransformerConfig
-
-# Columns of a label vector: total length, offset and window length in samples, artist, genres;
-# where a model has lyrics, their tokens follow.
-TOTAL, OFFSET, LENGTH, ARTIST, GENRES = 0, 1, 2, 3, slice(4, None)
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelConfig:
-    """The configuration of artist and genre in the start slot, and timing at every position.
-
-    Attributes:
-      num_artists: rows of the artist table; 0 is "unknown".
-      num_genres: rows of the genre table.
-      max_genres: genres a track may have; their embeddings are summed.
-      timing_bins: bins of total length, position and relative position.
-      min_duration, max_duration: seconds; shorter and longer tracks are clipped to these.
-      sample_rate: of the audio, in Hz.
-    """
-
-    num_artists: int
-    num_genres: int
-    max_genres: int = 1
-    timing_bins: int = 128
-    min_duration: float = 17.84
-    max_duration: float = 600.0
-    sample_rate: int = 44100
 
 
 class LyricsKind(enum.StrEnum):
@@ -152,80 +126,6 @@ class CodeConditioner(nn.Module):
             name="upsample",
         )(x)
         return LayerNorm(name="norm")(x)
-
-
-def compute_timing_bins(
-    config: LabelConfig, labels: jax.Array, seq_len: int
-) -> dict[str, jax.Array]:
-    """Computes the bins of the timing signals, int32.
-
-    NOTE: OpenAI's code fails an assertion for values at the edges of the ranges; here values
-    outside the ranges belong to the outermost bins.
-
-    Returns:
-      "total" [B, 1], "absolute" and "relative" [B, seq_len].
-    """
-    total, offset, length = (
-        labels[:, i : i + 1].astype(jnp.float32) for i in (TOTAL, OFFSET, LENGTH)
-    )
-    fraction = jnp.arange(seq_len, dtype=jnp.float32)[None, :] / seq_len  # of the window
-    shortest, longest = (
-        seconds * config.sample_rate for seconds in (config.min_duration, config.max_duration)
-    )
-    end = offset + length
-    # A window may extend past the end of a short track.
-    relative_start, relative_end = offset / total, jnp.minimum(end / total, 1.0)
-    relative = relative_start + (relative_end - relative_start) * fraction
-    return {
-        "total": _find_bins(config, total, shortest, longest),
-        "absolute": _find_bins(config, offset + (end - offset) * fraction, 0.0, longest),
-        "relative": _find_bins(config, relative, 0.0, 1.0),
-    }
-
-
-def _find_bins(config: LabelConfig, x: jax.Array, low: float, high: float) -> jax.Array:
-    """Returns the bin of each value of x in [low, high], int32."""
-    scaled = (x - low) / (high - low)
-    index = jnp.floor(config.timing_bins * scaled).astype(jnp.int32)
-    return jnp.clip(index, 0, config.timing_bins - 1)
-
-
-class LabelConditioner(nn.Module):
-    """Maps label vectors int [B, 4 + max_genres] to the start slot and the timing embeddings.
-
-    [B, E], and [B, T, E] or None.
-    """
-
-    config: LabelConfig
-    features: int
-    seq_len: int
-    timing: bool
-    init_scale: float = 1.0
-
-    @nn.compact
-    def __call__(self, labels: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        config = self.config
-        if labels.shape[-1] != 4 + config.max_genres:
-            raise ValueError(
-                f"label vectors have {labels.shape[-1]} entries, expected {4 + config.max_genres} "
-                f"(labels.max_genres is {config.max_genres})"
-            )
-
-        genres = labels[:, GENRES]
-        is_genre = (genres >= 0)[..., None]  # -1 pads the bag of genres
-        genre_table = self._table("genre", config.num_genres)
-        bag = jnp.where(is_genre, genre_table[jnp.maximum(genres, 0)], 0.0)
-        start = bag.sum(axis=1) + self._table("artist", config.num_artists)[labels[:, ARTIST]]
-        if not self.timing:
-            return start, None
-        bins = compute_timing_bins(config, labels, self.seq_len)
-        timing = [self._table(name, config.timing_bins)[index] for name, index in bins.items()]
-        return start, sum(timing[1:], timing[0])
-
-    def _table(self, name: str, rows: int) -> jax.Array:
-        init = nn.initializers.normal(0.01 * self.init_scale)
-        init = nn.with_logical_partitioning(init, ("vocab", "embed"))
-        return self.param(name, init, (rows, self.features))
 
 
 class LyricEncoder(nn.Module):

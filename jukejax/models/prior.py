@@ -20,12 +20,11 @@ from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, 
 from jukejax.models.conditioners import (
     CodeConditioner,
     CodeConditionerConfig,
-    LabelConditioner,
-    LabelConfig,
     LyricEncoder,
     LyricsConfig,
     LyricsKind,
 )
+from jukejax.models.labels import LabelConditioner, LabelConfig
 from jukejax.models.transformer_config import TransformerConfig
 
 
@@ -99,7 +98,7 @@ class PriorConfig:
     @property
     def label_width(self) -> int:
         """The entries of a label vector, lyrics included; 0 without labels."""
-        return 0 if self.labels is None else 4 + self.labels.max_genres + self.num_lyrics
+        return 0 if self.labels is None else self.labels.width + self.num_lyrics
 
     @functools.cached_property
     def autoregressive(self) -> AutoregressiveConfig:
@@ -174,7 +173,8 @@ class Prior(nn.Module):
             if config.num_lyrics and not config.lyric_prefix:
                 states = self.lyric_encoder(lyrics, deterministic)
         if config.upper is not None:
-            code_cond = self.code_conditioner(upper_codes)
+            upper = self.code_conditioner(upper_codes)
+            code_cond = upper if code_cond is None else upper + code_cond.astype(upper.dtype)
         if code_cond is not None and config.lyric_prefix:  # they condition the music only
             code_cond = jnp.pad(code_cond, ((0, 0), (config.lyric_prefix, 0), (0, 0)))
         return Conditions(code_cond, label_emb, states)

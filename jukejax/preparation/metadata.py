@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
+from jukejax.preparation.prepared_track import GridText
+from jukejax.preparation.track_grid import check_grid_text
 
+GRID_COLUMNS = ("bpm", "first_beat", "key")
 FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page
+
+TAGS = {  # spellings of each tag in Vorbis comments, ID3, ASF, MP4, RIFF INFO and APEv2
+    "artist": ("artist", "TPE1", "Author", "\xa9ART", "IART"),
+    "genre": ("genre", "TCON", "WM/Genre", "\xa9gen", "IGNR"),
+    "bpm": ("bpm", "TBPM", "WM/BeatsPerMinute", "tmpo", "tempo"),
+    "key": ("initialkey", "TKEY", "WM/InitialKey", "----:com.apple.iTunes:initialkey", "key"),
+}
 
 
 @dataclass(frozen=True)
 class TrackLabels:
-    """Artist and genre of a file as text; empty if not given.
+    """Artist, genre and grid of a file as text; empty if not given.
 
     Attributes:
       notes: doubts about them, for the user.
@@ -25,6 +35,7 @@ class TrackLabels:
 
     artist: str = ""
     genre: str = ""
+    grid: GridText = field(default_factory=GridText)
     notes: list[str] = field(default_factory=list)
 
 
@@ -32,7 +43,9 @@ class TrackLabels:
 
 
 def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackLabels]:
-    """Reads a CSV with the columns file,artist,genre,lyrics; returns labels by `file_key`.
+    """Reads a CSV with the columns file,artist,genre,bpm,first_beat,key; returns labels by file.
+
+    All columns but `file` may be missing; others are ignored. The keys are those of `file_key`.
 
     Args:
       folder: of the music; absolute paths of files in it are understood.
@@ -56,7 +69,7 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
     if "file" not in columns:
         raise ValueError(
             f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
-            "must name file,artist,genre,lyrics"
+            "must name file,artist,genre,bpm,first_beat,key"
         )
     labels: dict[str, TrackLabels] = {}
     lines: dict[str, int] = {}
@@ -75,7 +88,12 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
         if key in lines:
             raise ValueError(f"{where}: {key} is listed twice, first in line {lines[key]}")
         lines[key] = line
-        labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""))
+        grid = GridText(**{name: row.get(name, "").strip() for name in GRID_COLUMNS})
+        try:
+            check_grid_text(grid)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""), grid)
     return labels
 
 
@@ -115,31 +133,37 @@ def read_tags(path: str, container_tags: Mapping[str, str] | None = None) -> Tra
       container_tags: FFmpeg's tags, by their names in lower case.
     """
     notes: list[str] = []
-    artists, genres = _read_file_tags(path, notes)
+    named = _read_file_tags(path, notes)
+    artists, genres = named["artist"], named["genre"]
     tags = container_tags or {}
     artists = artists or _split_values([tags.get("artist", "") or tags.get("album_artist", "")])
     genres = genres or _split_values([tags.get("genre", "")])
     if len(artists) > 1:
         notes.append(f"artists {', '.join(artists)}: labeled as the first")
-    return TrackLabels(artists[0] if artists else "", "; ".join(genres), notes)
+    grid = GridText(
+        bpm=(named["bpm"] or [tags.get("bpm", "") or tags.get("tbpm", "")])[0],
+        key=(named["key"] or [tags.get("initialkey", "") or tags.get("tkey", "")])[0],
+    )
+    return TrackLabels(artists[0] if artists else "", "; ".join(genres), grid, notes)
 
 
-def _read_file_tags(path: str, notes: list[str]) -> tuple[list[str], list[str]]:
-    """Returns artists and genres of the first kind of tags that names any."""
+def _read_file_tags(path: str, notes: list[str]) -> dict[str, list[str]]:
+    """Returns the values of each of `TAGS`, of the first kind of tags that has it."""
     import mutagen
     import mutagen.apev2
     import mutagen.id3
 
+    values: dict[str, list[str]] = {name: [] for name in TAGS}
     for read in (mutagen.File, mutagen.id3.ID3, mutagen.apev2.APEv2):
         try:
             tags = read(path)
         except (mutagen.MutagenError, OSError, ValueError):
             continue
-        artists = _find_values(tags, "artist", "TPE1", "Author", "\xa9ART", "IART", notes=notes)
-        genres = _find_values(tags, "genre", "TCON", "WM/Genre", "\xa9gen", notes=notes)
-        if artists or genres:
-            return artists, genres
-    return [], []
+        for name, spellings in TAGS.items():
+            values[name] = values[name] or _find_values(tags, *spellings, notes=notes)
+        if values["artist"] or values["genre"]:
+            break
+    return values
 
 
 def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:

@@ -2,6 +2,17 @@
 
 from dataclasses import dataclass, field
 
+from jukejax.data.grid import SourcedGrid
+
+
+@dataclass(frozen=True)
+class GridText:
+    """Tempo, first downbeat (in seconds of the source) and key as text; "": not given."""
+
+    bpm: str = ""
+    first_beat: str = ""
+    key: str = ""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -25,6 +36,11 @@ class PreparedTrack:
       content: sha256 of the sound of the source, without its tags.
       notes: repairs and other messages for the user.
       loudness: LUFS of the stored audio; None if too soft to measure.
+      grid: tempo, downbeat and key of the stored audio: estimated, or those of the house corpus;
+        from `track_grid.choose_grid` on, those of the metadata and the tags before these.
+      first_sample: sample of the source at which the stored audio begins.
+      is_joined: passages of the source were cut out, so that the grid is interrupted.
+      tags: values of the file's tags that `choose_grid` reads.
       trimmed: seconds of silence removed at the start and at the end.
       fade_out: seconds of a long fade-out at the end, cut or not.
       dead_air: start and length in seconds of long silences, in the time of the source.
@@ -41,8 +57,10 @@ class PreparedTrack:
     channels: int = 0
     artist: str = ""
     genre: str = ""
-    bpm: float | None = None
-    key: str | None = None
+    grid: SourcedGrid = field(default_factory=SourcedGrid)
+    first_sample: int = 0
+    is_joined: bool = False
+    tags: GridText = field(default_factory=GridText)
     notes: list[str] = field(default_factory=list)
     loudness: float | None = None
     trimmed: list[float] = field(default_factory=lambda: [0.0, 0.0])

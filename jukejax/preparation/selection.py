@@ -12,6 +12,7 @@ from jukejax.data.vocabularies import UNKNOWN, split_genres
 from jukejax.preparation import groups, storage
 from jukejax.preparation.metadata import TrackLabels, file_key
 from jukejax.preparation.prepared_track import PreparedTrack
+from jukejax.preparation.track_grid import choose_grid
 
 FACTS = ("channels", "loudness", "trimmed", "fade_out", "dead_air", "notes")
 
@@ -41,6 +42,8 @@ def label_tracks(
     for track in prepared:
         if not track.reason:
             labels = metadata.get(file_key(track.name), TrackLabels())
+            track = choose_grid(track, labels.grid)
+            grid = track.grid
             labeled = corpus.Track(
                 track.name,
                 " ".join((labels.artist or track.artist).split()) or UNKNOWN,
@@ -48,8 +51,11 @@ def label_tracks(
                 track.samples,
                 channels=track.channels,
                 content=track.content,
-                bpm=track.bpm,
-                key=track.key,
+                bpm=grid.grid.bpm,
+                first_downbeat=grid.grid.first_downbeat,
+                key=grid.grid.key,
+                grid_origin=grid.origin,
+                grid_confidence=grid.confidence,
             )
             usable.append((track, labeled))
     return usable
@@ -62,6 +68,23 @@ def find_groups(usable: Sequence[PreparedTrack]) -> tuple[list[int], list[groups
         with storage.local_copy(track.fingerprint) as path:
             landmarks.append(Landmarks.load(path))
     return groups.find_near_duplicates(landmarks)
+
+
+def describe_grid(track: PreparedTrack) -> dict[str, Any]:
+    """Describes the grid of a track, with the origin and the confidence of each value.
+
+    The first downbeat is in seconds of the stored audio.
+    """
+    grid = track.grid.grid
+    downbeat = grid.first_downbeat
+    return {
+        "metre": "4/4, assumed",
+        "bpm": None if grid.bpm is None else round(grid.bpm, 3),
+        "first_downbeat": None if downbeat is None else round(downbeat / audio.SAMPLE_RATE, 5),
+        "key": grid.key,
+        "origin": track.grid.origin,
+        "confidence": track.grid.confidence,
+    }
 
 
 def describe_files(
@@ -79,7 +102,7 @@ def describe_files(
       links: between tracks, by their index in `usable`.
 
     Returns:
-      files: file, fate ("train", "heldout" or "skipped"), reason; for readable files seconds,
+      files: file, fate ("train", "heldout" or "skipped"), reason; for readable files seconds, grid,
         channels, loudness (LUFS), trimmed, fade_out, dead_air (see `PreparedTrack`) and notes; for
         used ones also group, the first file that shares a recording with it.
       links: a and b, files that share a recording; votes, offset_seconds, seconds of each.
@@ -90,6 +113,7 @@ def describe_files(
     files = []
     for track in prepared:
         i = index.get(track.name)
+        track = track if i is None else usable[i]
         fate = "skipped" if i is None else splits[i]
         row: dict[str, Any] = {"file": track.name, "fate": fate, "reason": track.reason}
         if i is not None:
@@ -97,6 +121,7 @@ def describe_files(
         if track.samples:
             row["seconds"] = round(track.samples / audio.SAMPLE_RATE, 3)
             row |= {key: getattr(track, key) for key in FACTS}
+            row["grid"] = describe_grid(track)
         if track.sdr:
             row["instrumental_si_sdr"] = track.sdr
         files.append(row)

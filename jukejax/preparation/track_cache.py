@@ -17,9 +17,9 @@ from jukejax.analysis import fingerprint
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import audio, decoding
-from jukejax.preparation.prepared_track import PreparedTrack
+from jukejax.preparation.prepared_track import GridText, PreparedTrack
 
-VERSION = 3  # of the processing in `tracks`; a change invalidates cached tracks
+VERSION = 4  # of the processing in `tracks`; a change invalidates cached tracks
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class SoundFacts:
     content: str
     artist: str
     genre: str
+    grid: GridText
     notes: list[str]
 
 
@@ -120,6 +121,6 @@ def write_entry(
 
 
 def write_facts(entry: Path, prepared: PreparedTrack) -> None:
-    derived = ("name", "array", "fingerprint", "content", "artist", "genre", "bpm", "key")
+    derived = ("name", "array", "fingerprint", "content", "artist", "genre", "tags")
     facts = {key: value for key, value in asdict(prepared).items() if key not in derived}
     files.write_bytes(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from jukejax.analysis import fidelity, fingerprint
 from jukejax.data import audio
+from jukejax.data.grid import Grid, SourcedGrid
 from jukejax.data.repair import SILENT, repair_sound
 from jukejax.data.spool import Spool
 from jukejax.preparation import track_cache
@@ -81,7 +82,11 @@ def _prepare_house_track(
             return PreparedTrack(source.name, str(error), content=content)
         mixed = Mix(source.name, mix, content, notes)
         prepared = _prepare_mix(mixed, entry, separator, rules, track)
-    return _finish(replace(prepared, content=content, **_house_labels(track)), rules)
+    truth = Grid(float(track.bpm), 0.0, track.key).shift(prepared.first_sample)
+    names = ("bpm", "first_downbeat", "key")
+    grid = SourcedGrid(truth, dict.fromkeys(names, "corpus"), dict.fromkeys(names, 1.0))
+    prepared = replace(prepared, content=content, grid=grid, **_house_labels(track))
+    return _finish(prepared, rules)
 
 
 def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rules) -> PreparedTrack:
@@ -109,7 +114,7 @@ def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rule
             samples, channels = mix.samples.shape
             return PreparedTrack(source.name, reason, samples=samples, channels=channels)
         notes = mix.notes + labels.notes
-        facts = SoundFacts(mix.content, labels.artist, labels.genre, notes)
+        facts = SoundFacts(mix.content, labels.artist, labels.genre, labels.grid, notes)
         entry = track_cache.entry_path(cache, mix.content, process)
         prepared = track_cache.read_entry(entry, source.name)
         if prepared is None:
@@ -130,6 +135,7 @@ def _add_facts(prepared: PreparedTrack, facts: SoundFacts) -> PreparedTrack:
         content=facts.content,
         artist=facts.artist,
         genre=facts.genre,
+        tags=facts.grid,
         notes=[*facts.notes, *prepared.notes],
     )
 
@@ -180,6 +186,8 @@ def _prepare_instrumental(
         mix.name,
         channels=channels,
         samples=sum(stop - start for start, stop in pieces),
+        first_sample=pieces[0][0],
+        is_joined=len(pieces) > 1,
         trimmed=[_to_seconds(survey.start), _to_seconds(len(instrumental) - survey.stop)],
         fade_out=_to_seconds(survey.stop - survey.fade_out),
         dead_air=[[_to_seconds(start), _to_seconds(end - start)] for start, end in survey.dead_air],
@@ -229,12 +237,7 @@ def _describe_silence(prepared: PreparedTrack, fades: str) -> list[str]:
 
 
 def _house_labels(track: "HouseTrack") -> dict[str, Any]:
-    return {
-        "artist": track.artist,
-        "genre": track.genre,
-        "bpm": float(track.bpm),
-        "key": track.key,
-    }
+    return {"artist": track.artist, "genre": track.genre}
 
 
 def _measure_sdr(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, float]:

@@ -15,7 +15,7 @@ from jukejax.common import files
 from jukejax.common.config import to_plain
 from jukejax.data import vocabularies
 from jukejax.data.vocabularies import LabelTables, Vocabulary
-from jukejax.models.conditioners import LabelConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import loading

@@ -18,7 +18,7 @@ def test_labels_without_names_keep_their_timing():
     named = np.stack(
         [label_vector(1000, 128, 256, 7, (4, 5), 3), label_vector(9, 8, 7, 0, (0,), 3)]
     )
-    assert remove_names(named).tolist() == [
+    assert remove_names(named, 3).tolist() == [
         [1000, 128, 256, 0, 0, -1, -1],
         [9, 8, 7, 0, 0, -1, -1],
     ]

@@ -14,7 +14,8 @@ from jukejax.inference.conditioning import (
     make_window_labels,
     prepare_weights,
 )
-from jukejax.models.conditioners import LabelConfig, LyricsConfig
+from jukejax.models.conditioners import LyricsConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.openai.prior import prior_shapes

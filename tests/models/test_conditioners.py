@@ -6,13 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.conditioners import (
-    CodeConditioner,
-    CodeConditionerConfig,
-    LabelConditioner,
-    LabelConfig,
-    compute_timing_bins,
-)
+from jukejax.models.conditioners import CodeConditioner, CodeConditionerConfig
+from jukejax.models.labels import LabelConditioner, LabelConfig, compute_timing_bins
 
 LABELS = LabelConfig(
     num_artists=3,

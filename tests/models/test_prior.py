@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import (
     Predictions,
     Prior,

@@ -56,7 +56,10 @@ def test_a_house_track_is_measured_against_its_truth(tmp_path, monkeypatch):
         fidelity.si_sdr(sound, track.instrumental), abs=0.01
     )
     assert prepared.sdr["after"] > before + 1
-    assert (prepared.artist, prepared.genre, prepared.bpm) == (track.artist, track.genre, track.bpm)
+    assert (prepared.artist, prepared.genre) == (track.artist, track.genre)
+    grid = prepared.grid.grid
+    assert (grid.bpm, grid.key) == (track.bpm, track.key)
+    assert grid.first_downbeat == -prepared.first_sample
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(source, tmp_path):

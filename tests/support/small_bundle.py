@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from jukejax.common.config import to_plain
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 

@@ -7,7 +7,8 @@ import typing
 import pytest
 
 from jukejax.data.vocabularies import Vocabulary
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig

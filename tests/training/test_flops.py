@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from jukejax.common.config import freeze
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig, compute_losses
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE, VQVAEConfig

@@ -17,6 +17,7 @@ from jukejax.data.openai_labels import OpenAIVocabulary
 from jukejax.data.track_labels import encode_track_labels
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
+from jukejax.models.labels import drop_labels
 from jukejax.models.prior import Prior, PriorConfig, compute_example_bits, compute_losses
 from jukejax.runtime import precision
 from jukejax.training import flops, pretrained
@@ -123,7 +124,10 @@ class PriorTask(Task):
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
-        dropout = self.model_config.transformer.dropout
+        dropout, labels = self.model_config.transformer.dropout, self.model_config.labels
+        if labels is not None and (labels.dropout or labels.dropout_all):
+            key, label_key = jax.random.split(key)
+            batch = batch | {"labels": drop_labels(labels, batch["labels"], label_key)}
         predictions = self.model.apply(
             {"params": params},
             **self._inputs(batch),

@@ -6,7 +6,8 @@ Models that the port cannot express are refused, not approximated.
 from collections.abc import Mapping
 from typing import Any
 
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
@@ -95,7 +96,16 @@ def export_prior(config: PriorConfig, vqvae: VQVAEConfig) -> dict[str, Any]:
 
 
 def export_label_limits(labels: LabelConfig) -> dict[str, Any]:
-    """Converts the fields of labels, of a prior and of the model in Transformers."""
+    """Converts the fields of labels, of a prior and of the model in Transformers.
+
+    Raises:
+      ValueError: the model has labels that Jukebox does not have.
+    """
+    if labels.has_grid:
+        raise ValueError(
+            "the model has tempo, key or position in the bar as labels, which Jukebox in "
+            "Transformers does not have; export it with --format=bundle"
+        )
     return {
         "max_nb_genres": labels.max_genres,
         "timing_dims": labels.timing_bins,

@@ -3,13 +3,8 @@
 import jax
 import numpy as np
 
-from jukejax.models.conditioners import (
-    CodeConditioner,
-    CodeConditionerConfig,
-    LabelConditioner,
-    LabelConfig,
-    compute_timing_bins,
-)
+from jukejax.models.conditioners import CodeConditioner, CodeConditionerConfig
+from jukejax.models.labels import LabelConditioner, LabelConfig, compute_timing_bins
 from jukejax.weights.openai import prior as openai_prior
 from tests.golden.kinds.case import Case, assert_close
 from tests.golden.kinds.parameters import LAYER, assert_gradients, load_params

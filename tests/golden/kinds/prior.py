@@ -17,7 +17,8 @@ from jukejax.inference.conditioning import (
 )
 from jukejax.inference.generate import WindowInputs
 from jukejax.inference.token_loop import NO_FILTER
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig, LyricsConfig, LyricsKind
+from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig, compute_losses, split_labels
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE

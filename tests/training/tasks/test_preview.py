@@ -12,7 +12,8 @@ from jukejax.data import corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec, open_codec
-from jukejax.models.conditioners import CodeConditionerConfig, LabelConfig
+from jukejax.models.conditioners import CodeConditionerConfig
+from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime.sharding import unbox

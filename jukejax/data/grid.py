@@ -1,0 +1,127 @@
+"""The musical grid of a track: tempo, first downbeat and key, and its entries in label vectors.
+
+The metre is 4/4, and the tempo of a track is constant. Positions in a bar are fixed-point numbers
+of 32 bits, so that they are exact after hours: the bar is 2^32 units, and integers wrap at its end.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+BEATS_PER_BAR = 4
+BAR_UNITS = 1 << 32
+NUM_ENTRIES = 4  # of a label vector: tempo, key, position in the bar, its step
+UNKNOWN = (0, 0, 0, 0)
+TEMPO_UNITS = 1000  # of the tempo entry: milli-BPM
+TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+KEYS = ("", *(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS))  # 0: unknown
+SLOWEST, FASTEST = 20.0, 400.0  # BPM
+_FLATS = {"Cb": "B", "Db": "C#", "Eb": "D#", "Fb": "E", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
+_SHARPS = {"E#": "F", "B#": "C"}
+_CAMELOT = {  # the wheel of DJ software, in fifths: 8A is A minor, 8B C major
+    f"{number}{letter}": f"{TONICS[(tonic + 7 * (number - 8)) % 12]} {mode}"
+    for letter, mode, tonic in (("A", "minor", 9), ("B", "major", 0))
+    for number in range(1, 13)
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of a track.
+
+    Attributes:
+      bpm: tempo; None: unknown, or not constant.
+      first_downbeat: sample of the start of a bar, from the start of the track; may be negative, or
+        between two samples. None: unknown.
+      key: one of `KEYS`; None: unknown.
+    """
+
+    bpm: float | None = None
+    first_downbeat: float | None = None
+    key: str | None = None
+
+    def shift(self, samples: float) -> "Grid":
+        """Returns the grid from the track's sample `samples` on."""
+        if self.first_downbeat is None:
+            return self
+        return Grid(self.bpm, self.first_downbeat - samples, self.key)
+
+    def bar_samples(self, sample_rate: int) -> float:
+        """Returns the samples of a bar; the tempo must be known."""
+        assert self.bpm is not None
+        return BEATS_PER_BAR * 60 * sample_rate / self.bpm
+
+    def make_entries(self, start: int, hop: int, sample_rate: int) -> tuple[int, int, int, int]:
+        """Returns the entries of a label vector for a window that begins at sample `start`.
+
+        Args:
+          hop: samples of a position.
+
+        Returns:
+          Tempo in milli-BPM, number of the key, position in the bar at `start`, and step from each
+          position to the next, in units of the bar as signed 32-bit integers. 0: unknown; a step of
+          0: the position in the bar is unknown.
+        """
+        tempo = 0 if self.bpm is None else round(TEMPO_UNITS * self.bpm)
+        key = KEYS.index(self.key or "")
+        if self.bpm is None or self.first_downbeat is None:
+            return tempo, key, 0, 0
+        bar = self.bar_samples(sample_rate)
+        position = (start - self.first_downbeat) / bar % 1.0
+        return tempo, key, _wrap(round(position * BAR_UNITS)), _wrap(round(hop / bar * BAR_UNITS))
+
+
+@dataclass(frozen=True)
+class SourcedGrid:
+    """A grid with the origin and the confidence of each of its values.
+
+    Attributes:
+      origin: "corpus", "metadata", "tag" or "estimate" of "bpm", "first_downbeat" and "key".
+      confidence: of the same, 0 to 1.
+    """
+
+    grid: Grid = field(default_factory=Grid)
+    origin: dict[str, str] = field(default_factory=dict)
+    confidence: dict[str, float] = field(default_factory=dict)
+
+
+def _wrap(units: int) -> int:
+    """Returns the signed 32-bit integer that equals `units` modulo the bar."""
+    return int(np.array(units % BAR_UNITS, np.uint32).astype(np.int32))
+
+
+def check_bpm(bpm: float, name: str) -> float:
+    """Returns a tempo.
+
+    Args:
+      name: of the value, for the message.
+
+    Raises:
+      ValueError: it is out of range.
+    """
+    if not SLOWEST <= bpm <= FASTEST:
+        raise ValueError(f"{name}={bpm:g} must be {SLOWEST:g} to {FASTEST:g} beats a minute")
+    return bpm
+
+
+def parse_key(text: str) -> str:
+    """Parses a key in one of the usual spellings: `Am`, `A minor`, `F# maj`, `Bbm`, `8A`.
+
+    Returns:
+      One of `KEYS`, not "".
+
+    Raises:
+      ValueError: it is no key.
+    """
+    compact = text.strip().replace("♯", "#").replace("♭", "b")
+    if compact.upper() in _CAMELOT:
+        return _CAMELOT[compact.upper()]
+    match = re.fullmatch(
+        r"([A-Ga-g])([#b]?)\s*(?:(m|(?i:min|minor|moll))|M|(?i:maj|major|dur)|)", compact
+    )
+    if match is None:
+        raise ValueError(f"{text!r} is no key; write one such as Am, F# minor, Bb major or 8A")
+    tonic = match[1].upper() + match[2]
+    tonic = _FLATS.get(tonic, _SHARPS.get(tonic, tonic))
+    return f"{tonic} {'minor' if match[3] else 'major'}"

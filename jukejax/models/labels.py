@@ -1,0 +1,237 @@
+"""The labels of a prior: artist and genre, timing, tempo, key and position in the bar.
+
+Jukebox paper, section 4.2; tempo, key and position in the bar are ours. Letters: B batch, T
+seq_len, E emb_dim.
+"""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jukejax.data import grid
+
+# Columns of a label vector: total length, offset and window length in samples, artist, genres; then
+# those of `grid.Grid.make_entries` if `LabelConfig.has_grid`; then the lyric tokens, if any.
+TOTAL, OFFSET, LENGTH, ARTIST, FIRST_GENRE = range(5)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelConfig:
+    """The configuration of artist and genre in the start slot, and timing at every position.
+
+    Attributes:
+      num_artists: rows of the artist table; 0 is "unknown".
+      num_genres: rows of the genre table.
+      max_genres: genres a track may have; their embeddings are summed.
+      timing_bins: bins of total length, position and relative position.
+      min_duration, max_duration: seconds; shorter and longer tracks are clipped to these.
+      sample_rate: of the audio, in Hz.
+      tempo_bins: log-spaced bins of the tempo from `min_bpm` to `max_bpm`; 0: no such condition.
+      keys: 24 major and minor keys, or 0: no such condition.
+      bar_bins: bins of the position in the bar; 0: no such condition.
+      min_bpm, max_bpm: beats a minute; slower and faster tracks are clipped to these.
+      dropout: share of the training windows from which a label is removed, for each label.
+      dropout_all: share of the training windows from which all labels are removed.
+    """
+
+    num_artists: int
+    num_genres: int
+    max_genres: int = 1
+    timing_bins: int = 128
+    min_duration: float = 17.84
+    max_duration: float = 600.0
+    sample_rate: int = 44100
+    tempo_bins: int = 0
+    keys: int = 0
+    bar_bins: int = 0
+    min_bpm: float = 60.0
+    max_bpm: float = 200.0
+    dropout: float = 0.0
+    dropout_all: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.keys not in (0, len(grid.KEYS) - 1):
+            raise ValueError(f"labels.keys is {self.keys}, must be 24, or 0 for no condition")
+        for name in ("tempo_bins", "bar_bins"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"labels.{name} is {getattr(self, name)}, must be 0 or more")
+        if not 0 < self.min_bpm < self.max_bpm:
+            raise ValueError(
+                f"labels.min_bpm is {self.min_bpm} and labels.max_bpm {self.max_bpm}, must be "
+                "positive and rise"
+            )
+        for name in ("dropout", "dropout_all"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"labels.{name} is {getattr(self, name)}, must be in [0, 1)")
+
+    @property
+    def has_grid(self) -> bool:
+        """Returns true if the tempo, the key or the position in the bar is a condition."""
+        return bool(self.tempo_bins or self.keys or self.bar_bins)
+
+    @property
+    def width(self) -> int:
+        """Returns the entries of a label vector without lyrics."""
+        return FIRST_GENRE + self.max_genres + (grid.NUM_ENTRIES if self.has_grid else 0)
+
+    @property
+    def genres(self) -> slice:
+        """Returns the columns of the genres."""
+        return slice(FIRST_GENRE, FIRST_GENRE + self.max_genres)
+
+    @property
+    def grid_columns(self) -> dict[str, int]:
+        """Returns the columns of the tempo, the key, and the position in the bar and its step."""
+        first = FIRST_GENRE + self.max_genres
+        return {name: first + i for i, name in enumerate(("tempo", "key", "bar", "bar_step"))}
+
+
+def compute_timing_bins(
+    config: LabelConfig, labels: jax.Array, seq_len: int
+) -> dict[str, jax.Array]:
+    """Computes the bins of the timing signals, int32.
+
+    NOTE: OpenAI's code fails an assertion for values at the edges of the ranges; here values
+    outside the ranges belong to the outermost bins.
+
+    Returns:
+      "total" [B, 1], "absolute" and "relative" [B, seq_len].
+    """
+    total, offset, length = (
+        labels[:, i : i + 1].astype(jnp.float32) for i in (TOTAL, OFFSET, LENGTH)
+    )
+    fraction = jnp.arange(seq_len, dtype=jnp.float32)[None, :] / seq_len  # of the window
+    shortest, longest = (
+        seconds * config.sample_rate for seconds in (config.min_duration, config.max_duration)
+    )
+    end = offset + length
+    # A window may extend past the end of a short track.
+    relative_start, relative_end = offset / total, jnp.minimum(end / total, 1.0)
+    relative = relative_start + (relative_end - relative_start) * fraction
+    return {
+        "total": _find_bins(config, total, shortest, longest),
+        "absolute": _find_bins(config, offset + (end - offset) * fraction, 0.0, longest),
+        "relative": _find_bins(config, relative, 0.0, 1.0),
+    }
+
+
+def _find_bins(config: LabelConfig, x: jax.Array, low: float, high: float) -> jax.Array:
+    """Returns the bin of each value of x in [low, high], int32."""
+    scaled = (x - low) / (high - low)
+    index = jnp.floor(config.timing_bins * scaled).astype(jnp.int32)
+    return jnp.clip(index, 0, config.timing_bins - 1)
+
+
+def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> dict[str, jax.Array]:
+    """Computes the rows of the tables of the tempo, the key and the position in the bar, int32.
+
+    Row 0 is "unknown". Positions are integers of 32 bits that wrap at the end of the bar.
+
+    Returns:
+      "tempo" and "key" [B, 1], "bar" [B, seq_len]; those that are conditions of the model.
+    """
+    tempo, key, start, step = (labels[:, i : i + 1] for i in config.grid_columns.values())
+    bins = {}
+    if config.tempo_bins:
+        bpm = jnp.maximum(tempo, 1).astype(jnp.float32) / grid.TEMPO_UNITS
+        octaves = math.log2(config.max_bpm / config.min_bpm)
+        index = jnp.floor(jnp.log2(bpm / config.min_bpm) / octaves * config.tempo_bins)
+        index = jnp.clip(index.astype(jnp.int32), 0, config.tempo_bins - 1)
+        bins["tempo"] = jnp.where(tempo > 0, 1 + index, 0)
+    if config.keys:
+        bins["key"] = key
+    if config.bar_bins:
+        steps = step.astype(jnp.uint32) * jnp.arange(seq_len, dtype=jnp.uint32)
+        position = (start.astype(jnp.uint32) + steps) >> 8  # 24 bits: exact in float32
+        index = jnp.floor(position.astype(jnp.float32) * (config.bar_bins / 2.0**24))
+        bins["bar"] = jnp.where(step != 0, 1 + index.astype(jnp.int32), 0)
+    return bins
+
+
+def remove_labels(
+    config: LabelConfig, labels: jax.Array, removed: dict[str, jax.Array]
+) -> jax.Array:
+    """Replaces labels by "unknown".
+
+    Args:
+      labels: int [B, label_width]; lengths, offsets and lyrics are kept.
+      removed: bool [B] for some of `label_names`.
+    """
+    columns = config.grid_columns
+    unknown = {
+        "artist": [(ARTIST, 0)],
+        "genre": [(FIRST_GENRE + i, -1 if i else 0) for i in range(config.max_genres)],
+        "tempo": [(columns["tempo"], 0)],
+        "key": [(columns["key"], 0)],
+        "bar": [(columns["bar"], 0), (columns["bar_step"], 0)],
+    }
+    for name, rows in removed.items():
+        for column, value in unknown[name]:
+            labels = labels.at[:, column].set(jnp.where(rows, value, labels[:, column]))
+    return labels
+
+
+def label_names(config: LabelConfig) -> tuple[str, ...]:
+    """Returns the names of the labels that a model can be without."""
+    return ("artist", "genre", *(("tempo", "key", "bar") if config.has_grid else ()))
+
+
+def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.Array:
+    """Removes labels at random, for classifier-free guidance (Ho and Salimans, 2022).
+
+    Args:
+      labels: int [B, label_width].
+    """
+    names, batch = label_names(config), len(labels)
+    key_all, key_each = jax.random.split(key)
+    drops_all = jax.random.bernoulli(key_all, config.dropout_all, (batch,))
+    drops = jax.random.bernoulli(key_each, config.dropout, (len(names), batch))
+    return remove_labels(
+        config, labels, {name: drops_all | drops[i] for i, name in enumerate(names)}
+    )
+
+
+class LabelConditioner(nn.Module):
+    """Maps label vectors int [B, width] to the start slot and the embeddings of all positions.
+
+    [B, E], and [B, T, E] or None: the sum of timing (if `timing`), tempo, key and position in the
+    bar.
+    """
+
+    config: LabelConfig
+    features: int
+    seq_len: int
+    timing: bool
+    init_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, labels: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        config = self.config
+        if labels.shape[-1] != config.width:
+            raise ValueError(
+                f"label vectors have {labels.shape[-1]} entries, expected {config.width} "
+                f"(labels.max_genres is {config.max_genres})"
+            )
+
+        genres = labels[:, config.genres]
+        is_genre = (genres >= 0)[..., None]  # -1 pads the bag of genres
+        genre_table = self._table("genre", config.num_genres)
+        bag = jnp.where(is_genre, genre_table[jnp.maximum(genres, 0)], 0.0)
+        start = bag.sum(axis=1) + self._table("artist", config.num_artists)[labels[:, ARTIST]]
+        positions = []
+        if self.timing:
+            bins = compute_timing_bins(config, labels, self.seq_len)
+            positions = [self._table(name, config.timing_bins)[i] for name, i in bins.items()]
+        if config.has_grid:
+            rows = {"tempo": config.tempo_bins, "key": config.keys, "bar": config.bar_bins}
+            bins = compute_grid_bins(config, labels, self.seq_len)
+            positions += [self._table(name, 1 + rows[name])[i] for name, i in bins.items()]
+        return start, sum(positions[1:], positions[0]) if positions else None
+
+    def _table(self, name: str, rows: int) -> jax.Array:
+        init = nn.initializers.normal(0.01 * self.init_scale)
+        init = nn.with_logical_partitioning(init, ("vocab", "embed"))
+        return self.param(name, init, (rows, self.features))
