@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from jukejax import cli
-from jukejax.preparation import run
+from jukejax.preparation import run, sources
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.separators import make_separator
 
@@ -110,6 +110,12 @@ flags.DEFINE_integer("house_tracks", 16, "Tracks to make with --input=house.", f
 flags.DEFINE_float(
     "house_seconds", 45.0, "Length of each track of --input=house, in seconds.", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "house_bpm",
+    None,
+    "LOWEST:HIGHEST tempo of --input=house, such as 112:134; default: that of each artist.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("seed", 0, "Seed of the music of --input=house.", flag_values=FLAGS)
 
 
@@ -143,6 +149,7 @@ def _read_settings() -> run.Settings:
         tfds_data_dir=FLAGS.tfds_data_dir,
         house_tracks=FLAGS.house_tracks,
         house_seconds=FLAGS.house_seconds,
+        house_tempo=sources.parse_tempo(FLAGS.house_bpm),
         seed=FLAGS.seed,
     )
 

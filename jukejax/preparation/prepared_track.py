@@ -16,13 +16,14 @@ class GridText:
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a track: a file, or track `index` of the house corpus."""
+    """The source of a track: a file, or track `index` of the house corpus (`house.track`)."""
 
     name: str
     path: str = ""
     index: int = 0
     seconds: float = 0.0
     seed: int = 0
+    tempo: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

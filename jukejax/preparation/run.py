@@ -55,6 +55,7 @@ class Settings:
     tfds_data_dir: str | None = None
     house_tracks: int = 16
     house_seconds: float = 45.0
+    house_tempo: tuple[float, float] | None = None
     seed: int = 0
 
     def check(self) -> None:
@@ -173,7 +174,9 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
     kind, _, name = settings.input.partition(":")
     if settings.input == "house":
         return SourceList(
-            sources.list_house_tracks(settings.house_tracks, settings.house_seconds, settings.seed)
+            sources.list_house_tracks(
+                settings.house_tracks, settings.house_seconds, settings.seed, settings.house_tempo
+            )
         )
     if kind == "tfds":
         return SourceList(

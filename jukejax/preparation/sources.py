@@ -82,10 +82,30 @@ def _list_bucket(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
             yield name, storage.join_path(folder, name)
 
 
-def list_house_tracks(count: int, seconds: float, seed: int) -> list[Source]:
-    """Lists the tracks of the house corpus."""
+def list_house_tracks(
+    count: int, seconds: float, seed: int, tempo: tuple[float, float] | None = None
+) -> list[Source]:
+    """Lists the tracks of the house corpus; see `house.track`."""
     if count < 1 or seconds <= 0:
         raise ValueError(
             f"--house_tracks={count} and --house_seconds={seconds} must both be above 0"
         )
-    return [Source(f"house_{i:04d}", index=i, seconds=seconds, seed=seed) for i in range(count)]
+    return [
+        Source(f"house_{i:04d}", index=i, seconds=seconds, seed=seed, tempo=tempo)
+        for i in range(count)
+    ]
+
+
+def parse_tempo(text: str | None) -> tuple[float, float] | None:
+    """Parses `112:134` of --house_bpm.
+
+    Raises:
+      ValueError: it is no range of tempi.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(number) for number in text.split(":"))
+    except ValueError as error:
+        raise ValueError(f"--house_bpm={text} is not LOWEST:HIGHEST, such as 112:134") from error
+    return low, high

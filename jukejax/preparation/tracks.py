@@ -71,7 +71,7 @@ def _prepare_house_track(
     from jukejax.preparation import house
 
     process = _describe_process(separator, rules)
-    track = house.track(source.index, seconds=source.seconds, seed=source.seed)
+    track = house.track(source.index, seconds=source.seconds, seed=source.seed, tempo=source.tempo)
     content = hashlib.sha256(track.mix.astype("<f4").tobytes()).hexdigest()
     entry = track_cache.entry_path(cache, content, process)
     prepared = track_cache.read_entry(entry, source.name)

@@ -20,6 +20,7 @@ GENRES = tuple(sorted({genre for artist in ROSTER for genre in artist.genres}))
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 SHORTEST, LONGEST = 4.0, 600.0  # seconds: two bars; two gigabytes of memory
+SLOWEST, FASTEST = 90.0, 160.0  # BPM
 PEAK = 0.95
 
 
@@ -143,13 +144,20 @@ def _stream(seed: int, index: int, player: str) -> RandomState:
     return RandomState([seed, index, zlib.crc32(player.encode())])
 
 
-def track(index: int, *, seconds: float = 45.0, seed: int = 0) -> HouseTrack:
+def track(
+    index: int,
+    *,
+    seconds: float = 45.0,
+    seed: int = 0,
+    tempo: tuple[float, float] | None = None,
+) -> HouseTrack:
     """Composes and plays one track, the same bytes for the same arguments on every machine.
 
     Args:
       index: of the track in the corpus; the eight artists alternate.
       seconds: approximate length; the track has the nearest whole number of bars (of about 2 s).
       seed: of the corpus.
+      tempo: lowest and highest BPM; None: those of each artist.
 
     Raises:
       ValueError: an argument is out of range.
@@ -161,9 +169,15 @@ def track(index: int, *, seconds: float = 45.0, seed: int = 0) -> HouseTrack:
             f"house tracks last {SHORTEST:g} to {LONGEST:g} seconds, got {seconds:g}; "
             "change --house_seconds"
         )
+    low, high = tempo or (SLOWEST, FASTEST)
+    if not SLOWEST <= low <= high <= FASTEST:
+        raise ValueError(
+            f"house tracks have {SLOWEST:g} to {FASTEST:g} BPM, got {low:g} to {high:g}; change "
+            "--house_bpm"
+        )
     rng = _stream(seed, index, "score")
     artist = ROSTER[index % len(ROSTER)]
-    bpm = round(10 * rng.uniform(*artist.tempo)) / 10
+    bpm = round(10 * rng.uniform(*(tempo or artist.tempo))) / 10
     score = Score(
         artist=artist,
         bpm=bpm,
