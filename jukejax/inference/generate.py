@@ -26,6 +26,7 @@ from jukejax.inference.schedules import SCHEDULES, LevelProgress, OnJoin, Window
 from jukejax.inference.token_loop import NO_FILTER, LogitsFilter, TrackNoise, sample_tokens
 from jukejax.inference.windows import window_starts
 from jukejax.models import decoding, transformer
+from jukejax.models.labels import label_names, remove_labels
 from jukejax.models.prior import PriorConfig, build_sequence, extract_codes
 from jukejax.ops.chunks import map_chunks
 
@@ -41,6 +42,7 @@ class WindowInputs(NamedTuple):
       offset: int32 scalar or [R], codes before the window in the track.
       keys: [R] PRNG keys.
       temperature: float32 scalar.
+      guidance: float32 scalar; None: no guidance.
     """
 
     codes: jax.Array
@@ -51,6 +53,7 @@ class WindowInputs(NamedTuple):
     offset: jax.Array
     keys: jax.Array
     temperature: jax.Array
+    guidance: jax.Array | None = None
 
 
 @functools.partial(jax.jit, static_argnames=("config", "logits_filter", "chunk", "fresh"))
@@ -64,6 +67,9 @@ def sample_windows(
 ) -> jax.Array:
     """Samples a batch of windows: conditions, prefill and token loop.
 
+    With guidance each row is computed twice, with its labels and without (classifier-free guidance,
+    Ho and Salimans, 2022): the logits are u + guidance (l - u), l with labels and u without.
+
     Args:
       chunk: rows of a pass over whole windows; None: all.
       fresh: `start` is 0, so that only lyrics are prefilled.
@@ -71,14 +77,15 @@ def sample_windows(
     Returns:
       int32 [R, T], filled up to `stop`.
     """
+    guidance, rows = inputs.guidance, _add_unlabeled_rows(config, inputs)
     conditions = map_chunks(
         lambda codes, upper_codes, labels: compute_conditions(config, weights, upper_codes, labels),
         chunk,
-        inputs.codes,
-        inputs.upper_codes,
-        inputs.labels,
+        rows.codes,
+        rows.upper_codes,
+        rows.labels,
     )
-    tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
+    tokens, prefix = build_sequence(config, rows.codes, rows.labels), config.lyric_prefix
     model, start = config.autoregressive, prefix + inputs.start
     if fresh and not config.num_lyrics:
         caches = transformer.empty_caches(model.transformer, len(tokens), weights.decode.dtype)
@@ -86,12 +93,20 @@ def sample_windows(
         caches = decoding.prefill_caches(model, weights.decode, tokens, conditions, start, chunk)
 
     def step(caches: Tree, previous: jax.Array, position: jax.Array) -> tuple[jax.Array, Tree]:
-        return decoding.decode_step(model, weights.decode, caches, previous, conditions, position)
+        if guidance is not None:
+            previous = jnp.tile(previous, 2)
+        logits, caches = decoding.decode_step(
+            model, weights.decode, caches, previous, conditions, position
+        )
+        if guidance is not None:
+            labeled, unlabeled = jnp.split(logits, 2)
+            logits = unlabeled + guidance * (labeled - unlabeled)
+        return logits, caches
 
     state = sample_tokens(
         step,
         caches,
-        tokens,
+        tokens[: len(inputs.codes)],
         start=start,
         stop=prefix + inputs.stop,
         noise=TrackNoise(inputs.keys, inputs.offset - prefix),
@@ -99,6 +114,22 @@ def sample_windows(
         logits_filter=logits_filter,
     )
     return extract_codes(config, state.codes)
+
+
+def _add_unlabeled_rows(config: PriorConfig, inputs: WindowInputs) -> WindowInputs:
+    """Returns the inputs followed by the same rows without labels, if there is guidance."""
+    if inputs.guidance is None:
+        return inputs
+    assert config.labels is not None
+    assert inputs.labels is not None
+    removed = jnp.ones(len(inputs.labels), bool)
+    names = dict.fromkeys(label_names(config.labels), removed)
+    unlabeled = inputs._replace(labels=remove_labels(config.labels, inputs.labels, names))
+    return jax.tree.map(
+        lambda first, second: jnp.concatenate([first, second]) if first.ndim > 1 else first,
+        inputs,
+        unlabeled,
+    )
 
 
 def make_item_keys(seed: int, items: range, level: int) -> jax.Array:
@@ -134,6 +165,7 @@ class SamplingSettings:
     Attributes:
       window_hop: codes between the starts of neighboring windows.
       temperature: 0 is greedy.
+      guidance: weight of the labels, see `sample_windows`; 1: as trained, without more work.
       logits_filter: top-k and top-p.
       schedule: "sequential" or "parallel" (inference/schedules.py); the same for a single window.
       memory_fraction: share of the device's memory for a batch and the weights.
@@ -142,6 +174,7 @@ class SamplingSettings:
 
     window_hop: int
     temperature: float
+    guidance: float = 1.0
     logits_filter: LogitsFilter = NO_FILTER
     schedule: str = "sequential"
     memory_fraction: float = 0.8
@@ -178,6 +211,8 @@ def sample_level(
     grid = WindowGrid(tracks.total, config.seq_len, settings.window_hop)
     _check_grid(config, grid)
     batch = budget.fit_batch(config, weights, weights.decode.dtype, settings.memory_fraction)
+    if settings.guidance != 1:  # two rows for each window
+        batch = batch._replace(rows=max(batch.rows // 2, 1))
     max_rows = batch.rows if settings.max_batch is None else min(batch.rows, settings.max_batch)
     sampler = _LevelSampler(config, weights, tracks, settings, batch.chunk)
     return SCHEDULES[settings.schedule](
@@ -218,18 +253,20 @@ class _LevelSampler:
     def sample_batch(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> np.ndarray:
         """Samples windows with the same `fixed` and `stop`; see `schedules.SampleFn`."""
         window = jobs[0].window
+        rows = len(jobs) if self.settings.guidance == 1 else 2 * len(jobs)
         filled = sample_windows(
             self.config,
             self.settings.logits_filter,
             self.weights,
             self._make_inputs(jobs, codes),
-            chunk=None if self.chunk >= len(jobs) else self.chunk,
+            chunk=None if self.chunk >= rows else self.chunk,
             fresh=self.settings.schedule == "parallel" and not window.fixed,
         )
         return np.asarray(filled)[:, window.fixed : window.stop]
 
     def _make_inputs(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> WindowInputs:
         config, tracks, window = self.config, self.tracks, jobs[0].window
+        guidance = self.settings.guidance
         starts = [job.window.start for job in jobs]
         rows = [codes[job.item, job.window.start : job.window.start + window.fixed] for job in jobs]
         upper_codes = labels = None
@@ -253,4 +290,5 @@ class _LevelSampler:
             offset=jnp.asarray(starts, jnp.int32),
             keys=tracks.keys[np.array([job.item for job in jobs])],
             temperature=jnp.float32(self.settings.temperature),
+            guidance=None if guidance == 1 else jnp.float32(guidance),
         )
