@@ -24,10 +24,13 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
+from jukejax.data.audio import SAMPLE_RATE
+from jukejax.data.grid import Grid, merge_grids, parse_key
 from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
     Request,
+    parse_bar_range,
     parse_integers,
     parse_per_level,
     parse_range,
@@ -56,7 +59,37 @@ BARS = flags.DEFINE_float(
     "Length in bars of four beats, to the sample, instead of --seconds.",
     flag_values=FLAGS,
 )
-BPM = flags.DEFINE_float("bpm", None, "Beats a minute, for --bars.", flag_values=FLAGS)
+BPM = flags.DEFINE_float(
+    "bpm",
+    None,
+    "Beats a minute: the tempo of models that know one, and the unit of --bars; default: that of "
+    "--codes or --prompt.",
+    flag_values=FLAGS,
+)
+KEY = flags.DEFINE_string(
+    "key", None, "Key, such as Am, 'F# minor', 'Bb major' or 8A.", flag_values=FLAGS
+)
+FIRST_BEAT = flags.DEFINE_float(
+    "first_beat",
+    None,
+    "Start of a bar in --prompt or --codes, in seconds; default: found by ear in --prompt, else 0.",
+    flag_values=FLAGS,
+)
+LOOP = flags.DEFINE_bool(
+    "loop",
+    False,
+    "The end joins the beginning: the last bar is drawn --candidates times, and the one selected "
+    "that is best followed by the first. Needs --bars.",
+    flag_values=FLAGS,
+)
+GUIDANCE = flags.DEFINE_list(
+    "guidance",
+    ["1"],
+    "Weight of artist, genre, tempo, key and bar against the music alone: one number, or one for "
+    "each of --levels. Above 1: they are followed more closely, at twice the work; for models that "
+    "were trained with label dropout.",
+    flag_values=FLAGS,
+)
 TOTAL_SECONDS = flags.DEFINE_float(
     "total_seconds",
     None,
@@ -99,14 +132,14 @@ CODES = flags.DEFINE_string(
 REROLL = flags.DEFINE_string(
     "reroll",
     None,
-    "START:STOP in seconds, the range to generate again (--mode=reroll).",
+    "START:STOP in seconds, or barN:barM, the range to generate again (--mode=reroll).",
     flag_values=FLAGS,
 )
 CANDIDATES = flags.DEFINE_integer(
     "candidates",
     4,
-    "Versions of the range of --mode=reroll; the one under which the following codes are most "
-    "likely is selected.",
+    "Versions of the range of --mode=reroll, and of the last bar of --loop; the one under which "
+    "the following codes are most likely is selected.",
     flag_values=FLAGS,
 )
 LEVELS = flags.DEFINE_list(
@@ -192,16 +225,32 @@ def make_request() -> Request:
         prompt=PROMPT.value,
         prompt_seconds=PROMPT_SECONDS.value,
         codes=CODES.value,
-        reroll=None if REROLL.value is None else parse_range(REROLL.value),
+        reroll=read_reroll(),
         candidates=CANDIDATES.value,
         temperature=parse_per_level("temperature", TEMPERATURE.value, levels),
         hop_fraction=parse_per_level("hop_fraction", HOP_FRACTION.value, levels),
+        guidance=parse_per_level("guidance", GUIDANCE.value, levels),
+        bpm=BPM.value,
+        key=None if KEY.value is None else parse_key(KEY.value),
+        first_beat=FIRST_BEAT.value,
+        loop=LOOP.value,
         top_k=TOP_K.value,
         top_p=TOP_P.value,
         schedule=SCHEDULE.value,
         memory_fraction=MEMORY_FRACTION.value,
         stream=STREAM.value,
     )
+
+
+def read_reroll() -> tuple[float, float] | None:
+    """Returns the range of --reroll in seconds; bars are those of --codes."""
+    if REROLL.value is None or CODES.value is None:
+        return None if REROLL.value is None else parse_range(REROLL.value)
+    from jukejax.sampling.folder import read_grid
+
+    own = Grid(BPM.value, None if FIRST_BEAT.value is None else FIRST_BEAT.value * SAMPLE_RATE)
+    bars = parse_bar_range(REROLL.value, merge_grids(own, read_grid(CODES.value)), SAMPLE_RATE)
+    return bars or parse_range(REROLL.value)
 
 
 def read_lyrics() -> str:
@@ -217,11 +266,12 @@ def read_lyrics() -> str:
 
 def collect_settings(model_hash: str) -> dict[str, Any]:
     """Returns all settings that affect the tracks; a folder belongs to one set of settings."""
-    length = (MODE, SECONDS, BARS, BPM, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
+    length = (MODE, SECONDS, BARS, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
+    grid = (BPM, KEY, FIRST_BEAT, LOOP)
     sources = (ARTIST, GENRE, LYRICS_FILE, PROMPT, PROMPT_SECONDS, CODES, REROLL, CANDIDATES)
-    sampling = (LEVELS, TEMPERATURE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, STREAM, SEED)
+    sampling = (LEVELS, TEMPERATURE, GUIDANCE, TOP_K, TOP_P, HOP_FRACTION, SCHEDULE, STREAM, SEED)
     values: dict[str, Any] = {
-        flag.name: flag.value for flag in (*length, *sources, *sampling, DTYPE, WEIGHTS)
+        flag.name: flag.value for flag in (*length, *grid, *sources, *sampling, DTYPE, WEIGHTS)
     }
     for flag in (LYRICS_FILE, PROMPT, CODES):
         if flag.value is not None:

@@ -72,6 +72,18 @@ class Grid:
         return tempo, key, _wrap(round(position * BAR_UNITS)), _wrap(round(hop / bar * BAR_UNITS))
 
 
+def merge_grids(first: Grid, second: Grid) -> Grid:
+    """Returns the values of the first grid, and those of the second that the first does not have.
+
+    A downbeat belongs to its tempo: that of the second grid is not used with another one.
+    """
+    bpm = second.bpm if first.bpm is None else first.bpm
+    downbeat = first.first_downbeat
+    if downbeat is None and bpm == second.bpm:
+        downbeat = second.first_downbeat
+    return Grid(bpm, downbeat, first.key or second.key)
+
+
 @dataclass(frozen=True)
 class SourcedGrid:
     """A grid with the origin and the confidence of each of its values.

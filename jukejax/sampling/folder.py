@@ -26,7 +26,9 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.common.arrays import read_arrays
+from jukejax.common.config import freeze
 from jukejax.data import audio, records
+from jukejax.data.grid import Grid
 from jukejax.inference.batches import SampledWindows
 
 Codes = dict[int, np.ndarray]
@@ -68,6 +70,13 @@ def read_label_names(codes_path: str | Path) -> dict[str, str]:
     path = Path(codes_path).with_name("meta.json")
     meta = files.read_json(path) if path.exists() else {}
     return {name: meta[name] for name in ("artist", "genre", "lyrics") if meta.get(name)}
+
+
+def read_grid(codes_path: str | Path) -> Grid:
+    """Reads the tempo, the first downbeat and the key of a sample beside its codes.npz."""
+    meta = files.read_json_if_any(Path(codes_path).with_name("meta.json"))
+    values = meta.get("grid")
+    return freeze(Grid, values, "meta.json.grid") if isinstance(values, dict) else Grid()
 
 
 def read_codec_identity(codes_path: str | Path) -> dict[str, str]:
@@ -144,19 +153,20 @@ class SampleFolder:
             arrays = {f"level_{k}": v[row].astype(np.uint16) for k, v in sorted(codes.items())}
             files.write_arrays(item / "codes.npz", arrays)
 
-    def load_state(self, level: int) -> LevelState | None:
-        """Reads the state of an unfinished level; None if there is none or its files are damaged.
+    def load_state(self, stage: str) -> LevelState | None:
+        """Reads the state of an unfinished stage, such as "level_2".
 
-        Items are written in turn: codes that only some of them have are sampled again.
+        None if there is none, or its files are damaged. Items are written in turn: codes that only
+        some of them have are sampled again.
         """
         try:
-            items = [self._load_item_state(item, level) for item in self.items]
+            items = [self._load_item_state(item, stage) for item in self.items]
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError) as error:
             print(
-                f"the state of level {level} in {self.output} is damaged ({error}): its codes are "
-                "sampled again",
+                f"the state of {stage.replace('_', ' ')} in {self.output} is damaged ({error}): "
+                "its codes are sampled again",
                 file=sys.stderr,
             )
             return None
@@ -170,16 +180,16 @@ class SampleFolder:
         codes = np.concatenate([state.codes[:, :shortest] for state in items])
         return LevelState(codes, target, pending)
 
-    def _load_item_state(self, item: Path, level: int) -> LevelState:
-        arrays, pending = read_arrays(item / f"level_{level}.parts.npz"), {}
+    def _load_item_state(self, item: Path, stage: str) -> LevelState:
+        arrays, pending = read_arrays(item / f"{stage}.parts.npz"), {}
         for name, codes in arrays.items():
             if name.startswith("window_"):
                 row, number = map(int, name.removeprefix("window_").split("_"))
                 pending[row, number] = codes.astype(np.int32)
         return LevelState(arrays["codes"].astype(np.int32), int(arrays["target"]), pending)
 
-    def save_state(self, level: int, state: LevelState) -> None:
-        """Writes the state of an unfinished level; the rows of an item are adjacent."""
+    def save_state(self, stage: str, state: LevelState) -> None:
+        """Writes the state of an unfinished stage; the rows of an item are adjacent."""
         rows_per_item = len(state.codes) // len(self.items)
         for index, item in enumerate(self.items):
             rows = range(index * rows_per_item, (index + 1) * rows_per_item)
@@ -190,12 +200,12 @@ class SampleFolder:
             }
             codes = state.codes[rows.start : rows.stop].astype(np.uint16)
             arrays |= {"codes": codes, "target": np.int64(state.target)}
-            files.write_arrays(item / f"level_{level}.parts.npz", arrays)
+            files.write_arrays(item / f"{stage}.parts.npz", arrays)
 
-    def remove_state(self, level: int) -> None:
-        """Removes the state of a finished level."""
+    def remove_state(self, stage: str) -> None:
+        """Removes the state of a finished stage."""
         for item in self.items:
-            (item / f"level_{level}.parts.npz").unlink(missing_ok=True)
+            (item / f"{stage}.parts.npz").unlink(missing_ok=True)
 
     def remove_unfinished_files(self) -> None:
         """Removes the unfinished files of a killed run."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jukejax.data import audio
+from jukejax.data.grid import Grid
 from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import (
@@ -20,6 +21,7 @@ from jukejax.sampling.folder import (
     read_label_names,
 )
 from jukejax.sampling.request import DEFAULT_SECONDS, Request
+from jukejax.sampling.track_grid import find_grid
 from jukejax.weights.codec_identity import compare_codecs
 
 
@@ -32,6 +34,7 @@ class InitialState(NamedTuple):
       codes: {level: int32 [t]}, the fixed codes; for a re-roll all codes of the original track.
       prompt_seconds: length of the prompt.
       labels: labels of the track, for each level to sample.
+      grid: of the track, from its start.
     """
 
     levels: list[int]
@@ -39,6 +42,7 @@ class InitialState(NamedTuple):
     codes: Codes
     prompt_seconds: float
     labels: dict[int, Labels]
+    grid: Grid
 
     def seconds(self, model: Model) -> float:
         """Returns the length of a finished track."""
@@ -102,9 +106,12 @@ def read_initial_state(model: Model, request: Request) -> InitialState:
     totals = _find_totals(model, request, codes)
     codes = {level: value[: totals[level]] for level, value in codes.items() if level in totals}
     _check_upper_level(model, first, totals, codes)
-    labels = {level: _encode_labels(model, request, level, totals) for level in levels}
+    grid = find_grid(model, request, levels)
+    labels = {
+        level: _encode_labels(model, request, level, totals)._replace(grid=grid) for level in levels
+    }
     prompt_seconds = _find_prompt_seconds(model, request, levels, totals, codes)
-    return InitialState(levels, totals, codes, prompt_seconds, labels)
+    return InitialState(levels, totals, codes, prompt_seconds, labels, grid)
 
 
 def _find_prompt_seconds(

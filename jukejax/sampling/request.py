@@ -4,13 +4,15 @@ Messages name the flags of `sample`.
 """
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from jukejax.data.grid import BEATS_PER_BAR, Grid, check_bpm
 
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 MAX_SECONDS = 86400  # longest track
-BEATS_PER_BAR = 4
 _SOURCES: dict[str, tuple[str, ...]] = {  # the sources, --prompt and --codes, of each mode
     "ancestral": (),
     "primed": ("prompt",),
@@ -41,6 +43,11 @@ class Request:
       reroll: (start, stop) of the range to sample again.
       candidates: number of versions of that range.
       temperature, hop_fraction: by level.
+      guidance: weight of the labels, by level; 1: as trained.
+      bpm: tempo of the tracks; None: unknown, or that of the source.
+      key: one of `grid.KEYS`; None: unknown, or that of the source.
+      first_beat: start of a bar in the source; None: that of the source.
+      loop: the end of a track joins its beginning.
       stream: write audio during sampling.
     """
 
@@ -62,6 +69,11 @@ class Request:
     candidates: int = 4
     temperature: dict[int, float]
     hop_fraction: dict[int, float]
+    guidance: dict[int, float] = field(default_factory=dict)
+    bpm: float | None = None
+    key: str | None = None
+    first_beat: float | None = None
+    loop: bool = False
     top_k: int = 0
     top_p: float = 0.0
     schedule: str = "sequential"
@@ -110,6 +122,13 @@ class Request:
         for value in self.temperature.values():
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"--temperature={value} must be 0 or more")
+        for value in self.guidance.values():
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"--guidance={value} must be 0 or more; 1 is as trained")
+        if self.bpm is not None:
+            check_bpm(self.bpm, "--bpm")
+        if self.first_beat is not None and not 0 <= self.first_beat <= MAX_SECONDS:
+            raise ValueError(f"--first_beat={self.first_beat} must be 0 or more, in seconds")
         for value in self.hop_fraction.values():
             if not 0 < value <= 1:
                 raise ValueError(f"--hop_fraction={value} must lie above 0 and be at most 1")
@@ -146,6 +165,29 @@ class Request:
             raise ValueError("--mode=reroll and --reroll=START:STOP (seconds) need each other")
         if self.reroll is not None:
             self._check_reroll(*self.reroll)
+        if self.first_beat is not None and not sources:
+            raise ValueError(
+                "--first_beat is of --prompt or --codes; without them bar 1 begins at 0"
+            )
+        if self.loop:
+            self._check_loop()
+
+    def _check_loop(self) -> None:
+        if not self.is_exact or self.mode not in ("ancestral", "primed", "continue"):
+            raise ValueError(
+                "--loop is for new tracks of --bars at a --bpm, in --mode=ancestral, primed or "
+                "continue"
+            )
+        assert self.seconds is not None
+        assert self.bpm is not None
+        bars = self.seconds * self.bpm / 60 / BEATS_PER_BAR
+        if round(bars) < 2 or abs(bars - round(bars)) > 1e-6:
+            raise ValueError(
+                f"--bars={bars:g}: --loop needs two bars or more, and whole ones; the last is "
+                "drawn to lead to the first"
+            )
+        if self.stream:
+            raise ValueError("--stream writes a track before its end is known; remove it or --loop")
 
     def _check_reroll(self, start: float, stop: float) -> None:
         if not 0 <= start < stop:
@@ -189,16 +231,45 @@ def parse_range(text: str) -> tuple[float, float]:
     try:
         start, stop = (float(number) for number in text.split(":"))
     except ValueError as error:
-        raise ValueError(f"--reroll={text} is not START:STOP in seconds, such as 8:12.5") from error
+        raise ValueError(
+            f"--reroll={text} is not START:STOP in seconds, such as 8:12.5, nor in bars, such as "
+            "bar9:bar13"
+        ) from error
+    return start, stop
+
+
+def parse_bar_range(text: str, grid: Grid, sample_rate: int) -> tuple[float, float] | None:
+    """Parses `bar9:bar13`, from the start of bar 9 to that of bar 13, as seconds.
+
+    Returns:
+      None if the text is not a range of bars.
+
+    Raises:
+      ValueError: the tempo or the first bar of the track is unknown.
+    """
+    match = re.fullmatch(r"bar(\d+):bar(\d+)", text.replace(" ", ""))
+    if match is None:
+        return None
+    if grid.bpm is None or grid.first_downbeat is None:
+        raise ValueError(
+            f"--reroll={text} is in bars, and the tempo of --codes is unknown; add --bpm (and "
+            "--first_beat, where bar 1 does not begin at 0), or give the range in seconds"
+        )
+    if int(match[1]) < 1:
+        raise ValueError(f"--reroll={text}: bars are counted from 1")
+    bar = grid.bar_samples(sample_rate)
+    start, stop = (
+        (grid.first_downbeat + (int(number) - 1) * bar) / sample_rate for number in match.groups()
+    )
     return start, stop
 
 
 def resolve_seconds(seconds: float | None, bars: float | None, bpm: float | None) -> float | None:
     """Returns the length in seconds, which may be given as bars of four beats at a tempo."""
-    if bars is None and bpm is None:
+    if bars is None:
         return seconds
-    if bars is None or bpm is None:
-        raise ValueError("--bars and --bpm need each other: bars of four beats, beats a minute")
+    if bpm is None:
+        raise ValueError(f"--bars={bars:g} needs --bpm: bars of four beats, beats a minute")
     if seconds is not None:
         raise ValueError("the length is given twice: remove --seconds or --bars")
     if not (bars > 0 and bpm > 0):

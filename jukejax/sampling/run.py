@@ -37,11 +37,20 @@ from jukejax.sampling.initial_state import (
     read_initial_state,
     repeat_items,
 )
+from jukejax.sampling.loop import append_beginning, decode_loop, find_last_bar
 from jukejax.sampling.request import Request
 from jukejax.sampling.streaming import StreamGroup, find_stream_targets
 from jukejax.sampling.threads import iterate_in_thread
 
 FIRST_AUDIO_SECONDS = 1.0
+
+
+def _level_stage(level: int) -> str:
+    return f"level_{level}"
+
+
+def _loop_stage(level: int) -> str:
+    return f"loop_{level}"
 
 
 @dataclasses.dataclass
@@ -71,7 +80,8 @@ class SampleJob:
             if not self._is_complete(level) or not self.folder.has_audio(level):
                 self._make_level(level)
                 report.write_sample_page(self.folder.output)
-            self.folder.remove_state(level)
+            for stage in (_level_stage(level), _loop_stage(level)):
+                self.folder.remove_state(stage)
         self.folder.remove_unfinished_files()
         report.write_sample_page(self.folder.output)
 
@@ -108,6 +118,10 @@ class SampleJob:
                 top_k=request.top_k,
                 top_p=request.top_p,
                 schedule=request.schedule,
+                guidance={name: request.guidance.get(k, 1.0) for k, name in names.items()},
+                grid=dataclasses.asdict(self.initial_state.grid),
+                loop=request.loop,
+                closed_levels=previous_meta.get("closed_levels", []),
                 model=model.hash,
                 vqvae=model.codec.identity,
                 prompt_seconds=round(self.initial_state.prompt_seconds, 6),
@@ -128,8 +142,9 @@ class SampleJob:
             sample = self._reroll_level if is_reroll else self._sample_level
             self._codes[level] = sample(level, timer)
         self.folder.save_codes(self._codes)
-        end = self.request.count_samples(self.model.sample_rate)
-        sounds = [self.model.codec.decode(codes, level)[:end] for codes in self._codes[level]]
+        if self.request.loop:
+            self._close_loop(level, timer)
+        sounds = [self._decode(codes, level) for codes in self._codes[level]]
         if self._streams is not None:
             self._streams.finish(level, sounds)
         self._report_first_audio()
@@ -163,17 +178,66 @@ class SampleJob:
             self._report_first_audio()
             timer.write()
 
-        return self._sample_codes(config, weights, tracks, targets or [total], save)
+        return self._sample_codes(
+            _level_stage(level), config, weights, tracks, targets or [total], save
+        )
 
     def _reroll_level(self, level: int, timer: LevelTimer) -> np.ndarray:
         """Samples the re-rolled range of a level; returns the complete tracks, int32 [B, t]."""
-        config, weights = self.model.load_prior(level)
-        count, num_items = self.request.candidates, len(self.folder.rows)
         total = self.initial_state.totals[level]
         assert self.request.reroll is not None
         begin, stop = find_reroll_span(self.request.reroll, self.model, level, total)
-        original = np.tile(self.initial_state.codes[level], (num_items, 1))
-        upper_codes = None if config.upper is None else self._codes[level + 1]
+        original = np.tile(self.initial_state.codes[level], (len(self.folder.rows), 1))
+        return self._resample_range(
+            _level_stage(level), level, original, self._codes.get(level + 1), begin, stop, timer
+        )
+
+    def _close_loop(self, level: int, timer: LevelTimer) -> None:
+        """Samples the last bar of a level again, with the beginning as its continuation."""
+        if level in self.folder.read_meta(0)["closed_levels"]:
+            return
+        total = self.initial_state.totals[level]
+        begin = find_last_bar(self.initial_state.grid, self.model, level, total)
+        width = self.model.hops[-1] // self.model.hops[level]
+        length = (total - begin) // width * width
+        upper = self._codes.get(level + 1)
+        if upper is not None:
+            ratio = self.model.hops[level + 1] // self.model.hops[level]
+            upper = append_beginning(upper, total // ratio, length // ratio)
+        original = append_beginning(self._codes[level], total, length)
+        closed = self._resample_range(
+            _loop_stage(level), level, original, upper, begin, total, timer
+        )
+        self._codes[level] = closed[:, :total]
+        self.folder.save_codes(self._codes)
+        for row in self.folder.rows:
+            levels = self.folder.read_meta(row)["closed_levels"]
+            self.folder.update_meta(row, closed_levels=sorted({*levels, level}))
+
+    def _resample_range(
+        self,
+        stage: str,
+        level: int,
+        original: np.ndarray,
+        upper_codes: np.ndarray | None,
+        begin: int,
+        stop: int,
+        timer: LevelTimer,
+    ) -> np.ndarray:
+        """Samples codes `begin` to `stop` again, and selects among the candidates.
+
+        Args:
+          stage: name of the state of an interrupted run.
+          original: int32 [B, t].
+          upper_codes: int32 [B, t // ratio], the level above.
+
+        Returns:
+          The tracks, int32 [B, t].
+        """
+        config, weights = self.model.load_prior(level)
+        count, num_items = self.request.candidates, len(self.folder.rows)
+        if config.upper is None:
+            upper_codes = None
         labels = self.initial_state.labels[level]
         keys = generate.make_item_keys(self.request.seed, self.request.items, level)
         tracks = generate.LevelTracks(
@@ -184,7 +248,7 @@ class SampleJob:
             keys=reroll.make_candidate_keys(keys, count),
         )
         candidates = self._sample_codes(
-            config, weights, tracks, [stop], lambda codes: timer.write()
+            stage, config, weights, tracks, [stop], lambda codes: timer.write()
         )
         return reroll.select_candidates(
             config,
@@ -195,8 +259,17 @@ class SampleJob:
             labels=[labels] * num_items,
         )
 
+    def _decode(self, codes: np.ndarray, level: int) -> np.ndarray:
+        """Decodes the codes [t] of a level to float32 [time, 1]."""
+        samples = self.request.count_samples(self.model.sample_rate)
+        if self.request.loop:
+            assert samples is not None
+            return decode_loop(self.model.codec, codes, level, samples)
+        return self.model.codec.decode(codes, level)[:samples]
+
     def _sample_codes(
         self,
+        stage: str,
         config: PriorConfig,
         weights: PriorWeights,
         tracks: generate.LevelTracks,
@@ -206,11 +279,12 @@ class SampleJob:
         """Samples codes up to each of `targets` in turn; resumes the state of an interrupted run.
 
         Args:
+          stage: name of that state.
           tracks: of R rows; their `total` is replaced by each target.
           save: called with the codes so far, int32 [R, t], after their state is written.
         """
         level, settings = config.level, self._make_settings(config)
-        state = self.folder.load_state(level) or LevelState(tracks.codes, 0, {})
+        state = self.folder.load_state(stage) or LevelState(tracks.codes, 0, {})
         codes = state.codes
         progress = Progress(f"level {level}, codes", targets[-1], done=codes.shape[1])
         for target in targets:
@@ -226,7 +300,7 @@ class SampleJob:
             )
             for step in iterate_in_thread(steps):
                 codes = step.codes
-                self.folder.save_state(level, LevelState(codes, target, step.pending))
+                self.folder.save_state(stage, LevelState(codes, target, step.pending))
                 save(codes)
                 progress.update(begin + (target - begin) * step.done // step.total)
         return codes
@@ -236,6 +310,7 @@ class SampleJob:
         return generate.SamplingSettings(
             window_hop=self.model.window_hop(level, request.hop_fraction[level]),
             temperature=request.temperature[level],
+            guidance=request.guidance.get(level, 1.0),
             logits_filter=LogitsFilter(request.top_k, request.top_p),
             schedule="sequential" if config.upper is None else request.schedule,
             memory_fraction=request.memory_fraction,

@@ -56,14 +56,14 @@ def test_same_codes_give_the_same_file(folder):
 def test_state_of_a_level_is_loaded_as_saved(folder):
     """Two rows an item, windows of different lengths."""
     pending = {(0, 3): make_codes(7)[0], (1, 12): make_codes(9)[1], (3, 4): make_codes(7)[1]}
-    folder.save_state(1, LevelState(make_codes(20, rows=4), 33, pending))
-    loaded = folder.load_state(1)
+    folder.save_state("level_1", LevelState(make_codes(20, rows=4), 33, pending))
+    loaded = folder.load_state("level_1")
     np.testing.assert_array_equal(loaded.codes, make_codes(20, rows=4))
     assert loaded.target == 33
     assert loaded.pending.keys() == pending.keys()
     for place, value in pending.items():
         np.testing.assert_array_equal(loaded.pending[place], value)
-    assert folder.load_state(0) is None
+    assert folder.load_state("level_0") is None
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,11 @@ def test_state_of_a_level_is_loaded_as_saved(folder):
 )
 def test_codes_that_only_some_items_have_are_sampled_again(folder, ahead):
     pending = {(0, 1): make_codes(7)[0], (1, 1): make_codes(7)[1]}
-    folder.save_state(1, LevelState(make_codes(20), 33, pending))
+    folder.save_state("level_1", LevelState(make_codes(20), 33, pending))
     behind = SampleFolder(folder.output, [6])
-    behind.save_state(1, LevelState(ahead.codes[1:], ahead.target, {(0, 2): make_codes(7)[1]}))
-    loaded = folder.load_state(1)
+    pending_behind = {(0, 2): make_codes(7)[1]}
+    behind.save_state("level_1", LevelState(ahead.codes[1:], ahead.target, pending_behind))
+    loaded = folder.load_state("level_1")
     np.testing.assert_array_equal(loaded.codes[0], make_codes(20)[0])
     np.testing.assert_array_equal(loaded.codes[1], ahead.codes[1, :20])
     assert loaded.target == 33
@@ -82,17 +83,17 @@ def test_codes_that_only_some_items_have_are_sampled_again(folder, ahead):
 
 
 def test_damaged_state_is_ignored_with_a_line(folder, capsys):
-    folder.save_state(1, LevelState(make_codes(20), 33, {}))
+    folder.save_state("level_1", LevelState(make_codes(20), 33, {}))
     (folder.items[1] / "level_1.parts.npz").write_bytes(b"PK\x03\x04")
-    assert folder.load_state(1) is None
+    assert folder.load_state("level_1") is None
     assert "the state of level 1" in capsys.readouterr().err
 
 
 def test_state_and_unfinished_files_are_removed(folder):
-    folder.save_state(1, LevelState(make_codes(20), 33, {}))
+    folder.save_state("level_1", LevelState(make_codes(20), 33, {}))
     (folder.items[0] / ".codes.npz.tmp").write_bytes(b"half")
     (folder.output / ".index.html.tmp").write_bytes(b"half")
-    folder.remove_state(1)
+    folder.remove_state("level_1")
     folder.remove_unfinished_files()
     assert [path for path in folder.output.rglob("*") if path.is_file()] == []
 

@@ -34,9 +34,13 @@ def stack(**more) -> TransformerConfig:
     return TransformerConfig(**shape | more)
 
 
-def configs(lyrics: str = "single") -> dict[str, parts.Config]:
+GRID_LABELS = {"tempo_bins": 8, "keys": 24, "bar_bins": 16}
+
+
+def configs(lyrics: str = "single", grid: bool = False) -> dict[str, parts.Config]:
     """By part; the top level has lyrics of this kind, "single", "separate" or "none"."""
-    labels = LabelConfig(num_artists=3, num_genres=2, **LABELS)
+    grid_labels = GRID_LABELS if grid else {}
+    labels = LabelConfig(num_artists=3, num_genres=2, **LABELS, **grid_labels)
     vocabulary = {"codebook_size": 16, "labels": labels}
     sung = {
         "none": {"transformer": stack()},
@@ -101,9 +105,15 @@ def describe(config: parts.Config, dtype: type = np.float32) -> dict:
     return description | {"config": to_plain(config)}
 
 
-def write(folder: Path, lyrics: str = "single", dtype=np.float32, levels=(0, 1, 2)) -> Path:
-    """Writes the bundle of `configs(lyrics)` with priors of `levels`; codebooks stay float32."""
-    for seed, (part, config) in enumerate(configs(lyrics).items()):
+def write(
+    folder: Path,
+    lyrics: str = "single",
+    dtype=np.float32,
+    levels=(0, 1, 2),
+    grid: bool = False,
+) -> Path:
+    """Writes the bundle of `configs` with priors of `levels`; codebooks stay float32."""
+    for seed, (part, config) in enumerate(configs(lyrics, grid).items()):
         if part == "vqvae" or config.level in levels:
             weights = random_weights(config, seed, dtype)
             bundle.save_part(folder / part, describe(config, dtype), weights)
