@@ -20,6 +20,7 @@ from jukejax.training.program import Program
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import compare_codecs
 
+GRID_TABLES = {"tempo", "key", "bar"}
 NOISE = 0.1  # standard deviation of the noise of new rows, relative to that of their table
 
 
@@ -44,6 +45,7 @@ def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.Tr
     params = weights["params"]
     if "label_conditioner" in params:
         params = grow_tables(params, trained["vocabulary"], description, key)
+        params = add_grid_tables(params, program.target.params)
     target, shardings = program.target, program.shardings
     params = _place(path, "params", params, target.params, shardings.params)
     extra = _place(path, "extra", weights["extra"], target.extra, shardings.extra)
@@ -86,6 +88,21 @@ def grow_tables(params: Tree, vocabulary: Mapping, description: Mapping, key: ja
         noise = generator.standard_normal((len(added), old.shape[1])).astype(np.float32)
         table[added] = old.mean(axis=0) + NOISE * old.std() * noise
         tables[kind] = table
+    return dict(params, label_conditioner=tables)
+
+
+def add_grid_tables(params: Tree, target: Tree) -> Tree:
+    """Adds the tables of tempo, key and position in the bar that the trained model does not have.
+
+    They are zero, so that the model starts with the loss that it was trained to.
+
+    Args:
+      params: of a labeled prior, host arrays.
+      target: shapes of the run's model.
+    """
+    tables = dict(params["label_conditioner"])
+    for name in GRID_TABLES & target["label_conditioner"].keys() - tables.keys():
+        tables[name] = np.zeros(target["label_conditioner"][name].shape, np.float32)
     return dict(params, label_conditioner=tables)
 
 

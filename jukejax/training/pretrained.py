@@ -25,6 +25,9 @@ from jukejax.weights.openai import released
 # which rows are added.
 FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
+FREE |= {"dropout", "dropout_all"}
+# Keys of labels that a run may add to a model that was trained with 0 of them.
+ADDED = {"tempo_bins", "keys", "bar_bins"}
 
 
 def trained_part_name(config: ConfigDict) -> str:
@@ -53,8 +56,11 @@ def check_model(config: ConfigDict, model_config: PriorConfig | VQVAEConfig) -> 
 
 
 def _differences(own: Mapping, trained: Mapping, name: str) -> Iterator[str]:
-    """Yields a phrase for each key whose values differ, except for the keys in `FREE`."""
-    for key in sorted(own.keys() - FREE):
+    """Yields a phrase for each key whose values differ, except for those in `FREE` and `ADDED`."""
+    ignored = FREE | {key for key in ADDED & trained.keys() if not trained[key]}
+    if "tempo_bins" in ignored:
+        ignored |= {"min_bpm", "max_bpm"}
+    for key in sorted(own.keys() - ignored):
         values = own[key], trained[key]
         if all(isinstance(value, Mapping) for value in values):
             yield from _differences(*values, f"{name}.{key}")

@@ -105,6 +105,25 @@ def test_a_loaded_model_predicts_what_the_trained_one_predicts(prior_bundle, art
     assert float(loaded) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.parametrize("part", ["level_2", "level_1"])
+def test_added_tempo_key_and_bar_leave_the_first_loss_unchanged(prior_bundle, artist_codes, part):
+    config = make_config(prior_bundle, artist_codes, part)
+    before, _, state = start_run(config)
+    with config.unlocked():
+        config.model.labels.update(small_bundle.GRID_LABELS)
+    task, _, grown = start_run(config)
+    tables = flat(grown.params)
+    for name in finetune.GRID_TABLES:
+        assert not tables[f"label_conditioner/{name}"].any()
+    batches = task.open_batches("train", np.arange(2))
+    batch = {name: np.asarray(value) for name, value in next(batches).items()}
+    batches.close()
+    bits = jax.jit(task.evaluate)(grown.params, grown.extra, batch)["bits_per_code"]
+    batch["labels"] = batch["labels"][:, :6]  # without tempo, key and bar
+    expected = jax.jit(before.evaluate)(state.params, state.extra, batch)["bits_per_code"]
+    assert float(bits) == float(expected)
+
+
 def test_new_rows_depend_on_the_seed_alone(prior_bundle, artist_codes):
     config = make_config(prior_bundle, artist_codes)
     first, again = (flat(start_run(config)[2].params) for _ in range(2))
