@@ -1,0 +1,2 @@
+def estimate_downbeat(onsets, chroma, beats):
+    return 0, 0.0
