@@ -94,12 +94,14 @@ def extract_landmarks(
     return Landmarks(hashes, (packed >> 32).astype(np.int32), _count_frames(mono))
 
 
-def resample_mono(mono: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
-    """Resamples float [time], or its blocks, to float32 [time] at `SAMPLE_RATE`."""
+def resample_mono(
+    mono: np.ndarray | Iterable[np.ndarray], sample_rate: int, new_rate: int = SAMPLE_RATE
+) -> np.ndarray:
+    """Resamples float [time], or its blocks, to float32 [time] at `new_rate`."""
     blocks = [mono] if isinstance(mono, np.ndarray) else mono
     columns = (np.asarray(block, np.float32)[:, None] for block in blocks)
     buffer = bytearray()  # grows in place: hours of sound are not held twice
-    for block in resample_blocks(columns, 1, sample_rate, SAMPLE_RATE):
+    for block in resample_blocks(columns, 1, sample_rate, new_rate):
         buffer += block.tobytes()
     return np.frombuffer(buffer, np.float32)
 
