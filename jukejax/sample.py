@@ -24,6 +24,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
@@ -243,7 +244,8 @@ def main() -> int:
 
     model = Model(MODEL.value, DTYPE.value, WEIGHTS.value)
     seconds = sample_tracks(model, request, output, collect_settings(model.hash), started_at)
-    print(f"{len(request.items)} track(s) of {seconds:.1f} s: {output / 'index.html'}")
+    number = format_count(len(request.items), "track")
+    print(f"{number} of {seconds:.1f} s: {output / 'index.html'}")
     return 0
 
 

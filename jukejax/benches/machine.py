@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.formatting import format_count
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops.cpu import attention, convolution, kernel_gradient, norm, products
@@ -109,7 +110,8 @@ def format_machine(facts: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     lines = [
         f"software    Python {facts['python']}, {versions}",
-        f"machine     {facts['processors']} processor(s), {_format_gb(facts['memory_bytes'])}",
+        f"machine     {format_count(facts['processors'], 'processor')}, "
+        f"{_format_gb(facts['memory_bytes'])}",
     ]
     for number, device in enumerate(facts["devices"]):
         size, peak = device["memory_bytes"], device["peak_flops"]

@@ -276,9 +276,8 @@ def _render_tracks(evaluation: Evaluation) -> list[page.Html]:
         ]
         content.append(page.table(name, ("track", "length", *titles), rows))
         if len(tracks) > _MAX_TRACKS:
-            content.append(
-                page.note(f"{len(tracks) - _MAX_TRACKS} more tracks are in evaluate.json.")
-            )
+            hidden = format_count(len(tracks) - _MAX_TRACKS, "more track")
+            content.append(page.note(f"Only in evaluate.json: {hidden}."))
     return content
 
 

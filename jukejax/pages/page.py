@@ -197,7 +197,8 @@ grid-template-columns:repeat(auto-fill,minmax(min(100%,9.5rem),1fr))}
 grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr))}
 .tiles div{display:flex;flex-direction:column-reverse;justify-content:flex-end;
 background:var(--card);border:1px solid var(--line);border-radius:12px;padding:.9rem 1rem}
-.tiles dd{font-size:clamp(1.15rem,4.5vw,1.5rem);font-weight:650;line-height:1.25;letter-spacing:-.01em}
+.tiles dd{font-size:clamp(1.15rem,4.5vw,1.5rem);font-weight:650;line-height:1.25;
+letter-spacing:-.01em}
 dt{color:var(--quiet);font-size:.85rem;line-height:1.35;overflow-wrap:anywhere}
 dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;width:fit-content;min-width:min(100%,32rem);max-width:100%;

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from jukejax.common.formatting import format_count
+
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 MAX_SECONDS = 86400  # longest track
@@ -180,7 +182,8 @@ def parse_per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dic
     if len(values) == 1:
         values *= len(levels)
     if len(values) != len(levels):
-        raise ValueError(f"--{name} has {len(values)} numbers for {len(levels)} levels")
+        expected = format_count(len(levels), "level")
+        raise ValueError(f"--{name} has {format_count(len(values), 'number')} for {expected}")
     return dict(zip(levels, values, strict=True))
 
 

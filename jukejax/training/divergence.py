@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.runtime import distributed
 from jukejax.weights import checkpoints
 
@@ -38,9 +39,9 @@ def check_steps(metrics: Mapping[str, jax.Array], step: int, limit: int) -> None
     if skipped < limit:
         return
     raise DivergenceError(
-        f"{skipped} steps in a row before step {step} had a loss or gradient that is not finite "
-        f"(loss {float(metrics['loss'])}); lower optimizer.learning_rate or raise "
-        "optimizer.warmup_steps",
+        f"{format_count(skipped, 'step')} in a row before step {step} had a loss or gradient "
+        f"that is not finite (loss {float(metrics['loss'])}); lower optimizer.learning_rate or "
+        "raise optimizer.warmup_steps",
         step - skipped,
     )
 

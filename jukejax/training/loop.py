@@ -17,6 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jukejax.common import files, interruption
+from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.runtime import devices, distributed, sharding
 from jukejax.training import (
@@ -148,7 +149,7 @@ class Training:
             pretrained = finetune.load_state(self.config, self.program, self.key)
             run_state = self.program.init(self.key) if pretrained is None else pretrained
         params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
-        size = f"{params:,} parameters on {self.mesh.size} device(s)"
+        size = f"{params:,} parameters on {format_count(self.mesh.size, 'device')}"
         print(f"{self.task.name}: {size}", file=sys.stderr)
         if distributed.is_writer():
             for line in rate_plan.find_rate_warnings(
