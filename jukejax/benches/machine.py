@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.extras import format_install
 from jukejax.common.formatting import format_count
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
@@ -131,7 +132,8 @@ def format_machine(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {model['model']:<28} {size:>8}   {verdicts[model['fits']]}")
     lines += ["", "extras:"]
     for extra in facts["extras"]:
-        state = "installed" if extra["there"] else f"missing: pip install -e '.[{extra['extra']}]'"
+        hint = f"missing: {format_install(extra['extra'])}"
+        state = "installed" if extra["there"] else hint
         lines.append(f"  {extra['extra']:<12} {extra['for']:<36} {state}")
     return lines
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from jukejax.common import extras
 from jukejax.preparation import storage
 from jukejax.preparation.job import Job
 from jukejax.preparation.prepared_track import PreparedTrack, Source
@@ -64,7 +65,8 @@ def parse_options(options: str) -> "PipelineOptions":
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError(
-            "--runner=beam needs Apache Beam, which is not installed: pip install 'jukejax[beam]'"
+            "--runner=beam needs Apache Beam, which is not installed: "
+            f"{extras.format_install('beam')}"
         ) from error
     logging.getLogger("apache_beam").setLevel(logging.ERROR)  # errors are reported by this module
     words = shlex.split(options)

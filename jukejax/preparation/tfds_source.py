@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
+from jukejax.common import extras
 from jukejax.preparation import storage
 from jukejax.preparation.metadata import TrackLabels, file_key
 from jukejax.preparation.prepared_track import Source
@@ -58,7 +59,7 @@ def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder"
     if importlib.util.find_spec("tensorflow") is None:
         raise ValueError(
             f"--input=tfds:{name} needs TensorFlow, which is not installed: "
-            "pip install 'jukejax[tfds]'"
+            f"{extras.format_install('tfds')}"
         )
     import tensorflow as tf
     import tensorflow_datasets as tfds
