@@ -1,5 +1,6 @@
 """Divergence of a run: steps or an evaluation whose loss is not finite, and what remains sound."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,8 +67,8 @@ def record_divergence(workdir: Path, error: DivergenceError) -> DivergenceError:
     All checkpoints must be on disk.
     """
     if distributed.is_writer():
-        record = {"first_step": error.first_step, "reason": str(error)}
-        files.write_json(workdir / checkpoints.DIVERGED, record)
+        record = checkpoints.Divergence(error.first_step, str(error))
+        files.write_json(workdir / checkpoints.DIVERGED, dataclasses.asdict(record))
     advice = checkpoints.describe_sound_step(workdir, error.first_step)
     return DivergenceError(f"{error}; {advice}", error.first_step)
 
