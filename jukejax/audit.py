@@ -22,6 +22,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.auditing.run import AuditOptions, run_audit
+from jukejax.common.formatting import format_count
 
 COPIED = 3  # exit code
 
@@ -74,7 +75,7 @@ def main() -> int:
     )
     counts = Counter(item["verdict"] for item in items)
     summary = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    print(f"{len(items)} pieces: {summary}")
+    print(f"{format_count(len(items), 'piece')}: {summary}")
     print(f"Look and listen: {(output / 'report.html').resolve().as_uri()}")
     return COPIED if overall == "copied" else 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
+from jukejax.common.formatting import format_count
 
 FLAGS = flags.FlagValues()
 
@@ -119,8 +120,10 @@ def main() -> int:
     )
     job = embedding.EmbeddingJob(request, sounds, SPLIT.value)
     count = job.run(Path(output))
+    noun = "layer" if len(job.layers) == 1 else "layers"
     print(
-        f"{count} track(s), layer(s) {', '.join(map(str, job.layers))} of level {job.level}, "
+        f"{format_count(count, 'track')}, {noun} {', '.join(map(str, job.layers))} of level "
+        f"{job.level}, "
         f"{POOLING.value} of windows of {job.window_seconds:.1f} s: {output}"
     )
     return 0

@@ -24,6 +24,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.data.grid import Grid, merge_grids, parse_key
 from jukejax.sampling.request import (
@@ -293,7 +294,8 @@ def main() -> int:
 
     model = Model(MODEL.value, DTYPE.value, WEIGHTS.value)
     seconds = sample_tracks(model, request, output, collect_settings(model.hash), started_at)
-    print(f"{len(request.items)} track(s) of {seconds:.1f} s: {output / 'index.html'}")
+    number = format_count(len(request.items), "track")
+    print(f"{number} of {seconds:.1f} s: {output / 'index.html'}")
     return 0
 
 

@@ -28,7 +28,7 @@ if ! [[ $PROCESSES =~ ^[1-9][0-9]*$ ]]; then
     exit 2
 fi
 if [ "${#gpus[@]}" -gt 0 ] && [ "$PROCESSES" -gt "${#gpus[@]}" ]; then
-    echo "error: PROCESSES=$PROCESSES, but there are ${#gpus[@]} GPUs; give that many or fewer" >&2
+    echo "error: PROCESSES=$PROCESSES, but GPUs: ${#gpus[@]}; give that many or fewer" >&2
     exit 2
 fi
 PORT=${PORT:-$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')}

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jukejax.analysis.mel import full_scale_power, hann, mel_filters
+from jukejax.common import extras
 
 _BLOCK = 2048  # frames transformed at once
 _QUIET = 2e-3  # largest norm of a spectrogram of silence, as in training
@@ -170,8 +171,8 @@ def _load_visqol() -> Any:
         from visqol import VisqolApi
     except ImportError as error:
         raise ValueError(
-            "ViSQOL needs the package visqol-python: pip install 'jukejax[visqol]', or omit the "
-            "metric"
+            "ViSQOL needs the package visqol-python: omit the metric, or "
+            f"{extras.format_install('visqol')}"
         ) from error
     api = VisqolApi()
     api.create(mode="audio")

@@ -16,7 +16,6 @@ import numpy as np
 import scipy.fft
 
 from jukejax.analysis.beats import (
-    FRAMES_PER_SECOND,
     HOP,
     SAMPLE_RATE,
     autocorrelation,

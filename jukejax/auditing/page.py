@@ -1,5 +1,6 @@
 """The HTML page of an audit: timelines of the pieces, and passages with their originals."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ _LEADS = {
     COPIED: "Parts of these pieces are copies of the training set.",
 }
 _LEGEND = (
-    "One field is one second: gray is novel, yellow similar, red copied; dark gray is the "
-    "user's prompt, which is not judged."
+    "Gray is novel, yellow similar, red copied; dark gray is the user's prompt, which is not "
+    "judged. One field is one second; of a long piece several seconds, with their worst verdict."
 )
+_BY_WEIGHT = (PROMPT, NOVEL, SIMILAR, COPIED)
+MAX_FIELDS = 150  # of a timeline: as many as fit on a phone, 2 pixels each
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,29 @@ def _format_piece(piece: Piece) -> page.Html:
 
 
 def _format_timeline(item: dict) -> page.Html:
-    """Returns a bar with one field per second."""
+    """Returns a bar with one field per second; of a long piece, per several seconds."""
+    seconds = item["timeline"]
+    width = max(1, math.ceil(len(seconds) / MAX_FIELDS))
     fields = [
-        page.tag(
-            "span",
-            style=f"flex:1;min-width:2px;background:{_COLORS[second['verdict']]}",
-            title=f"{s} s: {second['verdict']}"
-            + (f", {WHAT[second['because']]}" if second["because"] else ""),
-        )
-        for s, second in enumerate(item["timeline"])
+        _format_field(start, seconds[start : start + width])
+        for start in range(0, len(seconds), width)
     ]
     shares = ", ".join(f"{v} {100 * share:.0f} %" for v, share in item["shares"].items())
     style = "display:flex;gap:1px;height:1.6rem;margin:.5rem 0"
     return page.tag("div", *fields, style=style, role="img", aria_label=f"Timeline: {shares}")
+
+
+def _format_field(start: int, seconds: Sequence[dict]) -> page.Html:
+    """Returns a field of a timeline in the color of its worst verdict."""
+    worst = max(seconds, key=lambda second: _BY_WEIGHT.index(second["verdict"]))
+    position = f"{start} s" if len(seconds) == 1 else f"{start} to {start + len(seconds)} s"
+    reason = f", {WHAT[worst['because']]}" if worst["because"] else ""
+    color = _COLORS[worst["verdict"]]
+    return page.tag(
+        "span",
+        style=f"flex:{len(seconds)};min-width:1px;background:{color}",
+        title=f"{position}: {worst['verdict']}{reason}",
+    )
 
 
 def _format_passages(item: dict) -> page.Html:

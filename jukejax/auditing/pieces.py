@@ -9,9 +9,10 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.data import audio
+from jukejax.data.codes_file import read_codes_file
 from jukejax.pages import runs
 from jukejax.preparation.sources import find_files
-from jukejax.sampling.folder import read_codec_identity, read_codes_file
+from jukejax.sampling.folder import read_codec_identity
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jukejax.common.extras import format_install
+from jukejax.common.formatting import format_count
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops.cpu import attention, convolution, kernel_gradient, norm, products
@@ -109,7 +111,8 @@ def format_machine(facts: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     lines = [
         f"software    Python {facts['python']}, {versions}",
-        f"machine     {facts['processors']} processor(s), {_format_gb(facts['memory_bytes'])}",
+        f"machine     {format_count(facts['processors'], 'processor')}, "
+        f"{_format_gb(facts['memory_bytes'])}",
     ]
     for number, device in enumerate(facts["devices"]):
         size, peak = device["memory_bytes"], device["peak_flops"]
@@ -129,7 +132,8 @@ def format_machine(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  {model['model']:<28} {size:>8}   {verdicts[model['fits']]}")
     lines += ["", "extras:"]
     for extra in facts["extras"]:
-        state = "installed" if extra["there"] else f"missing: pip install -e '.[{extra['extra']}]'"
+        hint = f"missing: {format_install(extra['extra'])}"
+        state = "installed" if extra["there"] else hint
         lines.append(f"  {extra['extra']:<12} {extra['for']:<36} {state}")
     return lines
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from jukejax.benches import common
+from jukejax.common.formatting import format_count
 from jukejax.runtime import memory, platform_flags
 
 if TYPE_CHECKING:
@@ -210,8 +211,8 @@ def _compile_elsewhere(values: flags.FlagValues, topology: "Topology") -> dict[s
         shape = " x ".join(f"{axis} {size}" for axis, size in report.mesh.items())
         print(f"{values.config} on {topology} ({shape}), batch {examples}, {dtype}")
         print(*step.format_report(report), sep="\n")
-        seconds = f"{compile_seconds:.0f} s"
-        print(f"compiled here in {seconds} for {topology.size} devices", flush=True)
+        target = format_count(topology.size, "device")
+        print(f"compiled here in {compile_seconds:.0f} s for {target}", flush=True)
     return common.make_row(
         "train",
         "compiled only",

@@ -6,6 +6,7 @@ import time
 import jax
 
 from jukejax.benches import common, shapes
+from jukejax.common.formatting import format_count
 from jukejax.runtime import sharding
 from jukejax.training.program import Program
 
@@ -30,9 +31,10 @@ def compile_step(program: Program) -> tuple[jax.stages.Compiled, float]:
 def format_too_large(program: Program, reason: str) -> str:
     """Formats the error of a step that does not fit its devices, in one line."""
     shape = " x ".join(f"{axis} {size}" for axis, size in program.mesh.shape.items())
+    size = format_count(program.mesh.size, "device")
     return (
-        f"the step does not fit {program.mesh.size} devices ({shape}): {reason} Take more devices, "
-        "a smaller batch, more accumulate or mesh.fsdp, or remat 'full'"
+        f"the step does not fit {size} ({shape}): {reason} Take more devices, a smaller batch, "
+        "more accumulate or mesh.fsdp, or remat 'full'"
     )
 
 

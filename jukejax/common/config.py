@@ -89,6 +89,13 @@ def _convert(value: Any, hint: Any, where: str, ignore_unknown: bool) -> Any:
         accepted, name = _SCALARS[hint]
         if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
             raise ValueError(f"{where} is {_shorten(value)}, not {name}")
+    elif origin is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is {_shorten(value)}, not a list")
+        return [
+            _convert(item, options[0], f"{where}[{i}]", ignore_unknown)
+            for i, item in enumerate(value)
+        ]
     elif origin in (dict, collections.abc.Mapping):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} is {_shorten(value)}, not an object")

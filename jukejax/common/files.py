@@ -142,8 +142,11 @@ def read_json_if_any(path: PathLike) -> dict:
         return {}
 
 
-def read_cached(path: Path, load: Callable[[Path], T]) -> T | None:
+def read_cached(path: Path, load: Callable[[Path], T], *, name: str = "") -> T | None:
     """Reads a file of a cache by `load`; returns None, with a line, if it is damaged.
+
+    Args:
+      name: of the file in the line, for the copy of a file in a bucket; "": its path.
 
     Returns:
       None if there is no such file, or it must be made again.
@@ -153,7 +156,7 @@ def read_cached(path: Path, load: Callable[[Path], T]) -> T | None:
     try:
         return load(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"{path} is damaged ({error}): it is made again", file=sys.stderr)
+        print(f"{name or path} is damaged ({error}): it is made again", file=sys.stderr)
         return None
 
 

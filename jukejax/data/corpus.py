@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common.formatting import format_count
 from jukejax.data import audio, records
 from jukejax.data.dataset_file import SPLITS, DatasetFile, Track, read_dataset_file
 from jukejax.data.vocabularies import Vocabulary
@@ -117,9 +118,10 @@ class Dataset:
         shard = records.Shard(path)
         lost = entry["records"] - len(shard)
         if lost > 0:
+            number, verb = format_count(entry["records"], "record"), "is" if lost == 1 else "are"
             print(
-                f"warning: {path} was cut short: {lost} of its {entry['records']} records are "
-                "lost, the others are used",
+                f"warning: {path} was cut short: {lost} of its {number} {verb} lost, the others "
+                "are used",
                 file=sys.stderr,
             )
         return shard

@@ -6,6 +6,7 @@ from typing import Any
 
 from jukejax.common import files
 from jukejax.common.config import freeze
+from jukejax.common.formatting import format_count
 from jukejax.data import records
 from jukejax.data.grid import KEYS, Grid, check_bpm
 
@@ -135,7 +136,8 @@ def _check_shard(shard: ShardEntry, where: str) -> None:
 def _check_track(track: Track, shards: tuple[ShardEntry, ...], where: str) -> None:
     """Checks that a track is in its shard, and as long as its chunks."""
     if not 0 <= track.shard < len(shards):
-        raise ValueError(f"{where}.shard is {track.shard}, and there are {len(shards)} shards")
+        number = format_count(len(shards), "shard")
+        raise ValueError(f"{where}.shard is {track.shard}, and the split has {number}")
     end, available = track.first_record + track.records, shards[track.shard].records
     if track.first_record < 0 or track.records < 0 or end > available:
         raise ValueError(

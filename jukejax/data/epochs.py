@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jukejax.common.formatting import format_count
 from jukejax.data import audio, corpus
 
 MAX_NAMED = 5  # tracks without a window that are named
@@ -122,8 +123,9 @@ def plan_windows(
     count = samples // size
     if not count.sum():
         longest = samples.max(initial=0) / audio.SAMPLE_RATE
+        number = format_count(len(tracks), f"{split} track")
         raise ValueError(
-            f"none of the {len(tracks)} {split} tracks holds a window of {size} samples "
+            f"none of the {number} holds a window of {size} samples "
             f"({size / audio.SAMPLE_RATE:.2f} s; the longest has {longest:.2f} s); make {key} "
             "smaller or add longer tracks"
         )
@@ -150,9 +152,10 @@ def describe_short_tracks(
     if not names:
         return None
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    number = format_count(len(tracks), f"{split} track")
     verb = "is" if len(names) == 1 else "are"
     return (
-        f"{len(names)} of {len(tracks)} {split} tracks {verb} shorter than a window "
+        f"{len(names)} of {number} {verb} shorter than a window "
         f"({size / audio.SAMPLE_RATE:.2f} s, {key}) and not used: "
         f"{', '.join(names[:MAX_NAMED])}{more}"
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from jukejax.common import extras
 from jukejax.data.openai_labels import Version
 
 PADDING = 0
@@ -71,8 +72,8 @@ def _transliterate(text: str) -> str:
     except ModuleNotFoundError as error:
         first = next(character for character in text if not character.isascii())
         raise ValueError(
-            f"the lyrics hold {first!r}, which is not ASCII: install jukejax[lyrics], or write "
-            "them in plain letters"
+            f"the lyrics hold {first!r}, which is not ASCII: write them in plain letters, or "
+            f"{extras.format_install('lyrics')}"
         ) from error
     # Unpaired surrogates are no characters, and Unidecode would print a warning.
     return unidecode("".join(c for c in text if not "\ud800" <= c <= "\udfff"))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
+from jukejax.common.formatting import format_count
 from jukejax.data import corpus, records
 from jukejax.data.epochs import Example, Order, Windows, plan_windows, spread_windows
 from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
@@ -222,7 +223,7 @@ def _iterate(
     total, batch_size = len(windows), batching.batch_size
     if total < batch_size:
         raise ValueError(
-            f"the {split} split has {total} windows and a batch needs {batch_size} "
+            f"the {split} split has {format_count(total, 'window')} and a batch needs {batch_size} "
             "(data.batch_size); make data.batch_size smaller, the windows shorter, or add music"
         )
     if batching.shuffle:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jukejax.common.formatting import format_count
 from jukejax.data.corpus import Track
 from jukejax.data.grid import NUM_ENTRIES, Grid
 from jukejax.data.labels import NUM_TIMING, LabelSizes, find_excess
@@ -57,8 +58,9 @@ def encode_track_labels(
             f"num_genres={max(max(map(max, genres)) + 1, sizes.num_genres)}",
             f"max_genres={max(most, sizes.max_genres)}",
         )
+        number = format_count(len(tracks), f"{split} track")
         raise ValueError(
-            f"the model cannot take the labels of {len(refused)} of {len(tracks)} {split} tracks; "
+            f"the model cannot take the labels of {len(refused)} of {number}; "
             f"the first, {track.name} (artist {track.artist!r}, genres "
             f"{', '.join(track.genre) or 'none'}): {excess}; train with config.model.labels of "
             f"{', '.join(needed)}, or change the labels of these tracks and prepare them again"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.evaluation.model_figures import check_rate
 from jukejax.evaluation.sound_sets import Entry, SoundSet, find_middle
@@ -120,8 +121,9 @@ class EmbeddingJob:
                 progress.update(done, entry.name)
             files.write_json(output / "tracks.json", names)
         if failures:
+            number = format_count(len(entries), "track")
             raise ValueError(
-                f"{len(failures)} of {len(entries)} track(s) could not be embedded, the others are "
+                f"{len(failures)} of {number} could not be embedded, the others are "
                 f"done in {output}; the first: {failures[0]}"
             )
         return len(entries)

@@ -61,9 +61,9 @@ def count_sampled_codes(folder: Path, levels: int, size: int) -> list[list[np.nd
     Returns:
       For each level the counts [K] of each track with codes of that level.
     """
-    items = runs.read_items(folder)
+    codes = runs.read_item_codes(runs.read_items(folder))
     return [
-        [codebook.count_codes(codes, size) for codes in runs.read_item_codes(items, level)]
+        [codebook.count_codes(item[level], size) for item in codes if level in item]
         for level in range(levels)
     ]
 

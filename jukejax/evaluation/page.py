@@ -11,6 +11,7 @@ from jukejax.analysis import mel
 from jukejax.analysis.rhythm import BARS
 from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.evaluation import pictures as evaluation_pictures
 from jukejax.evaluation.bootstrap import Interval, drop_missing
 from jukejax.evaluation.metrics import METRICS
@@ -92,7 +93,7 @@ def _render_summary(evaluation: Evaluation) -> list[page.Html]:
     for side, tracks in zip(SIDES, evaluation.measured, strict=True):
         if tracks:
             length = page.duration(sum(track.seconds for track in tracks))
-            lengths.append((f"{side}, {len(tracks)} track(s)", length))
+            lengths.append((f"{side}, {format_count(len(tracks), 'track')}", length))
     notable = rank_differences(evaluation.rows)
     content = [page.facts(lengths, large=True)]
     if notable:
@@ -112,7 +113,7 @@ def _render_summary(evaluation: Evaluation) -> list[page.Html]:
                 f"Differences were not judged, which takes {MIN_TRACKS} tracks of the reference.",
             )
         )
-    return content + [page.note(f"Left out: {note}.") for note in evaluation.notes]
+    return content + [page.note(f"Note: {note}.") for note in evaluation.notes]
 
 
 def _describe_difference(row: Row) -> str:
@@ -275,9 +276,8 @@ def _render_tracks(evaluation: Evaluation) -> list[page.Html]:
         ]
         content.append(page.table(name, ("track", "length", *titles), rows))
         if len(tracks) > _MAX_TRACKS:
-            content.append(
-                page.note(f"{len(tracks) - _MAX_TRACKS} more tracks are in evaluate.json.")
-            )
+            hidden = format_count(len(tracks) - _MAX_TRACKS, "more track")
+            content.append(page.note(f"Only in evaluate.json: {hidden}."))
     return content
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jukejax.analysis import alignment, fidelity
+from jukejax.common.formatting import format_count
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.evaluation.sound_sets import Entry, find_middle
 
@@ -63,8 +64,10 @@ def describe_shifts(names: Sequence[str], shifts: Sequence[float | None]) -> str
     is_equal = {shift for _, shift in shifted} == {shift}
     which = "each" if is_equal else f"the first, {name},"
     way = "later" if shift > 0 else "earlier"
+    number, is_one = format_count(len(names), "input"), len(shifted) == 1
+    words = "is shifted against its original" if is_one else "are shifted against their originals"
+    distance = f"{format_count(abs(shift), 'sample')} ({1000 * abs(shift) / SAMPLE_RATE:.1f} ms)"
     return (
-        f"--paired: {len(shifted)} of {len(names)} inputs are shifted against their originals, "
-        f"{which} by {abs(shift)} samples ({1000 * abs(shift) / SAMPLE_RATE:.1f} ms) {way}; their "
+        f"--paired: {len(shifted)} of {number} {words}, {which} by {distance} {way}; "
         "errors are measured without the shift"
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from jukejax.analysis import codebook, fidelity, track_figures
 from jukejax.analysis.track_figures import TrackMeasurements
+from jukejax.common import extras
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import track_progress
 from jukejax.data import corpus
@@ -274,7 +275,7 @@ class Evaluation:
 
     def _check_visqol(self) -> bool:
         """Returns true if ViSQOL is installed; adds a note once if not."""
-        note = "ViSQOL: left out, it needs pip install 'jukejax[visqol]'"
+        note = f"ViSQOL: left out, it is not installed: {extras.format_install('visqol')}"
         if not (is_installed := fidelity.has_visqol()) and note not in self.notes:
             self.notes.append(note)
         return is_installed

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jukejax.common.formatting import format_count
 from jukejax.pages import model_chapters, page, tracks
 from jukejax.pages.assets import Assets
 from jukejax.pages.pipeline import PipelineResults
@@ -47,7 +48,7 @@ def _corpus_tables(corpus: Corpus) -> list[object]:
     hidden = len(rows) - _MAX_ROWS
     content: list[object] = [
         page.table(_corpus_caption(corpus), columns, rows[:_MAX_ROWS], text=4),
-        page.note(f"And {hidden:,} more tracks.") if hidden > 0 else "",
+        page.note(f"And {format_count(hidden, 'more track')}.") if hidden > 0 else "",
     ]
     if has_separation:
         content.append(
@@ -76,7 +77,7 @@ def _track_cells(corpus: Corpus, track: dict, use: str, has_separation: bool) ->
 
 def _corpus_caption(corpus: Corpus) -> str:
     count = len(corpus)
-    caption = f"{count} track{'' if count == 1 else 's'}, {page.duration(corpus.seconds)}"
+    caption = f"{format_count(count, 'track')}, {page.duration(corpus.seconds)}"
     if corpus.separator and corpus.separator != "none":
         caption += f"; vocals removed by {corpus.separator}"
     return caption

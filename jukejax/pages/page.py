@@ -105,7 +105,7 @@ def facts(pairs: Iterable[tuple[object, object]], *, large: bool = False) -> Htm
 def table(
     caption: object, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text: int = 1
 ) -> Html:
-    """Returns a table that scrolls if too wide; only the first `text` columns wrap their lines."""
+    """Returns a table that scrolls if too wide; heads and the first `text` columns wrap."""
     head = tag("tr", [tag("th", name, scope="col") for name in columns])
     body = [
         tag(
@@ -197,8 +197,9 @@ grid-template-columns:repeat(auto-fill,minmax(min(100%,9.5rem),1fr))}
 grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr))}
 .tiles div{display:flex;flex-direction:column-reverse;justify-content:flex-end;
 background:var(--card);border:1px solid var(--line);border-radius:12px;padding:.9rem 1rem}
-.tiles dd{font-size:1.5rem;font-weight:650;line-height:1.25;letter-spacing:-.01em}
-dt{color:var(--quiet);font-size:.85rem;line-height:1.35}
+.tiles dd{font-size:clamp(1.15rem,4.5vw,1.5rem);font-weight:650;line-height:1.25;
+letter-spacing:-.01em}
+dt{color:var(--quiet);font-size:.85rem;line-height:1.35;overflow-wrap:anywhere}
 dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;width:fit-content;min-width:min(100%,32rem);max-width:100%;
 background:var(--card);border:1px solid var(--line);border-radius:12px;margin:1rem 0;
@@ -207,8 +208,9 @@ table{border-collapse:collapse;width:100%;font-size:.95rem;font-variant-numeric:
 caption{text-align:left;color:var(--quiet);font-size:.9rem;padding:.6rem 0}
 th,td{text-align:left;padding:.45rem 1.5rem .45rem 0;border-top:1px solid var(--line);
 font-weight:400;vertical-align:top}
-thead th{color:var(--quiet);font-size:.85rem;border-top:0;white-space:nowrap}
-tbody th{font-weight:600;min-width:6rem}
+thead th{color:var(--quiet);font-size:.85rem;line-height:1.35;border-top:0;vertical-align:bottom}
+tbody th{font-weight:600}
+tbody th,td:not(.number){min-width:7.5rem;overflow-wrap:anywhere}
 .number{white-space:nowrap}
 .track{display:block;width:min(24rem,32vw);padding-top:.4rem}
 .bar{display:block;height:.7rem;border-radius:4px;background:var(--bar);min-width:2px}

@@ -119,11 +119,13 @@ class PipelineResults:
             counts, seconds = runs.count_corpus_codes(self.codes, size)
             if seconds:
                 return counts, f"Counted in {duration(seconds)} of encoded music."
-        codes = {level: runs.read_item_codes(self.items, level) for level in LEVELS}
+        codes = runs.read_item_codes(self.items)
         counts = {
-            level: np.bincount(np.concatenate(arrays), minlength=size)
-            for level, arrays in codes.items()
-            if sum(map(len, arrays))
+            level: np.bincount(
+                np.concatenate([item[level] for item in codes if level in item]), minlength=size
+            )
+            for level in LEVELS
+            if any(len(item.get(level, ())) for item in codes)
         }
         return counts, "Counted in the generated tracks, as the encoded music is missing."
 

@@ -7,6 +7,7 @@ data/corpus.py, preparation, training/run_log.py and sampling/folder.py.
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.data import corpus, records
+from jukejax.data.codes_file import read_codes_file
 
 LEVELS = (2, 1, 0)  # in the order of generation, the coarsest first
 # Wall-clock times in a generated track's meta.json; other entries depend on the command only.
@@ -246,13 +248,14 @@ def count_corpus_codes(
     return counts, samples / _SAMPLE_RATE
 
 
-def read_item_codes(items: Sequence[Item], level: int) -> list[np.ndarray]:
-    """Reads the codes of one level of all items with that level."""
+def read_item_codes(items: Sequence[Item]) -> list[dict[int, np.ndarray]]:
+    """Reads the codes of the items by level; skips a damaged file, with a line."""
     codes = []
     for item in items:
-        try:
-            with np.load(item.folder / "codes.npz") as arrays:
-                codes.append(np.asarray(arrays[f"level_{level}"]).ravel())
-        except (OSError, ValueError, KeyError, EOFError):
-            continue
+        path = item.folder / "codes.npz"
+        if path.exists():
+            try:
+                codes.append(read_codes_file(path))
+            except (OSError, ValueError) as error:
+                print(f"warning: {error}; its codes are left out", file=sys.stderr)
     return codes

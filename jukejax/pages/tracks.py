@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from jukejax.common.formatting import format_count
 from jukejax.pages import page
 from jukejax.pages.assets import Assets
 from jukejax.pages.runs import LEVELS, Item, join_text, parse_number
@@ -54,7 +55,7 @@ def format_indented(content: object) -> str:
 
 def describe_tracks(items: Sequence[Item]) -> str:
     """Describes number and length: `2 tracks of 6.0 s`, `3 tracks, 1 min 05 s in all`."""
-    count = f"{len(items)} track" + ("" if len(items) == 1 else "s")
+    count = format_count(len(items), "track")
     lengths = [item.seconds for item in items if item.seconds]
     if not lengths:
         return count

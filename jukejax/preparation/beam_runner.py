@@ -11,8 +11,11 @@ import shlex
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jukejax.common import extras
+from jukejax.common.config import freeze
 from jukejax.preparation import storage
 from jukejax.preparation.job import Job
 from jukejax.preparation.prepared_track import PreparedTrack, Source
@@ -47,11 +50,11 @@ def prepare_with_beam(sources: Sequence[Source], job: Job, *, options: str) -> l
     try:
         pipeline.run().wait_until_finish()
         with storage.local_copy(results_path) as path:
-            results = {row["name"]: PreparedTrack(**row) for row in json.loads(path.read_text())}
+            results = read_results(path, sources)
     except Exception as error:  # runners raise errors of any type
         raise ValueError(f"the Beam pipeline failed: {_find_error_line(error)}") from error
     storage.remove_file(results_path)
-    return [results[source.name] for source in sources]
+    return results
 
 
 def parse_options(options: str) -> "PipelineOptions":
@@ -64,7 +67,8 @@ def parse_options(options: str) -> "PipelineOptions":
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise ValueError(
-            "--runner=beam needs Apache Beam, which is not installed: pip install 'jukejax[beam]'"
+            "--runner=beam needs Apache Beam, which is not installed: "
+            f"{extras.format_install('beam')}"
         ) from error
     logging.getLogger("apache_beam").setLevel(logging.ERROR)  # errors are reported by this module
     words = shlex.split(options)
@@ -94,6 +98,23 @@ def _run_job(source: Source, job: Job) -> dict:
 def _write_results(rows: list[dict], path: str) -> None:
     """Writes the results of all sources, on a worker."""
     storage.store_bytes(json.dumps(rows).encode(), path)
+
+
+def read_results(path: Path, sources: Sequence[Source]) -> list[PreparedTrack]:
+    """Reads the results that a pipeline wrote, in the order of `sources`.
+
+    Raises:
+      ValueError: the file is damaged, or lacks a source.
+    """
+    rows = json.loads(path.read_text())
+    if not isinstance(rows, list):
+        raise ValueError(f"{path.name} is damaged: it holds no list")
+    results = [freeze(PreparedTrack, row, f"{path.name}[{i}]") for i, row in enumerate(rows)]
+    by_name = {result.name: result for result in results}
+    for source in sources:
+        if source.name not in by_name:
+            raise ValueError(f"{path.name} is damaged: it lacks {source.name}")
+    return [by_name[source.name] for source in sources]
 
 
 def _find_error_line(error: Exception) -> str:

@@ -12,6 +12,8 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from jukejax.common import files
+from jukejax.common.config import freeze
 from jukejax.data import audio
 from jukejax.preparation import storage, track_cache, tracks
 from jukejax.preparation.prepared_track import PreparedTrack, Source
@@ -80,9 +82,17 @@ class Job:
 
 
 def _read_record(record: str, name: str) -> PreparedTrack | None:
-    """Reads the record of a source; None without a record or its cache entry."""
+    """Reads the record of a source; None without a sound record or its cache entry."""
     if not storage.file_exists(record):
         return None
     with storage.local_copy(record) as path:
-        prepared = PreparedTrack(**json.loads(path.read_text()) | {"name": name})
-    return prepared if storage.file_exists(prepared.array) else None
+        prepared = files.read_cached(path, _read_prepared, name=record)
+    if prepared is None or not all(
+        storage.file_exists(part) for part in (prepared.array, prepared.fingerprint)
+    ):
+        return None
+    return replace(prepared, name=name)
+
+
+def _read_prepared(path: Path) -> PreparedTrack:
+    return freeze(PreparedTrack, files.read_json(path), path.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.data import corpus, decoding
 from jukejax.data.vocabularies import Vocabulary
@@ -123,8 +124,9 @@ def prepare_dataset(settings: Settings) -> None:
         }
         files.write_json(output / "corpus.json", table)
         if not usable:
+            number = format_count(len(prepared), "file")
             raise ValueError(
-                f"no readable audio in {settings.input}: {len(prepared)} files, for instance "
+                f"no readable audio in {settings.input}: {number}, for instance "
                 f"{prepared[0].name}: {prepared[0].reason}; the others are in "
                 f"{output / 'corpus.json'}"
             )
@@ -187,8 +189,9 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
     listing = sources.find_files(settings.input)
     if not listing.sources:
         unreadable = "".join(f"; cannot read {folder}" for folder in listing.unreadable)
+        number = format_count(sum(listing.ignored.values()), "file")
         raise ValueError(
-            f"no music in {settings.input}: none of its {sum(listing.ignored.values())} files ends "
+            f"no music in {settings.input}: of its {number} none ends "
             f"in {' '.join(sorted(decoding.EXTENSIONS))}{unreadable}"
         )
     return SourceList(listing.sources, ignored=listing.ignored, unreadable=listing.unreadable)
@@ -212,7 +215,8 @@ def prepare_sources(
     """Prepares the sources with the runner of the settings; returns results in their order."""
     job = Job(settings.separator, cache, settings.rules)
     if settings.runner == "beam":
-        print(f"preparing {len(to_prepare)} tracks with Beam {settings.beam_options}".rstrip())
+        number = format_count(len(to_prepare), "track")
+        print(f"preparing {number} with Beam {settings.beam_options}".rstrip())
         return beam_runner.prepare_with_beam(to_prepare, job, options=settings.beam_options)
     workers = settings.workers
     if settings.separator.method == "spleeter" and separators.uses_accelerator():

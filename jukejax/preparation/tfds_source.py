@@ -9,11 +9,15 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
+from jukejax.common import extras, files
+from jukejax.common.config import freeze
 from jukejax.preparation import storage
 from jukejax.preparation.metadata import TrackLabels, file_key
 from jukejax.preparation.prepared_track import Source
@@ -25,6 +29,15 @@ INDEX = "index.json"  # written last, marks a folder as complete
 GENRES = ("genre", "label")  # features that name the genre of an example
 ARTIST = "artist"
 BITS = (16, 24, 32)  # depths of integer samples
+
+
+@dataclass(frozen=True)
+class Example:
+    """An exported example: the name of its file, and its labels."""
+
+    file: str
+    artist: str
+    genre: str
 
 
 def export_sources(
@@ -43,14 +56,29 @@ def export_sources(
     """
     folder = storage.join_path(cache, "tfds", re.sub(r"[^\w.-]+", "-", name))
     index = storage.join_path(folder, INDEX)
-    if not storage.file_exists(index):
+    rows = read_index(index)
+    if rows is None:
         rows = _export_examples(_open_builder(name, data_dir), folder, progress)
-        storage.store_bytes((json.dumps(rows) + "\n").encode(), index)
-    with storage.local_copy(index) as path:
-        rows = json.loads(path.read_text())
-    sources = [Source(row["file"], path=storage.join_path(folder, row["file"])) for row in rows]
-    track_labels = {file_key(row["file"]): TrackLabels(row["artist"], row["genre"]) for row in rows}
+        text = json.dumps([asdict(row) for row in rows]) + "\n"
+        storage.store_bytes(text.encode(), index)
+    sources = [Source(row.file, path=storage.join_path(folder, row.file)) for row in rows]
+    track_labels = {file_key(row.file): TrackLabels(row.artist, row.genre) for row in rows}
     return sources, track_labels
+
+
+def read_index(index: str) -> list[Example] | None:
+    """Reads the index of a folder of exported examples; None without, or if it is damaged."""
+    if not storage.file_exists(index):
+        return None
+    with storage.local_copy(index) as path:
+        return files.read_cached(path, _read_examples, name=index)
+
+
+def _read_examples(path: Path) -> list[Example]:
+    rows = json.loads(path.read_text())
+    if not isinstance(rows, list):
+        raise ValueError("it holds no list")
+    return [freeze(Example, row, f"{path.name}[{i}]") for i, row in enumerate(rows)]
 
 
 def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder":
@@ -58,7 +86,7 @@ def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder"
     if importlib.util.find_spec("tensorflow") is None:
         raise ValueError(
             f"--input=tfds:{name} needs TensorFlow, which is not installed: "
-            "pip install 'jukejax[tfds]'"
+            f"{extras.format_install('tfds')}"
         )
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -78,8 +106,8 @@ def _open_builder(name: str, data_dir: str | None) -> "tfds.core.DatasetBuilder"
 
 def _export_examples(
     builder: "tfds.core.DatasetBuilder", folder: str, progress: Callable[[int, int], None]
-) -> list[dict]:
-    """Writes the missing examples; returns file, artist and genre of each example."""
+) -> list[Example]:
+    """Writes the missing examples; returns all."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -96,11 +124,11 @@ def _export_examples(
                 storage.store_bytes(encode_wav(example[key], rate), path)
             artist = example.get(ARTIST, b"")
             rows.append(
-                {
-                    "file": file,
-                    "artist": artist.decode() if isinstance(artist, bytes) else "",
-                    "genre": features[genre].int2str(int(example[genre])) if genre else "",
-                }
+                Example(
+                    file,
+                    artist.decode() if isinstance(artist, bytes) else "",
+                    features[genre].int2str(int(example[genre])) if genre else "",
+                )
             )
             progress(len(rows), total)
     return rows

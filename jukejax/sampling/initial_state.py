@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jukejax.data import audio
+from jukejax.data.codes_file import read_codes_file
 from jukejax.data.grid import Grid
 from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import (
     Codes,
     read_codec_identity,
-    read_codes_file,
     read_label_names,
 )
 from jukejax.sampling.request import DEFAULT_SECONDS, Request

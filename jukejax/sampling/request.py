@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jukejax.common.formatting import format_count
 from jukejax.data.grid import BEATS_PER_BAR, Grid, check_bpm
 
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
@@ -222,7 +223,8 @@ def parse_per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dic
     if len(values) == 1:
         values *= len(levels)
     if len(values) != len(levels):
-        raise ValueError(f"--{name} has {len(values)} numbers for {len(levels)} levels")
+        expected = format_count(len(levels), "level")
+        raise ValueError(f"--{name} has {format_count(len(values), 'number')} for {expected}")
     return dict(zip(levels, values, strict=True))
 
 

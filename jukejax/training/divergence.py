@@ -1,5 +1,6 @@
 """Divergence of a run: steps or an evaluation whose loss is not finite, and what remains sound."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import jax
 
 from jukejax.common import files
+from jukejax.common.formatting import format_count
 from jukejax.runtime import distributed
 from jukejax.weights import checkpoints
 
@@ -38,9 +40,9 @@ def check_steps(metrics: Mapping[str, jax.Array], step: int, limit: int) -> None
     if skipped < limit:
         return
     raise DivergenceError(
-        f"{skipped} steps in a row before step {step} had a loss or gradient that is not finite "
-        f"(loss {float(metrics['loss'])}); lower optimizer.learning_rate or raise "
-        "optimizer.warmup_steps",
+        f"{format_count(skipped, 'step')} in a row before step {step} had a loss or gradient "
+        f"that is not finite (loss {float(metrics['loss'])}); lower optimizer.learning_rate or "
+        "raise optimizer.warmup_steps",
         step - skipped,
     )
 
@@ -65,8 +67,8 @@ def record_divergence(workdir: Path, error: DivergenceError) -> DivergenceError:
     All checkpoints must be on disk.
     """
     if distributed.is_writer():
-        record = {"first_step": error.first_step, "reason": str(error)}
-        files.write_json(workdir / checkpoints.DIVERGED, record)
+        record = checkpoints.Divergence(error.first_step, str(error))
+        files.write_json(workdir / checkpoints.DIVERGED, dataclasses.asdict(record))
     advice = checkpoints.describe_sound_step(workdir, error.first_step)
     return DivergenceError(f"{error}; {advice}", error.first_step)
 

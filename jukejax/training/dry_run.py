@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax.common.formatting import format_bytes, format_clock, format_duration
+from jukejax.common.formatting import format_bytes, format_clock, format_count, format_duration
 from jukejax.runtime import devices, sharding
 from jukejax.training import plan, program
 from jukejax.training.plan import Plan
@@ -52,9 +52,10 @@ def plan_run(config: ConfigDict, mode: str = "plan") -> Iterator[str]:
     mode = DryRun(mode)
     planned = plan.make_plan(config)
     if mode != DryRun.PLAN and not planned.kind:
+        number = format_count(planned.devices, "device")
         raise ValueError(
-            f"--dry_run={mode} needs the mesh of {planned.devices} devices here, and there are "
-            f"{len(jax.devices())}; take --dry_run, or bench train --aot"
+            f"--dry_run={mode} needs the mesh of {number} here, and "
+            f"this machine has {len(jax.devices())}; take --dry_run, or bench train --aot"
         )
     yield from format_plan(planned, config.get("peak_flops"))
     if mode == DryRun.PLAN:
@@ -78,7 +79,7 @@ def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]
     placement = (
         f"{planned.devices} x {planned.kind}, here"
         if planned.kind
-        else f"{planned.devices} devices, not here"
+        else f"{format_count(planned.devices, 'device')}, not here"
     )
     yield f"{planned.task} in {planned.dtype} on {placement} (mesh {shape})"
     if planned.open_axis:
@@ -95,18 +96,18 @@ def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]
         note = ""
         if name == "activations":
             policy = f"remat {planned.remat}, " if planned.remat else ""
-            note = f"estimate; {policy}{planned.part_size} example(s) at a time"
+            note = f"estimate; {policy}{format_count(planned.part_size, 'example')} at a time"
         yield _row(f"  {name}", format_bytes(amount), note)
     yield ""
     unit = "samples" if planned.task == "vqvae" else "tokens"
-    yield _row("a step", f"{planned.batch_size:,} windows", f"{planned.tokens:,} {unit}")
+    yield _row("a step", format_count(planned.batch_size, "window"), f"{planned.tokens:,} {unit}")
     yield _row(
         "FLOPs of a step", f"{planned.step_flops:.3g}", "forward and backward, no recomputation"
     )
     for name, work in planned.work.items():
         yield _row(f"  {name}", f"{work:.3g}")
     yield ""
-    yield _row("the run", f"{planned.steps:,} steps", _describe_epochs(planned))
+    yield _row("the run", format_count(planned.steps, "step"), _describe_epochs(planned))
     yield from planned.short_tracks
     yield _row("learning rate", "", planned.rate)
     for line in planned.warnings:
@@ -131,7 +132,8 @@ def _format_times(planned: Plan, peak_flops: float | None) -> Iterator[str]:
     if planned.kind and devices.find_device(planned.kind):
         return
     yield ""
-    yield f"elsewhere, on {planned.devices} device(s) in {planned.dtype}, estimated by their MFU:"
+    number = format_count(planned.devices, "device")
+    yield f"elsewhere, on {number} in {planned.dtype}, estimated by their MFU:"
     needed = sum(planned.memory.values())
     for kind in _EXAMPLE_KINDS:
         device = devices.find_device(kind)

@@ -66,6 +66,12 @@ class HeldoutCurve:
         self._batches = min(self._all_batches, config.eval_batches)
         self.windows = self._batches * batch_size
         self.sample = f"{self.windows} of {size} windows, spread over tracks"
+        whole = self._all_batches * batch_size
+        self._all_windows = (
+            f"all {size} windows"
+            if whole == size
+            else f"{whole} of {size} windows, all that fill a batch"
+        )
         self.gap: dict[str, float] = {}
         self._last: tuple[int, Evaluation] | None = None
 
@@ -96,7 +102,7 @@ class HeldoutCurve:
             return self._last[1]
         evaluation = self._evaluate(state, self._all_batches, after_batch)
         split = "heldout_all" if self._has_curve and not is_whole else "heldout"
-        self._log_metrics(step, split, evaluation, state, log)
+        self._log_metrics(step, split, evaluation, state, log, scope=f", {self._all_windows}")
         return evaluation
 
     def restart_comparison(self, state: Anneal, sample: str | None) -> Anneal:
@@ -144,8 +150,15 @@ class HeldoutCurve:
         )
 
     def _log_metrics(
-        self, step: int, split: str, evaluation: Evaluation, state: TrainState, log: Telemetry
+        self,
+        step: int,
+        split: str,
+        evaluation: Evaluation,
+        state: TrainState,
+        log: Telemetry,
+        scope: str = "",
     ) -> None:
+        """Logs and prints the metrics; `scope` names the windows in the line."""
         values: dict[str, Any] = evaluation.metrics | telemetry.find_track_range(
             evaluation.by_track.get("example_bits", {})
         )
@@ -153,7 +166,7 @@ class HeldoutCurve:
             values["gap"] = values["bits_per_code"] - float(state.anneal.smoothed)
             self.gap = {"gap": values["gap"]}
             if distributed.is_writer():
-                print(f"step {step}, {telemetry.format_heldout(values)}", file=sys.stderr)
+                print(f"step {step}{scope}, {telemetry.format_heldout(values)}", file=sys.stderr)
         log.log_metrics(step, split, values | {"windows": evaluation.windows})
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jukejax.common import files, interruption
+from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.runtime import devices, distributed, sharding
 from jukejax.training import (
@@ -119,25 +120,25 @@ class Training:
 
     def _read_summary(self) -> dict[str, Any] | None:
         """Returns the summary of a finished run; None if the run is not finished."""
-        path = self.workdir / "summary.json"
-        if not path.exists():
+        finished = resuming.read_finished(self.workdir, self.config.steps)
+        if finished is None:
             return None
-        summary = files.read_json(path)
-        if summary["steps"] < self.config.steps and not summary.get("ended"):
-            return None
-        print(f"{self.workdir} is finished: {summary['steps']} steps", file=sys.stderr)
-        return summary
+        self._check_corpus(finished.corpus_hash)
+        steps = format_count(finished.steps, "step")
+        print(f"{self.workdir} is finished: {steps}", file=sys.stderr)
+        return files.read_json(self.workdir / "summary.json")
+
+    def _check_corpus(self, stored: str | None) -> None:
+        resuming.check_same_corpus(
+            self.workdir, self.config.data.folder, stored, self.task.corpus_hash
+        )
 
     def _restore_or_start(self, checkpoints: checkpoint.Checkpoints, batches: Feeder) -> TrainState:
         """Restores the newest readable checkpoint, or returns the state of a new run."""
         restored = checkpoints.restore(self.program.target, batches)
         if restored is not None:
             run_state, about = restored
-            if about["corpus_hash"] != self.task.corpus_hash:
-                raise ValueError(
-                    f"data.folder {self.config.data.folder} is not the data that {self.workdir} "
-                    "began with; give that, or take another --workdir"
-                )
+            self._check_corpus(about["corpus_hash"])
             print(f"continuing from step {int(run_state.step)}", file=sys.stderr)
             compared = self.heldout.restart_comparison(
                 run_state.anneal, about.get("heldout_sample")
@@ -148,7 +149,7 @@ class Training:
             pretrained = finetune.load_state(self.config, self.program, self.key)
             run_state = self.program.init(self.key) if pretrained is None else pretrained
         params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
-        size = f"{params:,} parameters on {self.mesh.size} device(s)"
+        size = f"{params:,} parameters on {format_count(self.mesh.size, 'device')}"
         print(f"{self.task.name}: {size}", file=sys.stderr)
         if distributed.is_writer():
             for line in rate_plan.find_rate_warnings(
@@ -278,6 +279,7 @@ class Training:
         heldout = self.task.finish_run(params, extra, str(self.workdir), evaluation.metrics)
         summary = {
             "task": self.task.name,
+            "corpus_hash": self.task.corpus_hash,
             "steps": step,
             "ended": step < self.config.steps,
             "seconds": round(log.seconds, 2),

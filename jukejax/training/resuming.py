@@ -1,14 +1,64 @@
 """The config of a run that continues: what may change between two starts."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from jukejax.common import files
+from jukejax.common.config import freeze
 from jukejax.training import following_steps
 
 # Config keys that may change between two starts of one run; all others define the run.
 MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
 MAY_CHANGE |= {"keep_best", "mesh", "accumulate", "tensorboard", "max_skipped", "wandb"}
 MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What is read of the summary.json of a finished run.
+
+    Attributes:
+      ended: it ended before `config.steps`, as planned.
+      corpus_hash: of its data set; None in summaries of earlier versions.
+    """
+
+    steps: int
+    ended: bool = False
+    corpus_hash: str | None = None
+
+
+def read_finished(workdir: Path, steps: int) -> FinishedRun | None:
+    """Reads the summary of a finished run; None if the run is not finished.
+
+    Args:
+      steps: of its config.
+
+    Raises:
+      ValueError: the summary is damaged.
+    """
+    path = workdir / "summary.json"
+    if not path.exists():
+        return None
+    finished = freeze(FinishedRun, files.read_json(path), str(path), ignore_unknown=True)
+    return finished if finished.steps >= steps or finished.ended else None
+
+
+def check_same_corpus(workdir: Path, folder: str, stored: str | None, current: str) -> None:
+    """Checks that the data of a run is what it began with.
+
+    Args:
+      folder: of the data.
+      stored: its `corpus_hash` when the run began; None if it is not known.
+      current: its `corpus_hash` now.
+
+    Raises:
+      ValueError: it is another corpus.
+    """
+    if stored is not None and stored != current:
+        raise ValueError(
+            f"data.folder {folder} is not the data that {workdir} began with; give that, or take "
+            "another --workdir"
+        )
 
 
 def check_same_run(workdir: Path, config: dict) -> None:

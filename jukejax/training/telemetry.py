@@ -15,6 +15,7 @@ import numpy as np
 
 from jukejax.analysis import fidelity
 from jukejax.analysis.track_figures import track_figures
+from jukejax.common import extras
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.pages import pictures
 from jukejax.runtime import distributed
@@ -120,7 +121,7 @@ def check_loggers(config: Mapping) -> None:
     if config.get("wandb") and importlib.util.find_spec("wandb") is None:
         raise ValueError(
             f"config.wandb={config['wandb']} needs Weights & Biases, which is not installed: "
-            "pip install wandb, or remove config.wandb"
+            f"{extras.format_install('wandb')}, or remove config.wandb"
         )
 
 

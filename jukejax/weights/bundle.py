@@ -19,6 +19,7 @@ from flax import traverse_util
 
 from jukejax.common import files
 from jukejax.common.config import freeze
+from jukejax.common.formatting import format_count
 from jukejax.common.types import Tree
 
 FORMAT = 1
@@ -131,7 +132,8 @@ def _check_facts(facts: BundleFacts, path: Path) -> None:
         raise ValueError(f"{path}.hops is {list(facts.hops)}, not the samples of a code by level")
     for level in facts.levels:
         if level not in range(len(facts.hops)):
-            raise ValueError(f"{path}.levels has {level}, and there are {len(facts.hops)} levels")
+            number = format_count(len(facts.hops), "level")
+            raise ValueError(f"{path}.levels has {level}, and the bundle has {number}")
     for finer, coarser in itertools.pairwise(facts.hops):
         if coarser % finer:
             raise ValueError(f"{path}.hops has {coarser}, no multiple of {finer}")

@@ -9,9 +9,22 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jukejax.common import files
+from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 
-DIVERGED = "diverged.json"  # in a workdir: the first step that is not sound, and the reason
+DIVERGED = "diverged.json"  # in a workdir: a `Divergence`
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """The record of a run that diverged.
+
+    Attributes:
+      first_step: the first step that is not sound.
+    """
+
+    first_step: int
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +97,31 @@ def describe_sound_step(workdir: str | Path, first_step: int) -> str:
     return f"checkpoint {saved.step} is sound: export --checkpoint=sound takes it"
 
 
+def read_divergence(workdir: str | Path) -> Divergence | None:
+    """Reads the record of a run that diverged; None without.
+
+    Raises:
+      ValueError: the record is damaged.
+    """
+    path = Path(workdir) / DIVERGED
+    if not path.exists():
+        return None
+    try:
+        return freeze(Divergence, files.read_json(path), str(path), ignore_unknown=True)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; the file says where the run diverged: start train again, which writes it "
+            "anew, or remove it to trust all checkpoints"
+        ) from error
+
+
 def check_diverged(workdir: str | Path, saved: SavedStep) -> None:
     """Raises ValueError if the run diverged before a checkpoint; names the sound one."""
-    record = files.read_json_if_any(Path(workdir) / DIVERGED)
-    if record and saved.step >= record["first_step"]:
+    record = read_divergence(workdir)
+    if record is not None and saved.step >= record.first_step:
         raise ValueError(
-            f"{workdir} diverged at step {record['first_step']}, before its checkpoint "
-            f"{saved.step}: {describe_sound_step(workdir, record['first_step'])}"
+            f"{workdir} diverged at step {record.first_step}, before its checkpoint "
+            f"{saved.step}: {describe_sound_step(workdir, record.first_step)}"
         )
 
 
@@ -105,11 +136,11 @@ def select_step(workdir: str | Path, choice: str) -> SavedStep:
       ValueError: there is no such checkpoint, or the run diverged before it.
     """
     saved: SavedStep | None = list_steps(workdir)[0]
-    record = files.read_json_if_any(Path(workdir) / DIVERGED)
+    record = read_divergence(workdir)
     if choice == "best":
         saved = find_best_step(workdir)
-    elif choice == "sound" and record:
-        saved = find_sound_step(workdir, record["first_step"])
+    elif choice == "sound" and record is not None:
+        saved = find_sound_step(workdir, record.first_step)
     if saved is None:
         raise ValueError(f"{workdir} diverged, and none of its checkpoints is sound")
     check_diverged(workdir, saved)

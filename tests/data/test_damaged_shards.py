@@ -107,7 +107,7 @@ def test_train_continues_with_a_shard_cut_short(folder, tmp_path):
     path = folder / SHARD
     path.write_bytes(path.read_bytes()[:-1000])
     stderr = train(folder, tmp_path / "run").stderr
-    assert f"warning: {path} was cut short: 1 of its 5 records are lost" in stderr
+    assert f"warning: {path} was cut short: 1 of its 5 records is lost" in stderr
 
 
 def test_a_flipped_bit_in_a_header_is_named(folder):

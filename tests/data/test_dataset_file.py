@@ -48,7 +48,7 @@ TRACK, SHARD = ("splits", "train", "tracks", 1), ("splits", "train", "shards", 0
         ((*TRACK, "name"), None, "splits.train.tracks[1] lacks name"),
         ((*TRACK, "genre"), 3, "splits.train.tracks[1].genre is 3, not a list"),
         ((*TRACK, "bpm"), "fast", "splits.train.tracks[1].bpm is 'fast', not a number"),
-        ((*TRACK, "shard"), 9, "splits.train.tracks[1].shard is 9, and there are 1 shards"),
+        ((*TRACK, "shard"), 9, "splits.train.tracks[1].shard is 9, and the split has 1 shard"),
         ((*TRACK, "first_record"), 5, "has the records 5 to 6 of a shard of 2"),
         ((*TRACK, "samples"), 10**12, "has 1000000000000 samples from 0 on in 1 records"),
     ],

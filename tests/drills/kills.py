@@ -160,6 +160,15 @@ def list_drills(workspace: Workspace) -> dict[str, Drill]:
             ],
             read_files,
         ),
+        "embed": Drill(
+            "embed",
+            lambda output: [
+                f"--model={workspace.bundle}",
+                f"--input={audio}",
+                f"--output={output}",
+            ],
+            read_files,
+        ),
         "audit": Drill(
             "audit",
             lambda output: [

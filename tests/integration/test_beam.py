@@ -9,6 +9,7 @@ import time
 import pytest
 import soundfile
 
+from jukejax.common import extras
 from jukejax.preparation import beam_runner
 from tests.support.preparation import (
     RATE,
@@ -128,5 +129,5 @@ def test_without_beam_the_missing_extra_is_named(folder, tmp_path):
     flags = (f"--input={folder}", f"--output={tmp_path}", "--runner=beam")
     _, err = prepare(*flags, code=2)
     assert "--runner=beam needs Apache Beam" in err
-    assert "pip install 'jukejax[beam]'" in err
+    assert extras.format_install("beam") in err
     assert not contents(tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from jukejax.common import files
+from jukejax.common import extras, files
 from jukejax.weights import bundle
 from jukejax.weights.huggingface import checkpoint as huggingface
 from jukejax.weights.openai import released
@@ -107,7 +107,7 @@ def test_a_wrong_tensor_is_named_and_nothing_is_written(tmp_path, model_folder, 
 def test_without_torch_the_error_tells_what_to_install(tmp_path):
     (tmp_path / "vqvae.pth.tar").write_bytes(b"")
     flags = ("--from=openai", f"--input={tmp_path}", f"--output={tmp_path / 'out'}")
-    assert "pip install 'jukejax[convert]'" in run_in_process("convert", *flags, code=2).stderr
+    assert extras.format_install("convert") in run_in_process("convert", *flags, code=2).stderr
 
 
 def test_a_bundle_is_not_overwritten(source, model_folder):

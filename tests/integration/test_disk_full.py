@@ -72,7 +72,7 @@ def test_a_full_disk_is_one_clear_line_and_the_cache_goes_on(tmp_path, size, kep
     assert len(json.loads((out / "data" / "corpus.json").read_text())["files"]) == 6
 
 
-# Trains or exports on a disk of $SIZE, which must end with one line; makes room, runs again.
+# Runs a command on a disk of $SIZE, which must end with one line; makes room, runs again.
 AGAIN = """
 set -e
 mount -t tmpfs -o size=$SIZE none "$DISK"
@@ -84,20 +84,13 @@ cp -r "$DISK/data" "$OUT/data"
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
-@pytest.mark.parametrize("verb", ["train", "export"])
-def test_train_and_export_end_with_one_line_and_go_on(tmp_path, verb):
-    for name in ("disk", "out"):
-        (tmp_path / name).mkdir()
+def run_twice(tmp_path, verb, size, flags):
+    """Runs a command on a disk that is full, then on one with room; returns the files it wrote."""
     data, out = tmp_path / "disk" / "data", tmp_path / "out"
-    if verb == "train":
-        codes = write_codes(tmp_path / "codes")
-        flags = f"--config=configs/tiny.py:prior --config.data.folder={codes} --workdir={data}"
-    else:
-        flags = f"--workdir={small_bundle.write(tmp_path / 'bundle')} --output={data}"
-    variables = {"SIZE": "900k" if verb == "train" else "60k", "DISK": tmp_path / "disk"}
-    variables |= {"OUT": out, "PYTHON": sys.executable, "VERB": verb, "FLAGS": flags}
+    for folder in (data.parent, out):
+        folder.mkdir()
+    variables = {"SIZE": size, "DISK": data.parent, "OUT": out, "PYTHON": sys.executable}
+    variables |= {"VERB": verb, "FLAGS": flags}
     settings = [f"{name}={value}" for name, value in variables.items()]
     command = [*NAMESPACE, "env", *settings, "sh", "-c", AGAIN]
     done = subprocess.run(
@@ -109,6 +102,33 @@ def test_train_and_export_end_with_one_line_and_go_on(tmp_path, verb):
     line = f"error: the disk of {data} is full; make room and run again: finished work is kept"
     assert lines == [line]
     assert "Traceback" not in said
-    names = {path.name for path in (out / "data").iterdir()}
-    assert names >= ({"summary.json"} if verb == "train" else {"model.json", "vqvae", "level_0"})
+    names = {str(path.relative_to(out / "data")) for path in (out / "data").rglob("*")}
     assert ".lock" not in names
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_train_and_export_end_with_one_line_and_go_on(tmp_path, verb):
+    data = tmp_path / "disk" / "data"
+    if verb == "train":
+        codes = write_codes(tmp_path / "codes")
+        flags = f"--config=configs/tiny.py:prior --config.data.folder={codes} --workdir={data}"
+        assert "summary.json" in run_twice(tmp_path, verb, "900k", flags)
+    else:
+        flags = f"--workdir={small_bundle.write(tmp_path / 'bundle')} --output={data}"
+        assert run_twice(tmp_path, verb, "60k", flags) >= {"model.json", "vqvae", "level_0"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_mount(), reason="no tmpfs can be mounted in a user namespace here")
+@pytest.mark.parametrize("size", ["4k", "60k"], ids=["lock", "pictures"])
+def test_evaluate_ends_with_one_line_and_goes_on(tmp_path, size):
+    (tmp_path / "music").mkdir()
+    for i in range(2):
+        soundfile.write(tmp_path / "music" / f"{i}.wav", music(seed=i), RATE)
+    flags = f"--input={tmp_path / 'music'} --output={tmp_path / 'disk' / 'data'}"
+    names = run_twice(tmp_path, "evaluate", size, flags)
+    assert names >= {"evaluate.json", "index.html", "assets/spectrum.png"}
+    assert not [name for name in names if name.endswith(".tmp")]

@@ -32,7 +32,7 @@ def run_embed(place, output, *more, code=0):
 
 def test_a_second_run_computes_only_missing_files(place, tmp_path):
     done = run_embed(place, tmp_path, "--layers=0,last", "--batch_size=2")
-    assert "2 track(s), layer(s) 0, 3 of level 2, mean of windows of 0.2 s" in done.stdout
+    assert "2 tracks, layers 0, 3 of level 2, mean of windows of 0.2 s" in done.stdout
     files = json.loads((tmp_path / "tracks.json").read_text())
     assert set(files) == {"a/one.wav", "a_one.wav"}
     codes, windows = 40_000 // 128, 5
@@ -68,7 +68,7 @@ def test_a_damaged_file_does_not_stop_the_others(place, tmp_path):
     (music / "a.wav").write_bytes(b"RIFF of nothing at all")
     audio.write_wav(music / "b.wav", house.track(0, seconds=4.0).mix[:40_000])
     done = run_embed(place, tmp_path / "out", f"--input={music}", code=2)
-    assert "1 of 2 track(s) could not be embedded, the others are done" in done.stderr
+    assert "1 of 2 tracks could not be embedded, the others are done" in done.stderr
     assert "a.wav: " in done.stderr.splitlines()[-1]
     assert set(json.loads((tmp_path / "out/tracks.json").read_text())) == {"b.wav"}
 

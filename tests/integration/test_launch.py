@@ -155,7 +155,7 @@ def test_more_processes_than_gpus_are_refused(seen):
     process = start("gpu_local.sh", *FLAGS, env=env)
     code, stderr = finish(process)
     assert code == 2
-    assert "PROCESSES=2, but there are 1 GPUs" in stderr
+    assert "PROCESSES=2, but GPUs: 1; give that many or fewer" in stderr
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_two_processes_train_together(tmp_path):
     )
     log = (tmp_path / "logs" / "process_1.log").read_text()
     assert done.returncode == 0, done.stderr[-3000:] + log[-3000:]
-    assert "on 2 device(s)" in log
+    assert "on 2 devices" in log
     assert files.read_json(workdir / "summary.json")["steps"] == 3
     steps = [line for line in read_lines(workdir / "metrics.jsonl") if '"train"' in line]
     assert len(steps) == 3, "one writer"

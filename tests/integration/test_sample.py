@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukejax.data.codes_file import read_codes_file
 from jukejax.inference.loaded_model import Model
-from jukejax.sampling.folder import read_codes_file
 from jukejax.sampling.initial_state import inherit_labels, read_initial_state
 from jukejax.weights import bundle
 from tests.support import small_bundle

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from jukejax.sampling.folder import read_codes_file
+from jukejax.data.codes_file import read_codes_file
 from tests.integration.test_disk_full import NAMESPACE, can_mount
 from tests.support import small_bundle
 from tests.support.command import command, environment, run, stop_when

@@ -172,7 +172,7 @@ def test_sets_without_a_sample_rate_and_missing_sets_are_refused(tmp_path):
 
 @pytest.mark.skipif("tensorflow" in sys.modules or not needs_tensorflow.args[0], reason="has it")
 def test_without_tensorflow_the_missing_extra_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"tfds:gtzan needs TensorFlow.*pip install 'jukejax\[tfd"):
+    with pytest.raises(ValueError, match=r"tfds:gtzan needs TensorFlow.*pip install -e .*\[tfds"):
         tfds_source.export_sources("gtzan", str(tmp_path), data_dir=None, progress=print)
 
 

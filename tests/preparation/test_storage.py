@@ -62,6 +62,25 @@ def test_a_second_run_on_a_bucket_prepares_only_new_files(buckets):
     assert len([name for name in stamps(buckets / "cache") if name.endswith(".npy")]) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[]", "it holds no JSON object"), ('{"name": "a", "samples": "all"}', "samples is 'all'")],
+)
+def test_a_damaged_record_in_a_bucket_is_made_again_with_a_line(buckets, text, message):
+    flags = ["--input=gs://music", "--output=gs://data", "--cache=gs://cache/tracks"]
+    prepare(*flags)
+    before = contents(buckets / "data")
+    record, whole = sorted((buckets / "cache" / "tracks" / "sources").glob("*.json"))
+    record.write_text(text)
+    stamp = whole.stat().st_mtime_ns
+    _, err = prepare(*flags)
+    assert f"gs://cache/tracks/sources/{record.name} is damaged (" in err
+    assert message in err
+    assert contents(buckets / "data") == before
+    assert json.loads(record.read_text())["samples"] > 0
+    assert whole.stat().st_mtime_ns == stamp
+
+
 def test_a_bucket_is_downloaded_once_into_a_local_cache(buckets, tmp_path):
     flags = ["--input=gs://music", f"--output={tmp_path / 'data'}"]
     prepare(*flags)

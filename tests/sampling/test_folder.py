@@ -5,12 +5,12 @@ import errno
 import numpy as np
 import pytest
 
+from jukejax.data.codes_file import read_codes_file
 from jukejax.sampling.folder import (
     LevelState,
     SampleFolder,
     claim_folder,
     lock_folder,
-    read_codes_file,
 )
 
 

@@ -4,9 +4,10 @@ import json
 import time
 from pathlib import Path
 
+from jukejax.data.codes_file import read_codes_file
 from jukejax.inference.loaded_model import Model
 from jukejax.pages.runs import MEASURED
-from jukejax.sampling.folder import Codes, SampleFolder, read_codes_file
+from jukejax.sampling.folder import Codes, SampleFolder
 from jukejax.sampling.initial_state import read_initial_state
 from jukejax.sampling.request import Request
 from jukejax.sampling.run import SampleJob

@@ -48,3 +48,19 @@ def test_a_run_that_ends_well_forgets_an_earlier_divergence(codes, tmp_path):  #
     Training(config_of(codes, steps=2), tmp_path).run()
     assert not (tmp_path / "diverged.json").exists()
     assert checkpoints.select_step(tmp_path, "newest").step == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"diverged.json is damaged: Expecting property name"),
+        ('{"reason": "x"}', r"diverged.json lacks first_step; the file says where"),
+        ('{"first_step": "2", "reason": "x"}', r"diverged.json.first_step is '2', not an integer"),
+    ],
+    ids=["json", "missing", "type"],
+)
+def test_a_damaged_record_of_a_divergence_is_named(tmp_path, text, message):
+    (tmp_path / "diverged.json").write_text(text)
+    saved = checkpoints.SavedStep(tmp_path / "checkpoints", 3)
+    with pytest.raises(ValueError, match=message):
+        checkpoints.check_diverged(tmp_path, saved)

@@ -47,7 +47,7 @@ def test_the_last_evaluation_can_be_the_best(three_tracks, tmp_path):
     assert (best.step, best.heldout_loss) == (5, losses[5])
 
 
-def test_every_evaluation_sees_the_same_windows_of_all_tracks(three_tracks, tmp_path):
+def test_every_evaluation_sees_the_same_windows_of_all_tracks(three_tracks, tmp_path, capsys):
     training, summary = run(three_tracks, tmp_path, steps=4)
     rows = rows_of(tmp_path, "heldout")
     assert {row["windows"] for row in rows} == {4}
@@ -59,6 +59,12 @@ def test_every_evaluation_sees_the_same_windows_of_all_tracks(three_tracks, tmp_
     assert set(summary["heldout_by_track"]["example_bits"]) == {"t1", "t2", "t3"}
     (whole,) = rows_of(tmp_path, "heldout_all")
     assert whole["windows"] == 10
+    lines = [line for line in capsys.readouterr().err.splitlines() if "held out: " in line]
+    assert [line.partition(", held out")[0] for line in lines] == [
+        "step 2",
+        "step 4",
+        "step 4, 10 of 11 windows, all that fill a batch",
+    ]
     assert whole["bits_per_code"] == pytest.approx(summary["heldout"]["bits_per_code"])
 
 

@@ -115,8 +115,15 @@ def test_other_data_under_a_run_is_refused(codes, tmp_path):
     write_codes(data)
     Training(config_of(data, steps=2), work).run()
     write_codes(data, seed=1)
-    with pytest.raises(ValueError, match=r"is not the data that .* began with"):
-        Training(config_of(data, steps=4), work).run()
+    for steps in (4, 2):  # the run continues, or is finished
+        with pytest.raises(ValueError, match=r"is not the data that .* began with"):
+            Training(config_of(data, steps=steps), work).run()
+
+
+def test_a_damaged_summary_of_a_finished_run_is_named(codes, tmp_path):
+    (tmp_path / "summary.json").write_text('{"steps": "two"}')
+    with pytest.raises(ValueError, match=r"summary.json.steps is 'two', not an integer"):
+        Training(config_of(codes, steps=2), tmp_path).run()
 
 
 def test_what_a_run_computes_may_not_change_but_how_may(codes, tmp_path):

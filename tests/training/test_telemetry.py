@@ -154,7 +154,7 @@ def test_weights_and_biases_gets_the_same_if_it_is_asked_for(tmp_path, wandb):
 
 def test_weights_and_biases_that_is_not_installed_is_a_usage_error(monkeypatch):
     monkeypatch.setattr(telemetry.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"config.wandb=house .* not installed: pip install wandb"):
+    with pytest.raises(ValueError, match=r"config.wandb=house .* not installed: .*\[wandb"):
         telemetry.check_loggers({"wandb": "house"})
     telemetry.check_loggers({})
 

@@ -110,7 +110,7 @@ def test_model_json_holds_the_versions_of_its_writer(tmp_path):
         ("hops", None, "model.json.hops is None, not a list"),
         ("hops", [], "model.json.hops is [], not the samples of a code by level"),
         ("hops", [8, 12, 128], "model.json.hops has 12, no multiple of 8"),
-        ("levels", [0, 3], "model.json.levels has 3, and there are 3 levels"),
+        ("levels", [0, 3], "model.json.levels has 3, and the bundle has 3 levels"),
         ("levels", ["2"], "model.json.levels[0] is '2', not an integer"),
         ("vocabulary", [], "model.json.vocabulary is [], not an object"),
         ("license", 7, "model.json.license is 7, not text"),

@@ -16,7 +16,7 @@ from jax.extend import core
 from jukejax.benches import training_step
 from jukejax.benches.aot import hlo, topologies
 from jukejax.benches.aot.collectives import Collective, find_collectives
-from jukejax.common.formatting import format_bytes
+from jukejax.common.formatting import format_bytes, format_count
 from jukejax.runtime import devices, sharding
 from jukejax.training.program import Program
 
@@ -244,7 +244,8 @@ def format_report(report: StepReport) -> list[str]:
         + (f", about {format_bytes(traffic)} to and from memory" if traffic else "")
     ]
     if report.unknown_loops:
-        lines += [f"  {report.unknown_loops} loop(s) of unknown length were counted once"]
+        loops = format_count(report.unknown_loops, "loop")
+        lines += [f"  counted once, as the length is unknown: {loops}"]
     if (roofline := report.roofline) is not None:
         memory = "not known" if roofline.memory is None else f"{roofline.memory:.3g} s"
         fastest, slowest = roofline.seconds_overlapped, roofline.seconds_in_turn

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import ml_dtypes
 import numpy as np
 
-from jukejax.common import files
+from jukejax.common import extras, files
 from jukejax.weights import stream
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def import_torch() -> "ModuleType":
         return importlib.import_module("torch")
     except ImportError as error:
         raise ValueError(
-            "reading and writing PyTorch files needs torch: pip install 'jukejax[convert]'"
+            "reading and writing PyTorch files needs torch, which is not installed: "
+            f"{extras.format_install('convert')}"
         ) from error
 
 
