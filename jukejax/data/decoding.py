@@ -49,7 +49,8 @@ class SoundFile:
     """A sound file that is open for decoding; see `open_sound`.
 
     Attributes:
-      tags: of the container and the stream, by their names in lower case.
+      tags: of the container and the stream, by their names in lower case; bytes that are not UTF-8
+        as surrogates.
       notes: what a user should know, such as other streams that are not used.
     """
 
@@ -277,11 +278,11 @@ def open_regular(path: str | os.PathLike) -> BufferedReader:
 
 
 def _av_arguments(version: str) -> dict[str, Any]:
-    """Returns the arguments of `av.open` that permit tags that are not UTF-8.
+    """Returns the arguments of `av.open` that keep the bytes of tags that are not UTF-8.
 
-    PyAV 19 permits them by default, and has no such argument.
+    PyAV 19 keeps them by default, and has no such argument.
     """
-    return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
+    return {"metadata_errors": "surrogateescape"} if int(version.partition(".")[0]) < 19 else {}
 
 
 def decode_file(path: str | os.PathLike) -> tuple[np.ndarray, int]:

@@ -112,13 +112,13 @@ def read_tags(path: str, container_tags: Mapping[str, str] | None = None) -> Tra
     formats; then what FFmpeg reads of the container (RIFF INFO, Matroska).
 
     Args:
-      container_tags: FFmpeg's tags, by their names in lower case.
+      container_tags: FFmpeg's tags, by their names in lower case; see `decoding.SoundFile`.
     """
     notes: list[str] = []
     artists, genres = _read_file_tags(path, notes)
     tags = container_tags or {}
-    artists = artists or _split_values([tags.get("artist", "") or tags.get("album_artist", "")])
-    genres = genres or _split_values([tags.get("genre", "")])
+    artists = artists or _read_container_tag(tags, "artist", "album_artist", notes=notes)
+    genres = genres or _read_container_tag(tags, "genre", notes=notes)
     if len(artists) > 1:
         notes.append(f"artists {', '.join(artists)}: labeled as the first")
     return TrackLabels(artists[0] if artists else "", "; ".join(genres), notes)
@@ -133,7 +133,7 @@ def _read_file_tags(path: str, notes: list[str]) -> tuple[list[str], list[str]]:
     for read in (mutagen.File, mutagen.id3.ID3, mutagen.apev2.APEv2):
         try:
             tags = read(path)
-        except (mutagen.MutagenError, OSError, ValueError):
+        except Exception:  # mutagen raises errors of any type for what it does not expect
             continue
         artists = _find_values(tags, "artist", "TPE1", "Author", "\xa9ART", "IART", notes=notes)
         genres = _find_values(tags, "genre", "TCON", "WM/Genre", "\xa9gen", notes=notes)
@@ -162,6 +162,21 @@ def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:
         if values := _split_values(values):
             return values
     return []
+
+
+def _read_container_tag(tags: Mapping[str, str], *names: str, notes: list[str]) -> list[str]:
+    """Returns the values of the first of the named tags that a container has.
+
+    Text that is not UTF-8 is read as Windows-1252, in which Windows programs write RIFF INFO.
+    """
+    name = next((name for name in names if tags.get(name)), None)
+    if name is None:
+        return []
+    text = tags[name]
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
+        text = text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+        notes += _doubt_code_page(name, text)
+    return _split_values([text])
 
 
 def _split_values(values: list) -> list[str]:

@@ -1,5 +1,6 @@
 """Labels from metadata files and from tags."""
 
+import mutagen
 import pytest
 import soundfile
 from mutagen import id3
@@ -125,3 +126,31 @@ def test_latin_1_of_another_code_page_has_a_note(tmp_path):
     assert "most likely of another code page" in labels.notes[0]
     write_id3(path, version=3, encoding=0, artists=["Röyksopp"], genres=["Électro"])
     assert read_tags(str(path)).notes == []
+
+
+@pytest.mark.parametrize(
+    ("artist", "encoding", "expected", "is_doubted"),
+    [
+        ("Âme", "cp1252", "Âme", False),
+        ("Kölsch", "utf-8", "Kölsch", False),
+        ("Кино", "cp1251", "Êèíî", True),
+    ],
+)
+def test_info_tags_of_windows_keep_their_letters(tmp_path, artist, encoding, expected, is_doubted):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, make_song(0.5), RATE)
+    text = artist.encode(encoding) + b"\0"
+    chunk = b"INFOIART" + len(text).to_bytes(4, "little") + text + b"\0" * (len(text) % 2)
+    path.write_bytes(path.read_bytes() + b"LIST" + len(chunk).to_bytes(4, "little") + chunk)
+    with decoding.open_sound(path) as sound:
+        labels = read_tags(str(path), sound.tags)
+    assert labels.artist == expected
+    assert bool(labels.notes) == is_doubted
+
+
+def test_a_file_that_mutagen_fails_on_has_the_tags_of_its_container(tmp_path):
+    path = tmp_path / "a.wv"
+    write_file(path, make_song(0.5, rate=44056), 44056)
+    with pytest.raises(IndexError):  # its table of rates ends at 192 kHz
+        mutagen.File(path)
+    assert read_tags(str(path), {"artist": "Larry Heard"}).artist == "Larry Heard"
