@@ -5,13 +5,14 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
 
+COLUMNS = ("file", "artist", "genre", "lyrics")  # of a metadata file; others are not read
 FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page
 
 
@@ -38,7 +39,7 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
       folder: of the music; absolute paths of files in it are understood.
 
     Raises:
-      ValueError: the file cannot be read, is not UTF-8, has no column "file", or a line of it is
+      ValueError: the file cannot be read, is not UTF-8, has other columns, or a line of it is
         wrong; the message has the number of the line.
     """
     files.check_regular(path)
@@ -53,11 +54,7 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
         raise ValueError(f"metadata {path}, line {line}: a NUL byte; save it as a text file")
     rows = _read_rows(path, text)
     columns = [name.strip().lower() for name in next(rows, (1, []))[1]]
-    if "file" not in columns:
-        raise ValueError(
-            f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
-            "must name file,artist,genre,lyrics"
-        )
+    _check_columns(path, columns)
     labels: dict[str, TrackLabels] = {}
     lines: dict[str, int] = {}
     for line, values in rows:
@@ -77,6 +74,27 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
         lines[key] = line
         labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""))
     return labels
+
+
+def _check_columns(path: str | os.PathLike, columns: Sequence[str]) -> None:
+    """Checks that a table names the files, and that no label in it would be left out unseen.
+
+    Raises:
+      ValueError: a column is missing, named twice, or named almost as one that is read.
+    """
+    if "file" not in columns or not {"artist", "genre"} & set(columns):
+        raise ValueError(
+            f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
+            f"must name {','.join(COLUMNS)}"
+        )
+    for number, column in enumerate(columns):
+        meant = next((name for name in COLUMNS if column.startswith(name)), None)
+        if column in COLUMNS and column in columns[:number]:
+            raise ValueError(f"metadata {path} has two columns {column}; remove one")
+        if meant and meant not in columns:
+            raise ValueError(
+                f"metadata {path} has a column {column!r} and no {meant!r}: rename or remove it"
+            )
 
 
 def _read_rows(path: str | os.PathLike, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -45,6 +45,28 @@ def test_a_wrong_line_is_refused_with_its_number(tmp_path, rows, message):
         read_metadata(tmp_path / "m.csv")
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("file,artist name,genres", r"columns file,artist name,genres; its first line must name"),
+        ("file,artist,Genres", r"a column 'genres' and no 'genre': rename"),
+        ("file,artist,genre,artist", r"two columns artist; remove one"),
+    ],
+)
+def test_columns_whose_labels_would_be_lost_are_refused(tmp_path, columns, message):
+    (tmp_path / "m.csv").write_text(f"{columns}\na.wav,A,House\n")
+    with pytest.raises(ValueError, match=message):
+        read_metadata(tmp_path / "m.csv")
+
+
+def test_other_columns_of_a_table_are_not_read(tmp_path):
+    (tmp_path / "m.csv").write_text("title,file,bpm,genre,artist_id\nX,a.wav,124,House,7\n")
+    with pytest.raises(ValueError, match="no 'artist': rename"):
+        read_metadata(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text("title,file,bpm,genre,\nX,a.wav,124,House,\n")
+    assert read_metadata(tmp_path / "m.csv") == {"a.wav": TrackLabels("", "House")}
+
+
 def test_absolute_paths_of_the_input_are_understood(tmp_path):
     (tmp_path / "m.csv").write_text(f"file,artist\n{tmp_path}/sub/a.wav,A\n/else/b.wav,B\n")
     labels = read_metadata(tmp_path / "m.csv", str(tmp_path))
