@@ -38,6 +38,10 @@ _NO_DURATION = ("aac", "mp3", "ogg", "flac", "ac3", "eac3", "dts")  # estimated 
 _LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "tak")
 _TEXT = frozenset(b"\t\n\r\f") | frozenset(range(0x20, 0x7F)) | frozenset(range(0x80, 0x100))
 _BLOCK_SECONDS = 4.0  # length of the blocks of `SoundFile.blocks`
+# Floats of damaged files have any exponent. Samples above _LOUD, which no mix reaches, are compared
+# with those around them: whole numbers that were stored as floats are as large, but all of them.
+_LOUD, _LARGEST = 8.0, 2.0**31
+_SPIKE, _SPIKE_SHARE = 100.0, 1e-3  # ratio of a spike to its block, largest share of spikes in it
 RATES = (2000, 3_000_000)  # Hz; DSD at 512 times 44.1 kHz is decoded at 2.8 MHz
 
 
@@ -45,7 +49,8 @@ class SoundFile:
     """A sound file that is open for decoding; see `open_sound`.
 
     Attributes:
-      tags: of the container and the stream, by their names in lower case.
+      tags: of the container and the stream, by their names in lower case; bytes that are not UTF-8
+        as surrogates.
       notes: what a user should know, such as other streams that are not used.
     """
 
@@ -63,12 +68,14 @@ class SoundFile:
           ignores_length: FFmpeg ignores the declared length.
 
         Raises:
-          ValueError: there is no stream of sound, or its header is broken.
+          ValueError: there is no stream of sound that can be decoded, or its header is broken.
         """
         index = getattr(container.streams.best("audio"), "index", None)
         if index is None:
             raise ValueError("no audio stream in it")
         stream = next(s for s in container.streams.audio if s.index == index)
+        if stream.codec_context is None:  # PyAV's stream then has no attributes
+            raise ValueError("no decoder for its codec")
         self._container, self._stream = container, stream
         self._info = _describe_stream(container, stream, file, ignores_length)
         codec = stream.codec_context
@@ -131,14 +138,13 @@ class SoundFile:
             pending.append(samples)
             count += len(samples)
             if count >= _BLOCK_SECONDS * self.rate:
-                yield np.concatenate(pending)
+                yield _check_peak(np.concatenate(pending), total / self.rate)
                 total, count, pending = total + count, 0, []
-        total += count
-        checks.finish(total)
-        if not total:
-            raise ValueError("no samples in it")
+        checks.finish(total + count)
         if pending:
-            yield np.concatenate(pending)
+            yield _check_peak(np.concatenate(pending), total / self.rate)
+        elif not total:
+            raise ValueError("no samples in it")
 
     def _decode(self, checks: StreamChecks) -> Iterator["av.AudioFrame"]:
         import av
@@ -158,6 +164,20 @@ class SoundFile:
             if not samples:
                 place = f"not audio in a known format ({error.strerror})"
             raise ValueError(place) from error
+
+
+def _check_peak(block: np.ndarray, seconds: float) -> np.ndarray:
+    """Checks that no sample of a block is a spike of damage; returns the block.
+
+    Args:
+      seconds: start of the block, for the message.
+    """
+    peak = float(max(block.max(), -block.min()))
+    if peak > _LOUD:
+        usual = float(np.quantile(np.abs(block), 1 - _SPIKE_SHARE))
+        if peak > min(_LARGEST, _SPIKE * usual):
+            raise ValueError(f"damaged: a sample of {peak:.3g} after {seconds:.1f} s")
+    return block
 
 
 def _describe_stream(
@@ -258,11 +278,11 @@ def open_regular(path: str | os.PathLike) -> BufferedReader:
 
 
 def _av_arguments(version: str) -> dict[str, Any]:
-    """Returns the arguments of `av.open` that permit tags that are not UTF-8.
+    """Returns the arguments of `av.open` that keep the bytes of tags that are not UTF-8.
 
-    PyAV 19 permits them by default, and has no such argument.
+    PyAV 19 keeps them by default, and has no such argument.
     """
-    return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
+    return {"metadata_errors": "surrogateescape"} if int(version.partition(".")[0]) < 19 else {}
 
 
 def decode_file(path: str | os.PathLike) -> tuple[np.ndarray, int]:

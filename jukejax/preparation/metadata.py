@@ -5,7 +5,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jukejax.preparation.prepared_track import GridText
 from jukejax.preparation.track_grid import check_grid_text
 
 GRID_COLUMNS = ("bpm", "first_beat", "key")
+COLUMNS = ("file", "artist", "genre", "lyrics", *GRID_COLUMNS)  # of a metadata file
 FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page
 
 TAGS = {  # spellings of each tag in Vorbis comments, ID3, ASF, MP4, RIFF INFO and APEv2
@@ -51,7 +52,7 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
       folder: of the music; absolute paths of files in it are understood.
 
     Raises:
-      ValueError: the file cannot be read, is not UTF-8, has no column "file", or a line of it is
+      ValueError: the file cannot be read, is not UTF-8, has other columns, or a line of it is
         wrong; the message has the number of the line.
     """
     files.check_regular(path)
@@ -66,11 +67,7 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
         raise ValueError(f"metadata {path}, line {line}: a NUL byte; save it as a text file")
     rows = _read_rows(path, text)
     columns = [name.strip().lower() for name in next(rows, (1, []))[1]]
-    if "file" not in columns:
-        raise ValueError(
-            f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
-            "must name file,artist,genre,bpm,first_beat,key"
-        )
+    _check_columns(path, columns)
     labels: dict[str, TrackLabels] = {}
     lines: dict[str, int] = {}
     for line, values in rows:
@@ -95,6 +92,27 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
             raise ValueError(f"{where}: {error}") from error
         labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""), grid)
     return labels
+
+
+def _check_columns(path: str | os.PathLike, columns: Sequence[str]) -> None:
+    """Checks that a table names the files, and that no label in it would be left out unseen.
+
+    Raises:
+      ValueError: a column is missing, named twice, or named almost as one that is read.
+    """
+    if "file" not in columns or not {"artist", "genre"} & set(columns):
+        raise ValueError(
+            f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
+            f"must name {','.join(COLUMNS)}"
+        )
+    for number, column in enumerate(columns):
+        meant = next((name for name in COLUMNS if column.startswith(name)), None)
+        if column in COLUMNS and column in columns[:number]:
+            raise ValueError(f"metadata {path} has two columns {column}; remove one")
+        if meant and meant not in columns:
+            raise ValueError(
+                f"metadata {path} has a column {column!r} and no {meant!r}: rename or remove it"
+            )
 
 
 def _read_rows(path: str | os.PathLike, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -130,14 +148,14 @@ def read_tags(path: str, container_tags: Mapping[str, str] | None = None) -> Tra
     formats; then what FFmpeg reads of the container (RIFF INFO, Matroska).
 
     Args:
-      container_tags: FFmpeg's tags, by their names in lower case.
+      container_tags: FFmpeg's tags, by their names in lower case; see `decoding.SoundFile`.
     """
     notes: list[str] = []
     named = _read_file_tags(path, notes)
     artists, genres = named["artist"], named["genre"]
     tags = container_tags or {}
-    artists = artists or _split_values([tags.get("artist", "") or tags.get("album_artist", "")])
-    genres = genres or _split_values([tags.get("genre", "")])
+    artists = artists or _read_container_tag(tags, "artist", "album_artist", notes=notes)
+    genres = genres or _read_container_tag(tags, "genre", notes=notes)
     if len(artists) > 1:
         notes.append(f"artists {', '.join(artists)}: labeled as the first")
     grid = GridText(
@@ -157,7 +175,7 @@ def _read_file_tags(path: str, notes: list[str]) -> dict[str, list[str]]:
     for read in (mutagen.File, mutagen.id3.ID3, mutagen.apev2.APEv2):
         try:
             tags = read(path)
-        except (mutagen.MutagenError, OSError, ValueError):
+        except Exception:  # mutagen raises errors of any type for what it does not expect
             continue
         for name, spellings in TAGS.items():
             values[name] = values[name] or _find_values(tags, *spellings, notes=notes)
@@ -186,6 +204,21 @@ def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:
         if values := _split_values(values):
             return values
     return []
+
+
+def _read_container_tag(tags: Mapping[str, str], *names: str, notes: list[str]) -> list[str]:
+    """Returns the values of the first of the named tags that a container has.
+
+    Text that is not UTF-8 is read as Windows-1252, in which Windows programs write RIFF INFO.
+    """
+    name = next((name for name in names if tags.get(name)), None)
+    if name is None:
+        return []
+    text = tags[name]
+    if any("\udc80" <= letter <= "\udcff" for letter in text):
+        text = text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+        notes += _doubt_code_page(name, text)
+    return _split_values([text])
 
 
 def _split_values(values: list) -> list[str]:

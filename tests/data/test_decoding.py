@@ -206,6 +206,31 @@ def test_impossible_rates_are_refused(tmp_path, rate):
         decoding.decode_file(path)
 
 
+def test_a_codec_without_decoder_is_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, make_song(0.5), RATE)
+    data = bytearray(path.read_bytes())
+    data[20:22] = b"\x99\x99"  # the format
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="no decoder for its codec"):
+        decoding.decode_file(path)
+
+
+@pytest.mark.parametrize("spike", [100.0, -1e29])
+def test_a_spike_is_refused_as_damage(tmp_path, spike):
+    song = make_song(6.0)
+    song[5 * RATE, 1] = spike
+    soundfile.write(tmp_path / "a.wav", song, RATE, "FLOAT")
+    with pytest.raises(ValueError, match=r"a sample of (100|1e\+29) after 4\.1 s"):
+        decoding.decode_file(tmp_path / "a.wav")
+
+
+def test_whole_numbers_that_are_stored_as_floats_are_read(tmp_path):
+    song = make_song(2.0) * 32768
+    soundfile.write(tmp_path / "a.wav", song, RATE, "FLOAT")
+    np.testing.assert_array_equal(decoding.decode_file(tmp_path / "a.wav")[0], song)
+
+
 def test_only_the_beginning_is_decoded_for_a_prompt(tmp_path):
     path = tmp_path / "a.flac"
     write(path, make_song(12.0))

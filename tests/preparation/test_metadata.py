@@ -1,5 +1,6 @@
 """Labels from metadata files and from tags."""
 
+import mutagen
 import pytest
 import soundfile
 from mutagen import id3
@@ -42,6 +43,28 @@ def test_a_wrong_line_is_refused_with_its_number(tmp_path, rows, message):
     (tmp_path / "m.csv").write_text("file,artist,genre\n" + rows)
     with pytest.raises(ValueError, match=message):
         read_metadata(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("file,artist name,genres", r"columns file,artist name,genres; its first line must name"),
+        ("file,artist,Genres", r"a column 'genres' and no 'genre': rename"),
+        ("file,artist,genre,artist", r"two columns artist; remove one"),
+    ],
+)
+def test_columns_whose_labels_would_be_lost_are_refused(tmp_path, columns, message):
+    (tmp_path / "m.csv").write_text(f"{columns}\na.wav,A,House\n")
+    with pytest.raises(ValueError, match=message):
+        read_metadata(tmp_path / "m.csv")
+
+
+def test_other_columns_of_a_table_are_not_read(tmp_path):
+    (tmp_path / "m.csv").write_text("title,file,bpm,genre,artist_id\nX,a.wav,124,House,7\n")
+    with pytest.raises(ValueError, match="no 'artist': rename"):
+        read_metadata(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text("title,file,bpm,genre,\nX,a.wav,124,House,\n")
+    assert read_metadata(tmp_path / "m.csv") == {"a.wav": TrackLabels("", "House")}
 
 
 def test_absolute_paths_of_the_input_are_understood(tmp_path):
@@ -125,3 +148,31 @@ def test_latin_1_of_another_code_page_has_a_note(tmp_path):
     assert "most likely of another code page" in labels.notes[0]
     write_id3(path, version=3, encoding=0, artists=["Röyksopp"], genres=["Électro"])
     assert read_tags(str(path)).notes == []
+
+
+@pytest.mark.parametrize(
+    ("artist", "encoding", "expected", "is_doubted"),
+    [
+        ("Âme", "cp1252", "Âme", False),
+        ("Kölsch", "utf-8", "Kölsch", False),
+        ("Кино", "cp1251", "Êèíî", True),
+    ],
+)
+def test_info_tags_of_windows_keep_their_letters(tmp_path, artist, encoding, expected, is_doubted):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, make_song(0.5), RATE)
+    text = artist.encode(encoding) + b"\0"
+    chunk = b"INFOIART" + len(text).to_bytes(4, "little") + text + b"\0" * (len(text) % 2)
+    path.write_bytes(path.read_bytes() + b"LIST" + len(chunk).to_bytes(4, "little") + chunk)
+    with decoding.open_sound(path) as sound:
+        labels = read_tags(str(path), sound.tags)
+    assert labels.artist == expected
+    assert bool(labels.notes) == is_doubted
+
+
+def test_a_file_that_mutagen_fails_on_has_the_tags_of_its_container(tmp_path):
+    path = tmp_path / "a.wv"
+    write_file(path, make_song(0.5, rate=44056), 44056)
+    with pytest.raises(IndexError):  # its table of rates ends at 192 kHz
+        mutagen.File(path)
+    assert read_tags(str(path), {"artist": "Larry Heard"}).artist == "Larry Heard"
