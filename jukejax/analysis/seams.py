@@ -73,6 +73,28 @@ def measure_seams(sound: np.ndarray, sample_rate: int, borders: Sequence[int]) -
     )
 
 
+def rank_join(
+    sound: np.ndarray, sample_rate: int, join: int, others: Sequence[int]
+) -> tuple[float, float]:
+    """Ranks the flux and the level step at a join among those at other positions, 0 to 1.
+
+    Args:
+      sound: float [time, channels].
+      join, others: samples.
+
+    Returns:
+      Shares of the other positions at which flux and level step are smaller.
+    """
+    mono = np.asarray(sound, np.float32).mean(axis=1)
+    hop, near = max(round(HOP * sample_rate), 1), round(NEAR * sample_rate)
+    flux = _sliding_max(_flux(mono, round(FRAME * sample_rate), hop), near // hop)
+    jumps = _jumps(mono, round(LEVEL * sample_rate), hop)
+    frames = np.minimum(np.rint(np.array(others) / hop).astype(np.int64), len(flux) - 1)
+    at = min(round(join / hop), len(flux) - 1)
+    flux_rank, jump_rank = (float((values[frames] < values[at]).mean()) for values in (flux, jumps))
+    return flux_rank, jump_rank
+
+
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 

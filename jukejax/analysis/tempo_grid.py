@@ -29,7 +29,7 @@ from jukejax.analysis.rhythm import NO_PULSE, SHORTEST, Onsets, detect_onsets
 
 _HARMONICS = np.array([1, 2, 4])  # of the beat: beats, eighths, sixteenths
 _RANGE = 0.03  # largest deviation of the period from its first estimate
-_STEP = 32  # samples between points of the attack strength, 1.5 ms
+ATTACK_STEP = 32  # samples between points of the attack strength, 1.5 ms
 _SIDE = 3  # steps whose energy is compared before and after a point
 _QUIET = 1e-5  # power at which attacks fade out, as a ratio to the mean power
 _BLOCK = 1 << 20  # samples
@@ -170,19 +170,19 @@ def _find_phase(onsets: Onsets, period: float) -> float:
 
 
 def compute_attack(sound: np.ndarray) -> np.ndarray:
-    """Computes the rise of the level at multiples of `_STEP` samples, float32 [steps].
+    """Computes the rise of the level at multiples of `ATTACK_STEP` samples, float32 [steps].
 
     The level is the mean logarithm of the power over 4 ms, of the sound and of its differences,
     which contain the high frequencies. Its rise is greatest at the first sample of an attack.
     """
-    steps = len(sound) // _STEP
+    steps = len(sound) // ATTACK_STEP
     rise = np.zeros(steps, np.float32)
     for signal_of in (_take_sound, _take_differences):
         power = np.zeros(steps)
-        for first in range(0, steps, _BLOCK // _STEP):
-            last = min(first + _BLOCK // _STEP, steps)
-            block = signal_of(sound, first * _STEP, last * _STEP)
-            power[first:last] = np.square(block).reshape(-1, _STEP).mean(axis=1)
+        for first in range(0, steps, _BLOCK // ATTACK_STEP):
+            last = min(first + _BLOCK // ATTACK_STEP, steps)
+            block = signal_of(sound, first * ATTACK_STEP, last * ATTACK_STEP)
+            power[first:last] = np.square(block).reshape(-1, ATTACK_STEP).mean(axis=1)
         level = np.log10(power + _QUIET * power.mean() + 1e-20)
         sums = np.cumsum(np.concatenate([[0.0], level]))
         inner = np.arange(_SIDE, steps - _SIDE + 1)
@@ -208,11 +208,11 @@ def _locate_attacks(
       The number of the middle beat, the distance to the grid in samples, and the weight, which is
       the clarity of the attack, float64 [segments] each.
     """
-    reach = round(_REACH * SAMPLE_RATE / _STEP)
-    first = np.ceil((reach * _STEP - start) / period)
-    beats = np.arange(first, (len(attack) - reach - 2) * _STEP / period - start / period)
+    reach = round(_REACH * SAMPLE_RATE / ATTACK_STEP)
+    first = np.ceil((reach * ATTACK_STEP - start) / period)
+    beats = np.arange(first, (len(attack) - reach - 2) * ATTACK_STEP / period - start / period)
     centers = start + beats * period
-    nearest = np.rint(centers / _STEP).astype(np.int64)
+    nearest = np.rint(centers / ATTACK_STEP).astype(np.int64)
     windows = attack[nearest[:, None] + np.arange(-reach, reach + 1)]  # [beats, offsets]
     size = len(beats) if whole else min(_SEGMENT, len(beats))
     count = max(len(beats) // size, 1)
@@ -220,8 +220,8 @@ def _locate_attacks(
     peak = folded[:, 1:-1].argmax(axis=1) + 1
     left, center, right = (folded[np.arange(count), peak + step] for step in (-1, 0, 1))
     shift = 0.5 * (left - right) / np.minimum(left - 2 * center + right, -1e-9)
-    rounding = (nearest * _STEP - centers)[: count * size].reshape(count, size).mean(axis=1)
-    distance = (peak - reach + np.clip(shift, -0.5, 0.5)) * _STEP + rounding
+    rounding = (nearest * ATTACK_STEP - centers)[: count * size].reshape(count, size).mean(axis=1)
+    distance = (peak - reach + np.clip(shift, -0.5, 0.5)) * ATTACK_STEP + rounding
     weight = np.maximum(center - np.median(folded, axis=1), 0).astype(np.float64) ** 2
     return beats[: count * size].reshape(count, size).mean(axis=1), distance, weight
 

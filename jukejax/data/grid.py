@@ -91,11 +91,13 @@ class SourcedGrid:
     Attributes:
       origin: "corpus", "metadata", "tag" or "estimate" of "bpm", "first_downbeat" and "key".
       confidence: of the same, 0 to 1.
+      is_constant: false if the tempo was found to change.
     """
 
     grid: Grid = field(default_factory=Grid)
     origin: dict[str, str] = field(default_factory=dict)
     confidence: dict[str, float] = field(default_factory=dict)
+    is_constant: bool = True
 
 
 def _wrap(units: int) -> int:

@@ -72,6 +72,19 @@ METRICS = {
     "similarity_4_bars": Metric("similarity 4 bars later", *_SIMILARITY),
     "similarity_8_bars": Metric("similarity 8 bars later", *_SIMILARITY),
     "similarity_16_bars": Metric("similarity 16 bars later", *_SIMILARITY),
+    "asked_tempo_error": Metric("error of the tempo", "% of the asked one", ".2f", _RHYTHM, 0.1),
+    "asked_tempo_hit": Metric("tempo as asked", "share within 1 %", ".3f", _RHYTHM, 0.02),
+    "asked_beat_offset": Metric("offset of the last beats", "ms", ".1f", _RHYTHM, 2.0),
+    "asked_beat_hit": Metric("last beats as asked", "share within 30 ms", ".3f", _RHYTHM, 0.02),
+    "asked_drift": Metric("drift from the asked tempo", "%", ".3f", _RHYTHM, 0.05),
+    "asked_beat_f": Metric("beats", "F-measure of mir_eval", ".3f", _RHYTHM, 0.02),
+    "asked_key_score": Metric("key", "weighted score of MIREX", ".3f", _RHYTHM, 0.02),
+    "asked_key_hit": Metric("key as asked", "share of tracks", ".3f", _RHYTHM, 0.02),
+    "loop_flux_rank": Metric("flux at the loop's join", "rank among beats", ".3f", _FAULT, 0.05),
+    "loop_level_rank": Metric(
+        "step of level at the loop's join", "rank among beats", ".3f", _FAULT, 0.05
+    ),
+    "loop_hit": Metric("joins like a beat inside", "share of loops", ".3f", _FAULT, 0.05),
     "shift_samples": Metric("delay", "samples", ".0f", _MODEL, 1.0),
     "spectral_convergence_db": Metric(
         "spectral convergence", "dB re the original", ".2f", _MODEL, 0.2

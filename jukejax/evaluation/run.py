@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jukejax.analysis import codebook, fidelity, track_figures
+from jukejax.analysis import codebook, control, fidelity, track_figures
 from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import extras
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import track_progress
 from jukejax.data import corpus
+from jukejax.data.audio import SAMPLE_RATE
+from jukejax.data.grid import Grid
 from jukejax.evaluation import (
     comparison,
     heldout_bits,
@@ -82,6 +84,7 @@ def evaluate(request: Request, settings: Settings) -> "Evaluation":
     weights = musicnn.load_musicnn_weights(request.musicnn) if request.musicnn else None
     evaluation = Evaluation(settings, request.inputs, request.references)
     evaluation.measure_sounds()
+    evaluation.measure_control()
     if request.paired:
         evaluation.measure_pairs()
     if model:
@@ -103,6 +106,7 @@ class Evaluation:
       measured: tracks of the input and of the reference.
       counts: {level: (input, reference)}, occurrences of each code.
       bits: {level: {held-out track: figures}} of the priors.
+      control: {generated track: figures}, how far it follows what was asked for.
       notes: omitted measurements with the reason, a line each.
     """
 
@@ -113,6 +117,7 @@ class Evaluation:
     measured: tuple[Sequence[TrackMeasurements], Sequence[TrackMeasurements]] = ((), ())
     counts: dict[int, Counts] = field(default_factory=dict)
     bits: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
+    control: dict[str, dict[str, float | None]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -149,6 +154,22 @@ class Evaluation:
                 f"is measured ({count} of the {side}); --seconds sets how much"
             )
         return tracks
+
+    def measure_control(self) -> None:
+        """Adds how far generated tracks follow the tempo, beats and key that were asked for."""
+        asked = [entry for entry in self.inputs.entries if entry.grid != Grid()]
+        if not asked:
+            return
+        figures = []
+        for entry in track_progress(asked, total=len(asked), label="measuring control, tracks"):
+            with entry.open() as opened:
+                sound = opened[: round(sound_sets.LONGEST * SAMPLE_RATE)]
+            measured = control.measure_control(sound.mean(axis=1), SAMPLE_RATE, entry.grid)
+            if entry.is_loop:
+                measured |= control.measure_loop(sound, SAMPLE_RATE, entry.grid)
+            figures.append(measured)
+        self._add_comparison("asked against measured", figures, [])
+        self.control = {entry.name: row for entry, row in zip(asked, figures, strict=True)}
 
     def measure_pairs(self) -> None:
         """Adds the errors of each input against the reference of the same name, without suffix.

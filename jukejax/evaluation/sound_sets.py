@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common.config import freeze
 from jukejax.data import audio, corpus
+from jukejax.data.grid import Grid
 from jukejax.pages import runs
 from jukejax.preparation import sources
 
@@ -25,10 +27,14 @@ class Entry:
     Attributes:
       name: for tables and messages.
       open: a context manager of float32 [time, channels] at 44.1 kHz, without the user's prompt.
+      grid: that was asked for, from the start of the sound; of generated tracks.
+      is_loop: of generated tracks.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[audio.Samples]]
+    grid: Grid = dataclasses.field(default_factory=Grid)
+    is_loop: bool = False
 
     def read(self, seconds: float = 0.0) -> np.ndarray:
         """Returns at most `seconds` from the middle, float32 [time, channels]; 0: `LONGEST`."""
@@ -136,10 +142,23 @@ def _open_corpus_track(dataset: corpus.Dataset, split: str, index: int) -> Itera
 def _list_samples(path: Path) -> list[Entry]:
     """Lists the finest WAV file of each item, read from the end of the prompt on."""
     return [
-        Entry(item.folder.name, functools.partial(_open_after_prompt, item))
+        Entry(
+            item.folder.name,
+            functools.partial(_open_after_prompt, item),
+            grid=_read_item_grid(item),
+            is_loop=item.meta.get("loop") is True,
+        )
         for item in runs.read_items(path)
         if item.wavs
     ]
+
+
+def _read_item_grid(item: runs.Item) -> Grid:
+    values, prompt_seconds = item.meta.get("grid"), item.meta.get("prompt_seconds")
+    if not isinstance(values, dict):
+        return Grid()
+    grid = freeze(Grid, values, f"{item.folder}/meta.json.grid")
+    return grid.shift((runs.parse_number(prompt_seconds) or 0.0) * audio.SAMPLE_RATE)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from jukejax.preparation.prepared_track import GridText
 from jukejax.preparation.track_grid import check_grid_text
 
 GRID_COLUMNS = ("bpm", "first_beat", "key")
-COLUMNS = ("file", "artist", "genre", "lyrics", *GRID_COLUMNS)  # of a metadata file
+NAME_COLUMNS = ("file", "artist", "genre", "lyrics")
+COLUMNS = (*NAME_COLUMNS, *GRID_COLUMNS)  # of a metadata file; others are not read
 FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page
 
 TAGS = {  # spellings of each tag in Vorbis comments, ID3, ASF, MP4, RIFF INFO and APEv2
@@ -100,13 +101,13 @@ def _check_columns(path: str | os.PathLike, columns: Sequence[str]) -> None:
     Raises:
       ValueError: a column is missing, named twice, or named almost as one that is read.
     """
-    if "file" not in columns or not {"artist", "genre"} & set(columns):
+    if "file" not in columns or not {"artist", "genre", *GRID_COLUMNS} & set(columns):
         raise ValueError(
             f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
             f"must name {','.join(COLUMNS)}"
         )
     for number, column in enumerate(columns):
-        meant = next((name for name in COLUMNS if column.startswith(name)), None)
+        meant = next((name for name in NAME_COLUMNS if column.startswith(name)), None)
         if column in COLUMNS and column in columns[:number]:
             raise ValueError(f"metadata {path} has two columns {column}; remove one")
         if meant and meant not in columns:

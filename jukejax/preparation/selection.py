@@ -84,6 +84,7 @@ def describe_grid(track: PreparedTrack) -> dict[str, Any]:
         "key": grid.key,
         "origin": track.grid.origin,
         "confidence": track.grid.confidence,
+        "constant_tempo": track.grid.is_constant,
     }
 
 

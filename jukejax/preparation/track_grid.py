@@ -4,17 +4,39 @@ A tempo that is written is mostly rounded; one that agrees with the estimate is 
 that the beats at the end of the track are where they are heard.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from jukejax.analysis.tempo_grid import estimate_grid
 from jukejax.data import audio
-from jukejax.data.grid import SourcedGrid, check_bpm, parse_key
+from jukejax.data.grid import Grid, SourcedGrid, check_bpm, parse_key
 from jukejax.preparation.prepared_track import GridText, PreparedTrack
 
 SURE = 0.5  # confidence of an estimate from which on it contradicts what is written
 OCTAVES = (0.5, 2.0)  # ratios of a written tempo that counts every second beat, or twice
 OCTAVE_TOLERANCE = 0.02
 TEMPO_TOLERANCE = 0.006  # largest relative difference of a rounded tempo
+
+
+def estimate_track_grid(mono: Iterable[np.ndarray]) -> SourcedGrid:
+    """Estimates the grid of a track from blocks of its sound, float32 [time] at 44.1 kHz."""
+    estimate = estimate_grid(mono, audio.SAMPLE_RATE)
+    values = {"bpm": estimate.bpm, "first_downbeat": estimate.first_downbeat, "key": estimate.key}
+    confidences = {
+        "bpm": estimate.bpm_confidence,
+        "first_downbeat": estimate.downbeat_confidence,
+        "key": estimate.key_confidence,
+    }
+    known = [name for name, value in values.items() if value is not None]
+    return SourcedGrid(
+        Grid(estimate.bpm, estimate.first_downbeat, estimate.key),
+        dict.fromkeys(known, "estimate"),
+        {name: round(confidences[name], 3) for name in known},
+        is_constant=estimate.is_constant,
+    )
 
 
 def check_grid_text(text: GridText) -> None:
@@ -57,6 +79,8 @@ def choose_grid(track: PreparedTrack, metadata: GridText) -> PreparedTrack:
       metadata: values of the metadata file, which were checked.
     """
     grid, notes = track.grid, []
+    if not grid.is_constant:
+        notes.append("the tempo is not constant: tempo and position in the bar are unknown")
     for origin, text in (("tag", track.tags), ("metadata", metadata)):
         grid, more_notes = _apply_text(grid, text, origin, track)
         notes += more_notes
@@ -98,6 +122,7 @@ def _apply_text(
             replace(grid, **values),
             sourced.origin | dict.fromkeys(values, origin),
             sourced.confidence | dict.fromkeys(values, 1.0),
+            sourced.is_constant,
         ),
         notes,
     )

@@ -26,6 +26,7 @@ from jukejax.preparation.mixes import Mix, TooLongError, decode_mix
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_sound
 from jukejax.preparation.track_cache import SoundFacts
+from jukejax.preparation.track_grid import estimate_track_grid
 
 if TYPE_CHECKING:
     from jukejax.preparation.house import HouseTrack
@@ -200,6 +201,9 @@ def _prepare_instrumental(
         return prepared
     mono = (block.mean(axis=1) for block in cut_pieces(mix.samples, pieces))
     landmarks = fingerprint.extract_landmarks(mono)
+    if truth is None:
+        mono = (block.mean(axis=1) for block in cut_pieces(mix.samples, pieces))
+        prepared = replace(prepared, grid=estimate_track_grid(mono))
     gain, loudness, gain_notes = loudness_gain(
         cut_pieces(instrumental, pieces), channels, rules.loudness
     )

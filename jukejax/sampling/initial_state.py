@@ -199,7 +199,7 @@ def _check_codes_file(model: Model, path: str, codes: Codes) -> None:
 
 def _encode_prompt(model: Model, request: Request, path: str) -> Codes:
     try:
-        loaded = audio.load_audio(path, model.sample_rate, max_seconds=_find_used_seconds(request))
+        loaded = audio.load_audio(path, model.sample_rate, max_seconds=request.find_used_seconds())
     except ValueError as error:
         raise ValueError(f"--prompt={path} cannot be used: {error}") from error
     for note in loaded.notes:
@@ -210,15 +210,6 @@ def _encode_prompt(model: Model, request: Request, path: str) -> Codes:
     top_codes = model.top_codes(len(sound) / model.sample_rate, math.floor)
     _check_prompt_length(model, request, top_codes)
     return dict(enumerate(model.codec.encode(sound)))
-
-
-def _find_used_seconds(request: Request) -> float | None:
-    """Returns the most of a prompt that is read; None: all of it."""
-    if request.prompt_seconds is not None:
-        return request.prompt_seconds
-    if request.mode == "upsample" and request.seconds is None:
-        return None
-    return (request.seconds or DEFAULT_SECONDS) + 1  # s; a longer prompt is refused
 
 
 def _check_prompt_length(model: Model, request: Request, top_codes: int) -> None:

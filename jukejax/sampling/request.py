@@ -85,6 +85,14 @@ class Request:
         """Returns the samples of the sound of a track; None: those of its codes."""
         return round(self.seconds * sample_rate) if self.is_exact and self.seconds else None
 
+    def find_used_seconds(self) -> float | None:
+        """Returns the most of a prompt that is read; None: all of it."""
+        if self.prompt_seconds is not None:
+            return self.prompt_seconds
+        if self.mode == "upsample" and self.seconds is None:
+            return None
+        return (self.seconds or DEFAULT_SECONDS) + 1  # s; a longer prompt is refused
+
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_start()

@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Sequence
 
+from jukejax.analysis.tempo_grid import estimate_grid
+from jukejax.data import audio
 from jukejax.data.grid import Grid, merge_grids
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import read_grid
 from jukejax.sampling.request import Request
+
+SAME_TEMPO = 0.006  # largest relative difference of a rounded tempo from the estimate
 
 
 def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
@@ -21,10 +25,37 @@ def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
     grid = Grid(request.bpm, downbeat, request.key)
     if request.codes is not None:
         grid = merge_grids(grid, read_grid(request.codes))
-    if request.prompt is None and grid.first_downbeat is None and grid.bpm is not None:
+    if request.prompt is not None and _has_grid_labels(model, levels):
+        grid = merge_grids(grid, _estimate_grid(request.prompt, model, request))
+    elif request.prompt is None and grid.first_downbeat is None and grid.bpm is not None:
         grid = Grid(grid.bpm, 0.0, grid.key)
     _check_labels(model, request, levels)
     return grid
+
+
+def _has_grid_labels(model: Model, levels: Sequence[int]) -> bool:
+    configs = (model.read_config(level).labels for level in levels)
+    return any(config is not None and config.has_grid for config in configs)
+
+
+def _estimate_grid(prompt: str, model: Model, request: Request) -> Grid:
+    """Estimates the grid of a prompt, and prints it; a tempo that is requested is its tempo."""
+    with audio.open_audio(
+        prompt, model.sample_rate, max_seconds=request.find_used_seconds()
+    ) as sound:
+        blocks = (block.mean(axis=1) for block in audio.iterate_blocks(sound))
+        estimate = estimate_grid(blocks, model.sample_rate)
+    if estimate.bpm is None:
+        print(f"--prompt={prompt}: no steady beat is heard; give --bpm and --first_beat")
+        return Grid(key=estimate.key)
+    assert estimate.first_downbeat is not None
+    print(
+        f"--prompt={prompt}: {estimate.bpm:.2f} BPM, a bar begins at "
+        f"{estimate.first_downbeat / model.sample_rate:.3f} s, key {estimate.key or 'unknown'}"
+    )
+    is_requested = request.bpm is not None and abs(request.bpm / estimate.bpm - 1) < SAME_TEMPO
+    bpm = request.bpm if is_requested else estimate.bpm
+    return Grid(bpm, estimate.first_downbeat, estimate.key)
 
 
 def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ from mutagen import id3
 
 from jukejax.data import decoding
 from jukejax.preparation.metadata import TrackLabels, read_metadata, read_tags
+from jukejax.preparation.prepared_track import GridText
 from tests.support.sound_files import RATE, make_song, write_file
 
 
@@ -60,10 +61,10 @@ def test_columns_whose_labels_would_be_lost_are_refused(tmp_path, columns, messa
 
 
 def test_other_columns_of_a_table_are_not_read(tmp_path):
-    (tmp_path / "m.csv").write_text("title,file,bpm,genre,artist_id\nX,a.wav,124,House,7\n")
+    (tmp_path / "m.csv").write_text("title,file,year,genre,artist_id\nX,a.wav,1994,House,7\n")
     with pytest.raises(ValueError, match="no 'artist': rename"):
         read_metadata(tmp_path / "m.csv")
-    (tmp_path / "m.csv").write_text("title,file,bpm,genre,\nX,a.wav,124,House,\n")
+    (tmp_path / "m.csv").write_text("title,file,year,genre,\nX,a.wav,1994,House,\n")
     assert read_metadata(tmp_path / "m.csv") == {"a.wav": TrackLabels("", "House")}
 
 
@@ -176,3 +177,19 @@ def test_a_file_that_mutagen_fails_on_has_the_tags_of_its_container(tmp_path):
     with pytest.raises(IndexError):  # its table of rates ends at 192 kHz
         mutagen.File(path)
     assert read_tags(str(path), {"artist": "Larry Heard"}).artist == "Larry Heard"
+
+
+def test_columns_of_the_grid_are_read_and_checked(tmp_path):
+    (tmp_path / "m.csv").write_text("file,bpm,first_beat,key\na.wav,124,0.25,8A\nb.wav,,,\n")
+    labels = read_metadata(tmp_path / "m.csv")
+    assert labels["a.wav"].grid == GridText("124", "0.25", "8A")
+    assert labels["b.wav"].grid == GridText()
+    for values, message in (
+        ("fast,,", "line 2: bpm 'fast' is no number"),
+        ("999,,", "line 2: bpm=999 must be 20 to 400"),
+        (",-1,", "line 2: first_beat '-1' must be 0 to 86400 s"),
+        (",,H", "line 2: 'H' is no key"),
+    ):
+        (tmp_path / "m.csv").write_text(f"file,bpm,first_beat,key\na.wav,{values}\n")
+        with pytest.raises(ValueError, match=message):
+            read_metadata(tmp_path / "m.csv")
