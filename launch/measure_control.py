@@ -1,0 +1,52 @@
+"""Samples sketches at ten tempi and five keys, and measures how far a model follows them.
+
+    .venv/bin/python launch/measure_control.py MODEL OUTPUT [--guidance=3] [--seconds=12]
+
+OUTPUT gets OUTPUT/tracks (an input of evaluate) and OUTPUT/report. A run that was killed continues.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from jukejax import evaluate, sample
+
+TEMPI = (112.0, 114.5, 117.0, 119.5, 122.0, 124.0, 126.5, 129.0, 131.5, 134.0)
+KEYS = ("A minor", "C minor", "D# minor", "F minor", "G minor")  # the corpus is in minor keys
+
+
+def main() -> None:
+    """Samples, collects and evaluates the tracks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--guidance", default="1")
+    parser.add_argument("--seconds", default="12")
+    arguments = parser.parse_args()
+    tracks = arguments.output / "tracks"
+    for number, (bpm, key) in enumerate((bpm, key) for bpm in TEMPI for key in KEYS):
+        target = tracks / f"item_{number:03d}"
+        if target.exists():
+            continue
+        folder = arguments.output / f"sample_{number:03d}"
+        sample.start(
+            [
+                "sample",
+                f"--model={arguments.model}",
+                f"--output={folder}",
+                f"--bpm={bpm}",
+                f"--key={key}",
+                f"--seconds={arguments.seconds}",
+                f"--guidance={arguments.guidance}",
+                f"--seed={number}",
+                "--levels=2",
+            ]
+        )
+        tracks.mkdir(exist_ok=True)
+        shutil.move(folder / "item_000", target)
+        shutil.rmtree(folder)
+    evaluate.start(["evaluate", f"--input={tracks}", f"--output={arguments.output / 'report'}"])
+
+
+if __name__ == "__main__":
+    main()
