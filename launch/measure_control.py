@@ -7,12 +7,22 @@ OUTPUT gets OUTPUT/tracks (an input of evaluate) and OUTPUT/report. A run that w
 
 import argparse
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from jukejax import evaluate, sample
 
 TEMPI = (112.0, 114.5, 117.0, 119.5, 122.0, 124.0, 126.5, 129.0, 131.5, 134.0)
 KEYS = ("A minor", "C minor", "D# minor", "F minor", "G minor")  # the corpus is in minor keys
+
+
+def run_command(start: Callable[[list[str]], None], *argv: str) -> None:
+    """Runs a command in this process; ends it if the command fails."""
+    try:
+        start([start.__module__, *argv])
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def main() -> None:
@@ -29,23 +39,21 @@ def main() -> None:
         if target.exists():
             continue
         folder = arguments.output / f"sample_{number:03d}"
-        sample.start(
-            [
-                "sample",
-                f"--model={arguments.model}",
-                f"--output={folder}",
-                f"--bpm={bpm}",
-                f"--key={key}",
-                f"--seconds={arguments.seconds}",
-                f"--guidance={arguments.guidance}",
-                f"--seed={number}",
-                "--levels=2",
-            ]
+        run_command(
+            sample.start,
+            f"--model={arguments.model}",
+            f"--output={folder}",
+            f"--bpm={bpm}",
+            f"--key={key}",
+            f"--seconds={arguments.seconds}",
+            f"--guidance={arguments.guidance}",
+            f"--seed={number}",
+            "--levels=2",
         )
         tracks.mkdir(exist_ok=True)
         shutil.move(folder / "item_000", target)
         shutil.rmtree(folder)
-    evaluate.start(["evaluate", f"--input={tracks}", f"--output={arguments.output / 'report'}"])
+    run_command(evaluate.start, f"--input={tracks}", f"--output={arguments.output / 'report'}")
 
 
 if __name__ == "__main__":
