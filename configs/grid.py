@@ -40,13 +40,13 @@ def get_config(arg: str = "with-bar") -> ConfigDict:
             dropout_all=0.1,
         ),
     )
-    config.steps = 2000
+    config.steps = 1500
     config.log_every = 50
     config.eval_every = 500
     config.eval_batches = 8
     config.checkpoint_every = 250
     config.optimizer = dict(
-        learning_rate=1.5e-3, warmup_steps=100, decay_start=1000, decay_steps=1000, ema_decay=0.99
+        learning_rate=1.5e-3, warmup_steps=100, decay_start=750, decay_steps=750, ema_decay=0.99
     )
     config.sample_every = 0
     return config
