@@ -43,7 +43,7 @@ def _corpus_tables(corpus: Corpus) -> list[object]:
         for split, use in (("train", "training"), ("heldout", "held out"))
         for track in corpus.splits.get(split, [])
     ]
-    columns = ["track", "artist", "genre", "use", "length", "bpm"]
+    columns = ["track", "artist", "genre", "use", "length", "BPM", "key"]
     columns += ["SI-SDR before", "after"] if has_separation else []
     hidden = len(rows) - _MAX_ROWS
     content: list[object] = [
@@ -68,6 +68,7 @@ def _track_cells(corpus: Corpus, track: dict, use: str, has_separation: bool) ->
         use,
         page.duration((parse_number(track.get("samples")) or 0) / corpus.sample_rate),
         page.number(track.get("bpm"), ".1f"),
+        join_text(track.get("key")) or "unknown",
     ]
     if has_separation:
         before, after = corpus.separation.get(join_text(track.get("name"))) or (None, None)

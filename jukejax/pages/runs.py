@@ -122,8 +122,12 @@ class Item:
 
     @property
     def labels(self) -> list[str]:
-        """Returns artist and genre, each only if it is set."""
-        values = [self.meta.get("artist"), self.meta.get("genre")]
+        """Returns artist, genre, tempo and key, each only if it is set."""
+        grid = self.meta.get("grid")
+        grid = grid if isinstance(grid, dict) else {}
+        bpm = parse_number(grid.get("bpm"))
+        tempo = None if bpm is None else f"{bpm:g} BPM"
+        values = [self.meta.get("artist"), self.meta.get("genre"), tempo, grid.get("key")]
         return [join_text(value) for value in values if value]
 
     def drop_measurements(self) -> "Item":
