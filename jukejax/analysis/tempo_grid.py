@@ -16,7 +16,6 @@ import numpy as np
 import scipy.fft
 
 from jukejax.analysis.beats import (
-    FRAMES_PER_SECOND,
     HOP,
     SAMPLE_RATE,
     autocorrelation,
@@ -85,7 +84,7 @@ def estimate_grid(
     if len(sound) < SHORTEST * SAMPLE_RATE or not np.any(sound):
         return GridEstimate(None, 0.0, None, 0.0, None, 0.0, True)
     chroma = compute_chroma(sound, SAMPLE_RATE)
-    key, key_confidence = estimate_key(chroma)
+    key, key_confidence = estimate_key(sound, SAMPLE_RATE)
     onsets = detect_onsets(sound, SAMPLE_RATE)
     period = estimate_period(onsets.all)
     clarity = 0.0
