@@ -32,9 +32,8 @@ def shift_notes(chords, semitones):
 def test_the_key_of_a_cadence_is_recognized_at_any_tonic_and_tuning(semitones, tuning):
     for chords, tonic, mode in ((MINOR, 9, "minor"), (MAJOR, 0, "major")):
         sound = play_chords(shift_notes(4 * chords, semitones), tuning=tuning)
-        key, confidence = estimate_key(sound, RATE)
+        key, _ = estimate_key(sound, RATE)
         assert key == f"{PITCH_CLASSES[(tonic + semitones) % 12]} {mode}"
-        assert confidence > 0.1
 
 
 def test_chroma_are_those_of_the_notes_in_their_bands():
