@@ -11,7 +11,7 @@ Letters: B beats.
 import numpy as np
 
 from jukejax.analysis.beats import FRAMES_PER_SECOND
-from jukejax.analysis.musical_key import HOP, SAMPLE_RATE, Chroma
+from jukejax.analysis.musical_key import CHROMA_HOP, SAMPLE_RATE, Chroma
 from jukejax.analysis.rhythm import Onsets
 
 _SPANS = (1, 2, 4)  # beats compared before and after a beat
@@ -30,7 +30,7 @@ def estimate_downbeat(onsets: Onsets, chroma: Chroma, beats: np.ndarray) -> tupl
     if len(beats) < 8:
         return 0, 0.0
     mel = _average_beats(onsets.mel, beats * FRAMES_PER_SECOND)
-    chroma_frames = beats * SAMPLE_RATE / HOP
+    chroma_frames = beats * SAMPLE_RATE / CHROMA_HOP
     score = np.zeros(4)
     for tones in (chroma.harmony, chroma.bass):
         notes = _average_beats(tones, chroma_frames)

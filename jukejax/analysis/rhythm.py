@@ -166,7 +166,8 @@ def _strength(rise: np.ndarray) -> np.ndarray:
     """Subtracts the mean over a second and divides by a slowly varying level."""
     second = round(FRAMES_PER_SECOND)
     above = np.maximum(rise - scipy.ndimage.uniform_filter1d(rise, second), 0)
-    level = scipy.ndimage.uniform_filter1d(np.square(above), 4 * second) ** 0.5
+    power = scipy.ndimage.uniform_filter1d(np.square(above), 4 * second)
+    level = np.maximum(power, 0) ** 0.5  # its running sum can round to less than zero
     return above / (level + 0.1 * level.max() + 1e-9)
 
 

@@ -36,9 +36,11 @@ _BLOCK = 1 << 20  # samples
 _SEGMENT = 8  # beats folded together
 _REACH = 0.035  # seconds between the attack of a segment and the grid, at most
 _NEAR = 0.012  # seconds: residual of a segment that lies on the grid
+_CLEAR = 0.4  # pulse of a clear beat
 _WINDOW = 16  # beats of a local tempo
-_LOCAL = np.linspace(-0.15, 0.15, 61)  # deviations of the local tempo
-_LEAST_STEADY = 0.6  # steadiness below which the tempo is not constant
+_LOCAL = np.arange(-150, 151) * 0.002  # deviations of the local tempo
+_FINE_HARMONICS = np.array([1, 2, 4, 8, 16])  # the highest tell tempos 1 % apart in a window
+_LEAST_CONSTANCY, _LEAST_NEAR = 0.88, 0.42  # below either of them the tempo is not constant
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,17 @@ class GridEstimate:
 
 @dataclass(frozen=True)
 class _Pulse:
-    """Beats at `start + n * period`; `steadiness`, 0 to 1, is that of the tempo."""
+    """Beats at `start + n * period`.
+
+    Attributes:
+      constancy: see `measure_constancy`.
+      near: share of the segments whose attacks lie on the grid, by clarity.
+    """
 
     period: float
     start: float
-    steadiness: float
+    constancy: float
+    near: float
 
 
 def estimate_grid(
@@ -84,7 +92,7 @@ def estimate_grid(
     if len(sound) < SHORTEST * SAMPLE_RATE or not np.any(sound):
         return GridEstimate(None, 0.0, None, 0.0, None, 0.0, True)
     chroma = compute_chroma(sound, SAMPLE_RATE)
-    key, key_confidence = estimate_key(chroma)
+    key, key_confidence = estimate_key(sound, SAMPLE_RATE)
     onsets = detect_onsets(sound, SAMPLE_RATE)
     period = estimate_period(onsets.all)
     clarity = 0.0
@@ -93,8 +101,8 @@ def estimate_grid(
     if period is None or clarity <= NO_PULSE:
         return GridEstimate(None, 0.0, None, 0.0, key, key_confidence, True)
     pulse = _fit_pulse(sound, onsets, period)
-    confidence = float(np.clip(clarity / 0.4, 0, 1) * pulse.steadiness)
-    if pulse.steadiness < _LEAST_STEADY:
+    confidence = float(np.clip(clarity / _CLEAR, 0, 1) * min(pulse.constancy, pulse.near))
+    if pulse.constancy < _LEAST_CONSTANCY or pulse.near < _LEAST_NEAR:
         return GridEstimate(None, confidence, None, 0.0, key, key_confidence, False)
     beats = np.arange(pulse.start, len(sound), pulse.period)
     number, downbeat_confidence = estimate_downbeat(onsets, chroma, beats / SAMPLE_RATE)
@@ -103,7 +111,7 @@ def estimate_grid(
         bpm=60.0 * SAMPLE_RATE / pulse.period,
         bpm_confidence=confidence,
         first_downbeat=downbeat * sample_rate / SAMPLE_RATE,
-        downbeat_confidence=downbeat_confidence * min(1.0, pulse.steadiness),
+        downbeat_confidence=downbeat_confidence * min(pulse.constancy, pulse.near),
         key=key,
         key_confidence=key_confidence,
         is_constant=True,
@@ -113,7 +121,7 @@ def estimate_grid(
 def _fit_pulse(sound: np.ndarray, onsets: Onsets, period: float) -> _Pulse:
     """Fits beats of one period to a track, starting from a period in frames."""
     period = _refine_period(onsets.all, period)
-    share = measure_constancy(onsets.all, period)
+    constancy = measure_constancy(onsets.all, period)
     start, period = _find_phase(onsets, period) * HOP, period * HOP
     attack = compute_attack(sound)
     middles, places, weights = _locate_attacks(attack, start, period)
@@ -124,7 +132,7 @@ def _fit_pulse(sound: np.ndarray, onsets: Onsets, period: float) -> _Pulse:
         start, period = start + offset, period + slope
     residual = places - offset - slope * middles
     near = weights[np.abs(residual) < _NEAR * SAMPLE_RATE].sum() / max(weights.sum(), 1e-12)
-    return _Pulse(period, start % period, float(min(near, share)))
+    return _Pulse(period, start % period, constancy, float(near))
 
 
 def _refine_period(strength: np.ndarray, period: float) -> float:
@@ -142,16 +150,18 @@ def measure_constancy(strength: np.ndarray, period: float) -> float:
     """Measures how well a period, in frames, explains every part of a track, 0 to 1.
 
     This is the periodicity of windows of 16 beats at the period, as a ratio to that at the best
-    period of each window within 15 %.
+    period of each window within 30 %.
     """
     length = min(round(_WINDOW * period), len(strength))
     time = np.arange(length)
-    frequency = (_HARMONICS[:, None] * (1 + _LOCAL)).ravel() / period
-    waves = np.exp(-2j * np.pi * time[:, None] * frequency) * np.hanning(length + 2)[1:-1, None]
+    frequency = (_FINE_HARMONICS[:, None] * (1 + _LOCAL)).ravel() / period
+    waves = np.exp(-2j * np.pi * time[:, None] * frequency).astype(np.complex64)
+    waves *= np.hanning(length + 2)[1:-1, None]
     usual, best = 0.0, 0.0
     for first in range(0, len(strength) - length + 1, max(length // 2, 1)):
         window = strength[first : first + length]
-        periodicity = np.abs((window - window.mean()) @ waves).reshape(len(_HARMONICS), -1).sum(0)
+        periodicity = np.abs((window - window.mean()) @ waves)
+        periodicity = periodicity.reshape(len(_FINE_HARMONICS), -1).sum(axis=0)
         usual += periodicity[len(_LOCAL) // 2]
         best += periodicity.max()
     return usual / max(best, 1e-12)
