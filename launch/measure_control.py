@@ -1,6 +1,7 @@
 """Samples sketches at ten tempi and five keys, and measures how far a model follows them.
 
-    .venv/bin/python launch/measure_control.py MODEL OUTPUT [--guidance=3] [--seconds=12]
+    .venv/bin/python launch/measure_control.py MODEL OUTPUT [--guidance=3]
+    .venv/bin/python launch/measure_control.py MODEL OUTPUT --loops=20
 
 OUTPUT gets OUTPUT/tracks (an input of evaluate) and OUTPUT/report. A run that was killed continues.
 """
@@ -14,6 +15,7 @@ from jukejax import evaluate, sample
 
 TEMPI = (112.0, 114.5, 117.0, 119.5, 122.0, 124.0, 126.5, 129.0, 131.5, 134.0)
 KEYS = ("A minor", "C minor", "D# minor", "F minor", "G minor")  # the corpus is in minor keys
+SECONDS, BARS = 12, 4
 
 
 def run_command(start: Callable[[list[str]], None], *argv: str) -> None:
@@ -31,10 +33,16 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("output", type=Path)
     parser.add_argument("--guidance", default="1")
-    parser.add_argument("--seconds", default="12")
+    parser.add_argument("--loops", type=int, default=0, help="loops instead of the 50 sketches")
     arguments = parser.parse_args()
     tracks = arguments.output / "tracks"
-    for number, (bpm, key) in enumerate((bpm, key) for bpm in TEMPI for key in KEYS):
+    combinations = [(bpm, key) for bpm in TEMPI for key in KEYS]
+    length = [f"--seconds={SECONDS}"]
+    if arguments.loops:
+        step = len(combinations) // arguments.loops
+        combinations = combinations[:: max(step, 1)][: arguments.loops]
+        length = [f"--bars={BARS}", "--loop"]
+    for number, (bpm, key) in enumerate(combinations):
         target = tracks / f"item_{number:03d}"
         if target.exists():
             continue
@@ -45,7 +53,7 @@ def main() -> None:
             f"--output={folder}",
             f"--bpm={bpm}",
             f"--key={key}",
-            f"--seconds={arguments.seconds}",
+            *length,
             f"--guidance={arguments.guidance}",
             f"--seed={number}",
             "--levels=2",

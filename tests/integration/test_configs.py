@@ -37,6 +37,7 @@ VARIANTS = [
     *(("demo", f"{stage}{size}") for stage in STAGES for size in ("", "-gpu")),
     ("demo", "gpu"),
     *(("tiny", stage) for stage in STAGES),
+    *(("grid", variant) for variant in ("with-bar", "without-bar")),
 ]
 
 
