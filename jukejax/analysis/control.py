@@ -7,9 +7,10 @@ import numpy as np
 
 from jukejax.analysis.beats import FRAMES_PER_SECOND, SAMPLE_RATE
 from jukejax.analysis.fingerprint import resample_mono
+from jukejax.analysis.musical_key import estimate_key
 from jukejax.analysis.rhythm import Onsets, detect_onsets, measure_rhythm
 from jukejax.analysis.seams import rank_join
-from jukejax.analysis.tempo_grid import ATTACK_STEP, compute_attack, estimate_grid
+from jukejax.analysis.tempo_grid import ATTACK_STEP, compute_attack
 from jukejax.data.grid import BEATS_PER_BAR, Grid
 
 SPAN = 8  # beats at the start and at the end whose offset is measured
@@ -30,14 +31,15 @@ def measure_control(mono: np.ndarray, sample_rate: int, grid: Grid) -> dict[str,
       Figures by the names of `evaluation.metrics`. A track without a steady beat, or without a key,
       has no error, and is no hit.
     """
-    estimate = estimate_grid(mono, sample_rate)
     figures: dict[str, float | None] = {}
+    rhythm = measure_rhythm(mono, sample_rate)
     if grid.bpm is not None:
-        figures |= _compare_tempi(estimate.bpm, grid.bpm)
+        figures |= _compare_tempi(rhythm.bpm, grid.bpm)
     if grid.bpm is not None and grid.first_downbeat is not None:
-        figures |= _compare_beats(mono, sample_rate, grid)
+        figures |= _compare_beats(mono, sample_rate, grid, rhythm.beats)
     if grid.key is not None:
-        figures |= _compare_keys(estimate.key, grid.key)
+        key, _ = estimate_key(mono, sample_rate)
+        figures |= _compare_keys(key, grid.key)
     return figures
 
 
@@ -56,7 +58,14 @@ def _compare_keys(measured: str | None, asked: str) -> dict[str, float | None]:
     return {"asked_key_score": float(score), "asked_key_hit": float(measured == asked)}
 
 
-def _compare_beats(mono: np.ndarray, sample_rate: int, grid: Grid) -> dict[str, float | None]:
+def _compare_beats(
+    mono: np.ndarray, sample_rate: int, grid: Grid, tracked: np.ndarray
+) -> dict[str, float | None]:
+    """Compares beats with those of the grid.
+
+    Args:
+      tracked: seconds of the beats of the track, float64 [beats].
+    """
     import mir_eval
 
     period = grid.bar_samples(sample_rate) / BEATS_PER_BAR / sample_rate  # seconds
@@ -72,7 +81,6 @@ def _compare_beats(mono: np.ndarray, sample_rate: int, grid: Grid) -> dict[str, 
         for some_beats in (beats[:SPAN], beats[-SPAN:])
     )
     shift = (end - start + period / 2) % period - period / 2
-    tracked = measure_rhythm(mono, sample_rate).beats
     return {
         "asked_beat_offset": 1000 * abs(end),
         "asked_beat_hit": float(1000 * abs(end) <= BEAT_MS),

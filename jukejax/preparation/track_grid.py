@@ -16,6 +16,7 @@ from jukejax.data.grid import Grid, SourcedGrid, check_bpm, parse_key
 from jukejax.preparation.prepared_track import GridText, PreparedTrack
 
 SURE = 0.5  # confidence of an estimate from which on it contradicts what is written
+LONGEST = 20 * 60  # seconds of a track whose grid is estimated: longer ones are mixes of records
 OCTAVES = (0.5, 2.0)  # ratios of a written tempo that counts every second beat, or twice
 OCTAVE_TOLERANCE = 0.02
 TEMPO_TOLERANCE = 0.006  # largest relative difference of a rounded tempo
@@ -25,6 +26,9 @@ def estimate_track_grid(mono: Iterable[np.ndarray]) -> SourcedGrid:
     """Estimates the grid of a track from blocks of its sound, float32 [time] at 44.1 kHz."""
     estimate = estimate_grid(mono, audio.SAMPLE_RATE)
     values = {"bpm": estimate.bpm, "first_downbeat": estimate.first_downbeat, "key": estimate.key}
+    bpm, downbeat = (
+        None if value is None else float(value) for value in (estimate.bpm, estimate.first_downbeat)
+    )
     confidences = {
         "bpm": estimate.bpm_confidence,
         "first_downbeat": estimate.downbeat_confidence,
@@ -32,10 +36,10 @@ def estimate_track_grid(mono: Iterable[np.ndarray]) -> SourcedGrid:
     }
     known = [name for name, value in values.items() if value is not None]
     return SourcedGrid(
-        Grid(estimate.bpm, estimate.first_downbeat, estimate.key),
+        Grid(bpm, downbeat, estimate.key),
         dict.fromkeys(known, "estimate"),
-        {name: round(confidences[name], 3) for name in known},
-        is_constant=estimate.is_constant,
+        {name: round(float(confidences[name]), 3) for name in known},
+        is_constant=bool(estimate.is_constant),
     )
 
 

@@ -26,7 +26,7 @@ from jukejax.preparation.mixes import Mix, TooLongError, decode_mix
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules, cut_pieces, loudness_gain, survey_sound
 from jukejax.preparation.track_cache import SoundFacts
-from jukejax.preparation.track_grid import estimate_track_grid
+from jukejax.preparation.track_grid import LONGEST, estimate_track_grid
 
 if TYPE_CHECKING:
     from jukejax.preparation.house import HouseTrack
@@ -201,7 +201,7 @@ def _prepare_instrumental(
         return prepared
     mono = (block.mean(axis=1) for block in cut_pieces(mix.samples, pieces))
     landmarks = fingerprint.extract_landmarks(mono)
-    if truth is None:
+    if truth is None and prepared.samples <= LONGEST * audio.SAMPLE_RATE:
         mono = (block.mean(axis=1) for block in cut_pieces(mix.samples, pieces))
         prepared = replace(prepared, grid=estimate_track_grid(mono))
     gain, loudness, gain_notes = loudness_gain(
