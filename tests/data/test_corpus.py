@@ -149,7 +149,7 @@ def test_a_shard_cut_short_loses_its_last_record_with_a_warning(tmp_path, capsys
     path.write_bytes(path.read_bytes()[:-5])
     dataset = corpus.open_dataset(tmp_path / "d")
     assert [t.samples for t in dataset.tracks("train")] == [300_000, 2 * records.CHUNK]
-    assert "1 of its 6 records are lost" in capsys.readouterr().err
+    assert "1 of its 6 records is lost" in capsys.readouterr().err
     np.testing.assert_array_equal(
         dataset.read_track("train", 1),
         sound(300_000, seed=2)[: 2 * records.CHUNK] / np.float32(32768),

@@ -43,7 +43,7 @@ def test_without_the_transliterating_package_ascii_still_works(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert lyrics.clean_text("plain\\text", "v3") == "plain\ntext"
-    with pytest.raises(ValueError, match=r"hold 'ö'.*install jukejax\[lyrics\]"):
+    with pytest.raises(ValueError, match=r"hold 'ö'.*pip install -e .*\[lyrics\]"):
         lyrics.clean_text("schön", "v3")
 
 

@@ -8,12 +8,18 @@ SECONDS = 16.0  # eight bars, which have every section
 _synthesize = functools.cache(house.track)
 
 
-def house_track(index: int, *, seconds: float = SECONDS, seed: int = 0) -> house.HouseTrack:
+def house_track(
+    index: int,
+    *,
+    seconds: float = SECONDS,
+    seed: int = 0,
+    tempo: tuple[float, float] | None = None,
+) -> house.HouseTrack:
     """Returns a track of `house.track`, whose arrays cannot be written to.
 
     Tests can replace `house.track` by it.
     """
-    track = _synthesize(index, seconds=float(seconds), seed=seed)
+    track = _synthesize(index, seconds=float(seconds), seed=seed, tempo=tempo)
     for stem in (track.instrumental, track.vocal):
         stem.flags.writeable = False
     return track
