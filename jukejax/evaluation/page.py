@@ -32,6 +32,10 @@ _COLUMNS = (
     *("tempo_bpm", "pulse", "four_on_the_floor", "similarity_4_bars"),
     *("loudness_lufs", "true_peak_db", "silent", "clipped"),
 )
+_CONTROL = (
+    *("asked_tempo_error", "asked_beat_offset", "asked_drift", "asked_beat_f"),
+    *("asked_key_score", "loop_flux_rank", "loop_level_rank"),
+)
 _MAX_TRACKS = 200
 
 
@@ -51,6 +55,7 @@ def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation, about: d
     files.write_text(assets.root / "evaluate.json", text)
     chapters = [
         ("figures", "All figures", _render_tables(evaluation)),
+        ("control", "Asked against measured", _render_control(evaluation)),
         ("rhythm", "Rhythm", _render_rhythm(evaluation, assets)),
         ("sound", "Sound", _render_sound(evaluation, assets)),
         ("codes", "Codes", _render_codes(evaluation, assets)),
@@ -79,6 +84,7 @@ def _list_all_figures(evaluation: Evaluation) -> dict:
         "rows": [row.to_json() for row in evaluation.rows],
         "tracks": {"input": inputs, "reference": references},
         "heldout_bits": {f"level_{level}": bits for level, bits in evaluation.bits.items()},
+        "control": evaluation.control,
         "left_out": list(evaluation.notes),
     }
 
@@ -241,6 +247,18 @@ def _render_codes(evaluation: Evaluation, assets: Assets) -> list[page.Html]:
                 pictures.write_codebook_picture(counts, path, title)
                 cards.append(_card(assets, path, f"Use of the codes of level {level}, {name}"))
     return [page.grid(cards, columns=2)] if cards else []
+
+
+def _render_control(evaluation: Evaluation) -> list[page.Html]:
+    names = [name for name in _CONTROL if any(name in row for row in evaluation.control.values())]
+    if not names:
+        return []
+    rows = [
+        [track, *(page.number(figures.get(name), METRICS[name].form) for name in names)]
+        for track, figures in list(evaluation.control.items())[:_MAX_TRACKS]
+    ]
+    columns = ("track", *(METRICS[name].label for name in names))
+    return [page.table("What each track was asked for, and how far it follows", columns, rows)]
 
 
 def _render_bits(evaluation: Evaluation) -> list[page.Html]:
