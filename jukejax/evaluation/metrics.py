@@ -73,10 +73,14 @@ METRICS = {
     "similarity_8_bars": Metric("similarity 8 bars later", *_SIMILARITY),
     "similarity_16_bars": Metric("similarity 16 bars later", *_SIMILARITY),
     "asked_tempo_error": Metric("error of the tempo", "% of the asked one", ".2f", _RHYTHM, 0.1),
-    "asked_tempo_hit": Metric("tempo as asked", "share within 1 %", ".3f", _RHYTHM, 0.02),
+    "asked_tempo_hit": Metric(
+        "tempo as asked", "share of tracks within 1 % of it", ".3f", _RHYTHM, 0.02
+    ),
     "asked_beat_offset": Metric("offset of the last beats", "ms", ".1f", _RHYTHM, 2.0),
-    "asked_beat_hit": Metric("last beats as asked", "share within 30 ms", ".3f", _RHYTHM, 0.02),
-    "asked_drift": Metric("drift from the asked tempo", "%", ".3f", _RHYTHM, 0.05),
+    "asked_beat_hit": Metric(
+        "last beats as asked", "share of tracks within 30 ms", ".3f", _RHYTHM, 0.02
+    ),
+    "asked_drift": Metric("drift", "% of the asked tempo", ".3f", _RHYTHM, 0.05),
     "asked_beat_f": Metric("beats", "F-measure of mir_eval", ".3f", _RHYTHM, 0.02),
     "asked_key_score": Metric("key", "weighted score of MIREX", ".3f", _RHYTHM, 0.02),
     "asked_key_hit": Metric("key as asked", "share of tracks", ".3f", _RHYTHM, 0.02),

@@ -204,8 +204,9 @@ def test_processed_and_late_files_are_compared_with_their_originals(place, tmp_p
     )
     report = json.loads((tmp_path / "out/evaluate.json").read_text())
     errors = means(report, "input against its originals", "input")
-    assert "2 inputs are shifted against their originals, each by 1000 samples (22.7 ms) later" in (
-        done.stderr
+    assert (
+        "2 inputs are shifted against their originals, each by 1,000 samples (22.7 ms) later"
+        in (done.stderr)
     )
     assert errors["shift_samples"] == 1000
     assert errors["spectral_convergence_db"] == pytest.approx(-20, abs=0.05)
