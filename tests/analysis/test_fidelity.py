@@ -159,7 +159,7 @@ def test_a_missing_visqol_is_named(monkeypatch):
     fidelity._load_visqol.cache_clear()
     monkeypatch.setitem(sys.modules, "visqol", None)
     assert not fidelity.has_visqol()
-    with pytest.raises(ValueError, match="pip install -e .*\\[visqol\\]"):
+    with pytest.raises(ValueError, match=r"pip install -e .*\[visqol\]"):
         fidelity.visqol(np.ones(RATE), np.ones(RATE), RATE)
 
 
