@@ -9,6 +9,7 @@ not recognized.
 A frame is `HOP` samples at `SAMPLE_RATE`.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ CELL_VOTES = 5  # largest number of votes of a cell: one drum hit is no evidence
 MIN_VOTES = 16  # of a match, measured with 3 s excerpts: tests/analysis/test_fingerprint.py
 COMMON = 8  # hashes that occur more often than this per track are ignored
 
+_VOTES = 1 << 22  # votes that are counted at once, about
 _BLOCK = 4096  # frames transformed at once, which bounds the memory
 _BIAS = 1 << 30  # makes offsets positive
 
@@ -212,15 +214,30 @@ class Index:
             raise ValueError(f"it holds {', '.join(arrays)}")
         return cls(arrays["hashes"], arrays["tracks"], arrays["times"], int(arrays["count"]))
 
-    def find_votes(self, query: Landmarks) -> Votes:
-        """Finds the common landmarks of the query and all tracks, at any offset."""
+    def find_votes(self, query: Landmarks, *, before: int | None = None) -> Votes:
+        """Finds the common landmarks of the query and the tracks, at any offset.
+
+        Args:
+          before: only tracks with a smaller number; None: all. Those of others are not held in
+            memory: a track of exact loops has hundreds of landmarks in common with itself for each.
+        """
         first = np.searchsorted(self._hashes, query.hashes, "left")
         count = np.searchsorted(self._hashes, query.hashes, "right") - first
         count[count > COMMON * max(self.count, 32)] = 0
-        row = np.repeat(np.arange(len(count)), count)
-        index = np.arange(len(row)) + np.repeat(first - np.cumsum(count) + count, count)
-        offset = self._times[index].astype(np.int64) - query.times[row]
-        return Votes(self._tracks[index].astype(np.int64), offset, row)
+        total = np.concatenate([[0], np.cumsum(count)])
+        borders = np.searchsorted(total, np.arange(0, total[-1], _VOTES))
+        blocks = [np.zeros((3, 0), np.int64)]
+        for start, stop in itertools.pairwise(np.unique([0, *borders, len(count)])):
+            counts = count[start:stop]
+            row = np.repeat(np.arange(start, stop), counts)
+            shift = first[start:stop] - total[start:stop] + total[start]
+            index = np.arange(len(row)) + np.repeat(shift, counts)
+            if before is not None:
+                is_before = self._tracks[index] < before
+                index, row = index[is_before], row[is_before]
+            offset = self._times[index].astype(np.int64) - query.times[row]
+            blocks.append(np.stack([self._tracks[index], offset, row]))
+        return Votes(*np.concatenate(blocks, axis=1))
 
     def find_matches(
         self, query: Landmarks, *, min_votes: int = MIN_VOTES, limit: int = 10

@@ -73,9 +73,8 @@ def _find_links(
     index: Index, landmarks: Sequence[Landmarks], b: int, query: Landmarks
 ) -> Iterator[Link]:
     """Yields links to the earlier tracks that share a recording with track `b`."""
-    votes = index.find_votes(query)
-    earlier = votes.track < b
-    track, offset, row = votes.track[earlier], votes.offset[earlier], votes.row[earlier]
+    votes = index.find_votes(query, before=b)
+    track, offset, row = votes.track, votes.offset, votes.row
     key = track << 32 | (offset + _BIAS)
     values, count = np.unique(key, return_counts=True)
     strong = values[count >= MIN_VOTES]

@@ -122,3 +122,23 @@ def test_an_index_and_landmarks_survive_saving(tracks, index, tmp_path):
     again = fingerprint.Landmarks.load(tmp_path / "query.npz")
     assert again.frames == query.frames
     assert Index.load(tmp_path / "index.npz").find_matches(again) == index.find_matches(query) != []
+
+
+def test_votes_are_the_same_in_blocks_and_of_earlier_tracks_only(monkeypatch):
+    random = np.random.default_rng(0)
+    marks = [
+        fingerprint.Landmarks(
+            random.integers(0, 50, 300).astype(np.uint32),
+            np.sort(random.integers(0, 1000, 300)).astype(np.int32),
+            1000,
+        )
+        for _ in range(5)
+    ]
+    index = fingerprint.Index.build(marks)
+    whole = index.find_votes(marks[3])
+    monkeypatch.setattr(fingerprint, "_VOTES", 7)
+    blocks, earlier = index.find_votes(marks[3]), index.find_votes(marks[3], before=2)
+    assert len(whole.track) > 1000
+    for name in ("track", "offset", "row"):
+        np.testing.assert_array_equal(getattr(blocks, name), getattr(whole, name))
+        np.testing.assert_array_equal(getattr(earlier, name), getattr(whole, name)[whole.track < 2])
