@@ -18,7 +18,8 @@ import scipy.fft
 import scipy.ndimage
 import soxr
 
-PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+from jukejax.data.grid import TONICS
+
 SAMPLE_RATE = 11_025
 BASS_HZ, HARMONY_HZ = (32.0, 180.0), (180.0, 1500.0)  # bands of the chroma
 CHROMA_HOP = 512
@@ -62,11 +63,11 @@ class _Peaks(NamedTuple):
 def compute_chroma(mono: np.ndarray, sample_rate: int) -> Chroma:
     """Computes the chroma of a sound, float32 [time]; a frame is centered on its position."""
     mono = _resample(mono, sample_rate)
-    found = [np.zeros((3, 0))]
+    blocks = [np.zeros((3, 0))]
     for first, magnitude, peaks in _transform(mono, _CHROMA_FFT, CHROMA_HOP, HARMONY_HZ[1]):
         strength = np.sqrt(magnitude[peaks.frame, peaks.bin])
-        found.append(np.stack([peaks.frame + first, peaks.hertz, strength]))
-    frame, hertz, strength = np.concatenate(found, axis=1)
+        blocks.append(np.stack([peaks.frame + first, peaks.hertz, strength]))
+    frame, hertz, strength = np.concatenate(blocks, axis=1)
     count = 1 + len(mono) // CHROMA_HOP
     pitch_class, strength = _name_pitches(hertz, strength)
     place = frame.astype(np.int64) * 12 + pitch_class
@@ -85,13 +86,13 @@ def estimate_key(mono: np.ndarray, sample_rate: int) -> tuple[str | None, float]
       The key, and the confidence in it, 0 to 1. A sound without pitches has no key: None, 0.0.
     """
     mono = _resample(mono, sample_rate)
-    found = [np.zeros((2, 0))]
+    blocks = [np.zeros((2, 0))]
     for _, magnitude, peaks in _transform(mono, _KEY_FFT, _KEY_HOP, 1.1 * KEY_HZ[1]):
         noise = scipy.ndimage.median_filter(magnitude, (1, _NEIGHBOURS))[peaks.frame, peaks.bin]
         above = magnitude[peaks.frame, peaks.bin] / np.maximum(noise, 1e-9)
         tones = (above > _ABOVE) & (peaks.hertz >= KEY_HZ[0]) & (peaks.hertz < KEY_HZ[1])
-        found.append(np.stack([peaks.hertz[tones], np.log(above[tones] / _ABOVE)]))
-    hertz, strength = np.concatenate(found, axis=1)
+        blocks.append(np.stack([peaks.hertz[tones], np.log(above[tones] / _ABOVE)]))
+    hertz, strength = np.concatenate(blocks, axis=1)
     if len(hertz) < max(_FEWEST * len(mono) / _KEY_HOP, 1):
         return None, 0.0
     total = np.bincount(*_name_pitches(hertz, strength), minlength=12)
@@ -107,7 +108,7 @@ def _compare_profiles(total: np.ndarray) -> tuple[str, float]:
     second, best = np.sort(scores, axis=None)[-2:]
     notes = np.exp(-np.sum(total * np.log(total + 1e-12)))
     confidence = np.clip((best - second) / _CLEAR, 0, 1) * np.clip((notes - 1) / (_NOTES - 1), 0, 1)
-    return f"{PITCH_CLASSES[tonic]} {('major', 'minor')[mode]}", float(confidence)
+    return f"{TONICS[tonic]} {('major', 'minor')[mode]}", float(confidence)
 
 
 def _correlate(total: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jukejax.analysis import codebook, control, fidelity, track_figures
+from jukejax.analysis import codebook, fidelity, track_figures
 from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import extras
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import track_progress
 from jukejax.data import corpus
-from jukejax.data.audio import SAMPLE_RATE
-from jukejax.data.grid import Grid
 from jukejax.evaluation import (
     comparison,
+    control_figures,
     heldout_bits,
     model_figures,
     pairs,
@@ -157,19 +156,8 @@ class Evaluation:
 
     def measure_control(self) -> None:
         """Adds how far generated tracks follow the tempo, beats and key that were asked for."""
-        asked = [entry for entry in self.inputs.entries if entry.grid != Grid()]
-        if not asked:
-            return
-        figures = []
-        for entry in track_progress(asked, total=len(asked), label="measuring control, tracks"):
-            with entry.open() as opened:
-                sound = opened[: round(sound_sets.LONGEST * SAMPLE_RATE)]
-            measured = control.measure_control(sound.mean(axis=1), SAMPLE_RATE, entry.grid)
-            if entry.is_loop:
-                measured |= control.measure_loop(sound, SAMPLE_RATE, entry.grid)
-            figures.append(measured)
-        self._add_comparison("asked against measured", figures, [])
-        self.control = {entry.name: row for entry, row in zip(asked, figures, strict=True)}
+        self.control = control_figures.measure_entries(self.inputs.entries)
+        self._add_comparison("asked against measured", list(self.control.values()), [])
 
     def measure_pairs(self) -> None:
         """Adds the errors of each input against the reference of the same name, without suffix.
