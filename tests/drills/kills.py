@@ -151,6 +151,7 @@ def list_drills(workspace: Workspace) -> dict[str, Drill]:
             read_files,
         ),
         "sample": Drill("sample", workspace.sample_flags, read_samples),
+        "sample a loop": Drill("sample", workspace.loop_flags, read_samples),
         "evaluate": Drill(
             "evaluate",
             lambda output: [

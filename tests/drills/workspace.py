@@ -103,3 +103,11 @@ class Workspace:
     def sample_flags(self, output: Path) -> list[str]:
         """Returns flags that sample one second at all levels."""
         return [f"--model={self.bundle}", "--seconds=1", f"--output={output}"]
+
+    def loop_flags(self, output: Path) -> list[str]:
+        """Returns flags that sample a loop of two bars at all levels."""
+        return [
+            f"--model={self.bundle}",
+            *("--bars=2", "--bpm=400", "--loop", "--candidates=2"),
+            f"--output={output}",
+        ]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukejax.data import audio
+from jukejax.preparation import house
 from tests.support import small_bundle
 from tests.support.command import call_in_process, run_in_process
 
@@ -109,3 +111,17 @@ def test_a_model_without_the_labels_says_so(tmp_path):
     done = run_in_process("sample", f"--model={model}", f"--output={tmp_path / 'x'}", *flags)
     for flag in ("bpm", "key"):
         assert f"was trained without this label: --{flag} does not change" in done.stderr
+
+
+def test_a_prompt_is_continued_on_its_own_grid(model, tmp_path):
+    track = house.track(3, seconds=8.0, seed=5)
+    audio.write_wav(tmp_path / "prompt.wav", track.mix)
+    prompt = ("--mode=primed", f"--prompt={tmp_path / 'prompt.wav'}", "--prompt_seconds=6")
+    _, meta = sample(model, tmp_path / "a", *prompt, "--seconds=6.1")
+    assert meta["grid"]["bpm"] == pytest.approx(track.bpm, rel=3e-3)
+    period = 60 * RATE / track.bpm
+    offset = (meta["grid"]["first_downbeat"] + period / 2) % period - period / 2
+    assert abs(offset) < 0.02 * RATE  # a beat begins at the first sample
+    flags = ("--bpm=120", "--first_beat=0.25", "--key=8A")
+    _, meta = sample(model, tmp_path / "b", *prompt, "--seconds=6.1", *flags)
+    assert meta["grid"] == {"bpm": 120.0, "first_downbeat": 0.25 * RATE, "key": "A minor"}
