@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+import soxr
 
+from jukejax.analysis import musical_key
 from jukejax.analysis.beats import (
     HOP,
     SAMPLE_RATE,
@@ -26,6 +28,7 @@ from jukejax.analysis.downbeat import estimate_downbeat
 from jukejax.analysis.fingerprint import resample_mono
 from jukejax.analysis.musical_key import compute_chroma, estimate_key
 from jukejax.analysis.rhythm import NO_PULSE, SHORTEST, Onsets, detect_onsets
+from jukejax.data.grid import Grid
 
 _HARMONICS = np.array([1, 2, 4])  # of the beat: beats, eighths, sixteenths
 _RANGE = 0.03  # largest deviation of the period from its first estimate
@@ -63,6 +66,11 @@ class GridEstimate:
     key_confidence: float
     is_constant: bool
 
+    @property
+    def grid(self) -> Grid:
+        """Returns the values without their confidences."""
+        return Grid(self.bpm, self.first_downbeat, self.key)
+
 
 @dataclass(frozen=True)
 class _Pulse:
@@ -91,8 +99,9 @@ def estimate_grid(
     sound = resample_mono(mono, sample_rate, SAMPLE_RATE)
     if len(sound) < SHORTEST * SAMPLE_RATE or not np.any(sound):
         return GridEstimate(None, 0.0, None, 0.0, None, 0.0, True)
-    chroma = compute_chroma(sound, SAMPLE_RATE)
-    key, key_confidence = estimate_key(sound, SAMPLE_RATE)
+    tonal = soxr.resample(sound, SAMPLE_RATE, musical_key.SAMPLE_RATE, quality="HQ")
+    chroma = compute_chroma(tonal, musical_key.SAMPLE_RATE)
+    key, key_confidence = estimate_key(tonal, musical_key.SAMPLE_RATE)
     onsets = detect_onsets(sound, SAMPLE_RATE)
     period = estimate_period(onsets.all)
     clarity = 0.0
@@ -108,10 +117,10 @@ def estimate_grid(
     number, downbeat_confidence = estimate_downbeat(onsets, chroma, beats / SAMPLE_RATE)
     downbeat = (pulse.start + number * pulse.period) % (4 * pulse.period)
     return GridEstimate(
-        bpm=60.0 * SAMPLE_RATE / pulse.period,
+        bpm=float(60.0 * SAMPLE_RATE / pulse.period),
         bpm_confidence=confidence,
-        first_downbeat=downbeat * sample_rate / SAMPLE_RATE,
-        downbeat_confidence=downbeat_confidence * min(pulse.constancy, pulse.near),
+        first_downbeat=float(downbeat * sample_rate / SAMPLE_RATE),
+        downbeat_confidence=float(downbeat_confidence * min(pulse.constancy, pulse.near)),
         key=key,
         key_confidence=key_confidence,
         is_constant=True,
@@ -124,7 +133,6 @@ def _fit_pulse(sound: np.ndarray, onsets: Onsets, period: float) -> _Pulse:
     constancy = measure_constancy(onsets.all, period)
     start, period = _find_phase(onsets, period) * HOP, period * HOP
     attack = compute_attack(sound)
-    middles, places, weights = _locate_attacks(attack, start, period)
     start += _locate_attacks(attack, start, period, whole=True)[1][0]
     for _ in range(2):
         middles, places, weights = _locate_attacks(attack, start, period)

@@ -19,7 +19,7 @@ import soxr
 from jukejax.common import files
 from jukejax.data import decoding
 from jukejax.data.downmix import Downmix
-from jukejax.data.repair import SoundStatistics, plan_repair
+from jukejax.data.repair import plan_repair
 from jukejax.data.spool import Spool
 
 SAMPLE_RATE = 44100
@@ -93,17 +93,14 @@ def open_audio(
         stream = StereoStream(stack.enter_context(decoding.open_sound(path)), sample_rate)
         spool = Spool(tempfile.gettempdir(), stream.channels)
         stack.callback(spool.close)
-        statistics = SoundStatistics(stream.channels)
         for block in stream.blocks():
-            used = block if limit is None else block[: limit - len(spool)]
-            spool.append(used)
-            statistics.add(used)
+            spool.append(block if limit is None else block[: limit - len(spool)])
             if len(spool) == limit:
                 break
         spool.notes = [*stream.notes]
         if repair:
             try:
-                spool.repair = plan_repair(statistics)
+                spool.repair = plan_repair(spool.statistics)
             except ValueError as error:  # silent
                 spool.notes.append(str(error))
             spool.notes += spool.repair.notes

@@ -13,6 +13,7 @@ BEATS_PER_BAR = 4
 BAR_UNITS = 1 << 32
 NUM_ENTRIES = 4  # of a label vector: tempo, key, position in the bar, its step
 UNKNOWN = (0, 0, 0, 0)
+TEMPO_TOLERANCE = 0.006  # largest relative difference of a tempo from its rounded value
 TEMPO_UNITS = 1000  # of the tempo entry: milli-BPM
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS = ("", *(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS))  # 0: unknown
@@ -103,6 +104,11 @@ class SourcedGrid:
 def _wrap(units: int) -> int:
     """Returns the signed 32-bit integer that equals `units` modulo the bar."""
     return int(np.array(units % BAR_UNITS, np.uint32).astype(np.int32))
+
+
+def is_same_tempo(written: float, estimate: float) -> bool:
+    """Returns true if a tempo may be the rounded value of an estimate."""
+    return abs(written / estimate - 1) <= TEMPO_TOLERANCE
 
 
 def check_bpm(bpm: float, name: str) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.data.repair import Repair
+from jukejax.data.repair import Repair, SoundStatistics
 
 
 class Spool:
@@ -15,6 +15,7 @@ class Spool:
     The file has no name: it is gone when the process ends, also by a kill, or closed.
 
     Attributes:
+      statistics: of what was appended.
       repair: applied to what is read.
       notes: on the sound, for the user.
     """
@@ -23,6 +24,7 @@ class Spool:
         """Makes an empty sound in a file on the disk of `folder`."""
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._channels, self._samples = channels, 0
+        self.statistics = SoundStatistics(channels)
         self.repair = Repair()
         self.notes: list[str] = []
 
@@ -33,6 +35,7 @@ class Spool:
         while data:
             data = data[self._file.write(data) :]
         self._samples += len(block)
+        self.statistics.add(block)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How far generated tracks follow the tempo, beats and key that were asked for."""
+"""Measures how far generated tracks follow the tempo, beats and key that were asked for."""
 
 from collections.abc import Sequence
 

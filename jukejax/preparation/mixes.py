@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jukejax.data import audio, decoding
-from jukejax.data.repair import SoundStatistics, plan_repair
+from jukejax.data.repair import plan_repair
 from jukejax.data.spool import Spool
 from jukejax.preparation.prepared_track import Source
 from jukejax.preparation.rules import Rules
@@ -56,13 +56,11 @@ def decode_mix(source: Source, rules: Rules, cache: Path) -> Iterator[Mix]:
             _refuse_length(file.seconds, rules)
         stream = audio.StereoStream(file)
         spool = stack.enter_context(contextlib.closing(Spool(cache, stream.channels)))
-        statistics = SoundStatistics(stream.channels)
         for block in stream.blocks():
             spool.append(block)
-            statistics.add(block)
             if len(spool) > limit * audio.SAMPLE_RATE:
                 _refuse_length(len(spool) / audio.SAMPLE_RATE, rules)
-        spool.repair = plan_repair(statistics)
+        spool.repair = plan_repair(spool.statistics)
         notes = stream.notes + spool.repair.notes
         yield Mix(source.name, spool, file.content, notes, file.tags)
 

@@ -12,34 +12,29 @@ import numpy as np
 
 from jukejax.analysis.tempo_grid import estimate_grid
 from jukejax.data import audio
-from jukejax.data.grid import Grid, SourcedGrid, check_bpm, parse_key
+from jukejax.data.grid import SourcedGrid, check_bpm, is_same_tempo, parse_key
 from jukejax.preparation.prepared_track import GridText, PreparedTrack
 
 SURE = 0.5  # confidence of an estimate from which on it contradicts what is written
 LONGEST = 20 * 60  # seconds of a track whose grid is estimated: longer ones are mixes of records
 OCTAVES = (0.5, 2.0)  # ratios of a written tempo that counts every second beat, or twice
 OCTAVE_TOLERANCE = 0.02
-TEMPO_TOLERANCE = 0.006  # largest relative difference of a rounded tempo
 
 
 def estimate_track_grid(mono: Iterable[np.ndarray]) -> SourcedGrid:
     """Estimates the grid of a track from blocks of its sound, float32 [time] at 44.1 kHz."""
     estimate = estimate_grid(mono, audio.SAMPLE_RATE)
-    values = {"bpm": estimate.bpm, "first_downbeat": estimate.first_downbeat, "key": estimate.key}
-    bpm, downbeat = (
-        None if value is None else float(value) for value in (estimate.bpm, estimate.first_downbeat)
-    )
     confidences = {
         "bpm": estimate.bpm_confidence,
         "first_downbeat": estimate.downbeat_confidence,
         "key": estimate.key_confidence,
     }
-    known = [name for name, value in values.items() if value is not None]
+    known = [name for name in confidences if getattr(estimate.grid, name) is not None]
     return SourcedGrid(
-        Grid(bpm, downbeat, estimate.key),
+        estimate.grid,
         dict.fromkeys(known, "estimate"),
-        {name: round(float(confidences[name]), 3) for name in known},
-        is_constant=bool(estimate.is_constant),
+        {name: round(confidences[name], 3) for name in known},
+        is_constant=estimate.is_constant,
     )
 
 
@@ -143,7 +138,7 @@ def _reconcile_tempo(
     heard = sourced.grid.bpm
     if heard is None:
         return written, None
-    if abs(written / heard - 1) <= TEMPO_TOLERANCE:
+    if is_same_tempo(written, heard):
         return heard, None
     if sourced.confidence.get("bpm", 0.0) < SURE:
         return written, None

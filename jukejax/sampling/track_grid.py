@@ -1,16 +1,15 @@
 """The grid of the tracks to sample: requested, that of the source, or estimated from the prompt."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
 from jukejax.analysis.tempo_grid import estimate_grid
 from jukejax.data import audio
-from jukejax.data.grid import Grid, merge_grids
+from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import read_grid
 from jukejax.sampling.request import Request
-
-SAME_TEMPO = 0.006  # largest relative difference of a rounded tempo from the estimate
 
 
 def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
@@ -47,15 +46,15 @@ def _estimate_grid(prompt: str, model: Model, request: Request) -> Grid:
         estimate = estimate_grid(blocks, model.sample_rate)
     if estimate.bpm is None:
         print(f"--prompt={prompt}: no steady beat is heard; give --bpm and --first_beat")
-        return Grid(key=estimate.key)
+        return estimate.grid
     assert estimate.first_downbeat is not None
     print(
         f"--prompt={prompt}: {estimate.bpm:.2f} BPM, a bar begins at "
         f"{estimate.first_downbeat / model.sample_rate:.3f} s, key {estimate.key or 'unknown'}"
     )
-    is_requested = request.bpm is not None and abs(request.bpm / estimate.bpm - 1) < SAME_TEMPO
-    bpm = request.bpm if is_requested else estimate.bpm
-    return Grid(bpm, estimate.first_downbeat, estimate.key)
+    if request.bpm is not None and is_same_tempo(request.bpm, estimate.bpm):
+        return dataclasses.replace(estimate.grid, bpm=request.bpm)
+    return estimate.grid
 
 
 def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None:

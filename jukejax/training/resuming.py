@@ -15,7 +15,7 @@ MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What is read of the summary.json of a finished run.
+    """Describes the summary.json of a finished run, as far as it is read.
 
     Attributes:
       ended: it ended before `config.steps`, as planned.
