@@ -12,8 +12,8 @@ import numpy as np
 from numpy.random import RandomState
 
 from jukejax.preparation.house import drums, synth
-from jukejax.preparation.house.artists import QUALITIES
 from jukejax.preparation.house.drums import Kit
+from jukejax.preparation.house.harmony import QUALITIES
 from jukejax.preparation.house.score import parse_rhythm
 from jukejax.preparation.house.synth import SAMPLE_RATE
 

@@ -1,8 +1,8 @@
 """The styles of the eight artists of the house corpus: drums, harmony, rhythms and voices.
 
-Rhythms are strings of sixteenths, one bar each: `.` rest, `o` soft, `x` loud. Bass lines have
-notes instead: `r` root, `O` root an octave up, `f` fifth, `s` seventh. Chords are (semitones above
-the key's root, quality).
+Rhythms are strings of sixteenths, one bar each: `.` rest, `g` ghost, `o` soft, `x` loud. Bass lines
+have notes instead: `r` root, `O` root an octave up, `f` fifth, `s` seventh. `variation` draws the
+style of each track around that of its artist.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from jukejax.preparation.house.drums import Kit
 from jukejax.preparation.house.singer import Voice
 
-QUALITIES = {
-    "m7": (0, 3, 7, 10),
-    "m9": (0, 3, 7, 10, 14),
-    "m11": (0, 3, 10, 14, 17),
-    "maj7": (0, 4, 7, 11),
-    "maj9": (0, 4, 7, 11, 14),
-    "7": (0, 4, 7, 10),
-    "9sus": (0, 5, 7, 10, 14),
-}
+
+@dataclass(frozen=True)
+class Patch:
+    """The parameters of an artist's synthesizers; factors are relative to the patch's design."""
+
+    brightness: float = 1.0  # factor of the chords' cutoff and FM index
+    stab_decay: float = 1.0  # factor
+    detune: float = 7.0  # cents between the saws of chords and pads, halved
+    pad_cutoff: float = 1000.0  # Hz
+    bass_cutoff: float = 1.0  # factor
+    bass_decay: float = 1.0  # factor
+    echo_steps: int = 3  # sixteenths
+    echo_feedback: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,28 @@ class Artist:
     tempo: tuple[float, float]  # BPM
     kit: Kit
     voice: Voice
-    progressions: tuple[tuple[tuple[int, str], ...], ...]  # one chord a bar, repeated
+    moods: tuple[str, ...]  # vamp | loop | cadence
+    color: str  # triad | seventh | ninth
+    major: float  # share of tracks in a major key
     stab: str  # rhodes | organ | saw | glass
     stab_rhythms: tuple[str, ...]
-    bass: str  # sub | saw | organ | acid
+    basses: tuple[str, ...]  # sub | saw | organ | acid | reese; the first on most tracks
     bass_rhythms: tuple[str, ...]
-    hat_rhythm: str
+    hooks: tuple[str, ...]  # pluck | vibes | reed | bell
+    pads: tuple[str, ...]  # saw | strings | choir
+    hat_rhythms: tuple[str, ...]
     perc_rhythms: tuple[str, ...]
+    clap_rhythms: tuple[str, ...] = ("....x.......x...",)
+    shaker_rhythms: tuple[str, ...] = ("ogxgogxgogxgogxg",)
+    ride_rhythm: str = "x...x...x...x..."
     swing: float = 0.0  # delay of the odd sixteenths, as a share of a sixteenth
     duck: float = 0.7  # depth of the side chain
     pad: float = 1.0  # gain
     arpeggio: float = 0.0  # gain
     shaker: float = 0.5  # gain
     crackle: float = 0.0  # gain of vinyl noise
-    echo: float = 0.35  # gain of the stabs' dotted-eighth echo
+    echo: float = 0.35  # gain of the echo of stabs and hook
+    patch: Patch = Patch()
 
 
 ROSTER = (
@@ -53,16 +65,17 @@ ROSTER = (
         tempo=(119.0, 123.0),
         kit=Kit(kick_hz=49, kick_decay=0.17, clap_hz=1250, perc="conga"),
         voice=Voice(size=1.16, center=66, vibrato=0.35, breath=0.08),
-        progressions=(
-            ((0, "m9"), (0, "m9"), (5, "m9"), (5, "m9")),
-            ((0, "m9"), (8, "maj9"), (3, "maj9"), (10, "7")),
-            ((5, "m9"), (7, "m7"), (0, "m9"), (0, "m11")),
-        ),
+        moods=("loop", "vamp"),
+        color="ninth",
+        major=0.2,
         stab="rhodes",
         stab_rhythms=("x..x..x....o..x.", "..x..x....x..o..", "x.....x..o..x..."),
-        bass="sub",
+        basses=("sub", "organ"),
         bass_rhythms=("r..r..O...r..s..", "r.....r...f.O...", "..r..rO...r..f.."),
-        hat_rhythm="o...o...o...o.o.",
+        hooks=("vibes", "pluck"),
+        pads=("strings", "saw"),
+        hat_rhythms=("o...o...o...o.o.", "..o...o...o.o.o."),
+        patch=Patch(brightness=0.9, echo_steps=3),
         perc_rhythms=("..o..x....o.x..o", "x..o..o...x..o.."),
         swing=0.18,
         shaker=0.6,
@@ -84,15 +97,17 @@ ROSTER = (
             perc="rim",
         ),
         voice=Voice(size=1.2, center=68, vibrato=0.2, glide=0.015, breath=0.05),
-        progressions=(
-            ((0, "m7"), (3, "maj7"), (5, "m7"), (10, "7")),
-            ((0, "m7"), (0, "m7"), (8, "maj7"), (10, "7")),
-        ),
+        moods=("loop", "cadence"),
+        color="seventh",
+        major=0.3,
         stab="organ",
         stab_rhythms=("x..x..x...x..x..", "..x...x..x..x...", "x..o..x..o..x.o."),
-        bass="organ",
+        basses=("organ", "reese"),
         bass_rhythms=("r..r..r...O..s..", "r..O..r..r..f.O.", "r.....O..r..s.r."),
-        hat_rhythm="o.ooo.ooo.ooo.oo",
+        hooks=("reed", "bell"),
+        pads=("choir", "saw"),
+        hat_rhythms=("o.ooo.ooo.ooo.oo", "o..oo..oo..oo.o."),
+        patch=Patch(brightness=1.1, bass_cutoff=1.2),
         perc_rhythms=("...o..o..o....x.", ".o..o...o..o..o."),
         swing=0.3,
         duck=0.5,
@@ -114,15 +129,17 @@ ROSTER = (
             perc="wood",
         ),
         voice=Voice(size=0.98, center=53, vibrato=0.12, glide=0.012, tilt=0.95),
-        progressions=(
-            ((0, "m7"), (0, "m7"), (0, "m7"), (1, "maj7")),
-            ((0, "m7"), (0, "m7"), (3, "m7"), (0, "m7")),
-        ),
+        moods=("vamp",),
+        color="seventh",
+        major=0.1,
         stab="glass",
         stab_rhythms=("......x.....o...", "...x......x.....", "..........x..o.."),
-        bass="acid",
+        basses=("acid", "reese"),
         bass_rhythms=("r.rr.rOr.rr.srr.", "rr.r.rr.Or.rr.sr", ".rr.rr.r.rrOrr.f"),
-        hat_rhythm="ooxoooxoooxoooxo",
+        hooks=("bell", "pluck"),
+        pads=("saw", "choir"),
+        hat_rhythms=("ooxoooxoooxoooxo", "oo.oooxooo.oooxo"),
+        patch=Patch(stab_decay=0.8, pad_cutoff=700.0),
         perc_rhythms=("x..o.ox..o.x.o.o", "o.x..o..x.oo.x.."),
         swing=0.1,
         duck=0.6,
@@ -137,15 +154,17 @@ ROSTER = (
             kick_hz=48, kick_decay=0.19, clap_hz=1400, clap_decay=0.12, hat_hz=9000, perc="tom"
         ),
         voice=Voice(size=1.12, center=64, vibrato=0.45, glide=0.06, breath=0.14, tilt=1.3),
-        progressions=(
-            ((0, "m9"), (8, "maj7"), (3, "maj9"), (10, "9sus")),
-            ((8, "maj9"), (10, "9sus"), (0, "m9"), (0, "m11")),
-        ),
+        moods=("loop", "loop", "cadence"),
+        color="ninth",
+        major=0.25,
         stab="saw",
         stab_rhythms=("x.....o.....x...", "x..o.....x......"),
-        bass="saw",
+        basses=("saw", "reese"),
         bass_rhythms=("r.r...r.r...r.O.", "..rr..rr..rr..rO"),
-        hat_rhythm="....o.......o...",
+        hooks=("pluck", "bell"),
+        pads=("saw", "strings"),
+        hat_rhythms=("....o.......o...", "..o.....o...o..."),
+        patch=Patch(detune=9.0, pad_cutoff=1300.0, stab_decay=1.3, echo_feedback=0.5),
         perc_rhythms=("......x........o", "...o......x....."),
         duck=0.85,
         pad=1.3,
@@ -161,15 +180,17 @@ ROSTER = (
             kick_hz=53, kick_decay=0.13, clap_hz=1600, snare=0.35, open_decay=0.15, perc="conga"
         ),
         voice=Voice(size=1.04, center=60, vibrato=0.55, vibrato_hz=5.9, glide=0.035),
-        progressions=(
-            ((5, "m9"), (10, "7"), (3, "maj9"), (8, "maj9")),
-            ((0, "m9"), (5, "m9"), (8, "maj9"), (7, "7")),
-        ),
+        moods=("cadence", "cadence", "loop"),
+        color="ninth",
+        major=0.45,
         stab="rhodes",
         stab_rhythms=("x..x...xo.x..x..", "x.ox..x...xo..x.", "..x.x..x..x.x..o"),
-        bass="saw",
+        basses=("saw", "organ"),
         bass_rhythms=("r.O.r.Or..O.r.O.", "r..rO..fs..Or.s.", "rrO.r.O.frO.s.O."),
-        hat_rhythm="o.xoo.xoo.xoo.xo",
+        hooks=("vibes", "reed"),
+        pads=("strings", "choir"),
+        hat_rhythms=("o.xoo.xoo.xoo.xo", "o.xoo.x.o.xoo.xo"),
+        patch=Patch(brightness=1.15, echo_steps=2),
         perc_rhythms=("x..x..oox..x.o.o", "o.xo..x.o.xo.x.x"),
         swing=0.14,
         duck=0.45,
@@ -192,15 +213,17 @@ ROSTER = (
             perc="tom",
         ),
         voice=Voice(size=1.1, center=62, vibrato=0.25, breath=0.2, tilt=1.4),
-        progressions=(
-            ((3, "maj7"), (3, "maj7"), (0, "m7"), (0, "m7")),
-            ((5, "m7"), (3, "m7"), (0, "m9"), (0, "m9")),
-        ),
+        moods=("vamp", "loop"),
+        color="seventh",
+        major=0.2,
         stab="saw",
         stab_rhythms=("x......x..o.....", "..x.....x..x...."),
-        bass="sub",
+        basses=("sub", "reese"),
         bass_rhythms=("r......rO.......", "r...r.....f...s."),
-        hat_rhythm="o.o.o.o.o.o.o.o.",
+        hooks=("reed", "vibes"),
+        pads=("choir", "strings"),
+        hat_rhythms=("o.o.o.o.o.o.o.o.", "..o.o.o...o.o.o."),
+        patch=Patch(brightness=0.6, detune=12.0, pad_cutoff=600.0, echo_steps=6),
         perc_rhythms=("..........o..x..", ".....o......o..."),
         swing=0.22,
         duck=0.8,
@@ -224,15 +247,17 @@ ROSTER = (
             perc="rim",
         ),
         voice=Voice(size=1.18, center=67, vibrato=0.3, glide=0.02, tilt=1.0),
-        progressions=(
-            ((0, "m7"), (10, "7"), (8, "maj7"), (7, "7")),
-            ((3, "maj7"), (5, "m7"), (0, "m9"), (10, "9sus")),
-        ),
+        moods=("loop", "cadence"),
+        color="triad",
+        major=0.4,
         stab="saw",
         stab_rhythms=("x.xx.x.xx.xx.x.o", "x..xx..xx..x.xx.", "..xo..xo..xo..xx"),
-        bass="saw",
+        basses=("saw", "organ"),
         bass_rhythms=("r.O.r.O.r.O.s.O.", "r..O.rO.f..O.sO.", "..rO..rO..fO..sO"),
-        hat_rhythm="o.o.o.o.o.o.ooo.",
+        hooks=("pluck", "reed"),
+        pads=("strings", "saw"),
+        hat_rhythms=("o.o.o.o.o.o.ooo.", "o.o.ooo.o.o.o.o."),
+        patch=Patch(brightness=1.3, bass_cutoff=1.3, echo_steps=4),
         perc_rhythms=("....x.o.....x.oo", "..o...x...o..xo."),
         swing=0.06,
         duck=0.9,
@@ -256,15 +281,17 @@ ROSTER = (
             perc="wood",
         ),
         voice=Voice(size=1.0, center=55, vibrato=0.4, vibrato_hz=5.1, glide=0.045),
-        progressions=(
-            ((0, "m11"), (0, "m9"), (10, "m9"), (10, "m7")),
-            ((0, "m9"), (3, "m9"), (5, "m9"), (3, "m9")),
-        ),
+        moods=("vamp", "cadence"),
+        color="ninth",
+        major=0.1,
         stab="organ",
         stab_rhythms=("..x.......x.....", "...x..x......o..", "..x..o....x..x.."),
-        bass="sub",
+        basses=("sub", "organ"),
         bass_rhythms=("r..O..r.....r.s.", "..r...r..Or...f.", "r.r...O.r.....s."),
-        hat_rhythm="..o...o...o...oo",
+        hooks=("vibes", "bell"),
+        pads=("choir", "saw"),
+        hat_rhythms=("..o...o...o...oo", "..o..oo...o...oo"),
+        patch=Patch(brightness=0.8, stab_decay=0.8),
         perc_rhythms=("o..x....o.x..o..", "..x..o..x.....xo"),
         swing=0.25,
         duck=0.65,

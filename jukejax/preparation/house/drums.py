@@ -8,6 +8,14 @@ from numpy.random import RandomState
 from jukejax.preparation.house import synth
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
+# Pitches in Hz of the three strokes of a hand drum, decay in seconds, level of the slap, gain.
+PERCUSSION = {
+    "conga": ((180.0, 240.0, 330.0), 0.11, 0.15, 1.2),
+    "rim": ((480.0, 830.0, 1660.0), 0.018, 0.4, 0.9),
+    "wood": ((520.0, 700.0, 940.0), 0.035, 0.1, 0.8),
+    "tom": ((95.0, 130.0, 170.0), 0.17, 0.1, 1.4),
+}
+PERC_VOICES = tuple(PERCUSSION)
 VARIANTS = 4  # takes of every noisy voice, so that adjacent hits differ
 
 
@@ -26,7 +34,8 @@ class Kit:
     hat_decay: float = 0.022
     open_decay: float = 0.11
     metal: float = 0.4  # share of pitched metal in the hats; the rest is noise
-    perc: str = "conga"  # conga | rim | wood | tom
+    perc: str = "conga"  # key of `PERCUSSION`
+    perc_tune: float = 1.0  # factor of its pitches
 
 
 def _frames(seconds: float) -> int:
@@ -74,6 +83,16 @@ def hat(kit: Kit, rng: RandomState, decay_seconds: float) -> np.ndarray:
     return synth.fade(1.1 * crisp * synth.decay(length, decay_seconds), 0.0006, 0.01)
 
 
+def snare(kit: Kit, rng: RandomState) -> np.ndarray:
+    """Renders a snare, [time]: two modes of the drum's head, and the snares' noise."""
+    length = _frames(0.22)
+    time = synth.clock(length)
+    head = np.sin(2 * np.pi * 185.0 * time) + 0.6 * np.sin(2 * np.pi * 331.0 * time)
+    wires = synth.bandpass(synth.noise(rng, length), 1.6 * kit.clap_hz, 0.5)
+    sound = 0.5 * head * np.exp(-time / 0.045) + 1.6 * wires * np.exp(-time / 0.07)
+    return synth.fade(sound, 0.0008, 0.03)
+
+
 def shaker(rng: RandomState) -> np.ndarray:
     """Renders a shaker, [time]: band-passed noise."""
     length = _frames(0.09)
@@ -83,16 +102,10 @@ def shaker(rng: RandomState) -> np.ndarray:
 
 def perc(kit: Kit, rng: RandomState) -> tuple[np.ndarray, ...]:
     """Renders a low, a middle and a high stroke of the kit's hand drum, [time] each."""
-    sound = {
-        "conga": ((180.0, 240.0, 330.0), 0.11, 0.15, 1.2),
-        "rim": ((480.0, 830.0, 1660.0), 0.018, 0.4, 0.9),
-        "wood": ((520.0, 700.0, 940.0), 0.035, 0.1, 0.8),
-        "tom": ((95.0, 130.0, 170.0), 0.17, 0.1, 1.4),
-    }
-    pitches, seconds, strike, gain = sound[kit.perc]
+    pitches, seconds, strike, gain = PERCUSSION[kit.perc]
     length = _frames(min(0.4, 5 * seconds + 0.03))
     strokes = []
-    for pitch in pitches:
+    for pitch in (kit.perc_tune * pitch for pitch in pitches):
         bend = 1.0 + 0.15 * synth.decay(length, 0.02)
         tone = np.sin(2 * np.pi * np.cumsum(pitch * bend) / SAMPLE_RATE)
         slap = synth.bandpass(synth.noise(rng, length), 4 * pitch, 0.8) * synth.decay(length, 0.006)
@@ -119,6 +132,14 @@ def riser(rng: RandomState, length: int) -> np.ndarray:
     return synth.fade(climb * progress * progress, 0.05, 0.01)
 
 
+def downlifter(rng: RandomState, length: int) -> np.ndarray:
+    """Renders fading noise in a band that falls from 7 kHz to 300 Hz, [2, length]."""
+    remainder = 1.0 - np.arange(length) / length
+    air = np.stack([synth.noise(rng, length), synth.noise(rng, length)])
+    fall = synth.sweep(air, lambda at: 7000.0 * 23.0 ** (-at / length), q=1.2, kind="band")
+    return synth.fade(fall * remainder * remainder, 0.01, 0.05)
+
+
 def render(kit: Kit, rng: RandomState) -> dict[str, tuple[np.ndarray, ...]]:
     """Renders all voices of a kit, each as a tuple of takes (`perc`: low, middle, high)."""
     takes = range(VARIANTS)
@@ -131,4 +152,5 @@ def render(kit: Kit, rng: RandomState) -> dict[str, tuple[np.ndarray, ...]]:
         "shaker": tuple(shaker(rng) for _ in takes),
         "perc": perc(kit, rng),
         "crash": (crash(rng),),
+        "snare": tuple(snare(kit, rng) for _ in takes),
     }

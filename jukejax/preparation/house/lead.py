@@ -1,4 +1,4 @@
-"""The vocal part: a hook of four bars in the drops and in the break."""
+"""The vocal part: a line of four bars in the drops and in the breaks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +23,15 @@ PHRASES = (
 )
 
 
+# Pentatonic scales, which fit the chords of their mode.
+SCALES = {"minor": (0, 3, 5, 7, 10), "major": (0, 2, 4, 7, 9)}
+
+
+def list_scale(score: Score) -> list[int]:
+    """Returns the MIDI notes of the track's pentatonic scale, from low to high."""
+    return [12 * octave + score.root + s for octave in range(9) for s in SCALES[score.harmony.mode]]
+
+
 class _LyricSyllable(NamedTuple):
     """A syllable of the hook. `bar` counts from its start; `length` is in sixteenths."""
 
@@ -37,9 +46,7 @@ class _LyricSyllable(NamedTuple):
 
 def _write_lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[_LyricSyllable]:
     """Writes a hook of four bars with the form A B A C."""
-    scale = [0, 3, 5, 7, 10]  # minor pentatonic: fits every chord of the roster
-    ladder = [o * 12 + score.root + s for o in range(9) for s in scale]
-    ladder = [n for n in ladder if voice.center - 6 <= n <= voice.center + 8]
+    ladder = [n for n in list_scale(score) if voice.center - 6 <= n <= voice.center + 8]
     shapes = [PHRASES[i] for i in (rng.randint(5), rng.randint(5), 5 + rng.randint(2))]
     onsets, vowels = list(singer.ONSETS), list(singer.FORMANTS)
     bars = []
@@ -87,6 +94,8 @@ def _place_syllables(
     start = score.at(first, 0)
     syllables = []
     for bar in range(count):
+        if not score.plays("voice", first + bar):
+            continue
         for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
             # In the break every second line is sung; a last bar is without voice, for the fill.
             if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):

@@ -1,4 +1,4 @@
-"""The percussion of a house track: the drum patterns of the score, fills, risers and crackle."""
+"""The percussion of a house track: the drum patterns of the score, fills, and crackle."""
 
 import numpy as np
 from numpy.random import RandomState
@@ -6,13 +6,15 @@ from numpy.random import RandomState
 from jukejax.preparation.house import drums, synth
 from jukejax.preparation.house.score import Score, parse_rhythm
 from jukejax.preparation.house.synth import SAMPLE_RATE
+from jukejax.preparation.house.transitions import Transition, plan_transitions
 
 MAX_JITTER = 60  # samples, 1.4 ms: timing error of a hand
-ROOM_SEND = 0.6  # gain of claps, percussion and crashes in the room's input
+ROOM_SEND = 0.6  # gain of claps, snares, percussion and crashes in the room's input
+FILLS = ("perc", "perc", "claps", "snares", "hats", "toms")
 
 
 def play_drums(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Plays the drums and percussion except the kick.
+    """Plays the drums and percussion except the kick, and the transitions.
 
     Returns:
       The bus [2, time], and the input signal of the room [time].
@@ -20,12 +22,11 @@ def play_drums(score: Score) -> tuple[np.ndarray, np.ndarray]:
     player = _DrumPlayer(score)
     for bar in range(len(score.bars)):
         player.play_bar(bar)
-    bus, rng = player.bus, player.rng
-    for start, end in _find_risers(score):
-        synth.add(bus, drums.riser(rng, end - start), start, 0.3)
+    for transition in plan_transitions(score):
+        player.play_transition(transition)
     if score.artist.crackle:
-        _add_crackle(bus, rng, score.artist.crackle)
-    return bus, player.room
+        _add_crackle(player.bus, player.rng, score.artist.crackle)
+    return player.bus, player.room
 
 
 class _DrumPlayer:
@@ -42,49 +43,74 @@ class _DrumPlayer:
         self.kit = drums.render(score.artist.kit, rng)
         self.bus = np.zeros((2, score.length))
         self.room = synth.silence(score.length)
-        rhythms = score.artist.perc_rhythms
-        self._perc_rhythms = [rhythms[i] for i in rng.permutation(len(rhythms))]
 
     def play_bar(self, bar: int) -> None:
-        """Plays the drums of one bar."""
+        """Plays the drums of one bar; the patterns change with the phrase of eight bars."""
         score, artist = self.score, self.score.artist
         section, i, _ = score.bars[bar]
-        if i == 0 and bar > 0 and section in ("drop", "break", "outro"):
-            self._hit("crash", bar, 0, 0.35, 0.2)
+        phrase = score.phrases[bar]
+
+        def choose(rhythms: tuple[str, ...]) -> list[tuple[int, float]]:
+            return parse_rhythm(rhythms[phrase % len(rhythms)])
+
         if score.plays("clap", bar):
-            for beat in (4, 12):
-                self._hit("clap", bar, beat, 0.8)
+            for sixteenth, level in choose(artist.clap_rhythms):
+                self._hit("clap", bar, sixteenth, 1.0 * level)
         if score.plays("hats", bar):
             for beat in (2, 6, 10, 14):
-                self._hit("open", bar, beat, 0.42, -0.15)
+                self._hit("open", bar, beat, 0.46, -0.15)
             if section != "intro" or i > 0:
-                for sixteenth, level in parse_rhythm(artist.hat_rhythm):
-                    self._hit("hat", bar, sixteenth, 0.36 * level, 0.25)
+                for sixteenth, level in choose(artist.hat_rhythms):
+                    self._hit("hat", bar, sixteenth, 0.4 * level, 0.25)
         if score.plays("ride", bar):
-            for beat in (0, 4, 8, 12):
-                self._hit("ride", bar, beat, 0.16, 0.4)
+            for sixteenth, level in parse_rhythm(artist.ride_rhythm):
+                self._hit("ride", bar, sixteenth, 0.2 * level, 0.4)
         if score.plays("shaker", bar):
-            for sixteenth in range(16):
-                level = (0.5, 0.3, 1.0, 0.35)[sixteenth % 4]
-                self._hit("shaker", bar, sixteenth, 0.3 * artist.shaker * level, -0.4)
+            for sixteenth, level in choose(artist.shaker_rhythms):
+                self._hit("shaker", bar, sixteenth, 0.36 * artist.shaker * level, -0.4)
         if score.plays("perc", bar):
-            rhythm = self._perc_rhythms[bar // 8 % len(self._perc_rhythms)]
-            for sixteenth, level in parse_rhythm(rhythm):
+            for sixteenth, level in choose(artist.perc_rhythms):
                 take = self.rng.randint(3)
                 self._hit("perc", bar, sixteenth, 0.36 * level, 0.3 * (take - 1), take)
         if score.is_turn(bar) and section not in ("intro", "outro"):
             self._play_fill(bar)
 
     def _play_fill(self, bar: int) -> None:
-        section, i, count = self.score.bars[bar]
-        if i == count - 1 and section in ("build", "break"):
-            # A clap roll that doubles its rate: four eighths, then sixteenths.
-            for sixteenth in (0, 2, 4, 6, *range(8, 16)):
-                self._hit("clap", bar, sixteenth, 0.1 + 0.025 * sixteenth)
-        else:
-            for sixteenth in range(self.rng.randint(11, 14), 16):
-                position, take = 0.5 * self.rng.uniform(-1, 1), self.rng.randint(3)
+        """Plays a fill; it is longer at the end of eight bars than of four."""
+        rng = self.rng
+        kind = FILLS[rng.randint(len(FILLS))]
+        is_long = self.score.bars[bar][1] % 8 == 7
+        first = rng.randint(8, 11) if is_long else rng.randint(11, 14)
+        for sixteenth in range(first, 16):
+            if rng.uniform() < 0.2:
+                continue
+            position = 0.5 * rng.uniform(-1, 1)
+            if kind in ("perc", "toms"):
+                take = rng.randint(3) if kind == "perc" else max(0, 2 - (sixteenth - first) // 2)
                 self._hit("perc", bar, sixteenth, 0.45, position, take)
+            elif kind == "hats":
+                self._hit("open" if sixteenth % 3 == 0 else "hat", bar, sixteenth, 0.4, position)
+            elif sixteenth % 4:  # claps and snares leave the beats free
+                voice = "clap" if kind == "claps" else "snare"
+                self._hit(voice, bar, sixteenth, 0.3 + 0.02 * sixteenth, 0.3 * position)
+
+    def play_transition(self, transition: Transition) -> None:
+        """Plays a riser, a downlifter, a roll or a crash."""
+        score, rng = self.score, self.rng
+        kind, bar, span = transition
+        start, end = score.at(bar, 0), score.at(bar + span, 0)
+        if kind == "crash":
+            self._hit("crash", bar, 0, 0.3, 0.2)
+        elif kind == "riser":
+            synth.add(self.bus, drums.riser(rng, end - start), start, 0.3)
+        elif kind == "downlifter":
+            synth.add(self.bus, drums.downlifter(rng, end - start), start, 0.25)
+        else:  # a roll of quarters, eighths, then sixteenths, ever louder
+            total = 16 * span
+            steps = [*range(0, total // 2, 4), *range(total // 2, 3 * total // 4, 2)]
+            for sixteenth in [*steps, *range(3 * total // 4, total)]:
+                level = 0.12 + 0.43 * sixteenth / total
+                self._hit("snare", bar + sixteenth // 16, sixteenth % 16, level)
 
     def _hit(
         self,
@@ -108,18 +134,8 @@ class _DrumPlayer:
         gain = level * rng.uniform(0.85, 1.1)
         synth.add(self.bus[0], sound, start, gain * min(1.0, 1.0 - position))
         synth.add(self.bus[1], sound, start, gain * min(1.0, 1.0 + position))
-        if voice in ("clap", "perc", "crash"):
+        if voice in ("clap", "perc", "crash", "snare"):
             synth.add(self.room, sound, start, ROOM_SEND * gain)
-
-
-def _find_risers(score: Score) -> list[tuple[int, int]]:
-    """Returns (first, last) sample of the noise before each drop, at most two bars long."""
-    spans = []
-    for bar, (section, i, _) in enumerate(score.bars):
-        if section == "drop" and i == 0 and bar > 0:
-            span = min(2, score.bars[bar - 1][2])
-            spans.append((score.at(bar - span, 0), score.at(bar, 0)))
-    return spans
 
 
 def _add_crackle(bus: np.ndarray, rng: RandomState, gain: float) -> None:

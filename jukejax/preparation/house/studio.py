@@ -7,13 +7,18 @@ import numpy as np
 from numpy.random import RandomState
 
 from jukejax.preparation.house import drums, synth
+from jukejax.preparation.house.arrangement import arrange
 from jukejax.preparation.house.artists import ROSTER
 from jukejax.preparation.house.bass import play_bass
 from jukejax.preparation.house.chords import play_pads, play_stabs
+from jukejax.preparation.house.harmony import draw_harmony
+from jukejax.preparation.house.hook import play_hook
 from jukejax.preparation.house.lead import play_vocal
 from jukejax.preparation.house.percussion import play_drums
-from jukejax.preparation.house.score import Score, plan_sections
+from jukejax.preparation.house.score import Score
 from jukejax.preparation.house.synth import SAMPLE_RATE
+from jukejax.preparation.house.transitions import place_kicks
+from jukejax.preparation.house.variation import vary_artist
 
 ARTISTS = tuple(artist.name for artist in ROSTER)
 GENRES = tuple(sorted({genre for artist in ROSTER for genre in artist.genres}))
@@ -22,6 +27,9 @@ KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 SHORTEST, LONGEST = 4.0, 600.0  # seconds: two bars; two gigabytes of memory
 SLOWEST, FASTEST = 90.0, 160.0  # BPM
 PEAK = 0.95
+# Lowest and highest level in the drops, in dB above that of the kick.
+BALANCE = {"bass": (-4.0, -1.5), "chords": (-7.5, -4.5), "hook": (-10.0, -7.0)}
+PRESENCE = {"drums": 0.7, "chords": 2.0, "hook": 1.2}  # gain around 3.2 kHz, added to 1
 
 
 @dataclass(frozen=True)
@@ -47,18 +55,6 @@ class HouseTrack:
         return self.instrumental + self.vocal
 
 
-def _kick_times(score: Score) -> list[int]:
-    """Returns the first samples of the kicks, one on each beat."""
-    times = []
-    for bar, (section, i, count) in enumerate(score.bars):
-        if not score.plays("kick", bar):
-            continue
-        # The last beat before a drop has no kick.
-        beats = 3 if section == "build" and i == count - 1 and count > 1 else 4
-        times += [score.at(bar, 4 * beat) for beat in range(beats)]
-    return times
-
-
 def _ducking(kicks: list[int], length: int, depth: float) -> np.ndarray:
     """Returns the side chain's gain [time], which falls at each kick and recovers in 0.32 s."""
     recovery = int(0.32 * SAMPLE_RATE)
@@ -81,7 +77,7 @@ def _balance_vocal(
     instrumental: np.ndarray,
     rng: RandomState,
 ) -> np.ndarray:
-    """Returns a gain [time] for a voice 4 to 8 dB below the instrumental in every sung section.
+    """Returns a gain [time] for a voice 6 to 8.8 dB below the instrumental in every sung section.
 
     Args:
       vocal, instrumental: [2, time].
@@ -93,7 +89,7 @@ def _balance_vocal(
         start, end = score.at(first, 0), score.at(first + count, 0)
         is_sung = voicing[start:end] > 0.1
         if section in ("drop", "break") and is_sung.any():
-            target = 10.0 ** (-rng.uniform(4.0, 8.0) / 20.0)
+            target = 10.0 ** (-rng.uniform(6.0, 8.8) / 20.0)
             level = _rms(instrumental[:, start:end][:, is_sung])
             gains.append(target * level / _rms(vocal[:, start:end][:, is_sung]))
             places.append(start)
@@ -109,24 +105,55 @@ def _balance_vocal(
     return gain
 
 
-def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Plays the score; returns instrumental and vocal [time, 2] as 16-bit integers."""
-    artist, rng = score.artist, score.stream("mix")
-    kicks = _kick_times(score)
-    duck = _ducking(kicks, score.length, artist.duck)
+def _add_presence(bus: np.ndarray, name: str) -> None:
+    """Raises the upper middle of a bus in place."""
+    if name in PRESENCE:
+        bus += PRESENCE[name] * synth.bandpass(bus, 3200.0, 0.5)
+
+
+def _play(score: Score) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Plays the instruments at their level in the mix.
+
+    Returns:
+      Buses, [2, time] or [time], and the input signal of the room [time].
+    """
+    rng = score.stream("balance")
+    kicks = place_kicks(score)
+    duck = _ducking(kicks, score.length, score.artist.duck)
     kick = np.zeros(score.length)
-    sound = drums.kick(artist.kit, score.stream("kick"))
+    sound = drums.kick(score.artist.kit, score.stream("kick"))
     for start in kicks:
         synth.add(kick, sound, start, 0.62 * rng.uniform(0.96, 1.0))
-    bass = play_bass(score) * duck
+    buses = {"kick": kick}
+    buses["drums"], room = play_drums(score)
+    _add_presence(buses["drums"], "drums")
+    drops = np.repeat(
+        [section == "drop" for section, _, _ in score.bars],
+        np.diff([score.at(bar, 0) for bar in range(len(score.bars) + 1)]),
+    )
+    reference = _rms(kick[drops])
     chords = play_stabs(score)
     chords += play_pads(score)
-    chords *= duck
-    instrumental, room = play_drums(score)
-    room += 0.4 * (chords[0] + chords[1])
-    instrumental += chords
-    instrumental += kick + bass
-    instrumental += 0.5 * synth.reverb(room, decay_seconds=1.3, damping=6000.0)
+    for name, bus in (("bass", play_bass(score)), ("chords", chords), ("hook", play_hook(score))):
+        bus *= duck
+        _add_presence(bus, name)
+        low, high = BALANCE[name]
+        sounding = drops & (np.abs(bus) > 1e-6).reshape(-1, score.length).any(0)
+        if level := _rms(bus[..., sounding]):
+            bus *= reference * 10.0 ** (rng.uniform(low, high) / 20.0) / level
+        buses[name] = bus
+    for name, send in (("chords", 0.3), ("hook", 0.3)):
+        room += send * (buses[name][0] + buses[name][1])
+    return buses, room
+
+
+def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
+    """Plays the score; returns instrumental and vocal [time, 2] as 16-bit integers."""
+    rng = score.stream("mix")
+    buses, room = _play(score)
+    instrumental = 0.5 * synth.reverb(room, decay_seconds=1.3, damping=6000.0)
+    for bus in buses.values():
+        instrumental += bus
     instrumental = synth.soft_clip(1.3 * instrumental)
     instrumental -= np.mean(instrumental, axis=-1, keepdims=True)
     vocal, voicing = play_vocal(score)
@@ -142,6 +169,27 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
 def _stream(seed: int, index: int, player: str) -> RandomState:
     """Returns the random generator of one instrument of a track."""
     return RandomState([seed, index, zlib.crc32(player.encode())])
+
+
+def compose(
+    index: int,
+    *,
+    seconds: float = 45.0,
+    seed: int = 0,
+    tempo: tuple[float, float] | None = None,
+) -> Score:
+    """Composes one track without playing it; see `track`."""
+    rng = _stream(seed, index, "score")
+    artist = ROSTER[index % len(ROSTER)]
+    bpm = round(10 * rng.uniform(*(tempo or artist.tempo))) / 10
+    return Score(
+        artist=vary_artist(artist, rng),
+        bpm=bpm,
+        root=int(rng.randint(12)),
+        harmony=draw_harmony(artist.moods, artist.color, artist.major, rng),
+        arrangement=arrange(max(2, round(seconds * bpm / 240.0)), rng),
+        stream=lambda player: _stream(seed, index, player),
+    )
 
 
 def track(
@@ -175,25 +223,15 @@ def track(
             f"house tracks have {SLOWEST:g} to {FASTEST:g} BPM, got {low:g} to {high:g}; change "
             "--house_bpm"
         )
-    rng = _stream(seed, index, "score")
-    artist = ROSTER[index % len(ROSTER)]
-    bpm = round(10 * rng.uniform(*(tempo or artist.tempo))) / 10
-    score = Score(
-        artist=artist,
-        bpm=bpm,
-        root=int(rng.randint(12)),
-        plan=plan_sections(max(2, round(seconds * bpm / 240.0))),
-        progression=artist.progressions[rng.randint(len(artist.progressions))],
-        stream=lambda player: _stream(seed, index, player),
-    )
+    score = compose(index, seconds=seconds, seed=seed, tempo=tempo)
     instrumental, vocal = _mix(score)
     starts = np.cumsum([0, *(count for _, count in score.plan)])
     return HouseTrack(
         name=f"house-{index:04d}",
-        artist=artist.name,
-        genre=artist.genres[rng.randint(len(artist.genres))],
-        bpm=bpm,
-        key=f"{KEYS[score.root]} minor",
+        artist=score.artist.name,
+        genre=score.artist.genres[0],
+        bpm=score.bpm,
+        key=f"{KEYS[score.root]} {score.harmony.mode}",
         instrumental=(instrumental / 32768.0).astype(np.float32),
         vocal=(vocal / 32768.0).astype(np.float32),
         sections=tuple(
