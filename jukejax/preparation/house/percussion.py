@@ -100,7 +100,7 @@ class _DrumPlayer:
         kind, bar, span = transition
         start, end = score.at(bar, 0), score.at(bar + span, 0)
         if kind == "crash":
-            self._hit("crash", bar, 0, 0.3, 0.2)
+            self._hit("crash", bar, 0, 0.26, 0.2)
         elif kind == "riser":
             synth.add(self.bus, drums.riser(rng, end - start), start, 0.3)
         elif kind == "downlifter":
