@@ -29,6 +29,7 @@ SLOWEST, FASTEST = 90.0, 160.0  # BPM
 PEAK = 0.95
 # Lowest and highest level in the drops, in dB above that of the kick.
 BALANCE = {"bass": (-4.0, -1.5), "chords": (-7.5, -4.5), "hook": (-10.0, -7.0)}
+LAYER_OF = {"chords": "stab"}  # layer that decides where a bus is measured, if not its name
 PRESENCE = {"drums": 0.7, "chords": 2.0, "hook": 1.2}  # gain around 3.2 kHz, added to 1
 
 
@@ -111,6 +112,19 @@ def _add_presence(bus: np.ndarray, name: str) -> None:
         bus += PRESENCE[name] * synth.bandpass(bus, 3200.0, 0.5)
 
 
+def _measure_level(score: Score, bus: np.ndarray, layer: str) -> float:
+    """Returns the RMS of a bus where it sounds: in the drops, or elsewhere if it rests in them."""
+    bars = [bar for bar in range(len(score.bars)) if score.plays(layer, bar)]
+    bars = [bar for bar in bars if score.bars[bar][0] == "drop"] or bars
+    energy, count = 0.0, 0
+    for bar in bars:
+        sound = bus[..., score.at(bar, 0) : score.at(bar + 1, 0)]
+        sounding = np.abs(np.atleast_2d(sound)).max(0) > 1e-6
+        energy += float(np.mean(np.atleast_2d(sound * sound), axis=0).sum())
+        count += int(sounding.sum())
+    return float(np.sqrt(energy / count)) if count else 0.0
+
+
 def _play(score: Score) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Plays the instruments at their level in the mix.
 
@@ -138,9 +152,9 @@ def _play(score: Score) -> tuple[dict[str, np.ndarray], np.ndarray]:
         bus *= duck
         _add_presence(bus, name)
         low, high = BALANCE[name]
-        sounding = drops & (np.abs(bus) > 1e-6).reshape(-1, score.length).any(0)
-        if level := _rms(bus[..., sounding]):
-            bus *= reference * 10.0 ** (rng.uniform(low, high) / 20.0) / level
+        target = reference * 10.0 ** (rng.uniform(low, high) / 20.0)
+        if level := _measure_level(score, bus, LAYER_OF.get(name, name)):
+            bus *= target / level
         buses[name] = bus
     for name, send in (("chords", 0.3), ("hook", 0.3)):
         room += send * (buses[name][0] + buses[name][1])
