@@ -27,7 +27,11 @@ from jukejax.common import files
 FLAGS = flags.FlagValues()
 
 WORKDIR = flags.DEFINE_list(
-    "workdir", None, "Workdirs of train, separated by commas, or one bundle.", flag_values=FLAGS
+    "workdir",
+    None,
+    "Workdirs of train, separated by commas, or one bundle. A bundle beside workdirs gives the "
+    "parts that they lack.",
+    flag_values=FLAGS,
 )
 FORMAT = flags.DEFINE_enum(
     "format",
@@ -74,7 +78,9 @@ DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     ["float32", "float16", "bfloat16"],
-    "For stablehlo: float type of the priors' weights and arithmetic.",
+    "Float type of the parameters in a bundle or in safetensors; for stablehlo: of the priors' "
+    "weights and arithmetic. A VQ-VAE in another type gives other codes: export it alone first, "
+    "encode with that bundle, and name it beside the priors in --workdir.",
     flag_values=FLAGS,
 )
 

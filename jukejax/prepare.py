@@ -116,6 +116,7 @@ flags.DEFINE_string(
     "LOWEST:HIGHEST tempo of --input=house, such as 112:134; default: that of each artist.",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool("house_vocals", True, "Tracks of --input=house have a singer.", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the music of --input=house.", flag_values=FLAGS)
 
 
@@ -150,6 +151,7 @@ def _read_settings() -> run.Settings:
         house_tracks=FLAGS.house_tracks,
         house_seconds=FLAGS.house_seconds,
         house_tempo=sources.parse_tempo(FLAGS.house_bpm),
+        house_vocals=FLAGS.house_vocals,
         seed=FLAGS.seed,
     )
 

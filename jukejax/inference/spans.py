@@ -47,13 +47,17 @@ def find_context(config: VQVAEConfig, level: int) -> int:
 
     It is rounded up to whole top-level codes.
     """
+    frames = config.frames
     multiplier = config.multipliers[level]
     stack = ResidualStack(
-        depth=multiplier * config.depth,
+        depth=frames.depths[level] if frames else multiplier * config.depth,
         dilation_growth_rate=config.dilation_growth_rate,
         dilation_cycle=config.dilation_cycle,
         parent=None,
     )
+    if frames:
+        codes = frames.span + sum(stack.dilations) + 1
+        return _round_up(codes * config.hops[level], config.hops[-1])
     reach, rate = 0, 1
     for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
         for _ in range(downs):
@@ -61,7 +65,11 @@ def find_context(config: VQVAEConfig, level: int) -> int:
             rate *= stride
             reach += sum(stack.dilations) * rate
         reach += rate
-    return -(-(reach + 1) // config.hops[-1]) * config.hops[-1]
+    return _round_up(reach + 1, config.hops[-1])
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
 
 
 class Sound(Protocol):

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.models.frames import FrameConfig, FrameDecoder, FrameEncoder
 from jukejax.models.layers import Conv, DecoderBlock, EncoderBlock
 from jukejax.models.quantizer import Quantizer
 from jukejax.ops import quantize
@@ -42,6 +43,8 @@ class VQVAEConfig:
       restart_threshold: codes with fewer rows a batch on average restart.
       bottleneck: False omits the quantization, to measure its cost.
       channels: of the audio.
+      frames: encoders and decoders at the rate of the codes (`models.frames`, an extension), which
+        replaces `width`, `depth` and `multipliers`; None: OpenAI's.
     """
 
     downs: tuple[int, ...] = (3, 2, 2)
@@ -62,6 +65,7 @@ class VQVAEConfig:
     restart_threshold: float = 1.0
     bottleneck: bool = True
     channels: int = 1
+    frames: FrameConfig | None = None
 
     def __post_init__(self) -> None:
         if not len(self.downs) == len(self.strides) == len(self.multipliers):
@@ -76,6 +80,14 @@ class VQVAEConfig:
             raise ValueError(f"downs {self.downs}: level 0 needs at least one strided convolution")
         if not 0.0 <= self.ema_decay <= 1.0:
             raise ValueError(f"ema_decay {self.ema_decay} is outside [0, 1]")
+        if self.frames is not None:
+            for name in ("widths", "depths"):
+                sizes = getattr(self.frames, name)
+                if len(sizes) != len(self.downs):
+                    raise ValueError(
+                        f"frames.{name} {sizes} must have one entry for each of the "
+                        f"{len(self.downs)} levels"
+                    )
 
     @property
     def levels(self) -> int:
@@ -122,6 +134,26 @@ def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
     }
 
 
+def _frame_fields(config: VQVAEConfig, frames: FrameConfig, level: int, *, reverse: bool) -> dict:
+    """Returns the common fields of a level's `FrameEncoder` and `FrameDecoder`."""
+    stack = {
+        "depth": frames.depths[level],
+        "m_conv": config.m_conv,
+        "dilation_growth_rate": config.dilation_growth_rate,
+        "dilation_cycle": config.dilation_cycle,
+        "reverse_dilation": reverse,
+        "res_scale": config.res_scale,
+        "zero_out": config.zero_out,
+        "remat": config.remat,
+    }
+    return {
+        "hop": config.hops[level],
+        "span": frames.span,
+        "width": frames.widths[level],
+        "stack": stack,
+    }
+
+
 class Encoder(nn.Module):
     """Maps audio [B, T, channels] to one level's features [B, T / hop, emb_dim]."""
 
@@ -131,10 +163,17 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        if config.frames is not None:
+            fields = _frame_fields(config, config.frames, self.level, reverse=False)
+            encoder = FrameEncoder(
+                **fields, out_features=config.emb_dim, dtype=self.dtype, name="frames"
+            )
+            return encoder(x).astype(jnp.float32)
         for i in range(self.level + 1):
             x = EncoderBlock(
-                **_block_fields(self.config, self.level, i),
-                in_features=self.config.emb_dim if i else self.config.channels,
+                **_block_fields(config, self.level, i),
+                in_features=config.emb_dim if i else config.channels,
                 dtype=self.dtype,
                 name=f"block_{i}",
             )(x)
@@ -150,15 +189,23 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        reverse = config.reverse_decoder_dilation
+        if config.frames is not None:
+            fields = _frame_fields(config, config.frames, self.level, reverse=reverse)
+            decoder = FrameDecoder(
+                **fields, channels=config.channels, dtype=self.dtype, name="frames"
+            )
+            return decoder(x).astype(jnp.float32)
         for i in reversed(range(self.level + 1)):
             x = DecoderBlock(
-                **_block_fields(self.config, self.level, i),
-                in_features=self.config.emb_dim,
-                reverse_dilation=self.config.reverse_decoder_dilation,
+                **_block_fields(config, self.level, i),
+                in_features=config.emb_dim,
+                reverse_dilation=reverse,
                 dtype=self.dtype,
                 name=f"block_{i}",
             )(x)
-        return Conv(self.config.channels, dtype=self.dtype, name="out")(x).astype(jnp.float32)
+        return Conv(config.channels, dtype=self.dtype, name="out")(x).astype(jnp.float32)
 
 
 class VQVAE(nn.Module):

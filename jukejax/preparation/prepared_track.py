@@ -24,6 +24,7 @@ class Source:
     seconds: float = 0.0
     seed: int = 0
     tempo: tuple[float, float] | None = None
+    vocals: bool = True
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Settings:
     house_tracks: int = 16
     house_seconds: float = 45.0
     house_tempo: tuple[float, float] | None = None
+    house_vocals: bool = True
     seed: int = 0
 
     def check(self) -> None:
@@ -177,7 +178,11 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
     if settings.input == "house":
         return SourceList(
             sources.list_house_tracks(
-                settings.house_tracks, settings.house_seconds, settings.seed, settings.house_tempo
+                settings.house_tracks,
+                settings.house_seconds,
+                settings.seed,
+                settings.house_tempo,
+                vocals=settings.house_vocals,
             )
         )
     if kind == "tfds":

@@ -83,15 +83,20 @@ def _list_bucket(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
 
 
 def list_house_tracks(
-    count: int, seconds: float, seed: int, tempo: tuple[float, float] | None = None
+    count: int,
+    seconds: float,
+    seed: int,
+    tempo: tuple[float, float] | None = None,
+    *,
+    vocals: bool = True,
 ) -> list[Source]:
-    """Lists the tracks of the house corpus; see `house.track`."""
+    """Lists the tracks of the house corpus, with or without vocals; see `house.track`."""
     if count < 1 or seconds <= 0:
         raise ValueError(
             f"--house_tracks={count} and --house_seconds={seconds} must both be above 0"
         )
     return [
-        Source(f"house_{i:04d}", index=i, seconds=seconds, seed=seed, tempo=tempo)
+        Source(f"house_{i:04d}", index=i, seconds=seconds, seed=seed, tempo=tempo, vocals=vocals)
         for i in range(count)
     ]
 

@@ -73,6 +73,8 @@ def _prepare_house_track(
 
     process = _describe_process(separator, rules)
     track = house.track(source.index, seconds=source.seconds, seed=source.seed, tempo=source.tempo)
+    if not source.vocals:
+        track = replace(track, vocal=np.zeros_like(track.vocal))
     content = hashlib.sha256(track.mix.astype("<f4").tobytes()).hexdigest()
     entry = track_cache.entry_path(cache, content, process)
     prepared = track_cache.read_entry(entry, source.name)
@@ -244,7 +246,10 @@ def _house_labels(track: "HouseTrack") -> dict[str, Any]:
     return {"artist": track.artist, "genre": track.genre}
 
 
-def _measure_sdr(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, float]:
+def _measure_sdr(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, float] | None:
+    """Measures the instrumental of a track against the truth; None for a track without vocals."""
+    if not track.vocal.any():
+        return None
     return {
         "before": round(fidelity.si_sdr(track.mix, track.instrumental), 3),
         "after": round(fidelity.si_sdr(instrumental, track.instrumental), 3),

@@ -87,6 +87,9 @@ _VQVAE = {
     "ema_decay": SHARE,
     "restart_threshold": NOT_NEGATIVE,
     "channels": _count(1),
+    "frames.span": _count(1),
+    "frames.widths": _count(1),
+    "frames.depths": _count(0),
 }
 _PRIOR = {
     "level": _count(0),

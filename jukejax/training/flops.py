@@ -173,6 +173,14 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
     """
     encoders = decoders = codebooks = 0.0
     for level, hop in enumerate(config.hops):
+        codebooks += window // hop * config.emb_dim * config.codebook_size
+        if config.frames is not None:
+            width, depth = config.frames.widths[level], config.frames.depths[level]
+            macs = _count_stack_macs(width, depth, config.m_conv) + 3 * width * config.emb_dim
+            macs += config.frames.span * hop * config.channels * width
+            encoders += window // hop * macs
+            decoders += window // hop * macs
+            continue
         multiplier = config.multipliers[level]
         width = multiplier * config.width
         stack = _count_stack_macs(width, multiplier * config.depth, config.m_conv)
@@ -183,7 +191,6 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
             positions, channels = positions // stride**downs, config.emb_dim
             decoders += _count_decoder_macs(block, positions=positions, channels=channels)
         decoders += window * 3 * config.emb_dim * config.channels
-        codebooks += window // hop * config.emb_dim * config.codebook_size
     parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}
     if config.bottleneck:
         parts["codebooks"] = Work(2 * codebooks, 0.0)

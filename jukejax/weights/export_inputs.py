@@ -6,9 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from jukejax.common import files
 from jukejax.common.types import Tree
 from jukejax.data.vocabularies import Vocabulary
+from jukejax.runtime import precision
 from jukejax.weights import bundle, checkpoints, loading, part_checks
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
 from jukejax.weights.openai import parts, released
@@ -19,7 +23,7 @@ class ExportOptions:
     """Options of an export.
 
     Attributes:
-      inputs: workdirs of `train`, or one bundle.
+      inputs: workdirs of `train` and bundles, each part once; or one bundle.
       output: folder to write.
       format: a key of `WRITERS`.
       raw: export the latest weights of a training run, not their moving average.
@@ -28,7 +32,8 @@ class ExportOptions:
       license: license of the weights; None: that of the bundle, or unspecified.
       seconds: seconds of audio for one call of StableHLO's encode or decode.
       batch: items of one call of a StableHLO function.
-      dtype: float type of a prior in StableHLO.
+      dtype: float type of the parameters in a bundle and in safetensors, and of a prior in
+        StableHLO.
     """
 
     inputs: Sequence[str]
@@ -73,32 +78,29 @@ class Model:
 
 
 def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
-    """Opens the models of training runs.
+    """Opens the models of training runs, and of bundles among them.
 
     A VQ-VAE beside priors has its averaged weights also with `options.raw`: the priors were trained
     on its codes.
 
     Raises:
-      ValueError: a folder is no workdir, two hold the same part, there is no VQ-VAE, or a prior was
+      ValueError: a folder is neither, two hold the same part, there is no VQ-VAE, or a prior was
         trained on codes of another VQ-VAE.
     """
     model_parts: dict[str, Part] = {}
     for workdir in workdirs:
-        path = Path(workdir) / "description.json"
-        if not path.exists():
-            raise ValueError(f"{workdir} is no workdir of train (it has no description.json)")
-        description = files.read_json(path)
-        name = loading.part_name(description)
-        if name in model_parts:
-            raise ValueError(
-                f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
-            )
-        model_parts[name] = _open_run(workdir, name, description, options)
+        for name, part in _open_input(workdir, options).items():
+            if name in model_parts:
+                raise ValueError(
+                    f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
+                )
+            model_parts[name] = part
     if "vqvae" not in model_parts:
         raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
     vocabularies = [
         part.description["vocabulary"] for name, part in model_parts.items() if name != "vqvae"
     ]
+    model_parts = {name: _cast_part(part, options) for name, part in model_parts.items()}
     return _describe_model(
         model_parts,
         {
@@ -110,6 +112,22 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
             "checkpoints": {name: part.facts for name, part in model_parts.items()},
         },
     )
+
+
+def _open_input(workdir: str, options: ExportOptions) -> dict[str, Part]:
+    """Opens the model of a training run, or those of a bundle, by name."""
+    if (Path(workdir) / "model.json").exists():
+        facts = {"weights": "bundle"}
+        parts_of_bundle = _list_bundle_parts(workdir)
+        return {name: replace(part, facts=facts) for name, part in parts_of_bundle.items()}
+    path = Path(workdir) / "description.json"
+    if not path.exists():
+        raise ValueError(
+            f"{workdir} is no workdir of train (it has no description.json) and no bundle"
+        )
+    description = files.read_json(path)
+    name = loading.part_name(description)
+    return {name: _open_run(workdir, name, description, options)}
 
 
 def _takes_raw(name: str, options: ExportOptions) -> bool:
@@ -138,7 +156,9 @@ def _load_run(saved: checkpoints.SavedStep, raw: bool) -> Tree:
 
 def describe_facts(facts: Mapping[str, Any]) -> str:
     """Formats the origin of weights: `ema, step 280, held out 4.692 bits a code`."""
-    words = [facts["weights"], f"step {facts['step']}"]
+    words = [facts["weights"]]
+    if "step" in facts:
+        words.append(f"step {facts['step']}")
     if "heldout_bits" in facts:
         words.append(f"held out {facts['heldout_bits']:.3f} bits a code")
     if "heldout_loss" in facts:
@@ -157,6 +177,24 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
         raise ValueError(
             f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
         )
+    model_parts = _list_bundle_parts(folder)
+    return _describe_model(
+        {name: _cast_part(part, options) for name, part in model_parts.items()},
+        {
+            "vocabulary": content["vocabulary"],
+            "license": options.license or content["license"],
+            "provenance": [*content["provenance"], f"exported from {folder}"],
+        },
+    )
+
+
+def _list_bundle_parts(folder: str) -> dict[str, Part]:
+    """Lists the models of a bundle, by name.
+
+    Raises:
+      ValueError: the bundle is damaged or has no VQ-VAE.
+    """
+    content = bundle.open_bundle(folder)
     model_parts = {}
     for name in ("vqvae", *(f"level_{level}" for level in sorted(content["levels"]))):
         path = Path(folder) / name
@@ -164,14 +202,29 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
             raise ValueError(f"{folder} has no VQ-VAE; an export needs one")
         load = functools.partial(_load_bundle_part, folder, name)
         model_parts[name] = Part(str(path), files.read_json(path / "config.json"), load)
-    return _describe_model(
-        model_parts,
-        {
-            "vocabulary": content["vocabulary"],
-            "license": options.license or content["license"],
-            "provenance": [*content["provenance"], f"exported from {folder}"],
-        },
-    )
+    return model_parts
+
+
+def _cast_part(part: Part, options: ExportOptions) -> Part:
+    """Returns a part whose weights are stored in the type of the options (not for StableHLO)."""
+    if options.dtype == "float32" or options.format not in ("bundle", "safetensors"):
+        return part
+    dtype = np.dtype(precision.compute_dtype(options.dtype))
+    return replace(part, load=functools.partial(_load_cast, part.load, dtype))
+
+
+def _load_cast(load: Callable[[], Tree], dtype: np.dtype) -> Tree:
+    """Loads weights with the parameters in another float type.
+
+    Code vectors are rounded to that type, and stay float32 like the other state of the codebooks.
+    """
+    weights = load()
+    params = jax.tree.map(lambda value: np.asarray(value).astype(dtype), weights["params"])
+    extra = {
+        name: dict(book, codebook=np.asarray(book["codebook"]).astype(dtype).astype(np.float32))
+        for name, book in weights["extra"].items()
+    }
+    return {"params": params, "extra": extra}
 
 
 def _load_bundle_part(folder: str, name: str) -> Tree:

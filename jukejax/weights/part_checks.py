@@ -22,9 +22,10 @@ from jukejax.weights.openai import parts, released
 
 # Largest values of a config, in addition to the number of weights.
 _MAXIMA = {"num_layers": 10_000, "depth": 1000, "downs": 32, "strides": 1 << 12, "stride": 1 << 12}
+_MAXIMA |= {"depths": 1000, "span": 1 << 12}
 _MAXIMA |= {"multipliers": 1000, "max_genres": 1000, "channels": 64, "num_heads": 10_000}
 _SIZES = {"emb_dim", "seq_len", "num_blocks", "codebook_size", "vocab_size", "width", "num_tokens"}
-_SIZES |= {"num_artists", "num_genres", *_MAXIMA}
+_SIZES |= {"num_artists", "num_genres", "widths", *_MAXIMA}
 _PRODUCTS = (  # of sizes that are no larger than the number of weights
     ("depth", "width", "width"),
     ("num_layers", "emb_dim"),

@@ -14,6 +14,8 @@ from jukejax.ops.stft import STFT, Bandwidth
 from jukejax.training.task import Metrics
 
 RECONS = ("l1", "l2", "linf", "lmix")
+# Added to magnitudes in logarithms: that of a sine of -70 dB in the longest window.
+LOG_FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class LossConfig:
         the data set's bandwidth.
       multispectral: weight of the same distance, averaged over several resolutions.
       multispectral_n_fft, multispectral_hop, multispectral_window: those resolutions, in samples.
+      log_spectral: weight of the mean distance of the log magnitudes at the same resolutions, an
+        extension: quiet tones count as much as loud ones.
       commit: weight of the commitment loss, beta in the paper.
     """
 
@@ -43,6 +47,7 @@ class LossConfig:
     multispectral_n_fft: tuple[int, ...] = (2048, 1024, 512)
     multispectral_hop: tuple[int, ...] = (240, 120, 50)
     multispectral_window: tuple[int, ...] = (1200, 600, 240)
+    log_spectral: float = 0.0
     commit: float = 0.02
 
     def __post_init__(self) -> None:
@@ -72,7 +77,7 @@ class LossConfig:
     def used_stfts(self) -> tuple[STFT, ...]:
         """The spectrograms with a weight in the loss."""
         single = (stft_ops.SINGLE,) if self.spectral else ()
-        return single + (self.stfts if self.multispectral else ())
+        return single + (self.stfts if self.multispectral or self.log_spectral else ())
 
 
 def recons_loss(
@@ -117,6 +122,8 @@ def level_losses(
     spectral: || |STFT(x)| - |STFT(y)| ||_2 / w_spec (section 3.3), or, with `relative_spectral`,
       the spectral convergence.
     multispectral: the same norm, averaged over `LossConfig.stfts`.
+    log_spectral: mean | log(|STFT(x)| + LOG_FLOOR) - log(|STFT(y)| + LOG_FLOOR) |, averaged over
+      the same, if it has a weight.
     spectral_convergence: || |STFT(x)| - |STFT(y)| ||_2 / || |STFT(x)| ||_2.
 
     Args:
@@ -131,12 +138,19 @@ def level_losses(
     else:
         spectral = jnp.mean(stft_ops.spectral_loss(target, output)) / bandwidth.spec
     multispectral = jnp.mean(stft_ops.multispectral_loss(target, output, loss.stfts))
-    return {
+    terms = {
         "recons": recons_loss(loss.recons, loss, bandwidth, target, output),
         "spectral": spectral,
         "multispectral": multispectral / bandwidth.spec,
         "spectral_convergence": convergence,
     }
+    if loss.log_spectral:
+        distances = [
+            stft_ops.log_magnitude_loss(target, output, stft, epsilon=LOG_FLOOR)
+            for stft in loss.stfts
+        ]
+        terms["log_spectral"] = jnp.mean(jnp.stack(distances))
+    return terms
 
 
 def total_loss(
@@ -160,8 +174,8 @@ def total_loss(
     for level, decoded in enumerate(output.audio):
         parts = level_losses(loss, bandwidth, target, decoded)
         total += parts["recons"]
-        for name, weight in (("spectral", loss.spectral), ("multispectral", loss.multispectral)):
-            if weight:  # a term of weight 0 is logged, without a gradient
+        for name in ("spectral", "multispectral", "log_spectral"):
+            if weight := getattr(loss, name):  # a term of weight 0 has no gradient
                 total += weight * parts[name]
         if output.quantized is not None:
             quantized = output.quantized[level]

@@ -51,6 +51,11 @@ def export_vqvae(config: VQVAEConfig) -> dict[str, Any]:
             f"Transformers' Jukebox holds only VQ-VAEs with {LEVELS} levels, a bottleneck and "
             "reversed decoder dilations; take --format=openai or safetensors"
         )
+    if config.frames is not None:
+        raise ValueError(
+            "Transformers' Jukebox has no VQ-VAE with frames (config.model.frames); take "
+            "--format=bundle or safetensors"
+        )
     return {
         "model_type": "jukebox_vqvae",
         "conv_input_shape": config.channels,

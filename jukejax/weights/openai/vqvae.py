@@ -18,7 +18,16 @@ from jukejax.weights.openai.conv import conv_entries, decoder_block_entries, enc
 
 
 def vqvae_entries(config: VQVAEConfig) -> Iterator[Entry]:
-    """Yields every tensor; our paths start with the collection, "params" or "codebook"."""
+    """Yields every tensor; our paths start with the collection, "params" or "codebook".
+
+    Raises:
+      ValueError: OpenAI's code has no such model.
+    """
+    if config.frames is not None:
+        raise ValueError(
+            "OpenAI's code has no VQ-VAE with frames (config.model.frames); take --format=bundle "
+            "or safetensors"
+        )
     for level in range(config.levels):
         depth = config.multipliers[level] * config.depth
         for i in range(level + 1):

@@ -1,0 +1,119 @@
+"""The shipped model `house`: four models of the embedded corpus, at a size for two cores.
+
+launch/train_house_small.sh runs every step from the corpus to the bundle; its stages are
+
+    python -m jukejax.train --config=configs/house_small.py:vqvae --workdir=runs/house/vqvae
+
+and the same with prior, upsampler1 and upsampler0.
+
+The VQ-VAE works at the rate of the codes (`models.frames`), which trains several times as fast as
+OpenAI's on a CPU. The top prior attends to everything before every fourth layer (attention pattern
+9), so that it can repeat the bar before, whatever its length in codes.
+"""
+
+from ml_collections import ConfigDict
+
+STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")
+
+
+def base(folder: str, batch_size: int) -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.init_from = ""
+    config.dtype = "float32"
+    config.keep = 2
+    config.eval_batches = 16
+    config.mesh = dict(data=-1, fsdp=1, tensor=1)
+    config.sample_every = 0
+    config.data = dict(folder=folder, batch_size=batch_size)
+    return config
+
+
+def schedule(config: ConfigDict, steps: int, learning_rate: float) -> None:
+    """Sets the optimizer: warm-up, then a linear decay to zero from 40 % of the steps on."""
+    config.steps = steps
+    config.log_every = 20
+    config.eval_every = max(steps // 8, 1)
+    config.checkpoint_every = max(steps // 16, 1)
+    config.optimizer = dict(
+        learning_rate=learning_rate,
+        warmup_steps=min(100, steps // 10),
+        decay_start=2 * steps // 5,
+        decay_steps=steps - 2 * steps // 5,
+        weight_decay=0.01,
+        ema_decay=0.99,
+    )
+
+
+def vqvae() -> ConfigDict:
+    """Hops 8, 32 and 128; 4.3 million parameters, most of them at the top level."""
+    config = base("data/house/audio", batch_size=8)
+    config.task = "vqvae"
+    config.data.window = 16_384
+    config.model = dict(
+        emb_dim=64,
+        codebook_size=1024,
+        dilation_growth_rate=3,
+        dilation_cycle=3,
+        res_scale=True,
+        frames=dict(span=4, widths=(64, 128, 256), depths=(3, 4, 6)),
+    )
+    # A batch has 1,024 codes of the top level: a strong commitment keeps features near the codebook
+    # that follows them, and log magnitudes keep chords that are 20 dB below the kick.
+    config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=1.0)
+    schedule(config, steps=1400, learning_rate=2e-3)
+    config.optimizer.weight_decay = 0.0
+    return config
+
+
+def prior() -> ConfigDict:
+    """The top prior: artist, genre, timing, tempo, key and position in the bar."""
+    config = base("data/house/codes", batch_size=2)
+    config.task = "prior"
+    config.model = dict(
+        level=2,
+        transformer=dict(
+            emb_dim=320, num_layers=8, num_heads=4, seq_len=4096, num_blocks=64, attn_order=9
+        ),
+        labels=dict(
+            max_genres=1,
+            min_duration=1.0,
+            timing_bins=32,
+            tempo_bins=64,
+            keys=24,
+            bar_bins=192,
+            dropout=0.1,
+            dropout_all=0.1,
+        ),
+    )
+    schedule(config, steps=3000, learning_rate=1.5e-3)
+    return config
+
+
+def upsampler(level: int) -> ConfigDict:
+    """An upsampler, conditioned on the codes of the level above only."""
+    config = base("data/house/codes", batch_size=4)
+    config.task = "prior"
+    width = 256 if level == 1 else 192
+    config.model = dict(
+        level=level,
+        transformer=dict(
+            emb_dim=width, num_layers=6, num_heads=4, seq_len=2048, num_blocks=32, attn_order=2
+        ),
+        upper=dict(downs=2, stride=2, width=64, depth=6, dilation_cycle=3, res_scale=level == 1),
+    )
+    schedule(config, steps=800, learning_rate=1.5e-3)
+    return config
+
+
+def get_config(arg: str = "prior") -> ConfigDict:
+    """Returns the config of a stage, one of `STAGES`."""
+    if arg == "vqvae":
+        return vqvae()
+    if arg == "prior":
+        return prior()
+    if arg in STAGES:
+        return upsampler(level=int(arg[-1]))
+    raise ValueError(
+        f"configs/house_small.py has no variant {arg!r}; take one of {', '.join(STAGES)}"
+    )
