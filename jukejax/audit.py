@@ -23,6 +23,7 @@ from absl import flags
 from jukejax import cli
 from jukejax.auditing.run import AuditOptions, run_audit
 from jukejax.common.formatting import format_count
+from jukejax.weights.shipped import define_model_flag
 
 COPIED = 3  # exit code
 
@@ -41,12 +42,11 @@ TRAINING = flags.DEFINE_list(
     "separated by a comma.",
     flag_values=FLAGS,
 )
-VQVAE = flags.DEFINE_string(
+VQVAE = define_model_flag(
     "vqvae",
-    None,
-    "The VQ-VAE that made the code shards: workdir or bundle. With it, codes are also compared by "
-    "their codebook vectors, and sounds without codes are encoded.",
-    flag_values=FLAGS,
+    "The VQ-VAE that made the code shards: workdir, bundle, or house for the shipped model. With "
+    "it, codes are also compared by their codebook vectors, and sounds without codes are encoded.",
+    FLAGS,
 )
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for report.html and audit.json.", flag_values=FLAGS

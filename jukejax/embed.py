@@ -18,11 +18,12 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common.formatting import format_count
+from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
 FLAGS = flags.FlagValues()
 
-MODEL = flags.DEFINE_string(
-    "model", None, "Model bundle, made by export or convert.", flag_values=FLAGS
+MODEL = define_model_flag(
+    "model", "Model bundle, made by export or convert; default: the shipped model, house.", FLAGS
 )
 INPUT = flags.DEFINE_string(
     "input",
@@ -86,8 +87,8 @@ SPLIT = flags.DEFINE_enum(
 
 def check_flags() -> tuple[str, str, str]:
     """Checks that flags are complete and in range; returns --model, --input and --output."""
-    if MODEL.value is None or INPUT.value is None or OUTPUT.value is None:
-        raise ValueError("--model, --input and --output are needed; see --help")
+    if INPUT.value is None or OUTPUT.value is None:
+        raise ValueError("--input and --output are needed; see --help")
     for name in LAYERS.value or [""]:
         if name not in ("middle", "last", "all") and not re.fullmatch(r"\d+", name):
             raise ValueError(f"--layers={name!r} is no number; give numbers, middle, last or all")
@@ -97,7 +98,7 @@ def check_flags() -> tuple[str, str, str]:
         raise ValueError(f"--batch_size={BATCH_SIZE.value} must be 1 or more")
     if SECONDS.value < 0:
         raise ValueError(f"--seconds={SECONDS.value} must be 0 or more")
-    return MODEL.value, INPUT.value, OUTPUT.value
+    return MODEL.value or resolve_model(HOUSE), INPUT.value, OUTPUT.value
 
 
 def main() -> int:

@@ -17,11 +17,12 @@ from jukejax import cli
 from jukejax.common.formatting import format_count
 from jukejax.data import corpus, records
 from jukejax.runtime import platform_flags
+from jukejax.weights.shipped import define_model_flag
 
 FLAGS = flags.FlagValues()
 
-VQVAE = flags.DEFINE_string(
-    "vqvae", None, "Workdir of a VQ-VAE run, or a bundle.", flag_values=FLAGS
+VQVAE = define_model_flag(
+    "vqvae", "Workdir of a VQ-VAE run, a bundle, or house for the shipped model.", FLAGS
 )
 INPUT = flags.DEFINE_string(
     "input", None, "Audio shards: the output of prepare.", flag_values=FLAGS

@@ -22,6 +22,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
+from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
 if TYPE_CHECKING:
     from jukejax.evaluation.run import Request
@@ -41,8 +42,11 @@ REFERENCE = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for index.html, pictures and evaluate.json.", flag_values=FLAGS
 )
-MODEL = flags.DEFINE_string(
-    "model", None, "Model bundle, made by export or convert.", flag_values=FLAGS
+MODEL = define_model_flag(
+    "model",
+    "Model bundle, made by export or convert, whose codes and bits are measured; with --codes the "
+    "default is the shipped model, house.",
+    FLAGS,
 )
 CODES = flags.DEFINE_string(
     "codes",
@@ -103,7 +107,7 @@ def check_flags() -> tuple[str, str]:
             raise ValueError(f"--{amount.name}={amount.value} must be 0 or more")
     if DRAWS.value < 1:
         raise ValueError(f"--bootstrap={DRAWS.value} must be 1 or more")
-    for needs, flag in ((MODEL, CODES), (REFERENCE, MUSICNN), (REFERENCE, PAIRED)):
+    for needs, flag in ((REFERENCE, MUSICNN), (REFERENCE, PAIRED)):
         if flag.value and not needs.value:
             raise ValueError(f"--{flag.name} needs --{needs.name}")
     return INPUT.value, OUTPUT.value
@@ -119,7 +123,7 @@ def main() -> int:
     request = Request(
         inputs,
         open_sounds(REFERENCE.value, "reference") if REFERENCE.value else None,
-        model=MODEL.value,
+        model=MODEL.value or (resolve_model(HOUSE) if CODES.value else None),
         codes=CODES.value,
         musicnn=MUSICNN.value,
         paired=PAIRED.value,

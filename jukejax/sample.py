@@ -37,11 +37,12 @@ from jukejax.sampling.request import (
     parse_range,
     resolve_seconds,
 )
+from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
 FLAGS = flags.FlagValues()
 
-MODEL = flags.DEFINE_string(
-    "model", None, "Model bundle, made by export or convert.", flag_values=FLAGS
+MODEL = define_model_flag(
+    "model", "Model bundle, made by export or convert; default: the shipped model, house.", FLAGS
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_values=FLAGS)
 MODE = flags.DEFINE_enum(
@@ -285,14 +286,15 @@ def collect_settings(model_hash: str) -> dict[str, Any]:
 def main() -> int:
     """Samples the tracks and prints the path of their page."""
     started_at = time.monotonic()
-    if MODEL.value is None or OUTPUT.value is None:
-        raise ValueError("--model and --output are needed; see --help")
+    if OUTPUT.value is None:
+        raise ValueError("--output is needed; see --help")
+    model_folder = MODEL.value or resolve_model(HOUSE)
     request, output = make_request(), Path(OUTPUT.value)
 
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.run import sample_tracks
 
-    model = Model(MODEL.value, DTYPE.value, WEIGHTS.value)
+    model = Model(model_folder, DTYPE.value, WEIGHTS.value)
     seconds = sample_tracks(model, request, output, collect_settings(model.hash), started_at)
     number = format_count(len(request.items), "track")
     print(f"{number} of {seconds:.1f} s: {output / 'index.html'}")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jukejax.training import config_values, following_steps
 from jukejax.training.config_files import ConfigFileParser
+from jukejax.weights.shipped import resolve_model
 
 KEYS = {
     "task": "the model to train: vqvae or prior",
@@ -20,7 +21,7 @@ KEYS = {
     "model": "VQVAEConfig or PriorConfig",
     "loss": "LossConfig of a VQ-VAE",
     "data": "folder of shards, batch_size, window ...",
-    "init_from": "bundle or workdir whose weights the run starts from",
+    "init_from": "bundle or workdir whose weights the run starts from; house: the shipped model",
     "steps": "updates of the run",
     "optimizer": "OptimizerConfig",
     "schedule": "ScheduleConfig: when the learning rate goes to zero, when a run ends early",
@@ -75,7 +76,7 @@ def read_config(values: flags.FlagValues, name: str) -> ConfigDict | None:
 
 
 def check_config(config: ConfigDict) -> ConfigDict:
-    """Checks the keys and numbers of a config, and removes its empty groups.
+    """Checks the keys and numbers of a config, removes empty groups, resolves names of models.
 
     Raises:
       ValueError: an unknown key, named with its nearest known one, or a number out of range.
@@ -89,4 +90,7 @@ def check_config(config: ConfigDict) -> ConfigDict:
     for group in _GROUPS:
         if group in config and not len(config[group]):
             del config[group]
+    for key in ("init_from", "vqvae"):
+        if config.get(key):
+            config[key] = resolve_model(config[key])
     return config

@@ -1,0 +1,40 @@
+"""The model that is shipped with the package, which commands take by its name."""
+
+from pathlib import Path
+
+from absl import flags
+
+HOUSE = "house"
+FOLDER = Path(__file__).resolve().parents[1] / "assets" / HOUSE
+
+
+def resolve_model(path: str) -> str:
+    """Returns the folder of a model: that of the shipped one for its name `HOUSE`.
+
+    Raises:
+      ValueError: this installation lacks the shipped model.
+    """
+    if path != HOUSE:
+        return path
+    if not (FOLDER / "model.json").exists():
+        raise ValueError(
+            f"this installation lacks the model {HOUSE!r} ({FOLDER} is not there); install jukejax "
+            f"again, or name a bundle; a folder of that name is ./{HOUSE}"
+        )
+    return str(FOLDER)
+
+
+class _ModelParser(flags.ArgumentParser):
+    """Parses the folder of a model, or the name of the shipped one."""
+
+    syntactic_help = f"a folder, or {HOUSE} for the shipped model"
+
+    def parse(self, argument: str) -> str:
+        return resolve_model(argument)
+
+
+def define_model_flag(
+    name: str, help_text: str, values: flags.FlagValues
+) -> flags.FlagHolder[str | None]:
+    """Defines a flag for a model, without a default."""
+    return flags.DEFINE(_ModelParser(), name, None, help_text, flag_values=values)

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The shipped model `house`, from nothing: makes the corpus, trains the four models, exports the bundle.
+#   launch/train_house_small.sh              writes to ./runs/house; started again, it resumes anywhere
+#   RUN=elsewhere TRACKS=100 launch/train_house_small.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUN=${RUN:-runs/house}
+PYTHON=${PYTHON:-.venv/bin/python}
+TRACKS=${TRACKS:-300}                # of TRACK_SECONDS each
+TRACK_SECONDS=${TRACK_SECONDS:-60}
+CONFIG=configs/house_small.py
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
+
+jukejax() {
+    printf '\n$ python -m jukejax.%s\n' "$*"
+    "$PYTHON" -m "jukejax.$1" "${@:2}"
+}
+
+jukejax prepare --input=house --nohouse_vocals --house_tracks="$TRACKS" --house_seconds="$TRACK_SECONDS" \
+    --house_bpm=110:136 --separator=none --heldout=0.06 --output="$RUN/audio"
+jukejax train --config=$CONFIG:vqvae --workdir="$RUN/vqvae" --config.data.folder="$RUN/audio"
+# The shipped weights are float16. Codes are those of the rounded VQ-VAE, so it is rounded first.
+jukejax export --workdir="$RUN/vqvae" --dtype=float16 --license=Apache-2.0 --output="$RUN/codec"
+jukejax encode --vqvae="$RUN/codec" --input="$RUN/audio" --output="$RUN/codes"
+for stage in prior upsampler1 upsampler0; do
+    jukejax train --config=$CONFIG:$stage --workdir="$RUN/$stage" --config.data.folder="$RUN/codes"
+done
+jukejax export --workdir="$RUN/codec,$RUN/prior,$RUN/upsampler1,$RUN/upsampler0" --dtype=float16 \
+    --license=Apache-2.0 --output="$RUN/model"
