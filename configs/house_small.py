@@ -13,7 +13,7 @@ OpenAI's on a CPU. The top prior attends to everything before every fourth layer
 
 from ml_collections import ConfigDict
 
-STAGES = ("vqvae", "prior", "upsampler1", "upsampler0")
+STAGES = ("vqvae", "prior", "upsampler1", "upsampler0", "tune")
 
 
 def base(folder: str, batch_size: int) -> ConfigDict:
@@ -106,12 +106,25 @@ def upsampler(level: int) -> ConfigDict:
     return config
 
 
+def tune() -> ConfigDict:
+    """The shipped top prior, tuned on a few records (launch/demo.sh)."""
+    config = prior()
+    config.init_from = "house"
+    schedule(config, steps=60, learning_rate=5e-4)
+    config.log_every = 10
+    config.eval_every = 0
+    config.checkpoint_every = 20
+    return config
+
+
 def get_config(arg: str = "prior") -> ConfigDict:
     """Returns the config of a stage, one of `STAGES`."""
     if arg == "vqvae":
         return vqvae()
     if arg == "prior":
         return prior()
+    if arg == "tune":
+        return tune()
     if arg in STAGES:
         return upsampler(level=int(arg[-1]))
     raise ValueError(

@@ -23,6 +23,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
+from jukejax.weights.shipped import resolve_model
 
 FLAGS = flags.FlagValues()
 
@@ -93,7 +94,7 @@ def main() -> int:
     from jukejax.weights.exporting import export_model
 
     options = ExportOptions(
-        inputs=WORKDIR.value,
+        inputs=[resolve_model(workdir) for workdir in WORKDIR.value],
         output=Path(OUTPUT.value),
         format=FORMAT.value or "",
         raw=WEIGHTS.value == "raw",

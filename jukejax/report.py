@@ -34,8 +34,11 @@ flags.DEFINE_list(
     "priors", [], "Working folders of the priors of levels 2,1,0, in this order.", flag_values=FLAGS
 )
 flags.DEFINE_string("bundle", None, "Folder of the exported model.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "samples", None, "Folder of generated tracks that sample wrote.", flag_values=FLAGS
+flags.DEFINE_list(
+    "samples",
+    [],
+    "Folders of generated tracks that sample wrote, separated by commas.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string("commands", None, "Text file of the commands that were run.", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -55,8 +58,12 @@ def main() -> int:
     fields = [field.name for field in dataclasses.fields(PipelinePaths)]
     values: dict[str, Any] = {name: FLAGS[name].value for name in fields}
     paths = PipelinePaths(**values)
-    named_paths = [(name, path) for name, path in values.items() if name != "priors" and path]
-    named_paths += [("priors", path) for path in paths.priors if path]
+    named_paths = [
+        (name, path)
+        for name, value in values.items()
+        for path in ([value] if isinstance(value, str) else value or [])
+        if path
+    ]
     if not named_paths:
         raise ValueError("nothing to show: give at least one of --samples, --vqvae, --priors, ...")
     for name, path in named_paths:

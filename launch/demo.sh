@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# The whole pipeline on the embedded corpus: the commands that a user would type, one after the other.
-#   launch/demo.sh             writes to ./demo; started again, it resumes
-#   DEMO=elsewhere SIZE=gpu launch/demo.sh
+# What a producer does first: tunes the shipped model on a few records and makes tracks with it.
+#   launch/demo.sh                    writes to ./demo; started again, it resumes
+#   MUSIC=folder launch/demo.sh       your own records instead of 20 synthetic ones
+#   BPM=124 KEY=Am BARS=16 STEPS=60   tempo, key and length of the tracks, steps of the tuning
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 DEMO=${DEMO:-demo}
-SIZE=${SIZE:-cpu}
 PYTHON=${PYTHON:-.venv/bin/python}
-TRACKS=${TRACKS:-14}        # of TRACK_SECONDS each, every fifth or so held out
-TRACK_SECONDS=${TRACK_SECONDS:-30}
-SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-8}
+MUSIC=${MUSIC:-}
+BPM=${BPM:-122}
+KEY=${KEY:-Am}
+BARS=${BARS:-16}
+STEPS=${STEPS:-60}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 
@@ -28,34 +30,30 @@ run_stage() {
     echo "  \"$stage\": $((SECONDS - start))," >> "$DEMO/timings.json.tmp"
 }
 
-train() {
-    local stage=$1 name=$2 variant=$3
-    shift 3
-    [ "$SIZE" = cpu ] || variant=$variant-$SIZE
-    run_stage "$stage" train "--config=configs/demo.py:$variant" "--workdir=$DEMO/$name" "$@"
-}
+metadata=()
+if [ -z "$MUSIC" ]; then
+    MUSIC=$DEMO/records
+    "$PYTHON" launch/write_records.py --output="$MUSIC"
+    metadata=(--metadata="$MUSIC/metadata.csv")
+fi
+record=$(find "$MUSIC" -type f \( -iname '*.flac' -o -iname '*.wav' -o -iname '*.mp3' -o -iname '*.ogg' -o -iname '*.m4a' \) | sort | head -n 1)
 
-AUDIO=--config.data.folder=$DEMO/audio
-CODES=--config.data.folder=$DEMO/codes
-
-run_stage "prepare the corpus" prepare --input=house --house_tracks="$TRACKS" --house_seconds="$TRACK_SECONDS" \
-    --separator=repet --output="$DEMO/audio"
-train "train the VQ-VAE" vqvae vqvae "$AUDIO"
-train "train the control, its codebook frozen" vqvae_frozen vqvae "$AUDIO" --config.model.ema_decay=1.0
-run_stage "encode the corpus" encode --vqvae="$DEMO/vqvae" --input="$DEMO/audio" --output="$DEMO/codes"
-train "train the top prior" prior prior "$CODES"
-train "train upsampler 1" upsampler1 upsampler1 "$CODES"
-train "train upsampler 0" upsampler0 upsampler0 "$CODES"
-run_stage "export the model" export --format=bundle --output="$DEMO/model" \
-    --workdir="$DEMO/vqvae,$DEMO/prior,$DEMO/upsampler1,$DEMO/upsampler0"
-run_stage "sample two tracks" sample --model="$DEMO/model" --mode=ancestral --seconds="$SECONDS_TO_MAKE" \
-    --num_samples=2 --genre="deep house" --seed=1 --output="$DEMO/samples"
+run_stage "prepare the records" prepare --input="$MUSIC" "${metadata[@]}" --separator="${SEPARATOR:-none}" --output="$DEMO/audio"
+run_stage "encode them with the shipped VQ-VAE" encode --vqvae=house --input="$DEMO/audio" --output="$DEMO/codes"
+run_stage "tune the top prior" train --config=configs/house_small.py:tune --workdir="$DEMO/prior" \
+    --config.data.folder="$DEMO/codes" --config.steps="$STEPS"
+run_stage "export the model" export --workdir="house,$DEMO/prior" --output="$DEMO/model"
+run_stage "make two tracks" sample --model="$DEMO/model" --bpm="$BPM" --key="$KEY" --bars="$BARS" --num_samples=2 --seed=1 \
+    --schedule=parallel --output="$DEMO/samples"
+run_stage "continue a record" sample --model="$DEMO/model" --mode=primed --prompt="$record" --prompt_seconds=8 --bars="$BARS" \
+    --seed=2 --schedule=parallel --output="$DEMO/continued"
+run_stage "audit" audit --input="$DEMO/samples" --training="$DEMO/audio" --output="$DEMO/audit"
+run_stage "evaluate" evaluate --input="$DEMO/samples" --reference="$DEMO/audio" --output="$DEMO/evaluation"
 
 sed '$ s/,$//' "$DEMO/timings.json.tmp" > "$DEMO/timings.json"
 echo '}' >> "$DEMO/timings.json"
 rm "$DEMO/timings.json.tmp"
 printf '\n$ python -m jukejax.report\n'
-"$PYTHON" -m jukejax.report --audio="$DEMO/audio" --codes="$DEMO/codes" --vqvae="$DEMO/vqvae" \
-    --control="$DEMO/vqvae_frozen" --priors="$DEMO/prior,$DEMO/upsampler1,$DEMO/upsampler0" \
-    --bundle="$DEMO/model" --samples="$DEMO/samples" --commands="$DEMO/commands.txt" \
-    --timings="$DEMO/timings.json" --output="$DEMO/report"
+"$PYTHON" -m jukejax.report --audio="$DEMO/audio" --codes="$DEMO/codes" --priors="$DEMO/prior" --bundle="$DEMO/model" \
+    --samples="$DEMO/samples,$DEMO/continued" --commands="$DEMO/commands.txt" --timings="$DEMO/timings.json" \
+    --output="$DEMO/report"

@@ -80,7 +80,7 @@ bench_seconds=$((SECONDS - benches))
 start=$SECONDS
 DEMO=.cache/gpu_demo
 rm -rf "$DEMO"
-DEMO=$DEMO SIZE=gpu TRACKS=24 timeout "$((LIMIT - SECONDS))" launch/demo.sh > "$OUT/gpu_demo.log" 2>&1
+RUN=$DEMO SIZE=gpu TRACKS=24 timeout "$((LIMIT - SECONDS))" launch/from_scratch.sh > "$OUT/gpu_demo.log" 2>&1
 demo=$?                                # 124: cut off by LIMIT
 tail -20 "$OUT/gpu_demo.log"
 

@@ -25,7 +25,7 @@ class PipelinePaths:
       vqvae, control: working folders of the VQ-VAE and of a copy with a frozen codebook.
       priors: working folders of the priors for levels 2, 1, 0, in this order.
       bundle: folder of the exported model.
-      samples: folder of generated tracks.
+      samples: folders of generated tracks.
       commands: text file of the commands that were run.
       timings: JSON file {stage: seconds}, in the order in which the stages ran.
     """
@@ -36,7 +36,7 @@ class PipelinePaths:
     control: PathLike | None = None
     priors: Sequence[PathLike] = ()
     bundle: PathLike | None = None
-    samples: PathLike | None = None
+    samples: Sequence[PathLike] = ()
     commands: PathLike | None = None
     timings: PathLike | None = None
 
@@ -99,7 +99,7 @@ class PipelineResults:
             control=_read_training_run(paths.control),
             priors={level: run for level, run in priors.items() if run},
             model=model,
-            items=tuple(runs.read_items(Path(paths.samples))) if paths.samples else (),
+            items=tuple(runs.read_items(*map(Path, paths.samples))),
             commands=(
                 commands.read_text("utf-8", "replace") if commands and commands.is_file() else ""
             ),

@@ -103,11 +103,12 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class Item:
-    """A generated track of a sample folder; `number` counts from 1."""
+    """A generated track of a sample folder; `number` counts from 1, `name` is that on the page."""
 
     folder: Path
     meta: dict
     number: int
+    name: str
 
     @property
     def wavs(self) -> dict[int, Path]:
@@ -136,13 +137,16 @@ class Item:
         return dataclasses.replace(self, meta=meta)
 
 
-def read_items(folder: Path) -> list[Item]:
-    """Reads the items of a sample folder in order; skips those without meta.json and WAV files."""
+def read_items(*folders: Path) -> list[Item]:
+    """Reads the items of sample folders in order; skips those without meta.json and WAV files."""
     items: list[Item] = []
-    for path in sorted(folder.glob("item_*")):
-        item = Item(path, files.read_json_if_any(path / "meta.json"), len(items) + 1)
-        if path.is_dir() and (item.meta or item.wavs):
-            items.append(item)
+    for folder in folders:
+        prefix = "" if folder == folders[0] else f"{folder.name}_"
+        for path in sorted(folder.glob("item_*")):
+            meta = files.read_json_if_any(path / "meta.json")
+            item = Item(path, meta, len(items) + 1, prefix + path.name)
+            if path.is_dir() and (item.meta or item.wavs):
+                items.append(item)
     return items
 
 

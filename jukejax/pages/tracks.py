@@ -27,9 +27,7 @@ def render_track(item: Item, assets: Assets) -> page.Html:
         cards.append(
             page.card(
                 _LEVEL_TITLES[level],
-                assets.add_sound(
-                    wav, f"{item.folder.name}_level_{level}", f"Level {level}", description
-                ),
+                assets.add_sound(wav, f"{item.name}_level_{level}", f"Level {level}", description),
                 page.note(cost) if cost else "",
                 strong=level == 0,
             )
@@ -44,7 +42,7 @@ def render_track(item: Item, assets: Assets) -> page.Html:
         page.details("Lyrics", page.tag("pre", join_text(lyrics))) if lyrics else "",
         page.details("All settings of this track", page.tag("pre", format_indented(item.meta))),
         class_="item",
-        id=item.folder.name,
+        id=item.name,
     )
 
 

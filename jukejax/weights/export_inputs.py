@@ -78,7 +78,7 @@ class Model:
 
 
 def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
-    """Opens the models of training runs, and of bundles among them.
+    """Opens the models of training runs; bundles among them give the parts that the runs lack.
 
     A VQ-VAE beside priors has its averaged weights also with `options.raw`: the priors were trained
     on its codes.
@@ -88,13 +88,14 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
         trained on codes of another VQ-VAE.
     """
     model_parts: dict[str, Part] = {}
-    for workdir in workdirs:
+    for workdir in sorted(workdirs, key=_is_bundle):
         for name, part in _open_input(workdir, options).items():
-            if name in model_parts:
+            if name not in model_parts:
+                model_parts[name] = part
+            elif not _is_bundle(workdir):
                 raise ValueError(
                     f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
                 )
-            model_parts[name] = part
     if "vqvae" not in model_parts:
         raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
     vocabularies = [
@@ -114,9 +115,13 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
     )
 
 
+def _is_bundle(folder: str) -> bool:
+    return (Path(folder) / "model.json").exists()
+
+
 def _open_input(workdir: str, options: ExportOptions) -> dict[str, Part]:
     """Opens the model of a training run, or those of a bundle, by name."""
-    if (Path(workdir) / "model.json").exists():
+    if _is_bundle(workdir):
         facts = {"weights": "bundle"}
         parts_of_bundle = _list_bundle_parts(workdir)
         return {name: replace(part, facts=facts) for name, part in parts_of_bundle.items()}

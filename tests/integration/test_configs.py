@@ -38,6 +38,7 @@ VARIANTS = [
     ("demo", "gpu"),
     *(("tiny", stage) for stage in STAGES),
     *(("grid", variant) for variant in ("with-bar", "without-bar")),
+    *(("house_small", stage) for stage in (*STAGES, "tune")),
 ]
 
 
@@ -85,7 +86,7 @@ def test_config_gives_a_model(name, variant):
 
 
 def test_unknown_variants_name_the_known_ones():
-    for name in ("demo", "tiny"):
+    for name in ("demo", "tiny", "house_small"):
         with pytest.raises(ValueError, match="vqvae, prior, upsampler1, upsampler0"):
             load(name, "no-such")
     for name in ("house_vqvae", "house_prior", "house_prior_1b", "pod_prior_5b"):

@@ -154,7 +154,7 @@ def test_joins_are_at_the_starts_of_new_windows(place):
     common = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
 
     def joins(level, **meta):
-        return window_joins.find_joins(model, runs.Item(place, common | meta, 1), level)
+        return window_joins.find_joins(model, runs.Item(place, common | meta, 1, "item_000"), level)
 
     assert joins(2) == [64, 96, 128, 160, 192, 224]
     assert joins(2, prompt_seconds=100 * 128 / 44100)[0] == 100

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from jukejax.common import files
 from jukejax.models.prior import Prior
 from jukejax.models.vqvae import VQVAE
-from jukejax.weights import bundle
+from jukejax.weights import bundle, loading
+from jukejax.weights.codec_identity import identify_codec
 from jukejax.weights.openai import checkpoint, released
 from tests.support import reference, small_bundle
 from tests.support.command import run, run_in_process
@@ -43,6 +44,26 @@ def test_a_bundle_of_a_bundle_is_the_same(tmp_path, source):
         k: small_bundle.FACTS[k] for k in ("license", "vocabulary")
     }
     assert model["provenance"] == ["random numbers", f"exported from {source}"]
+
+
+def test_a_bundle_in_float16_names_the_vqvae_that_it_holds(tmp_path, source):
+    """Codes of the rounded VQ-VAE are accepted by a bundle of it, and by no other."""
+    output = export(source, "bundle", tmp_path / "half", "--dtype=float16")
+    halves = load_file(output / "vqvae" / "weights.safetensors")
+    exact = load_file(source / "vqvae" / "weights.safetensors")
+    for name, value in exact.items():
+        expected = value.astype(np.float16) if value.dtype == np.float32 else value
+        is_state = name.startswith("extra/") and not name.endswith("/codebook")
+        assert halves[name].dtype == (value.dtype if name.startswith("extra/") else np.float16)
+        np.testing.assert_array_equal(halves[name], value if is_state else expected)
+    identity = identify_codec(loading.load_model(output, "vqvae")[1])
+    assert bundle.open_bundle(output)["vqvae"] == identity
+    assert identity["codes_hash"] != bundle.open_bundle(source)["vqvae"]["codes_hash"]
+    assert load_file(output / "level_1" / "weights.safetensors").keys() == (
+        load_file(source / "level_1" / "weights.safetensors").keys()
+    )
+    again = export(output, "bundle", tmp_path / "again", "--dtype=float16")
+    assert bundle.hash_bundle(again) == bundle.hash_bundle(output)
 
 
 def test_safetensors_headers_describe_the_model(tmp_path, source):

@@ -60,6 +60,17 @@ def test_an_export_names_the_step_and_its_held_out_bits(tmp_path, runs, choice, 
     assert all(exported[name].tobytes() == expected[name].tobytes() for name in expected)
 
 
+def test_a_bundle_gives_the_parts_that_the_runs_lack(tmp_path, runs):
+    run_in_process("export", f"--workdir={runs[0]}", f"--output={tmp_path / 'codec'}")
+    inputs = f"{tmp_path / 'codec'},{runs[1]}"
+    run_in_process("export", f"--workdir={inputs}", f"--output={tmp_path / 'both'}")
+    run_in_process("export", f"--workdir={runs[0]},{runs[1]}", f"--output={tmp_path / 'runs'}")
+    assert bundle.hash_bundle(tmp_path / "both") == bundle.hash_bundle(tmp_path / "runs")
+    inputs = f"{runs[1]},{tmp_path / 'both'}"  # a tuned prior replaces that of its bundle
+    run_in_process("export", f"--workdir={inputs}", f"--output={tmp_path / 'tuned'}")
+    assert bundle.hash_bundle(tmp_path / "tuned") == bundle.hash_bundle(tmp_path / "runs")
+
+
 def test_a_run_that_diverged_is_exported_from_its_sound_checkpoint_only(tmp_path, runs):
     files.write_json(runs[1] / "diverged.json", {"first_step": 141, "reason": "no loss"})
     try:

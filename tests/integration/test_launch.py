@@ -287,8 +287,11 @@ def test_pod_needs_a_name_and_a_zone(pod):
     assert "NAME ZONE" in stderr
 
 
-def test_the_demo_runs_in_the_environment_with_any_python():
+@pytest.mark.parametrize(
+    ("target", "script"), [("demo", "demo.sh"), ("from-scratch", "from_scratch.sh")]
+)
+def test_demos_run_in_the_environment_with_any_python(target, script):
     """`make` hands variables of its command line on to what it starts."""
-    command = ["make", "--dry-run", "demo", "PYTHON=/usr/bin/python3"]
+    command = ["make", "--dry-run", target, "PYTHON=/usr/bin/python3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "PYTHON=.venv/bin/python launch/demo.sh" in done.stdout
+    assert f"PYTHON=.venv/bin/python launch/{script}" in done.stdout

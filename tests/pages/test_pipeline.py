@@ -54,7 +54,7 @@ def page(tmp_path_factory):
             control=root / "control",
             priors=[root / f"prior_{level}" for level in (2, 1, 0)],
             bundle=root / "bundle",
-            samples=root / "samples",
+            samples=[root / "samples"],
             commands=root / "commands.txt",
             timings=root / "timings.json",
         ),
@@ -128,7 +128,7 @@ def test_an_unfinished_pipeline_gets_a_page(tmp_path):
             codes=tmp_path / "codes",
             vqvae=vqvae,
             priors=[tmp_path / "prior"],
-            samples=samples,
+            samples=[samples],
             timings=tmp_path / "timings.json",
         ),
     )
@@ -143,7 +143,7 @@ def test_an_unfinished_pipeline_gets_a_page(tmp_path):
 
 def test_codes_are_counted_in_the_samples_without_a_data_set(tmp_path):
     samples = write_samples(tmp_path / "samples", levels=((2,),))
-    index, _ = report.write_pipeline_page(tmp_path / "page", PipelinePaths(samples=samples))
+    index, _ = report.write_pipeline_page(tmp_path / "page", PipelinePaths(samples=[samples]))
     words = read_words(check_page(index)[0])
     assert "2, coarsest 2 of 2 100.0 % 1.00 bits 2" in words
     assert "1, middle 1 of 1 100.0 % 0.00 bits 1" in words

@@ -62,6 +62,18 @@ def test_a_house_track_is_measured_against_its_truth(tmp_path, monkeypatch):
     assert grid.first_downbeat == -prepared.first_sample
 
 
+def test_a_house_track_without_vocals_is_its_instrumental(tmp_path, monkeypatch):
+    monkeypatch.setattr(house, "track", house_track)
+    source = Source("house_0001", index=1, seconds=16.0, vocals=False)
+    prepared = tracks.prepare_track(
+        source, separators.Separator("none"), str(tmp_path), rules.Rules()
+    )
+    instrumental = house_track(1).instrumental[prepared.first_sample :][: prepared.samples]
+    np.testing.assert_allclose(np.load(prepared.array) / 32768, instrumental, atol=2e-5)
+    assert prepared.sdr is None  # there is nothing to separate
+    assert prepared.grid.grid.bpm == house_track(1).bpm
+
+
 def test_a_cache_that_cannot_be_written_is_an_error(source, tmp_path):
     with pytest.raises(OSError, match="gone"):
         tracks.prepare_track(

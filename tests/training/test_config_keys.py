@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 from jukejax.training import config_keys, resuming
+from jukejax.weights import shipped
 from tests.integration.test_configs import VARIANTS, load
 
 
@@ -75,3 +76,10 @@ def test_every_key_that_training_reads_can_be_given():
     }
     assert set(config_keys.KEYS) >= resuming.MAY_CHANGE
     assert set(config_keys.KEYS) >= asked >= {"audit", "vqvae"}
+
+
+def test_names_of_the_shipped_model_become_its_folder(monkeypatch, tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    config = parsed(monkeypatch, TINY, "--config.init_from=house", "--config.vqvae=runs/mine")
+    assert (config.init_from, config.vqvae) == (str(tmp_path), "runs/mine")

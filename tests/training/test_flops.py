@@ -9,6 +9,7 @@ import pytest
 
 from jukejax.common.config import freeze
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
+from jukejax.models.frames import FrameConfig
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig, compute_losses
 from jukejax.models.transformer_config import TransformerConfig
@@ -105,12 +106,18 @@ def key():
     return jax.eval_shape(lambda: jax.random.key(0))
 
 
+FRAMES = FrameConfig(widths=(128, 192), depths=(2, 3))
+
+
+@pytest.mark.parametrize("frames", [None, FRAMES], ids=["blocks", "frames"])
 @pytest.mark.parametrize(
     "backward",
     [pytest.param(False, id="forward", marks=pytest.mark.slow), pytest.param(True, id="training")],
 )
-def test_a_vqvaes_flops_are_those_that_xla_counts(backward):
-    config = VQVAEConfig(downs=(2, 1), strides=(2, 4), multipliers=(2, 1), width=48, depth=2)
+def test_a_vqvaes_flops_are_those_that_xla_counts(backward, frames):
+    config = VQVAEConfig(
+        downs=(2, 1), strides=(2, 4), multipliers=(2, 1), width=48, depth=2, frames=frames
+    )
     loss_config, window = LossConfig(), 4096
     model = VQVAE(config)
     audio = jax.ShapeDtypeStruct((2, window, 1), jnp.float32)

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The whole pipeline on the embedded corpus: the commands that a user would type, one after the other.
+#   launch/from_scratch.sh             writes to ./runs/from_scratch; started again, it resumes
+#   RUN=elsewhere SIZE=gpu launch/from_scratch.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+RUN=${RUN:-runs/from_scratch}
+SIZE=${SIZE:-cpu}
+PYTHON=${PYTHON:-.venv/bin/python}
+TRACKS=${TRACKS:-14}        # of TRACK_SECONDS each, every fifth or so held out
+TRACK_SECONDS=${TRACK_SECONDS:-30}
+SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-8}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
+
+mkdir -p "$RUN"
+: > "$RUN/commands.txt"
+echo '{' > "$RUN/timings.json.tmp"
+
+# run_stage STAGE VERB FLAGS...: prints and runs `jukejax VERB FLAGS...`, and records its seconds
+run_stage() {
+    local stage=$1 start=$SECONDS
+    shift
+    { printf 'python -m jukejax.%s' "$1"; printf ' %q' "${@:2}"; echo; } >> "$RUN/commands.txt"
+    printf '\n$ %s\n' "$(tail -n 1 "$RUN/commands.txt")"
+    "$PYTHON" -m "jukejax.$1" "${@:2}"
+    echo "  \"$stage\": $((SECONDS - start))," >> "$RUN/timings.json.tmp"
+}
+
+train() {
+    local stage=$1 name=$2 variant=$3
+    shift 3
+    [ "$SIZE" = cpu ] || variant=$variant-$SIZE
+    run_stage "$stage" train "--config=configs/demo.py:$variant" "--workdir=$RUN/$name" "$@"
+}
+
+AUDIO=--config.data.folder=$RUN/audio
+CODES=--config.data.folder=$RUN/codes
+
+run_stage "prepare the corpus" prepare --input=house --house_tracks="$TRACKS" --house_seconds="$TRACK_SECONDS" \
+    --separator=repet --output="$RUN/audio"
+train "train the VQ-VAE" vqvae vqvae "$AUDIO"
+train "train the control, its codebook frozen" vqvae_frozen vqvae "$AUDIO" --config.model.ema_decay=1.0
+run_stage "encode the corpus" encode --vqvae="$RUN/vqvae" --input="$RUN/audio" --output="$RUN/codes"
+train "train the top prior" prior prior "$CODES"
+train "train upsampler 1" upsampler1 upsampler1 "$CODES"
+train "train upsampler 0" upsampler0 upsampler0 "$CODES"
+run_stage "export the model" export --format=bundle --output="$RUN/model" \
+    --workdir="$RUN/vqvae,$RUN/prior,$RUN/upsampler1,$RUN/upsampler0"
+run_stage "sample two tracks" sample --model="$RUN/model" --mode=ancestral --seconds="$SECONDS_TO_MAKE" \
+    --num_samples=2 --genre="deep house" --seed=1 --output="$RUN/samples"
+
+sed '$ s/,$//' "$RUN/timings.json.tmp" > "$RUN/timings.json"
+echo '}' >> "$RUN/timings.json"
+rm "$RUN/timings.json.tmp"
+printf '\n$ python -m jukejax.report\n'
+"$PYTHON" -m jukejax.report --audio="$RUN/audio" --codes="$RUN/codes" --vqvae="$RUN/vqvae" \
+    --control="$RUN/vqvae_frozen" --priors="$RUN/prior,$RUN/upsampler1,$RUN/upsampler0" \
+    --bundle="$RUN/model" --samples="$RUN/samples" --commands="$RUN/commands.txt" \
+    --timings="$RUN/timings.json" --output="$RUN/report"
