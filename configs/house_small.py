@@ -22,7 +22,7 @@ def base(folder: str, batch_size: int) -> ConfigDict:
     config.init_from = ""
     config.dtype = "float32"
     config.keep = 2
-    config.eval_batches = 16
+    config.eval_batches = 8
     config.mesh = dict(data=-1, fsdp=1, tensor=1)
     config.sample_every = 0
     config.data = dict(folder=folder, batch_size=batch_size)
@@ -33,7 +33,7 @@ def schedule(config: ConfigDict, steps: int, learning_rate: float) -> None:
     """Sets the optimizer: warm-up, then a linear decay to zero from 40 % of the steps on."""
     config.steps = steps
     config.log_every = 20
-    config.eval_every = max(steps // 8, 1)
+    config.eval_every = max(steps // 4, 1)
     config.checkpoint_every = max(steps // 16, 1)
     config.optimizer = dict(
         learning_rate=learning_rate,
@@ -73,7 +73,7 @@ def prior() -> ConfigDict:
     config.model = dict(
         level=2,
         transformer=dict(
-            emb_dim=320, num_layers=8, num_heads=4, seq_len=4096, num_blocks=64, attn_order=9
+            emb_dim=256, num_layers=8, num_heads=4, seq_len=4096, num_blocks=64, attn_order=9
         ),
         labels=dict(
             max_genres=1,
@@ -86,7 +86,7 @@ def prior() -> ConfigDict:
             dropout_all=0.1,
         ),
     )
-    schedule(config, steps=3000, learning_rate=1.5e-3)
+    schedule(config, steps=2000, learning_rate=2e-3)
     return config
 
 
@@ -102,7 +102,7 @@ def upsampler(level: int) -> ConfigDict:
         ),
         upper=dict(downs=2, stride=2, width=64, depth=6, dilation_cycle=3, res_scale=level == 1),
     )
-    schedule(config, steps=800, learning_rate=1.5e-3)
+    schedule(config, steps=600, learning_rate=2e-3)
     return config
 
 
