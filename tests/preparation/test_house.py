@@ -48,7 +48,7 @@ def integers(track):
 
 def test_bytes_of_a_track_are_pinned():
     digest = hashlib.sha256(integers(house.track(0, seconds=8.0)).tobytes()).hexdigest()
-    assert digest == "8c9186ed68b8c0992a0ba8e7e7f2659ad05060ac6a39929f0d86e0484e34f627"
+    assert digest == "4d70cdfa301a009b789a5b9a338d9b0140add7eace28f31cd3430e98b58a114e"
 
 
 def test_stems_lie_exactly_on_the_16_bit_grid(tracks):
@@ -186,13 +186,23 @@ def test_the_voice_has_vibrato_and_formants():
     assert hertz[np.argmax(swing[: int(20 / hertz[1])])] == pytest.approx(5.5, abs=1.4)
 
 
-def test_bass_middle_and_treble_are_present(tracks):
-    floors = ((20, 150, -6.0), (150, 2000, -10.0), (2000, 6000, -27.0), (6000, 20000, -22.0))
-    for track in tracks:
-        hertz, power = signal.welch(track.mix.mean(1), SAMPLE_RATE, nperseg=8192)
-        for low, high, floor in floors:
-            share = power[(hertz >= low) & (hertz < high)].sum() / power.sum()
-            assert 10 * np.log10(share) > floor
+def measure_bands(track):
+    """Shares of the drops' energy under 150 Hz, 2 kHz and 6 kHz, and above; [4]."""
+    drops = [track.instrumental[first:last] for first, last in find_sections(track, "drop")]
+    hertz, power = signal.welch(np.concatenate(drops).mean(1), SAMPLE_RATE, nperseg=8192)
+    edges = np.searchsorted(hertz, (20, 150, 2000, 6000, 20000))
+    shares = np.add.reduceat(power, edges)[:4]
+    return shares / shares.sum()
+
+
+def test_the_energy_of_the_drops_is_spread_over_the_bands_as_in_house(tracks):
+    shares = np.stack([measure_bands(track) for track in tracks])
+    assert np.all((shares[:, 0] > 0.4) & (shares[:, 0] < 0.8))
+    assert np.all((shares[:, 1] > 0.15) & (shares[:, 1] < 0.5))
+    assert np.all(shares[:, 2] > 0.005)
+    assert np.all(shares[:, 3] > 0.01)
+    assert 0.5 < shares[:, 0].mean() < 0.7
+    assert 0.2 < shares[:, 1].mean() < 0.4
 
 
 def test_tracks_artists_and_seeds_differ(tracks):

@@ -22,7 +22,7 @@ GUESTS = {
     "intro": ("hats", "perc", "stab", "clap"),
     "build": ("perc", "shaker", "pad", "bass"),
     "drop": ("pad", "hook", "perc", "shaker", "arp", "ride"),
-    "break": ("arp", "hook", "shaker"),
+    "break": ("arp", "hook", "shaker", "hats"),
     "outro": ("bass", "clap", "perc", "stab"),
 }
 MIN_GUESTS = 3  # of a drop
@@ -66,28 +66,43 @@ def plan_sections(bars: int, rng: RandomState | None = None) -> list[tuple[str, 
         names = {2: "intro drop", 3: "intro drop outro", 4: "intro build drop outro"}
         return [(name, 1) for name in names[bars].split()]
     unit = 4 if bars >= 21 else 2 if bars >= 9 else 1
-    units = (bars - 1) // unit + 1 if unit > 1 else bars  # the outro has what remains
+    is_long = bars >= 48
+    # The bars that fill no unit are the end of the outro, and all of it in a short track.
+    units = bars // unit if is_long else -(-bars // unit)
     shares = [("intro", 3), ("build", 2), ("drop", 6), ("break", 3)]
-    if unit == 4 and units < 12:
-        shares += [("drop", 6)]
-    if units >= 12:
+    if is_long:
         shares += [("build", 2), ("drop", 6)]
         shares += [("break", 4), ("build", 2), ("drop", 7)] * min(4, (units - 6) // 12)
+    elif unit == 4:
+        shares += [("drop", 6)]
     shares += [("outro", 2)]
     weights = [share * (rng.uniform(0.8, 1.25) if rng else 1.0) for _, share in shares]
-    # Every section gets one unit; each further one is added to the section that is furthest below
-    # its share.
-    counts = [1] * len(shares)
-    for _ in range(units - len(shares)):
-        missing = [units * w / sum(weights) - n for w, n in zip(weights, counts, strict=True)]
-        counts[int(np.argmax(missing))] += 1
+    steps = [2 if is_long and name == "drop" else 1 for name, _ in shares]
+    counts = list(steps)
+    # A section that is furthest below its share grows, until no unit is left.
+    while (rest := units - sum(counts)) > 0:
+        missing = [
+            units * weight / sum(weights) - count - step / 2 if step <= rest else -np.inf
+            for weight, count, step in zip(weights, counts, steps, strict=True)
+        ]
+        chosen = int(np.argmax(missing))
+        counts[chosen] += steps[chosen]
     plan = [(name, unit * count) for (name, _), count in zip(shares, counts, strict=True)]
     plan[-1] = ("outro", plan[-1][1] + bars - unit * units)
     return plan
 
 
 def _stagger(count: int, guests: Sequence[str]) -> list[frozenset[str]]:
-    """Returns the guests that have entered by each of `count` bars, at regular distances."""
+    """Returns the guests of each of `count` bars: they enter one by one, at regular distances.
+
+    In a section with more blocks of four bars than guests one leaves again in each further block.
+    """
+    blocks = count // 4
+    if blocks > len(guests):
+        entered = [frozenset(guests[: k + 1]) for k in range(len(guests))]
+        extra = range(blocks + (count % 4 > 0) - len(guests))
+        entered += [frozenset(guests) - {guests[k % len(guests)]} for k in extra]
+        return [entered[bar // 4] for bar in range(count)]
     grid = 4 if count >= 8 else 2 if count >= 4 else 1
     entries = {name: k * count // len(guests) // grid * grid for k, name in enumerate(guests)}
     return [frozenset(n for n in guests if entries[n] <= bar) for bar in range(count)]
@@ -107,17 +122,22 @@ def _alternate(count: int, guests: Sequence[str], rng: RandomState) -> list[froz
     return [blocks[bar // 4] for bar in range(count)]
 
 
-def _draw_guests(section: str, count: int, rng: RandomState) -> list[frozenset[str]]:
-    guests = GUESTS[section]
+def _draw_guests(
+    section: str, count: int, has_arpeggio: bool, rng: RandomState
+) -> list[frozenset[str]]:
+    guests = [name for name in GUESTS[section] if has_arpeggio or name != "arp"]
     if section == "drop":
         if count < 4:
             return [frozenset(guests)] * count
         return _alternate(count, guests, rng)
     order = [guests[i] for i in rng.permutation(len(guests))]
-    if section == "intro":  # a harmony is heard in the second half at the latest
-        order = ["hats", *(name for name in order if name != "hats")]
-    staggered = _stagger(count, order)
-    return staggered[::-1] if section == "outro" else staggered
+    if section == "intro":  # the hats lead, and the stabs are not the last
+        order = [name for name in order if name not in ("hats", "stab")]
+        order = ["hats", *order[:1], "stab", *order[1:]]
+    if section == "outro":  # layers leave instead
+        blocks = -(-count // 4)
+        return _stagger(4 * blocks if blocks > 1 else count, order)[::-1][:count]
+    return _stagger(count, order)
 
 
 def _place_voice(plan: list[tuple[str, int]], rng: RandomState) -> list[bool]:
@@ -134,12 +154,12 @@ def _place_voice(plan: list[tuple[str, int]], rng: RandomState) -> list[bool]:
     return sings
 
 
-def arrange(bars: int, rng: RandomState) -> Arrangement:
+def arrange(bars: int, has_arpeggio: bool, rng: RandomState) -> Arrangement:
     """Draws the sections of a track and the layers of its bars."""
     plan = plan_sections(bars, rng)
     layers, moves = [], []
     for section, count in plan:
-        for guests in _draw_guests(section, count, rng):
+        for guests in _draw_guests(section, count, has_arpeggio, rng):
             layers.append(guests | BASES[section])
         span = 0.6 if section == "drop" else 0.25
         blocks = [rng.uniform(-span, span) for _ in range(0, count, 4)]

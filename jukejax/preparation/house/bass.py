@@ -45,7 +45,7 @@ def _render_bass(timbre: str, note: int, length: int, accent: float, patch: Patc
     return synth.fade(0.6 * sound * synth.decay(length, 0.7 * sustain), 0.003, 0.03)
 
 
-def _write_bar(score: Score, bar: int, rhythms: tuple[str, ...]) -> list[tuple[int, int]]:
+def write_bar(score: Score, bar: int, rhythms: tuple[str, ...]) -> list[tuple[int, int]]:
     """Returns (sixteenth, MIDI note) of a bar; every new chord begins with its root."""
     _, i, _ = score.bars[bar]
     strokes = list(rhythms[(score.phrases[bar] + (i % 4 == 3)) % len(rhythms)])
@@ -73,7 +73,7 @@ def play_bass(score: Score) -> np.ndarray:
     for bar in range(len(score.bars)):
         if not score.plays("bass", bar):
             continue
-        notes = _write_bar(score, bar, artist.bass_rhythms)
+        notes = write_bar(score, bar, artist.bass_rhythms)
         ends = [sixteenth for sixteenth, _ in notes[1:]] + [16]
         for (sixteenth, note), end in zip(notes, ends, strict=True):
             accent = (0.35, 0.7, 1.0)[rng.randint(3)]

@@ -67,9 +67,9 @@ def _render_stab(timbre: str, note: int, length: int, bright: float, patch: Patc
 def add_echo(score: Score, sound: np.ndarray) -> np.ndarray:
     """Returns sound [2, time] with the track's echo, whose repeats change sides."""
     delay = round(score.artist.patch.echo_steps * score.step * SAMPLE_RATE)
-    repeats = np.zeros_like(sound)
-    repeats[:, delay:] = sound[::-1, :-delay]
-    wet = synth.echo(repeats, 2 * delay, min(0.6, score.artist.patch.echo_feedback))
+    wet = np.zeros_like(sound)
+    wet[:, delay:] = sound[::-1, :-delay]
+    synth.repeat(wet, 2 * delay, min(0.6, score.artist.patch.echo_feedback))
     wet *= score.artist.echo
     wet += sound
     return wet

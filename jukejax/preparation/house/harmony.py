@@ -65,8 +65,8 @@ LOOPS: dict[str, dict[str, tuple[str, ...]]] = {
             "i IV i IV",
             "i i VI VII",
             "i bII i VII",
-            "i i v i",
-            "i VII i v",
+            "i i iv i",
+            "i VII i iv",
         ),
         "loop": (
             "i VI III VII",
@@ -118,7 +118,7 @@ LOOPS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
 }
-TURNAROUNDS = {"minor": ("V", "VII", "v", "iv"), "major": ("V", "IV", "ii", "bVII")}
+TURNAROUNDS = {"minor": ("V", "VII", "iv"), "major": ("V", "IV", "ii", "bVII")}
 HALVES = 2  # chords are placed on half bars
 
 

@@ -69,14 +69,11 @@ def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
     voice, rng = score.artist.voice, score.stream("vocal")
     lyric = _write_lyric(score, voice, rng)
     dry, voicing = synth.silence(score.length), np.zeros(score.length)
-    first = 0
-    for section, count in score.plan:
-        if section in ("drop", "break"):
-            start, end = score.at(first, 0), score.at(first + count, 0)
-            syllables = _place_syllables(score, lyric, first, rng)
-            sound, voicing[start:end] = singer.sing(syllables, voice, end - start, rng)
-            dry[start:end] += sound
-        first += count
+    for first, last in _find_sung_bars(score):
+        start, end = score.at(first, 0), score.at(last, 0)
+        syllables = _place_syllables(score, lyric, first, last, rng)
+        sound, voicing[start:end] = singer.sing(syllables, voice, end - start, rng)
+        dry[start:end] += sound
     wet = 0.35 * synth.reverb(dry, decay_seconds=1.4, damping=5000.0)
     beat = round(4 * score.step * SAMPLE_RATE)
     dull = synth.lowpass(dry, 3500.0)
@@ -86,16 +83,27 @@ def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
     return wet, voicing
 
 
+def _find_sung_bars(score: Score) -> list[tuple[int, int]]:
+    """Returns (first bar, bar after the last) of each part of a section with the voice."""
+    spans: list[tuple[int, int]] = []
+    for bar, (_, i, _) in enumerate(score.bars):
+        if not score.plays("voice", bar):
+            continue
+        if i > 0 and spans and spans[-1][1] == bar:
+            spans[-1] = (spans[-1][0], bar + 1)
+        else:
+            spans.append((bar, bar + 1))
+    return spans
+
+
 def _place_syllables(
-    score: Score, lyric: Sequence[_LyricSyllable], first: int, rng: RandomState
+    score: Score, lyric: Sequence[_LyricSyllable], first: int, last: int, rng: RandomState
 ) -> list[Syllable]:
-    """Returns the syllables of the section that begins in bar `first`, timed from its start."""
+    """Returns the syllables of bars `first` to `last`, exclusive, timed from the start of these."""
     section, _, count = score.bars[first]
     start = score.at(first, 0)
     syllables = []
-    for bar in range(count):
-        if not score.plays("voice", first + bar):
-            continue
+    for bar in range(last - first):
         for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
             # In the break every second line is sung; a last bar is without voice, for the fill.
             if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):

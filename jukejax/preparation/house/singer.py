@@ -15,6 +15,7 @@ from jukejax.preparation.house import synth
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
 FRAME, HOP = 1024, 256  # samples of the spectral envelope's frames
+BLOCK = 64  # frames that are filtered at once
 
 # First four formants of an adult male voice in Hz (Peterson and Barney, 1952; F4 rounded).
 FORMANTS = {
@@ -116,23 +117,36 @@ def _filter_by_formants(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
     """Filters source [time] by the formants [frames, 4] of each frame (overlap-add)."""
     window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME)  # its square sums to 2 at hop = 1/4
     padded = np.pad(source, FRAME)
-    starts = np.arange(0, len(source) + FRAME, HOP)
-    strides = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[starts]
-    spectra = np.fft.rfft(strides * window)  # [frames, bins]
-    bins = np.arange(FRAME // 2 + 1) * (SAMPLE_RATE / FRAME)
+    count = (len(source) + FRAME - 1) // HOP + 1
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[: count * HOP : HOP]
     # Frame i is centered on sample i * HOP - FRAME / 2 of the source.
-    center = np.clip(np.arange(len(starts)) - FRAME // (2 * HOP), 0, len(formants) - 1)
-    envelope = np.full(spectra.shape, 0.004)
-    for k, (bandwidth, level) in enumerate(zip(BANDWIDTHS, LEVELS, strict=True)):
-        distance = (bins - formants[center, k, None]) * (2.0 / bandwidth)
-        envelope += level / np.sqrt(1.0 + distance * distance)
-    filtered = np.fft.irfft(spectra * envelope) * (0.5 * window)
+    center = np.clip(np.arange(count) - FRAME // (2 * HOP), 0, len(formants) - 1)
     out = np.zeros(len(padded) + FRAME)
-    quarters = filtered.reshape(len(starts), FRAME // HOP, HOP)
-    for quarter in range(FRAME // HOP):
-        at = quarter * HOP
-        out[at : at + len(starts) * HOP] += quarters[:, quarter].reshape(-1)
+    for first in range(0, count, BLOCK):
+        block = slice(first, min(first + BLOCK, count))
+        spectra = np.fft.rfft(frames[block] * window)  # [frames, bins]
+        spectra *= _shape_spectrum(formants[center[block]])
+        filtered = np.fft.irfft(spectra)
+        filtered *= 0.5 * window
+        quarters = filtered.reshape(-1, FRAME // HOP, HOP)
+        for quarter in range(FRAME // HOP):
+            at = (first + quarter) * HOP
+            out[at : at + len(quarters) * HOP] += quarters[:, quarter].reshape(-1)
     return out[FRAME : FRAME + len(source)]
+
+
+def _shape_spectrum(formants: np.ndarray) -> np.ndarray:
+    """Returns the gain of formants [frames, 4] at the frequencies of a frame, [frames, bins]."""
+    bins = np.arange(FRAME // 2 + 1) * (SAMPLE_RATE / FRAME)
+    envelope = np.full((len(formants), len(bins)), 0.004)
+    for k, (bandwidth, level) in enumerate(zip(BANDWIDTHS, LEVELS, strict=True)):
+        distance = bins - formants[:, k, None]
+        distance *= 2.0 / bandwidth
+        distance *= distance
+        distance += 1.0
+        np.sqrt(distance, out=distance)
+        envelope += np.divide(level, distance, out=distance)
+    return envelope
 
 
 def _render_consonants(syllables: Sequence[Syllable], length: int, rng: RandomState) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The composition and the mix of a track of the house corpus."""
 
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +25,14 @@ ARTISTS = tuple(artist.name for artist in ROSTER)
 GENRES = tuple(sorted({genre for artist in ROSTER for genre in artist.genres}))
 KEYS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
-SHORTEST, LONGEST = 4.0, 600.0  # seconds: two bars; two gigabytes of memory
+SHORTEST, LONGEST = 4.0, 600.0  # seconds: two bars; 2.8 GB of memory
 SLOWEST, FASTEST = 90.0, 160.0  # BPM
 PEAK = 0.95
 # Lowest and highest level in the drops, in dB above that of the kick.
 BALANCE = {"bass": (-4.0, -1.5), "chords": (-7.5, -4.5), "hook": (-10.0, -7.0)}
 LAYER_OF = {"chords": "stab"}  # layer that decides where a bus is measured, if not its name
-PRESENCE = {"drums": 0.7, "chords": 2.0, "hook": 1.2}  # gain around 3.2 kHz, added to 1
+PRESENCE = (3200.0, 0.5)  # center in Hz and Q of a band that is raised
+BAND_GAINS = {"drums": 0.7, "chords": 2.0, "hook": 1.2}  # of that band, added to 1
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,6 @@ def _balance_vocal(
     return gain
 
 
-def _add_presence(bus: np.ndarray, name: str) -> None:
-    """Raises the upper middle of a bus in place."""
-    if name in PRESENCE:
-        bus += PRESENCE[name] * synth.bandpass(bus, 3200.0, 0.5)
-
-
 def _measure_level(score: Score, bus: np.ndarray, layer: str) -> float:
     """Returns the RMS of a bus where it sounds: in the drops, or elsewhere if it rests in them."""
     bars = [bar for bar in range(len(score.bars)) if score.plays(layer, bar)]
@@ -125,59 +121,78 @@ def _measure_level(score: Score, bus: np.ndarray, layer: str) -> float:
     return float(np.sqrt(energy / count)) if count else 0.0
 
 
-def _play(score: Score) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Plays the instruments at their level in the mix.
-
-    Returns:
-      Buses, [2, time] or [time], and the input signal of the room [time].
-    """
-    rng = score.stream("balance")
-    kicks = place_kicks(score)
-    duck = _ducking(kicks, score.length, score.artist.duck)
-    kick = np.zeros(score.length)
+def _play_kicks(score: Score, starts: Sequence[int], rng: RandomState) -> np.ndarray:
+    """Plays a kick at each of `starts`, mono [time]."""
+    bus = np.zeros(score.length)
     sound = drums.kick(score.artist.kit, score.stream("kick"))
-    for start in kicks:
-        synth.add(kick, sound, start, 0.62 * rng.uniform(0.96, 1.0))
-    buses = {"kick": kick}
-    buses["drums"], room = play_drums(score)
-    _add_presence(buses["drums"], "drums")
-    drops = np.repeat(
-        [section == "drop" for section, _, _ in score.bars],
-        np.diff([score.at(bar, 0) for bar in range(len(score.bars) + 1)]),
-    )
-    reference = _rms(kick[drops])
+    for start in starts:
+        synth.add(bus, sound, start, 0.62 * rng.uniform(0.96, 1.0))
+    return bus
+
+
+def _play_chords(score: Score) -> np.ndarray:
     chords = play_stabs(score)
     chords += play_pads(score)
-    for name, bus in (("bass", play_bass(score)), ("chords", chords), ("hook", play_hook(score))):
+    return chords
+
+
+_PLAYERS = {"bass": play_bass, "chords": _play_chords, "hook": play_hook}
+
+
+def play_instruments(score: Score) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the name and the bus of each instrument, at its level in the mix, and the room's.
+
+    Buses are [2, time] or [time]. The caller may change them.
+    """
+    rng = score.stream("balance")
+    starts = place_kicks(score)
+    duck = _ducking(starts, score.length, score.artist.duck)
+    kick = _play_kicks(score, starts, rng)
+    drops = [bar for bar, (section, _, _) in enumerate(score.bars) if section == "drop"]
+    reference = _rms(np.concatenate([kick[score.at(b, 0) : score.at(b + 1, 0)] for b in drops]))
+    yield "kick", kick
+    bus, room = play_drums(score)
+    synth.add_band(bus, *PRESENCE, BAND_GAINS["drums"])
+    yield "drums", bus
+    for name, play in _PLAYERS.items():
+        bus = play(score)
         bus *= duck
-        _add_presence(bus, name)
+        if name in BAND_GAINS:
+            synth.add_band(bus, *PRESENCE, BAND_GAINS[name])
         low, high = BALANCE[name]
         target = reference * 10.0 ** (rng.uniform(low, high) / 20.0)
         if level := _measure_level(score, bus, LAYER_OF.get(name, name)):
             bus *= target / level
-        buses[name] = bus
-    for name, send in (("chords", 0.3), ("hook", 0.3)):
-        room += send * (buses[name][0] + buses[name][1])
-    return buses, room
+        if bus.ndim == 2:
+            room += 0.3 * bus[0]
+            room += 0.3 * bus[1]
+        yield name, bus
+    bus = synth.reverb(room, decay_seconds=1.3, damping=6000.0)
+    bus *= 0.5
+    yield "room", bus
 
 
 def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
     """Plays the score; returns instrumental and vocal [time, 2] as 16-bit integers."""
     rng = score.stream("mix")
-    buses, room = _play(score)
-    instrumental = 0.5 * synth.reverb(room, decay_seconds=1.3, damping=6000.0)
-    for bus in buses.values():
+    instrumental = np.zeros((2, score.length))
+    for _, bus in play_instruments(score):
         instrumental += bus
-    instrumental = synth.soft_clip(1.3 * instrumental)
+    instrumental *= 1.3
+    instrumental = synth.soft_clip(instrumental)
     instrumental -= np.mean(instrumental, axis=-1, keepdims=True)
     vocal, voicing = play_vocal(score)
     vocal *= _balance_vocal(score, vocal, voicing, instrumental, rng)
     # A random level for the track, as records differ in their mastering level.
     both = instrumental + vocal
     peak = max(both.max(), -both.min())
+    del both
     scale = 32768.0 * PEAK * rng.uniform(0.8, 0.99) / peak
-    instrumental, vocal = (synth.fade(scale * s, 0.002, 0.08) for s in (instrumental, vocal))
-    return np.rint(instrumental).T, np.rint(vocal).T
+    for sound in (instrumental, vocal):
+        sound *= scale
+        synth.fade_ends(sound, 0.002, 0.08)
+        np.rint(sound, out=sound)
+    return instrumental.T, vocal.T
 
 
 def _stream(seed: int, index: int, player: str) -> RandomState:
@@ -196,12 +211,14 @@ def compose(
     rng = _stream(seed, index, "score")
     artist = ROSTER[index % len(ROSTER)]
     bpm = round(10 * rng.uniform(*(tempo or artist.tempo))) / 10
+    style = vary_artist(artist, rng)
+    bars = max(2, round(seconds * bpm / 240.0))
     return Score(
-        artist=vary_artist(artist, rng),
+        artist=style,
         bpm=bpm,
         root=int(rng.randint(12)),
         harmony=draw_harmony(artist.moods, artist.color, artist.major, rng),
-        arrangement=arrange(max(2, round(seconds * bpm / 240.0)), rng),
+        arrangement=arrange(bars, style.arpeggio > 0.0, rng),
         stream=lambda player: _stream(seed, index, player),
     )
 

@@ -13,6 +13,7 @@ from numpy.random import RandomState
 from scipy import signal
 
 SAMPLE_RATE = 44_100
+BLOCK = 1 << 15  # samples that are processed at once, so that they stay in the cache
 TABLE_SIZE = 2048  # one period; a power of two, so that wrapping is a bit mask
 
 
@@ -29,11 +30,16 @@ def decay(length: int, seconds: float) -> np.ndarray:
 def fade(sound: np.ndarray, attack: float, release: float) -> np.ndarray:
     """Applies linear ramps at both ends (in seconds), which prevents clicks."""
     out = sound.copy()
+    fade_ends(out, attack, release)
+    return out
+
+
+def fade_ends(sound: np.ndarray, attack: float, release: float) -> None:
+    """Applies `fade` in place."""
     rise = min(sound.shape[-1], max(1, int(attack * SAMPLE_RATE)))
     fall = min(sound.shape[-1], max(1, int(release * SAMPLE_RATE)))
-    out[..., :rise] *= np.arange(1, rise + 1) / rise
-    out[..., -fall:] *= np.arange(fall, 0, -1) / fall
-    return out
+    sound[..., :rise] *= np.arange(1, rise + 1) / rise
+    sound[..., -fall:] *= np.arange(fall, 0, -1) / fall
 
 
 def noise(rng: RandomState, length: int) -> np.ndarray:
@@ -153,22 +159,40 @@ def sweep(
 
 def soft_clip(sound: np.ndarray) -> np.ndarray:
     """Saturates like tanh (its Pade approximant); reaches 1 at 3."""
-    out = np.clip(sound, -3.0, 3.0)
-    square = out * out
-    out *= square + 27.0
-    square *= 9.0
-    square += 27.0
-    out /= square
+    out = np.empty_like(sound)
+    for start in range(0, sound.shape[-1], BLOCK):
+        block = np.clip(sound[..., start : start + BLOCK], -3.0, 3.0)
+        square = block * block
+        block *= square + 27.0
+        square *= 9.0
+        square += 27.0
+        np.divide(block, square, out=out[..., start : start + BLOCK])
     return out
+
+
+def add_band(sound: np.ndarray, center: float, q: float, gain: float) -> None:
+    """Adds `gain` times the band around `center` Hz to a sound, in place."""
+    section = _design_filter("band", center, q)
+    state = np.zeros((1, *sound.shape[:-1], 2))
+    for start in range(0, sound.shape[-1], BLOCK):
+        block = sound[..., start : start + BLOCK]
+        band, state = signal.sosfilt(section, block, zi=state)
+        band *= gain
+        block += band
 
 
 def echo(sound: np.ndarray, delay: int, feedback: float) -> np.ndarray:
-    """Computes y[n] = x[n] + feedback * y[n - delay], a block of `delay` samples at a time."""
+    """Computes y[n] = x[n] + feedback * y[n - delay]."""
     out = sound.copy()
-    for start in range(delay, out.shape[-1], delay):
-        block = out[..., start : start + delay]
-        block += feedback * out[..., start - delay : start - delay + block.shape[-1]]
+    repeat(out, delay, feedback)
     return out
+
+
+def repeat(sound: np.ndarray, delay: int, feedback: float) -> None:
+    """Applies `echo` in place, a block of `delay` samples at a time."""
+    for start in range(delay, sound.shape[-1], delay):
+        block = sound[..., start : start + delay]
+        block += feedback * sound[..., start - delay : start - delay + block.shape[-1]]
 
 
 def reverb(sound: np.ndarray, *, decay_seconds: float, damping: float) -> np.ndarray:

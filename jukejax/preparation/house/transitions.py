@@ -26,10 +26,12 @@ def plan_transitions(score: Score) -> list[Transition]:
             transitions.append(Transition("downlifter", bar, min(2, count)))
         if section == "drop":
             previous, _, room = score.bars[bar - 1]
-            for kind, share in (("riser", 0.9), ("roll", 0.75)):
+            kinds = ["riser"]
+            if previous == "break" or rng.uniform() < 0.75:
+                kinds.append("roll")
+            for kind in kinds:
                 span = min((1, 2, 4)[rng.randint(3)], room)
-                if rng.uniform() < share or previous == "break":
-                    transitions.append(Transition(kind, bar - span, span))
+                transitions.append(Transition(kind, bar - span, span))
         elif section == "build" and rng.uniform() < 0.5:
             transitions.append(Transition("riser", bar - 1, 1))
     return transitions

@@ -35,6 +35,16 @@ def vary_rhythm(templates: Sequence[str], rng: RandomState, changes: int, fill: 
     return "".join(strokes)
 
 
+def _draw_rhythms(templates: Sequence[str], rng: RandomState, count: int) -> tuple[str, ...]:
+    """Draws `count` different rhythms."""
+    rhythms: list[str] = []
+    while len(rhythms) < count:
+        rhythm = vary_rhythm(templates, rng, 3)
+        if rhythm not in rhythms:
+            rhythms.append(rhythm)
+    return tuple(rhythms)
+
+
 def _vary_bass(templates: Sequence[str], rng: RandomState) -> str:
     """Draws a bass line whose first note of each half bar is the root."""
     strokes = list(vary_rhythm(templates, rng, 4, "r"))
@@ -103,15 +113,15 @@ def vary_artist(artist: Artist, rng: RandomState) -> Artist:
         genres=(artist.genres[rng.randint(len(artist.genres))],),
         kit=_vary_kit(artist.kit, rng),
         patch=_vary_patch(artist.patch, rng),
-        stab_rhythms=tuple(vary_rhythm(artist.stab_rhythms, rng, 3) for _ in range(4)),
+        stab_rhythms=_draw_rhythms(artist.stab_rhythms, rng, 4),
         basses=(_choose(artist.basses, rng),),
         bass_rhythms=tuple(_vary_bass(artist.bass_rhythms, rng) for _ in range(3)),
         hooks=tuple(_choose(artist.hooks, rng) for _ in range(2)),
         pads=(_choose(artist.pads, rng),),
-        hat_rhythms=tuple(vary_rhythm(artist.hat_rhythms, rng, 3) for _ in range(3)),
-        perc_rhythms=tuple(vary_rhythm(artist.perc_rhythms, rng, 4) for _ in range(4)),
+        hat_rhythms=_draw_rhythms(artist.hat_rhythms, rng, 3),
+        perc_rhythms=_draw_rhythms(artist.perc_rhythms, rng, 4),
         clap_rhythms=tuple(_draw_claps(rng) for _ in range(3)),
-        shaker_rhythms=tuple(SHAKERS[rng.randint(len(SHAKERS))] for _ in range(2)),
+        shaker_rhythms=tuple(SHAKERS[i] for i in rng.permutation(len(SHAKERS))[:2]),
         ride_rhythm=RIDES[rng.randint(len(RIDES))],
         swing=artist.swing * rng.uniform(0.75, 1.2),
         duck=min(0.92, artist.duck * rng.uniform(0.85, 1.15)),
