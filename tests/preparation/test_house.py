@@ -258,3 +258,11 @@ def test_the_oscillator_has_the_given_pitch_and_harmonics():
     np.testing.assert_allclose(
         synth.oscillator(table, np.full(4410, 441.0), 4410)[:-1], wanted[1:], atol=2e-5
     )
+
+
+def test_the_guest_is_no_artist_of_the_corpus():
+    track = house.track(3, seconds=6.0, artist=house.GUEST)
+    assert track.artist == house.GUEST.name
+    assert track.artist not in house.ARTISTS
+    assert track.genre not in house.GENRES
+    assert not np.array_equal(track.instrumental, house.track(3, seconds=6.0).instrumental)

@@ -5,10 +5,12 @@ a sung lead on a separate stem. Tempo, key, sections and the voice of every trac
 in tests. It is too clean to be the only data of an evaluation.
 
 The modules from the lowest up: `synth` (oscillators, filters, effects), `drums` and `singer`
-(sounds), `artists` (the eight styles), `score` (arrangement), `percussion`, `bass`, `chords` and
-`lead` (parts), `studio` (the mix).
+(sounds), `artists` (the eight styles) and `guest` (a ninth, outside the corpus), `harmony`,
+`variation` and `arrangement` (what is drawn for a track), `score` (the time grid), `percussion`,
+`transitions`, `bass`, `chords`, `hook` and `lead` (parts), `studio` (the mix).
 """
 
+from jukejax.preparation.house.guest import GUEST
 from jukejax.preparation.house.studio import ARTISTS, GENRES, HouseTrack, track
 
-__all__ = ["ARTISTS", "GENRES", "HouseTrack", "track"]
+__all__ = ["ARTISTS", "GENRES", "GUEST", "HouseTrack", "track"]

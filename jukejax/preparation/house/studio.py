@@ -9,7 +9,7 @@ from numpy.random import RandomState
 
 from jukejax.preparation.house import drums, synth
 from jukejax.preparation.house.arrangement import arrange
-from jukejax.preparation.house.artists import ROSTER
+from jukejax.preparation.house.artists import ROSTER, Artist
 from jukejax.preparation.house.bass import play_bass
 from jukejax.preparation.house.chords import play_pads, play_stabs
 from jukejax.preparation.house.harmony import draw_harmony
@@ -206,10 +206,11 @@ def compose(
     seconds: float = 45.0,
     seed: int = 0,
     tempo: tuple[float, float] | None = None,
+    artist: Artist | None = None,
 ) -> Score:
     """Composes one track without playing it; see `track`."""
     rng = _stream(seed, index, "score")
-    artist = ROSTER[index % len(ROSTER)]
+    artist = artist or ROSTER[index % len(ROSTER)]
     bpm = round(10 * rng.uniform(*(tempo or artist.tempo))) / 10
     style = vary_artist(artist, rng)
     bars = max(2, round(seconds * bpm / 240.0))
@@ -229,6 +230,7 @@ def track(
     seconds: float = 45.0,
     seed: int = 0,
     tempo: tuple[float, float] | None = None,
+    artist: Artist | None = None,
 ) -> HouseTrack:
     """Composes and plays one track, the same bytes for the same arguments on every machine.
 
@@ -237,6 +239,7 @@ def track(
       seconds: approximate length; the track has the nearest whole number of bars (of about 2 s).
       seed: of the corpus.
       tempo: lowest and highest BPM; None: those of each artist.
+      artist: of the track, such as `guest.GUEST`; None: by the index.
 
     Raises:
       ValueError: an argument is out of range.
@@ -254,7 +257,7 @@ def track(
             f"house tracks have {SLOWEST:g} to {FASTEST:g} BPM, got {low:g} to {high:g}; change "
             "--house_bpm"
         )
-    score = compose(index, seconds=seconds, seed=seed, tempo=tempo)
+    score = compose(index, seconds=seconds, seed=seed, tempo=tempo, artist=artist)
     instrumental, vocal = _mix(score)
     starts = np.cumsum([0, *(count for _, count in score.plan)])
     return HouseTrack(
