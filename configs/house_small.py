@@ -46,7 +46,7 @@ def schedule(config: ConfigDict, steps: int, learning_rate: float) -> None:
 
 
 def vqvae() -> ConfigDict:
-    """Hops 8, 32 and 128; 4.3 million parameters, most of them at the top level."""
+    """Hops 8, 32 and 128; the codes of the top level describe spectra, without phase."""
     config = base("data/house/audio", batch_size=8)
     config.task = "vqvae"
     config.data.window = 16_384
@@ -56,12 +56,12 @@ def vqvae() -> ConfigDict:
         dilation_growth_rate=3,
         dilation_cycle=3,
         res_scale=True,
-        frames=dict(span=4, widths=(64, 128, 256), depths=(3, 4, 6)),
+        frames=dict(span=4, widths=(64, 128, 192), depths=(3, 4, 6), spectral=(2,)),
     )
     # A batch has 1,024 codes of the top level: a strong commitment keeps features near the codebook
     # that follows them, and log magnitudes keep chords that are 20 dB below the kick.
     config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=1.0)
-    schedule(config, steps=1400, learning_rate=2e-3)
+    schedule(config, steps=1000, learning_rate=2e-3)
     config.optimizer.weight_decay = 0.0
     return config
 
@@ -94,7 +94,7 @@ def upsampler(level: int) -> ConfigDict:
     """An upsampler, conditioned on the codes of the level above only."""
     config = base("data/house/codes", batch_size=4)
     config.task = "prior"
-    width = 256 if level == 1 else 192
+    width = 192 if level == 1 else 128
     config.model = dict(
         level=level,
         transformer=dict(

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from jukejax.models.frames import FrameConfig, FrameDecoder, FrameEncoder
+from jukejax.models.frames import FrameConfig, FrameDecoder, FrameEncoder, SpectrumHead
 from jukejax.models.layers import Conv, DecoderBlock, EncoderBlock
 from jukejax.models.quantizer import Quantizer
 from jukejax.ops import quantize
@@ -88,10 +89,19 @@ class VQVAEConfig:
                         f"frames.{name} {sizes} must have one entry for each of the "
                         f"{len(self.downs)} levels"
                     )
+            if not set(self.frames.spectral) <= set(range(len(self.downs))):
+                raise ValueError(
+                    f"frames.spectral {self.frames.spectral} must be among the levels 0 to "
+                    f"{len(self.downs) - 1}"
+                )
 
     @property
     def levels(self) -> int:
         return len(self.downs)
+
+    @property
+    def spectral_levels(self) -> tuple[int, ...]:
+        return () if self.frames is None else self.frames.spectral
 
     @property
     def hops(self) -> tuple[int, ...]:
@@ -108,12 +118,15 @@ class VQVAEOutput(NamedTuple):
       features: [B, T / hop, emb_dim], the encoders' outputs before they are quantized.
       quantized: codes and quantization errors (see `Quantized`); None without a bottleneck.
       metrics: of `quantize.update_codebook` when training, otherwise empty.
+      spectra: {level: log spectra [B, T / hop, NUM_BANDS]} predicted from the codes of the levels
+        `FrameConfig.spectral`.
     """
 
     audio: tuple[jax.Array, ...]
     features: tuple[jax.Array, ...]
     quantized: tuple[Quantized, ...] | None
     metrics: tuple[dict[str, jax.Array], ...]
+    spectra: dict[int, jax.Array]
 
 
 def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
@@ -218,6 +231,10 @@ class VQVAE(nn.Module):
         config, levels = self.config, range(self.config.levels)
         self.encoders = [Encoder(config, level, self.dtype) for level in levels]
         self.decoders = [Decoder(config, level, self.dtype) for level in levels]
+        self.spectrum_heads = [
+            SpectrumHead(config.frames.widths[level], dtype=self.dtype)
+            for level in config.spectral_levels
+        ]
         if config.bottleneck:
             self.codebooks = [
                 Quantizer(
@@ -237,7 +254,7 @@ class VQVAE(nn.Module):
                 f"windows of {audio.shape[1]} samples are no multiple of the top level's "
                 f"{self.config.hops[-1]} samples a code"
             )
-        outputs, quantized, metrics = [], [], []
+        outputs, quantized, metrics, spectra = [], [], [], {}
         encoded = self.features(audio)
         for level, features in enumerate(encoded):
             if self.config.bottleneck:
@@ -245,12 +262,17 @@ class VQVAE(nn.Module):
                 features = result.vectors
                 quantized.append(result)
                 metrics.append(codebook_metrics)
+            if level in self.config.spectral_levels:
+                head = self.spectrum_heads[self.config.spectral_levels.index(level)]
+                spectra[level] = head(features)
+                features = lax.stop_gradient(features)
             outputs.append(self.decoders[level](features))
         return VQVAEOutput(
             audio=tuple(outputs),
             features=encoded,
             quantized=tuple(quantized) if self.config.bottleneck else None,
             metrics=tuple(metrics),
+            spectra=spectra,
         )
 
     def start_codebooks(self, features: tuple[jax.Array, ...]) -> None:

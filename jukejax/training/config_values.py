@@ -90,6 +90,7 @@ _VQVAE = {
     "frames.span": _count(1),
     "frames.widths": _count(1),
     "frames.depths": _count(0),
+    "frames.spectral": _count(0),
 }
 _PRIOR = {
     "level": _count(0),

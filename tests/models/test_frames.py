@@ -13,6 +13,7 @@ from jukejax.inference.codec import Codec
 from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEConfig
 from jukejax.ops import quantize
+from jukejax.ops.bands import NUM_BANDS
 from jukejax.weights.huggingface.vqvae_config import export_vqvae
 from jukejax.weights.openai.parts import part_entries
 
@@ -58,6 +59,30 @@ def test_levels_have_their_rates(weights):
     assert output.audio[0].dtype == jnp.float32
 
 
+def test_spectral_levels_learn_from_spectra_alone():
+    """The decoder of such a level has no influence on its encoder, that of the others has."""
+    frames = dataclasses.replace(CONFIG.frames, spectral=(1,))
+    model = VQVAE(dataclasses.replace(CONFIG, frames=frames, bottleneck=False))
+    audio = draw_audio(256)
+    params = nn.meta.unbox(jax.jit(model.init)(jax.random.key(0), audio))["params"]
+
+    def sum_outputs(params, choose):
+        return jnp.sum(jnp.square(choose(model.apply({"params": params}, audio))))
+
+    def encoder_gradients(choose):
+        grads = jax.jit(jax.grad(lambda params: sum_outputs(params, choose)))(params)
+        return [
+            max(float(jnp.abs(x).max()) for x in jax.tree.leaves(grads[f"encoders_{level}"]))
+            for level in range(2)
+        ]
+
+    assert encoder_gradients(lambda output: output.audio[0])[0] > 0
+    assert encoder_gradients(lambda output: output.audio[1]) == [0, 0]
+    assert encoder_gradients(lambda output: output.spectra[1])[1] > 0
+    output = model.apply({"params": params}, audio)
+    assert {level: x.shape for level, x in output.spectra.items()} == {1: (2, 16, NUM_BANDS)}
+
+
 def test_stereo_is_encoded_and_decoded():
     config = dataclasses.replace(CONFIG, channels=2, bottleneck=False)
     model = VQVAE(config)
@@ -93,6 +118,12 @@ def test_the_shape_survives_json():
 def test_every_level_needs_its_width():
     with pytest.raises(ValueError, match=r"frames.depths \(1,\) must have one entry for each of"):
         dataclasses.replace(CONFIG, frames=dataclasses.replace(CONFIG.frames, depths=(1,)))
+
+
+def test_spectral_levels_must_exist():
+    frames = dataclasses.replace(CONFIG.frames, spectral=(2,))
+    with pytest.raises(ValueError, match=r"frames.spectral \(2,\) must be among the levels 0 to 1"):
+        dataclasses.replace(CONFIG, frames=frames)
 
 
 def test_formats_of_other_software_refuse_frames():

@@ -26,7 +26,7 @@ def test_lmix_is_the_weighted_sum_of_its_terms_in_units_of_the_bandwidth(key):
 def test_log_spectral_is_the_mean_distance_of_log_magnitudes(key):
     """Its weight is 0 by default: then it is neither in the loss nor in the metrics."""
     target, output = (0.1 * jax.random.normal(key(), (2, 2048, 1)) for _ in range(2))
-    decoded = VQVAEOutput(audio=(output,), features=(), quantized=None, metrics=())
+    decoded = VQVAEOutput(audio=(output,), features=(), quantized=None, metrics=(), spectra={})
     scale = Bandwidth(1.0, 1.0, 1.0)
     plain, (terms,) = total_loss(LossConfig(linf_k=16), scale, target, decoded)
     assert "log_spectral" not in terms
