@@ -86,7 +86,7 @@ def prior() -> ConfigDict:
             dropout_all=0.1,
         ),
     )
-    schedule(config, steps=2000, learning_rate=2e-3)
+    schedule(config, steps=700, learning_rate=2e-3)
     return config
 
 
@@ -102,7 +102,7 @@ def upsampler(level: int) -> ConfigDict:
         ),
         upper=dict(downs=2, stride=2, width=64, depth=6, dilation_cycle=3, res_scale=level == 1),
     )
-    schedule(config, steps=600, learning_rate=2e-3)
+    schedule(config, steps=600 if level == 1 else 300, learning_rate=2e-3)
     return config
 
 
