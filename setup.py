@@ -11,7 +11,16 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCES = ("attention", "convolution", "kernel_gradient", "norm", "products")
+SOURCES = (
+    "attention",
+    "cached_attention",
+    "convolution",
+    "kernel_gradient",
+    "noise",
+    "norm",
+    "panels",
+    "products",
+)
 
 
 def extensions() -> list[Extension]:

@@ -23,6 +23,7 @@ from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NO_FILTER, TrackNoise, sample_tokens
 from jukejax.models import decoding
 from jukejax.models.autoregressive import (
+    OUTPUT_PANELS,
     Autoregressive,
     AutoregressiveConfig,
     Conditions,
@@ -178,7 +179,7 @@ class DecodeLoop:
         weights = self.argument_shapes().weights
         outer = dict(weights.outer)
         outer.pop("position_embedding")
-        if self.config.merged_decoder:
+        if self.config.merged_decoder or OUTPUT_PANELS in outer:
             outer.pop("code_embedding")
         read = sum(
             leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((outer, weights.layers))

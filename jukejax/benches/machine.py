@@ -14,13 +14,32 @@ from jukejax.common.extras import format_install
 from jukejax.common.formatting import format_count
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
-from jukejax.ops.cpu import attention, convolution, kernel_gradient, norm, products
+from jukejax.ops.cpu import (
+    attention,
+    cached_attention,
+    convolution,
+    kernel_gradient,
+    noise,
+    norm,
+    panels,
+    products,
+)
 from jukejax.preparation import separators
 from jukejax.runtime import devices, memory, precision
 from jukejax.runtime.precision import default_dtype
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import released
 
+CPU_KERNELS = (
+    attention,
+    cached_attention,
+    convolution,
+    kernel_gradient,
+    noise,
+    norm,
+    panels,
+    products,
+)
 PACKAGES = ("jukejax", "jax", "jaxlib", "flax", "orbax-checkpoint")
 EXTRAS = {  # module: (extra of pyproject.toml, its use)
     "tensorflow": ("tfds", "data sets through TFDS"),
@@ -78,8 +97,7 @@ def _count_prior_bytes(config: PriorConfig, dtype: str) -> int:
 def describe_machine() -> dict[str, Any]:
     """Returns all facts, in the form of `doctor --json`."""
     device_rows, dtype = list_devices(), default_dtype()
-    modules = (attention, convolution, kernel_gradient, norm, products)
-    libraries = [module.LIBRARY for module in modules]
+    libraries = [module.LIBRARY for module in CPU_KERNELS]
     extras = [
         {"module": module, "extra": extra, "for": use, "there": _is_installed(module)}
         for module, (extra, use) in EXTRAS.items()

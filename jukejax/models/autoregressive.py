@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jukejax.models.transformer import Transformer
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
-from jukejax.ops.decode_weights import multiply_rows
+from jukejax.ops.decode_weights import multiply_panels, multiply_rows
 from jukejax.ops.embedding import add_positions
 from jukejax.ops.logical_axes import constrain
 
@@ -65,6 +65,14 @@ class AutoregressiveConfig:
             )
 
 
+OUTPUT_PANELS = "output_panels"  # the name of output weights for decoding in panels
+
+
+def output_table(config: AutoregressiveConfig) -> str:
+    """Returns the name of the table of output weights."""
+    return "output" if config.merged_decoder else "code_embedding"
+
+
 class Autoregressive(nn.Module):
     """Maps codes [B, T] and conditions to logits [B, T, V], teacher-forced.
 
@@ -85,10 +93,14 @@ class Autoregressive(nn.Module):
         )
         if not config.labeled:
             self.start_token = self._table("start_token", 0.01, (1, stack.emb_dim), (None, "embed"))
-        if config.has_output and config.merged_decoder:
+        if config.has_output and config.merged_decoder and not self._has_panels():
             self.output = self._table("output", 0.02, shape, ("vocab", "embed"))
         self.transformer = Transformer(stack)
         self.dropout = nn.Dropout(stack.emb_dropout)
+
+    def _has_panels(self) -> bool:
+        """Returns true if the output weights are also stored in panels, or only so."""
+        return self.has_variable("params", OUTPUT_PANELS)
 
     def _table(
         self, name: str, std: float, shape: tuple[int, int], axes: tuple[str | None, str]
@@ -142,17 +154,23 @@ class Autoregressive(nn.Module):
 
     def predict(self, x: jax.Array, code_cond: jax.Array | None) -> jax.Array:
         """Maps the stack's output [..., E] to logits [..., V] in float32."""
-        name = "output" if self.config.merged_decoder else "code_embedding"
-        weights, scale = getattr(self, name), self._scale(name)
         if not self.config.merged_decoder and code_cond is not None:
             x = x + code_cond.astype(x.dtype)
-        flat = x.reshape(-1, x.shape[-1])
-        table = weights.astype(x.dtype)
-        if self.groups > 1:
-            table = table.reshape(self.groups, -1, flat.shape[1])
-        logits = multiply_rows(flat, table, jnp.float32)
-        logits = (logits if scale is None else logits * scale).reshape(*x.shape[:-1], -1)
+        logits = self._multiply_output(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
         return constrain(logits, "batch", "time", "act_vocab") if logits.ndim == 3 else logits
+
+    def _multiply_output(self, x: jax.Array) -> jax.Array:
+        """Multiplies [N, E] with the output weights. float32 [N, V]."""
+        name = output_table(self.config)
+        scale = self._scale(name)
+        if self._has_panels():
+            panels = self.get_variable("params", OUTPUT_PANELS)
+            return multiply_panels(x, panels, self.config.vocab_size, scale)
+        table = getattr(self, name).astype(x.dtype)
+        if self.groups > 1:
+            table = table.reshape(self.groups, -1, x.shape[1])
+        logits = multiply_rows(x, table, jnp.float32)
+        return logits if scale is None else logits * scale
 
     def activations(
         self, codes: jax.Array, conditions: Conditions, deterministic: bool = True

@@ -88,13 +88,10 @@ class Attention(nn.Module):
         self, x: jax.Array, cache: Cache, position: jax.Array, residual: jax.Array | None = None
     ) -> tuple[jax.Array, Cache]:
         """Maps [B, E] at `position` to (output [B, E], cache); `residual` as in `__call__`."""
-        key = value = None
-        if self.kind == AttentionKind.ENCODER_DECODER:
-            (query,) = self._split_heads(self.query(x), 1)
-        else:
-            query, key, value = self._split_heads(self.query_key_value(x), 3)
-        grid = self.config.grid
-        out, cache = caches.step_attention(self.kind, grid, cache, query, key, value, position)
+        cross = self.kind == AttentionKind.ENCODER_DECODER
+        qkv = self.query(x) if cross else self.query_key_value(x)
+        qkv = qkv.reshape(len(x), -1, self.config.num_heads, self.config.head_dim)
+        out, cache = caches.step_attention(self.kind, self.config.grid, cache, qkv, position)
         return self.out(out.reshape(out.shape[0], -1), residual), cache
 
 

@@ -12,11 +12,17 @@ import jax.numpy as jnp
 
 from jukejax.common.types import Tree
 from jukejax.models import transformer
-from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
+from jukejax.models.autoregressive import (
+    OUTPUT_PANELS,
+    Autoregressive,
+    AutoregressiveConfig,
+    Conditions,
+    output_table,
+)
 from jukejax.models.block import Block
 from jukejax.ops.cache import Cache
 from jukejax.ops.chunks import map_chunks
-from jukejax.ops.decode_weights import count_row_groups, lay_out_weights
+from jukejax.ops.decode_weights import find_layout, lay_out_weights, pack_panels
 
 WEIGHTS = ("float", "int8")
 
@@ -64,10 +70,16 @@ def prepare_decode_weights(
         raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
     outer = dict(params)
     layers = transformer.unstack_layers(config.transformer.pattern, outer.pop("transformer"))
-    lay_out = functools.partial(
-        lay_out_weights, dtype=dtype, int8=weights == "int8", groups=count_row_groups(platform)
-    )
-    return DecodeWeights(lay_out(outer), tuple(map(lay_out, layers)))
+    int8 = weights == "int8"
+    layout = find_layout(platform, jnp.int8 if int8 else dtype)
+    lay_out = functools.partial(lay_out_weights, dtype=dtype, int8=int8, layout=layout)
+    outer = lay_out(outer)
+    if layout.name == "panels" and config.has_output:
+        table = output_table(config)
+        outer[OUTPUT_PANELS] = pack_panels(outer[table].T)
+        if config.merged_decoder:
+            del outer[table]
+    return DecodeWeights(outer, tuple(map(lay_out, layers)))
 
 
 def prefill_caches(

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.ops.decode_weights import multiply_rows
+from jukejax.ops.decode_weights import dense_panels, multiply_rows
 from jukejax.ops.dense import dense
 from jukejax.ops.formulas import add_bias
 from jukejax.ops.norm import layer_norm, layer_norm_single_pass
@@ -29,8 +29,8 @@ class LayerNorm(nn.Module):
 class Projection(nn.Module):
     """Computes x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
 
-    For decoding the kernel [in, out] may be stored as `rows` (ops/decode_weights.py), and both
-    layouts in eight bits with `scale` [out] (see `decoding.prepare_decode_weights`).
+    For decoding the kernel [in, out] may be stored as `rows` or `panels` (ops/decode_weights.py),
+    and all layouts in eight bits with `scale` [out] (see `decoding.prepare_decode_weights`).
     """
 
     features: int
@@ -43,24 +43,33 @@ class Projection(nn.Module):
         """Projects [..., in] to [..., features], and adds `residual` if not None."""
         kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
-        for_decoding = any(self.has_variable("params", name) for name in ("rows", "scale"))
+        names = ("panels", "rows", "scale")
+        for_decoding = any(self.has_variable("params", name) for name in names)
         if not for_decoding:
             kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", bias_init, (self.features,)).astype(x.dtype)
         if not for_decoding:
             return dense(x, kernel.astype(x.dtype), bias, gelu=self.gelu, residual=residual)
-        product = self._multiply_decode_weights(x.reshape(-1, x.shape[-1]))
-        product = product.reshape(*x.shape[:-1], self.features)
-        return add_bias(product, bias, gelu=self.gelu, residual=residual)
+        flat, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.features)
+        if residual is not None:
+            residual = residual.reshape(-1, self.features)
+        return self._apply_decode_weights(flat, bias, residual).reshape(shape)
 
-    def _multiply_decode_weights(self, x: jax.Array) -> jax.Array:
+    def _apply_decode_weights(
+        self, x: jax.Array, bias: jax.Array, residual: jax.Array | None
+    ) -> jax.Array:
         """Projects [N, in] to [N, features]; int8 matrices are summed and scaled in float32."""
-        scaled = self.has_variable("params", "scale")
-        sum_dtype = jnp.float32 if scaled else None
+        scale = self.get_variable("params", "scale")
+        if self.has_variable("params", "panels"):
+            panels = self.get_variable("params", "panels")
+            return dense_panels(x, panels, bias, scale=scale, gelu=self.gelu, residual=residual)
+        sum_dtype = None if scale is None else jnp.float32
         if self.has_variable("params", "rows"):
             matrix = self.get_variable("params", "rows").astype(x.dtype)
-            out = multiply_rows(x, matrix, sum_dtype)
+            product = multiply_rows(x, matrix, sum_dtype)
         else:
             matrix = self.get_variable("params", "kernel").astype(x.dtype)
-            out = jnp.dot(x, matrix, preferred_element_type=sum_dtype)
-        return (out * self.get_variable("params", "scale")).astype(x.dtype) if scaled else out
+            product = jnp.dot(x, matrix, preferred_element_type=sum_dtype)
+        if scale is not None:
+            product = (product * scale).astype(x.dtype)
+        return add_bias(product, bias, gelu=self.gelu, residual=residual)

@@ -28,6 +28,7 @@ from jukejax.ops.attention.kinds import (
     summary_keys,
     summary_positions,
 )
+from jukejax.ops.cpu import cached_attention
 
 
 class Cache(NamedTuple):
@@ -93,6 +94,97 @@ def fill_cache(
     return Cache(select_kept(k).swapaxes(-3, -2), select_kept(v).swapaxes(-3, -2))
 
 
+class Slots(NamedTuple):
+    """Slots of a layer's cache in a step; int32 scalars.
+
+    Attributes:
+      write_group: the group that the new position is written to; 0 for caches without groups.
+      write_slot: its slot; -1: the position is not kept.
+      read_group: the group that the position attends to.
+      visible: the number of visible slots, which are the first of the group; 0: attend to zeros.
+    """
+
+    write_group: jax.Array
+    write_slot: jax.Array
+    read_group: jax.Array
+    visible: jax.Array
+
+
+def locate_slots(
+    kind: AttentionKind, grid: Grid, position: jax.Array, encoder_len: int = 0
+) -> Slots:
+    """Returns the slots that `position` of a window writes and reads."""
+    row, col = position // grid.block_len, position % grid.block_len
+    zero, nowhere = jnp.int32(0), jnp.int32(-1)
+    match kind:
+        case AttentionKind.BLOCK:
+            return Slots(zero, col, zero, col + 1)
+        case AttentionKind.TRANSPOSED_BLOCK:
+            return Slots(col, row, col, row + 1)
+        case AttentionKind.PREVIOUS_BLOCK:
+            return Slots(row % 2, col, 1 - row % 2, jnp.where(row > 0, grid.block_len, 0))
+        case AttentionKind.DENSE:
+            return Slots(zero, position, zero, position + 1)
+        case AttentionKind.PRIME:
+            is_kept = position < grid.prime_len
+            visible = jnp.minimum(position + 1, grid.prime_len)
+            return Slots(zero, jnp.where(is_kept, position, nowhere), zero, visible)
+        case AttentionKind.ENCODER_DECODER:
+            return Slots(zero, nowhere, zero, jnp.int32(encoder_len))
+        case _:  # summaries
+            spread = count_row_ends(kind, grid.spread)
+            first = grid.block_len - spread  # of the columns that are kept
+            is_kept = (col >= first) & (row < grid.num_rows - 1)
+            slot = jnp.where(is_kept, (row + 1) * spread + col - first, nowhere)
+            visible = summary_positions(grid.num_rows, grid.block_len, spread) <= position
+            return Slots(zero, slot, zero, visible.sum(dtype=jnp.int32))
+
+
+def step_attention(
+    kind: AttentionKind,
+    grid: Grid,
+    cache: Cache,
+    qkv: jax.Array,
+    position: jax.Array,
+) -> tuple[jax.Array, Cache]:
+    """Computes attention of one new position.
+
+    Args:
+      kind: of the layer.
+      grid: of the window.
+      cache: of the earlier positions.
+      qkv: unscaled queries, keys and values [B, 3, H, D]; for kind 6 only queries, [B, 1, H, D].
+      position: int32 scalar in the window.
+
+    Returns:
+      (output [B, H, D], the cache with the new position in it).
+    """
+    slots = locate_slots(kind, grid, position, encoder_len=cache.key.shape[-2])
+    if cached_attention.supports_step(qkv, cache.key):
+        out, *new = cached_attention.step(qkv, *cache, jnp.stack(slots))
+        return out, Cache(*new)
+    q, k, v = (qkv[:, i] for i in (0, 1, 2)) if qkv.shape[1] == 3 else (qkv[:, 0],) * 3
+    q, k = scale_query_key(q, k)
+    match kind:
+        case AttentionKind.BLOCK:
+            return _step_in_row(cache, q, k, v, slots)
+        case AttentionKind.TRANSPOSED_BLOCK | AttentionKind.PREVIOUS_BLOCK:
+            cache = _write_both(cache, k, v, (slots.write_group,), slots.write_slot)
+            keys, values = (
+                jax.lax.dynamic_index_in_dim(x, slots.read_group, 1, keepdims=False) for x in cache
+            )
+            if kind == AttentionKind.PREVIOUS_BLOCK:
+                return _attend(q, keys, jnp.where(slots.visible > 0, values, 0), None), cache
+            return _attend(q, keys, values, slots), cache
+        case AttentionKind.ENCODER_DECODER:
+            return _attend(q, *cache, None), cache
+        case AttentionKind.DENSE:
+            cache = _write_both(cache, k, v, (), slots.write_slot)
+        case _:
+            cache = _write_if_kept(cache, k, v, slots.write_slot)
+    return _attend(q, *cache, slots), cache
+
+
 def _write_slot(cache: jax.Array, new: jax.Array, group: tuple, slot: jax.Array) -> jax.Array:
     """Writes `new` [B, H, D] at `cache`[:, *group, :, slot] in place."""
     start = (0, *group, 0, slot, 0)
@@ -106,113 +198,40 @@ def _write_both(cache: Cache, k: jax.Array, v: jax.Array, group: tuple, slot: ja
     return Cache(_write_slot(cache.key, k, group, slot), _write_slot(cache.value, v, group, slot))
 
 
-def _write_if(
-    condition: jax.Array, cache: Cache, k: jax.Array, v: jax.Array, slot: jax.Array, other: int
-) -> Cache:
-    """Writes at `slot` if the condition holds; otherwise rewrites the content of slot `other`.
+def _write_if_kept(cache: Cache, k: jax.Array, v: jax.Array, slot: jax.Array) -> Cache:
+    """Writes at `slot`, or rewrites the content of slot 0 if it is -1."""
+    is_kept = slot >= 0
+    k = jnp.where(is_kept, k, cache.key[:, :, 0])
+    v = jnp.where(is_kept, v, cache.value[:, :, 0])
+    return _write_both(cache, k, v, (), jnp.maximum(slot, 0))
 
-    Args:
-      slot: equals `other` if the condition does not hold.
+
+def _attend(q: jax.Array, keys: jax.Array, values: jax.Array, slots: Slots | None) -> jax.Array:
+    """Computes softmax(q k) v of one query: [B, H, D] and [B, H, S, D] to [B, H, D].
+
+    All slots are visible if `slots` is None.
     """
-    k = jnp.where(condition, k, cache.key[:, :, other])
-    v = jnp.where(condition, v, cache.value[:, :, other])
-    return _write_both(cache, k, v, (), slot)
-
-
-def step_attention(
-    kind: AttentionKind,
-    grid: Grid,
-    cache: Cache,
-    q: jax.Array,
-    k: jax.Array | None,
-    v: jax.Array | None,
-    position: jax.Array,
-) -> tuple[jax.Array, Cache]:
-    """Computes attention of one new position.
-
-    Args:
-      kind: of the layer.
-      grid: of the window.
-      cache: of the earlier positions.
-      q: [B, H, D].
-      k: [B, H, D]; not used for kind 6, as v.
-      v: [B, H, D].
-      position: int32 scalar in the window.
-
-    Returns:
-      (output [B, H, D], the cache with the new position in it).
-    """
-    q, scaled_k = scale_query_key(q, q if k is None else k)
-    if kind == AttentionKind.ENCODER_DECODER or k is None or v is None:
-        return _attend(q, cache.key, cache.value, None), cache
-    row, col = position // grid.block_len, position % grid.block_len
-    match kind:
-        case AttentionKind.BLOCK:
-            return _step_in_row(cache, q, scaled_k, v, col)
-        case AttentionKind.TRANSPOSED_BLOCK:
-            return _step_in_column(cache, q, scaled_k, v, row, col)
-        case AttentionKind.PREVIOUS_BLOCK:
-            return _step_after_row(cache, q, scaled_k, v, row, col)
-        case AttentionKind.DENSE:
-            cache = _write_both(cache, scaled_k, v, (), position)
-            visible = jnp.arange(cache.key.shape[2]) <= position
-        case AttentionKind.PRIME:
-            last = grid.prime_len - 1
-            slot = jnp.minimum(position, last)
-            cache = _write_if(position <= last, cache, scaled_k, v, slot, last)
-            visible = jnp.arange(grid.prime_len) <= position
-        case _:  # summaries
-            spread = count_row_ends(kind, grid.spread)
-            is_kept = (col >= grid.block_len - spread) & (row < grid.num_rows - 1)
-            slot = (row + 1) * spread + col - (grid.block_len - spread)
-            slot = jnp.where(is_kept, slot, 0)
-            cache = _write_if(is_kept, cache, scaled_k, v, slot, 0)
-            visible = summary_positions(grid.num_rows, grid.block_len, spread) <= position
-    return _attend(q, cache.key, cache.value, visible), cache
-
-
-def _attend(
-    q: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array | None
-) -> jax.Array:
-    """Computes softmax(q k) v of one query: [B, H, D] and [B, H, S, D] to [B, H, D]."""
     scores = jnp.einsum("bhd,bhsd->bhs", q, keys, preferred_element_type=jnp.float32)
+    visible = None if slots is None else jnp.arange(keys.shape[2]) < slots.visible
     probs = softmax(scores, visible)
     return jnp.einsum("bhs,bhsd->bhd", probs.astype(values.dtype), values)
 
 
 def _step_in_row(
-    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, col: jax.Array
+    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, slots: Slots
 ) -> tuple[jax.Array, Cache]:
     """Computes a step of kind 1: the position attends to its row so far, and to itself.
 
     NOTE: the cache is read before it is written, and the written values depend on the read ones:
     otherwise XLA's CPU compiler copies the cache up to three times a step.
     """
-    slots = jnp.arange(cache.key.shape[2])
-    is_own_slot = slots == col
+    numbers = jnp.arange(cache.key.shape[2])
+    is_own_slot = numbers == slots.write_slot
     scores = jnp.einsum("bhd,bhsd->bhs", q, cache.key, preferred_element_type=jnp.float32)
     own_score = jnp.einsum("bhd,bhd->bh", q, k, preferred_element_type=jnp.float32)
-    probs = softmax(jnp.where(is_own_slot, own_score[..., None], scores), slots <= col)
+    scores = jnp.where(is_own_slot, own_score[..., None], scores)
+    probs = softmax(scores, numbers < slots.visible)
     earlier = jnp.where(is_own_slot, 0.0, probs).astype(v.dtype)
     own_prob = jnp.where(is_own_slot, probs, 0.0).sum(axis=-1).astype(v.dtype)
     out = jnp.einsum("bhs,bhsd->bhd", earlier, cache.value) + own_prob[..., None] * v
-    return out, _write_both(cache, k + 0.0 * out, v + 0.0 * out, (), col)
-
-
-def _step_in_column(
-    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, row: jax.Array, col: jax.Array
-) -> tuple[jax.Array, Cache]:
-    """Computes a step of kind 2: the position attends to its column so far, and to itself."""
-    cache = _write_both(cache, k, v, (col,), row)
-    keys, values = (jax.lax.dynamic_index_in_dim(x, col, 1, keepdims=False) for x in cache)
-    return _attend(q, keys, values, jnp.arange(keys.shape[2]) <= row), cache
-
-
-def _step_after_row(
-    cache: Cache, q: jax.Array, k: jax.Array, v: jax.Array, row: jax.Array, col: jax.Array
-) -> tuple[jax.Array, Cache]:
-    """Computes a step of kind 3: the position attends to the row before, in the first to zeros."""
-    slot = row % 2
-    cache = _write_both(cache, k, v, (slot,), col)
-    keys, values = (jax.lax.dynamic_index_in_dim(x, 1 - slot, 1, keepdims=False) for x in cache)
-    return _attend(q, keys, jnp.where(row > 0, values, 0), None), cache
+    return out, _write_both(cache, k + 0.0 * out, v + 0.0 * out, (), slots.write_slot)

@@ -21,11 +21,10 @@ def full_pass(kind, grid, q, k, v):
     return attend(kind, q, k, v, **shape)[0]
 
 
-def own(kind, x, position):
-    """Keys of one position, None for kind 6."""
-    if kind == AttentionKind.ENCODER_DECODER:
-        return None
-    return jax.lax.dynamic_index_in_dim(x, position, 1, keepdims=False)
+def stack_position(kind, q, k, v, position):
+    """Stacks what is new at a position: [B, 3, H, D]; queries only, [B, 1, H, D], for kind 6."""
+    parts = (q,) if kind == AttentionKind.ENCODER_DECODER else (q, k, v)
+    return jnp.stack([x[:, position] for x in parts], axis=1)
 
 
 fill = jax.jit(caches.fill_cache, static_argnums=(0, 1))
@@ -37,10 +36,8 @@ def step_through(kind, grid, cache, q, k, v, length):
 
     def body(position, carry):
         cache, outs = carry
-        query = jax.lax.dynamic_index_in_dim(q, position, 1, keepdims=False)
-        out, cache = caches.step_attention(
-            kind, grid, cache, query, own(kind, k, position), own(kind, v, position), position
-        )
+        qkv = stack_position(kind, q, k, v, position)
+        out, cache = caches.step_attention(kind, grid, cache, qkv, position)
         return cache, jax.lax.dynamic_update_index_in_dim(outs, out, position, 1)
 
     _, outs = jax.lax.fori_loop(length, q.shape[1], body, (cache, jnp.zeros_like(q)))
@@ -109,11 +106,12 @@ def test_caches_keep_no_more_than_later_positions_can_see():
 def test_a_cache_keeps_its_own_dtype(kind):
     """bfloat16 caches stay so when a step writes into them: a loop can carry them."""
     grid = GRIDS[0]
-    x = jax.ShapeDtypeStruct((BATCH, HEADS, HEAD_DIM), jnp.bfloat16)
+    parts = 1 if kind == AttentionKind.ENCODER_DECODER else 3
+    x = jax.ShapeDtypeStruct((BATCH, parts, HEADS, HEAD_DIM), jnp.bfloat16)
     kept = caches.cache_shape(kind, grid, BATCH, HEADS, HEAD_DIM, ENCODER_LEN)
     cache = Cache(*(jax.ShapeDtypeStruct(kept, jnp.bfloat16),) * 2)
     position = jax.ShapeDtypeStruct((), jnp.int32)
     step = functools.partial(caches.step_attention, kind, grid)
-    out, after = jax.eval_shape(step, cache, x, x, x, position)
+    out, after = jax.eval_shape(step, cache, x, position)
     assert out.dtype == jnp.bfloat16
     assert after == cache

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from jukejax.models import decoding
+from jukejax.models.autoregressive import OUTPUT_PANELS
 from jukejax.ops import decode_weights
+from jukejax.ops.cpu import panels
+from jukejax.ops.cpu.switch import set_cpu_kernels
 from tests.models.test_autoregressive import (
     BATCH,
     SEQ_LEN,
@@ -42,6 +45,11 @@ def test_a_channel_of_zeros_stays_zero():
     np.testing.assert_array_equal(scale, 1)
 
 
+def find_output_scale(tree):
+    """Returns the scales of the output weights, of a table of their own or of the embedding."""
+    return tree.get("output_scale", tree.get("code_embedding_scale"))
+
+
 def dequantized(tree):
     """Multiplies out every pair of values and scales of decode weights."""
     if not isinstance(tree, dict):
@@ -51,9 +59,13 @@ def dequantized(tree):
         if name == "rows" and "scale" in tree:
             scale = np.asarray(tree["scale"]).reshape(part.shape[:-1])
             parts[name] = restored(part, scale, -1)
+        elif name == "panels" and "scale" in tree:
+            parts[name] = np.asarray(decode_weights.pack_panels(tree["scale"][None])) * part
+        elif name == OUTPUT_PANELS and (scale := find_output_scale(tree)) is not None:
+            parts[name] = np.asarray(decode_weights.pack_panels(scale[None])) * part
         elif f"{name}_scale" in tree:
             parts[name] = restored(part, tree[f"{name}_scale"], 1)
-        elif not name.endswith("scale") or "rows" not in tree:
+        elif not name.endswith("scale") or not tree.keys() & {"rows", "panels"}:
             parts[name] = dequantized(part)
     return {name: part for name, part in parts.items() if not name.endswith("_scale")}
 
@@ -101,17 +113,20 @@ def test_int8_decodes_as_the_weights_that_it_stands_for(attn_order, merged_decod
 
 @pytest.mark.parametrize("weights", [pytest.param("float", marks=pytest.mark.slow), "int8"])
 def test_every_layout_of_kernels_gives_the_same(weights, monkeypatch):
-    """Whole on TPUs, by rows on GPUs, in groups of rows on CPUs: windows, steps and logits."""
+    """Whole on TPUs, by rows on GPUs, in groups of rows or in panels on CPUs."""
     monkeypatch.setattr(decode_weights.os, "cpu_count", lambda: 3)  # divides some widths, not all
     config = config_of(6, 4)
     conditions = conditions_of(config, "full")
     params = params_of(config, conditions)
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
     decoded = []
-    for platform, name, axes in (("tpu", "kernel", 2), ("gpu", "rows", 2), ("cpu", "rows", 3)):
-        laid_out = prepare(config, params, jnp.float32, weights, platform)
+    layouts = [("tpu", "kernel", 2), ("gpu", "rows", 2), ("cpu", "rows", 3)]
+    layouts += [("cpu", "panels", 3)] if panels.LIBRARY.is_usable() else []
+    for platform, name, axes in layouts:
+        with set_cpu_kernels(name == "panels"):
+            laid_out = prepare(config, params, jnp.float32, weights, platform)
+            decoded.append(prefill_and_step(config, laid_out, codes, conditions))
         assert laid_out.layers[0]["attn"]["query_key_value"][name].ndim == axes
-        decoded.append(prefill_and_step(config, laid_out, codes, conditions))
     for other in decoded[1:]:
         for left, right in zip(*map(jax.tree.leaves, (decoded[0], other)), strict=True):
             np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)

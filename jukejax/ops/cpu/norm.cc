@@ -33,15 +33,11 @@ struct Problem {
   float epsilon;
 };
 
-template <typename Vector>
+template <typename Vector, typename Int>
 struct Form {
   static constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
 
-  static JUKEJAX_INLINE float Sum(Vector vector) {
-    float sum = 0.0f;
-    for (int i = 0; i < kLanes; ++i) sum += vector[i];
-    return sum;
-  }
+  static JUKEJAX_INLINE float Sum(Vector vector) { return SumLanes<Vector, Int>(vector)[0]; }
 
   struct Moments {
     float mean, deviation;  // the latter is 1 / sqrt(variance + epsilon)
@@ -105,16 +101,16 @@ struct Form {
 using Work = void (*)(const Problem&, int64_t, int64_t, float*);
 
 JUKEJAX_AVX512 void ForwardAvx512(const Problem& p, int64_t begin, int64_t end, float* sums) {
-  Form<Wide>::Forward(p, begin, end, sums);
+  Form<Wide, WideInt>::Forward(p, begin, end, sums);
 }
 JUKEJAX_AVX512 void BackwardAvx512(const Problem& p, int64_t begin, int64_t end, float* sums) {
-  Form<Wide>::Backward(p, begin, end, sums);
+  Form<Wide, WideInt>::Backward(p, begin, end, sums);
 }
 JUKEJAX_AVX2 void ForwardAvx2(const Problem& p, int64_t begin, int64_t end, float* sums) {
-  Form<Narrow>::Forward(p, begin, end, sums);
+  Form<Narrow, NarrowInt>::Forward(p, begin, end, sums);
 }
 JUKEJAX_AVX2 void BackwardAvx2(const Problem& p, int64_t begin, int64_t end, float* sums) {
-  Form<Narrow>::Backward(p, begin, end, sums);
+  Form<Narrow, NarrowInt>::Backward(p, begin, end, sums);
 }
 
 const Work kForward = HasAvx512() ? ForwardAvx512 : ForwardAvx2;

@@ -21,15 +21,20 @@ TARGET = LIBRARY.target("Forward")
 _UNIT = 16  # the custom call needs a multiple of so many features
 
 
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    """Computes `ops.norm.layer_norm` of [..., E] with scale and bias [E]."""
-    use_custom_call = (
+def supports_layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> bool:
+    """Returns true if the custom call supports x [..., E] with scale and bias [E]."""
+    return (
         x.dtype == scale.dtype == bias.dtype == jnp.float32
         and x.shape[-1] % _UNIT == 0
         and is_for_one_cpu()
         and LIBRARY.is_usable()
     )
-    return (_layer_norm_by_call if use_custom_call else _layer_norm)(x, scale, bias)
+
+
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """Computes `ops.norm.layer_norm` of [..., E] with scale and bias [E]."""
+    supported = supports_layer_norm(x, scale, bias)
+    return (_layer_norm_by_call if supported else _layer_norm)(x, scale, bias)
 
 
 @jax.custom_vjp

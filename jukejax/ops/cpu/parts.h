@@ -15,7 +15,7 @@
 
 // Calls work(part) once for each of 0 .. parts - 1 and returns when all are done. Each free thread
 // takes the next part. The caller takes parts too and only waits for parts that have begun, so that
-// it cannot deadlock on a busy pool.
+// it cannot deadlock on a busy pool; as many other threads are started as there are other cores.
 inline void RunParts(xla::ffi::ThreadPool& pool, int64_t parts,
                      std::function<void(int64_t)> work) {
   struct Shared {
@@ -30,9 +30,8 @@ inline void RunParts(xla::ffi::ThreadPool& pool, int64_t parts,
   auto shared = std::make_shared<Shared>();
   shared->work = std::move(work);
   shared->parts = parts;
-  for (int64_t part = 1; part < parts; ++part) {
-    pool.Schedule([shared] { shared->Run(); });
-  }
+  const int64_t threads = std::min<int64_t>(parts, std::max<int64_t>(1, pool.num_threads()));
+  for (int64_t thread = 1; thread < threads; ++thread) pool.Schedule([shared] { shared->Run(); });
   shared->Run();
   while (shared->done.load() < parts) std::this_thread::yield();
 }

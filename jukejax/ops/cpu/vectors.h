@@ -52,6 +52,25 @@ JUKEJAX_INLINE void StoreSome(Vector vector, float* to, int64_t count) {
   std::memcpy(to, &vector, count * sizeof(float));
 }
 
+// Returns the vector with its lanes combined pairwise: every lane has the result.
+template <typename Vector, typename Int, typename Combine>
+JUKEJAX_INLINE Vector Reduce(Vector vector, Combine combine) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(float);
+#pragma GCC unroll 4
+  for (int step = kLanes / 2; step > 0; step /= 2) {
+    Int other;
+    for (int i = 0; i < kLanes; ++i) other[i] = i ^ step;
+    vector = combine(vector, __builtin_shuffle(vector, other));
+  }
+  return vector;
+}
+
+// Returns the sum of the lanes in every lane.
+template <typename Vector, typename Int>
+JUKEJAX_INLINE Vector SumLanes(Vector vector) {
+  return Reduce<Vector, Int>(vector, [](Vector a, Vector b) JUKEJAX_INLINED { return a + b; });
+}
+
 // e^x for x <= 0, to about 1e-7 of it (Cody and Waite's reduction, Cephes' polynomial); NaN stays.
 template <typename Vector, typename Int>
 JUKEJAX_INLINE Vector Exp(Vector x) {
@@ -69,6 +88,28 @@ JUKEJAX_INLINE Vector Exp(Vector x) {
   power = power * (r * r) + r + 1.0f;
   const Int exponent = ((Int)shifted - (Int)(zero + kRound)) << 23;
   return x == x ? (Vector)((Int)power + exponent) : x;
+}
+
+// log(x) of normal numbers > 0, to about 1e-7 of it (Cephes' polynomial).
+template <typename Vector, typename Int>
+JUKEJAX_INLINE Vector Log(Vector x) {
+  constexpr float kRootOfHalf = 0.707106781186547524f;
+  const Vector zero = {};
+  const Vector fraction = (Vector)(((Int)x & 0x007FFFFF) | 0x3F000000);  // in [0.5, 1)
+  const Int is_small = fraction < zero + kRootOfHalf;                    // all bits if true
+  const Vector exponent = __builtin_convertvector(((Int)x >> 23) - 126 + is_small, Vector);
+  const Vector r = fraction - 1.0f + (Vector)((Int)fraction & is_small);
+  Vector series = r * 7.0376836292e-2f - 1.1514610310e-1f;
+  series = series * r + 1.1676998740e-1f;
+  series = series * r - 1.2420140846e-1f;
+  series = series * r + 1.4249322787e-1f;
+  series = series * r - 1.6668057665e-1f;
+  series = series * r + 2.0000714765e-1f;
+  series = series * r - 2.4999993993e-1f;
+  series = series * r + 3.3333331174e-1f;
+  const Vector square = r * r;
+  series = series * (r * square) - exponent * 2.12194440e-4f - square * 0.5f;
+  return r + series + exponent * 0.693359375f;
 }
 
 constexpr int64_t kTile = 16;  // rows and columns that are transposed at once
