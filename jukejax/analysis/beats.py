@@ -17,6 +17,7 @@ FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 SLOWEST, FASTEST = 60.0, 190.0  # BPM, the range of the search
 USUAL, OCTAVES = 130.0, 0.9  # BPM and spread of the prior over tempos of dance music
 _TEETH = 8  # multiples of a period in the comb
+_RIVAL = 0.9  # least score of a period that may be that of the beat, as a share of the best
 _SPAN = 16  # beats of a local tempo
 _TIGHTNESS = 1600  # of the tempo: in breaks without drums the tempo is that of their surroundings
 _NEAR = 0.07  # largest distance of a beat from its onset, as a share of the period
@@ -46,20 +47,32 @@ def peak_at_lag(correlation: np.ndarray, lag: float) -> float:
 
 def estimate_period(strength: np.ndarray) -> float | None:
     """Estimates the frames between beats, with sub-frame accuracy; None without a period."""
+    periods = find_periods(strength)
+    return float(periods[0]) if len(periods) else None
+
+
+def find_periods(strength: np.ndarray) -> np.ndarray:
+    """Finds the periods that may be that of the beat, in frames, the best first: float64 [n].
+
+    Rhythms in groups of three, as in reggaeton, support two thirds of the tempo nearly as well.
+    """
     longest = 60.0 / SLOWEST * FRAMES_PER_SECOND
     teeth = min(_TEETH, int((len(strength) - 2) / longest))
     if teeth < 2:
-        return None
+        return np.zeros(0)
     correlation = autocorrelation(strength, teeth * longest)
     if strength.max(initial=0.0) <= 0:
-        return None
+        return np.zeros(0)
     bpm = np.geomspace(SLOWEST, FASTEST, 1200)
     lags = 60.0 / bpm * FRAMES_PER_SECOND
     multiples = lags[:, None] * np.arange(1, teeth + 1)
     whole_lags = np.arange(len(correlation))
     comb = np.interp(multiples, whole_lags, correlation).mean(axis=1)
     score = comb * np.exp(-0.5 * np.square(np.log2(bpm / USUAL) / OCTAVES))
-    return float(lags[np.argmax(score)]) if score.max() > 0 else None
+    padded = np.pad(score, 1, constant_values=-np.inf)
+    is_peak = (score > padded[:-2]) & (score >= padded[2:])
+    peaks = np.flatnonzero(is_peak & (score > 0) & (score >= _RIVAL * score.max()))
+    return lags[peaks[np.argsort(-score[peaks], kind="stable")]]
 
 
 def track_beats(strength: np.ndarray, period: float) -> np.ndarray:

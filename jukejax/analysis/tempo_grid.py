@@ -17,13 +17,7 @@ import scipy.fft
 import soxr
 
 from jukejax.analysis import musical_key
-from jukejax.analysis.beats import (
-    HOP,
-    SAMPLE_RATE,
-    autocorrelation,
-    estimate_period,
-    peak_at_lag,
-)
+from jukejax.analysis.beats import HOP, SAMPLE_RATE, autocorrelation, find_periods, peak_at_lag
 from jukejax.analysis.downbeat import estimate_downbeat
 from jukejax.analysis.fingerprint import resample_mono
 from jukejax.analysis.musical_key import compute_chroma, estimate_key
@@ -103,13 +97,14 @@ def estimate_grid(
     chroma = compute_chroma(tonal, musical_key.SAMPLE_RATE)
     key, key_confidence = estimate_key(tonal, musical_key.SAMPLE_RATE)
     onsets = detect_onsets(sound, SAMPLE_RATE)
-    period = estimate_period(onsets.all)
-    clarity = 0.0
-    if period is not None:
-        clarity = peak_at_lag(autocorrelation(onsets.all, 2 * period), period)
-    if period is None or clarity <= NO_PULSE:
+    periods = find_periods(onsets.all)
+    if not len(periods):
         return GridEstimate(None, 0.0, None, 0.0, key, key_confidence, True)
-    pulse = _fit_pulse(sound, onsets, period)
+    period, constancy = _choose_period(onsets.all, periods)
+    clarity = peak_at_lag(autocorrelation(onsets.all, 2 * period), period)
+    if clarity <= NO_PULSE:
+        return GridEstimate(None, 0.0, None, 0.0, key, key_confidence, True)
+    pulse = _fit_pulse(sound, onsets, period, constancy)
     confidence = float(np.clip(clarity / _CLEAR, 0, 1) * min(pulse.constancy, pulse.near))
     if pulse.constancy < _LEAST_CONSTANCY or pulse.near < _LEAST_NEAR:
         return GridEstimate(None, confidence, None, 0.0, key, key_confidence, False)
@@ -127,10 +122,23 @@ def estimate_grid(
     )
 
 
-def _fit_pulse(sound: np.ndarray, onsets: Onsets, period: float) -> _Pulse:
+def _choose_period(strength: np.ndarray, periods: np.ndarray) -> tuple[float, float]:
+    """Returns the first period with which the tempo is constant, else the first, and its constancy.
+
+    Args:
+      periods: frames, the most likely first, float64 [n].
+    """
+    candidates = []
+    for period in periods:
+        refined = _refine_period(strength, period)
+        candidates.append((refined, measure_constancy(strength, refined)))
+        if candidates[-1][1] >= _LEAST_CONSTANCY:
+            return candidates[-1]
+    return candidates[0]
+
+
+def _fit_pulse(sound: np.ndarray, onsets: Onsets, period: float, constancy: float) -> _Pulse:
     """Fits beats of one period to a track, starting from a period in frames."""
-    period = _refine_period(onsets.all, period)
-    constancy = measure_constancy(onsets.all, period)
     start, period = _find_phase(onsets, period) * HOP, period * HOP
     attack = compute_attack(sound)
     start += _locate_attacks(attack, start, period, whole=True)[1][0]

@@ -89,6 +89,13 @@ def test_a_change_of_tempo_is_recognized(second_bpm):
     assert grid.first_downbeat is None
 
 
+def test_a_rhythm_in_groups_of_three_is_not_taken_for_two_thirds_of_its_tempo():
+    strokes = [i for i, c in enumerate(12 * "x..x..x.x..x.xx.") if c == "x"]  # eighths
+    grid = tempo_grid.estimate_grid(play_kicks(np.array(strokes) * 30 / 170), RATE)
+    assert grid.bpm == pytest.approx(170, rel=1e-4)
+    assert grid.bpm_confidence > 0.9
+
+
 def test_a_drifting_tempo_is_recognized():
     times = np.cumsum(0.5 * np.linspace(0.98, 1.02, 150))
     assert not tempo_grid.estimate_grid(play_kicks(times), RATE).is_constant
