@@ -231,9 +231,10 @@ class VQVAE(nn.Module):
         config, levels = self.config, range(self.config.levels)
         self.encoders = [Encoder(config, level, self.dtype) for level in levels]
         self.decoders = [Decoder(config, level, self.dtype) for level in levels]
+        frames = config.frames
         self.spectrum_heads = [
-            SpectrumHead(config.frames.widths[level], dtype=self.dtype)
-            for level in config.spectral_levels
+            SpectrumHead(frames.widths[level], dtype=self.dtype)
+            for level in (frames.spectral if frames else ())
         ]
         if config.bottleneck:
             self.codebooks = [
