@@ -231,10 +231,9 @@ class VQVAE(nn.Module):
         config, levels = self.config, range(self.config.levels)
         self.encoders = [Encoder(config, level, self.dtype) for level in levels]
         self.decoders = [Decoder(config, level, self.dtype) for level in levels]
-        frames = config.frames
+        widths = () if config.frames is None else config.frames.widths
         self.spectrum_heads = [
-            SpectrumHead(frames.widths[level], dtype=self.dtype)
-            for level in (frames.spectral if frames else ())
+            SpectrumHead(widths[level], dtype=self.dtype) for level in config.spectral_levels
         ]
         if config.bottleneck:
             self.codebooks = [
