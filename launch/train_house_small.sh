@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shipped model `house`, from nothing: makes the corpus, trains the four models, exports the bundle.
+# A model of the embedded corpus, from nothing: makes the corpus, trains the four models, exports the bundle.
 #   launch/train_house_small.sh              writes to ./runs/house; started again, it resumes anywhere
 #   RUN=elsewhere TRACKS=100 launch/train_house_small.sh
 set -euo pipefail
@@ -20,7 +20,7 @@ jukejax() {
 jukejax prepare --input=house --nohouse_vocals --house_tracks="$TRACKS" --house_seconds="$TRACK_SECONDS" \
     --house_bpm=110:136 --separator=none --heldout=0.06 --output="$RUN/audio"
 jukejax train --config=$CONFIG:vqvae --workdir="$RUN/vqvae" --config.data.folder="$RUN/audio"
-# The shipped weights are float16. Codes are those of the rounded VQ-VAE, so it is rounded first.
+# Weights are stored as float16. Codes are those of the rounded VQ-VAE, so it is rounded first.
 jukejax export --workdir="$RUN/vqvae" --dtype=float16 --license=Apache-2.0 --output="$RUN/codec"
 jukejax encode --vqvae="$RUN/codec" --input="$RUN/audio" --output="$RUN/codes"
 for stage in prior upsampler1 upsampler0; do

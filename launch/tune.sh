@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Tunes the top prior of a model of configs/house_small.py on a few records, and makes tracks with it.
+#   MODEL=runs/house/model launch/tune.sh                 20 synthetic records in a style that it does not know
+#   MODEL=runs/house/model MUSIC=folder launch/tune.sh    your own records
+#   RUN=runs/tune BPM=122 KEY=Am BARS=16 STEPS=60         folder; tempo, key and length of the tracks; steps of the tuning
+# Started again, it resumes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+MODEL=${MODEL:-house}
+RUN=${RUN:-runs/tune}
+PYTHON=${PYTHON:-.venv/bin/python}
+MUSIC=${MUSIC:-}
+BPM=${BPM:-122}
+KEY=${KEY:-Am}
+BARS=${BARS:-16}
+STEPS=${STEPS:-60}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
+
+mkdir -p "$RUN"
+: > "$RUN/commands.txt"
+echo '{' > "$RUN/timings.json.tmp"
+
+# run_stage STAGE VERB FLAGS...: prints and runs `jukejax VERB FLAGS...`, and records its seconds
+run_stage() {
+    local stage=$1 start=$SECONDS
+    shift
+    { printf 'python -m jukejax.%s' "$1"; printf ' %q' "${@:2}"; echo; } >> "$RUN/commands.txt"
+    printf '\n$ %s\n' "$(tail -n 1 "$RUN/commands.txt")"
+    "$PYTHON" -m "jukejax.$1" "${@:2}"
+    echo "  \"$stage\": $((SECONDS - start))," >> "$RUN/timings.json.tmp"
+}
+
+metadata=()
+if [ -z "$MUSIC" ]; then
+    MUSIC=$RUN/records
+    "$PYTHON" launch/write_records.py --output="$MUSIC" --tracks="${TRACKS:-20}"
+    metadata=(--metadata="$MUSIC/metadata.csv")
+fi
+
+run_stage "prepare the records" prepare --input="$MUSIC" "${metadata[@]}" --separator="${SEPARATOR:-none}" \
+    --output="$RUN/audio"
+run_stage "encode them with the model's VQ-VAE" encode --vqvae="$MODEL" --input="$RUN/audio" --output="$RUN/codes"
+run_stage "tune the top prior" train --config=configs/house_small.py:tune --workdir="$RUN/prior" \
+    --config.data.folder="$RUN/codes" --config.init_from="$MODEL" --config.steps="$STEPS"
+run_stage "export the model" export --workdir="$MODEL,$RUN/prior" --output="$RUN/model"
+run_stage "make two tracks" sample --model="$RUN/model" --bpm="$BPM" --key="$KEY" --bars="$BARS" --num_samples=2 \
+    --seed=1 --output="$RUN/samples"
+# `audit` ends with 3 for copied music: a result, not an error.
+run_stage "audit" audit --input="$RUN/samples" --training="$RUN/audio" --output="$RUN/audit" || [ $? -eq 3 ]
+run_stage "evaluate" evaluate --input="$RUN/samples" --reference="$RUN/audio" --output="$RUN/evaluation"
+
+sed '$ s/,$//' "$RUN/timings.json.tmp" > "$RUN/timings.json"
+echo '}' >> "$RUN/timings.json"
+rm "$RUN/timings.json.tmp"
+printf '\n$ python -m jukejax.report\n'
+"$PYTHON" -m jukejax.report --audio="$RUN/audio" --codes="$RUN/codes" --priors="$RUN/prior" --bundle="$RUN/model" \
+    --samples="$RUN/samples" --commands="$RUN/commands.txt" --timings="$RUN/timings.json" --output="$RUN/report"
