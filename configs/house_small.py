@@ -109,7 +109,7 @@ def upsampler(level: int) -> ConfigDict:
 def tune() -> ConfigDict:
     """The top prior, tuned on a few records (launch/tune.sh)."""
     config = prior()
-    config.init_from = "house"
+    config.init_from = "runs/house/model"  # of launch/train_house_small.sh
     schedule(config, steps=60, learning_rate=5e-4)
     config.log_every = 10
     config.eval_every = 0

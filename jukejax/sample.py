@@ -42,7 +42,7 @@ from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 FLAGS = flags.FlagValues()
 
 MODEL = define_model_flag(
-    "model", "Model bundle, made by export or convert; default: the shipped model, house.", FLAGS
+    "model", "Model bundle, made by export or convert; default: house, the shipped one.", FLAGS
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_values=FLAGS)
 MODE = flags.DEFINE_enum(

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Tunes the top prior of a model of configs/house_small.py on a few records, and makes tracks with it.
-#   MODEL=runs/house/model launch/tune.sh                 20 synthetic records in a style that it does not know
-#   MODEL=runs/house/model MUSIC=folder launch/tune.sh    your own records
+#   launch/tune.sh                 on 20 synthetic records in a style that it does not know
+#   MUSIC=folder launch/tune.sh    on your own records
+#   MODEL=runs/house/model         the model, by default that of launch/train_house_small.sh
 #   RUN=runs/tune BPM=122 KEY=Am BARS=16 STEPS=60         folder; tempo, key and length of the tracks; steps of the tuning
 # Started again, it resumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-MODEL=${MODEL:-house}
+MODEL=${MODEL:-runs/house/model}
 RUN=${RUN:-runs/tune}
 PYTHON=${PYTHON:-.venv/bin/python}
 MUSIC=${MUSIC:-}

@@ -32,5 +32,5 @@ def test_a_flag_takes_the_name_or_a_folder(folder):
 
 def test_a_missing_model_is_named(folder):
     (folder / "model.json").unlink()
-    with pytest.raises(flags.IllegalFlagValueError, match="this installation lacks the model"):
+    with pytest.raises(flags.IllegalFlagValueError, match="no bundle is shipped as 'house'"):
         read_flag("--model=house")
