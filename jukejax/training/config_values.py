@@ -165,6 +165,8 @@ RANGES = {
     "loss.linf_k": _count(1),
     "loss.spectral": NOT_NEGATIVE,
     "loss.multispectral": NOT_NEGATIVE,
+    "loss.log_spectral": NOT_NEGATIVE,
+    "loss.code_spectrum": NOT_NEGATIVE,
     "loss.multispectral_n_fft": _count(2),
     "loss.multispectral_hop": _count(1),
     "loss.multispectral_window": _count(1),

