@@ -1,10 +1,9 @@
 """Encoders and decoders of the VQ-VAE that work at the rate of the codes, an extension.
 
 OpenAI's encoders halve the rate step by step, and most of their time is spent near the rate of the
-audio; their transposed convolutions leave tones at multiples of the code rate. Here one matrix
-product maps a frame of audio to the features of a code, residual stacks work at the rate of the
-codes only, and one product maps features to a windowed frame that is added to its neighbors, as in
-Vocos (Siuzdak 2023) and WaveNeXt (Okamoto et al. 2023).
+audio. Here one matrix product maps a frame of audio to the features of a code, residual stacks work
+at the rate of the codes only, and one product maps features to a windowed frame that is added to
+its neighbors, as in Vocos (Siuzdak 2023) and WaveNeXt (Okamoto et al. 2023).
 
 Letters: B batch, T time.
 """
