@@ -7,8 +7,9 @@ launch/train_house_small.sh runs every step from the corpus to the bundle; its s
 and the same with prior, upsampler1 and upsampler0.
 
 The VQ-VAE works at the rate of the codes (`models.frames`), which a CPU trains 3.5 times as fast as
-OpenAI's, and its top level describes spectra (docs/house.md). The top prior attends to everything before every fourth layer (attention pattern
-9), so that it can repeat the bar before, whatever its length in codes.
+OpenAI's, and its top level describes spectra (docs/house.md). The top prior attends to everything
+before every fourth layer (attention pattern 9), so that it can repeat the bar before, whatever its
+length in codes.
 """
 
 from ml_collections import ConfigDict
