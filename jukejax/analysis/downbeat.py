@@ -11,7 +11,7 @@ Letters: B beats.
 import numpy as np
 
 from jukejax.analysis.beats import FRAMES_PER_SECOND
-from jukejax.analysis.musical_key import CHROMA_HOP, SAMPLE_RATE, Chroma
+from jukejax.analysis.chroma import CHROMA_HOP, SAMPLE_RATE, Chroma
 from jukejax.analysis.rhythm import Onsets
 
 _SPANS = (1, 2, 4)  # beats compared before and after a beat

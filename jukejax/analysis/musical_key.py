@@ -1,82 +1,78 @@
-"""Musical key and chroma, from spectral peaks that are corrected for tuning.
+"""Musical key, from the notes and the chords of a whole sound.
 
-Chroma are sums over spectral peaks (Gómez, "Tonal Description of Polyphonic Audio for Music Content
-Processing", 2006), and the key is the profile with the highest correlation (Krumhansl, "Cognitive
-Foundations of Musical Pitch", 1990). Only peaks far above the spectrum around them count for the
-key, so that drums do not. As minor keys are far more frequent than major keys in electronic dance
-music (Faraldo et al., "Key Estimation in Electronic Dance Music", 2016), they have an advantage.
+The notes alone leave open which of them is the tonic: neighboring keys share all notes but one, and
+a ninth chord contains the triads of two or three keys. Chords decide it. Each frame is compared
+with the 24 major and minor triads; if the root of a triad is in the bass, it is more likely. The
+key is the one in which these notes (Krumhansl, "Cognitive Foundations of Musical Pitch", 1990) and
+these chords (Noland and Sandler, "Key Estimation Using a Hidden Markov Model", 2006) are usual.
+Only peaks far above the spectrum around them count as tones, so that drums do not.
 
-Letters: F frames, K frequency bins.
+Letters: F frames, T tones.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 import scipy.ndimage
-import soxr
 
+from jukejax.analysis.chroma import estimate_tuning, find_peaks, name_pitches, resample_tonal
 from jukejax.data.grid import TONICS
 
-SAMPLE_RATE = 11_025
-BASS_HZ, HARMONY_HZ = (32.0, 180.0), (180.0, 1500.0)  # bands of the chroma
-CHROMA_HOP = 512
-KEY_HZ = (130.0, 1000.0)
-_CHROMA_FFT, _KEY_FFT, _KEY_HOP = 4096, 8192, 2048
-_REFERENCE_HZ = 440.0 * 2 ** (-9 / 12)  # C4
-_BLOCK = 1024  # frames transformed at once, which bounds the memory
-_FLOOR = 1e-3  # ratio to the loudest point of a frame, -60 dB, below which points are no peaks
-_NEIGHBOURS = 41  # bins around a peak whose median is the level of noise
-_ABOVE = 4.0  # ratio of a tone to that level
+MODES = ("major", "minor")
+NOTE_HZ, CHORD_HZ, BASS_HZ = (130.0, 1000.0), (130.0, 500.0), (60.0, 130.0)  # kicks are lower
+_FFT, _HOP = 8192, 2048
+_NEIGHBORS = 41  # bins around a peak whose median is the level of noise
+_ABOVE, _BASS_ABOVE = 4.0, 2.0  # ratio of a tone to that level
 _FEWEST = 0.5  # tones per frame in a sound with pitches
-_COMPRESSION = 0.5  # exponent of the chroma: which notes occur counts more than how long
-_MINOR_ADVANTAGE = 0.08  # of the correlation; with more, a cadence in C major is in A minor
-_CLEAR = 0.15  # difference of the best two correlations at which the key is certain
+_SPAN = 3  # frames averaged for a chord: 1.1 s with the window
+_BASS_SHARE = 0.2  # weight of the bass note against the likeness of the triad
+_SHARPNESS = 20.0  # of the decision between triads
+# Weights of notes, major and minor triads from the tonic up in semitones, of major and of minor
+# keys: log odds, fitted by launch/fit_key.py.
+WEIGHTS = np.array(
+    [
+        [
+            [4.5, -0.7, 1.0, -1.2, 1.7, 1.7, -3.8, 1.3, -1.0, -1.3, -2.8, 0.5],
+            [9.3, -0.4, -0.2, -2.5, -0.1, 1.7, -0.1, 2.8, -0.4, -1.1, -1.5, -1.2],
+            [-0.6, -0.7, 2.1, -0.3, 0.2, -0.5, -0.1, -4.0, 1.2, -0.5, -1.4, -0.9],
+        ],
+        [
+            [3.3, -5.5, 1.3, 2.1, -3.4, -0.9, -1.3, 1.9, 1.1, 0.7, 2.1, -1.6],
+            [1.8, -2.1, -3.0, 1.1, -0.5, -2.6, -0.3, 1.1, -0.3, -0.8, 0.5, -1.0],
+            [10.0, -1.0, -3.2, 1.2, -0.7, 3.5, -0.4, 1.0, -0.4, -3.0, 0.0, -1.3],
+        ],
+    ]
+)
+MINOR_ADVANTAGE = 0.0  # of minor keys, in the same unit
 _NOTES = 5.0  # effective number of pitch classes from which a key is certain
-# Weights of the notes from the tonic up in semitones: those of the scale, more in the tonic triad.
-_MAJOR = (1.0, 0.0, 0.45, 0.0, 0.75, 0.45, 0.0, 0.9, 0.0, 0.4, 0.0, 0.35)
-_MINOR = (1.0, 0.0, 0.45, 0.75, 0.0, 0.45, 0.0, 0.9, 0.4, 0.0, 0.45, 0.0)
 
 
-@dataclass(frozen=True)
-class Chroma:
-    """Strength of the pitch classes, C first, in frames of `CHROMA_HOP`, float32 [F, 12] each.
+class Harmony(NamedTuple):
+    """Notes and chords of a sound by pitch class, C first, float64 [12] each.
 
     Attributes:
-      bass, harmony: of the peaks in `BASS_HZ` and in `HARMONY_HZ`.
+      notes: shares of the strength of all tones.
+      major, minor: shares of the time of the major and the minor triads, together 1.
     """
 
-    bass: np.ndarray = field(repr=False)
-    harmony: np.ndarray = field(repr=False)
+    notes: np.ndarray
+    major: np.ndarray
+    minor: np.ndarray
 
 
-class _Peaks(NamedTuple):
-    """Spectral peaks of a block: frame and bin, int64 [n] each; frequency in Hz, float64 [n]."""
+class _Tones(NamedTuple):
+    """Tones of a sound, in any order.
+
+    Attributes:
+      frame: int64 [T].
+      hertz, magnitude: float64 [T].
+      above: ratio of the magnitude to that of the noise around, float64 [T].
+    """
 
     frame: np.ndarray
-    bin: np.ndarray
     hertz: np.ndarray
-
-
-def compute_chroma(mono: np.ndarray, sample_rate: int) -> Chroma:
-    """Computes the chroma of a sound, float32 [time]; a frame is centered on its position."""
-    mono = _resample(mono, sample_rate)
-    blocks = [np.zeros((3, 0))]
-    for first, magnitude, peaks in _transform(mono, _CHROMA_FFT, CHROMA_HOP, HARMONY_HZ[1]):
-        strength = np.sqrt(magnitude[peaks.frame, peaks.bin])
-        blocks.append(np.stack([peaks.frame + first, peaks.hertz, strength]))
-    frame, hertz, strength = np.concatenate(blocks, axis=1)
-    count = 1 + len(mono) // CHROMA_HOP
-    pitch_class, strength = _name_pitches(hertz, strength)
-    place = frame.astype(np.int64) * 12 + pitch_class
-    bands = []
-    for lowest, highest in (BASS_HZ, HARMONY_HZ):
-        within = (hertz >= lowest) & (hertz < highest)
-        sums = np.bincount(place[within], strength[within], minlength=12 * count)
-        bands.append(sums.reshape(-1, 12).astype(np.float32))
-    return Chroma(*bands)
+    magnitude: np.ndarray
+    above: np.ndarray
 
 
 def estimate_key(mono: np.ndarray, sample_rate: int) -> tuple[str | None, float]:
@@ -85,80 +81,100 @@ def estimate_key(mono: np.ndarray, sample_rate: int) -> tuple[str | None, float]
     Returns:
       The key, and the confidence in it, 0 to 1. A sound without pitches has no key: None, 0.0.
     """
-    mono = _resample(mono, sample_rate)
-    blocks = [np.zeros((2, 0))]
-    for _, magnitude, peaks in _transform(mono, _KEY_FFT, _KEY_HOP, 1.1 * KEY_HZ[1]):
-        noise = scipy.ndimage.median_filter(magnitude, (1, _NEIGHBOURS))[peaks.frame, peaks.bin]
-        above = magnitude[peaks.frame, peaks.bin] / np.maximum(noise, 1e-9)
-        tones = (above > _ABOVE) & (peaks.hertz >= KEY_HZ[0]) & (peaks.hertz < KEY_HZ[1])
-        blocks.append(np.stack([peaks.hertz[tones], np.log(above[tones] / _ABOVE)]))
-    hertz, strength = np.concatenate(blocks, axis=1)
-    if len(hertz) < max(_FEWEST * len(mono) / _KEY_HOP, 1):
+    harmony = measure_harmony(mono, sample_rate)
+    if harmony is None:
         return None, 0.0
-    total = np.bincount(*_name_pitches(hertz, strength), minlength=12)
-    return _compare_profiles(total / total.sum())
-
-
-def _compare_profiles(total: np.ndarray) -> tuple[str, float]:
-    """Returns the key that fits chroma, float64 [12] of sum 1, best, and the confidence in it."""
-    compressed = total**_COMPRESSION
-    scores = np.stack([_correlate(compressed, np.array(weights)) for weights in (_MAJOR, _MINOR)])
-    scores[1] += _MINOR_ADVANTAGE
+    scores = score_keys(scale_harmony(harmony), WEIGHTS, MINOR_ADVANTAGE)
     mode, tonic = np.unravel_index(scores.argmax(), scores.shape)
-    second, best = np.sort(scores, axis=None)[-2:]
-    notes = np.exp(-np.sum(total * np.log(total + 1e-12)))
-    confidence = np.clip((best - second) / _CLEAR, 0, 1) * np.clip((notes - 1) / (_NOTES - 1), 0, 1)
-    return f"{TONICS[tonic]} {('major', 'minor')[mode]}", float(confidence)
+    probability = 1 / np.exp(scores - scores.max()).sum()
+    notes = np.exp(-np.sum(harmony.notes * np.log(harmony.notes + 1e-12)))
+    variety = np.clip((notes - 1) / (_NOTES - 1), 0, 1)
+    return f"{TONICS[tonic]} {MODES[mode]}", float(probability * variety)
 
 
-def _correlate(total: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Correlates chroma, [12], with a profile at each of the 12 tonics: float64 [12]."""
-    rotated = np.stack([np.roll(weights, tonic) for tonic in range(12)])
-    rotated -= rotated.mean(axis=1, keepdims=True)
-    centered = total - total.mean()
-    norms = np.linalg.norm(rotated, axis=1) * np.linalg.norm(centered)
-    return rotated @ centered / np.maximum(norms, 1e-12)
+def scale_harmony(harmony: Harmony) -> np.ndarray:
+    """Scales notes and chords for `score_keys`, float64 [3, 12].
 
-
-def _resample(mono: np.ndarray, sample_rate: int) -> np.ndarray:
-    if sample_rate == SAMPLE_RATE:
-        return mono
-    return soxr.resample(mono, sample_rate, SAMPLE_RATE, quality="HQ")
-
-
-def _transform(
-    mono: np.ndarray, n_fft: int, hop: int, highest_hz: float
-) -> Iterator[tuple[int, np.ndarray, _Peaks]]:
-    """Yields the first frame, the magnitudes [F, K] and the peaks of each block of frames.
-
-    A peak lies at the maximum of a parabola through three logarithms of magnitudes.
+    Square roots: which notes and chords occur counts more than how long.
     """
-    padded = np.pad(mono, (n_fft // 2, n_fft))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    frames, window = frames[: 1 + len(mono) // hop], np.hanning(n_fft + 1)[:-1].astype(np.float32)
-    top = int(highest_hz / SAMPLE_RATE * n_fft) + 2
-    for first in range(0, len(frames), _BLOCK):
-        spectrum = scipy.fft.rfft(frames[first : first + _BLOCK] * window, axis=1)
-        magnitude = np.abs(spectrum[:, :top])
-        floor = _FLOOR * magnitude.max(axis=1, keepdims=True)
-        middle = magnitude[:, 1:-1]
-        is_peak = (middle > magnitude[:, :-2]) & (middle >= magnitude[:, 2:]) & (middle > floor)
-        is_peak[:, : int(BASS_HZ[0] / SAMPLE_RATE * n_fft)] = False
-        frame, k = np.nonzero(is_peak)
-        k += 1
-        left, center, right = (np.log(magnitude[frame, k + step] + 1e-20) for step in (-1, 0, 1))
-        shift = 0.5 * (left - right) / np.minimum(left - 2 * center + right, -1e-9)
-        hertz = (k + np.clip(shift, -0.5, 0.5)) * SAMPLE_RATE / n_fft
-        yield first, magnitude, _Peaks(frame, k, hertz.astype(np.float64))
+    return np.sqrt(np.stack(harmony))
 
 
-def _name_pitches(hertz: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pitch classes, int64 [n], and the strengths, less for those between two.
+def score_keys(scaled: np.ndarray, weights: np.ndarray, minor_advantage: float) -> np.ndarray:
+    """Computes the scores of the keys, logarithms of odds, float64 [2 modes, 12 tonics].
 
-    The tuning is the mean deviation of all peaks from the pitches of A4 = 440 Hz.
+    Args:
+      scaled: of `scale_harmony`.
+      weights: of notes, major and minor triads from the tonic up in semitones, [2 modes, 3, 12].
     """
-    pitch = 12 * np.log2(hertz / _REFERENCE_HZ)
-    tuning = np.angle(np.sum(strength * np.exp(2j * np.pi * pitch))) / (2 * np.pi)
-    pitch -= tuning
-    nearest = np.rint(pitch)
-    return nearest.astype(np.int64) % 12, strength * np.cos(np.pi * (pitch - nearest)) ** 2
+    from_tonic = np.stack([np.roll(scaled, -tonic, axis=1) for tonic in range(12)])
+    scores = np.einsum("mfk,tfk->mt", weights, from_tonic)
+    return scores + np.array([[0.0], [minor_advantage]])
+
+
+def measure_harmony(mono: np.ndarray, sample_rate: int) -> Harmony | None:
+    """Measures notes and chords of a sound, float32 [time]; None for one without pitches."""
+    mono = resample_tonal(mono, sample_rate)
+    tones = _find_tones(mono)
+    is_note = (tones.above > _ABOVE) & _select_band(tones, NOTE_HZ)
+    if is_note.sum() < max(_FEWEST * len(mono) / _HOP, 1):
+        return None
+    strength = np.log(tones.above[is_note] / _ABOVE)
+    tuning = estimate_tuning(tones.hertz[is_note], strength)
+    pitch_class, purity = name_pitches(tones.hertz, tuning)
+    notes = np.bincount(pitch_class[is_note], strength * purity[is_note], minlength=12)
+    place, level = tones.frame * 12 + pitch_class, np.sqrt(tones.magnitude) * purity
+    bands, mean = [], np.full(_SPAN, 1 / _SPAN)
+    for band, least in ((CHORD_HZ, _ABOVE), (BASS_HZ, _BASS_ABOVE)):
+        within = (tones.above > least) & _select_band(tones, band)
+        count = 1 + len(mono) // _HOP
+        chroma = np.bincount(place[within], level[within], minlength=12 * count).reshape(-1, 12)
+        bands.append(scipy.ndimage.correlate1d(chroma, mean, axis=0, mode="constant"))
+    return Harmony(notes / notes.sum(), *_share_chords(*bands))
+
+
+def _find_tones(mono: np.ndarray) -> _Tones:
+    """Finds the spectral peaks that are clearer than noise."""
+    blocks = [np.zeros((4, 0))]
+    for first, magnitude, peaks in find_peaks(mono, _FFT, _HOP, 1.1 * NOTE_HZ[1]):
+        noise = scipy.ndimage.median_filter(magnitude, (1, _NEIGHBORS))[peaks.frame, peaks.bin]
+        level = magnitude[peaks.frame, peaks.bin]
+        above = level / np.maximum(noise, 1e-9)
+        blocks.append(
+            np.stack([peaks.frame + first, peaks.hertz, level, above])[:, above > _BASS_ABOVE]
+        )
+    frame, hertz, level, above = np.concatenate(blocks, axis=1)
+    return _Tones(frame.astype(np.int64), hertz, level, above)
+
+
+def _select_band(tones: _Tones, band: tuple[float, float]) -> np.ndarray:
+    return (tones.hertz >= band[0]) & (tones.hertz < band[1])
+
+
+def _share_chords(harmony: np.ndarray, bass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the shares of the time of major and minor triads, float64 [12] each.
+
+    Args:
+      harmony, bass: strengths of the pitch classes, float64 [F, 12].
+    """
+    sounding = harmony.any(axis=1)
+    if not sounding.any():
+        return np.full(12, 1 / 24), np.full(12, 1 / 24)
+    tones, root = (_normalize_rows(np.sqrt(chroma[sounding])) for chroma in (harmony, bass))
+    likeness = tones @ _list_triads().T + _BASS_SHARE * np.tile(root, 2)
+    decision = np.exp(_SHARPNESS * (likeness - likeness.max(axis=1, keepdims=True)))
+    major, minor = np.split((decision / decision.sum(axis=1, keepdims=True)).mean(axis=0), 2)
+    return major, minor
+
+
+def _list_triads() -> np.ndarray:
+    """Returns the pitch classes of the major and the minor triads, unit rows, float64 [24, 12]."""
+    triads = np.zeros((2, 12, 12))
+    for mode, third in enumerate((4, 3)):
+        for root in range(12):
+            triads[mode, root, (root + np.array([0, third, 7])) % 12] = 3**-0.5
+    return triads.reshape(24, 12)
+
+
+def _normalize_rows(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

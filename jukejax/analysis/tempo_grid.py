@@ -14,13 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-import soxr
 
-from jukejax.analysis import musical_key
+from jukejax.analysis import chroma
 from jukejax.analysis.beats import HOP, SAMPLE_RATE, autocorrelation, find_periods, peak_at_lag
 from jukejax.analysis.downbeat import estimate_downbeat
 from jukejax.analysis.fingerprint import resample_mono
-from jukejax.analysis.musical_key import compute_chroma, estimate_key
+from jukejax.analysis.musical_key import estimate_key
 from jukejax.analysis.rhythm import NO_PULSE, SHORTEST, Onsets, detect_onsets
 from jukejax.data.grid import Grid
 
@@ -93,9 +92,8 @@ def estimate_grid(
     sound = resample_mono(mono, sample_rate, SAMPLE_RATE)
     if len(sound) < SHORTEST * SAMPLE_RATE or not np.any(sound):
         return GridEstimate(None, 0.0, None, 0.0, None, 0.0, True)
-    tonal = soxr.resample(sound, SAMPLE_RATE, musical_key.SAMPLE_RATE, quality="HQ")
-    chroma = compute_chroma(tonal, musical_key.SAMPLE_RATE)
-    key, key_confidence = estimate_key(tonal, musical_key.SAMPLE_RATE)
+    tonal = chroma.resample_tonal(sound, SAMPLE_RATE)
+    key, key_confidence = estimate_key(tonal, chroma.SAMPLE_RATE)
     onsets = detect_onsets(sound, SAMPLE_RATE)
     periods = find_periods(onsets.all)
     if not len(periods):
@@ -109,7 +107,8 @@ def estimate_grid(
     if pulse.constancy < _LEAST_CONSTANCY or pulse.near < _LEAST_NEAR:
         return GridEstimate(None, confidence, None, 0.0, key, key_confidence, False)
     beats = np.arange(pulse.start, len(sound), pulse.period)
-    number, downbeat_confidence = estimate_downbeat(onsets, chroma, beats / SAMPLE_RATE)
+    notes = chroma.compute_chroma(tonal, chroma.SAMPLE_RATE)
+    number, downbeat_confidence = estimate_downbeat(onsets, notes, beats / SAMPLE_RATE)
     downbeat = (pulse.start + number * pulse.period) % (4 * pulse.period)
     return GridEstimate(
         bpm=float(60.0 * SAMPLE_RATE / pulse.period),

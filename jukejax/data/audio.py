@@ -135,14 +135,21 @@ class StereoStream:
 def resample_blocks(
     blocks: Iterator[np.ndarray], channels: int, rate: int, sample_rate: int
 ) -> Iterator[np.ndarray]:
-    """Resamples blocks of a sound, float32 [time, channels] (soxr HQ, aliases at -135 dB)."""
+    """Resamples blocks of a sound, float32 [time, channels] (soxr HQ, aliases at -135 dB).
+
+    No block is empty, though the resampler holds the samples of short ones back.
+    """
     if rate == sample_rate:
         yield from map(np.ascontiguousarray, blocks)
         return
     stream = soxr.ResampleStream(rate, sample_rate, channels, dtype="float32", quality="HQ")
     for block in blocks:
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+        resampled = stream.resample_chunk(np.ascontiguousarray(block))
+        if len(resampled):
+            yield resampled
+    rest = stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+    if len(rest):
+        yield rest
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:

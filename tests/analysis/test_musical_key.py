@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jukejax.analysis.musical_key import compute_chroma, estimate_key
+from jukejax.analysis.chroma import compute_chroma
+from jukejax.analysis.musical_key import estimate_key, measure_harmony
 from jukejax.data.grid import TONICS
 
 RATE = 22_050
@@ -35,6 +36,20 @@ def test_the_key_of_a_cadence_is_recognized_at_any_tonic_and_tuning(semitones, t
         sound = play_chords(shift_notes(4 * chords, semitones), tuning=tuning)
         key, _ = estimate_key(sound, RATE)
         assert key == f"{TONICS[(tonic + semitones) % 12]} {mode}"
+
+
+@pytest.mark.parametrize(("bass", "expected"), [(45, "A minor"), (36, "C major"), (40, "E minor")])
+def test_the_bass_decides_between_the_keys_of_a_ninth_chord(bass, expected):
+    sound = play_chords([(bass, 57, 60, 64, 67, 71)], seconds=10.0)  # A C E G B
+    assert estimate_key(sound, RATE)[0] == expected
+
+
+def test_harmony_has_the_share_of_each_chord():
+    harmony = measure_harmony(play_chords([*3 * MINOR[:1], *MAJOR[:1]], seconds=4.0), RATE)
+    assert harmony.minor[9] == pytest.approx(0.75, abs=0.05)
+    assert harmony.major[0] == pytest.approx(0.25, abs=0.05)
+    assert np.sum(harmony.major) + np.sum(harmony.minor) == pytest.approx(1)
+    assert set(np.argsort(harmony.notes)[-4:]) == {9, 0, 4, 7}
 
 
 def test_chroma_are_those_of_the_notes_in_their_bands():

@@ -137,7 +137,6 @@ def test_tempo_and_downbeat_of_a_hundred_house_tracks(hundred):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="0.80: mostly a fourth or a fifth away")
 def test_key_of_a_hundred_house_tracks(hundred):
     print(f"MIREX key score: {hundred[2].mean():.3f}")
     assert hundred[2].mean() >= 0.85

@@ -63,6 +63,12 @@ def test_other_rates_are_resampled_without_aliases(tmp_path):
     assert np.abs(sound[RATE // 2 : -RATE // 2]).max() < 1e-4
 
 
+@pytest.mark.parametrize("length", [1, 500])
+def test_other_rates_are_read_where_the_resampler_returns_nothing_for_a_block(tmp_path, length):
+    soundfile.write(tmp_path / "a.wav", np.full(length, 0.5, np.float32), 22050)
+    assert audio.load_audio(tmp_path / "a.wav").samples.shape == (2 * length, 1)
+
+
 @pytest.mark.parametrize(
     "name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.m4a", "a.aac", "a.webm"]
 )
