@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from jukejax.analysis.musical_key import compute_chroma
+from jukejax.analysis.chroma import compute_chroma
 from jukejax.preparation.house import studio
 from jukejax.preparation.house.arrangement import plan_sections
 from jukejax.preparation.house.bass import write_bar
