@@ -12,6 +12,8 @@ before every fourth layer (attention pattern 9), so that it can repeat the bar b
 length in codes.
 """
 
+import itertools
+
 from ml_collections import ConfigDict
 
 STAGES = ("vqvae", "prior", "upsampler1", "upsampler0", "tune")
@@ -46,23 +48,34 @@ def schedule(config: ConfigDict, steps: int, learning_rate: float) -> None:
     )
 
 
+# What the codes of a frame describe, in Hz (`ops.turns`). The codes of the top level tell pitches
+# and strokes without phase: chords from 160 Hz on, basses below, drums twice as often as pitches.
+WAVES = [
+    tuple(("waveform", low, high) for low, high in itertools.pairwise(edges))
+    for edges in ((0, 600, 2500, 6000, 22050), (0, 200, 900, 4000, 22050))
+]
+HIGH, LOW = ("strokes", 900, 16000), ("strokes", 0, 900)
+NOTES = (("tones", 0, 160), ("tones", 160, 400), ("tones", 400, 950), ("tones", 950, 2300))
+TURNS = (*WAVES, (HIGH, LOW, NOTES[0], NOTES[1], HIGH, LOW, NOTES[2], NOTES[3]))
+
+
 def vqvae() -> ConfigDict:
-    """Hops 8, 32 and 128; the codes of the top level describe spectra, without phase."""
-    config = base("data/house/audio", batch_size=8)
+    """Hops 8, 32 and 128; codes take turns, each describes one band."""
+    config = base("data/house/audio", batch_size=16)
     config.task = "vqvae"
     config.data.window = 16_384
     config.model = dict(
         emb_dim=64,
-        codebook_size=1024,
+        codebook_size=2048,
         dilation_growth_rate=3,
         dilation_cycle=3,
         res_scale=True,
-        frames=dict(span=4, widths=(64, 128, 192), depths=(3, 4, 6), spectral=(2,)),
+        restart_threshold=0.3,
+        frames=dict(span=4, widths=(128, 192, 128), depths=(3, 4, 4), turns=TURNS),
     )
-    # A batch has 1,024 codes of the top level: a strong commitment keeps features near the codebook
-    # that follows them, and log magnitudes keep chords that are 20 dB below the kick.
-    config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=1.0)
-    schedule(config, steps=1000, learning_rate=2e-3)
+    # Log magnitudes keep chords that are 20 dB below the kick.
+    config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=0.5)
+    schedule(config, steps=900, learning_rate=2e-3)
     config.optimizer.weight_decay = 0.0
     return config
 

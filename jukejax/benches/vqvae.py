@@ -121,8 +121,8 @@ def measure_codec(values: flags.FlagValues, config: "ConfigDict") -> dict[str, A
     from jukejax.training import program
 
     model = make_model(config)
-    top_hop = model.config.hops[-1]
-    samples = max(1, int(values.seconds * audio.SAMPLE_RATE) // top_hop) * top_hop
+    unit = model.config.unit
+    samples = max(1, int(values.seconds * audio.SAMPLE_RATE) // unit) * unit
     random = np.random.default_rng(0)
     noise = 0.3 * random.standard_normal((CODEC_BATCH, samples, 1), np.float32)
     task = program.make_task(config, with_data=False)

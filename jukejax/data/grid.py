@@ -11,8 +11,7 @@ import numpy as np
 
 BEATS_PER_BAR = 4
 BAR_UNITS = 1 << 32
-NUM_ENTRIES = 4  # of a label vector: tempo, key, position in the bar, its step
-UNKNOWN = (0, 0, 0, 0)
+NUM_ENTRIES = 5  # of a label vector: tempo, key, position in the bar, its step, first code
 TEMPO_TOLERANCE = 0.006  # largest relative difference of a tempo from its rounded value
 TEMPO_UNITS = 1000  # of the tempo entry: milli-BPM
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -53,24 +52,26 @@ class Grid:
         assert self.bpm is not None
         return BEATS_PER_BAR * 60 * sample_rate / self.bpm
 
-    def make_entries(self, start: int, hop: int, sample_rate: int) -> tuple[int, int, int, int]:
+    def make_entries(self, start: int, hop: int, sample_rate: int) -> tuple[int, ...]:
         """Returns the entries of a label vector for a window that begins at sample `start`.
 
         Args:
           hop: samples of a position.
 
         Returns:
-          Tempo in milli-BPM, number of the key, position in the bar at `start`, and step from each
-          position to the next, in units of the bar as signed 32-bit integers. 0: unknown; a step of
-          0: the position in the bar is unknown.
+          NUM_ENTRIES numbers: tempo in milli-BPM, number of the key, position in the bar at `start`
+          and step from each position to the next, in units of the bar as signed 32-bit integers,
+          and the number of the window's first code in the track. 0: unknown; a step of 0: the
+          position in the bar is unknown.
         """
         tempo = 0 if self.bpm is None else round(TEMPO_UNITS * self.bpm)
         key = KEYS.index(self.key or "")
         if self.bpm is None or self.first_downbeat is None:
-            return tempo, key, 0, 0
+            return tempo, key, 0, 0, start // hop
         bar = self.bar_samples(sample_rate)
         position = (start - self.first_downbeat) / bar % 1.0
-        return tempo, key, _wrap(round(position * BAR_UNITS)), _wrap(round(hop / bar * BAR_UNITS))
+        bar_entries = (round(position * BAR_UNITS), round(hop / bar * BAR_UNITS))
+        return tempo, key, _wrap(bar_entries[0]), _wrap(bar_entries[1]), start // hop
 
 
 def merge_grids(first: Grid, second: Grid) -> Grid:

@@ -47,7 +47,7 @@ def _encode(
     ) -> Any:
         if isinstance(context.module, _CONVOLUTIONS) and context.method_name == "__call__":
             (x,) = args
-            ends = lengths // (audio.shape[1] // x.shape[1])
+            ends = -(-lengths // (audio.shape[1] // x.shape[1]))  # a last frame may be partial
             inside = jnp.arange(x.shape[1]) < ends[:, None]
             args = (jnp.where(inside[..., None], x, 0.0),)
         return apply(*args, **kwargs)
@@ -95,7 +95,8 @@ class Codec:
         self._variables = jax.tree.map(
             jnp.asarray, {"params": weights["params"], "codebook": weights["extra"]}
         )
-        self._window = -(-WINDOW_SECONDS * self.sample_rate // self.hop) * self.hop
+        unit = self.config.unit
+        self._window = -(-WINDOW_SECONDS * self.sample_rate // unit) * unit
         self._window = max(self._window, 4 * find_context(self.config, self.config.levels - 1))
 
     @classmethod
@@ -165,7 +166,7 @@ class Codec:
             raise ValueError(f"{sound.samples} samples of audio are less than one code, {self.hop}")
         codes = [np.empty(total // hop, np.int32) for hop in self.config.hops]
         margin = find_context(self.config, self.config.levels - 1)
-        for span in find_spans(total, self._window, margin):
+        for span in find_spans(total, self._window, margin, self.config.unit):
             yield _SoundWindow(sound, codes, span)
 
     def _read(self, batch: list[_SoundWindow], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +174,8 @@ class Codec:
         audio = np.zeros((batch_size, self._window, 1), np.float32)
         lengths = np.full(batch_size, self._window, np.int32)
         for row, window in enumerate(batch):
-            lengths[row] = min(self._window, len(window.codes[-1]) * self.hop)
+            total = len(window.codes[-1]) * self.hop
+            lengths[row] = min(self._window, total - window.span.start)
             window.sound.read(window.span.start, audio[row, : lengths[row], 0])
         return audio, lengths
 
@@ -197,8 +199,9 @@ class Codec:
 
     def decode(self, codes: np.ndarray, level: int) -> np.ndarray:
         """Decodes int [time] of one level to mono audio, float32 [time * hop, 1]."""
-        window, sounds = self._window // self.config.hops[level], []
-        for start, begin, end in find_spans(len(codes), window, self.margin(level)):
+        hop, sounds = self.config.hops[level], []
+        window, unit = self._window // hop, self.config.unit // hop
+        for start, begin, end in find_spans(len(codes), window, self.margin(level), unit):
             window_codes = codes[start : start + window]
             sounds.append(self._decode_window(window_codes, level, begin - start, end - start))
         return np.concatenate(sounds)
@@ -211,10 +214,12 @@ class Codec:
         appended.
         """
         margin, window = self.margin(level), self._window // self.config.hops[level]
+        unit = self.config.unit // self.config.hops[level]
+        step = window - 2 * margin - (unit - 1)
         sounds = []
-        for first in range(begin, end, window - 2 * margin):
-            last = min(first + window - 2 * margin, end)
-            start = max(first - margin, 0)
+        for first in range(begin, end, step):
+            last = min(first + step, end)
+            start = max(first - margin, 0) // unit * unit
             window_codes = codes[start : last + margin]
             length = min(1 << (len(window_codes) - 1).bit_length(), window)
             window_codes = np.pad(window_codes, (0, length - len(window_codes)))

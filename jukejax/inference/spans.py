@@ -6,8 +6,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from jukejax.data.audio import Samples
+from jukejax.models.frames import FrameConfig
 from jukejax.models.layers import ResidualStack
 from jukejax.models.vqvae import VQVAEConfig
+from jukejax.ops import bands
 
 
 class Span(NamedTuple):
@@ -23,11 +25,12 @@ class Span(NamedTuple):
     end: int
 
 
-def find_spans(total: int, window: int, margin: int) -> list[Span]:
+def find_spans(total: int, window: int, margin: int, unit: int = 1) -> list[Span]:
     """Returns windows whose used ranges cover [0, total) without overlap.
 
-    The length of a window is `window`, or `total` if that is shorter; its used range excludes
-    `margin` at both ends, except at the ends of the track.
+    Windows start at multiples of `unit`, of which `window` and `margin` are multiples. The length
+    of a window is `window`, or that of the track from its start if that is shorter; its used range
+    excludes `margin` at both ends, except at the ends of the track.
     """
     if total <= window:
         return [Span(0, 0, total)]
@@ -35,8 +38,8 @@ def find_spans(total: int, window: int, margin: int) -> list[Span]:
         raise ValueError(f"windows of {window} leave nothing between margins of {margin}")
     spans, begin = [], 0
     while begin < total:
-        start = min(max(begin - margin, 0), total - window)
-        end = total if start + window == total else start + window - margin
+        start = min(max(begin - margin, 0), _round_up(total - window, unit))
+        end = total if start + window >= total else start + window - margin
         spans.append(Span(start, begin, end))
         begin = end
     return spans
@@ -45,19 +48,12 @@ def find_spans(total: int, window: int, margin: int) -> list[Span]:
 def find_context(config: VQVAEConfig, level: int) -> int:
     """Returns the number of samples on each side on which a code of this level depends.
 
-    It is rounded up to whole top-level codes.
+    It is rounded up to whole top-level codes, or to frames of codes that take turns.
     """
-    frames = config.frames
+    if config.frames:
+        return _round_up(_find_frame_context(config, config.frames, level), config.unit)
     multiplier = config.multipliers[level]
-    stack = ResidualStack(
-        depth=frames.depths[level] if frames else multiplier * config.depth,
-        dilation_growth_rate=config.dilation_growth_rate,
-        dilation_cycle=config.dilation_cycle,
-        parent=None,
-    )
-    if frames:
-        codes = frames.span + sum(stack.dilations) + 1
-        return _round_up(codes * config.hops[level], config.hops[-1])
+    stack = _dilated_stack(config, multiplier * config.depth)
     reach, rate = 0, 1
     for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
         for _ in range(downs):
@@ -66,6 +62,27 @@ def find_context(config: VQVAEConfig, level: int) -> int:
             reach += sum(stack.dilations) * rate
         reach += rate
     return _round_up(reach + 1, config.hops[-1])
+
+
+def _dilated_stack(config: VQVAEConfig, depth: int) -> ResidualStack:
+    return ResidualStack(
+        depth=depth,
+        dilation_growth_rate=config.dilation_growth_rate,
+        dilation_cycle=config.dilation_cycle,
+        parent=None,
+    )
+
+
+def _find_frame_context(config: VQVAEConfig, frames: FrameConfig, level: int) -> int:
+    """Returns `find_context` of encoders and decoders of frames, not rounded."""
+    frame = config.hops[level] * frames.frame_codes(level)
+    reach = frames.span + sum(_dilated_stack(config, frames.depths[level]).dilations) + 1
+    contexts = [reach * frame]
+    for stream in frames.streams(level):
+        hop = frame // len(stream.positions)
+        reach = sum(_dilated_stack(config, frames.band_depth).dilations) + 1
+        contexts.append(reach * hop + bands.count_window(stream.turn[0], hop))
+    return max(contexts)
 
 
 def _round_up(value: int, multiple: int) -> int:

@@ -32,6 +32,8 @@ class LabelConfig:
       tempo_bins: log-spaced bins of the tempo from `min_bpm` to `max_bpm`; 0: no such condition.
       keys: 24 major and minor keys, or 0: no such condition.
       bar_bins: bins of the position in the bar; 0: no such condition.
+      turns: codes of a frame, for a VQ-VAE whose codes take turns (`FrameConfig.turns`); the
+        condition is the turn of each position. 0: no such condition.
       min_bpm, max_bpm: beats a minute; slower and faster tracks are clipped to these.
       dropout: share of the training windows from which a label is removed, for each label.
       dropout_all: share of the training windows from which all labels are removed.
@@ -47,6 +49,7 @@ class LabelConfig:
     tempo_bins: int = 0
     keys: int = 0
     bar_bins: int = 0
+    turns: int = 0
     min_bpm: float = 60.0
     max_bpm: float = 200.0
     dropout: float = 0.0
@@ -55,7 +58,7 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if self.keys not in (0, len(grid.KEYS) - 1):
             raise ValueError(f"labels.keys is {self.keys}, must be 24, or 0 for no condition")
-        for name in ("tempo_bins", "bar_bins"):
+        for name in ("tempo_bins", "bar_bins", "turns"):
             if getattr(self, name) < 0:
                 raise ValueError(f"labels.{name} is {getattr(self, name)}, must be 0 or more")
         if not 0 < self.min_bpm < self.max_bpm:
@@ -69,8 +72,8 @@ class LabelConfig:
 
     @property
     def has_grid(self) -> bool:
-        """Returns true if the tempo, the key or the position in the bar is a condition."""
-        return bool(self.tempo_bins or self.keys or self.bar_bins)
+        """Returns true if tempo, key, position in the bar or turn are conditions."""
+        return bool(self.tempo_bins or self.keys or self.bar_bins or self.turns)
 
     @property
     def width(self) -> int:
@@ -84,9 +87,10 @@ class LabelConfig:
 
     @property
     def grid_columns(self) -> dict[str, int]:
-        """Returns the columns of the tempo, the key, and the position in the bar and its step."""
+        """Returns the columns of the entries of `grid.Grid.make_entries`."""
         first = FIRST_GENRE + self.max_genres
-        return {name: first + i for i, name in enumerate(("tempo", "key", "bar", "bar_step"))}
+        names = ("tempo", "key", "bar", "bar_step", "code")
+        return {name: first + i for i, name in enumerate(names)}
 
 
 def compute_timing_bins(
@@ -126,14 +130,16 @@ def _find_bins(config: LabelConfig, x: jax.Array, low: float, high: float) -> ja
 
 
 def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> dict[str, jax.Array]:
-    """Computes the rows of the tables of the tempo, the key and the position in the bar, int32.
+    """Computes the rows of the tables of tempo, key, position in the bar and turn, int32.
 
-    Row 0 is "unknown". Positions are integers of 32 bits that wrap at the end of the bar.
+    Row 0 is "unknown", except for turns. Positions are integers of 32 bits that wrap at the end of
+    the bar.
 
     Returns:
-      "tempo" and "key" [B, 1], "bar" [B, seq_len]; those that are conditions of the model.
+      "tempo" and "key" [B, 1], "bar" and "turn" [B, seq_len]; those that are conditions of the
+      model.
     """
-    tempo, key, start, step = (labels[:, i : i + 1] for i in config.grid_columns.values())
+    tempo, key, start, step, code = (labels[:, i : i + 1] for i in config.grid_columns.values())
     bins = {}
     if config.tempo_bins:
         bpm = jnp.maximum(tempo, 1).astype(jnp.float32) / grid.TEMPO_UNITS
@@ -148,6 +154,8 @@ def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> d
         position = (start.astype(jnp.uint32) + steps) >> 8  # 24 bits: exact in float32
         index = jnp.floor(position.astype(jnp.float32) * (config.bar_bins / 2.0**24))
         bins["bar"] = jnp.where(step != 0, 1 + index.astype(jnp.int32), 0)
+    if config.turns:
+        bins["turn"] = (code + jnp.arange(seq_len, dtype=jnp.int32)) % config.turns
     return bins
 
 
@@ -197,8 +205,8 @@ def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.A
 class LabelConditioner(nn.Module):
     """Maps label vectors int [B, width] to the start slot and the embeddings of all positions.
 
-    [B, E], and [B, T, E] or None: the sum of timing (if `timing`), tempo, key and position in the
-    bar.
+    [B, E], and [B, T, E] or None: the sum of timing (if `timing`), tempo, key, position in the bar
+    and turn.
     """
 
     config: LabelConfig
@@ -226,9 +234,14 @@ class LabelConditioner(nn.Module):
             bins = compute_timing_bins(config, labels, self.seq_len)
             positions = [self._table(name, config.timing_bins)[i] for name, i in bins.items()]
         if config.has_grid:
-            rows = {"tempo": config.tempo_bins, "key": config.keys, "bar": config.bar_bins}
+            rows = {
+                "tempo": 1 + config.tempo_bins,
+                "key": 1 + config.keys,
+                "bar": 1 + config.bar_bins,
+                "turn": config.turns,
+            }
             bins = compute_grid_bins(config, labels, self.seq_len)
-            positions += [self._table(name, 1 + rows[name])[i] for name, i in bins.items()]
+            positions += [self._table(name, rows[name])[i] for name, i in bins.items()]
         return start, sum(positions[1:], positions[0]) if positions else None
 
     def _table(self, name: str, rows: int) -> jax.Array:

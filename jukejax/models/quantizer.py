@@ -8,10 +8,13 @@ Letters: B batch, T time, E features of a code.
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jukejax.ops import quantize
 from jukejax.ops.quantize import Codebook, Quantized
+from jukejax.ops.turns import Stream, find_ranges, join_streams, pad_frames, split_streams
 
 
 class Quantizer(nn.Module):
@@ -23,12 +26,14 @@ class Quantizer(nn.Module):
       decay: of the moving averages.
       restart_threshold: codes with fewer rows a batch on average restart
         (`quantize.update_codebook`).
+      streams: of codes that take turns (`ops.turns`), each of which has a part of the codebook.
     """
 
     num_codes: int
     emb_dim: int
     decay: float
     restart_threshold: float
+    streams: tuple[Stream, ...] = ()
 
     def setup(self) -> None:
         start = quantize.empty_codebook(self.num_codes, self.emb_dim)
@@ -53,11 +58,29 @@ class Quantizer(nn.Module):
         # calls `start_codebook` before and `update_codebook` after them, with the global batch.
         is_microbatch = not self.is_mutable_collection("codebook")
         if is_microbatch or not train:
-            return quantize.quantize_vectors(features, self.read_state().codebook), {}
+            return self._quantize(features), {}
         keys = jax.random.split(self.make_rng("codebook"))
         self._start(features, keys[0])
-        quantized = quantize.quantize_vectors(features, self.read_state().codebook)
+        quantized = self._quantize(features)
         return quantized, self._update(features, quantized.codes, keys[1])
+
+    def find_codes(self, features: jax.Array) -> jax.Array:
+        """Returns the nearest code of each row. [B, T, E] -> int32 [B, T]."""
+        codebook = self.read_state().codebook
+        if not self.streams:
+            return quantize.find_nearest(features, codebook)[0]
+        num_turns = sum(len(stream.positions) for stream in self.streams)
+        ranges = find_ranges(self.streams, self.num_codes)
+        parts = split_streams(pad_frames(features, num_turns), self.streams)
+        codes = [
+            start + quantize.find_nearest(part, codebook[start:end])[0]
+            for part, (start, end) in zip(parts, ranges, strict=True)
+        ]
+        return join_streams(codes, self.streams)[:, : features.shape[1]]
+
+    def _quantize(self, features: jax.Array) -> Quantized:
+        codes = self.find_codes(lax.stop_gradient(features)) if self.streams else None
+        return quantize.quantize_vectors(features, self.read_state().codebook, codes)
 
     def start_codebook(self, features: jax.Array) -> None:
         """Initializes the codebook from a global batch [B, T, E] if it is empty."""
@@ -70,7 +93,18 @@ class Quantizer(nn.Module):
     def _select_rows(self, features: jax.Array, key: jax.Array) -> jax.Array:
         rows = self._flatten_rows(features)
         drawn = quantize.draw_rows(key, len(rows), self.num_codes, self.emb_dim)
+        if self.streams:
+            drawn = drawn._replace(rows=self._move_to_streams(drawn.rows[: self.num_codes]))
         return quantize.select_rows(rows, self.num_codes, drawn)
+
+    def _move_to_streams(self, rows: jax.Array) -> jax.Array:
+        """Moves the row drawn for each code within its frame to a turn of the code's stream."""
+        num_turns = sum(len(stream.positions) for stream in self.streams)
+        places = np.zeros(self.num_codes, np.int32)
+        ranges = find_ranges(self.streams, self.num_codes)
+        for stream, (start, end) in zip(self.streams, ranges, strict=True):
+            places[start:end] = np.resize(stream.positions, end - start)
+        return rows // num_turns * num_turns + jnp.asarray(places)
 
     def _start(self, features: jax.Array, key: jax.Array) -> None:
         state = self.read_state()

@@ -14,11 +14,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jukejax.models.frames import FrameConfig, FrameDecoder, FrameEncoder, SpectrumHead
+from jukejax.models.frames import (
+    FrameConfig,
+    FrameDecoder,
+    FrameEncoder,
+    SpectrumHeads,
+    TurnEncoder,
+)
 from jukejax.models.layers import Conv, DecoderBlock, EncoderBlock
 from jukejax.models.quantizer import Quantizer
 from jukejax.ops import quantize
 from jukejax.ops.quantize import Quantized
+from jukejax.ops.turns import Stream
 
 
 @dataclass(frozen=True)
@@ -89,11 +96,7 @@ class VQVAEConfig:
                         f"frames.{name} {sizes} must have one entry for each of the "
                         f"{len(self.downs)} levels"
                     )
-            if not set(self.frames.spectral) <= set(range(len(self.downs))):
-                raise ValueError(
-                    f"frames.spectral {self.frames.spectral} must be among the levels 0 to "
-                    f"{len(self.downs) - 1}"
-                )
+            self.frames.check_turns(self.hops)
 
     @property
     def levels(self) -> int:
@@ -101,13 +104,29 @@ class VQVAEConfig:
 
     @property
     def spectral_levels(self) -> tuple[int, ...]:
-        return () if self.frames is None else self.frames.spectral
+        """Levels whose codes are learned from log magnitudes (`FrameConfig.turns`)."""
+        frames = self.frames
+        levels = range(self.levels)
+        return () if frames is None else tuple(k for k in levels if frames.is_spectral(k))
+
+    def streams(self, level: int) -> tuple[Stream, ...]:
+        """Returns the streams of a level whose codes take turns, () for others."""
+        return () if self.frames is None else self.frames.streams(level)
 
     @property
     def hops(self) -> tuple[int, ...]:
         """Samples of audio for each code, by level."""
         ratios = [stride**downs for stride, downs in zip(self.strides, self.downs, strict=True)]
         return tuple(math.prod(ratios[: level + 1]) for level in range(self.levels))
+
+    @property
+    def unit(self) -> int:
+        """Samples of the shortest audio that has whole frames of codes at all levels."""
+        frames = self.frames
+        if frames is None:
+            return self.hops[-1]
+        sizes = [hop * frames.frame_codes(level) for level, hop in enumerate(self.hops)]
+        return math.lcm(*sizes)
 
 
 class VQVAEOutput(NamedTuple):
@@ -118,15 +137,15 @@ class VQVAEOutput(NamedTuple):
       features: [B, T / hop, emb_dim], the encoders' outputs before they are quantized.
       quantized: codes and quantization errors (see `Quantized`); None without a bottleneck.
       metrics: of `quantize.update_codebook` when training, otherwise empty.
-      spectra: {level: log spectra [B, T / hop, NUM_BANDS]} predicted from the codes of the levels
-        `FrameConfig.spectral`.
+      spectra: {level: for each stream, its log magnitudes and those that its codes predict} of the
+        spectral levels (see `SpectrumHeads`).
     """
 
     audio: tuple[jax.Array, ...]
     features: tuple[jax.Array, ...]
     quantized: tuple[Quantized, ...] | None
     metrics: tuple[dict[str, jax.Array], ...]
-    spectra: dict[int, jax.Array]
+    spectra: dict[int, tuple[tuple[jax.Array, jax.Array], ...]]
 
 
 def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
@@ -147,10 +166,10 @@ def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
     }
 
 
-def _frame_fields(config: VQVAEConfig, frames: FrameConfig, level: int, *, reverse: bool) -> dict:
-    """Returns the common fields of a level's `FrameEncoder` and `FrameDecoder`."""
-    stack = {
-        "depth": frames.depths[level],
+def _stack_fields(config: VQVAEConfig, depth: int, *, reverse: bool = False) -> dict:
+    """Returns the fields of a `ResidualStack` at the rate of the codes."""
+    return {
+        "depth": depth,
         "m_conv": config.m_conv,
         "dilation_growth_rate": config.dilation_growth_rate,
         "dilation_cycle": config.dilation_cycle,
@@ -158,12 +177,6 @@ def _frame_fields(config: VQVAEConfig, frames: FrameConfig, level: int, *, rever
         "res_scale": config.res_scale,
         "zero_out": config.zero_out,
         "remat": config.remat,
-    }
-    return {
-        "hop": config.hops[level],
-        "span": frames.span,
-        "width": frames.widths[level],
-        "stack": stack,
     }
 
 
@@ -178,11 +191,7 @@ class Encoder(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
         if config.frames is not None:
-            fields = _frame_fields(config, config.frames, self.level, reverse=False)
-            encoder = FrameEncoder(
-                **fields, out_features=config.emb_dim, dtype=self.dtype, name="frames"
-            )
-            return encoder(x).astype(jnp.float32)
+            return self._encode_frames(x, config.frames).astype(jnp.float32)
         for i in range(self.level + 1):
             x = EncoderBlock(
                 **_block_fields(config, self.level, i),
@@ -191,6 +200,31 @@ class Encoder(nn.Module):
                 name=f"block_{i}",
             )(x)
         return x.astype(jnp.float32)
+
+    def _encode_frames(self, x: jax.Array, frames: FrameConfig) -> jax.Array:
+        """Applies the encoder of `models.frames`."""
+        config, level = self.config, self.level
+        hop, width = config.hops[level], frames.widths[level]
+        if frames.streams(level):
+            return TurnEncoder(
+                hop=hop,
+                turns=frames.turns[level],
+                width=width // 2,
+                out_features=config.emb_dim,
+                sample_rate=frames.sample_rate,
+                stack=_stack_fields(config, frames.band_depth),
+                dtype=self.dtype,
+                name="frames",
+            )(x)
+        return FrameEncoder(
+            hop=hop,
+            span=frames.span,
+            width=width,
+            out_features=config.emb_dim,
+            stack=_stack_fields(config, frames.depths[level]),
+            dtype=self.dtype,
+            name="frames",
+        )(x)
 
 
 class Decoder(nn.Module):
@@ -205,11 +239,17 @@ class Decoder(nn.Module):
         config = self.config
         reverse = config.reverse_decoder_dilation
         if config.frames is not None:
-            fields = _frame_fields(config, config.frames, self.level, reverse=reverse)
-            decoder = FrameDecoder(
-                **fields, channels=config.channels, dtype=self.dtype, name="frames"
-            )
-            return decoder(x).astype(jnp.float32)
+            frames, level = config.frames, self.level
+            return FrameDecoder(
+                hop=config.hops[level],
+                span=frames.span,
+                width=frames.widths[level],
+                channels=config.channels,
+                stack=_stack_fields(config, frames.depths[level], reverse=reverse),
+                group=frames.frame_codes(level),
+                dtype=self.dtype,
+                name="frames",
+            )(x).astype(jnp.float32)
         for i in reversed(range(self.level + 1)):
             x = DecoderBlock(
                 **_block_fields(config, self.level, i),
@@ -231,16 +271,27 @@ class VQVAE(nn.Module):
         config, levels = self.config, range(self.config.levels)
         self.encoders = [Encoder(config, level, self.dtype) for level in levels]
         self.decoders = [Decoder(config, level, self.dtype) for level in levels]
-        widths = () if config.frames is None else config.frames.widths
         self.spectrum_heads = [
-            SpectrumHead(widths[level], dtype=self.dtype) for level in config.spectral_levels
+            SpectrumHeads(
+                config.hops[level],
+                frames.turns[level],
+                frames.widths[level] // 2,
+                frames.sample_rate,
+                self.dtype,
+            )
+            for frames in filter(None, [config.frames])
+            for level in config.spectral_levels
         ]
         if config.bottleneck:
             self.codebooks = [
                 Quantizer(
-                    config.codebook_size, config.emb_dim, config.ema_decay, config.restart_threshold
+                    config.codebook_size,
+                    config.emb_dim,
+                    config.ema_decay,
+                    config.restart_threshold,
+                    config.streams(level),
                 )
-                for _ in levels
+                for level in levels
             ]
 
     def __call__(self, audio: jax.Array, *, train: bool = False) -> VQVAEOutput:
@@ -249,10 +300,10 @@ class VQVAE(nn.Module):
         Training (`train`) updates the collection "codebook" and needs the random stream "codebook".
         """
         self._check(audio)
-        if audio.shape[1] % self.config.hops[-1]:
+        if audio.shape[1] % self.config.unit:
             raise ValueError(
                 f"windows of {audio.shape[1]} samples are no multiple of the top level's "
-                f"{self.config.hops[-1]} samples a code"
+                f"{self.config.unit} samples a code"
             )
         outputs, quantized, metrics, spectra = [], [], [], {}
         encoded = self.features(audio)
@@ -264,7 +315,7 @@ class VQVAE(nn.Module):
                 metrics.append(codebook_metrics)
             if level in self.config.spectral_levels:
                 head = self.spectrum_heads[self.config.spectral_levels.index(level)]
-                spectra[level] = head(features)
+                spectra[level] = tuple(zip(head.describe(audio), head(features), strict=True))
                 features = lax.stop_gradient(features)
             outputs.append(self.decoders[level](features))
         return VQVAEOutput(
@@ -306,8 +357,7 @@ class VQVAE(nn.Module):
             return features
         codebooks = self.codebooks[start_level:end_level]
         return tuple(
-            quantize.find_nearest(x, codebook.read_state().codebook)[0]
-            for x, codebook in zip(features, codebooks, strict=True)
+            codebook.find_codes(x) for x, codebook in zip(features, codebooks, strict=True)
         )
 
     def decode(self, codes: jax.Array, level: int = 0) -> jax.Array:

@@ -1,63 +1,152 @@
-"""Log spectra of audio in bands, without phase: what a code of the top level is to describe.
+"""Descriptions of the audio in one band of frequencies, which the codes of that band encode.
 
-A long window resolves semitones from 39 Hz to 2.2 kHz, a short one drum strokes up to 16 kHz.
-Letters: B batch, T time.
+"tones" are log magnitudes by semitone in a long window, "strokes" log magnitudes by mel band in a
+short one, both without phase; "waveform" is a short-time spectrum with phase. Frames have zeros
+beyond both ends of the audio. Letters: B batch, T time, N frames.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jukejax.ops.stft import STFT, magnitudes
+from jukejax.ops import dft
+from jukejax.ops.frames import cut_frames
 
-SEMITONES = 70  # bands of the long window
-MELS = 32  # bands of the short window
-NUM_BANDS = SEMITONES + MELS
-LOWEST = 55 * 2 ** (-6 / 12)  # Hz, lower edge of the lowest semitone's filter
-LONGEST = 8192  # samples of the longest transform
-HIGHEST = 16_000.0  # Hz, upper edge of the highest band
-FLOOR = 0.3  # added to mean magnitudes: a sine of -54 dB in the long window
+KINDS = ("tones", "strokes", "waveform")
+# Added to magnitudes in logarithms: sines of -54 and -50 dB.
+FLOORS = {"tones": 0.3, "strokes": 0.06}
+HOPS = {"tones": 512, "strokes": 128}  # samples between frames of log magnitudes
+SPANS = {"tones": 8, "strokes": 4, "waveform": 8}  # length of a window in hops
+_NUM_MELS = 32
+_HIGHEST_MEL = 16_000.0  # Hz
 
 
-def log_bands(audio: jax.Array, hop: int, sample_rate: int = 44_100) -> jax.Array:
-    """Computes log mean magnitudes by band. [B, T] -> [B, T // hop, NUM_BANDS]."""
-    spectra = []
-    for stft, filters in _filter_banks(hop, sample_rate):
-        frames = magnitudes(audio, stft)[:, : audio.shape[1] // hop]
-        spectra.append(jnp.log(frames @ filters + FLOOR))
-    return jnp.concatenate(spectra, axis=-1)
+def count_window(kind: str, hop: int) -> int:
+    """Returns the samples of a window of a description with `hop` samples a frame."""
+    return SPANS[kind] * HOPS.get(kind, hop)
+
+
+def describe_band(
+    audio: jax.Array, kind: str, low: float, high: float, *, hop: int, sample_rate: int
+) -> jax.Array:
+    """Describes the band [low, high) Hz of audio [B, T], with T a multiple of `hop`.
+
+    "tones" and "strokes" are log magnitudes of the bands whose centers lie in the range, of
+    hop / HOPS frames each; "waveform" is the real part, the imaginary part and the log magnitude of
+    each bin. Magnitudes of complex bins are compressed by a square root, as they span 60 dB.
+
+    Returns:
+      float32 [B, T / hop, features], about 1 in size.
+    """
+    audio = audio.astype(jnp.float32)
+    if kind == "waveform":
+        return _describe_waveform(audio, low, high, hop=hop, sample_rate=sample_rate)
+    logs = log_magnitudes(audio, kind, low, high, sample_rate=sample_rate)
+    per_code = hop // HOPS[kind]
+    return (logs.reshape(logs.shape[0], -1, per_code * logs.shape[-1]) - 1.0) / 1.5
+
+
+def log_magnitudes(
+    audio: jax.Array, kind: str, low: float, high: float, *, sample_rate: int
+) -> jax.Array:
+    """Computes log magnitudes of the bands with centers in [low, high) Hz.
+
+    [B, T] -> [B, T / HOPS[kind], bands].
+    """
+    hop, span = HOPS[kind], SPANS[kind]
+    window = np.hanning(hop * span + 1)[:-1].astype(np.float32)
+    n_fft = 2 * hop * span
+    frames = cut_frames(audio, hop, span)
+    power = dft.power_spectrum(frames.reshape(-1, hop * span) * window, n_fft)
+    filters = _make_filters(kind, low, high, n_fft, sample_rate)
+    logs = jnp.log(jnp.sqrt(power + 1e-12) @ filters + FLOORS[kind])
+    return logs.reshape(audio.shape[0], -1, filters.shape[-1])
+
+
+def count_bands(kind: str, low: float, high: float) -> int:
+    """Returns the number of bands of "tones" or "strokes" with centers in [low, high) Hz."""
+    centers = _edges(kind)[1:-1]
+    return int(np.sum((centers >= low) & (centers < high)))
+
+
+class BandSize(NamedTuple):
+    """The size of a description, for one code.
+
+    Attributes:
+      features: of the description.
+      macs: multiplications that compute it.
+      shared_macs: those of the Fourier transform, which all descriptions of a kind share.
+    """
+
+    features: int
+    macs: int
+    shared_macs: int
+
+
+def measure_band(kind: str, low: float, high: float, *, hop: int, sample_rate: int) -> BandSize:
+    """Returns the size of the description of a band with `hop` samples a code."""
+    if kind == "waveform":
+        window = SPANS[kind] * hop
+        bins = _make_basis(window, low, high, sample_rate)[0].shape[1]
+        return BandSize(3 * bins, 2 * window * bins, 0)
+    frames, window = hop // HOPS[kind], SPANS[kind] * HOPS[kind]
+    num_bands = count_bands(kind, low, high)
+    transform = dft.count_macs(window, 2 * window)
+    return BandSize(frames * num_bands, frames * (window + 1) * num_bands, frames * transform)
+
+
+def _describe_waveform(
+    audio: jax.Array, low: float, high: float, *, hop: int, sample_rate: int
+) -> jax.Array:
+    real, imaginary = _make_basis(SPANS["waveform"] * hop, low, high, sample_rate)
+    frames = cut_frames(audio, hop, SPANS["waveform"])
+    parts = [
+        jnp.matmul(frames, basis, precision=lax.Precision.HIGHEST) for basis in (real, imaginary)
+    ]
+    power = jnp.square(parts[0]) + jnp.square(parts[1])
+    compressed = [part * jnp.power(power + 1e-4, -0.25) for part in parts]
+    logs = (0.5 * jnp.log(power + 1e-4) + 1.0) / 2.0
+    return jnp.concatenate([*compressed, logs], axis=-1)
 
 
 @functools.cache
-def _filter_banks(hop: int, sample_rate: int) -> tuple[tuple[STFT, np.ndarray], ...]:
-    """Returns both transforms with their filters, float32 [frequencies, bands]."""
-    semitones = LOWEST * 2 ** (np.arange(SEMITONES + 2) / 12)
-    mels = _to_hz(np.linspace(0, _to_mel(HIGHEST), MELS + 2))
-    long, short = STFT(LONGEST, hop, 4096), STFT(1024, hop, 512)
-    return (
-        (long, _triangles(long.n_fft, semitones, sample_rate)),
-        (short, _triangles(short.n_fft, mels, sample_rate)),
-    )
+def _make_basis(
+    window: int, low: float, high: float, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns windowed cosines and sines of the bins in [low, high) Hz, float32 [window, bins]."""
+    bins = np.arange(window // 2 + 1)
+    frequencies = bins * sample_rate / window
+    bins = bins[(frequencies >= low) & (frequencies < high)]
+    time = np.arange(window) - (window - 1) / 2
+    angles = 2 * np.pi * np.outer(time, bins) / window
+    hann = np.hanning(window + 2)[1:-1, None]
+    hann = hann / np.sqrt(np.sum(np.square(hann)))
+    return (np.cos(angles) * hann).astype(np.float32), (np.sin(angles) * hann).astype(np.float32)
 
 
-def _to_mel(hz: float | np.ndarray) -> np.ndarray:
-    return 2595 * np.log10(1 + np.asarray(hz) / 700)
+def _edges(kind: str) -> np.ndarray:
+    """Returns the edges of the triangular bands, in Hz: band i lies from edge i to edge i + 2."""
+    if kind == "tones":
+        return 55 * 2 ** (np.arange(-7, 66) / 12)  # centers from 38.9 Hz to 2.2 kHz
+    mels = np.linspace(0, 2595 * np.log10(1 + _HIGHEST_MEL / 700), _NUM_MELS + 2)
+    return 700 * (10 ** (mels / 2595) - 1)
 
 
-def _to_hz(mel: np.ndarray) -> np.ndarray:
-    return 700 * (10 ** (mel / 2595) - 1)
-
-
-def _triangles(n_fft: int, edges: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Returns triangular filters of sum 1 between neighboring edges; a narrow one is one bin."""
+@functools.cache
+def _make_filters(kind: str, low: float, high: float, n_fft: int, sample_rate: int) -> np.ndarray:
+    """Returns triangular filters of sum 1, float32 [frequencies, bands]; a narrow one is a bin."""
+    edges = _edges(kind)
     frequencies = np.arange(n_fft // 2 + 1)[:, None] * sample_rate / n_fft
-    low, center, high = edges[:-2], edges[1:-1], edges[2:]
-    rise = (frequencies - low) / (center - low)
-    fall = (high - frequencies) / (high - center)
+    first, center, last = edges[:-2], edges[1:-1], edges[2:]
+    rise = (frequencies - first) / (center - first)
+    fall = (last - frequencies) / (last - center)
     filters = np.maximum(0, np.minimum(rise, fall))
     empty = filters.sum(axis=0) == 0
     nearest = np.abs(frequencies - center).argmin(axis=0)
     filters[nearest[empty], np.flatnonzero(empty)] = 1
-    return (filters / filters.sum(axis=0)).astype(np.float32)
+    inside = (center >= low) & (center < high)
+    return (filters / filters.sum(axis=0))[:, inside].astype(np.float32)

@@ -45,6 +45,13 @@ def power_spectrum(frames: jax.Array, n_fft: int) -> jax.Array:
     return _order_bins(jnp.square(real) + jnp.square(imaginary))
 
 
+def count_macs(window: int, n_fft: int) -> int:
+    """Counts the multiplications of `power_spectrum` for one frame of `window` samples."""
+    rows, columns = _factorize(n_fft)
+    blocks, filled = rows // 2 + 1, -(-window // columns)
+    return blocks * (2 * filled * columns + (2 * columns) ** 2)
+
+
 def _factorize(n_fft: int) -> tuple[int, int]:
     """Returns N1 and N2: N1 a power of two and N2 even, or N1 = 1."""
     rows = math.gcd(n_fft // 2, _LARGEST_FACTOR) if n_fft % 2 == 0 else 1

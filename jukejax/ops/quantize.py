@@ -122,15 +122,24 @@ def look_up(codes: jax.Array, codebook: jax.Array) -> jax.Array:
     return codebook[codes]
 
 
-def quantize_vectors(x: jax.Array, codebook: jax.Array) -> Quantized:
+def quantize_vectors(
+    x: jax.Array, codebook: jax.Array, codes: jax.Array | None = None
+) -> Quantized:
     """Replaces each row of [B, T, E] by its nearest code, with a straight-through gradient.
 
     The commitment loss is |z - e|^2 averaged over all entries, with the gradient stopped at the
     code vectors e (van den Oord et al. 2017, equation 3).
+
+    Args:
+      codes: int32 [B, T], where they are not the nearest of all; None: they are.
     """
     x = x.astype(jnp.float32)
-    codes, distance = find_nearest(lax.stop_gradient(x), codebook)
-    vectors = lax.stop_gradient(look_up(codes, codebook))
+    if codes is None:
+        codes, distance = find_nearest(lax.stop_gradient(x), codebook)
+        vectors = lax.stop_gradient(look_up(codes, codebook))
+    else:
+        vectors = lax.stop_gradient(look_up(codes, codebook))
+        distance = jnp.sum(jnp.square(lax.stop_gradient(vectors - x)), axis=-1)
     input_std = jnp.sqrt(jnp.mean(jnp.square(lax.stop_gradient(x - jnp.mean(x)))))
     return Quantized(
         codes=codes,

@@ -115,6 +115,7 @@ _PRIOR = {
     "labels.tempo_bins": _count(0),
     "labels.keys": _count(0),
     "labels.bar_bins": _count(0),
+    "labels.turns": _count(0),
     "labels.min_bpm": POSITIVE,
     "labels.max_bpm": POSITIVE,
     "labels.dropout": SHARE,

@@ -20,7 +20,7 @@ from jukejax.training.program import Program
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import compare_codecs
 
-GRID_TABLES = {"tempo", "key", "bar"}
+GRID_TABLES = {"tempo", "key", "bar", "turn"}
 NOISE = 0.1  # standard deviation of the noise of new rows, relative to that of their table
 
 

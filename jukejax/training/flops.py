@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsKind
+from jukejax.models.frames import FrameConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAEConfig
+from jukejax.ops import bands
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.stft import STFT
 
@@ -169,18 +171,19 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
 
     Returns:
       "encoders", "decoders", "codebooks" (distances to all codes, which have no gradient) and
-      "spectra".
+      "spectra"; for codes that take turns also "descriptions" and "spectrum_heads".
     """
-    encoders = decoders = codebooks = 0.0
+    encoders = decoders = codebooks = spectra_heads = descriptions = 0.0
     for level, hop in enumerate(config.hops):
-        codebooks += window // hop * config.emb_dim * config.codebook_size
         if config.frames is not None:
-            width, depth = config.frames.widths[level], config.frames.depths[level]
-            macs = _count_stack_macs(width, depth, config.m_conv) + 3 * width * config.emb_dim
-            macs += config.frames.span * hop * config.channels * width
-            encoders += window // hop * macs
-            decoders += window // hop * macs
+            macs = _count_frame_macs(config, config.frames, level)
+            encoders += window // hop * macs.encoder
+            decoders += window // hop * macs.decoder
+            spectra_heads += window // hop * macs.head
+            descriptions += window // hop * macs.description
+            codebooks += window // hop * macs.codebook
             continue
+        codebooks += window // hop * config.emb_dim * config.codebook_size
         multiplier = config.multipliers[level]
         width = multiplier * config.width
         stack = _count_stack_macs(width, multiplier * config.depth, config.m_conv)
@@ -192,6 +195,10 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
             decoders += _count_decoder_macs(block, positions=positions, channels=channels)
         decoders += window * 3 * config.emb_dim * config.channels
     parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}
+    if descriptions:
+        parts["descriptions"] = Work(2 * descriptions, 0.0)
+    if spectra_heads:
+        parts["spectrum_heads"] = _trained(2 * spectra_heads)
     if config.bottleneck:
         parts["codebooks"] = Work(2 * codebooks, 0.0)
     if stfts:
@@ -199,6 +206,53 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
         spectra = config.levels * sum(_count_stft_flops(stft, window) for stft in stfts)
         parts["spectra"] = Work(2 * spectra, spectra)
     return parts
+
+
+class _FrameMacs(NamedTuple):
+    """Multiplications for one code of a level of `models.frames`.
+
+    Attributes:
+      encoder, decoder: of the level.
+      description: of the audio in bands (`ops.bands`), which has no gradient.
+      head: of `SpectrumHeads`.
+      codebook: of the distances to its codes.
+    """
+
+    encoder: float
+    decoder: float
+    description: float
+    head: float
+    codebook: float
+
+
+def _count_frame_macs(config: VQVAEConfig, frames: FrameConfig, level: int) -> _FrameMacs:
+    """Counts the multiplications of a level of `models.frames`."""
+    hop, group = config.hops[level], frames.frame_codes(level)
+    width, depth, emb = frames.widths[level], frames.depths[level], config.emb_dim
+    stack = _count_stack_macs(width, depth, config.m_conv)
+    ends = frames.span * hop * config.channels * width  # of the products with frames of audio
+    decoder = (stack + 3 * width * group * emb) / group + ends
+    codebook = emb * config.codebook_size
+    streams = frames.streams(level)
+    if not streams:
+        return _FrameMacs(stack + 3 * width * emb + ends, decoder, 0.0, 0.0, codebook)
+    encoder = description = head = share_of_codes = 0.0
+    shared: dict[str, float] = {}
+    stack = _count_stack_macs(width // 2, frames.band_depth, config.m_conv)
+    head_stack = _count_stack_macs(width // 2, 1, 1.0)
+    for stream in streams:
+        share, part = len(stream.positions) / group, hop * group // len(stream.positions)
+        band = bands.measure_band(*stream.turn, hop=part, sample_rate=frames.sample_rate)
+        encoder += share * (stack + width // 2 * (band.features + emb))
+        description += share * band.macs
+        shared[stream.turn[0]] = share * band.shared_macs
+        share_of_codes += share * share  # a code is compared with its stream's part of the codebook
+        if frames.is_spectral(level):
+            head += share * (head_stack + width // 2 * (3 * emb + band.features))
+    description += sum(shared.values())
+    if frames.is_spectral(level):  # they are inputs, and targets
+        description *= 2
+    return _FrameMacs(encoder, decoder, description, head, share_of_codes * codebook)
 
 
 def _count_stft_flops(stft: STFT, samples: int) -> float:

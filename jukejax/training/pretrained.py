@@ -27,7 +27,7 @@ FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
 FREE |= {"dropout", "dropout_all"}
 # Keys of labels that a run may add to a model that was trained with 0 of them.
-ADDED = {"tempo_bins", "keys", "bar_bins"}
+ADDED = {"tempo_bins", "keys", "bar_bins", "turns"}
 
 
 def trained_part_name(config: ConfigDict) -> str:

@@ -58,11 +58,19 @@ def test_unknown_values_take_row_0():
     assert all(int(rows.max()) == 0 for rows in bins.values())
 
 
+def test_turns_are_counted_from_the_start_of_the_track():
+    config = dataclasses.replace(CONFIG, turns=8)
+    for first in (0, 5, 3 * 3600 * RATE // HOP):
+        labels = vectors(Grid(), start=first * HOP)
+        turns = compute_grid_bins(config, labels, SEQ_LEN)["turn"]
+        np.testing.assert_array_equal(turns[0], (first + np.arange(SEQ_LEN)) % 8)
+
+
 def test_removed_labels_are_those_of_an_unknown_track():
     removed = {name: jnp.ones(1, bool) for name in label_names(CONFIG)}
     labels = remove_labels(CONFIG, vectors(Grid(124.0, 0.0, "A minor")), removed)
     base = label_vector(10**9, 0, SEQ_LEN * HOP, 0, (0,), CONFIG.max_genres)
-    np.testing.assert_array_equal(labels[0], np.concatenate([base, [0, 0, 0, 0]]))
+    np.testing.assert_array_equal(labels[0], np.concatenate([base, [0, 0, 0, 0, 0]]))
 
 
 def test_labels_are_dropped_at_the_configured_rates():

@@ -107,21 +107,35 @@ def key():
 
 
 FRAMES = FrameConfig(widths=(128, 192), depths=(2, 3))
+TURNS = dataclasses.replace(
+    FRAMES,
+    turns=(
+        (("waveform", 0, 600), ("waveform", 600, 22_050)),
+        (("tones", 0, 2300), ("strokes", 0, 16_000)),
+    ),
+)
 
 
-@pytest.mark.parametrize("frames", [None, FRAMES], ids=["blocks", "frames"])
+@pytest.mark.parametrize("frames", [None, FRAMES, TURNS], ids=["blocks", "frames", "turns"])
 @pytest.mark.parametrize(
     "backward",
     [pytest.param(False, id="forward", marks=pytest.mark.slow), pytest.param(True, id="training")],
 )
 def test_a_vqvaes_flops_are_those_that_xla_counts(backward, frames):
     config = VQVAEConfig(
-        downs=(2, 1), strides=(2, 4), multipliers=(2, 1), width=48, depth=2, frames=frames
+        downs=(2, 3) if frames is TURNS else (2, 1),
+        strides=(2, 4),
+        multipliers=(2, 1),
+        width=48,
+        depth=2,
+        frames=frames,
     )
     loss_config, window = LossConfig(), 4096
     model = VQVAE(config)
     audio = jax.ShapeDtypeStruct((2, window, 1), jnp.float32)
-    shapes = unbox(jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, 64, 1))), key()))
+    shapes = unbox(
+        jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, config.unit, 1))), key())
+    )
 
     def loss(params, books, audio):
         output = model.apply({"params": params, "codebook": books}, audio)

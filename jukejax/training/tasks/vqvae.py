@@ -81,7 +81,7 @@ class VQVAETask(Task):
 
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
         config = self.model_config
-        shapes = jax.eval_shape(self.model.init, key, jnp.zeros((1, config.hops[-1], 1)))
+        shapes = jax.eval_shape(self.model.init, key, jnp.zeros((1, config.unit, 1)))
         params = init_params(shapes["params"], key, zero_out=config.zero_out)
         codebooks = {
             name: quantize.empty_codebook(config.codebook_size, config.emb_dim)._asdict()
@@ -216,7 +216,7 @@ class VQVAETask(Task):
         Returns:
           {"original": float32 [time], "level_0": ...}.
         """
-        original = read_excerpt(self.dataset, self.model_config.hops[-1])
+        original = read_excerpt(self.dataset, self.model_config.unit)
         levels = self._decode_levels({"params": params, "codebook": extra}, original[None])
         decoded = {f"level_{level}": to_host(x)[0, :, 0] for level, x in enumerate(levels)}
         return {"original": original[:, 0], **decoded}

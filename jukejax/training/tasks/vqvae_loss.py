@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.models.vqvae import VQVAEConfig, VQVAEOutput
-from jukejax.ops import bands as bands_ops
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import STFT, Bandwidth
 from jukejax.training.task import Metrics
@@ -34,8 +33,8 @@ class LossConfig:
       multispectral_n_fft, multispectral_hop, multispectral_window: those resolutions, in samples.
       log_spectral: weight of the mean distance of the log magnitudes at the same resolutions, an
         extension: quiet tones count as much as loud ones.
-      code_spectrum: weight of the error of the log spectra that codes predict, at the levels
-        `FrameConfig.spectral`.
+      code_spectrum: weight of the error of the log magnitudes that codes predict, at the spectral
+        levels (`FrameConfig.turns`).
       commit: weight of the commitment loss, beta in the paper.
     """
 
@@ -182,7 +181,8 @@ def total_loss(
             if weight := getattr(loss, name):  # a term of weight 0 has no gradient
                 total += weight * parts[name]
         if level in output.spectra:
-            parts["code_spectrum"] = code_spectrum_loss(target, output.spectra[level])
+            errors = [jnp.mean(jnp.abs(x - y)) for x, y in output.spectra[level]]
+            parts["code_spectrum"] = jnp.mean(jnp.stack(errors))
             total += loss.code_spectrum * parts["code_spectrum"]
         if output.quantized is not None:
             quantized = output.quantized[level]
@@ -195,13 +195,6 @@ def total_loss(
             parts |= output.metrics[level]
         levels.append(parts)
     return total, tuple(levels)
-
-
-def code_spectrum_loss(target: jax.Array, spectra: jax.Array) -> jax.Array:
-    """Computes the mean error of predicted log spectra [B, T / hop, NUM_BANDS]; a scalar."""
-    hop = target.shape[1] // spectra.shape[1]
-    bands = bands_ops.log_bands(target.astype(jnp.float32).mean(axis=-1), hop)
-    return jnp.mean(jnp.abs(bands - spectra))
 
 
 def name_metrics(levels: tuple[Metrics, ...]) -> Metrics:
@@ -223,13 +216,14 @@ def check_window(config: VQVAEConfig, loss: LossConfig, window: int) -> None:
     Raises:
       ValueError: the window is too short, or no multiple of the top level's hop.
     """
-    if window % config.hops[-1]:
+    unit = config.unit
+    if window % unit:
         raise ValueError(
-            f"data.window {window} is no multiple of the top level's {config.hops[-1]} samples a "
-            f"code; take {max(1, round(window / config.hops[-1])) * config.hops[-1]}"
+            f"data.window {window} is no multiple of the top level's {unit} samples a "
+            f"{'code' if unit == config.hops[-1] else 'frame of codes'}; take "
+            f"{max(1, round(window / unit)) * unit}"
         )
-    bands = (bands_ops.LONGEST,) if config.spectral_levels else ()
-    largest = max((stft_ops.SINGLE.n_fft, *loss.multispectral_n_fft, *bands))
+    largest = max(stft_ops.SINGLE.n_fft, *loss.multispectral_n_fft)
     if window <= largest // 2:
         raise ValueError(
             f"data.window {window} is too short for an STFT of {largest} samples: take more than "

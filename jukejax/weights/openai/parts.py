@@ -51,7 +51,7 @@ def part_shapes(config: Config) -> Tree:
     """Returns {"params", "extra"} of a part, with `jax.ShapeDtypeStruct`s; do not modify it."""
     if isinstance(config, PriorConfig):
         return {"params": prior_shapes(config)}
-    audio = jnp.zeros((1, config.hops[-1], config.channels))
+    audio = jnp.zeros((1, config.unit, config.channels))
     tree = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, jax.random.key(0), audio))
     return {"params": tree["params"], "extra": tree.get("codebook", {})}
 
