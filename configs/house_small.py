@@ -81,7 +81,7 @@ def vqvae() -> ConfigDict:
 
 
 def prior() -> ConfigDict:
-    """The top prior: artist, genre, timing, tempo, key and position in the bar."""
+    """The top prior: artist, genre, timing, tempo, key, position in the bar, turn of a code."""
     config = base("data/house/codes", batch_size=2)
     config.task = "prior"
     config.model = dict(
@@ -96,11 +96,12 @@ def prior() -> ConfigDict:
             tempo_bins=64,
             keys=24,
             bar_bins=192,
+            turns=len(TURNS[2]),
             dropout=0.1,
             dropout_all=0.1,
         ),
     )
-    schedule(config, steps=700, learning_rate=2e-3)
+    schedule(config, steps=1000, learning_rate=2e-3)
     return config
 
 
@@ -112,11 +113,16 @@ def upsampler(level: int) -> ConfigDict:
     config.model = dict(
         level=level,
         transformer=dict(
-            emb_dim=width, num_layers=6, num_heads=4, seq_len=2048, num_blocks=32, attn_order=2
+            emb_dim=width,
+            num_layers=6,
+            num_heads=4,
+            seq_len=2048,
+            num_blocks=32,
+            attn_order=9 if level == 1 else 2,
         ),
-        upper=dict(downs=2, stride=2, width=64, depth=6, dilation_cycle=3, res_scale=level == 1),
+        upper=dict(downs=2, stride=2, width=width // 2, depth=6, dilation_cycle=3, res_scale=True),
     )
-    schedule(config, steps=600 if level == 1 else 300, learning_rate=2e-3)
+    schedule(config, steps=2200 if level == 1 else 1200, learning_rate=2e-3)
     return config
 
 

@@ -107,8 +107,9 @@ def key():
 
 
 FRAMES = FrameConfig(widths=(128, 192), depths=(2, 3))
-TURNS = dataclasses.replace(
-    FRAMES,
+TURNS = FrameConfig(
+    widths=(192, 256),
+    depths=(3, 4),
     turns=(
         (("waveform", 0, 600), ("waveform", 600, 22_050)),
         (("tones", 0, 2300), ("strokes", 0, 16_000)),
