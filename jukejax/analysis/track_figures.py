@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jukejax.analysis import distribution, fidelity, loudness, rhythm
+from jukejax.analysis import distribution, fidelity, loudness, rhythm, spectrum
 from jukejax.data.audio import SAMPLE_RATE
 
 SEGMENT_SECONDS = 10.0  # length of the segments whose embeddings are compared
@@ -59,11 +59,12 @@ def measure_track(name: str, sound: np.ndarray) -> TrackMeasurements:
             "be measured"
         )
     rhythm_figures = rhythm.measure_rhythm(sound, SAMPLE_RATE)
+    level_figures = loudness.measure_level(sound) | spectrum.measure_spectrum(sound)
     mel = fidelity.log_mel(sound.mean(axis=1), SAMPLE_RATE)
     return TrackMeasurements(
         name,
         len(sound) / SAMPLE_RATE,
-        loudness.measure_level(sound) | rhythm_figures.to_dict() | rhythm_figures.count_beats(),
+        level_figures | rhythm_figures.to_dict() | rhythm_figures.count_beats(),
         rhythm_figures.local,
         mel.mean(axis=0),
         np.stack([distribution.mel_statistics(segment) for segment in split_segments(mel)]),

@@ -58,6 +58,11 @@ _SIMILARITY = ("correlation", ".3f", _RHYTHM, 0.02, *_BARS)
 METRICS = {
     "loudness_lufs": Metric("loudness", "LUFS", ".1f", _SOUND, 0.5),
     "true_peak_db": Metric("true peak", "dBTP", ".2f", _SOUND, 0.5),
+    "bass_db": Metric("level under 150 Hz", "dB", ".1f", _SOUND, 0.5),
+    "middle_db": Metric("level of 150 Hz to 2 kHz", "dB", ".1f", _SOUND, 0.5),
+    "presence_db": Metric("level of 2 to 6 kHz", "dB", ".1f", _SOUND, 0.5),
+    "treble_db": Metric("level of 6 to 16 kHz", "dB", ".1f", _SOUND, 0.5),
+    "code_tone_db": Metric("loudest tone at the code rate", "dB", ".1f", _SOUND, 1.0),
     "silent": Metric("silence", "share of 50 ms steps", ".4f", _FAULT, 0.005),
     "clipped": Metric("clipped samples", "share of samples", ".5f", _FAULT, 1e-4),
     "dc": Metric("DC offset", "share of full scale", ".5f", _FAULT, 1e-3),
@@ -109,6 +114,7 @@ METRICS = {
     "flux_ratio": Metric("flux at joins", "ratio to elsewhere", ".2f", _FAULT, 0.05, *_JOINS),
     "jump_db_at": Metric("step of level at joins", "dB", ".2f", _FAULT, 0.2, *_JOINS),
     "jump_db_elsewhere": Metric("step of level elsewhere", "dB", ".2f", _BASELINE, 0.2, *_FRAMES),
+    "dance_tag": Metric("house, electronic or techno", "share of tracks", ".3f", _SOUND, 0.02),
     "energy": Metric("energy distance", "reference's deviations", ".3f", _SOUND, 0.01, *_PIECES),
     "kernel": Metric("kernel distance", "", ".4f", _SOUND, 0.01, *_PIECES),
 }

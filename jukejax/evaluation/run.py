@@ -177,13 +177,15 @@ class Evaluation:
         self._add_comparison("input against its originals", figures, [])
 
     def measure_musicnn_distances(self, weights: Weights) -> None:
-        """Adds the distance of the sets in musicnn's features."""
-        features = []
+        """Adds the distance of the sets in musicnn's features, and its tags."""
+        taggings = []
         for entries, side in zip(self.entries, SIDES, strict=True):
             tracked = track_progress(entries, total=len(entries), label=f"musicnn, {side}, tracks")
             seconds = self.settings.model_seconds
-            features.append([tagger.compute_features(weights, x.read(seconds)) for x in tracked])
+            taggings.append([tagger.tag_sound(weights, x.read(seconds)) for x in tracked])
+        features = [[tagging.features for tagging in side] for side in taggings]
         self._add_distances("distance in musicnn's features (not standard)", *features)
+        self._add_comparison("musicnn's tags", *([x.figures for x in side] for side in taggings))
 
     # -- Model -----------------------------------------------------------------------------------
 

@@ -1,19 +1,40 @@
-"""Features of sounds, computed by musicnn for segments of 3 s."""
+"""Features and tags of sounds, computed by musicnn for segments of 3 s."""
+
+from typing import NamedTuple
 
 import numpy as np
 import soxr
 
 from jukejax.analysis.mel import mel_filters, mel_power
 from jukejax.data.audio import SAMPLE_RATE
-from jukejax.models.musicnn import Weights, compute_tags
+from jukejax.models.musicnn import TAG_NAMES, Weights, compute_tags
 
 RATE, N_FFT, HOP, MELS = 16_000, 512, 256, 96
 FRAMES = 187  # frames of a segment, 3 s
 _BATCH = 8
+NUM_TOP = 3  # most likely tags of a sound, as musicnn prints them
+DANCE_TAGS = {"House", "electronic", "electronica"}
 
 
-def compute_features(weights: Weights, sound: np.ndarray) -> np.ndarray:
-    """Computes the features of each 3 s of a sound, float32 [segments, 200].
+class Tagging(NamedTuple):
+    """What musicnn hears in a sound.
+
+    Attributes:
+      features: float32 [segments, 200].
+      top_tags: names of the tags that are most likely on average.
+    """
+
+    features: np.ndarray
+    top_tags: tuple[str, ...]
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Returns {"dance_tag": 1.0 if one of the top tags is in `DANCE_TAGS`, else 0.0}."""
+        return {"dance_tag": float(bool(DANCE_TAGS & set(self.top_tags)))}
+
+
+def tag_sound(weights: Weights, sound: np.ndarray) -> Tagging:
+    """Computes the features of each 3 s of a sound, and its most likely tags.
 
     Args:
       sound: float32 [time, channels] at 44.1 kHz; one shorter than 3 s is repeated.
@@ -21,13 +42,15 @@ def compute_features(weights: Weights, sound: np.ndarray) -> np.ndarray:
     mono = soxr.resample(np.asarray(sound, np.float32).mean(axis=1), SAMPLE_RATE, RATE, "HQ")
     mel = compute_log_mel(np.resize(mono, max(len(mono), FRAMES * HOP)))
     segments = mel[: len(mel) // FRAMES * FRAMES].reshape(-1, FRAMES, MELS)
-    features = []
+    features, tags = [], []
     for start in range(0, len(segments), _BATCH):
         batch = segments[start : start + _BATCH]
         padded = np.pad(batch, ((0, _BATCH - len(batch)), (0, 0), (0, 0)))
-        batch_features, _ = compute_tags(weights, padded)
+        batch_features, batch_tags = compute_tags(weights, padded)
         features.append(np.asarray(batch_features[: len(batch)]))
-    return np.concatenate(features)
+        tags.append(np.asarray(batch_tags[: len(batch)]))
+    order = np.argsort(-np.concatenate(tags).mean(axis=0), kind="stable")
+    return Tagging(np.concatenate(features), tuple(TAG_NAMES[i] for i in order[:NUM_TOP]))
 
 
 def compute_log_mel(mono: np.ndarray) -> np.ndarray:

@@ -15,6 +15,16 @@ import jax.numpy as jnp
 from jax import lax
 
 FEATURES, TAGS = 200, 50
+# Of the model trained on the Million Song Dataset, in the order of its outputs.
+TAG_NAMES = (
+    "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s",
+    "alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists", "classic rock",
+    "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s", "chill", "instrumental",
+    "punk", "oldies", "blues", "hard rock", "ambient", "acoustic", "experimental",
+    "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country", "easy listening", "sexy",
+    "catchy", "funk", "electro", "heavy metal", "Progressive rock", "60s", "rnb", "indie pop",
+    "sad", "House", "happy",
+)  # fmt: skip
 _EPSILON = 1e-3  # of batch norm, TensorFlow's default
 
 Weights = Mapping[str, jax.Array]

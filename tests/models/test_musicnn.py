@@ -82,11 +82,21 @@ def test_the_spectrogram_is_librosas():
 
 def test_a_sound_becomes_a_row_for_each_three_seconds(weights):
     sound = np.random.default_rng(0).normal(0, 0.1, (10 * 44_100, 2)).astype(np.float32)
-    found = tagger.compute_features(weights, sound)
-    assert found.shape == (3, musicnn.FEATURES)
-    alone = tagger.compute_features(weights, sound[: 44_100 * 4])
-    np.testing.assert_allclose(alone[0], found[0], rtol=1e-3, atol=1e-3)
-    assert tagger.compute_features(weights, sound[:44_100]).shape == (1, musicnn.FEATURES)
+    features = tagger.tag_sound(weights, sound).features
+    assert features.shape == (3, musicnn.FEATURES)
+    alone = tagger.tag_sound(weights, sound[: 44_100 * 4]).features
+    np.testing.assert_allclose(alone[0], features[0], rtol=1e-3, atol=1e-3)
+    assert tagger.tag_sound(weights, sound[:44_100]).features.shape == (1, musicnn.FEATURES)
+
+
+def test_the_most_likely_tags_are_named(weights):
+    sound = np.random.default_rng(0).normal(0, 0.1, (4 * 44_100, 1)).astype(np.float32)
+    tagging = tagger.tag_sound(weights, sound)
+    assert len(set(tagging.top_tags)) == tagger.NUM_TOP
+    is_dance = any(tag in tagger.DANCE_TAGS for tag in tagging.top_tags)
+    assert tagging.figures == {"dance_tag": float(is_dance)}
+    assert len(musicnn.TAG_NAMES) == musicnn.TAGS
+    assert set(musicnn.TAG_NAMES) > tagger.DANCE_TAGS
 
 
 def test_another_file_is_refused(tmp_path, weights):
