@@ -65,6 +65,12 @@ LICENSE = flags.DEFINE_string(
     "License of the weights; without it that of the bundle, or unspecified.",
     flag_values=FLAGS,
 )
+RECIPE = flags.DEFINE_string(
+    "recipe",
+    None,
+    "How the model was made (corpus, commands, hours), recorded in model.json.",
+    flag_values=FLAGS,
+)
 SECONDS = flags.DEFINE_float(
     "seconds",
     6.0,
@@ -100,6 +106,7 @@ def main() -> int:
         raw=WEIGHTS.value == "raw",
         checkpoint=CHECKPOINT.value or "",
         license=LICENSE.value,
+        recipe=RECIPE.value,
         seconds=SECONDS.value or 0.0,
         batch=BATCH.value or 1,
         dtype=DTYPE.value or "",

@@ -30,6 +30,7 @@ class ExportOptions:
       checkpoint: which checkpoint of a training run, see `checkpoints.select_step`; "best" applies
         to priors, for the VQ-VAE it is the newest.
       license: license of the weights; None: that of the bundle, or unspecified.
+      recipe: how the model was made, recorded in model.json; None: what the bundle says.
       seconds: seconds of audio for one call of StableHLO's encode or decode.
       batch: items of one call of a StableHLO function.
       dtype: float type of the parameters in a bundle and in safetensors, and of a prior in
@@ -42,6 +43,7 @@ class ExportOptions:
     raw: bool = False
     checkpoint: str = "newest"
     license: str | None = None
+    recipe: str | None = None
     seconds: float = 6.0
     batch: int = 1
     dtype: str = "float32"
@@ -111,6 +113,7 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
                 f"{part.path} ({describe_facts(part.facts)})" for part in model_parts.values()
             ],
             "checkpoints": {name: part.facts for name, part in model_parts.items()},
+            **({"recipe": options.recipe} if options.recipe else {}),
         },
     )
 
@@ -183,12 +186,14 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
             f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
         )
     model_parts = _list_bundle_parts(folder)
+    recipe = options.recipe or content.get("recipe")
     return _describe_model(
         {name: _cast_part(part, options) for name, part in model_parts.items()},
         {
             "vocabulary": content["vocabulary"],
             "license": options.license or content["license"],
             "provenance": [*content["provenance"], f"exported from {folder}"],
+            **({"recipe": recipe} if recipe else {}),
         },
     )
 

@@ -45,6 +45,10 @@ def test_a_bundle_of_a_bundle_is_the_same(tmp_path, source):
         k: small_bundle.FACTS[k] for k in ("license", "vocabulary")
     }
     assert model["provenance"] == ["random numbers", f"exported from {source}"]
+    assert "recipe" not in model
+    with_recipe = export(source, "bundle", tmp_path / "c", "--recipe=five hours, two cores")
+    copy = export(with_recipe, "bundle", tmp_path / "d")
+    assert bundle.open_bundle(copy)["recipe"] == "five hours, two cores"
 
 
 def test_a_vqvae_in_float16_is_another_one(tmp_path, source):
