@@ -7,9 +7,10 @@ launch/train_house_small.sh runs every step from the corpus to the bundle; its s
 and the same with prior, upsampler1 and upsampler0.
 
 The VQ-VAE works at the rate of the codes (`models.frames`), which a CPU trains 3.5 times as fast as
-OpenAI's, and its top level describes spectra (docs/house.md). The top prior attends to everything
-before every fourth layer (attention pattern 9), so that it can repeat the bar before, whatever its
-length in codes.
+OpenAI's, and its top level describes spectra (docs/house.md). A block of the priors' attention is
+one frame of codes or four, so that a layer sees the frames before, another the same band in earlier
+frames. The top prior attends to everything before in every fourth layer (attention pattern 9), so
+that it can repeat the bar before, whatever its length in codes.
 """
 
 import itertools
@@ -80,6 +81,11 @@ def vqvae() -> ConfigDict:
     return config
 
 
+def look_back(level: int, frames: int = 2) -> tuple[int, ...]:
+    """Returns the distances of the same turn in the last frames."""
+    return tuple(len(TURNS[level]) * (1 + i) for i in range(frames))
+
+
 def prior() -> ConfigDict:
     """The top prior: artist, genre, timing, tempo, key, position in the bar, turn of a code."""
     config = base("data/house/codes", batch_size=2)
@@ -87,8 +93,15 @@ def prior() -> ConfigDict:
     config.model = dict(
         level=2,
         transformer=dict(
-            emb_dim=256, num_layers=8, num_heads=4, seq_len=4096, num_blocks=64, attn_order=9
+            emb_dim=256,
+            num_layers=8,
+            num_heads=4,
+            seq_len=4096,
+            num_blocks=4096 // len(TURNS[2]),
+            attn_order=9,
+            attn_ratio=0.5,
         ),
+        lookback=look_back(level=2),
         labels=dict(
             max_genres=1,
             min_duration=1.0,
@@ -115,14 +128,17 @@ def upsampler(level: int) -> ConfigDict:
         transformer=dict(
             emb_dim=width,
             num_layers=6,
-            num_heads=4,
+            num_heads=3 if level == 1 else 2,
             seq_len=2048,
-            num_blocks=32,
+            num_blocks=2048 // (4 * len(TURNS[level])),
             attn_order=9 if level == 1 else 2,
+            attn_ratio=0.5,
         ),
+        lookback=look_back(level, frames=3),
+        labels=dict(max_genres=1, turns=len(TURNS[level])),
         upper=dict(downs=2, stride=2, width=width // 2, depth=6, dilation_cycle=3, res_scale=True),
     )
-    schedule(config, steps=2200 if level == 1 else 1200, learning_rate=2e-3)
+    schedule(config, steps=1700 if level == 1 else 1200, learning_rate=2e-3)
     return config
 
 

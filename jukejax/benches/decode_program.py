@@ -133,6 +133,7 @@ class DecodeLoop:
             noise=TrackNoise(keys, jnp.int32(0)),
             temperature=jnp.float32(1.0),
             logits_filter=NO_FILTER,
+            lookback=self.config.lookback,
         )
         return state.cache, state.codes
 

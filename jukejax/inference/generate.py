@@ -94,7 +94,7 @@ def sample_windows(
 
     def step(caches: Tree, previous: jax.Array, position: jax.Array) -> tuple[jax.Array, Tree]:
         if guidance is not None:
-            previous = jnp.tile(previous, 2)
+            previous = jnp.concatenate([previous, previous])
         logits, caches = decoding.decode_step(
             model, weights.decode, caches, previous, conditions, position
         )
@@ -112,6 +112,7 @@ def sample_windows(
         noise=TrackNoise(inputs.keys, inputs.offset - prefix),
         temperature=inputs.temperature,
         logits_filter=logits_filter,
+        lookback=config.lookback,
     )
     return extract_codes(config, state.codes)
 

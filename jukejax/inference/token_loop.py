@@ -62,6 +62,18 @@ class LoopState(NamedTuple):
     cache: Cache
 
 
+def select_previous(codes: jax.Array, position: jax.Array, lookback: tuple[int, ...]) -> jax.Array:
+    """Selects the inputs of a step from codes [B, T]: those before `position`.
+
+    Returns:
+      [B], the code just before it; with `lookback` [B, 1 + its length], also those at its
+      distances. Where the window has no such code, it is the first one.
+    """
+    places = [jnp.maximum(position - distance, 0) for distance in (1, *lookback)]
+    previous = [jax.lax.dynamic_index_in_dim(codes, place, 1) for place in places]
+    return jnp.concatenate(previous, axis=1) if lookback else previous[0][:, 0]
+
+
 def sample_tokens(
     step_fn: StepFn,
     cache: Cache,
@@ -72,22 +84,25 @@ def sample_tokens(
     noise: TrackNoise,
     temperature: jax.Array,
     logits_filter: LogitsFilter,
+    lookback: tuple[int, ...] = (),
 ) -> LoopState:
     """Samples the codes of slots `start` to `stop` - 1 in order.
 
     Args:
-      step_fn: (cache, previous codes [B], position) -> (logits [B, V] of that position, cache).
+      step_fn: (cache, previous codes, position) -> (logits [B, V] of that position, cache); the
+        previous codes are those of `select_previous`.
       cache: after the first `start` positions.
       codes: int32 [B, T]; slots before `start` are kept.
       start: int32 scalar.
       stop: int32 scalar, at most T.
       temperature: float32 scalar; 0 is greedy.
+      lookback: of the model, see `AutoregressiveConfig`.
     """
-    vocab_size = jax.eval_shape(step_fn, cache, codes[:, 0], jnp.int32(0))[0].shape[-1]
+    previous = select_previous(codes, jnp.int32(0), lookback)
+    vocab_size = jax.eval_shape(step_fn, cache, previous, jnp.int32(0))[0].shape[-1]
 
     def fill_slot(state: LoopState, slot_noise: jax.Array) -> LoopState:
-        previous = jnp.maximum(state.position - 1, 0)
-        previous = jax.lax.dynamic_index_in_dim(state.codes, previous, 1, keepdims=False)
+        previous = select_previous(state.codes, state.position, lookback)
         logits, cache = step_fn(state.cache, previous, state.position)
         code = logits_ops.sample_from_logits(
             logits, slot_noise, temperature=temperature, **logits_filter._asdict()

@@ -43,6 +43,8 @@ class AutoregressiveConfig:
       vocab_size: number of codes.
       transformer: the stack.
       labeled: the start slot holds `label_emb`, so there is no learned start token.
+      lookback: distances of earlier codes that are inputs of every position beside the code just
+        before it, an extension for codes that take turns: the same turns of the last frames.
       merged_decoder: separate output weights, and `code_cond` is added to the input only (OpenAI's
         5b); otherwise weights are tied, and `code_cond` is also added to the stack's output.
       has_output: False for an encoder, whose output is that of the stack.
@@ -51,11 +53,18 @@ class AutoregressiveConfig:
     vocab_size: int
     transformer: TransformerConfig
     labeled: bool = False
+    lookback: tuple[int, ...] = ()
     merged_decoder: bool = False
     has_output: bool = True
 
     def __post_init__(self) -> None:
         stack = self.transformer
+        far = [distance for distance in self.lookback if not 1 < distance < stack.seq_len]
+        if far:
+            raise ValueError(
+                f"lookback {self.lookback}: {far[0]} must be 2 to {stack.seq_len - 1}, inside the "
+                "window"
+            )
         if AttentionKind.ENCODER_DECODER in stack.pattern and not stack.encoder_len:
             raise ValueError(f"attn_order {stack.attn_order} needs a lyric encoder (lyrics)")
         if AttentionKind.PRIME in stack.pattern and not 0 < stack.grid.prime_len <= stack.seq_len:
@@ -95,6 +104,11 @@ class Autoregressive(nn.Module):
             self.start_token = self._table("start_token", 0.01, (1, stack.emb_dim), (None, "embed"))
         if config.has_output and config.merged_decoder and not self._has_panels():
             self.output = self._table("output", 0.02, shape, ("vocab", "embed"))
+        if config.lookback:
+            kernels = (len(config.lookback), stack.emb_dim, stack.emb_dim)
+            init = nn.initializers.normal(stack.emb_dim**-0.5)
+            init = nn.with_logical_partitioning(init, (None, "embed", None))
+            self.lookback = self.param("lookback", init, kernels)
         self.transformer = Transformer(stack)
         self.dropout = nn.Dropout(stack.emb_dropout)
 
@@ -130,8 +144,12 @@ class Autoregressive(nn.Module):
 
     def embed(self, codes: jax.Array, conditions: Conditions, deterministic: bool) -> jax.Array:
         """Embeds codes [B, T] as the stack's input [B, T, E], shifted right by one."""
-        x = self._embed_codes(codes[:, :-1])
-        x = jnp.concatenate([self.start(codes.shape[0], conditions)[:, None], x], axis=1)
+        embedded = self._embed_codes(codes)
+        start = self.start(codes.shape[0], conditions)[:, None]
+        x = jnp.concatenate([start, embedded[:, :-1]], axis=1)
+        for i, distance in enumerate(self.config.lookback):
+            earlier = embedded[:, :-distance] @ self.lookback[i].astype(self.dtype)
+            x = x + jnp.pad(earlier, ((0, 0), (distance, 0), (0, 0)))
         positions = self.position_embedding.astype(self.dtype)
         x = self.dropout(x, deterministic=deterministic)
         positions = self.dropout(positions, deterministic=deterministic)
@@ -147,8 +165,16 @@ class Autoregressive(nn.Module):
         start: jax.Array,
         position: jax.Array,
     ) -> jax.Array:
-        """Embeds the code before `position` [B] as the stack's input at `position`, [B, E]."""
-        x = jnp.where(position == 0, start, self._embed_codes(previous))
+        """Embeds the code before `position` [B] as the stack's input at `position`, [B, E].
+
+        With `lookback`, `previous` is [B, 1 + its length]: that code, and those at the distances.
+        """
+        distances = self.config.lookback
+        last = previous[:, 0] if distances else previous
+        x = jnp.where(position == 0, start, self._embed_codes(last))
+        for i, distance in enumerate(distances):
+            embedded = self._embed_codes(previous[:, 1 + i]) @ self.lookback[i].astype(self.dtype)
+            x = x + jnp.where(position < distance, 0.0, embedded).astype(self.dtype)
         x = x + self.position_embedding.astype(self.dtype)[position]
         return x if code_cond is None else x + code_cond.astype(self.dtype)
 

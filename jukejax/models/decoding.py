@@ -140,7 +140,10 @@ def decode_step(
     conditions: Conditions,
     position: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """Computes logits [B, V] at `position` from the code before it [B], and the new caches."""
+    """Computes logits [B, V] at `position` from the code before it [B], and the new caches.
+
+    For a model with `lookback` the codes before are those of `token_loop.select_previous`.
+    """
     model = weights.model(config)
     outer = {"params": weights.outer}
     code_cond = conditions.code_cond

@@ -40,7 +40,7 @@ class PriorConfig:
       upper: the conditioner on the level above; None at the top level.
       labels: artist, genre (and timing at the top level); None without labels.
       lyrics: conditioning on lyrics; None without lyrics.
-      merged_decoder: see `AutoregressiveConfig`.
+      lookback, merged_decoder: see `AutoregressiveConfig`.
     """
 
     level: int
@@ -50,6 +50,7 @@ class PriorConfig:
     upper: CodeConditionerConfig | None = None
     labels: LabelConfig | None = None
     lyrics: LyricsConfig | None = None
+    lookback: tuple[int, ...] = ()
     merged_decoder: bool = False
 
     def __post_init__(self) -> None:
@@ -112,6 +113,7 @@ class PriorConfig:
                 encoder_len=self.num_lyrics - self.lyric_prefix,
             ),
             labeled=self.labels is not None,
+            lookback=self.lookback,
             merged_decoder=self.merged_decoder,
         )
 

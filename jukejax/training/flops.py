@@ -62,7 +62,8 @@ def count_prior(config: PriorConfig) -> dict[str, Work]:
     Returns:
       "layers" (projections and MLPs), "attention" (queries with keys, probabilities with values),
       "logits", and where there are such parts "upper" (conditioner on the level above) and "lyrics"
-      (their encoder and its own predictions; lyrics in the sequence count with the layers).
+      (their encoder and its own predictions; lyrics in the sequence count with the layers) and
+      "lookback".
     """
     model = config.autoregressive
     stack = model.transformer
@@ -71,6 +72,8 @@ def count_prior(config: PriorConfig) -> dict[str, Work]:
         "attention": _count_attention_flops(stack),
         "logits": 2.0 * stack.seq_len * stack.emb_dim * model.vocab_size,
     }
+    if model.lookback:
+        parts["lookback"] = 2.0 * len(model.lookback) * stack.seq_len * stack.emb_dim**2
     if config.upper is not None:
         parts["upper"] = _count_conditioner_flops(config.upper, config.seq_len, stack.emb_dim)
     if config.lyrics is not None and config.lyrics.kind == LyricsKind.SEPARATE:

@@ -159,7 +159,8 @@ class PriorFunctions:
         """Returns the logits of `position`, float32 [B, V], and the new state.
 
         Args:
-          previous: int32 [B], the token before `position`.
+          previous: int32 [B], the token before `position`; with `lookback` [B, 1 + its length],
+            also the tokens at its distances.
           position: int32.
         """
         conditions = Conditions(**state["conditions"])
@@ -189,7 +190,8 @@ def prior_functions(
     number = jax.ShapeDtypeStruct((), jnp.int32)
     arguments = (inputs, _codes_shape(batch, config.seq_len), number)
     state, _ = jax.eval_shape(functions.start, weights, *arguments)
-    previous = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    extra = (1 + len(config.lookback),) if config.lookback else ()
+    previous = jax.ShapeDtypeStruct((batch, *extra), jnp.int32)
     return {
         "start": (functions.start, arguments),
         "step": (functions.step, (state, previous, number)),

@@ -12,6 +12,7 @@ from jukejax.inference.token_loop import (
     TrackNoise,
     gumbel_noise,
     sample_tokens,
+    select_previous,
 )
 
 VOCAB, SEQ_LEN, BATCH = 7, 10, 3
@@ -68,6 +69,13 @@ def test_model_is_called_exactly_once_a_code():
     assert int(state.cache["position"]) == 7
     assert int(state.position) == 8
     np.testing.assert_array_equal(state.codes[:, 8:], 99)
+
+
+def test_earlier_codes_are_selected_at_their_distances():
+    codes = jnp.arange(20).reshape(2, 10)
+    assert select_previous(codes, jnp.int32(6), ()).tolist() == [5, 15]
+    assert select_previous(codes, jnp.int32(6), (4, 6)).tolist() == [[5, 2, 0], [15, 12, 10]]
+    assert select_previous(codes, jnp.int32(2), (4, 6)).tolist() == [[1, 0, 0], [11, 10, 10]]
 
 
 def test_empty_range_changes_nothing():

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jukejax.inference.token_loop import select_previous
 from jukejax.models import decoding
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.transformer import empty_caches
@@ -96,11 +97,34 @@ def test_logits_depend_on_earlier_codes_only_by_gradient(attn_order, num_layers,
         np.testing.assert_array_equal(reach, before)
 
 
+def test_earlier_codes_at_the_distances_are_inputs():
+    config = config_of(0, 1, lookback=(3, 5))
+    params = params_of(config, Conditions())
+    model = Autoregressive(config)
+    codes = jnp.broadcast_to(jnp.arange(SEQ_LEN), (BATCH, SEQ_LEN))
+
+    def embed(table):
+        weights = {"params": {**params, "code_embedding": table}}
+        return model.apply(weights, codes, Conditions(), True, method=model.embed)[0].sum(axis=-1)
+
+    jacobian = jax.jit(jax.jacrev(embed))(params["code_embedding"])
+    reach = np.abs(jacobian[:, :SEQ_LEN]).sum(axis=-1) > 0
+    expected = sum(np.eye(SEQ_LEN, k=-distance) for distance in (1, 3, 5)) > 0
+    np.testing.assert_array_equal(reach, expected)
+
+
+@pytest.mark.parametrize("distance", [1, SEQ_LEN])
+def test_a_lookback_outside_the_window_is_refused(distance):
+    with pytest.raises(ValueError, match=f"{distance} must be 2 to {SEQ_LEN - 1}"):
+        config_of(lookback=(distance,))
+
+
 STEPPED = [
     pytest.param(2, 4, {}, None, marks=pytest.mark.slow),  # the golden tests step through these
     (2, 3, {"labeled": True}, "full"),
     (2, 3, {"labeled": True, "merged_decoder": True}, "single"),
     (6, 4, {}, None),
+    (2, 3, {"labeled": True, "lookback": (4, 8)}, "full"),
 ]
 
 
@@ -124,8 +148,7 @@ def test_step_by_step_logits_are_the_teacher_forced_ones(
 
         def body(position, carry):
             caches, outs = carry
-            before = jnp.maximum(position - 1, 0)
-            previous = jax.lax.dynamic_index_in_dim(codes, before, 1, keepdims=False)
+            previous = select_previous(codes, position, config.lookback)
             logits, caches = decoding.decode_step(
                 config, weights, caches, previous, conditions, position
             )

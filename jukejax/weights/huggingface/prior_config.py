@@ -74,6 +74,11 @@ def export_prior(config: PriorConfig, vqvae: VQVAEConfig) -> dict[str, Any]:
             "Transformers' Jukebox mixes up the upsamplers of unequal levels (here downs "
             f"{vqvae.downs}, strides {vqvae.strides}); take --format=openai or safetensors"
         )
+    if config.lookback:
+        raise ValueError(
+            "Transformers' Jukebox has no lookback (config.model.lookback); take --format=bundle "
+            "or safetensors"
+        )
     fields = _export_transformer(config.transformer) | {
         "level": LEVELS - 1 - config.level,
         "n_ctx": config.seq_len,

@@ -41,7 +41,16 @@ def block_entries(kind: AttentionKind) -> Iterator[Entry]:
 
 
 def autoregressive_entries(config: AutoregressiveConfig) -> Iterator[Entry]:
-    """Yields the tensors of our `Autoregressive`, OpenAI's `ConditionalAutoregressive2D`."""
+    """Yields the tensors of our `Autoregressive`, OpenAI's `ConditionalAutoregressive2D`.
+
+    Raises:
+      ValueError: the model has a `lookback`.
+    """
+    if config.lookback:
+        raise ValueError(
+            "OpenAI's code has no lookback (config.model.lookback); take --format=bundle or "
+            "safetensors"
+        )
     yield Entry("x_emb.weight", ("code_embedding",))
     yield Entry("pos_emb.pos_emb", ("position_embedding",))
     if not config.labeled:
