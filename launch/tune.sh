@@ -2,20 +2,20 @@
 # Tunes the top prior of a model of configs/house_small.py on a few records, and makes tracks with it.
 #   launch/tune.sh                 on 20 synthetic records in a style that it does not know
 #   MUSIC=folder launch/tune.sh    on your own records
-#   MODEL=runs/house/model         the model, by default that of launch/train_house_small.sh
-#   RUN=runs/tune BPM=122 KEY=Am BARS=16 STEPS=60         folder; tempo, key and length of the tracks; steps of the tuning
+#   MODEL=runs/house/model         the model, by default the shipped one
+#   RUN=runs/tune BPM=122 KEY=Am BARS=16 STEPS=40         folder; tempo, key and length of the tracks; steps of the tuning
 # Started again, it resumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-MODEL=${MODEL:-runs/house/model}
+MODEL=${MODEL:-house}
 RUN=${RUN:-runs/tune}
 PYTHON=${PYTHON:-.venv/bin/python}
 MUSIC=${MUSIC:-}
 BPM=${BPM:-122}
 KEY=${KEY:-Am}
 BARS=${BARS:-16}
-STEPS=${STEPS:-60}
+STEPS=${STEPS:-40}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 
@@ -48,6 +48,9 @@ run_stage "tune the top prior" train --config=configs/house_small.py:tune --work
 run_stage "export the model" export --workdir="$MODEL,$RUN/prior" --output="$RUN/model"
 run_stage "make two tracks" sample --model="$RUN/model" --bpm="$BPM" --key="$KEY" --bars="$BARS" --num_samples=2 \
     --seed=1 --output="$RUN/samples"
+prompt=$(find "$MUSIC" -type f ! -name '*.csv' ! -name '*.json' | sort | head -n 1)
+run_stage "continue a record" sample --model="$RUN/model" --mode=primed --prompt="$prompt" --prompt_seconds=8 \
+    --seconds=16 --seed=1 --output="$RUN/continuation"
 # `audit` ends with 3 for copied music: a result, not an error.
 run_stage "audit" audit --input="$RUN/samples" --training="$RUN/audio" --output="$RUN/audit" || [ $? -eq 3 ]
 run_stage "evaluate" evaluate --input="$RUN/samples" --reference="$RUN/audio" --output="$RUN/evaluation"
@@ -57,4 +60,4 @@ echo '}' >> "$RUN/timings.json"
 rm "$RUN/timings.json.tmp"
 printf '\n$ python -m jukejax.report\n'
 "$PYTHON" -m jukejax.report --audio="$RUN/audio" --codes="$RUN/codes" --priors="$RUN/prior" --bundle="$RUN/model" \
-    --samples="$RUN/samples" --commands="$RUN/commands.txt" --timings="$RUN/timings.json" --output="$RUN/report"
+    --samples="$RUN/samples,$RUN/continuation" --commands="$RUN/commands.txt" --timings="$RUN/timings.json" --output="$RUN/report"

@@ -289,7 +289,7 @@ def test_pod_needs_a_name_and_a_zone(pod):
 
 @pytest.mark.parametrize(
     ("target", "script"),
-    [("demo", "from_scratch.sh"), ("from-scratch", "from_scratch.sh")],
+    [("demo", "tune.sh"), ("from-scratch", "from_scratch.sh")],
 )
 def test_demos_run_in_the_environment_with_any_python(target, script):
     """`make` hands variables of its command line on to what it starts."""
