@@ -76,6 +76,25 @@ def save_part(folder: str | os.PathLike, description: dict, weights: Tree) -> No
     files.write_json(folder / "config.json", description)
 
 
+def compact_codebooks(extra: Tree, dtype: np.dtype) -> Tree:
+    """Returns codebooks in the form of a small bundle: vectors in `dtype`, no moving sums."""
+    return {
+        name: {key: value for key, value in book.items() if key != "codebook_sum"}
+        | {"codebook": np.asarray(book["codebook"]).astype(dtype)}
+        for name, book in extra.items()
+    }
+
+
+def expand_codebooks(extra: Tree) -> Tree:
+    """Inverts `compact_codebooks`, up to rounding: the sums are those of the vectors' counts."""
+    books = {}
+    for name, book in extra.items():
+        vectors = np.asarray(book["codebook"]).astype(np.float32)
+        sums = vectors * np.asarray(book["codebook_count"])[:, None]
+        books[name] = {"codebook_sum": sums, **book, "codebook": vectors}
+    return books
+
+
 def load_part(folder: str | os.PathLike) -> tuple[dict, Tree]:
     """Reads one model of a bundle; returns (description, weights).
 

@@ -224,17 +224,10 @@ def _cast_part(part: Part, options: ExportOptions) -> Part:
 
 
 def _load_cast(load: Callable[[], Tree], dtype: np.dtype) -> Tree:
-    """Loads weights with the parameters in another float type.
-
-    Code vectors are rounded to that type, and stay float32 like the other state of the codebooks.
-    """
+    """Loads weights with the parameters and code vectors in another float type."""
     weights = load()
     params = jax.tree.map(lambda value: np.asarray(value).astype(dtype), weights["params"])
-    extra = {
-        name: dict(book, codebook=np.asarray(book["codebook"]).astype(dtype).astype(np.float32))
-        for name, book in weights["extra"].items()
-    }
-    return {"params": params, "extra": extra}
+    return {"params": params, "extra": bundle.compact_codebooks(weights["extra"], dtype)}
 
 
 def _load_bundle_part(folder: str, name: str) -> Tree:
@@ -248,7 +241,8 @@ def _describe_model(model_parts: dict[str, Part], facts: dict) -> Model:
       ValueError: a prior was trained on codes of another VQ-VAE.
     """
     vqvae = model_parts["vqvae"]
-    identity = identify_codec(vqvae.load())
+    weights = vqvae.load()
+    identity = identify_codec(weights | {"extra": bundle.expand_codebooks(weights["extra"])})
     priors = {name: part for name, part in model_parts.items() if name != "vqvae"}
     check_priors(
         identity,

@@ -71,7 +71,7 @@ def load_model(path: str | Path, name: str) -> tuple[dict, Tree]:
         where = part.folder / "weights.safetensors"
         part_checks.check_shapes(part.config, part.header, where)
         stored = bundle.load_part(part.folder)[1]
-        params, extra = stored["params"], stored.get("extra")
+        params, extra = stored["params"], bundle.expand_codebooks(stored.get("extra") or {})
     weights = {"params": params, "extra": extra or {}}
     part_checks.check_finite(weights, where)
     return part.description, weights
