@@ -138,7 +138,7 @@ def upsampler(level: int) -> ConfigDict:
         labels=dict(max_genres=1, turns=len(TURNS[level])),
         upper=dict(downs=2, stride=2, width=width // 2, depth=6, dilation_cycle=3, res_scale=True),
     )
-    schedule(config, steps=1700 if level == 1 else 1200, learning_rate=2e-3)
+    schedule(config, steps=1700 if level == 1 else 1000, learning_rate=2e-3)
     return config
 
 

@@ -3,9 +3,9 @@
     .venv/bin/python launch/measure_artists.py --samples=runs/a,runs/b --corpus=data/house/audio
 
 Each folder of --samples was written by `sample --artist=...`. A track's timbre are the means and
-spreads of its mel bands and of their changes (`distribution.mel_statistics`), scaled by their spread
-over the corpus; the nearest artist is the one with the nearest mean. Prints a line a track, how many
-are right, and the same for held-out tracks of the corpus, which bounds it.
+spreads of its mel bands and of their changes (`distribution.mel_statistics`), scaled by their
+spread over the corpus; the nearest artist is the one with the nearest mean. Prints a line a track,
+how many are right, and the same for held-out tracks of the corpus, which bounds it.
 """
 
 from collections import defaultdict
