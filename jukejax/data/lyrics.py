@@ -104,6 +104,12 @@ ALPHABETS = {
 ALPHABET_NAMES = (*(str(version) for version in Version), UNICODE)
 
 
+def check_alphabet_name(name: str) -> None:
+    """Raises ValueError if no alphabet has that name."""
+    if name not in ("", *ALPHABET_NAMES):
+        raise ValueError(f"lyrics.alphabet is {name!r}; known: {', '.join(ALPHABET_NAMES)}")
+
+
 def find_alphabet(name: str, size: int, characters: str = "") -> Alphabet:
     """Returns the alphabet of a model.
 
@@ -114,6 +120,7 @@ def find_alphabet(name: str, size: int, characters: str = "") -> Alphabet:
     Raises:
       ValueError: no alphabet has that name or size.
     """
+    check_alphabet_name(name)
     if name == UNICODE:
         return Alphabet(UNICODE, characters)
     if name:
@@ -189,7 +196,7 @@ def window_indices(
     return np.arange(start, start + num_tokens, dtype=np.int32)
 
 
-def take_tokens(tokens: Sequence[int], indices: np.ndarray) -> np.ndarray:
+def take_tokens(tokens: Sequence[int] | np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Returns the tokens at the indices of `window_indices`, int32, padding where they are -1."""
     padded = np.append(np.asarray(tokens, np.int32), np.int32(PADDING))  # index -1 is the padding
     return padded[indices]

@@ -1,11 +1,13 @@
 """The vocal part: a line of four bars in the drops and in the breaks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
 
+from jukejax.data.lrc import TimedLyrics
 from jukejax.preparation.house import singer, synth
 from jukejax.preparation.house.score import Score
 from jukejax.preparation.house.singer import Syllable
@@ -64,23 +66,53 @@ def _write_lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[_L
     return [_LyricSyllable(k, *syllable) for k, bar in enumerate((a, b, a, c)) for syllable in bar]
 
 
-def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Renders the lead; returns it with echo and room [2, time], and its voicing [time]."""
+class Lead(NamedTuple):
+    """The rendered lead.
+
+    Attributes:
+      sound: with echo and room, [2, time].
+      voicing: 0 where silent, [time].
+      syllables: timed from the start of the track.
+    """
+
+    sound: np.ndarray
+    voicing: np.ndarray
+    syllables: list[Syllable]
+
+
+def play_vocal(score: Score) -> Lead:
+    """Renders the lead."""
     voice, rng = score.artist.voice, score.stream("vocal")
     lyric = _write_lyric(score, voice, rng)
     dry, voicing = synth.silence(score.length), np.zeros(score.length)
+    sung: list[Syllable] = []
     for first, last in _find_sung_bars(score):
         start, end = score.at(first, 0), score.at(last, 0)
         syllables = _place_syllables(score, lyric, first, last, rng)
         sound, voicing[start:end] = singer.sing(syllables, voice, end - start, rng)
         dry[start:end] += sound
+        sung += [replace(s, start=s.start + start / SAMPLE_RATE) for s in syllables]
     wet = 0.35 * synth.reverb(dry, decay_seconds=1.4, damping=5000.0)
     beat = round(4 * score.step * SAMPLE_RATE)
     dull = synth.lowpass(dry, 3500.0)
     wet[0, beat:] += 0.14 * dull[:-beat]
     wet[1, 2 * beat :] += 0.09 * dull[: -2 * beat]
     wet += dry
-    return wet, voicing
+    return Lead(wet, voicing, sung)
+
+
+def write_lyrics(score: Score, syllables: Sequence[Syllable]) -> TimedLyrics:
+    """Writes the sung syllables as words, a line for each bar, with the time of each."""
+    text, times, line_bar = "", [], -1
+    bar_seconds = 16 * score.step
+    for syllable in syllables:
+        bar = int(syllable.start / bar_seconds + 1e-6)
+        if text:
+            text += " " if bar == line_bar else "\n"
+        line_bar = bar
+        times.append((len(text), round(syllable.start, 4)))
+        text += syllable.text
+    return TimedLyrics(text, tuple(times))
 
 
 def _find_sung_bars(score: Score) -> list[tuple[int, int]]:
