@@ -121,7 +121,7 @@ flags.DEFINE_bool("house_vocals", True, "Tracks of --input=house have a singer."
 flags.DEFINE_bool(
     "house_instruments",
     True,
-    "Tracks of --input=house have instruments; without them the singer is alone.",
+    "Tracks of --input=house have instruments; without them the singer sings alone, in every bar.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(

@@ -73,11 +73,15 @@ def _prepare_house_track(
     from jukejax.preparation import house
 
     process = _describe_process(separator, rules)
-    track = house.track(source.index, seconds=source.seconds, seed=source.seed, tempo=source.tempo)
+    track = house.track(
+        source.index,
+        seconds=source.seconds,
+        seed=source.seed,
+        tempo=source.tempo,
+        solo=not source.instruments,
+    )
     if not source.vocals:
         track = replace(track, vocal=np.zeros_like(track.vocal), lyrics=TimedLyrics())
-    if not source.instruments:
-        track = replace(track, instrumental=np.zeros_like(track.instrumental))
     content = hashlib.sha256(track.mix.astype("<f4").tobytes()).hexdigest()
     entry = track_cache.entry_path(cache, content, process)
     prepared = track_cache.read_entry(entry, source.name)

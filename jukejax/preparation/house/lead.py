@@ -101,6 +101,21 @@ def play_vocal(score: Score) -> Lead:
     return Lead(wet, voicing, sung)
 
 
+def sing_alone(score: Score) -> Lead:
+    """Renders the singer alone, without echo and room, with new words in every bar."""
+    voice, rng = score.artist.voice, score.stream("solo")
+    syllables: list[Syllable] = []
+    for bar in range(len(score.bars)):
+        if bar % 2 == 0:
+            lyric = _write_lyric(score, voice, rng)
+        for sung in lyric:
+            if sung.bar == bar % 2:  # the second half of a hook repeats bar 0, and answers
+                begin = score.at(bar, sung.sixteenth) / SAMPLE_RATE
+                syllables.append(_time_syllable(score, sung, begin, sung.note, rng))
+    sound, voicing = singer.sing(syllables, voice, score.length, rng)
+    return Lead(np.stack([sound, sound]), voicing, syllables)
+
+
 def write_lyrics(score: Score, syllables: Sequence[Syllable]) -> TimedLyrics:
     """Writes the sung syllables as words, a line for each bar, with the time of each."""
     text, times, line_bar = "", [], -1
@@ -136,21 +151,26 @@ def _place_syllables(
     start = score.at(first, 0)
     syllables = []
     for bar in range(last - first):
-        for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
+        for sung in lyric:
             # In the break every second line is sung; a last bar is without voice, for the fill.
-            if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
+            if sung.bar != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
                 continue
-            varied = note + (rng.randint(-1, 2) * 2 if bar >= 4 and length == 1 else 0)
-            begin = (score.at(first + bar, sixteenth) - start) / SAMPLE_RATE
-            syllables.append(
-                Syllable(
-                    start=begin + rng.uniform(0.0, 0.012),
-                    length=(length - 0.2) * score.step,
-                    note=varied,
-                    onset=onset,
-                    vowel=vowel,
-                    end_vowel=end_vowel,
-                    level=rng.uniform(0.8, 1.0),
-                )
-            )
+            varied = sung.note + (rng.randint(-1, 2) * 2 if bar >= 4 and sung.length == 1 else 0)
+            begin = (score.at(first + bar, sung.sixteenth) - start) / SAMPLE_RATE
+            syllables.append(_time_syllable(score, sung, begin, varied, rng))
     return syllables
+
+
+def _time_syllable(
+    score: Score, sung: _LyricSyllable, begin: float, note: int, rng: RandomState
+) -> Syllable:
+    """Returns a syllable that begins at about `begin`, in seconds."""
+    return Syllable(
+        start=begin + rng.uniform(0.0, 0.012),
+        length=(sung.length - 0.2) * score.step,
+        note=note,
+        onset=sung.onset,
+        vowel=sung.vowel,
+        end_vowel=sung.end_vowel,
+        level=rng.uniform(0.8, 1.0),
+    )

@@ -15,7 +15,7 @@ from jukejax.preparation.house.bass import play_bass
 from jukejax.preparation.house.chords import play_pads, play_stabs
 from jukejax.preparation.house.harmony import draw_harmony
 from jukejax.preparation.house.hook import play_hook
-from jukejax.preparation.house.lead import play_vocal, write_lyrics
+from jukejax.preparation.house.lead import play_vocal, sing_alone, write_lyrics
 from jukejax.preparation.house.percussion import play_drums
 from jukejax.preparation.house.score import Score
 from jukejax.preparation.house.synth import SAMPLE_RATE
@@ -198,6 +198,14 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray, TimedLyrics]:
     return instrumental.T, vocal.T, write_lyrics(score, syllables)
 
 
+def _record_solo(score: Score) -> tuple[np.ndarray, np.ndarray, TimedLyrics]:
+    """Plays the singer alone; returns stems and lyrics as `_mix` does."""
+    vocal, _, syllables = sing_alone(score)
+    vocal *= 32768.0 * PEAK * score.stream("mix").uniform(0.8, 0.99) / np.abs(vocal).max()
+    np.rint(vocal, out=vocal)
+    return np.zeros_like(vocal).T, vocal.T, write_lyrics(score, syllables)
+
+
 def _stream(seed: int, index: int, player: str) -> RandomState:
     """Returns the random generator of one instrument of a track."""
     return RandomState([seed, index, zlib.crc32(player.encode())])
@@ -234,6 +242,7 @@ def track(
     seed: int = 0,
     tempo: tuple[float, float] | None = None,
     artist: Artist | None = None,
+    solo: bool = False,
 ) -> HouseTrack:
     """Composes and plays one track, the same bytes for the same arguments on every machine.
 
@@ -243,6 +252,7 @@ def track(
       seed: of the corpus.
       tempo: lowest and highest BPM; None: those of each artist.
       artist: of the track, such as `guest.GUEST`; None: by the index.
+      solo: the singer alone, in every bar, without instruments; see `lead.sing_alone`.
 
     Raises:
       ValueError: an argument is out of range.
@@ -261,7 +271,7 @@ def track(
             "--house_bpm"
         )
     score = compose(index, seconds=seconds, seed=seed, tempo=tempo, artist=artist)
-    instrumental, vocal, lyrics = _mix(score)
+    instrumental, vocal, lyrics = _record_solo(score) if solo else _mix(score)
     starts = np.cumsum([0, *(count for _, count in score.plan)])
     return HouseTrack(
         name=f"house-{index:04d}",
