@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SMOOTHING = 0.05  # seconds over which attention is averaged
+TOLERANCE = 0.3  # seconds
 ONSET = 0.5  # share of the largest attention to a word at which it begins and ends
 
 
@@ -133,12 +134,8 @@ class TimingErrors:
     median: float
     within: float
 
-
-TOLERANCE = 0.3  # seconds
-
-
-def measure_errors(starts: Sequence[float], known: Sequence[float]) -> TimingErrors:
-    """Compares starts of words with the known ones, in the same order; there must be some."""
-    errors = np.abs(np.asarray(starts) - np.asarray(known))
-    within = float((errors <= TOLERANCE).mean())
-    return TimingErrors(len(errors), float(np.median(errors)), within)
+    @classmethod
+    def summarize(cls, errors: np.ndarray) -> "TimingErrors":
+        """Summarizes absolute errors in seconds, of one word or more."""
+        within = float((errors <= TOLERANCE).mean())
+        return cls(len(errors), round(float(np.median(errors)), 4), round(within, 4))

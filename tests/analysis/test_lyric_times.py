@@ -83,6 +83,6 @@ def test_a_track_without_letters_has_no_times():
 def test_errors_are_compared_with_an_even_spread():
     starts = lyric_times.spread_words([range(2), range(3, 5)], 6, 12.0)
     assert starts == [0.0, 6.0]
-    errors = lyric_times.measure_errors(starts, [0.25, 7.0])
+    errors = lyric_times.TimingErrors.summarize(np.abs(np.array(starts) - [0.25, 7.0]))
     assert (errors.words, errors.within) == (2, 0.5)
     assert errors.median == pytest.approx(0.625)
