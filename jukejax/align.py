@@ -8,9 +8,9 @@
 The input is a sample folder, whose page then shows the lyrics; sounds with lyrics beside them (.lrc
 or .txt) or in their tags; or code shards with lyrics. Each song gets alignment.json and
 alignment.lrc with the times of its words, and a picture of the attention. The layer and the head
-whose attention is used are those that the model's config names, else the ones that read letters in
-their order: of --heldout, code shards with lyrics, or else of the input itself. docs/lyrics.md has
-more.
+whose attention is used are those that the model's config names. Else they are the ones that attend
+to letters in their order: in the held-out tracks of --heldout, code shards with lyrics, or in the
+input. docs/lyrics.md has more.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Times of words from the attention of codes to letters.
 
-The letters of a song are sung in order. The path of the singer is the sequence of letters, one for
-each code, that never goes back and collects the most attention.
+The letters of a song are sung in order. The monotone path is the sequence of letters, one for each
+code, that never goes back and collects the most attention.
 
 Dimensions: H heads, T codes, N letters.
 """
@@ -40,7 +40,7 @@ def smooth_attention(attention: np.ndarray, seconds_per_code: float) -> np.ndarr
 
 
 def find_path(attention: np.ndarray) -> np.ndarray:
-    """Finds the path of the singer in attention [T, N], int32 [T]."""
+    """Finds the monotone path through attention [T, N], int32 [T]."""
     length, letters = attention.shape
     origins = np.zeros((length, letters), np.int32)  # letter of the code before
     index = np.arange(letters)
@@ -58,10 +58,10 @@ def find_path(attention: np.ndarray) -> np.ndarray:
 
 
 def measure_monotonicity(attention: np.ndarray) -> np.ndarray:
-    """Measures how far each head of attention [H, T, N] follows the letters in their order.
+    """Measures how far each head of attention [H, T, N] attends to the letters in their order.
 
-    It is the mean attention that the best path through the letters collects, less that of the best
-    path from the last letter back to the first: 0 for a head that looks at one letter, or at all.
+    The measure is the mean attention on the monotone path, less that on the monotone path from the
+    last letter to the first: 0 for a head that attends to one letter, or to all alike.
 
     Returns:
       float64 [H], at most 1.
@@ -71,7 +71,7 @@ def measure_monotonicity(attention: np.ndarray) -> np.ndarray:
 
 
 def _collect_attention(attention: np.ndarray) -> np.ndarray:
-    """Computes the attention that the best path of each head collects, [H]."""
+    """Computes the sum of the attention on the monotone path of each head, [H]."""
     best = np.zeros((attention.shape[0], attention.shape[2]))
     for code in range(attention.shape[1]):
         best = np.maximum.accumulate(best, axis=1) + attention[:, code]
@@ -100,9 +100,9 @@ def time_words(
         confidence = 0.0
         if last > first:
             share = smooth[first:last, span.start : span.stop].sum(axis=1)
-            loud = np.flatnonzero(share >= ONSET * share.max())
-            first, last = first + int(loud[0]), first + int(loud[-1]) + 1
-            confidence = float(share[loud[0] : loud[-1] + 1].mean())
+            active = np.flatnonzero(share >= ONSET * share.max())
+            first, last = first + int(active[0]), first + int(active[-1]) + 1
+            confidence = float(share[active[0] : active[-1] + 1].mean())
         start, end = max(first, end), max(last, end)
         timed.append(
             TimedWord(

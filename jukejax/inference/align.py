@@ -29,10 +29,11 @@ from jukejax.ops.attention.kinds import AttentionKind
 
 
 class LyricHead(NamedTuple):
-    """A head that attends to lyrics, and how far it follows their order.
+    """A head that attends to lyrics.
 
     Attributes:
-      monotonicity: see `lyric_times.measure_monotonicity`; NaN if it was not measured.
+      monotonicity: how far it attends to letters in their order, see
+        `lyric_times.measure_monotonicity`; NaN if it was not measured.
     """
 
     layer: int

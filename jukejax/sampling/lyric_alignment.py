@@ -30,7 +30,7 @@ from jukejax.inference.conditioning import PriorInputs, TrackCodes, cut_windows
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.windows import window_starts
 from jukejax.pages import alignment, runs
-from jukejax.sampling.songs import Song, find_lyric_level, read_item
+from jukejax.sampling.songs import Song, find_lyric_level, open_code_shards, read_item
 
 FILE = "alignment.json"
 
@@ -72,7 +72,7 @@ class Aligner:
     @property
     def head(self) -> LyricHead:
         """Returns the head whose attention is used."""
-        assert self._head is not None, "choose_head was not called"
+        assert self._head is not None, "call name_head or find_head first"
         return self._head
 
     @property
@@ -102,7 +102,7 @@ class Aligner:
         return True
 
     def find_head(self, windows: Iterator[PriorInputs]) -> list[LyricHead]:
-        """Finds the head that reads the letters of windows in their order, and uses it.
+        """Finds the head that attends to the letters of windows in their order, and uses it.
 
         Returns:
           All heads that attend to lyrics, the best one first.
@@ -114,7 +114,7 @@ class Aligner:
     def open_heldout_windows(self, folder: Path, count: int) -> Iterator[PriorInputs]:
         """Yields windows of the held-out tracks of code shards, spread over them."""
         batches = pipeline.read_code_batches(
-            folder,
+            open_code_shards(self.model, folder, "heldout").folder,
             "heldout",
             level=self.level,
             seq_len=self._config.seq_len,

@@ -90,6 +90,26 @@ def open_songs(
         yield from _read_files(model, level, path, lyrics_file, artist, genre)
 
 
+def open_code_shards(model: Model, folder: Path, flag: str) -> corpus.Dataset:
+    """Opens code shards of the model's VQ-VAE.
+
+    Args:
+      flag: flag of the folder, for messages.
+
+    Raises:
+      ValueError: the folder holds no codes, or those of another VQ-VAE.
+    """
+    dataset = corpus.open_dataset(folder)
+    if dataset.kind != "codes":
+        raise ValueError(f"--{flag}={folder} holds {dataset.kind}; run encode on it")
+    if not compare_codecs(dataset.info.get("vqvae"), model.codec.identity):
+        raise ValueError(
+            f"--{flag}={folder} was made by another VQ-VAE than that of {model.folder}; run encode "
+            "with this one"
+        )
+    return dataset
+
+
 def read_item(model: Model, level: int, item: Item) -> Song | None:
     """Reads a generated track; None if it has no lyrics, or no codes of the level."""
     text, path = item.meta.get("lyrics"), item.folder / "codes.npz"
@@ -125,14 +145,7 @@ def _read_samples(model: Model, level: int, folder: Path) -> Iterator[Song]:
 
 
 def _read_corpus(model: Model, level: int, folder: Path, split: str) -> Iterator[Song]:
-    dataset = corpus.open_dataset(folder)
-    if dataset.kind != "codes":
-        raise ValueError(f"--input={folder} holds {dataset.kind}; run encode on it")
-    if not compare_codecs(dataset.info.get("vqvae"), model.codec.identity):
-        raise ValueError(
-            f"--input={folder} was made by another VQ-VAE than that of {model.folder}; run encode "
-            "with this one"
-        )
+    dataset = open_code_shards(model, folder, "input")
     tracks = dataset.tracks(split)
     if not any(track.lyrics for track in tracks):
         raise ValueError(f"no {split} track of --input={folder} has lyrics; prepare it with some")
