@@ -1,6 +1,6 @@
 """OpenAI's released models, to train from random or converted weights.
 
-Models with lyrics can only be converted, compiled and sampled, since code shards contain no lyrics.
+Models with lyrics need music that was prepared with them (docs/lyrics.md).
 
     python -m jukejax.train --config=configs/openai_released.py:upsampler1 \\
         --workdir=runs/upsampler1 --config.data.folder=CODES --config.data.batch_size=64
@@ -125,7 +125,14 @@ def prior_1b_lyrics() -> ConfigDict:
         remat="block",
     )
     config.model.labels = dict(LABELS_V3, min_duration=17.84, max_duration=600.0)
-    config.model.lyrics = dict(kind="single", num_tokens=384, vocab_size=79, loss_fraction=0.4)
+    config.model.lyrics = dict(
+        kind="single",
+        num_tokens=384,
+        vocab_size=79,
+        loss_fraction=0.4,
+        alignment_layer=63,
+        alignment_head=0,
+    )
     return config
 
 
@@ -172,7 +179,13 @@ def get_config(arg: str = "1b_lyrics") -> ConfigDict:
             remat="block",
         )
         config.model.lyrics = dict(
-            kind="separate", num_tokens=512, vocab_size=80, loss_fraction=0.4, encoder=encoder
+            kind="separate",
+            num_tokens=512,
+            vocab_size=80,
+            loss_fraction=0.4,
+            encoder=encoder,
+            alignment_layer=68,
+            alignment_head=2,
         )
         return config
     raise ValueError(

@@ -54,8 +54,9 @@ flags.DEFINE_string(
     "metadata",
     None,
     "CSV with the columns file,artist,genre,lyrics; file is the path within --input; several "
-    "genres are separated by ';'. Without it the files' own tags are read. Lyrics are not "
-    "used.",
+    "genres are separated by ';'; lyrics is a text, or the path of a .txt or .lrc file from the "
+    "folder of the CSV. Without it lyrics are read from a .lrc or .txt file beside the sound, and "
+    "all labels from the files' own tags.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -117,6 +118,18 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("house_vocals", True, "Tracks of --input=house have a singer.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "house_instruments",
+    True,
+    "Tracks of --input=house have instruments; without them the singer sings alone, in every bar.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "house_lyrics",
+    False,
+    "Tracks of --input=house have lyrics, the syllables of the singer with their times.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("seed", 0, "Seed of the music of --input=house.", flag_values=FLAGS)
 
 
@@ -152,6 +165,8 @@ def _read_settings() -> run.Settings:
         house_seconds=FLAGS.house_seconds,
         house_tempo=sources.parse_tempo(FLAGS.house_bpm),
         house_vocals=FLAGS.house_vocals,
+        house_instruments=FLAGS.house_instruments,
+        house_lyrics=FLAGS.house_lyrics,
         seed=FLAGS.seed,
     )
 

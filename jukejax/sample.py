@@ -27,6 +27,7 @@ from jukejax.common import files
 from jukejax.common.formatting import format_count
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.data.grid import Grid, merge_grids, parse_key
+from jukejax.data.lrc import has_line_times, parse_lrc
 from jukejax.sampling.request import (
     DEFAULT_SECONDS,
     MODES,
@@ -117,7 +118,10 @@ GENRE = flags.DEFINE_string(
     "genre", None, "Genre, or several separated by commas.", flag_values=FLAGS
 )
 LYRICS_FILE = flags.DEFINE_string(
-    "lyrics_file", None, "Text file with the lyrics; needs a model with lyrics.", flag_values=FLAGS
+    "lyrics_file",
+    None,
+    "Text or .lrc file with the lyrics; needs a model with lyrics.",
+    flag_values=FLAGS,
 )
 PROMPT = flags.DEFINE_string(
     "prompt", None, "Audio file to start from (--mode=primed or upsample).", flag_values=FLAGS
@@ -256,14 +260,15 @@ def read_reroll() -> tuple[float, float] | None:
 
 
 def read_lyrics() -> str:
-    """Reads the text of --lyrics_file; "" without one."""
+    """Reads the text of --lyrics_file, of an LRC file without its times; "" without one."""
     if LYRICS_FILE.value is None:
         return ""
     files.check_regular(LYRICS_FILE.value)
     try:
-        return Path(LYRICS_FILE.value).read_text("utf-8")
+        text = Path(LYRICS_FILE.value).read_text("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"--lyrics_file={LYRICS_FILE.value} is not UTF-8 text") from error
+    return parse_lrc(text).text if has_line_times(text) else text
 
 
 def collect_settings(model_hash: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ COMMANDS = {
     "bench",
     "doctor",
     "report",
+    "align",
 }
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path

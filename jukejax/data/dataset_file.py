@@ -1,6 +1,6 @@
 """The schema of dataset.json, the description of a dataset."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Track:
       grid_confidence: of bpm, first_downbeat and key, 0 to 1.
       offset: samples of the piece before the first stored one (`encode --offsets` stores a piece
         several times).
+      lyrics: of the whole piece, as written in its source.
+      lyric_times: (character of `lyrics`, seconds from the first stored sample) where it is known
+        when a line or word begins.
       shard, first_record, records: position of its chunks in the split's list of shards.
     """
 
@@ -51,6 +54,8 @@ class Track:
     key: str | None = None
     grid_origin: dict[str, str] = field(default_factory=dict)
     grid_confidence: dict[str, float] = field(default_factory=dict)
+    lyrics: str = ""
+    lyric_times: tuple[tuple[int, float], ...] = ()
     shard: int = 0
     first_record: int = 0
     records: int = 0
@@ -60,6 +65,18 @@ class Track:
     def grid(self) -> Grid:
         """Returns the musical grid of the stored sound."""
         return Grid(self.bpm, self.first_downbeat, self.key)
+
+    def shift_lyric_times(self, samples: int, sample_rate: int) -> tuple[tuple[int, float], ...]:
+        """Returns the times of the lyrics without the first samples."""
+        seconds = samples / sample_rate
+        return tuple((index, time - seconds) for index, time in self.lyric_times)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the track as JSON values, without lyrics if it has none."""
+        table = asdict(self)
+        if not self.lyrics:
+            del table["lyrics"], table["lyric_times"]
+        return table
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,11 @@ def _check_track(track: Track, shards: tuple[ShardEntry, ...], where: str) -> No
         check_bpm(track.bpm, f"{where}.bpm")
     if track.key is not None and track.key not in KEYS[1:]:
         raise ValueError(f"{where}.key is {track.key!r}, not one such as {KEYS[-1]!r}")
+    for index, _ in track.lyric_times:
+        if not 0 <= index < len(track.lyrics):
+            raise ValueError(
+                f"{where}.lyric_times has character {index} of lyrics of {len(track.lyrics)}"
+            )
     chunks = -(-track.samples // records.CHUNK)
     if track.samples < 0 or chunks != track.records or track.offset < 0:
         raise ValueError(

@@ -21,6 +21,7 @@ from jukejax.common.formatting import format_count
 from jukejax.data import corpus, records
 from jukejax.data.epochs import Example, Order, Windows, plan_windows, spread_windows
 from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
+from jukejax.data.lyrics import LyricsReader
 from jukejax.data.reading import fill_audio_window, fill_code_window
 from jukejax.data.track_labels import TrackLabels, encode_track_labels
 from jukejax.data.vocabularies import LabelIds
@@ -109,17 +110,17 @@ class CodeReader:
         track = self.windows.tracks_of(examples)
         codes = {k: np.empty((len(examples), size // records.HOPS[k]), np.int32) for k in levels}
         label = np.empty((len(examples), self.labels.width), np.int32)
+        genres_end = NUM_TIMING + self.labels.max_genres
+        lyrics_start = self.labels.width - self.labels.num_lyrics
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
             rows = {k: level_codes[i] for k, level_codes in codes.items()}
             fill_code_window(self.dataset, self.split, tracks[t], example.start, rows)
             # Labels are relative to the start of the piece, even if its first samples are not
             # stored.
             cut = tracks[t].offset
-            genres_end = NUM_TIMING + self.labels.max_genres
+            place = cut + tracks[t].samples, cut + example.start, size
             label[i, :genres_end] = label_vector(
-                cut + tracks[t].samples,
-                cut + example.start,
-                size,
+                *place,
                 self.labels.artists[t],
                 self.labels.genres[t],
                 self.labels.max_genres,
@@ -127,7 +128,11 @@ class CodeReader:
             if self.labels.grids is not None:
                 hop, rate = records.HOPS[self.level], self.dataset.info["sample_rate"]
                 grid = self.labels.grids[t]
-                label[i, genres_end:] = grid.make_entries(example.start, hop, rate)
+                entries = grid.make_entries(example.start, hop, rate)
+                label[i, genres_end:lyrics_start] = entries
+            if self.labels.lyrics_reader is not None:
+                reader, tokens = self.labels.lyrics_reader, self.labels.lyrics[t]
+                label[i, lyrics_start:] = reader.read_window(tokens, *place)
         batch = {"codes": codes[self.level], "labels": label, "track": track}
         return batch | ({"upper_codes": codes[self.level + 1]} if self.level < 2 else {})
 
@@ -164,6 +169,7 @@ def read_code_batches(
     batching: Batching,
     sizes: LabelSizes | None = None,
     vocabulary: LabelIds | None = None,
+    lyrics_reader: LyricsReader | None = None,
 ) -> grain.DatasetIterator:
     """Reads batches of codes with their labels and the codes of the level above.
 
@@ -176,6 +182,7 @@ def read_code_batches(
       seq_len: codes per window, a multiple of the codes in one top-level code.
       sizes: of the model's labels; None: it has none, and takes any number of genres.
       vocabulary: of the model; None: that of the dataset.
+      lyrics_reader: of a model with lyrics; the labels then end with the tokens of each window.
 
     Returns:
       A grain iterator, with get_state and set_state, of `CodeReader.read_batch`.
@@ -197,7 +204,7 @@ def read_code_batches(
         split,
         windows,
         level,
-        encode_track_labels(tracks, split, vocabulary, sizes),
+        encode_track_labels(tracks, split, vocabulary, sizes, lyrics_reader),
     )
     return _iterate(windows, reader.read_batch, split, batching)
 

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from jukejax.common.formatting import format_count
 from jukejax.data.corpus import Track
 from jukejax.data.grid import NUM_ENTRIES, Grid
 from jukejax.data.labels import NUM_TIMING, LabelSizes, find_excess
+from jukejax.data.lyrics import LyricsReader
 from jukejax.data.vocabularies import LabelIds
 
 
@@ -18,27 +21,42 @@ class TrackLabels:
       artists, genres: ids, by track.
       max_genres: entries of a label vector for genres.
       grids: by track, for models with musical labels; None for others.
+      lyrics: tokens by track, int32 [letters], for models with lyrics; empty for others.
+      lyrics_reader: of these tokens.
     """
 
     artists: Sequence[int]
     genres: Sequence[tuple[int, ...]]
     max_genres: int
     grids: Sequence[Grid] | None = None
+    lyrics: Sequence[np.ndarray] = ()
+    lyrics_reader: LyricsReader | None = None
+
+    @property
+    def num_lyrics(self) -> int:
+        """Returns the entries of a label vector for lyrics, which are its last ones."""
+        return 0 if self.lyrics_reader is None else self.lyrics_reader.num_tokens
 
     @property
     def width(self) -> int:
         """Returns the entries of a label vector."""
-        return NUM_TIMING + self.max_genres + (NUM_ENTRIES if self.grids is not None else 0)
+        grid = NUM_ENTRIES if self.grids is not None else 0
+        return NUM_TIMING + self.max_genres + grid + self.num_lyrics
 
 
 def encode_track_labels(
-    tracks: Sequence[Track], split: str, vocabulary: LabelIds, sizes: LabelSizes | None
+    tracks: Sequence[Track],
+    split: str,
+    vocabulary: LabelIds,
+    sizes: LabelSizes | None,
+    lyrics_reader: LyricsReader | None = None,
 ) -> TrackLabels:
-    """Encodes the artist and the genres of each track.
+    """Encodes the artist, the genres and the lyrics of each track.
 
     Args:
       split: of the tracks, for the message.
       sizes: of the model; None: of a model without labels, which takes any.
+      lyrics_reader: of a model with lyrics.
 
     Raises:
       ValueError: the model cannot take the labels of a track; the message counts such tracks, names
@@ -66,4 +84,8 @@ def encode_track_labels(
             f"{', '.join(needed)}, or change the labels of these tracks and prepare them again"
         )
     grids = [track.grid for track in tracks] if sizes.has_grid else None
-    return TrackLabels(artists, genres, sizes.max_genres, grids)
+    tokens: list[np.ndarray] = []
+    if lyrics_reader is not None:
+        by_text = {text: lyrics_reader.encode(text) for text in {t.lyrics for t in tracks}}
+        tokens = [by_text[track.lyrics] for track in tracks]
+    return TrackLabels(artists, genres, sizes.max_genres, grids, tokens, lyrics_reader)

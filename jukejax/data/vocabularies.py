@@ -16,6 +16,7 @@ from typing import Protocol
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import openai_labels
+from jukejax.data.lyrics import choose_characters
 from jukejax.data.openai_labels import OpenAIVocabulary
 
 UNKNOWN = "unknown"
@@ -43,15 +44,26 @@ def split_genres(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Artists and genres of a corpus; the id of a name is its index, and index 0 is "unknown"."""
+    """Artists and genres of a corpus; the id of a name is its index, and index 0 is "unknown".
+
+    Attributes:
+      characters: of its lyrics, for the alphabet "unicode"; see `lyrics.choose_characters`.
+    """
 
     artists: tuple[str, ...] = (UNKNOWN,)
     genres: tuple[str, ...] = (UNKNOWN,)
+    characters: str = ""
 
     @classmethod
-    def build(cls, artists: Iterable[str], genres: Iterable[str]) -> "Vocabulary":
-        """Builds the vocabulary in alphabetical order, with the first of several spellings."""
-        return cls(_unique_names(artists), _unique_names(genres))
+    def build(
+        cls, artists: Iterable[str], genres: Iterable[str], lyrics: Iterable[str] = ()
+    ) -> "Vocabulary":
+        """Builds the vocabulary in alphabetical order, with the first of several spellings.
+
+        Args:
+          lyrics: texts of the lyrics.
+        """
+        return cls(_unique_names(artists), _unique_names(genres), choose_characters(lyrics))
 
     def artist_id(self, name: str) -> int:
         """Returns the id of an artist.
@@ -71,7 +83,8 @@ class Vocabulary:
 
     def plain(self) -> dict:
         """Returns the vocabulary as JSON values; `parse_vocabulary` reads it back."""
-        return {"artists": self.artists, "genres": self.genres}
+        names = {"artists": self.artists, "genres": self.genres}
+        return names | ({"characters": self.characters} if self.characters else {})
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the vocabulary as a JSON file."""
@@ -200,11 +213,15 @@ class LabelTables:
 def extend_vocabulary(
     vocabulary: Vocabulary | OpenAIVocabulary, corpus: Vocabulary
 ) -> Vocabulary | OpenAIVocabulary:
-    """Appends the names of `corpus` that are missing in `vocabulary`."""
+    """Appends the names of `corpus` that are missing in `vocabulary`.
+
+    Characters of lyrics are not appended: a model that has some cannot read others.
+    """
     if isinstance(vocabulary, Vocabulary):
         return Vocabulary(
             _append_names(vocabulary.artists, corpus.artists),
             _append_names(vocabulary.genres, corpus.genres),
+            vocabulary.characters or corpus.characters,
         )
     artists = [vocabulary.artist_key(name) for name in corpus.artists[1:]]
     genres = [key for name in corpus.genres[1:] for key in vocabulary.genre_keys(name)]

@@ -207,5 +207,5 @@ class DatasetWriter:
                 {"file": f"{split}-{i:05d}-of-{total:05d}.tfrecord"} | dataclasses.asdict(shard)
                 for i, shard in enumerate(self._shards[split])
             ],
-            "tracks": [dataclasses.asdict(track) for track in self._tracks[split]],
+            "tracks": [track.describe() for track in self._tracks[split]],
         }

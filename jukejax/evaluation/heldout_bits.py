@@ -9,7 +9,9 @@ import numpy as np
 
 from jukejax.common.progress import Progress
 from jukejax.data import corpus, pipeline
-from jukejax.data.labels import remove_names
+from jukejax.data.corpus import Track
+from jukejax.data.labels import NUM_TIMING, remove_names
+from jukejax.data.lyrics import LyricsReader
 from jukejax.data.vocabularies import LenientIds
 from jukejax.inference.conditioning import PriorInputs, PriorWeights
 from jukejax.inference.loaded_model import Model
@@ -47,19 +49,15 @@ def measure_heldout_bits(
 
     Returns:
       By track: bits_per_code, num_codes; for tracks of a known artist or genre, of a prior with
-      labels, also label_changes and label_bits (see `_compare_labels`).
+      labels, also label_changes and label_bits (see `_compare_labels`); for tracks with lyrics, of
+      a prior with lyrics, also lyric_bits: bits per code that they save, compared with the lyrics
+      of another track.
 
     Raises:
-      ValueError: the codes are of another VQ-VAE, no track is as long as a window, or the prior
-        needs lyrics, which shards do not contain.
+      ValueError: the codes are of another VQ-VAE, or no track is as long as a window.
     """
     dataset = corpus.open_dataset(folder)
     check_codes(model, dataset)
-    if model.read_config(level).lyrics is not None:
-        raise ValueError(
-            f"the prior of level {level} reads lyrics, which code shards such as {folder} do not "
-            "hold; remove --codes"
-        )
     config, weights = model.load_prior(level)
     tracks = dataset.tracks("heldout")
     window_samples = config.seq_len * config.hop_length
@@ -72,13 +70,16 @@ def measure_heldout_bits(
     chosen = _choose_windows(total, max_windows)
     figures: dict[str, list[dict[str, float]]] = {}
     progress = Progress(f"bits of level {level}, windows", len(chosen))
-    windows = _open_windows(model, config, folder)
+    reader = model.read_lyrics_reader(level) if config.lyrics is not None else None
+    windows = _open_windows(model, config, folder, reader)
     try:
         for number, batch in enumerate(windows):
             if number not in chosen:
                 continue
-            name = tracks[int(batch["track"][0])].name
-            figures.setdefault(name, []).append(_measure_window(config, weights, batch))
+            track = int(batch["track"][0])
+            other = None if reader is None else _swap_lyrics(batch, reader, tracks, track)
+            measured = _measure_window(config, weights, batch, other)
+            figures.setdefault(tracks[track].name, []).append(measured)
             progress.update(sum(map(len, figures.values())))
     finally:
         windows.close()
@@ -86,12 +87,24 @@ def measure_heldout_bits(
 
 
 def _measure_window(
-    config: PriorConfig, weights: PriorWeights, batch: Mapping[str, np.ndarray]
+    config: PriorConfig,
+    weights: PriorWeights,
+    batch: Mapping[str, np.ndarray],
+    other_lyrics: np.ndarray | None,
 ) -> dict[str, float]:
+    """Computes the figures of one window.
+
+    Args:
+      other_lyrics: labels of the window with the lyrics of another track.
+    """
     scores = score_windows(config, weights, _select_inputs(config, batch))
     figures = {"bits_per_code": float(scores.bits.mean()), "num_codes": float(scores.bits.size)}
     if config.labels is None:
         return figures
+    if other_lyrics is not None:
+        inputs = _select_inputs(config, {**batch, "labels": other_lyrics})
+        bits = score_windows(config, weights, inputs).bits
+        figures["lyric_bits"] = float((bits - scores.bits).mean())
     unnamed = {**batch, "labels": remove_names(batch["labels"], config.labels.max_genres)}
     if np.array_equal(unnamed["labels"], batch["labels"]):
         return figures
@@ -114,7 +127,8 @@ def _compare_labels(named: WindowScores, unnamed: WindowScores) -> dict[str, flo
 
 def _average_windows(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Returns the mean of each figure over the windows of a track, and the sum of its codes."""
-    means = {name: float(np.mean([x[name] for x in figures])) for name in figures[0]}
+    names = dict.fromkeys(name for x in figures for name in x)
+    means = {name: float(np.mean([x[name] for x in figures if name in x])) for name in names}
     return means | {"num_codes": sum(x["num_codes"] for x in figures)}
 
 
@@ -129,7 +143,30 @@ def _choose_windows(total: int, max_windows: int) -> set[int]:
     return set(np.random.RandomState(0).randint(edges[:-1], edges[1:]).tolist())
 
 
-def _open_windows(model: Model, config: PriorConfig, folder: str | Path) -> grain.DatasetIterator:
+def _swap_lyrics(
+    batch: Mapping[str, np.ndarray], reader: LyricsReader, tracks: Sequence[Track], number: int
+) -> np.ndarray | None:
+    """Returns the labels of a window of track `number` with the lyrics of the next one that differ.
+
+    Returns:
+      None if the track has no lyrics, or no other has.
+    """
+    own = tracks[number].lyrics
+    following = (track.lyrics for track in [*tracks[number + 1 :], *tracks[:number]])
+    text = next((text for text in following if text and text != own), None)
+    if not own or text is None:
+        return None
+    labels = batch["labels"].copy()
+    tokens = reader.encode(text)
+    for row in labels:
+        total, offset, length = map(int, row[: NUM_TIMING - 1])
+        row[-reader.num_tokens :] = reader.read_window(tokens, total, offset, length)
+    return labels
+
+
+def _open_windows(
+    model: Model, config: PriorConfig, folder: str | Path, reader: LyricsReader | None
+) -> grain.DatasetIterator:
     return pipeline.read_code_batches(
         folder,
         "heldout",
@@ -137,6 +174,7 @@ def _open_windows(model: Model, config: PriorConfig, folder: str | Path) -> grai
         seq_len=config.seq_len,
         sizes=config.labels,
         vocabulary=LenientIds(model.read_vocabulary(config.level)) if config.labels else None,
+        lyrics_reader=reader,
         batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
 

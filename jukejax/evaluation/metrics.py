@@ -111,6 +111,7 @@ METRICS = {
         "most likely codes that labels change", "share of codes", ".4f", _MODEL, 0.005, *_CODES
     ),
     "label_bits": Metric("bits saved by labels", "bits per code", ".4f", _MODEL, 0.005, *_CODES),
+    "lyric_bits": Metric("bits saved by lyrics", "bits per code", ".4f", _MODEL, 0.005, *_CODES),
     "flux_ratio": Metric("flux at joins", "ratio to elsewhere", ".2f", _FAULT, 0.05, *_JOINS),
     "jump_db_at": Metric("step of level at joins", "dB", ".2f", _FAULT, 0.2, *_JOINS),
     "jump_db_elsewhere": Metric("step of level elsewhere", "dB", ".2f", _BASELINE, 0.2, *_FRAMES),

@@ -4,11 +4,15 @@ Dimensions: B batch, H heads, T seq_len, N lyric tokens of a window, t codes of 
 """
 
 import functools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax.analysis.lyric_times import measure_monotonicity
+from jukejax.data.lyrics import PADDING
 from jukejax.inference.conditioning import (
     Labels,
     PriorInputs,
@@ -20,8 +24,57 @@ from jukejax.inference.conditioning import (
 )
 from jukejax.inference.windows import window_starts
 from jukejax.models import decoding
-from jukejax.models.prior import PriorConfig, build_sequence
+from jukejax.models.prior import PriorConfig, build_sequence, split_labels
 from jukejax.ops.attention.kinds import AttentionKind
+
+
+class LyricHead(NamedTuple):
+    """A head that attends to lyrics.
+
+    Attributes:
+      monotonicity: how far it attends to letters in their order, see
+        `lyric_times.measure_monotonicity`; NaN if it was not measured.
+    """
+
+    layer: int
+    head: int
+    monotonicity: float
+
+
+def list_lyric_layers(config: PriorConfig) -> list[int]:
+    """Lists the layers that attend to lyrics."""
+    kinds: tuple[AttentionKind, ...] = (AttentionKind.ENCODER_DECODER,)
+    if config.lyric_prefix:
+        kinds = (AttentionKind.PRIME, AttentionKind.DENSE)
+    pattern = config.autoregressive.transformer.pattern
+    return [i for i, kind in enumerate(pattern) if config.num_lyrics and kind in kinds]
+
+
+def rank_lyric_heads(
+    config: PriorConfig, weights: PriorWeights, windows: Iterable[PriorInputs]
+) -> list[LyricHead]:
+    """Measures every head that attends to lyrics on windows, the most monotonic one first.
+
+    Attention to the padding of the lyrics does not count.
+
+    Raises:
+      ValueError: there are no windows with lyrics.
+    """
+    sums: dict[tuple[int, int], float] = {}
+    count = 0
+    for inputs in windows:
+        _, tokens = split_labels(config, inputs.labels)
+        for layer in list_lyric_layers(config):
+            attention = np.asarray(compute_lyric_attention(config, weights, inputs, layer))
+            for row, letters in zip(attention, np.asarray(tokens), strict=True):
+                measured = measure_monotonicity(row * (letters != PADDING))
+                for head, value in enumerate(measured):
+                    sums[layer, head] = sums.get((layer, head), 0.0) + float(value)
+        count += len(tokens)
+    if not count:
+        raise ValueError("no window has lyrics, by which the attention to them could be measured")
+    heads = [LyricHead(*place, value / count) for place, value in sums.items()]
+    return sorted(heads, key=lambda head: -head.monotonicity)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -39,15 +92,7 @@ def compute_lyric_attention(
     Raises:
       ValueError: the layer does not attend to lyrics.
     """
-    model = config.autoregressive
-    kinds: tuple[AttentionKind, ...] = (AttentionKind.ENCODER_DECODER,)
-    if config.lyric_prefix:
-        kinds = (AttentionKind.PRIME, AttentionKind.DENSE)
-    layers = [
-        index
-        for index, kind in enumerate(model.transformer.pattern)
-        if config.num_lyrics and kind in kinds
-    ]
+    model, layers = config.autoregressive, list_lyric_layers(config)
     if layer not in layers:
         raise ValueError(f"layer {layer} does not attend to lyrics; layers that do: {layers}")
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)

@@ -177,6 +177,9 @@ def write_shards(
                 version.track,
                 offset=version.track.offset + version.offset,
                 first_downbeat=version.track.grid.shift(version.offset).first_downbeat,
+                lyric_times=version.track.shift_lyric_times(
+                    version.offset, version.dataset.info["sample_rate"]
+                ),
             )
             writer.add(version.split, track, **codes)
 

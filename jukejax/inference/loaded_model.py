@@ -7,8 +7,9 @@ from pathlib import Path
 import jax
 
 from jukejax.common.config import freeze
-from jukejax.data import lyrics, vocabularies
+from jukejax.data import vocabularies
 from jukejax.data.labels import find_excess
+from jukejax.data.lyrics import LyricsReader, find_alphabet
 from jukejax.data.openai_labels import OpenAIVocabulary
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.inference.codec import Codec
@@ -98,6 +99,14 @@ class Model:
         """Reads the artists and genres of a level's prior."""
         return vocabularies.parse_vocabulary(self._read_description(level)["vocabulary"])
 
+    def read_lyrics_reader(self, level: int) -> LyricsReader:
+        """Returns the alphabet and the window of the lyrics of a level's prior, which has some."""
+        config, vocabulary = self.read_config(level).lyrics, self.read_vocabulary(level)
+        assert config is not None
+        characters = vocabulary.characters if isinstance(vocabulary, Vocabulary) else ""
+        alphabet = find_alphabet(config.alphabet, config.vocab_size, characters)
+        return LyricsReader(alphabet, config.num_tokens)
+
     def _read_description(self, level: int) -> dict:
         return self._descriptions[level]
 
@@ -129,8 +138,7 @@ class Model:
         vocabulary, config = self.read_vocabulary(level), self.read_config(level)
         tokens: tuple[int, ...] = ()
         if config.lyrics is not None:
-            version = lyrics.find_version(config.lyrics.vocab_size)
-            tokens = tuple(lyrics.encode_text(lyrics.clean_text(text, version), version))
+            tokens = tuple(self.read_lyrics_reader(level).encode(text).tolist())
         artist_id = vocabulary.artist_id(artist or "")
         genre_ids = vocabulary.genre_ids(genre or "")
         excess = config.labels and find_excess(artist_id, genre_ids, config.labels)

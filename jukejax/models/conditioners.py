@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.data.lyrics import check_alphabet_name
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
 from jukejax.models.layers import DecoderBlock
 from jukejax.models.projection import LayerNorm, Projection
@@ -33,6 +34,9 @@ class LyricsConfig:
       vocab_size: characters, padding (0) included.
       loss_fraction: weight of the loss of the lyrics.
       encoder: the stack of the lyric encoder, for "separate" only.
+      alphabet: "v2", "v3" or "unicode", the characters of the corpus; "": that of the released
+        models with `vocab_size` tokens.
+      alignment_layer, alignment_head: whose attention aligns letters and music; None: unknown.
     """
 
     kind: LyricsKind
@@ -40,8 +44,12 @@ class LyricsConfig:
     vocab_size: int
     loss_fraction: float = 0.4
     encoder: TransformerConfig | None = None
+    alphabet: str = ""
+    alignment_layer: int | None = None
+    alignment_head: int | None = None
 
     def __post_init__(self) -> None:
+        check_alphabet_name(self.alphabet)
         if self.kind not in tuple(LyricsKind):
             raise ValueError(f"lyrics.kind is {self.kind!r}; known: {', '.join(LyricsKind)}")
         object.__setattr__(self, "kind", LyricsKind(self.kind))

@@ -1,8 +1,9 @@
 """HTML elements of a static page: escaped text, players, pictures, tables, one style sheet.
 
-A page is one HTML file with an inline style sheet and relative links only. Its only script is one
-line that stops a player when another starts. It can be opened from disk, and supports screen
-readers, phones and dark screens. Functions are named after the elements whose markup they return.
+A page is one HTML file with an inline style sheet and relative links only. Its only script stops a
+player when another starts, and on pages with lyrics follows their words. It can be opened from
+disk, and supports screen readers, phones and dark screens. Functions are named after the elements
+whose markup they return.
 """
 
 import html
@@ -132,12 +133,18 @@ def section(name: str, title: str, *children: object) -> Html:
     return tag("section", tag("h2", title), *children, id=name)
 
 
-def document(title: str, *children: object, contents: Sequence[tuple[str, str]] = ()) -> str:
+def document(
+    title: str,
+    *children: object,
+    contents: Sequence[tuple[str, str]] = (),
+    script: str = "",
+) -> str:
     """Returns a complete HTML file.
 
     Args:
       title: heading above the children.
       contents: (name, title) of the sections, for a menu.
+      script: added to that of every page.
     """
     menu = ""
     if contents:
@@ -151,13 +158,13 @@ def document(title: str, *children: object, contents: Sequence[tuple[str, str]] 
         Html(f"<style>{_STYLE}</style>"),
     )
     main = tag("main", tag("h1", title), menu, children)
-    body = tag("body", main, Html(f"<script>{_ONE_PLAYER_AT_A_TIME}</script>"))
+    body = tag("body", main, Html(f"<script>{_ONE_PLAYER_AT_A_TIME}{script}</script>"))
     return f"<!doctype html>\n{tag('html', tag('head', head), body, lang='en')}\n"
 
 
 _ONE_PLAYER_AT_A_TIME = (
     'addEventListener("play",e=>document.querySelectorAll("audio")'
-    ".forEach(a=>a===e.target||a.pause()),true)"
+    ".forEach(a=>a===e.target||a.pause()),true);"
 )
 
 _STYLE = """
@@ -219,5 +226,9 @@ summary{cursor:pointer;color:var(--accent);padding:.35rem 0}
 pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;
 white-space:pre-wrap;overflow-wrap:anywhere;
 font:.85rem/1.5 ui-monospace,"SF Mono","DejaVu Sans Mono",monospace}
+.lyrics{margin:.2em 0;line-height:1.9}
+.lyrics span{padding:.1em .25em;border-radius:4px;background:color-mix(in srgb,var(--bar)
+calc(var(--attention,0)*100%),transparent)}
+.sung{text-decoration:underline;text-decoration-thickness:2px}
 @media print{audio,nav{display:none}body{background:#fff}.item,.card{break-inside:avoid}}
 """

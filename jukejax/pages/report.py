@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from jukejax.common import files
-from jukejax.pages import chapters, page, summary, tracks
+from jukejax.pages import alignment, chapters, page, summary, tracks
 from jukejax.pages.assets import Assets
 from jukejax.pages.pipeline import PipelinePaths, PipelineResults
 from jukejax.pages.runs import read_items
@@ -32,7 +32,34 @@ def write_sample_page(folder: str | os.PathLike) -> Path:
     if settings := files.read_json_if_any(folder / "settings.json"):
         formatted = page.tag("pre", tracks.format_indented(settings))
         content.append(page.details("Settings of the run", formatted))
-    return _write_index(folder, page.document("Generated music", *content))
+    return _write_index(
+        folder, page.document("Generated music", *content, script=alignment.FOLLOW_WORDS)
+    )
+
+
+def write_alignment_page(folder: str | os.PathLike) -> Path:
+    """Writes index.html for the songs that `align` wrote to a folder.
+
+    Returns:
+      The path of index.html.
+    """
+    folder = Path(folder)
+    assets, articles = Assets(folder), []
+    for path in sorted(folder.iterdir()):
+        if not (table := alignment.read_alignment(path)):
+            continue
+        sound = Path(str(table.get("sound") or ""))
+        articles.append(
+            page.tag(
+                "article",
+                page.tag("h2", path.name),
+                assets.add_sound(sound, path.name, "Sound", path.name) if sound.is_file() else "",
+                alignment.render_alignment(table, path, assets),
+                class_="item",
+            )
+        )
+    text = page.document("Lyrics and music", *articles, script=alignment.FOLLOW_WORDS)
+    return _write_index(folder, text)
 
 
 def write_pipeline_page(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jukejax.common.formatting import format_count
 from jukejax.pages import page
+from jukejax.pages.alignment import read_alignment, render_alignment
 from jukejax.pages.assets import Assets
 from jukejax.pages.runs import LEVELS, Item, join_text, parse_number
 
@@ -32,14 +33,15 @@ def render_track(item: Item, assets: Assets) -> page.Html:
                 strong=level == 0,
             )
         )
-    lyrics = item.meta.get("lyrics")
+    lyrics, aligned = item.meta.get("lyrics"), read_alignment(item.folder)
     return page.tag(
         "article",
         page.tag("h2", title),
         page.facts(_list_settings(item)),
         [page.note(line) for line in _list_caveats(item)],
         page.grid(cards) if cards else "",
-        page.details("Lyrics", page.tag("pre", join_text(lyrics))) if lyrics else "",
+        render_alignment(aligned, item.folder, assets) if aligned else "",
+        page.details("Text of the lyrics", page.tag("pre", join_text(lyrics))) if lyrics else "",
         page.details("All settings of this track", page.tag("pre", format_indented(item.meta))),
         class_="item",
         id=item.name,

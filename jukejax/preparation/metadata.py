@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
+from jukejax.data.lrc import TimedLyrics
+from jukejax.preparation.lyrics_source import is_lyrics_path, parse_lyrics, read_lyrics_file
 from jukejax.preparation.prepared_track import GridText
 from jukejax.preparation.track_grid import check_grid_text
 
@@ -23,13 +25,14 @@ TAGS = {  # spellings of each tag in Vorbis comments, ID3, ASF, MP4, RIFF INFO a
     "artist": ("artist", "TPE1", "Author", "\xa9ART", "IART"),
     "genre": ("genre", "TCON", "WM/Genre", "\xa9gen", "IGNR"),
     "bpm": ("bpm", "TBPM", "WM/BeatsPerMinute", "tmpo", "tempo"),
+    "lyrics": ("lyrics", "USLT", "WM/Lyrics", "\xa9lyr", "unsyncedlyrics"),
     "key": ("initialkey", "TKEY", "WM/InitialKey", "----:com.apple.iTunes:initialkey", "key"),
 }
 
 
 @dataclass(frozen=True)
 class TrackLabels:
-    """Artist, genre and grid of a file as text; empty if not given.
+    """Artist, genre, grid and lyrics of a file as text; empty if not given.
 
     Attributes:
       notes: doubts about them, for the user.
@@ -38,6 +41,7 @@ class TrackLabels:
     artist: str = ""
     genre: str = ""
     grid: GridText = field(default_factory=GridText)
+    lyrics: TimedLyrics = field(default_factory=TimedLyrics)
     notes: list[str] = field(default_factory=list)
 
 
@@ -45,9 +49,10 @@ class TrackLabels:
 
 
 def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackLabels]:
-    """Reads a CSV with the columns file,artist,genre,bpm,first_beat,key; returns labels by file.
+    """Reads a CSV with the columns of `COLUMNS`; returns labels by file.
 
-    All columns but `file` may be missing; others are ignored. The keys are those of `file_key`.
+    All columns but `file` may be missing; others are ignored. The keys are those of `file_key`. The
+    lyrics are a text, or the path of a .txt or .lrc file, from the folder of the CSV.
 
     Args:
       folder: of the music; absolute paths of files in it are understood.
@@ -89,10 +94,18 @@ def read_metadata(path: str | os.PathLike, folder: str = "") -> dict[str, TrackL
         grid = GridText(**{name: row.get(name, "").strip() for name in GRID_COLUMNS})
         try:
             check_grid_text(grid)
+            lyrics = _read_lyrics(row.get("lyrics", ""), path)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""), grid)
+        labels[key] = TrackLabels(row.get("artist", ""), row.get("genre", ""), grid, lyrics)
     return labels
+
+
+def _read_lyrics(text: str, metadata: str | os.PathLike) -> TimedLyrics:
+    """Reads the value of the column lyrics; raises ValueError for a path that cannot be read."""
+    if not is_lyrics_path(text):
+        return parse_lyrics(text)
+    return read_lyrics_file(Path(metadata).parent / text.strip().replace("\\", "/"))
 
 
 def _check_columns(path: str | os.PathLike, columns: Sequence[str]) -> None:
@@ -101,7 +114,7 @@ def _check_columns(path: str | os.PathLike, columns: Sequence[str]) -> None:
     Raises:
       ValueError: a column is missing, named twice, or named almost as one that is read.
     """
-    if "file" not in columns or not {"artist", "genre", *GRID_COLUMNS} & set(columns):
+    if "file" not in columns or not (set(COLUMNS) - {"file"}) & set(columns):
         raise ValueError(
             f"metadata {path} has the columns {','.join(columns) or '(none)'}; its first line "
             f"must name {','.join(COLUMNS)}"
@@ -143,7 +156,7 @@ def file_key(name: str) -> str:
 
 
 def read_tags(path: str, container_tags: Mapping[str, str] | None = None) -> TrackLabels:
-    """Reads artist and genre from the tags of a file; empty without tags.
+    """Reads artist, genre, grid and lyrics from the tags of a file; empty without tags.
 
     Tries mutagen, which knows several values and their encodings; then APEv2, which it reads of few
     formats; then what FFmpeg reads of the container (RIFF INFO, Matroska).
@@ -163,7 +176,8 @@ def read_tags(path: str, container_tags: Mapping[str, str] | None = None) -> Tra
         bpm=(named["bpm"] or [tags.get("bpm", "") or tags.get("tbpm", "")])[0],
         key=(named["key"] or [tags.get("initialkey", "") or tags.get("tkey", "")])[0],
     )
-    return TrackLabels(artists[0] if artists else "", "; ".join(genres), grid, notes)
+    lyrics = parse_lyrics((named["lyrics"] or [tags.get("lyrics", "")])[0])
+    return TrackLabels(artists[0] if artists else "", "; ".join(genres), grid, lyrics, notes)
 
 
 def _read_file_tags(path: str, notes: list[str]) -> dict[str, list[str]]:
@@ -189,7 +203,7 @@ def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:
     """Returns the values of the first of the named tags that a file has."""
     for name in names:
         try:
-            tag = tags[name] if tags and name in tags else None
+            tag = _find_tag(tags, name)
         except (KeyError, ValueError):  # a key that this kind of tags cannot have
             continue
         if tag is None:
@@ -199,12 +213,21 @@ def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:
         if name == "TCON":  # numbers are names of ID3v1's list; v2.3 separates by slashes
             values = [part for genre in tag.genres for part in re.split("/", genre)]
         elif hasattr(tag, "text"):
-            values = tag.text
+            values = [tag.text] if isinstance(tag.text, str) else tag.text
         else:
             values = tag if isinstance(tag, list) else [str(tag)]
         if values := _split_values(values):
             return values
     return []
+
+
+def _find_tag(tags: Any, name: str) -> Any:
+    """Returns a tag; lyrics in ID3 have their language and a description in the key."""
+    if not tags:
+        return None
+    if name == "USLT":
+        name = next((key for key in tags.keys() if key.startswith("USLT:")), name)  # noqa: SIM118
+    return tags[name] if name in tags else None  # noqa: SIM401 - mutagen.File has no such get
 
 
 def _read_container_tag(tags: Mapping[str, str], *names: str, notes: list[str]) -> list[str]:
@@ -235,6 +258,6 @@ def _doubt_code_page(name: str, text: str) -> list[str]:
     if len(foreign) <= max(1, FOREIGN_SHARE * len(letters)):
         return []
     return [
-        f"tag {name} reads {text!r}, most likely of another code page than its Latin-1: give the "
-        "name by --metadata"
+        f"tag {name} reads {text[:60]!r}, most likely of another code page than its Latin-1: give "
+        "the name by --metadata"
     ]

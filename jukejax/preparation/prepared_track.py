@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from jukejax.data.grid import SourcedGrid
+from jukejax.data.lrc import TimedLyrics
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,11 @@ class GridText:
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a track: a file, or track `index` of the house corpus (`house.track`)."""
+    """The source of a track: a file, or track `index` of the house corpus (`house.track`).
+
+    Attributes:
+      vocals, instruments, lyrics: parts of the track of the house corpus.
+    """
 
     name: str
     path: str = ""
@@ -25,6 +30,8 @@ class Source:
     seed: int = 0
     tempo: tuple[float, float] | None = None
     vocals: bool = True
+    instruments: bool = True
+    lyrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class PreparedTrack:
       first_sample: sample of the source at which the stored audio begins.
       is_joined: passages of the source were cut out, so that the grid is interrupted.
       tags: values of the file's tags that `choose_grid` reads.
+      lyrics: of the file's tags, or of the house corpus, with times in the source; from
+        `lyrics_source.choose_lyrics` on the final ones, with times in the stored audio.
       trimmed: seconds of silence removed at the start and at the end.
       fade_out: seconds of a long fade-out at the end, cut or not.
       dead_air: start and length in seconds of long silences, in the time of the source.
@@ -63,6 +72,7 @@ class PreparedTrack:
     first_sample: int = 0
     is_joined: bool = False
     tags: GridText = field(default_factory=GridText)
+    lyrics: TimedLyrics = field(default_factory=TimedLyrics)
     notes: list[str] = field(default_factory=list)
     loudness: float | None = None
     trimmed: list[float] = field(default_factory=lambda: [0.0, 0.0])

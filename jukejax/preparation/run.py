@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from jukejax.preparation import (
     tfds_source,
 )
 from jukejax.preparation.job import Job
+from jukejax.preparation.lyrics_source import read_lyrics_file
 from jukejax.preparation.metadata import TrackLabels, file_key, read_metadata
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules
@@ -58,6 +59,8 @@ class Settings:
     house_seconds: float = 45.0
     house_tempo: tuple[float, float] | None = None
     house_vocals: bool = True
+    house_instruments: bool = True
+    house_lyrics: bool = False
     seed: int = 0
 
     def check(self) -> None:
@@ -106,7 +109,7 @@ def prepare_dataset(settings: Settings) -> None:
         listing = find_sources(settings, cache)
         prepared = prepare_sources(listing.sources, settings, cache)
         prepared = selection.reject_copies(prepared)
-        usable = selection.label_tracks(prepared, {**listing.labels, **metadata})
+        usable = selection.label_tracks(prepared, merge_labels(listing.labels, metadata))
         used = [track for track, _ in usable]
         group, links = selection.find_groups(used)
         heldout = groups.draw_heldout(
@@ -183,6 +186,8 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
                 settings.seed,
                 settings.house_tempo,
                 vocals=settings.house_vocals,
+                instruments=settings.house_instruments,
+                lyrics=settings.house_lyrics,
             )
         )
     if kind == "tfds":
@@ -199,7 +204,31 @@ def find_sources(settings: Settings, cache: str) -> SourceList:
             f"no music in {settings.input}: of its {number} none ends "
             f"in {' '.join(sorted(decoding.EXTENSIONS))}{unreadable}"
         )
-    return SourceList(listing.sources, ignored=listing.ignored, unreadable=listing.unreadable)
+    labels = {file_key(name): read_sidecar(path) for name, path in listing.lyrics.items()}
+    return SourceList(listing.sources, labels, listing.ignored, listing.unreadable)
+
+
+def read_sidecar(path: str) -> TrackLabels:
+    """Reads the file of lyrics beside a sound; one that cannot be used is a note for the user."""
+    try:
+        return TrackLabels(lyrics=read_lyrics_file(path))
+    except ValueError as error:
+        return TrackLabels(notes=[f"{error}; it is not used"])
+
+
+def merge_labels(
+    labels: Mapping[str, TrackLabels], metadata: Mapping[str, TrackLabels]
+) -> dict[str, TrackLabels]:
+    """Returns the labels of the metadata file, else those of the sources, by `file_key`.
+
+    Files without lyrics in the metadata keep those of the source.
+    """
+    merged = {**labels, **metadata}
+    for key in labels.keys() & metadata.keys():
+        if not metadata[key].lyrics.text:
+            source = labels[key]
+            merged[key] = replace(metadata[key], lyrics=source.lyrics, notes=source.notes)
+    return merged
 
 
 class _TfdsProgress:
@@ -244,6 +273,7 @@ def write_dataset(
     vocabulary = Vocabulary.build(
         [track.artist for _, track in usable],
         [genre for _, track in usable for genre in track.genre],
+        [track.lyrics for _, track in usable],
     )
     progress = Progress("writing", len(usable))
     with DatasetWriter(

@@ -10,6 +10,7 @@ from jukejax.analysis.fingerprint import Landmarks
 from jukejax.data import audio, corpus
 from jukejax.data.vocabularies import UNKNOWN, split_genres
 from jukejax.preparation import groups, storage
+from jukejax.preparation.lyrics_source import choose_lyrics
 from jukejax.preparation.metadata import TrackLabels, file_key
 from jukejax.preparation.prepared_track import PreparedTrack
 from jukejax.preparation.track_grid import choose_grid
@@ -36,13 +37,14 @@ def label_tracks(
     """Labels the usable tracks by the metadata, else by their tags, else as unknown.
 
     Args:
-      metadata: labels by `file_key`.
+      metadata: labels by `file_key`, also those of files beside the sound.
     """
     usable = []
     for track in prepared:
         if not track.reason:
             labels = metadata.get(file_key(track.name), TrackLabels())
-            track = choose_grid(track, labels.grid)
+            track = replace(track, notes=[*track.notes, *labels.notes])
+            track = choose_lyrics(choose_grid(track, labels.grid), labels.lyrics)
             grid = track.grid
             labeled = corpus.Track(
                 track.name,
@@ -56,6 +58,8 @@ def label_tracks(
                 key=grid.grid.key,
                 grid_origin=grid.origin,
                 grid_confidence=grid.confidence,
+                lyrics=track.lyrics.text,
+                lyric_times=track.lyrics.times,
             )
             usable.append((track, labeled))
     return usable
@@ -105,7 +109,8 @@ def describe_files(
     Returns:
       files: file, fate ("train", "heldout" or "skipped"), reason; for readable files seconds, grid,
         channels, loudness (LUFS), trimmed, fade_out, dead_air (see `PreparedTrack`) and notes; for
-        used ones also group, the first file that shares a recording with it.
+        used ones also group, the first file that shares a recording with it, and for those with
+        lyrics lyric_characters.
       links: a and b, files that share a recording; votes, offset_seconds, seconds of each.
       instrumental_si_sdr: mean in dB before and after separation, if the true instrumentals are
         known.
@@ -119,6 +124,8 @@ def describe_files(
         row: dict[str, Any] = {"file": track.name, "fate": fate, "reason": track.reason}
         if i is not None:
             row["group"] = usable[group[i]].name
+            if track.lyrics.text:
+                row["lyric_characters"] = len(track.lyrics.text)
         if track.samples:
             row["seconds"] = round(track.samples / audio.SAMPLE_RATE, 3)
             row |= {key: getattr(track, key) for key in FACTS}

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from jukejax.data import decoding
 from jukejax.preparation import storage
+from jukejax.preparation.lyrics_source import SUFFIXES
 from jukejax.preparation.prepared_track import Source
 
 
@@ -17,22 +18,24 @@ class FoundFiles:
 
     Attributes:
       sources: sound files in alphabetical order.
+      lyrics: paths of files of lyrics beside the sounds, by the name of the source.
       ignored: number of other files, by suffix.
       unreadable: folders that cannot be read, with the reason.
     """
 
     sources: list[Source]
+    lyrics: dict[str, str]
     ignored: dict[str, int]
     unreadable: list[str]
 
 
 def find_files(folder: str | os.PathLike) -> FoundFiles:
-    """Finds the sound files under a folder or a bucket.
+    """Finds the sound files under a folder or a bucket, and files of lyrics beside them.
 
     Links to files and folders are followed; each folder is read once.
     """
     sources: list[Source] = []
-    ignored: Counter[str] = Counter()
+    others: list[tuple[str, str]] = []
     unreadable: list[str] = []
     names = _list_bucket(folder) if storage.is_remote(folder) else _list_folder(folder, unreadable)
     for name, path in names:
@@ -40,9 +43,26 @@ def find_files(folder: str | os.PathLike) -> FoundFiles:
         if suffix in decoding.EXTENSIONS:
             sources.append(Source(name, path=path))
         else:
-            ignored[suffix or "(none)"] += 1
+            others.append((name, path))
     sources.sort(key=lambda source: source.name)
-    return FoundFiles(sources, dict(sorted(ignored.items())), unreadable)
+    lyrics = _match_lyrics(sources, dict(others))
+    used = set(lyrics.values())
+    ignored = Counter(
+        PurePosixPath(name).suffix.lower() or "(none)" for name, path in others if path not in used
+    )
+    return FoundFiles(sources, lyrics, dict(sorted(ignored.items())), unreadable)
+
+
+def _match_lyrics(sources: list[Source], others: dict[str, str]) -> dict[str, str]:
+    """Returns the paths of files of lyrics with the name of a sound, by the name of the source."""
+    by_name = {name.lower(): path for name, path in others.items()}
+    lyrics = {}
+    for source in sources:
+        stem = source.name[: -len(PurePosixPath(source.name).suffix)].lower()
+        paths = [by_name[stem + suffix] for suffix in SUFFIXES if stem + suffix in by_name]
+        if paths:
+            lyrics[source.name] = paths[0]
+    return lyrics
 
 
 def _list_folder(folder: str | os.PathLike, unreadable: list[str]) -> Iterator[tuple[str, str]]:
@@ -89,14 +109,33 @@ def list_house_tracks(
     tempo: tuple[float, float] | None = None,
     *,
     vocals: bool = True,
+    instruments: bool = True,
+    lyrics: bool = False,
 ) -> list[Source]:
-    """Lists the tracks of the house corpus, with or without vocals; see `house.track`."""
+    """Lists the tracks of the house corpus, with some of their parts; see `house.track`.
+
+    Raises:
+      ValueError: there are no tracks, or no parts of them.
+    """
+    if not (vocals or instruments):
+        raise ValueError(
+            "--nohouse_vocals and --nohouse_instruments leave no sound; remove one of them"
+        )
     if count < 1 or seconds <= 0:
         raise ValueError(
             f"--house_tracks={count} and --house_seconds={seconds} must both be above 0"
         )
     return [
-        Source(f"house_{i:04d}", index=i, seconds=seconds, seed=seed, tempo=tempo, vocals=vocals)
+        Source(
+            f"house_{i:04d}",
+            index=i,
+            seconds=seconds,
+            seed=seed,
+            tempo=tempo,
+            vocals=vocals,
+            instruments=instruments,
+            lyrics=lyrics,
+        )
         for i in range(count)
     ]
 

@@ -34,11 +34,26 @@ def print_summary(
             f"instrumental against the truth: SI-SDR {sdr['before']:.1f} dB before, "
             f"{sdr['after']:.1f} dB after --separator={table['separator']}"
         )
+    _print_lyrics(table)
     _print_ignored(table)
     if missing:
         files_missing = format_count(len(missing), "file")
         print(f"--metadata names {files_missing} not in --input, such as {missing[0]}")
     _print_skipped(output, [row for row in table["files"] if row["fate"] == "skipped"])
+
+
+def _print_lyrics(table: Mapping[str, Any]) -> None:
+    """Prints the number of tracks with lyrics, and what the removal of vocals means for them."""
+    lengths = [row["lyric_characters"] for row in table["files"] if "lyric_characters" in row]
+    if not lengths:
+        return
+    tracks = format_count(len(lengths), "track")
+    print(f"lyrics of {tracks}, {sum(lengths) // len(lengths)} characters on average")
+    if table["separator"] != "none":
+        print(
+            f"--separator={table['separator']} removes the voice that sings them; a model of "
+            "lyrics needs --separator=none"
+        )
 
 
 def _print_ignored(table: Mapping[str, Any]) -> None:

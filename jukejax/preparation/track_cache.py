@@ -17,6 +17,7 @@ from jukejax.analysis import fingerprint
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import audio, decoding
+from jukejax.data.lrc import TimedLyrics
 from jukejax.preparation.prepared_track import GridText, PreparedTrack
 
 VERSION = 4  # of the processing in `tracks`; a change invalidates cached tracks
@@ -24,12 +25,13 @@ VERSION = 4  # of the processing in `tracks`; a change invalidates cached tracks
 
 @dataclass(frozen=True)
 class SoundFacts:
-    """The record of a file: the sha256 of its sound, its labels, and notes for the user."""
+    """The record of a file: the sha256 of its sound, its labels and lyrics, and notes."""
 
     content: str
     artist: str
     genre: str
     grid: GridText
+    lyrics: TimedLyrics
     notes: list[str]
 
 
@@ -121,6 +123,6 @@ def write_entry(
 
 
 def write_facts(entry: Path, prepared: PreparedTrack) -> None:
-    derived = ("name", "array", "fingerprint", "content", "artist", "genre", "tags")
+    derived = ("name", "array", "fingerprint", "content", "artist", "genre", "tags", "lyrics")
     facts = {key: value for key, value in asdict(prepared).items() if key not in derived}
     files.write_bytes(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)

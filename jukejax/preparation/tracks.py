@@ -11,13 +11,14 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from jukejax.analysis import fidelity, fingerprint
 from jukejax.data import audio
 from jukejax.data.grid import Grid, SourcedGrid
+from jukejax.data.lrc import TimedLyrics
 from jukejax.data.repair import SILENT, repair_sound
 from jukejax.data.spool import Spool
 from jukejax.preparation import track_cache
@@ -72,9 +73,15 @@ def _prepare_house_track(
     from jukejax.preparation import house
 
     process = _describe_process(separator, rules)
-    track = house.track(source.index, seconds=source.seconds, seed=source.seed, tempo=source.tempo)
+    track = house.track(
+        source.index,
+        seconds=source.seconds,
+        seed=source.seed,
+        tempo=source.tempo,
+        solo=not source.instruments,
+    )
     if not source.vocals:
-        track = replace(track, vocal=np.zeros_like(track.vocal))
+        track = replace(track, vocal=np.zeros_like(track.vocal), lyrics=TimedLyrics())
     content = hashlib.sha256(track.mix.astype("<f4").tobytes()).hexdigest()
     entry = track_cache.entry_path(cache, content, process)
     prepared = track_cache.read_entry(entry, source.name)
@@ -88,7 +95,10 @@ def _prepare_house_track(
     truth = Grid(float(track.bpm), 0.0, track.key).shift(prepared.first_sample)
     names = ("bpm", "first_downbeat", "key")
     grid = SourcedGrid(truth, dict.fromkeys(names, "corpus"), dict.fromkeys(names, 1.0))
-    prepared = replace(prepared, content=content, grid=grid, **_house_labels(track))
+    lyrics = track.lyrics if source.lyrics else TimedLyrics()
+    prepared = replace(
+        prepared, content=content, grid=grid, lyrics=lyrics, artist=track.artist, genre=track.genre
+    )
     return _finish(prepared, rules)
 
 
@@ -117,7 +127,9 @@ def _prepare_file(source: Source, separator: Separator, cache: Path, rules: Rule
             samples, channels = mix.samples.shape
             return PreparedTrack(source.name, reason, samples=samples, channels=channels)
         notes = mix.notes + labels.notes
-        facts = SoundFacts(mix.content, labels.artist, labels.genre, labels.grid, notes)
+        facts = SoundFacts(
+            mix.content, labels.artist, labels.genre, labels.grid, labels.lyrics, notes
+        )
         entry = track_cache.entry_path(cache, mix.content, process)
         prepared = track_cache.read_entry(entry, source.name)
         if prepared is None:
@@ -139,6 +151,7 @@ def _add_facts(prepared: PreparedTrack, facts: SoundFacts) -> PreparedTrack:
         artist=facts.artist,
         genre=facts.genre,
         tags=facts.grid,
+        lyrics=facts.lyrics,
         notes=[*facts.notes, *prepared.notes],
     )
 
@@ -242,13 +255,9 @@ def _describe_silence(prepared: PreparedTrack, fades: str) -> list[str]:
     return notes
 
 
-def _house_labels(track: "HouseTrack") -> dict[str, Any]:
-    return {"artist": track.artist, "genre": track.genre}
-
-
 def _measure_sdr(track: "HouseTrack", instrumental: np.ndarray) -> dict[str, float] | None:
-    """Measures the instrumental of a track against the truth; None for a track without vocals."""
-    if not track.vocal.any():
+    """Measures the instrumental of a track against the truth; None for a track of one stem."""
+    if not (track.vocal.any() and track.instrumental.any()):
         return None
     return {
         "before": round(fidelity.si_sdr(track.mix, track.instrumental), 3),

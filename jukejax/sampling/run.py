@@ -30,6 +30,7 @@ from jukejax.sampling.initial_state import (
 )
 from jukejax.sampling.levels import LevelSampler, level_stage, loop_stage
 from jukejax.sampling.loop import decode_loop
+from jukejax.sampling.lyric_alignment import align_items
 from jukejax.sampling.request import Request
 from jukejax.sampling.streaming import StreamGroup, find_stream_targets
 
@@ -67,6 +68,8 @@ class SampleJob:
             for stage in (level_stage(level), loop_stage(level)):
                 self.folder.remove_state(stage)
         self.folder.remove_unfinished_files()
+        if self.request.lyrics:
+            align_items(self.model, self.folder.output)
         report.write_sample_page(self.folder.output)
 
     def _load_codes(self) -> Codes:

@@ -123,6 +123,8 @@ _PRIOR = {
     "lyrics.num_tokens": _count(1),
     "lyrics.vocab_size": _count(1),
     "lyrics.loss_fraction": NOT_NEGATIVE,
+    "lyrics.alignment_layer": _count(0, optional=True),
+    "lyrics.alignment_head": _count(0, optional=True),
     **{f"transformer.{name}": bounds for name, bounds in _TRANSFORMER.items()},
     **{f"lyrics.encoder.{name}": bounds for name, bounds in _TRANSFORMER.items()},
 }

@@ -25,7 +25,7 @@ from jukejax.weights.openai import released
 # which rows are added.
 FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
-FREE |= {"dropout", "dropout_all"}
+FREE |= {"dropout", "dropout_all", "loss_fraction", "alignment_layer", "alignment_head"}
 # Keys of labels that a run may add to a model that was trained with 0 of them.
 ADDED = {"tempo_bins", "keys", "bar_bins", "turns"}
 
@@ -96,6 +96,19 @@ def extend_label_tables(
         max(artists, sizes.get("num_artists", 0), labels.num_artists),
         max(genres, sizes.get("num_genres", 0), labels.num_genres),
     )
+
+
+def read_lyric_characters(config: ConfigDict, vocabulary: Vocabulary) -> str:
+    """Returns the characters of the run's lyrics for the alphabet "unicode".
+
+    Args:
+      vocabulary: of the data set; its characters are those of a run without `init_from`.
+    """
+    if not config.get("init_from"):
+        return vocabulary.characters
+    description = loading.read_description(config.init_from, trained_part_name(config))
+    trained = vocabularies.parse_vocabulary(description["vocabulary"])
+    return trained.characters if isinstance(trained, Vocabulary) else ""
 
 
 def describe_origin(config: ConfigDict) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.data import vocabularies
+from jukejax.data.lyrics import find_alphabet
 from jukejax.models.vqvae import VQVAEConfig
 from jukejax.weights import bundle, stream
 from jukejax.weights.headers import TensorEntry
@@ -97,6 +98,14 @@ def parse_config(description: Mapping[str, Any], path: Path) -> parts.Config:
             size = getattr(config.labels, f"num_{kind}")
             if rows > size:
                 raise ValueError(f"{path}.vocabulary has {rows} {kind}, the model {size}")
+    if config.lyrics is not None and config.lyrics.alphabet:
+        characters = getattr(vocabulary, "characters", "")
+        size = find_alphabet(config.lyrics.alphabet, 0, characters).size
+        if size != config.lyrics.vocab_size:
+            raise ValueError(
+                f"{path} has {size} lyric tokens in its alphabet {config.lyrics.alphabet}, the "
+                f"model {config.lyrics.vocab_size}"
+            )
     return config
 
 

@@ -87,3 +87,14 @@ def test_a_lenient_look_up_replaces_only_the_names_that_a_model_lacks():
     assert names.track_genre_ids(("dub", "obscure")) == (2, 0)
     assert names.track_genre_ids(()) == (0,)
     assert (names.artist_id("larry heard"), names.artist_id("nobody")) == (2, 0)
+
+
+def test_the_characters_of_the_lyrics_are_stored_and_those_of_a_model_kept(tmp_path):
+    vocabulary = Vocabulary.build(["A"], ["dub"], ["夜の", "ab"])
+    assert vocabulary.characters == "abの夜"
+    vocabulary.save(tmp_path / "v.json")
+    assert Vocabulary.load(tmp_path / "v.json") == vocabulary
+    assert "characters" not in Vocabulary.build(["A"], ["dub"]).plain()
+    extended = extend_vocabulary(vocabulary, Vocabulary.build(["B"], [], ["xyz"]))
+    assert extended.characters == "abの夜"
+    assert extended.artists == ("unknown", "A", "B")

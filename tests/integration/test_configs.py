@@ -39,6 +39,7 @@ VARIANTS = [
     *(("tiny", stage) for stage in STAGES),
     *(("grid", variant) for variant in ("with-bar", "without-bar")),
     *(("house_small", stage) for stage in (*STAGES, "tune")),
+    *(("house_lyrics", stage) for stage in ("vqvae", "prior")),
 ]
 
 
@@ -82,7 +83,7 @@ def test_config_gives_a_model(name, variant):
     if frozen.labels is not None:
         told["labels"] = jax.ShapeDtypeStruct((1, frozen.label_width), jnp.int32)
     logits, _ = jax.eval_shape(Prior(frozen).init_with_output, key, codes, **told)
-    assert logits.shape == (1, frozen.seq_len, 64)
+    assert logits.shape == (1, frozen.seq_len, 64 + frozen.code_shift)
 
 
 def test_unknown_variants_name_the_known_ones():

@@ -6,6 +6,7 @@ import soundfile
 from mutagen import id3
 
 from jukejax.data import decoding
+from jukejax.data.lrc import TimedLyrics
 from jukejax.preparation.metadata import TrackLabels, read_metadata, read_tags
 from jukejax.preparation.prepared_track import GridText
 from tests.support.sound_files import RATE, make_song, write_file
@@ -17,7 +18,7 @@ def test_metadata_is_read_with_lines_in_lyrics_and_other_systems_paths(tmp_path)
     )
     (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_metadata(tmp_path / "m.csv") == {
-        "sub/a.wav": TrackLabels("Heard, L.", "dub; house"),
+        "sub/a.wav": TrackLabels("Heard, L.", "dub; house", lyrics=TimedLyrics("la\nla")),
         "b.wav": TrackLabels(),
     }
     (tmp_path / "m.csv").write_text("name,artist\n")

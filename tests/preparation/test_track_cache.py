@@ -68,10 +68,18 @@ def test_a_damaged_record_is_read_as_none(tmp_path, capsys):
     path = tmp_path / "record.json"
     assert track_cache.read_record(path) is None
     grid = {"bpm": "124", "first_beat": "", "key": "Am"}
-    facts = {"content": "c", "artist": "a", "genre": "g", "grid": grid, "notes": []}
+    lyrics = {"text": "la", "times": ((0, 1.5),)}
+    facts = {
+        "content": "c",
+        "artist": "a",
+        "genre": "g",
+        "grid": grid,
+        "lyrics": lyrics,
+        "notes": [],
+    }
     path.write_text(json.dumps(facts))
     assert dataclasses.asdict(track_cache.read_record(path)) == facts
     assert not capsys.readouterr().err
     path.write_text(json.dumps({"content": "c"}))
     assert track_cache.read_record(path) is None
-    assert "record.json lacks artist, genre, grid, notes" in capsys.readouterr().err
+    assert "record.json lacks artist, genre, grid, lyrics, notes" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """The vocal part: a line of four bars in the drops and in the breaks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
 
+from jukejax.data.lrc import TimedLyrics
 from jukejax.preparation.house import singer, synth
 from jukejax.preparation.house.score import Score
 from jukejax.preparation.house.singer import Syllable
@@ -64,23 +66,68 @@ def _write_lyric(score: Score, voice: singer.Voice, rng: RandomState) -> list[_L
     return [_LyricSyllable(k, *syllable) for k, bar in enumerate((a, b, a, c)) for syllable in bar]
 
 
-def play_vocal(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Renders the lead; returns it with echo and room [2, time], and its voicing [time]."""
+class Lead(NamedTuple):
+    """The rendered lead.
+
+    Attributes:
+      sound: with echo and room, [2, time].
+      voicing: 0 where silent, [time].
+      syllables: timed from the start of the track.
+    """
+
+    sound: np.ndarray
+    voicing: np.ndarray
+    syllables: list[Syllable]
+
+
+def play_vocal(score: Score) -> Lead:
+    """Renders the lead."""
     voice, rng = score.artist.voice, score.stream("vocal")
     lyric = _write_lyric(score, voice, rng)
     dry, voicing = synth.silence(score.length), np.zeros(score.length)
+    sung: list[Syllable] = []
     for first, last in _find_sung_bars(score):
         start, end = score.at(first, 0), score.at(last, 0)
         syllables = _place_syllables(score, lyric, first, last, rng)
         sound, voicing[start:end] = singer.sing(syllables, voice, end - start, rng)
         dry[start:end] += sound
+        sung += [replace(s, start=s.start + start / SAMPLE_RATE) for s in syllables]
     wet = 0.35 * synth.reverb(dry, decay_seconds=1.4, damping=5000.0)
     beat = round(4 * score.step * SAMPLE_RATE)
     dull = synth.lowpass(dry, 3500.0)
     wet[0, beat:] += 0.14 * dull[:-beat]
     wet[1, 2 * beat :] += 0.09 * dull[: -2 * beat]
     wet += dry
-    return wet, voicing
+    return Lead(wet, voicing, sung)
+
+
+def sing_alone(score: Score) -> Lead:
+    """Renders the singer alone, without echo and room, with new words in every bar."""
+    voice, rng = score.artist.voice, score.stream("solo")
+    syllables: list[Syllable] = []
+    for bar in range(len(score.bars)):
+        if bar % 2 == 0:
+            lyric = _write_lyric(score, voice, rng)
+        for sung in lyric:
+            if sung.bar == bar % 2:  # the second half of a hook repeats bar 0, and answers
+                begin = score.at(bar, sung.sixteenth) / SAMPLE_RATE
+                syllables.append(_time_syllable(score, sung, begin, sung.note, rng))
+    sound, voicing = singer.sing(syllables, voice, score.length, rng)
+    return Lead(np.stack([sound, sound]), voicing, syllables)
+
+
+def write_lyrics(score: Score, syllables: Sequence[Syllable]) -> TimedLyrics:
+    """Writes the sung syllables as words, a line for each bar, with the time of each."""
+    text, times, line_bar = "", [], -1
+    bar_seconds = 16 * score.step
+    for syllable in syllables:
+        bar = int(syllable.start / bar_seconds + 1e-6)
+        if text:
+            text += " " if bar == line_bar else "\n"
+        line_bar = bar
+        times.append((len(text), round(syllable.start, 4)))
+        text += syllable.text
+    return TimedLyrics(text, tuple(times))
 
 
 def _find_sung_bars(score: Score) -> list[tuple[int, int]]:
@@ -104,21 +151,26 @@ def _place_syllables(
     start = score.at(first, 0)
     syllables = []
     for bar in range(last - first):
-        for k, sixteenth, length, note, onset, vowel, end_vowel in lyric:
+        for sung in lyric:
             # In the break every second line is sung; a last bar is without voice, for the fill.
-            if k != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
+            if sung.bar != bar % 4 or (section == "break" and count > 3 and bar % 2 == 1):
                 continue
-            varied = note + (rng.randint(-1, 2) * 2 if bar >= 4 and length == 1 else 0)
-            begin = (score.at(first + bar, sixteenth) - start) / SAMPLE_RATE
-            syllables.append(
-                Syllable(
-                    start=begin + rng.uniform(0.0, 0.012),
-                    length=(length - 0.2) * score.step,
-                    note=varied,
-                    onset=onset,
-                    vowel=vowel,
-                    end_vowel=end_vowel,
-                    level=rng.uniform(0.8, 1.0),
-                )
-            )
+            varied = sung.note + (rng.randint(-1, 2) * 2 if bar >= 4 and sung.length == 1 else 0)
+            begin = (score.at(first + bar, sung.sixteenth) - start) / SAMPLE_RATE
+            syllables.append(_time_syllable(score, sung, begin, varied, rng))
     return syllables
+
+
+def _time_syllable(
+    score: Score, sung: _LyricSyllable, begin: float, note: int, rng: RandomState
+) -> Syllable:
+    """Returns a syllable that begins at about `begin`, in seconds."""
+    return Syllable(
+        start=begin + rng.uniform(0.0, 0.012),
+        length=(sung.length - 0.2) * score.step,
+        note=note,
+        onset=sung.onset,
+        vowel=sung.vowel,
+        end_vowel=sung.end_vowel,
+        level=rng.uniform(0.8, 1.0),
+    )

@@ -68,6 +68,11 @@ class Syllable:
     end_vowel: str  # equal to `vowel` but for diphthongs
     level: float = 1.0
 
+    @property
+    def text(self) -> str:
+        """Returns the syllable in letters, such as `sha` or the diphthong `lai`."""
+        return self.onset + self.vowel + (self.end_vowel if self.end_vowel != self.vowel else "")
+
 
 def _plan_contours(
     syllables: Sequence[Syllable], voice: Voice, length: int, rng: RandomState

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import RandomState
 
+from jukejax.data.lrc import TimedLyrics
 from jukejax.preparation.house import drums, synth
 from jukejax.preparation.house.arrangement import arrange
 from jukejax.preparation.house.artists import ROSTER, Artist
@@ -14,7 +15,7 @@ from jukejax.preparation.house.bass import play_bass
 from jukejax.preparation.house.chords import play_pads, play_stabs
 from jukejax.preparation.house.harmony import draw_harmony
 from jukejax.preparation.house.hook import play_hook
-from jukejax.preparation.house.lead import play_vocal
+from jukejax.preparation.house.lead import play_vocal, sing_alone, write_lyrics
 from jukejax.preparation.house.percussion import play_drums
 from jukejax.preparation.house.score import Score
 from jukejax.preparation.house.synth import SAMPLE_RATE
@@ -41,6 +42,7 @@ class HouseTrack:
 
     Attributes:
       sections: (name, start in seconds), in order; each lasts until the next or the end.
+      lyrics: the sung syllables, a line for each bar, with the time of each.
     """
 
     name: str
@@ -51,6 +53,7 @@ class HouseTrack:
     instrumental: np.ndarray  # float32 [time, 2]
     vocal: np.ndarray  # float32 [time, 2]
     sections: tuple[tuple[str, float], ...]
+    lyrics: TimedLyrics
 
     @property
     def mix(self) -> np.ndarray:
@@ -172,8 +175,8 @@ def play_instruments(score: Score) -> Iterator[tuple[str, np.ndarray]]:
     yield "room", bus
 
 
-def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
-    """Plays the score; returns instrumental and vocal [time, 2] as 16-bit integers."""
+def _mix(score: Score) -> tuple[np.ndarray, np.ndarray, TimedLyrics]:
+    """Plays the score; returns its stems [time, 2] as 16-bit integers, and its lyrics."""
     rng = score.stream("mix")
     instrumental = np.zeros((2, score.length))
     for _, bus in play_instruments(score):
@@ -181,7 +184,7 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
     instrumental *= 1.3
     instrumental = synth.soft_clip(instrumental)
     instrumental -= np.mean(instrumental, axis=-1, keepdims=True)
-    vocal, voicing = play_vocal(score)
+    vocal, voicing, syllables = play_vocal(score)
     vocal *= _balance_vocal(score, vocal, voicing, instrumental, rng)
     # A random level for the track, as records differ in their mastering level.
     both = instrumental + vocal
@@ -192,7 +195,15 @@ def _mix(score: Score) -> tuple[np.ndarray, np.ndarray]:
         sound *= scale
         synth.fade_ends(sound, 0.002, 0.08)
         np.rint(sound, out=sound)
-    return instrumental.T, vocal.T
+    return instrumental.T, vocal.T, write_lyrics(score, syllables)
+
+
+def _record_solo(score: Score) -> tuple[np.ndarray, np.ndarray, TimedLyrics]:
+    """Plays the singer alone; returns stems and lyrics as `_mix` does."""
+    vocal, _, syllables = sing_alone(score)
+    vocal *= 32768.0 * PEAK * score.stream("mix").uniform(0.8, 0.99) / np.abs(vocal).max()
+    np.rint(vocal, out=vocal)
+    return np.zeros_like(vocal).T, vocal.T, write_lyrics(score, syllables)
 
 
 def _stream(seed: int, index: int, player: str) -> RandomState:
@@ -231,6 +242,7 @@ def track(
     seed: int = 0,
     tempo: tuple[float, float] | None = None,
     artist: Artist | None = None,
+    solo: bool = False,
 ) -> HouseTrack:
     """Composes and plays one track, the same bytes for the same arguments on every machine.
 
@@ -240,6 +252,7 @@ def track(
       seed: of the corpus.
       tempo: lowest and highest BPM; None: those of each artist.
       artist: of the track, such as `guest.GUEST`; None: by the index.
+      solo: the singer alone, in every bar, without instruments; see `lead.sing_alone`.
 
     Raises:
       ValueError: an argument is out of range.
@@ -258,7 +271,7 @@ def track(
             "--house_bpm"
         )
     score = compose(index, seconds=seconds, seed=seed, tempo=tempo, artist=artist)
-    instrumental, vocal = _mix(score)
+    instrumental, vocal, lyrics = _record_solo(score) if solo else _mix(score)
     starts = np.cumsum([0, *(count for _, count in score.plan)])
     return HouseTrack(
         name=f"house-{index:04d}",
@@ -272,4 +285,5 @@ def track(
             (name, score.at(int(bar), 0) / SAMPLE_RATE)
             for (name, _), bar in zip(score.plan, starts[:-1], strict=True)
         ),
+        lyrics=lyrics,
     )

@@ -22,6 +22,7 @@ from jukejax.models.prior import Prior, PriorConfig, compute_example_bits, compu
 from jukejax.runtime import precision
 from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task
+from jukejax.training.tasks.lyrics import make_lyrics_reader, set_vocab_size
 from jukejax.training.tasks.preview import PriorSampler, TrainingCodes
 
 DATA_KEYS = ("folder", "batch_size", "aug_shift")
@@ -61,17 +62,17 @@ class PriorTask(Task):
         if dataset is not None:  # without data, the numbers of artists and genres are placeholders
             pretrained.check_model(config, self.model_config)
         self.label_tables = self._size_label_tables(dataset.vocabulary if dataset else Vocabulary())
-        if dataset is not None and self.model_config.lyrics is not None:
-            raise ValueError(
-                f"config.model.lyrics needs lyrics, but code shards such as {dataset.folder} "
-                "have none; remove model.lyrics"
-            )
+        self.lyrics_reader = make_lyrics_reader(config, self.model_config, dataset)
         self.model = Prior(self.model_config, precision.compute_dtype(config.dtype))
         if dataset is not None:
             self.set_dataset(dataset, self.model_config.sample_length, pipeline.CODE_KEY)
             for split in corpus.SPLITS:
                 encode_track_labels(
-                    dataset.tracks(split), split, self._vocabulary, self.model_config.labels
+                    dataset.tracks(split),
+                    split,
+                    self._vocabulary,
+                    self.model_config.labels,
+                    self.lyrics_reader,
                 )
         self.sampler = self._make_sampler() if with_data else None
         self.example_codes = self.model_config.seq_len
@@ -185,6 +186,7 @@ class PriorTask(Task):
             seq_len=model.seq_len,
             sizes=model.labels,
             vocabulary=self._vocabulary,
+            lyrics_reader=self.lyrics_reader,
             batching=pipeline.Batching(
                 batch_size=batch_size,
                 seed=self.config.seed,
@@ -233,8 +235,9 @@ class PriorTask(Task):
 def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorConfig:
     """Completes `config.model` with the values that follow from the code shards.
 
-    These are the codebook sizes, the hop of the level, and the numbers of artists and genres, if
-    the config omits them. Without shards they are those of the released VQ-VAE, and one name each.
+    These are the codebook sizes, the hop of the level, and the numbers of artists, genres and
+    characters of lyrics, if the config omits them. Without shards they are those of the released
+    VQ-VAE, one name each, and no character.
 
     Raises:
       ValueError: the config does not fit the level or the shards.
@@ -255,6 +258,8 @@ def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorCon
         model["labels"].setdefault("num_artists", len(vocabulary.artists))
         model["labels"].setdefault("num_genres", len(vocabulary.genres))
         model["labels"].setdefault("sample_rate", info["sample_rate"])
+    if model.get("lyrics") is not None:
+        set_vocab_size(config, model["lyrics"], dataset)
     frozen = freeze(PriorConfig, model, "config.model")
     if dataset is not None:
         _check_codebooks(frozen, codebook_size)

@@ -23,6 +23,8 @@ ORDERS = {name: order for order, name in PATTERNS.items()}
 
 # Transformers' defaults, for fields that a config.json omits.
 PRIOR_DEFAULTS: dict[str, Any] = {
+    "alignment_head": 2,
+    "alignment_layer": 68,
     "attention_multiplier": 0.25,
     "attention_pattern": "enc_dec_with_lyrics",
     "attn_dropout": 0,
@@ -138,6 +140,9 @@ def _export_lyrics(lyrics: LyricsConfig) -> dict[str, Any]:
         "encoder_loss_fraction": lyrics.loss_fraction,
         "is_encoder_decoder": lyrics.kind == LyricsKind.SINGLE,
     }
+    if lyrics.alignment_layer is not None:
+        fields["alignment_layer"] = lyrics.alignment_layer
+        fields["alignment_head"] = lyrics.alignment_head
     if lyrics.encoder is not None:
         fields["encoder_config"] = _export_transformer(lyrics.encoder) | {
             "n_ctx": lyrics.num_tokens,
@@ -226,12 +231,16 @@ def _import_lyrics(fields: Mapping[str, Any]) -> LyricsConfig:
         encoder = _import_transformer(
             PRIOR_DEFAULTS | (fields["encoder_config"] or {}), seq_len=num_tokens
         )
+    # Transformers' default layer does not exist in smaller models.
+    is_known = fields["alignment_layer"] < fields["num_layers"]
     return LyricsConfig(
         kind=LyricsKind.SEPARATE if encoder else LyricsKind.SINGLE,
         num_tokens=num_tokens,
         vocab_size=fields["lyric_vocab_size"],
         loss_fraction=fields["encoder_loss_fraction"],
         encoder=encoder,
+        alignment_layer=fields["alignment_layer"] if is_known else None,
+        alignment_head=fields["alignment_head"] if is_known else None,
     )
 
 

@@ -78,16 +78,15 @@ def listed_in(case: Case, version: Version) -> OpenAIVocabulary:
 
 def check_characters(case: Case, version: Version) -> None:
     golden = case.group(f"out/{version}/")
-    assert lyrics.vocab_size(version) == golden["n_vocab"]
+    alphabet = lyrics.ALPHABETS[version]
+    assert alphabet.size == golden["n_vocab"]
     table = case.json(f"out/{version}/vocab")
-    assert {**lyrics.character_ids(version), "<unk>": lyrics.PADDING} == table
-    cleaned = [lyrics.clean_text(text, version) for text in case.json("in/texts")]
+    assert {**alphabet.ids, "<unk>": lyrics.PADDING} == table
+    cleaned = [alphabet.clean(text) for text in case.json("in/texts")]
     assert cleaned == case.json(f"out/{version}/clean")
-    tokens = [lyrics.encode_text(text, version) for text in cleaned]
+    tokens = [alphabet.encode(text) for text in cleaned]
     assert tokens == case.json(f"out/{version}/tokens")
-    assert [lyrics.decode_tokens(row, version) for row in tokens] == case.json(
-        f"out/{version}/textise"
-    )
+    assert [alphabet.decode(row) for row in tokens] == case.json(f"out/{version}/textise")
 
 
 def check_names(case: Case, version: Version, vocabulary: OpenAIVocabulary) -> None:
@@ -110,7 +109,8 @@ def our_label(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(label with lyrics, indices of the lyrics) of the window that starts at code `start`."""
     hps = case.hps
-    tokens = lyrics.encode_text(lyrics.clean_text(meta["lyrics"], version), version)
+    alphabet = lyrics.ALPHABETS[version]
+    tokens = alphabet.encode(alphabet.clean(meta["lyrics"]))
     place = {
         "total_samples": meta["total_length"],
         "offset": meta["offset"] + start * hps["raw_to_tokens"],

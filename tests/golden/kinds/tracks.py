@@ -81,7 +81,8 @@ def song_labels(metas: list[dict], hps: Mapping, config: PriorConfig, golden) ->
             genres = tuple(int(x) for x in golden[row, 4 : 4 + config.labels.max_genres] if x >= 0)
         tokens = ()
         if config.num_lyrics:
-            tokens = tuple(lyrics.encode_text(lyrics.clean_text(meta["lyrics"], version), version))
+            alphabet = lyrics.ALPHABETS[version]
+            tokens = tuple(alphabet.encode(alphabet.clean(meta["lyrics"])))
         found.append(Labels(artist, genres, meta["total_length"], meta["offset"], tokens))
     return found
 
