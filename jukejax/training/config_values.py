@@ -151,6 +151,7 @@ RANGES = {
     "optimizer.eps": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.clip": NOT_NEGATIVE,
+    "optimizer.skip_norm": NOT_NEGATIVE,
     "optimizer.ema_decay": Range(0.0, 1.0, below=True, optional=True),
     "schedule.anneal_at_bits": Range(0.0, optional=True),
     "schedule.anneal_on_stall": _count(0),
