@@ -172,6 +172,7 @@ RANGES = {
     "loss.multispectral_hop": _count(1),
     "loss.multispectral_window": _count(1),
     "loss.commit": NOT_NEGATIVE,
+    "loss.kl": NOT_NEGATIVE,
     "mesh.data": Range(-1, COUNT_LIMIT, whole=True),
     "mesh.fsdp": Range(-1, COUNT_LIMIT, whole=True),
     "mesh.tensor": Range(-1, COUNT_LIMIT, whole=True),

@@ -192,7 +192,7 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
             decoders += _count_decoder_macs(block, positions=positions, channels=channels)
         decoders += window * 3 * config.emb_dim * config.channels
     parts = {"encoders": _trained(2 * encoders), "decoders": _trained(2 * decoders)}
-    if config.bottleneck:
+    if config.has_codes:
         parts["codebooks"] = Work(2 * codebooks, 0.0)
     if stfts:
         # Spectra of the target and of the output, of which only the output has a gradient.

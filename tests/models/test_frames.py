@@ -62,7 +62,7 @@ def test_levels_have_their_rates(weights):
 def test_spectral_levels_learn_from_spectra_alone():
     """The decoder of such a level has no influence on its encoder, that of the others has."""
     frames = dataclasses.replace(CONFIG.frames, spectral=(1,))
-    model = VQVAE(dataclasses.replace(CONFIG, frames=frames, bottleneck=False))
+    model = VQVAE(dataclasses.replace(CONFIG, frames=frames, bottleneck="none"))
     audio = draw_audio(256)
     params = nn.meta.unbox(jax.jit(model.init)(jax.random.key(0), audio))["params"]
 
@@ -84,7 +84,7 @@ def test_spectral_levels_learn_from_spectra_alone():
 
 
 def test_stereo_is_encoded_and_decoded():
-    config = dataclasses.replace(CONFIG, channels=2, bottleneck=False)
+    config = dataclasses.replace(CONFIG, channels=2, bottleneck="none")
     model = VQVAE(config)
     output, variables = jax.jit(model.init_with_output)(jax.random.key(0), draw_audio(256, 2))
     assert output.audio[1].shape == (2, 256, 2)

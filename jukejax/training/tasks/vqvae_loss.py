@@ -37,6 +37,7 @@ class LossConfig:
       code_spectrum: weight of the error of the log spectra that codes predict, at the levels
         `FrameConfig.spectral`.
       commit: weight of the commitment loss, beta in the paper.
+      kl: weight of the divergence of a KL bottleneck, in nats a code.
     """
 
     recons: str = "lmix"
@@ -53,6 +54,7 @@ class LossConfig:
     log_spectral: float = 0.0
     code_spectrum: float = 3.0
     commit: float = 0.02
+    kl: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.recons not in RECONS:
@@ -184,6 +186,10 @@ def total_loss(
         if level in output.spectra:
             parts["code_spectrum"] = code_spectrum_loss(target, output.spectra[level])
             total += loss.code_spectrum * parts["code_spectrum"]
+        if output.posteriors is not None:
+            divergence = output.posteriors[level].divergence
+            total += loss.kl * divergence
+            parts["kl_bits"] = divergence / jnp.log(2.0)
         if output.quantized is not None:
             quantized = output.quantized[level]
             total += loss.commit * quantized.commitment_loss

@@ -51,7 +51,7 @@ def model_config(hps: Settings) -> VQVAEConfig:
         reverse_decoder_dilation=False not in reverse,
         ema_decay=next(filter(None, decays), 0.99),
         restart_threshold=hps.get("revival_threshold", 1.0),
-        bottleneck=hps.get("use_bottleneck", True),
+        bottleneck="vq" if hps.get("use_bottleneck", True) else "none",
     )
 
 
@@ -199,7 +199,7 @@ def _check_forward(
         theirs = out.pop(f"enc_l{level}")
         assert_close(features.transpose(0, 2, 1), theirs, rtol=MODEL, name=f"enc_l{level}")
         theirs = out.pop(f"z_l{level}", None)  # without a bottleneck there may be no codes
-        assert theirs is not None or not config.bottleneck
+        assert theirs is not None or not config.has_codes
         if theirs is not None:
             _check_codes(config, codes[level], theirs, f"z_l{level}")
         margin = out.pop(f"code_margin_l{level}", None)
@@ -229,12 +229,12 @@ def _check_gradients(ours: dict, theirs: dict) -> None:
 
 def _convert_codes(config: VQVAEConfig, codes: np.ndarray) -> np.ndarray:
     """Converts the input of their decoders to ours; without a bottleneck these are features."""
-    return codes.astype(np.int32) if config.bottleneck else codes.transpose(0, 2, 1)
+    return codes.astype(np.int32) if config.has_codes else codes.transpose(0, 2, 1)
 
 
 def _check_codes(config: VQVAEConfig, ours: jax.Array, theirs: np.ndarray, name: str) -> None:
     """Checks codes exactly; without a bottleneck they are the features."""
-    if config.bottleneck:
+    if config.has_codes:
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
     else:
         assert_close(ours.transpose(0, 2, 1), theirs, rtol=MODEL, name=name)
