@@ -13,12 +13,21 @@ Variants, with their parameters:
     small_upsampler          218,015,232, level 0 over small_vqvae
 
 The priors are those over the released VQ-VAE (2048 codes, hop 128), and small_upsampler is the one
-over small_vqvae (1024 codes, hop 32), as counted above. For another VQ-VAE change
-`--config.model.codebook_size`, `hop_length` and `level`. The article that this project follows
-probably used small_prior: one V100, four days. A corpus with more than 10 genres or 100 artists
-needs `--config.model.labels.num_genres` and `num_artists`.
+over small_vqvae (1024 codes, hop 32), as counted above. With "-22k" at its end a prior is over the
+top level of small_vqvae instead (level 1, 1024 codes, hop 256), as in the recipe of OpenAI's README
+at 22,050 Hz, which `SIZE=openai_small make from-scratch` runs:
 
-small_vqvae is for 22,050 Hz. Numbers are those of OpenAI's hparams.py.
+    python -m jukejax.prepare --sample_rate=22050 ...
+    python -m jukejax.train --config=configs/openai_small.py:small_vqvae ...
+    python -m jukejax.encode ...
+    python -m jukejax.train --config=configs/openai_small.py:small_prior-22k ...
+    python -m jukejax.train --config=configs/openai_small.py:small_upsampler ...
+    python -m jukejax.export ...
+    python -m jukejax.sample ...
+
+The article that this project follows probably used small_prior: one V100, four days. A corpus with
+more than 10 genres or 100 artists needs `--config.model.labels.num_genres` and `num_artists`.
+Numbers are those of OpenAI's hparams.py.
 """
 
 from ml_collections import ConfigDict
@@ -126,7 +135,15 @@ def small_upsampler() -> ConfigDict:
 
 
 def get_config(arg: str = "small_prior") -> ConfigDict:
-    """Returns the config of a variant; `arg` is one of VARIANTS."""
+    """Returns the config of a variant.
+
+    Args:
+      arg: one of VARIANTS; a prior's may end in "-22k".
+    """
+    if arg.endswith("_prior-22k"):
+        config = get_config(arg.removesuffix("-22k"))
+        config.model.update(level=1, codebook_size=1024, hop_length=256)
+        return config
     if arg == "small_vqvae":
         return small_vqvae()
     if arg == "small_upsampler":

@@ -1,11 +1,11 @@
-"""Encodes audio shards to code shards of all three levels with a trained VQ-VAE.
+"""Encodes audio shards to code shards of every level with a trained VQ-VAE.
 
     python -m jukejax.encode --vqvae=runs/vqvae --input=data/audio --output=data/codes
 
 Priors train on codes only, so that each VQ-VAE encodes the corpus once. The codes depend on the
-position of the grid of 128 samples: with --offsets=4 each training track is stored four times, on
-four grids, and a prior is trained on four versions of it. A run that was killed continues with the
-next track.
+position of the grid of top-level codes (128 samples by default): with --offsets=4 each training
+track is stored four times, on four grids, and a prior is trained on four versions of it. A run that
+was killed continues with the next track.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common.formatting import format_count
-from jukejax.data import corpus, records
+from jukejax.data import corpus
 from jukejax.runtime import platform_flags
 from jukejax.weights.shipped import define_model_flag
 
@@ -31,8 +31,8 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the code shards.", flag
 OFFSETS = flags.DEFINE_integer(
     "offsets",
     1,
-    "Number of copies of each training track: copy k without its first k * 128 / offsets "
-    "samples. Tracks held out are stored once.",
+    "Number of copies of each training track: copy k without its first k / offsets of the samples "
+    "of a top-level code (128 by default). Tracks held out are stored once.",
     flag_values=FLAGS,
 )
 BATCH_SIZE = flags.DEFINE_integer(
@@ -47,8 +47,6 @@ def main() -> int:
     """Encodes the dataset and prints its size and the speed."""
     if VQVAE.value is None or INPUT.value is None or OUTPUT.value is None:
         raise ValueError("--vqvae, --input and --output are needed; see --help")
-    if not 1 <= OFFSETS.value <= records.HOPS[-1]:
-        raise ValueError(f"--offsets={OFFSETS.value} must lie in 1 to {records.HOPS[-1]}")
     if BATCH_SIZE.value < 0:
         raise ValueError(f"--batch_size={BATCH_SIZE.value} must be 1 or more, or 0")
     platform_flags.keep_memory()
@@ -61,10 +59,8 @@ def main() -> int:
     from jukejax.inference.encoding import encode_dataset
 
     codec, output = Codec.load(VQVAE.value), Path(OUTPUT.value)
-    if list(codec.config.hops) != list(records.HOPS):
-        raise ValueError(
-            f"{VQVAE.value} has hops {codec.config.hops}; code shards hold {records.HOPS}"
-        )
+    if not 1 <= OFFSETS.value <= codec.hop:
+        raise ValueError(f"--offsets={OFFSETS.value} must lie in 1 to {codec.hop}")
     batch_size = BATCH_SIZE.value or default_batch_size()
     summary = encode_dataset(dataset, codec, output, offsets=OFFSETS.value, batch_size=batch_size)
     if summary is None:

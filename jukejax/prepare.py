@@ -92,6 +92,13 @@ flags.DEFINE_string(
     "Folder of TFDS's data; default: ~/tensorflow_datasets.",
     flag_values=FLAGS,
 )
+flags.DEFINE_integer(
+    "sample_rate",
+    44100,
+    "Sample rate of the shards in Hz, at most 44100: that of the VQ-VAE to train. Tracks are "
+    "resampled after the removal of vocals.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_float("min_seconds", 5.0, "Shorter tracks are left out.", flag_values=FLAGS)
 flags.DEFINE_float("max_seconds", 7200.0, "Longer tracks are left out.", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -157,6 +164,7 @@ def _read_settings() -> run.Settings:
         cache=FLAGS.cache,
         metadata=FLAGS.metadata,
         heldout=FLAGS.heldout,
+        sample_rate=FLAGS.sample_rate,
         runner=FLAGS.runner,
         workers=FLAGS.workers,
         beam_options=FLAGS.beam_options,

@@ -3,9 +3,12 @@
     python -m jukejax.report --audio=runs/audio --codes=runs/codes --vqvae=runs/vqvae \\
         --priors=runs/prior_2,runs/prior_1,runs/prior_0 --samples=runs/samples --output=runs/report
 
+    python -m jukejax.report --compare=runs/vq,runs/kl,runs/none --output=runs/comparison
+
 OUTPUT/index.html has players of the tracks, originals and reconstructions, loss curves, codebook
 use, the corpus, and times. Chapters whose folders are not given or do not exist are replaced by a
-note.
+note. With --compare the page has reconstruction error, rate and sound of several VQ-VAEs instead,
+such as ones with other bottlenecks (config.model.bottleneck: vq, kl or none).
 """
 
 import dataclasses
@@ -17,7 +20,7 @@ from typing import Any
 from absl import flags
 
 from jukejax import cli
-from jukejax.pages import report
+from jukejax.pages import comparison, report
 from jukejax.pages.pipeline import PipelinePaths
 
 FLAGS = flags.FlagValues()
@@ -31,7 +34,10 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_list(
-    "priors", [], "Working folders of the priors of levels 2,1,0, in this order.", flag_values=FLAGS
+    "priors",
+    [],
+    "Working folders of the priors, that of the top level first, such as those of levels 2,1,0.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string("bundle", None, "Folder of the exported model.", flag_values=FLAGS)
 flags.DEFINE_list(
@@ -44,6 +50,12 @@ flags.DEFINE_string("commands", None, "Text file of the commands that were run."
 flags.DEFINE_string(
     "timings", None, "JSON file {stage: seconds}, stages in the order they ran.", flag_values=FLAGS
 )
+flags.DEFINE_list(
+    "compare",
+    [],
+    "Working folders of VQ-VAEs' trainings to compare with each other, separated by commas.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "output", None, "Folder to write the page to (index.html and its files).", flag_values=FLAGS
 )
@@ -53,8 +65,8 @@ def main() -> int:
     """Writes the page; prints a warning for a missing path, so that unfinished runs have a page."""
     if not FLAGS.output:
         raise ValueError("--output is missing: name the folder to write the page to")
-    if len(FLAGS.priors) > 3:
-        raise ValueError(f"--priors names {len(FLAGS.priors)} folders; give those of levels 2,1,0")
+    if FLAGS.compare:
+        return _write_comparison()
     fields = [field.name for field in dataclasses.fields(PipelinePaths)]
     values: dict[str, Any] = {name: FLAGS[name].value for name in fields}
     paths = PipelinePaths(**values)
@@ -71,12 +83,29 @@ def main() -> int:
             print(
                 f"warning: --{name}={path} does not exist; the page leaves it out", file=sys.stderr
             )
-    index, figures = report.write_pipeline_page(FLAGS.output, paths)
+    _print_results(*report.write_pipeline_page(FLAGS.output, paths))
+    return 0
+
+
+def _write_comparison() -> int:
+    """Writes the page of --compare.
+
+    Raises:
+      ValueError: there are other chapters to write, or a run cannot be compared.
+    """
+    others = [field.name for field in dataclasses.fields(PipelinePaths) if FLAGS[field.name].value]
+    if others:
+        raise ValueError(f"--compare writes a page of its own: remove --{others[0]}")
+    _print_results(*comparison.write_comparison_page(FLAGS.output, FLAGS.compare))
+    return 0
+
+
+def _print_results(index: Path, figures: Sequence[tuple[str, str]]) -> None:
+    """Prints the key figures and the address of a page."""
     width = max((len(name) for name, _ in figures), default=0)
     for name, value in figures:
         print(f"  {name:<{width}}  {value}".replace("\u00a0", " "))
     print(f"Look and listen: {index.resolve().as_uri()}")
-    return 0
 
 
 def start(argv: Sequence[str] | None = None) -> None:

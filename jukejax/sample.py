@@ -16,7 +16,7 @@ ends with the same files. Only the times in meta.json differ.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from absl import flags
 from jukejax import cli
 from jukejax.common import files
 from jukejax.common.formatting import format_count
-from jukejax.data.audio import SAMPLE_RATE
 from jukejax.data.grid import Grid, merge_grids, parse_key
 from jukejax.data.lrc import has_line_times, parse_lrc
 from jukejax.sampling.request import (
@@ -38,6 +37,7 @@ from jukejax.sampling.request import (
     parse_range,
     resolve_seconds,
 )
+from jukejax.weights import bundle
 from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
 FLAGS = flags.FlagValues()
@@ -149,7 +149,10 @@ CANDIDATES = flags.DEFINE_integer(
     flag_values=FLAGS,
 )
 LEVELS = flags.DEFINE_list(
-    "levels", ["2", "1", "0"], "Levels to generate, from coarse to fine.", flag_values=FLAGS
+    "levels",
+    None,
+    "Levels to generate, from coarse to fine. Default: all levels of the model, such as 2,1,0.",
+    flag_values=FLAGS,
 )
 TEMPERATURE = flags.DEFINE_list(
     "temperature",
@@ -213,9 +216,20 @@ WEIGHTS = flags.DEFINE_enum(
 )
 
 
-def make_request() -> Request:
-    """Returns the request that the flags describe."""
-    levels = parse_integers("levels", LEVELS.value)
+def choose_levels(hops: Sequence[int]) -> list[str]:
+    """Returns --levels, or else all levels of a model with these hops, from coarse to fine."""
+    if LEVELS.value is not None:
+        return LEVELS.value
+    return [str(level) for level in reversed(range(len(hops)))]
+
+
+def make_request(model: Mapping[str, Any]) -> Request:
+    """Returns the request that the flags describe.
+
+    Args:
+      model: description of the bundle.
+    """
+    levels = parse_integers("levels", choose_levels(model["hops"]))
     return Request(
         mode=MODE.value,
         levels=levels,
@@ -231,7 +245,7 @@ def make_request() -> Request:
         prompt=PROMPT.value,
         prompt_seconds=PROMPT_SECONDS.value,
         codes=CODES.value,
-        reroll=read_reroll(),
+        reroll=read_reroll(model["sample_rate"]),
         candidates=CANDIDATES.value,
         temperature=parse_per_level("temperature", TEMPERATURE.value, levels),
         hop_fraction=parse_per_level("hop_fraction", HOP_FRACTION.value, levels),
@@ -248,14 +262,14 @@ def make_request() -> Request:
     )
 
 
-def read_reroll() -> tuple[float, float] | None:
+def read_reroll(sample_rate: int) -> tuple[float, float] | None:
     """Returns the range of --reroll in seconds; bars are those of --codes."""
     if REROLL.value is None or CODES.value is None:
         return None if REROLL.value is None else parse_range(REROLL.value)
     from jukejax.sampling.folder import read_grid
 
-    own = Grid(BPM.value, None if FIRST_BEAT.value is None else FIRST_BEAT.value * SAMPLE_RATE)
-    bars = parse_bar_range(REROLL.value, merge_grids(own, read_grid(CODES.value)), SAMPLE_RATE)
+    own = Grid(BPM.value, None if FIRST_BEAT.value is None else FIRST_BEAT.value * sample_rate)
+    bars = parse_bar_range(REROLL.value, merge_grids(own, read_grid(CODES.value)), sample_rate)
     return bars or parse_range(REROLL.value)
 
 
@@ -271,7 +285,7 @@ def read_lyrics() -> str:
     return parse_lrc(text).text if has_line_times(text) else text
 
 
-def collect_settings(model_hash: str) -> dict[str, Any]:
+def collect_settings(model_hash: str, hops: Sequence[int]) -> dict[str, Any]:
     """Returns all settings that affect the tracks; a folder belongs to one set of settings."""
     length = (MODE, SECONDS, BARS, TOTAL_SECONDS, OFFSET_SECONDS, NUM_SAMPLES, FIRST_ITEM)
     grid = (BPM, KEY, FIRST_BEAT, LOOP)
@@ -280,6 +294,7 @@ def collect_settings(model_hash: str) -> dict[str, Any]:
     values: dict[str, Any] = {
         flag.name: flag.value for flag in (*length, *grid, *sources, *sampling, DTYPE, WEIGHTS)
     }
+    values["levels"] = choose_levels(hops)
     for flag in (LYRICS_FILE, PROMPT, CODES):
         if flag.value is not None:
             files.check_regular(flag.value)
@@ -294,13 +309,16 @@ def main() -> int:
     if OUTPUT.value is None:
         raise ValueError("--output is needed; see --help")
     model_folder = MODEL.value or resolve_model(HOUSE)
-    request, output = make_request(), Path(OUTPUT.value)
+    request = make_request(bundle.open_bundle(model_folder))
+    output = Path(OUTPUT.value)
 
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.run import sample_tracks
 
     model = Model(model_folder, DTYPE.value, WEIGHTS.value)
-    seconds = sample_tracks(model, request, output, collect_settings(model.hash), started_at)
+    seconds = sample_tracks(
+        model, request, output, collect_settings(model.hash, model.hops), started_at
+    )
     number = format_count(len(request.items), "track")
     print(f"{number} of {seconds:.1f} s: {output / 'index.html'}")
     return 0

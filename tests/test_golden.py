@@ -1,4 +1,7 @@
-"""Checks of every golden file in $JUKEJAX_GOLDEN (default tests/golden), by its kind."""
+"""Checks of every golden file in $JUKEJAX_GOLDEN (default tests/golden), by its kind.
+
+A hyper-parameter that a check does not read fails the file.
+"""
 
 import os
 from pathlib import Path
@@ -46,6 +49,7 @@ def test_golden(path):
     case = Case(path)
     assert case.hps["kind"] in CHECKS, f"{path.name}: unknown kind {case.hps['kind']!r}"
     CHECKS[case.hps["kind"]](case)
+    case.check_all_read()
 
 
 def test_there_are_golden_files():

@@ -53,6 +53,12 @@ def open_training(paths: Sequence[str]) -> tuple[corpus.Dataset | None, corpus.D
                 f"--training names two folders of {dataset.kind}, {datasets[dataset.kind].folder} "
                 f"and {path}; give at most one of audio and one of codes"
             )
+        dataset.check_rate(RATE)
+        if dataset.kind == "codes" and dataset.table.hops != records.HOPS:
+            raise ValueError(
+                f"--training={path} holds codes of the hops {dataset.table.hops}; audit compares "
+                f"those of {records.HOPS}, or sound: give audio shards"
+            )
         if not dataset.tracks("train"):
             raise ValueError(f"--training={path} has no training tracks")
         datasets[dataset.kind] = dataset

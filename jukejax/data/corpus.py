@@ -80,6 +80,18 @@ class Dataset:
                 f"{COMMANDS[self.kind]}, and that of {COMMANDS[kind]} is needed here"
             )
 
+    def check_rate(self, sample_rate: int) -> None:
+        """Checks the sample rate of the sound of the dataset.
+
+        Raises:
+          ValueError: it is another one.
+        """
+        if self.table.sample_rate != sample_rate:
+            raise ValueError(
+                f"{self.folder} is at {self.table.sample_rate} Hz, and {sample_rate} Hz are needed "
+                f"here; run prepare with --sample_rate={sample_rate}"
+            )
+
     def read_chunk(self, split: str, track: Track, chunk: int) -> memoryview:
         """Reads the payload of one chunk and checks its CRC; valid until the next read."""
         return self._shards[split][track.shard].read(track.first_record + chunk)
@@ -95,11 +107,18 @@ class Dataset:
             ]
         )
 
-    def read_codes(self, split: str, i: int, levels: Sequence[int] = (0, 1, 2)) -> list[np.ndarray]:
-        """Reads the codes of `levels` of track `i` of a code dataset, uint16 [time] each."""
+    def read_codes(
+        self, split: str, i: int, levels: Sequence[int] | None = None
+    ) -> list[np.ndarray]:
+        """Reads the codes of track `i` of a code dataset, uint16 [time] of each level.
+
+        Args:
+          levels: to read; None: all.
+        """
         self.check_kind("codes")
-        track = self.tracks(split)[i]
-        codes = [np.empty(track.samples // records.HOPS[level], np.uint16) for level in levels]
+        track, hops = self.tracks(split)[i], self.table.hops
+        levels = range(len(hops)) if levels is None else levels
+        codes = [np.empty(track.samples // hops[level], np.uint16) for level in levels]
         ends = [0] * len(levels)
         for chunk in range(track.records):
             payload = self.read_chunk(split, track, chunk)
@@ -132,7 +151,7 @@ class Dataset:
         for track in self.table.splits[split].tracks:
             present = max(len(self._shards[split][track.shard]) - track.first_record, 0)
             if present < track.records:
-                samples = present * records.CHUNK
+                samples = present * self.table.chunk_samples
                 track = dataclasses.replace(track, records=present, samples=samples)
             if track.records:
                 tracks.append(track)

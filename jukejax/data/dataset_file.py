@@ -1,5 +1,6 @@
 """The schema of dataset.json, the description of a dataset."""
 
+import itertools
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,7 @@ def read_dataset_file(path: Path) -> tuple[dict, DatasetFile]:
 
 
 def _check_table(table: DatasetFile, where: str) -> None:
-    expected = {"chunk_samples": records.CHUNK, "hops": records.HOPS}
-    for name, value in expected.items():
-        if getattr(table, name) != value:
-            raise ValueError(f"{where}.{name} is {getattr(table, name)}, not {value}")
+    _check_hops(table, where)
     if table.kind not in KINDS:
         raise ValueError(f"{where}.kind is {table.kind!r}, not one of {', '.join(KINDS)}")
     if table.splits.keys() != set(SPLITS):
@@ -140,7 +138,20 @@ def _check_table(table: DatasetFile, where: str) -> None:
         for i, shard in enumerate(split.shards):
             _check_shard(shard, f"{where}.splits.{name}.shards[{i}]")
         for i, track in enumerate(split.tracks):
-            _check_track(track, split.shards, f"{where}.splits.{name}.tracks[{i}]")
+            _check_track(table, track, split.shards, f"{where}.splits.{name}.tracks[{i}]")
+
+
+def _check_hops(table: DatasetFile, where: str) -> None:
+    """Checks the samples of a code of each level, the finest first, and those of a chunk."""
+    hops = table.hops
+    if not hops or hops[0] < 1 or any(b <= a or b % a for a, b in itertools.pairwise(hops)):
+        raise ValueError(
+            f"{where}.hops is {hops}, not a rising sequence such as {records.HOPS}, in which each "
+            "number is a multiple of the one before"
+        )
+    size = records.chunk_samples(hops)
+    if table.chunk_samples != size:
+        raise ValueError(f"{where}.chunk_samples is {table.chunk_samples}, not {size}")
 
 
 def _check_shard(shard: ShardEntry, where: str) -> None:
@@ -150,7 +161,9 @@ def _check_shard(shard: ShardEntry, where: str) -> None:
         raise ValueError(f"{where} has {shard.records} records and {shard.bytes} bytes")
 
 
-def _check_track(track: Track, shards: tuple[ShardEntry, ...], where: str) -> None:
+def _check_track(
+    table: DatasetFile, track: Track, shards: tuple[ShardEntry, ...], where: str
+) -> None:
     """Checks that a track is in its shard, and as long as its chunks."""
     if not 0 <= track.shard < len(shards):
         number = format_count(len(shards), "shard")
@@ -169,7 +182,7 @@ def _check_track(track: Track, shards: tuple[ShardEntry, ...], where: str) -> No
             raise ValueError(
                 f"{where}.lyric_times has character {index} of lyrics of {len(track.lyrics)}"
             )
-    chunks = -(-track.samples // records.CHUNK)
+    chunks = -(-track.samples // table.chunk_samples)
     if track.samples < 0 or chunks != track.records or track.offset < 0:
         raise ValueError(
             f"{where} has {track.samples} samples from {track.offset} on in {track.records} records"

@@ -109,12 +109,19 @@ class Windows:
 
 
 def plan_windows(
-    tracks: tuple[corpus.Track, ...], *, size: int, grid: int, split: str, key: str
+    tracks: tuple[corpus.Track, ...],
+    *,
+    size: int,
+    grid: int,
+    split: str,
+    key: str,
+    sample_rate: int = audio.SAMPLE_RATE,
 ) -> Windows:
     """Cuts tracks into windows of `size` samples; tracks shorter than one window are omitted.
 
     Args:
       key: config key that sets the size, for the message.
+      sample_rate: of the tracks, for the message.
 
     Raises:
       ValueError: no track is as long as a window.
@@ -122,11 +129,11 @@ def plan_windows(
     samples = np.array([track.samples for track in tracks], np.int64)
     count = samples // size
     if not count.sum():
-        longest = samples.max(initial=0) / audio.SAMPLE_RATE
+        longest = samples.max(initial=0) / sample_rate
         number = format_count(len(tracks), f"{split} track")
         raise ValueError(
             f"none of the {number} holds a window of {size} samples "
-            f"({size / audio.SAMPLE_RATE:.2f} s; the longest has {longest:.2f} s); make {key} "
+            f"({size / sample_rate:.2f} s; the longest has {longest:.2f} s); make {key} "
             "smaller or add longer tracks"
         )
     return Windows(
@@ -140,13 +147,19 @@ def plan_windows(
 
 
 def describe_short_tracks(
-    tracks: Sequence[corpus.Track], *, size: int, split: str, key: str
+    tracks: Sequence[corpus.Track],
+    *,
+    size: int,
+    split: str,
+    key: str,
+    sample_rate: int = audio.SAMPLE_RATE,
 ) -> str | None:
     """Returns a line that counts and names the tracks without a window; None if there are none.
 
     Args:
       size: samples of a window.
       key: config key that sets the size.
+      sample_rate: of the tracks.
     """
     names = [track.name for track in tracks if track.samples < size]
     if not names:
@@ -156,7 +169,7 @@ def describe_short_tracks(
     verb = "is" if len(names) == 1 else "are"
     return (
         f"{len(names)} of {number} {verb} shorter than a window "
-        f"({size / audio.SAMPLE_RATE:.2f} s, {key}) and not used: "
+        f"({size / sample_rate:.2f} s, {key}) and not used: "
         f"{', '.join(names[:MAX_NAMED])}{more}"
     )
 

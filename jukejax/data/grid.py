@@ -47,6 +47,12 @@ class Grid:
             return self
         return Grid(self.bpm, self.first_downbeat - samples, self.key)
 
+    def scale(self, factor: float) -> "Grid":
+        """Returns the grid of the same sound at `factor` times the sample rate."""
+        if self.first_downbeat is None:
+            return self
+        return Grid(self.bpm, self.first_downbeat * factor, self.key)
+
     def bar_samples(self, sample_rate: int) -> float:
         """Returns the samples of a bar; the tempo must be known."""
         assert self.bpm is not None

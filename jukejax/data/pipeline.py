@@ -18,7 +18,7 @@ import grain
 import numpy as np
 
 from jukejax.common.formatting import format_count
-from jukejax.data import corpus, records
+from jukejax.data import corpus
 from jukejax.data.epochs import Example, Order, Windows, plan_windows, spread_windows
 from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
 from jukejax.data.lyrics import LyricsReader
@@ -104,11 +104,13 @@ class CodeReader:
     def read_batch(self, examples: Sequence[Example]) -> Batch:
         """Returns {"codes": int32 [B, T], "labels": int32 [B, N], "track": int32 [B]}.
 
-        At levels 0 and 1 also "upper_codes": int32 [B, T // 4]."""
+        Below the top level also "upper_codes": int32 [B, T // ratio].
+        """
         tracks, size = self.dataset.tracks(self.split), self.windows.size
-        levels = (self.level, self.level + 1) if self.level < 2 else (self.level,)
+        hops = self.dataset.table.hops
+        levels = range(self.level, min(self.level + 2, len(hops)))
         track = self.windows.tracks_of(examples)
-        codes = {k: np.empty((len(examples), size // records.HOPS[k]), np.int32) for k in levels}
+        codes = {k: np.empty((len(examples), size // hops[k]), np.int32) for k in levels}
         label = np.empty((len(examples), self.labels.width), np.int32)
         genres_end = NUM_TIMING + self.labels.max_genres
         lyrics_start = self.labels.width - self.labels.num_lyrics
@@ -126,15 +128,16 @@ class CodeReader:
                 self.labels.max_genres,
             )
             if self.labels.grids is not None:
-                hop, rate = records.HOPS[self.level], self.dataset.info["sample_rate"]
-                grid = self.labels.grids[t]
-                entries = grid.make_entries(example.start, hop, rate)
+                rate, grid = self.dataset.table.sample_rate, self.labels.grids[t]
+                entries = grid.make_entries(example.start, hops[self.level], rate)
                 label[i, genres_end:lyrics_start] = entries
             if self.labels.lyrics_reader is not None:
                 reader, tokens = self.labels.lyrics_reader, self.labels.lyrics[t]
                 label[i, lyrics_start:] = reader.read_window(tokens, *place)
         batch = {"codes": codes[self.level], "labels": label, "track": track}
-        return batch | ({"upper_codes": codes[self.level + 1]} if self.level < 2 else {})
+        if len(levels) > 1:
+            batch["upper_codes"] = codes[levels[1]]
+        return batch
 
 
 def read_audio_batches(
@@ -155,7 +158,14 @@ def read_audio_batches(
     """
     dataset = corpus.open_dataset(folder)
     dataset.check_kind("audio")
-    windows = plan_windows(dataset.tracks(split), size=window, grid=1, split=split, key=AUDIO_KEY)
+    windows = plan_windows(
+        dataset.tracks(split),
+        size=window,
+        grid=1,
+        split=split,
+        key=AUDIO_KEY,
+        sample_rate=dataset.table.sample_rate,
+    )
     reader = AudioReader(dataset, split, windows)
     return _iterate(windows, reader.read_batch, split, batching)
 
@@ -173,12 +183,12 @@ def read_code_batches(
 ) -> grain.DatasetIterator:
     """Reads batches of codes with their labels and the codes of the level above.
 
-    Windows start on the grid of top-level codes (128 samples), so that levels line up.
+    Windows start on the grid of top-level codes (128 samples by default), so that levels line up.
 
     Args:
       folder: a code dataset, the output of `encode`.
       split: "train" or "heldout".
-      level: 0 (finest), 1 or 2 (top).
+      level: 0 is the finest.
       seq_len: codes per window, a multiple of the codes in one top-level code.
       sizes: of the model's labels; None: it has none, and takes any number of genres.
       vocabulary: of the model; None: that of the dataset.
@@ -191,12 +201,17 @@ def read_code_batches(
       ValueError: the folder is no code dataset, or has too few windows; a level or seq_len is not
         possible; or the model cannot take the labels of a track.
     """
-    _check_code_window(level, seq_len)
     dataset = corpus.open_dataset(folder)
     dataset.check_kind("codes")
-    tracks = dataset.tracks(split)
+    tracks, hops = dataset.tracks(split), dataset.table.hops
+    _check_code_window(hops, level, seq_len)
     windows = plan_windows(
-        tracks, size=seq_len * records.HOPS[level], grid=records.HOPS[2], split=split, key=CODE_KEY
+        tracks,
+        size=seq_len * hops[level],
+        grid=hops[-1],
+        split=split,
+        key=CODE_KEY,
+        sample_rate=dataset.table.sample_rate,
     )
     vocabulary = dataset.vocabulary if vocabulary is None else vocabulary
     reader = CodeReader(
@@ -209,10 +224,12 @@ def read_code_batches(
     return _iterate(windows, reader.read_batch, split, batching)
 
 
-def _check_code_window(level: int, seq_len: int) -> None:
-    if level not in (0, 1, 2):
-        raise ValueError(f"level {level} does not exist; levels are 0 (finest), 1 and 2 (top)")
-    hop, grid = records.HOPS[level], records.HOPS[2]
+def _check_code_window(hops: Sequence[int], level: int, seq_len: int) -> None:
+    if level not in range(len(hops)):
+        raise ValueError(
+            f"level {level} does not exist; levels are 0 (finest) to {len(hops) - 1} (top)"
+        )
+    hop, grid = hops[level], hops[-1]
     if seq_len <= 0 or seq_len * hop % grid:
         raise ValueError(
             f"seq_len {seq_len} at level {level} must be a multiple of {grid // hop}, so that "

@@ -28,11 +28,11 @@ class _Overlap(NamedTuple):
     offset: int
 
 
-def _find_overlaps(start: int, size: int) -> Iterator[_Overlap]:
+def _find_overlaps(start: int, size: int, chunk_samples: int) -> Iterator[_Overlap]:
     """Yields the overlap with each chunk of a window of `size` samples from `start` on."""
-    for chunk in range(start // records.CHUNK, math.ceil((start + size) / records.CHUNK)):
-        base = chunk * records.CHUNK
-        first, last = max(start, base), min(start + size, base + records.CHUNK)
+    for chunk in range(start // chunk_samples, math.ceil((start + size) / chunk_samples)):
+        base = chunk * chunk_samples
+        first, last = max(start, base), min(start + size, base + chunk_samples)
         yield _Overlap(chunk, first - base, last - base, first - start)
 
 
@@ -55,7 +55,7 @@ def fill_audio_window(
         weights = np.array([blend, 1 - blend])
     weights = (weights / 32768).astype(np.float32)
     scratch = np.empty((_BLOCK, track.channels), np.float32)
-    for chunk, first, last, offset in _find_overlaps(start, len(out)):
+    for chunk, first, last, offset in _find_overlaps(start, len(out), dataset.table.chunk_samples):
         samples = records.decode_audio(dataset.read_chunk(split, track, chunk))[first:last]
         target = out[offset : offset + last - first]
         # In blocks that fit into the processor's cache; a product is the fastest sum of pairs.
@@ -73,11 +73,11 @@ def fill_code_window(
     outs: dict[int, np.ndarray],
 ) -> None:
     """Fills `outs[level]`, int32 [window of that level], with codes from sample `start` on."""
-    levels = list(outs)
-    size = len(outs[levels[0]]) * records.HOPS[levels[0]]
-    for chunk, first, last, offset in _find_overlaps(start, size):
+    levels, hops = list(outs), dataset.table.hops
+    size = len(outs[levels[0]]) * hops[levels[0]]
+    for chunk, first, last, offset in _find_overlaps(start, size, dataset.table.chunk_samples):
         codes = records.decode_codes(dataset.read_chunk(split, track, chunk), levels)
         for level, chunk_codes in zip(levels, codes, strict=True):
-            hop = records.HOPS[level]
+            hop = hops[level]
             target = outs[level][offset // hop : (offset + last - first) // hop]
             target[:] = chunk_codes[first // hop : last // hop]

@@ -4,11 +4,11 @@ A shard is a sequence of `<uint64 length><masked crc32c of it><payload><masked c
 TensorFlow writes it (tensorflow/core/lib/io/record_writer.h); the payload is a `tf.train.Example`.
 Neither writing nor reading imports TensorFlow.
 
-One record is one chunk of a track: CHUNK samples of audio, or the codes of those samples. Only the
-last chunk of a track may be shorter.
+One record is one chunk of a track: `chunk_samples` samples of audio, or the codes of those samples.
+Only the last chunk of a track may be shorter.
 
   audio chunk   audio: int16 little-endian bytes, interleaved; channels: 1 or 2
-  code chunk    level_0, level_1, level_2: uint16 little-endian bytes
+  code chunk    level_0, level_1, ... of every level of the VQ-VAE: uint16 little-endian bytes
   both          track, chunk: int64 position in the split and in the track; name, artist: bytes;
                 genre: bytes, any number
 """
@@ -26,9 +26,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-CHUNK = 131072  # samples: 2.97 s at 44.1 kHz, 1024 top-level codes
-HOPS = (8, 32, 128)  # samples per code of level 0, 1, 2
-LEVELS = ("level_0", "level_1", "level_2")
+CHUNK = 131072  # samples: 2.97 s at 44.1 kHz, 1024 top-level codes of the default hops
+HOPS = (8, 32, 128)  # samples per code of level 0, 1, 2, of the default VQ-VAE and of OpenAI's
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -47,6 +46,16 @@ def masked_crc(data: bytes | np.ndarray) -> int:
     """Computes the CRC-32C of `data`, rotated and offset as in TFRecord files."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def chunk_samples(hops: Sequence[int]) -> int:
+    """Returns the samples of a chunk: the most, up to CHUNK, that hold whole top-level codes."""
+    return max(CHUNK // hops[-1], 1) * hops[-1]
+
+
+def name_levels(num_levels: int) -> tuple[str, ...]:
+    """Returns the names of all levels in records and in files of codes, the finest first."""
+    return tuple(f"level_{level}" for level in range(num_levels))
 
 
 @dataclass(frozen=True)
@@ -208,11 +217,10 @@ def decode_audio(payload: memoryview | bytes) -> np.ndarray:
     return np.frombuffer(audio, "<i2").reshape(-1, channels[0])
 
 
-def decode_codes(
-    payload: memoryview | bytes, levels: Sequence[int] = (0, 1, 2)
-) -> list[np.ndarray]:
+def decode_codes(payload: memoryview | bytes, levels: Sequence[int]) -> list[np.ndarray]:
     """Returns the codes of `levels` in a chunk, uint16 [time] each, as views of the payload."""
-    return [np.frombuffer(c, "<u2") for c in _find_features(payload, [LEVELS[k] for k in levels])]
+    names = [f"level_{level}" for level in levels]
+    return [np.frombuffer(codes, "<u2") for codes in _find_features(payload, names)]
 
 
 def _find_features(payload: memoryview | bytes, keys: Sequence[str]) -> list[memoryview]:

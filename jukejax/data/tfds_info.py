@@ -26,22 +26,22 @@ _TEXTS = {
 def write_description(folder: Path, table: dict) -> None:
     """Writes both files; `table` is the content of dataset.json."""
     for name, content in (
-        ("features", describe_features(table["kind"])),
+        ("features", describe_features(table["kind"], len(table["hops"]))),
         ("dataset_info", describe_dataset(table)),
     ):
         files.write_json(folder / f"{name}.json", content)
 
 
-def describe_features(kind: str) -> dict:
+def describe_features(kind: str, num_levels: int = 0) -> dict:
     """Returns features.json of a dataset of `kind` "audio" or "codes".
 
     Audio is int16 [time * channels], interleaved: reshape it to [-1, channels]. Codes are uint16
-    [time] of each level.
+    [time] of each of `num_levels` levels.
     """
     if kind == "audio":
         arrays = {"audio": _describe_array("int16"), "channels": _SCALAR}
     else:
-        arrays = {level: _describe_array("uint16") for level in records.LEVELS}
+        arrays = {level: _describe_array("uint16") for level in records.name_levels(num_levels)}
     positions = {"track": _SCALAR, "chunk": _SCALAR}
     names = {"name": _TEXT, "artist": _TEXT, "genre": _TEXTS}
     return {

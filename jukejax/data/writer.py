@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,12 +36,16 @@ class DatasetWriter:
         *,
         kind: str,
         vocabulary: Vocabulary,
+        sample_rate: int = audio.SAMPLE_RATE,
+        hops: Sequence[int] = records.HOPS,
         shard_bytes: int = SHARD_BYTES,
         **info: Any,
     ):
         """Starts a dataset of `kind` "audio" or "codes".
 
         Args:
+          sample_rate: of the audio in Hz.
+          hops: samples of a code, by level; of codes only.
           info: more fields for dataset.json; audio: separator; codes: codebook_size, vqvae,
             separator, source (corpus_hash of the audio).
         """
@@ -50,7 +54,7 @@ class DatasetWriter:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._kind, self._vocabulary, self._info = kind, vocabulary, info
-        self._shard_bytes = shard_bytes
+        self._sample_rate, self._hops, self._shard_bytes = sample_rate, tuple(hops), shard_bytes
         self._open: dict[str, records.RecordWriter] = {}
         self._shards: dict[str, list[records.ShardSummary]] = {split: [] for split in SPLITS}
         self._tracks: dict[str, list[Track]] = {split: [] for split in SPLITS}
@@ -59,7 +63,7 @@ class DatasetWriter:
         """Appends a track in chunks.
 
         Args:
-          arrays: audio=int16 [time, channels]; or level_0, level_1, level_2 = codes [time of that
+          arrays: audio=int16 [time, channels]; or level_0, level_1, ... = codes [time of that
             level], integers, for a whole number of top-level codes.
 
         Raises:
@@ -67,11 +71,11 @@ class DatasetWriter:
         """
         checked, samples = self._check_arrays(track, arrays)
         shard = self._open_shard(split)
-        first_record = shard.records
-        for chunk, start in enumerate(range(0, samples, records.CHUNK)):
+        first_record, size = shard.records, records.chunk_samples(self._hops)
+        for chunk, start in enumerate(range(0, samples, size)):
             payload = records.encode_chunk(
                 {
-                    key: array[start // hop : (start + records.CHUNK) // hop]
+                    key: array[start // hop : (start + size) // hop]
                     for key, (array, hop) in checked.items()
                 },
                 track=len(self._tracks[split]),
@@ -141,22 +145,23 @@ class DatasetWriter:
             if set(arrays) != {"audio"} or arrays["audio"].dtype != np.int16:
                 raise ValueError(f"{track.name}: audio datasets take audio=int16 [time, channels]")
             return {"audio": (arrays["audio"], 1)}, len(arrays["audio"])
-        if set(arrays) != set(records.LEVELS):
-            raise ValueError(f"{track.name}: a code dataset takes {', '.join(records.LEVELS)}")
-        samples = len(arrays["level_2"]) * records.HOPS[2]
+        names = records.name_levels(len(self._hops))
+        if set(arrays) != set(names):
+            raise ValueError(f"{track.name}: a code dataset takes {', '.join(names)}")
+        samples = len(arrays[names[-1]]) * self._hops[-1]
         size = self._info["codebook_size"]
-        for key, hop in zip(records.LEVELS, records.HOPS, strict=True):
+        for key, hop in zip(names, self._hops, strict=True):
             codes = arrays[key]
             if codes.ndim != 1 or len(codes) * hop != samples:
                 raise ValueError(
                     f"{track.name}: {key} has shape {codes.shape}, and {samples} samples "
-                    f"(by level_2) need [{samples // hop}]"
+                    f"(by {names[-1]}) need [{samples // hop}]"
                 )
             if codes.size and not 0 <= codes.min() <= codes.max() < size:
                 raise ValueError(f"{track.name}: {key} holds codes outside [0, {size})")
         return {
             key: (arrays[key].astype(np.uint16), hop)
-            for key, hop in zip(records.LEVELS, records.HOPS, strict=True)
+            for key, hop in zip(names, self._hops, strict=True)
         }, samples
 
     def _temporary_path(self, split: str, shard: int) -> Path:
@@ -190,10 +195,10 @@ class DatasetWriter:
         table = {
             "format": FORMAT,
             "kind": self._kind,
-            "sample_rate": audio.SAMPLE_RATE,
-            "chunk_samples": records.CHUNK,
+            "sample_rate": self._sample_rate,
+            "chunk_samples": records.chunk_samples(self._hops),
             "channels": max((track.channels for track in tracks), default=0),
-            "hops": list(records.HOPS),
+            "hops": list(self._hops),
             **self._info,
             "splits": {split: self._describe_split(split) for split in SPLITS},
         }

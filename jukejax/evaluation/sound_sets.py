@@ -124,6 +124,7 @@ def _list_corpus_tracks(path: Path, flag: str, split: str) -> list[Entry]:
             f"--{flag}={path} holds {dataset.kind}, not audio; give the output of prepare (codes "
             "are for --codes)"
         )
+    dataset.check_rate(audio.SAMPLE_RATE)
     splits = corpus.SPLITS if split == "all" else (split,)
     if not any(map(dataset.tracks, splits)):
         splits = corpus.SPLITS
@@ -158,6 +159,8 @@ def _read_item_grid(item: runs.Item) -> Grid:
     if not isinstance(values, dict):
         return Grid()
     grid = freeze(Grid, values, f"{item.folder}/meta.json.grid")
+    rate = runs.parse_number(item.meta.get("sample_rate")) or audio.SAMPLE_RATE
+    grid = grid.scale(audio.SAMPLE_RATE / rate)
     return grid.shift((runs.parse_number(prompt_seconds) or 0.0) * audio.SAMPLE_RATE)
 
 

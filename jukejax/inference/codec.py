@@ -90,6 +90,11 @@ class Codec:
 
     def __init__(self, description: dict, weights: Tree):
         self.config = freeze(VQVAEConfig, description["config"], "vqvae")
+        if not self.config.has_codes:
+            raise ValueError(
+                f"the VQ-VAE has the bottleneck {self.config.bottleneck!r}, so that it has no "
+                "codes; train one with config.model.bottleneck=vq"
+            )
         self.sample_rate = description["sample_rate"]
         self.identity = identify_codec(weights)
         self._variables = jax.tree.map(

@@ -53,13 +53,13 @@ class TrackVersion:
         return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
 
-def list_versions(dataset: corpus.Dataset, offsets: int) -> list[TrackVersion]:
+def list_versions(dataset: corpus.Dataset, offsets: int, hop: int) -> list[TrackVersion]:
     """Lists the versions of all tracks in the order in which they are stored.
 
     Args:
+      hop: samples of a top-level code.
       offsets: versions of each training track; held-out tracks have one.
     """
-    hop = records.HOPS[-1]
     return [
         TrackVersion(dataset, split, track, k * hop // offsets)
         for split in corpus.SPLITS
@@ -70,27 +70,30 @@ def list_versions(dataset: corpus.Dataset, offsets: int) -> list[TrackVersion]:
 
 def write_track_codes(path: Path, codes: Sequence[np.ndarray]) -> None:
     """Writes the codes of all levels of a track."""
-    levels = zip(records.LEVELS, codes, strict=True)
+    levels = zip(records.name_levels(len(codes)), codes, strict=True)
     files.write_arrays(path, {name: level.astype(np.uint16) for name, level in levels})
 
 
-def read_track_codes(path: Path, samples: int) -> dict[str, np.ndarray] | None:
+def read_track_codes(path: Path, samples: int, hops: Sequence[int]) -> dict[str, np.ndarray] | None:
     """Reads the codes of a track of `samples` by level; None if there are none, or damaged ones."""
-    return files.read_cached(path, functools.partial(_read_checked_codes, samples=samples))
+    read = functools.partial(_read_checked_codes, samples=samples, hops=hops)
+    return files.read_cached(path, read)
 
 
-def _read_checked_codes(path: Path, samples: int) -> dict[str, np.ndarray]:
-    levels, top = read_arrays(path), samples // records.HOPS[-1]
-    for name, hop in zip(records.LEVELS, records.HOPS, strict=True):
-        expected = (top * records.HOPS[-1] // hop,)
+def _read_checked_codes(path: Path, samples: int, hops: Sequence[int]) -> dict[str, np.ndarray]:
+    levels, names = read_arrays(path), records.name_levels(len(hops))
+    for name, hop in zip(names, hops, strict=True):
+        expected = (samples // hops[-1] * hops[-1] // hop,)
         if name not in levels or levels[name].dtype != np.uint16 or levels[name].shape != expected:
             raise ValueError(f"it does not hold {expected[0]} codes of {name}")
-    return {name: levels[name] for name in records.LEVELS}
+    return {name: levels[name] for name in names}
 
 
 def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[str, Any]:
     """Returns the fields of dataset.json that describe the encoding."""
     return {
+        "sample_rate": codec.sample_rate,
+        "hops": list(codec.config.hops),
         "codebook_size": codec.config.codebook_size,
         "vqvae": codec.identity,
         "separator": dataset.info.get("separator"),
@@ -122,7 +125,7 @@ def encode_tracks(
     missing = [
         version
         for version in versions
-        if read_track_codes(paths[id(version)], version.samples) is None
+        if read_track_codes(paths[id(version)], version.samples, codec.config.hops) is None
     ]
     progress = _EncodingProgress(
         total=sum(version.samples for version in versions),
@@ -168,7 +171,7 @@ def write_shards(
     with DatasetWriter(output, kind="codes", vocabulary=vocabulary, **info) as writer:
         for version in versions:
             path = version.work_path(folder, info["vqvae"]["hash"])
-            codes = read_track_codes(path, version.samples)
+            codes = read_track_codes(path, version.samples, info["hops"])
             if codes is None:
                 raise ValueError(
                     f"the codes of {version.track.name} in {folder} were lost or damaged; run again"
@@ -215,11 +218,16 @@ def encode_dataset(
       ValueError: a shard is not as dataset.json records it, another process writes to `output`,
         the disk is full, or the dataset was changed meanwhile.
     """
+    if codec.sample_rate != dataset.table.sample_rate:
+        raise ValueError(
+            f"{dataset.folder} is at {dataset.table.sample_rate} Hz, and the VQ-VAE is for "
+            f"{codec.sample_rate} Hz; run prepare with --sample_rate={codec.sample_rate}"
+        )
     info = describe_codes(dataset, codec, offsets)
     if is_finished(output, info):
         return None
     shard_checks.check_shards(dataset)
-    versions, started_at = list_versions(dataset, offsets), time.monotonic()
+    versions, started_at = list_versions(dataset, offsets, codec.hop), time.monotonic()
     with files.lock_output(output, "encode") as folder:
         seconds = encode_tracks(codec, versions, folder, batch_size)
         speed = seconds / (time.monotonic() - started_at)

@@ -65,9 +65,12 @@ class AutoregressiveConfig:
                 f"lookback {self.lookback}: {far[0]} must be 2 to {stack.seq_len - 1}, inside the "
                 "window"
             )
+        grid = stack.grid
+        if AttentionKind.SUMMARY_SPREAD in stack.pattern and stack.spread > grid.block_len:
+            raise ValueError(f"spread {stack.spread} exceeds a row of {grid.block_len}")
         if AttentionKind.ENCODER_DECODER in stack.pattern and not stack.encoder_len:
             raise ValueError(f"attn_order {stack.attn_order} needs a lyric encoder (lyrics)")
-        if AttentionKind.PRIME in stack.pattern and not 0 < stack.grid.prime_len <= stack.seq_len:
+        if AttentionKind.PRIME in stack.pattern and not 0 < grid.prime_len <= stack.seq_len:
             raise ValueError(
                 f"attn_order {stack.attn_order} needs lyrics inside the {stack.seq_len} positions, "
                 f"not {stack.lyric_len} lyric tokens"

@@ -74,10 +74,19 @@ class Attention(nn.Module):
             query, key, value = self._split_heads(projected, 3)
             packed = projected.reshape(*query.shape[:2], 3, *query.shape[2:])
         grid = self.config.grid
-        if probabilities or (self.config.attn_dropout and not deterministic):
-            shape = dict(block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len)
-            dropout = functools.partial(self.dropout, deterministic=deterministic)
-            out, probs = attend(self.kind, query, key, value, **shape, dropout=dropout)
+        drops = self.config.attn_dropout and not deterministic
+        if probabilities or drops or not self.config.causal:
+            out, probs = attend(
+                self.kind,
+                query,
+                key,
+                value,
+                block_len=grid.block_len,
+                spread=grid.spread,
+                prime_len=grid.prime_len,
+                causal=self.config.causal,
+                dropout=functools.partial(self.dropout, deterministic=deterministic),
+            )
         else:
             backend = self.config.attention
             out = backends.attend(backend, self.kind, query, key, value, grid, packed=packed)

@@ -64,6 +64,11 @@ class PriorConfig:
                 "transformer.lyric_len and transformer.encoder_len follow from lyrics.num_tokens; "
                 "remove them"
             )
+        if not self.transformer.causal:
+            raise ValueError(
+                "transformer.causal is False: a prior would predict codes from themselves; it is "
+                "for lyrics.encoder only"
+            )
         if self.lyrics is not None and self.labels is None:
             raise ValueError("lyrics need labels: the tokens are the end of the label vector")
         if self.merged_decoder and self.lyric_prefix:

@@ -28,6 +28,7 @@ class TransformerConfig:
       spread: keys of each row in kind 5.
       lyric_len: lyric tokens at the start of the sequence, for kind 7; set by `PriorConfig`.
       encoder_len: states of the lyric encoder, for kind 6; set by `PriorConfig`.
+      causal: False removes the causal mask, for lyric encoders: positions attend to later ones too.
       attn_dropout, resid_dropout, emb_dropout: of probabilities, of each branch's output, of the
         embeddings.
       attention: backend in training and prefill, one of ops.attention.backends.BACKENDS.
@@ -49,6 +50,7 @@ class TransformerConfig:
     spread: int = 8
     lyric_len: int = 0
     encoder_len: int = 0
+    causal: bool = True
     attn_dropout: float = 0.0
     resid_dropout: float = 0.0
     emb_dropout: float = 0.0
@@ -59,8 +61,6 @@ class TransformerConfig:
         for name in ("emb_dim", "num_layers", "num_heads", "seq_len", "num_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.seq_len % self.num_blocks:
-            raise ValueError(f"seq_len {self.seq_len} does not divide into {self.num_blocks} rows")
         if self.attn_dim % self.num_heads:
             raise ValueError(
                 f"num_heads {self.num_heads} does not divide the attention state {self.attn_dim} "
@@ -71,8 +71,6 @@ class TransformerConfig:
             raise ValueError(f"attention is {self.attention!r}; known: {options}")
         if self.remat not in REMAT:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT)}")
-        if AttentionKind.SUMMARY_SPREAD in self.pattern and self.spread > self.grid.block_len:
-            raise ValueError(f"spread {self.spread} exceeds a row of {self.grid.block_len}")
 
     @property
     def dropout(self) -> bool:
@@ -97,6 +95,18 @@ class TransformerConfig:
 
     @property
     def grid(self) -> Grid:
+        """The shape of a window.
+
+        Raises:
+          ValueError: `num_blocks` does not divide `seq_len`. A prior's own stack, which excludes
+            the lyrics of its sequence, may be so.
+        """
+        if self.seq_len % self.num_blocks:
+            letters = f" ({self.lyric_len} of them lyrics)" if self.lyric_len else ""
+            raise ValueError(
+                f"seq_len {self.seq_len}{letters} does not divide into {self.num_blocks} rows "
+                "(num_blocks)"
+            )
         return Grid(
             num_rows=self.num_blocks,
             block_len=self.seq_len // self.num_blocks,

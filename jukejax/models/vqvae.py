@@ -7,7 +7,7 @@ are in the collection "params", codebooks and their moving averages in "codebook
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,11 +21,14 @@ from jukejax.models.frames import (
     SpectrumHeads,
     TurnEncoder,
 )
+from jukejax.models.gaussian import GaussianBottleneck, Posterior
 from jukejax.models.layers import Conv, DecoderBlock, EncoderBlock
 from jukejax.models.quantizer import Quantizer
 from jukejax.ops import quantize
 from jukejax.ops.quantize import Quantized
 from jukejax.ops.turns import Stream
+
+BOTTLENECKS = ("vq", "kl", "none")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ class VQVAEConfig:
       remat: recompute residual blocks in the backward pass: less memory, more time.
       ema_decay: of the codebooks' moving averages; 1.0 freezes them at their initial values.
       restart_threshold: codes with fewer rows a batch on average restart.
-      bottleneck: False omits the quantization, to measure its cost.
+      bottleneck: "vq", codebooks; for comparison "kl", the Gaussian latents of a variational
+        autoencoder (`models.gaussian`), or "none", the features of a plain one, which have no
+        codes. Older files have true for "vq" and false for "none".
       channels: of the audio.
       frames: encoders and decoders at the rate of the codes (`models.frames`, an extension), which
         replaces `width`, `depth` and `multipliers`; None: OpenAI's.
@@ -71,11 +76,15 @@ class VQVAEConfig:
     remat: bool = False
     ema_decay: float = 0.99
     restart_threshold: float = 1.0
-    bottleneck: bool = True
+    bottleneck: Literal["vq", "kl", "none"] = "vq"
     channels: int = 1
     frames: FrameConfig | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.bottleneck, bool):
+            object.__setattr__(self, "bottleneck", "vq" if self.bottleneck else "none")
+        if self.bottleneck not in BOTTLENECKS:
+            raise ValueError(f"bottleneck is {self.bottleneck!r}; known: {', '.join(BOTTLENECKS)}")
         if not len(self.downs) == len(self.strides) == len(self.multipliers):
             raise ValueError(
                 f"downs {self.downs}, strides {self.strides} and multipliers {self.multipliers} "
@@ -101,6 +110,11 @@ class VQVAEConfig:
     @property
     def levels(self) -> int:
         return len(self.downs)
+
+    @property
+    def has_codes(self) -> bool:
+        """Returns true if features are quantized."""
+        return self.bottleneck == "vq"
 
     @property
     def spectral_levels(self) -> tuple[int, ...]:
@@ -135,7 +149,7 @@ class VQVAEOutput(NamedTuple):
     Attributes:
       audio: float32 [B, T, channels], each level decoded alone.
       features: [B, T / hop, emb_dim], the encoders' outputs before they are quantized.
-      quantized: codes and quantization errors (see `Quantized`); None without a bottleneck.
+      quantized: codes and quantization errors (see `Quantized`); None without codes.
       metrics: of `quantize.update_codebook` when training, otherwise empty.
       spectra: {level: for each stream, its log magnitudes and those that its codes predict} of the
         spectral levels (see `SpectrumHeads`).
@@ -146,6 +160,7 @@ class VQVAEOutput(NamedTuple):
     quantized: tuple[Quantized, ...] | None
     metrics: tuple[dict[str, jax.Array], ...]
     spectra: dict[int, tuple[tuple[jax.Array, jax.Array], ...]]
+    posteriors: tuple[Posterior, ...] | None = None  # of a KL bottleneck
 
 
 def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
@@ -282,7 +297,9 @@ class VQVAE(nn.Module):
             for frames in filter(None, [config.frames])
             for level in config.spectral_levels
         ]
-        if config.bottleneck:
+        if config.bottleneck == "kl":
+            self.posteriors = [GaussianBottleneck(config.emb_dim) for _ in levels]
+        if config.has_codes:
             self.codebooks = [
                 Quantizer(
                     config.codebook_size,
@@ -305,10 +322,13 @@ class VQVAE(nn.Module):
                 f"windows of {audio.shape[1]} samples are no multiple of the top level's "
                 f"{self.config.unit} samples a code"
             )
-        outputs, quantized, metrics, spectra = [], [], [], {}
+        outputs, quantized, metrics, spectra, posteriors = [], [], [], {}, []
         encoded = self.features(audio)
         for level, features in enumerate(encoded):
-            if self.config.bottleneck:
+            if self.config.bottleneck == "kl":
+                posteriors.append(self.posteriors[level](features, train=train))
+                features = posteriors[-1].latents
+            if self.config.has_codes:
                 result, codebook_metrics = self.codebooks[level](features, train=train)
                 features = result.vectors
                 quantized.append(result)
@@ -321,9 +341,10 @@ class VQVAE(nn.Module):
         return VQVAEOutput(
             audio=tuple(outputs),
             features=encoded,
-            quantized=tuple(quantized) if self.config.bottleneck else None,
+            quantized=tuple(quantized) if self.config.has_codes else None,
             metrics=tuple(metrics),
             spectra=spectra,
+            posteriors=tuple(posteriors) or None,
         )
 
     def start_codebooks(self, features: tuple[jax.Array, ...]) -> None:
@@ -350,10 +371,13 @@ class VQVAE(nn.Module):
     ) -> tuple[jax.Array, ...]:
         """Computes codes of the levels [start_level, end_level), int32 [B, T // hop] each.
 
-        Without a bottleneck there are no codes: the features are returned.
+        Without codebooks there are no codes: latents or features [B, T // hop, E] are returned.
         """
         features = self.features(audio, start_level, end_level)
-        if not self.config.bottleneck:
+        if self.config.bottleneck == "kl":
+            posteriors = zip(self.posteriors[start_level:end_level], features, strict=True)
+            return tuple(posterior(x).latents for posterior, x in posteriors)
+        if not self.config.has_codes:
             return features
         codebooks = self.codebooks[start_level:end_level]
         return tuple(
@@ -364,7 +388,7 @@ class VQVAE(nn.Module):
         """Decodes one level's codes [B, T] to audio [B, T * hop, channels]."""
         if not 0 <= level < self.config.levels:
             raise ValueError(f"level {level} is not one of the {self.config.levels} levels")
-        if self.config.bottleneck:
+        if self.config.has_codes:
             codes = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
         return self.decoders[level](codes)
 

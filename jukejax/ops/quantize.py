@@ -122,10 +122,32 @@ def look_up(codes: jax.Array, codebook: jax.Array) -> jax.Array:
     return codebook[codes]
 
 
+def sum_halves(x: jax.Array, emb_dim: int) -> tuple[jax.Array, jax.Array]:
+    """Prepares features for a codebook. [B, T, E or 2 E] -> (rows [B, T, E], input_std).
+
+    Features of twice the width are the sum of their halves, and their standard deviation (pn) is
+    the sum of those of the halves, as in OpenAI's code.
+
+    Raises:
+      ValueError: the features have another width.
+    """
+    width = x.shape[-1]
+    if width not in (emb_dim, 2 * emb_dim):
+        raise ValueError(
+            f"features have {width} entries, but a codebook of {emb_dim} takes {emb_dim} or "
+            f"{2 * emb_dim}"
+        )
+    halves = jnp.split(x, width // emb_dim, axis=-1)
+    deviations = [jnp.std(lax.stop_gradient(half)) for half in halves]
+    return sum(halves[1:], halves[0]), sum(deviations[1:], deviations[0])
+
+
 def quantize_vectors(
     x: jax.Array, codebook: jax.Array, codes: jax.Array | None = None
 ) -> Quantized:
     """Replaces each row of [B, T, E] by its nearest code, with a straight-through gradient.
+
+    Rows of twice the codebook's width are summed by `sum_halves`.
 
     The commitment loss is |z - e|^2 averaged over all entries, with the gradient stopped at the
     code vectors e (van den Oord et al. 2017, equation 3).
@@ -133,14 +155,13 @@ def quantize_vectors(
     Args:
       codes: int32 [B, T], where they are not the nearest of all; None: they are.
     """
-    x = x.astype(jnp.float32)
+    x, input_std = sum_halves(x.astype(jnp.float32), codebook.shape[1])
     if codes is None:
         codes, distance = find_nearest(lax.stop_gradient(x), codebook)
         vectors = lax.stop_gradient(look_up(codes, codebook))
     else:
         vectors = lax.stop_gradient(look_up(codes, codebook))
         distance = jnp.sum(jnp.square(lax.stop_gradient(vectors - x)), axis=-1)
-    input_std = jnp.sqrt(jnp.mean(jnp.square(lax.stop_gradient(x - jnp.mean(x)))))
     return Quantized(
         codes=codes,
         vectors=x + lax.stop_gradient(vectors - x),

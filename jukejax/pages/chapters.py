@@ -16,7 +16,7 @@ def render_listen_chapter(results: PipelineResults, assets: Assets) -> object:
     if not results.items:
         return page.note("Left out: there is no generated track yet.")
     return [
-        page.note(tracks.LEVELS_NOTE),
+        page.note(tracks.describe_levels(results.items)),
         *(tracks.render_track(item, assets) for item in results.items),
     ]
 

@@ -8,12 +8,15 @@ from jukejax.pages import page, pictures
 from jukejax.pages.assets import Assets
 from jukejax.pages.pictures import Curve
 from jukejax.pages.pipeline import LevelFidelity, PipelineResults
-from jukejax.pages.runs import LEVELS, TrainingRun
+from jukejax.pages.runs import TrainingRun
 from jukejax.pages.summary import format_percent
 
-_HOPS = {0: 8, 1: 32, 2: 128}
 _GOAL = 0.15  # share of the histogram entropy that a prior should save on held-out music
-_LEVEL_NAMES = {2: "2, coarsest", 1: "1, middle", 0: "0, finest"}
+
+
+def _name_level(results: PipelineResults, level: int) -> str:
+    names = {0: "finest", results.levels[0]: "coarsest"}
+    return f"{level}, {names.get(level, 'middle')}"
 
 
 def render_codes_chapter(results: PipelineResults, assets: Assets) -> object:
@@ -35,7 +38,7 @@ def render_codes_chapter(results: PipelineResults, assets: Assets) -> object:
         page.table(
             "Spectral convergence on held-out tracks: 0 is perfect, lower is better",
             ["level", "trained", "frozen codebook", "margin"],
-            map(_fidelity_cells, rows),
+            [_fidelity_cells(results, row) for row in rows],
         )
     )
     if not results.control:
@@ -51,8 +54,8 @@ def _reconstruction_cards(results: PipelineResults, assets: Assets) -> list[page
     folder = results.vqvae.folder / "reconstruction" if results.vqvae else Path()
     sounds = [("original", "The original", "the original recording")]
     sounds += [
-        (f"level_{level}", f"Level {level}", f"one code for every {_HOPS[level]} samples")
-        for level in sorted(LEVELS)
+        (f"level_{level}", f"Level {level}", f"one code for every {hop} samples")
+        for level, hop in enumerate(results.hops)
     ]
     return [
         page.card(
@@ -68,13 +71,13 @@ def _reconstruction_cards(results: PipelineResults, assets: Assets) -> list[page
     ]
 
 
-def _fidelity_cells(fidelity: LevelFidelity) -> tuple[str, str, str, str]:
+def _fidelity_cells(results: PipelineResults, fidelity: LevelFidelity) -> tuple[str, str, str, str]:
     margin = "–"
     if fidelity.margin is not None:
         side = "lower" if fidelity.margin > 0 else "higher"
         margin = f"{format_percent(abs(fidelity.margin))} {side}"
     errors = page.number(fidelity.trained, ".4f"), page.number(fidelity.control, ".4f")
-    return _LEVEL_NAMES[fidelity.level], *errors, margin
+    return _name_level(results, fidelity.level), *errors, margin
 
 
 def render_prediction_chapter(results: PipelineResults, assets: Assets) -> object:
@@ -88,7 +91,7 @@ def render_prediction_chapter(results: PipelineResults, assets: Assets) -> objec
         saved = prediction.saved
         verdict = "–" if saved is None else "✓ reached" if saved >= _GOAL else "✗ missed"
         costs = page.number(prediction.bits, ".3f"), page.number(prediction.entropy, ".3f")
-        level = _LEVEL_NAMES[prediction.level]
+        level = _name_level(results, prediction.level)
         rows.append((level, *costs, format_percent(saved), verdict))
     evaluated = [prediction.level for prediction in predictions]
     return [
@@ -104,7 +107,7 @@ def render_prediction_chapter(results: PipelineResults, assets: Assets) -> objec
         ),
         [
             page.note(f"Left out: the prior of level {level} has no figures yet.")
-            for level in LEVELS
+            for level in results.levels
             if level not in evaluated
         ],
     ]
@@ -158,12 +161,12 @@ def render_curves_chapter(results: PipelineResults, assets: Assets) -> object:
             *results.vqvae.select_series(f"level_{level}/spectral_convergence", "heldout"),
             color=level,
         )
-        for level in LEVELS
+        for level in results.levels
         if results.vqvae
     ]
     vqvae += cards.draw_curves("vqvae_fidelity", "VQ-VAE, held out", levels, "spectral convergence")
     priors = []
-    for level in LEVELS:
+    for level in results.levels:
         run = results.priors.get(level)
         entropy = run.find_heldout("histogram_entropy") if run else None
         lines = {"entropy of the histogram": entropy} if entropy else None
@@ -193,7 +196,7 @@ def render_codebooks_chapter(results: PipelineResults, assets: Assets) -> object
         use = codebook.measure_usage(occurrences)
         rows.append(
             (
-                _LEVEL_NAMES[level],
+                _name_level(results, level),
                 f"{use.used:,} of {use.size:,}",
                 format_percent(use.used / use.size),
                 page.number(use.entropy_bits, ".2f", "bits"),

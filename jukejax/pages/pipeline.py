@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jukejax.common import files
+from jukejax.data import records
 from jukejax.pages import runs
 from jukejax.pages.page import duration
-from jukejax.pages.runs import LEVELS, Corpus, Item, TrainingRun, parse_number
+from jukejax.pages.runs import Corpus, Item, TrainingRun, parse_number
 
 PathLike = str | os.PathLike
 
@@ -23,7 +24,7 @@ class PipelinePaths:
     Attributes:
       audio, codes: data set folders that `prepare` and `encode` wrote.
       vqvae, control: working folders of the VQ-VAE and of a copy with a frozen codebook.
-      priors: working folders of the priors for levels 2, 1, 0, in this order.
+      priors: working folders of the priors, that of the top level first.
       bundle: folder of the exported model.
       samples: folders of generated tracks.
       commands: text file of the commands that were run.
@@ -71,6 +72,8 @@ class LevelPrediction(NamedTuple):
 class PipelineResults:
     """The content of the folders of a pipeline; missing results are None or empty."""
 
+    levels: tuple[int, ...]  # the coarsest first
+    hops: Sequence[int]  # samples of a code, by level
     corpus: Corpus
     codes: Path | None
     vqvae: TrainingRun | None
@@ -84,15 +87,21 @@ class PipelineResults:
     @classmethod
     def read(cls, paths: PipelinePaths) -> "PipelineResults":
         """Reads the folders and files of a pipeline."""
+        model = files.read_json_if_any(Path(paths.bundle) / "model.json") if paths.bundle else {}
+        description = model
+        if not model and paths.vqvae:
+            description = files.read_json_if_any(Path(paths.vqvae) / "description.json")
+        levels = runs.list_levels(description)
         priors = {
             level: _read_training_run(folder)
-            for level, folder in zip(LEVELS, paths.priors, strict=False)
+            for level, folder in zip(levels, paths.priors, strict=False)
         }
         commands = Path(paths.commands) if paths.commands else None
         timings = files.read_json_if_any(paths.timings) if paths.timings else {}
         seconds = {stage: parse_number(value) for stage, value in timings.items()}
-        model = files.read_json_if_any(Path(paths.bundle) / "model.json") if paths.bundle else {}
         return cls(
+            levels=levels,
+            hops=description.get("hops") or records.HOPS,
             corpus=Corpus.read(Path(paths.audio) if paths.audio else None),
             codes=Path(paths.codes) if paths.codes else None,
             vqvae=_read_training_run(paths.vqvae),
@@ -124,7 +133,7 @@ class PipelineResults:
             level: np.bincount(
                 np.concatenate([item[level] for item in codes if level in item]), minlength=size
             )
-            for level in LEVELS
+            for level in self.levels
             if any(len(item.get(level, ())) for item in codes)
         }
         return counts, "Counted in the generated tracks, as the encoded music is missing."
@@ -132,7 +141,7 @@ class PipelineResults:
     def list_fidelity(self) -> list[LevelFidelity]:
         """Returns the held-out fidelity of the VQ-VAE, for each level that has been evaluated."""
         rows = []
-        for level in LEVELS:
+        for level in self.levels:
             key = f"level_{level}/spectral_convergence"
             trained = self.vqvae.find_heldout(key) if self.vqvae else None
             if trained is not None:

@@ -24,7 +24,7 @@ def write_sample_page(folder: str | os.PathLike) -> Path:
     if items:
         content = [
             page.tag("p", f"The model generated {tracks.describe_tracks(items)}.", class_="lead"),
-            page.note(tracks.LEVELS_NOTE),
+            page.note(tracks.describe_levels(items)),
         ]
     else:
         content = [page.note("No track is finished yet.")]

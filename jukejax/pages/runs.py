@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from jukejax.common import files
-from jukejax.data import corpus, records
+from jukejax.data import corpus
 from jukejax.data.codes_file import read_codes_file
 
-LEVELS = (2, 1, 0)  # in the order of generation, the coarsest first
+LEVELS = (2, 1, 0)  # of a model without hops in its description: the coarsest first
 # Wall-clock times in a generated track's meta.json; other entries depend on the command only.
 MEASURED = ("timings", "seconds_per_second_of_audio", "seconds_to_first_audio")
 _SAMPLE_RATE = 44_100  # for data sets without a rate in their description
@@ -35,6 +35,12 @@ def parse_number(value: object) -> float | None:
 def join_text(value: object) -> str:
     """Formats a string, or a list of strings, as text; "" for None."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "")
+
+
+def list_levels(description: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the levels of a model, the coarsest first, by the hops in its description."""
+    hops = description.get("hops")
+    return tuple(reversed(range(len(hops)))) if isinstance(hops, list) and hops else LEVELS
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,14 @@ class Item:
     name: str
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """Returns the levels of the model, the coarsest first."""
+        return list_levels(self.meta)
+
+    @property
     def wavs(self) -> dict[int, Path]:
         """Returns the existing WAV files by level, finest first."""
-        paths = {level: self.folder / f"level_{level}.wav" for level in sorted(LEVELS)}
+        paths = {level: self.folder / f"level_{level}.wav" for level in sorted(self.levels)}
         return {level: path for level, path in paths.items() if path.is_file()}
 
     @property
@@ -243,17 +254,18 @@ def count_corpus_codes(
       Counts [codebook_size] by level, and the seconds counted.
     """
     dataset = corpus.open_dataset(folder)
-    counts = {level: np.zeros(codebook_size, np.int64) for level in LEVELS}
+    hops, sample_rate = dataset.table.hops, dataset.table.sample_rate
+    counts = {level: np.zeros(codebook_size, np.int64) for level in reversed(range(len(hops)))}
     samples = 0
     for split in reversed(corpus.SPLITS):
         for index in range(len(dataset.tracks(split))):
-            if samples > max_hours * 3600 * _SAMPLE_RATE:
+            if samples > max_hours * 3600 * sample_rate:
                 break
             codes = dataset.read_codes(split, index)
-            for level in LEVELS:
+            for level in counts:
                 counts[level] += np.bincount(codes[level], minlength=codebook_size)
-            samples += len(codes[2]) * records.HOPS[2]
-    return counts, samples / _SAMPLE_RATE
+            samples += len(codes[0]) * hops[0]
+    return counts, samples / sample_rate
 
 
 def read_item_codes(items: Sequence[Item]) -> list[dict[int, np.ndarray]]:

@@ -10,12 +10,30 @@ from jukejax.pages.alignment import read_alignment, render_alignment
 from jukejax.pages.assets import Assets
 from jukejax.pages.runs import LEVELS, Item, join_text, parse_number
 
-_LEVEL_TITLES = {0: "The finished track", 1: "Half-way", 2: "The first sketch"}
-LEVELS_NOTE = (
-    "Each track is generated at three levels: a coarse sketch, which determines melody and rhythm, "
-    "then twice with finer detail. All pictures have the same color scale."
-)
-_LEVEL_NOTES = {0: "level 0, the finest codes", 1: "level 1", 2: "level 2, the coarsest codes"}
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
+_TIMES = {1: "once", 2: "twice"}
+
+
+def describe_levels(items: Sequence[Item]) -> str:
+    """Describes the levels at which the tracks are generated."""
+    scale = "All pictures have the same color scale."
+    finer = len(items[0].levels if items else LEVELS) - 1
+    if not finer:
+        return f"Each track is generated at one level. {scale}"
+    number, times = _NUMBERS.get(finer + 1, finer + 1), _TIMES.get(finer, f"{finer} times")
+    return (
+        f"Each track is generated at {number} levels: a coarse sketch, which determines melody and "
+        f"rhythm, then {times} with finer detail. {scale}"
+    )
+
+
+def _name_level(item: Item, level: int) -> tuple[str, str]:
+    """Returns the title of a level, and a note on it."""
+    if level == 0:
+        return "The finished track", "level 0, the finest codes"
+    if level == item.levels[0]:
+        return "The first sketch", f"level {level}, the coarsest codes"
+    return "Half-way", f"level {level}"
 
 
 def render_track(item: Item, assets: Assets) -> page.Html:
@@ -23,11 +41,12 @@ def render_track(item: Item, assets: Assets) -> page.Html:
     title = " · ".join([f"Track {item.number}", *item.labels])
     cards = []
     for level, wav in item.wavs.items():
-        description = f"{title}, {_LEVEL_TITLES[level].lower()} ({_LEVEL_NOTES[level]})"
+        level_title, level_note = _name_level(item, level)
+        description = f"{title}, {level_title.lower()} ({level_note})"
         cost = _format_level_cost(item, level)
         cards.append(
             page.card(
-                _LEVEL_TITLES[level],
+                level_title,
                 assets.add_sound(wav, f"{item.name}_level_{level}", f"Level {level}", description),
                 page.note(cost) if cost else "",
                 strong=level == 0,
@@ -76,7 +95,10 @@ def _list_settings(item: Item) -> list[tuple[str, object]]:
         ("length", page.duration(item.seconds)),
         ("seed", meta.get("seed")),
         ("mode", meta.get("mode")),
-        ("temperature 2, 1, 0", _format_by_level(meta.get("temperature"))),
+        (
+            f"temperature {', '.join(map(str, item.levels))}",
+            _format_by_level(item, meta.get("temperature")),
+        ),
         ("top k", meta.get("top_k") or None),
         ("top p", meta.get("top_p") if (parse_number(meta.get("top_p")) or 1) < 1 else None),
     ]
@@ -92,10 +114,10 @@ def _list_settings(item: Item) -> list[tuple[str, object]]:
     return [(name, value) for name, value in pairs if value not in (None, "", "–")]
 
 
-def _format_by_level(value: object) -> object:
+def _format_by_level(item: Item, value: object) -> object:
     """Formats a setting with a value for each level, the coarsest level first."""
     if isinstance(value, dict):
-        value = [value.get(f"level_{level}") for level in sorted(LEVELS)]
+        value = [value.get(f"level_{level}") for level in sorted(item.levels)]
     if not isinstance(value, list | tuple):
         return value
     return ", ".join(str(setting) for setting in reversed(value) if setting is not None)
@@ -104,7 +126,7 @@ def _format_by_level(value: object) -> object:
 def _list_caveats(item: Item) -> list[str]:
     """Lists levels that are missing and levels whose volume was reduced."""
     lines = []
-    missing = [level for level in LEVELS if level not in item.wavs]
+    missing = [level for level in item.levels if level not in item.wavs]
     if missing:
         names = " and ".join(f"level {level}" for level in missing)
         verb = "is" if len(missing) == 1 else "are"
@@ -112,7 +134,7 @@ def _list_caveats(item: Item) -> list[str]:
             f"Unfinished: {names} {verb} missing (in progress, interrupted, or not requested)."
         )
     gains = item.meta.get("gain")
-    for level in sorted(LEVELS):
+    for level in sorted(item.levels):
         gain = parse_number(gains.get(f"level_{level}")) if isinstance(gains, dict) else None
         if gain is not None and 0 < gain < 1:
             lines.append(

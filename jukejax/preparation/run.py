@@ -12,7 +12,7 @@ import numpy as np
 from jukejax.common import files
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
-from jukejax.data import corpus, decoding
+from jukejax.data import audio, corpus, decoding
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import (
@@ -32,6 +32,8 @@ from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.summary import print_summary
 
+LOWEST_RATE = 1000  # Hz
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -42,6 +44,7 @@ class Settings:
       runner: "local" or "beam".
       workers: processes of the local runner; 0 means one per core.
       heldout: share of the groups of tracks, in [0, 1).
+      sample_rate: of the shards; tracks are prepared and cached at 44.1 kHz.
     """
 
     input: str
@@ -51,6 +54,7 @@ class Settings:
     cache: str | None = None
     metadata: str | None = None
     heldout: float = 0.1
+    sample_rate: int = audio.SAMPLE_RATE
     runner: str = "local"
     workers: int = 0
     beam_options: str = ""
@@ -72,6 +76,10 @@ class Settings:
         if self.workers < 0:
             raise ValueError(f"--workers={self.workers} must be 1 or more, or 0 for one per core")
         groups.draw_heldout([], self.heldout)
+        if not LOWEST_RATE <= self.sample_rate <= audio.SAMPLE_RATE:
+            raise ValueError(
+                f"--sample_rate={self.sample_rate} must lie in {LOWEST_RATE} to {audio.SAMPLE_RATE}"
+            )
         if self.runner == "beam":
             beam_runner.parse_options(self.beam_options)
         elif self.beam_options:
@@ -134,7 +142,9 @@ def prepare_dataset(settings: Settings) -> None:
                 f"{prepared[0].name}: {prepared[0].reason}; the others are in "
                 f"{output / 'corpus.json'}"
             )
-        dataset = write_dataset(output, usable, splits, settings.separator)
+        dataset = write_dataset(
+            output, usable, splits, settings.separator, sample_rate=settings.sample_rate
+        )
         if cache == str(output / ".work"):
             _remove_stale_entries(Path(cache), prepared, settings.input)
         names = {file_key(source.name) for source in listing.sources}
@@ -264,8 +274,10 @@ def write_dataset(
     usable: Sequence[tuple[PreparedTrack, corpus.Track]],
     splits: Sequence[str],
     separator: separators.Separator,
+    *,
+    sample_rate: int,
 ) -> corpus.Dataset:
-    """Writes cached tracks to shards.
+    """Writes cached tracks to shards, resampled to `sample_rate`.
 
     Args:
       splits: of each usable track.
@@ -280,14 +292,27 @@ def write_dataset(
         output,
         kind="audio",
         vocabulary=vocabulary,
+        sample_rate=sample_rate,
         separator=separator.name,
         separation=separator.record(),
     ) as writer:
         for done, ((prepared, track), split) in enumerate(zip(usable, splits, strict=True), 1):
             with storage.local_copy(prepared.array) as path:
-                writer.add(split, track, audio=np.load(path, mmap_mode="r"))
+                sound = resample_track(np.load(path, mmap_mode="r"), sample_rate)
+                grid = track.grid.scale(sample_rate / audio.SAMPLE_RATE)
+                labeled = replace(track, first_downbeat=grid.first_downbeat)
+                writer.add(split, labeled, audio=sound)
             progress.update(done)
     return corpus.open_dataset(output)
+
+
+def resample_track(sound: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Resamples a prepared track, int16 [time, channels] at 44.1 kHz."""
+    if sample_rate == audio.SAMPLE_RATE:
+        return sound
+    blocks = map(audio.to_float, audio.iterate_blocks(sound))
+    resampled = audio.resample_blocks(blocks, sound.shape[1], audio.SAMPLE_RATE, sample_rate)
+    return np.concatenate([audio.to_int16(block) for block in resampled])
 
 
 def _remove_stale_entries(cache: Path, prepared: Sequence[PreparedTrack], source: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jukejax.common.formatting import format_clock, format_count
-from jukejax.data import audio, corpus
+from jukejax.data import corpus
 
 MAX_PRINTED = 20  # largest number of skipped files that are printed; corpus.json lists all
 
@@ -20,7 +20,7 @@ def print_summary(
     """
     for split, words in (("train", "to train on"), ("heldout", "held out")):
         tracks = dataset.tracks(split)
-        length = format_clock(sum(track.samples for track in tracks) / audio.SAMPLE_RATE)
+        length = format_clock(sum(track.samples for track in tracks) / dataset.table.sample_rate)
         size = sum(shard["bytes"] for shard in dataset.info["splits"][split]["shards"]) / 1e6
         tracks_of_split = format_count(len(tracks), "track")
         print(f"{tracks_of_split} ({length}) {words}, {size:.0f} MB in {output}")

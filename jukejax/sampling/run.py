@@ -97,6 +97,8 @@ class SampleJob:
                 artist=request.artist,
                 genre=request.genre,
                 lyrics=request.lyrics or None,
+                sample_rate=model.sample_rate,
+                hops=list(model.hops),
                 seconds=round(self.initial_state.seconds(model), 6),
                 total_seconds=request.total_seconds,
                 offset_seconds=request.offset_seconds,

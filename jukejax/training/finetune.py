@@ -5,15 +5,17 @@ and the schedule are initialized as in a new run.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from jukejax.common.types import Tree
 from jukejax.data import vocabularies
+from jukejax.ops import quantize
 from jukejax.runtime import distributed, sharding
 from jukejax.training import pretrained, state
 from jukejax.training.program import Program
@@ -48,7 +50,11 @@ def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.Tr
         params = add_grid_tables(params, program.target.params)
     target, shardings = program.target, program.shardings
     params = _place(path, "params", params, target.params, shardings.params)
-    extra = _place(path, "extra", weights["extra"], target.extra, shardings.extra)
+    extra = weights["extra"]
+    if config.task == "vqvae":
+        samples = config.data.batch_size * config.data.window
+        extra = expect_equal_usage(extra, [samples // hop for hop in description["hops"]])
+    extra = _place(path, "extra", extra, target.extra, shardings.extra)
 
     def start(params: Tree, extra: Tree) -> state.TrainState:
         return sharding.unbox(state.start_state(program.recipe, params, extra))
@@ -104,6 +110,29 @@ def add_grid_tables(params: Tree, target: Tree) -> Tree:
     for name in GRID_TABLES & target["label_conditioner"].keys() - tables.keys():
         tables[name] = np.zeros(target["label_conditioner"][name].shape, np.float32)
     return dict(params, label_conditioner=tables)
+
+
+def expect_equal_usage(codebooks: Tree, num_rows: Sequence[int]) -> Tree:
+    """Gives codebooks without moving averages those of codes that are used equally.
+
+    Checkpoints of OpenAI's layout have code vectors only, which `convert` stores with counts of 1:
+    the codes that the first batch does not use would restart at once. As in OpenAI's code, they
+    start with their share of a batch. Other codebooks are not changed.
+
+    Args:
+      codebooks: of a VQ-VAE, host arrays: {"codebooks_LEVEL": fields of `quantize.Codebook`}.
+      num_rows: of a batch, by level.
+    """
+    restored = {}
+    for level, rows in enumerate(num_rows[: len(codebooks)]):
+        name = f"codebooks_{level}"
+        leaves = codebooks[name]
+        vectors = leaves["codebook"]
+        if np.all(leaves["codebook_count"] == 1.0) and np.all(leaves["codebook_sum"] == vectors):
+            state = quantize.restore_codebook(jnp.asarray(vectors), num_tokens=rows)
+            leaves = {field: np.asarray(leaf) for field, leaf in state._asdict().items()}
+        restored[name] = leaves
+    return restored
 
 
 def _warn_of_other_codes(path: str, trained: Mapping, description: Mapping) -> None:

@@ -202,7 +202,7 @@ def count_vqvae(config: VQVAEConfig, window: int, stfts: Sequence[STFT] = ()) ->
         parts["descriptions"] = Work(2 * descriptions, 0.0)
     if spectra_heads:
         parts["spectrum_heads"] = _trained(2 * spectra_heads)
-    if config.bottleneck:
+    if config.has_codes:
         parts["codebooks"] = Work(2 * codebooks, 0.0)
     if stfts:
         # Spectra of the target and of the output, of which only the output has a gradient.

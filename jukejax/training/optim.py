@@ -39,6 +39,7 @@ class OptimizerConfig:
       weight_decay: coefficient of the decoupled weight decay.
       no_decay: kinds of parameters without weight decay: "bias", "norm", "embedding".
       clip: largest global norm of the gradient; 0 turns clipping off.
+      skip_norm: a step whose gradient has a larger global norm is skipped; 0: none is.
       adam: "optax" (AdamW, the default) or "openai" (see `openai_adam`).
       ema_decay: of the averaged weights; None for OpenAI's 1 - (batch_size / 8) / 1000.
       ema_bias_correction: corrects the average for its initial value; without it, as in OpenAI's
@@ -57,6 +58,7 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     no_decay: tuple[str, ...] = ()
     clip: float = 1.0
+    skip_norm: float = 0.0
     adam: str = "optax"
     ema_decay: float | None = None
     ema_bias_correction: bool = True
@@ -131,6 +133,12 @@ def openai_adam(config: OptimizerConfig) -> optax.GradientTransformation:
         return updates, AdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
+
+
+def accepts_norm(config: OptimizerConfig, norm: jax.Array) -> jax.Array:
+    """Returns a bool scalar: false if the norm is not finite, or above `skip_norm`."""
+    finite = jnp.isfinite(norm)
+    return finite & (norm <= config.skip_norm) if config.skip_norm else finite
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:

@@ -34,8 +34,8 @@ class TrainState:
       ema_params: moving average of `params`, which is evaluated and exported.
       anneal: losses that decide when the learning rate decays.
       loss_scale: float32 scalar, see the module `loss_scale`; 1 if unused.
-      skipped, skipped_in_row: int32 scalars, steps whose loss or gradient was not finite: in total,
-        and since the last finite step.
+      skipped, skipped_in_row: int32 scalars, steps whose loss or gradient was not finite, or whose
+        gradient was above `OptimizerConfig.skip_norm`: in total, and since the last other step.
     """
 
     step: jax.Array
@@ -101,7 +101,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Computes one update.
 
-    A step whose loss or gradient is not finite changes only the counters and the loss scale.
+    A step whose loss or gradient is not finite changes only the counters and the loss scale, and
+    one whose gradient is above `OptimizerConfig.skip_norm` only the counters.
 
     Args:
       key: of the run; the step is folded in here.
@@ -112,6 +113,7 @@ def train_step(
     norm = optax.tree.norm(result.grads)
     # The norm, a sum of squares, is finite only if all leaves are.
     finite = jnp.isfinite(result.loss) & jnp.isfinite(norm)
+    accepted = finite & optim.accepts_norm(recipe.optimizer, norm)
     rate = rate_factor(recipe.schedule, state.anneal, state.step)
     num_updates = state.step - state.skipped
     updated = _update(recipe, state, result, rate, num_updates)
@@ -124,8 +126,8 @@ def train_step(
     new_state = TrainState(
         step=state.step + 1,
         loss_scale=scale,
-        skipped=state.skipped + jnp.where(finite, 0, 1),
-        **select_finite(finite, updated, unchanged),
+        skipped=state.skipped + jnp.where(accepted, 0, 1),
+        **select_finite(accepted, updated, unchanged),
     )
     metrics = {
         "loss": result.loss,
@@ -143,11 +145,11 @@ def train_step(
 def _update(
     recipe: Recipe, state: TrainState, result: "Gradients", rate: jax.Array, num_updates: jax.Array
 ) -> dict[str, Tree]:
-    """Returns the fields of the state that a finite step changes.
+    """Returns the fields of the state that a step changes if it is not skipped.
 
     Args:
       rate: factor of the learning rate.
-      num_updates: finite steps before this one.
+      num_updates: steps before this one that were not skipped.
     """
     optimizer = optim.make_optimizer(recipe.optimizer)
     updates, opt_state = optimizer.update(result.grads, state.opt_state, state.params)

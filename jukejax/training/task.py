@@ -86,7 +86,11 @@ class Task(abc.ABC):
         self.track_names = tuple(track.name for track in dataset.tracks("heldout"))
         lines = [
             epochs.describe_short_tracks(
-                dataset.tracks(split), size=window_samples, split=split, key=key
+                dataset.tracks(split),
+                size=window_samples,
+                split=split,
+                key=key,
+                sample_rate=dataset.table.sample_rate,
             )
             for split in corpus.SPLITS
         ]

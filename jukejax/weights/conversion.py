@@ -100,6 +100,7 @@ class Conversion:
         for name, part in source.parts.items():
             state = part.load()
             config, reason = self._choose_config(name, part, state)
+            _check_kind(name, part.path, config, state)
             try:
                 parts.plan_part(config, state)
             except ValueError as error:
@@ -192,6 +193,25 @@ class Conversion:
             "license": source.facts.get("license") or self.options.license,
             "provenance": [*source.facts.get("provenance", []), *origins],
         }
+
+
+def _check_kind(name: str, path: Path, config: parts.Config, state: stream.State) -> None:
+    """Checks that a checkpoint is of the kind that its name promises.
+
+    Raises:
+      ValueError: it is that of another part, such as a VQ-VAE in place of a prior.
+    """
+    expected = "a VQ-VAE"
+    if isinstance(config, PriorConfig):
+        expected = "a top prior" if config.upper is None else "an upsampler"
+    prefixes = {
+        "a VQ-VAE": "encoders.", "an upsampler": "conditioner_blocks.", "a top prior": "prior.",
+    }  # fmt: skip
+    kinds = [kind for kind, prefix in prefixes.items() if any(k.startswith(prefix) for k in state)]
+    if kinds and kinds[0] != expected:
+        raise ValueError(
+            f"{path} holds {kinds[0]}, but {name} is {expected} here; give the file of that part"
+        )
 
 
 def _read_fitting_list(paths: Sequence[str], count: int, noun: str, level: int) -> dict[str, int]:

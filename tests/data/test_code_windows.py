@@ -67,6 +67,44 @@ def test_levels_line_up_and_labels_tell_where(code_folder, level):
     assert len(starts) > 20
 
 
+@pytest.mark.parametrize("hops", [(16,), (32, 256), (4, 8, 32, 96)], ids=str)
+def test_windows_of_any_number_of_levels_line_up(tmp_path, hops):
+    """Codes hold the index of their first sample, in a track of several chunks."""
+    top, tops = hops[-1], 2 * records.CHUNK // hops[-1] + 50
+    sizes = dict(codebook_size=1 << 16, vqvae={"hash": "x"})
+    with DatasetWriter(
+        tmp_path, kind="codes", vocabulary=Vocabulary(), sample_rate=22_050, hops=hops, **sizes
+    ) as writer:
+        levels = {
+            f"level_{k}": np.arange(tops * top // hop) * hop // hops[0] % (1 << 16)
+            for k, hop in enumerate(hops)
+        }
+        writer.add("train", corpus.Track("t"), **levels)
+    dataset = corpus.open_dataset(tmp_path)
+    assert (dataset.table.sample_rate, dataset.table.hops) == (22_050, hops)
+    assert dataset.tracks("train")[0].records == 3
+    for k, codes in enumerate(dataset.read_codes("train", 0)):
+        np.testing.assert_array_equal(codes, levels[f"level_{k}"])
+    for level, hop in enumerate(hops):
+        seq_len = 12 * top // hop
+        batches = pipeline.read_code_batches(
+            tmp_path,
+            "train",
+            level=level,
+            seq_len=seq_len,
+            batching=pipeline.Batching(batch_size=4),
+        )
+        batch = next(batches)
+        assert ("upper_codes" in batch) == (level < len(hops) - 1)
+        for row in range(4):
+            _, start, length, *_ = batch["labels"][row]
+            assert (start % top, length) == (0, 12 * top)
+            for name, k in (("codes", level), ("upper_codes", level + 1)):
+                if name in batch:
+                    expected = (start + np.arange(length // hops[k]) * hops[k]) // hops[0]
+                    np.testing.assert_array_equal(batch[name][row], expected % (1 << 16))
+
+
 def test_labels_of_a_track_stored_without_its_start_count_from_the_start_of_the_piece(tmp_path):
     with DatasetWriter(
         tmp_path, kind="codes", vocabulary=Vocabulary(), codebook_size=2048, vqvae={"hash": "x"}

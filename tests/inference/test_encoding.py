@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jukejax.common import files
-from jukejax.data import corpus, pipeline
+from jukejax.data import corpus, pipeline, records
 from jukejax.inference import encoding
 from jukejax.inference.codec import Codec
 from jukejax.inference.spans import ArraySound
@@ -73,7 +73,7 @@ def test_windows_of_an_offset_are_labeled_by_the_whole_track(codec, dataset, tmp
 
 
 def test_only_missing_codes_are_encoded(codec, dataset, tmp_path, monkeypatch, capsys):
-    versions = encoding.list_versions(dataset, 2)
+    versions = encoding.list_versions(dataset, 2, 128)
     seconds = encoding.encode_tracks(codec, versions[:3], tmp_path, 2)
     assert seconds == sum(version.samples for version in versions[:3]) / 44100
     damaged = versions[1].work_path(tmp_path, codec.identity["hash"])
@@ -99,15 +99,15 @@ def test_only_missing_codes_are_encoded(codec, dataset, tmp_path, monkeypatch, c
 
 
 def test_work_files_are_named_by_model_corpus_track_and_offset(dataset, tmp_path):
-    versions = encoding.list_versions(dataset, 4)
+    versions = encoding.list_versions(dataset, 4, 128)
     other = dataclasses.replace(dataset, info=dataset.info | {"corpus_hash": "another"})
     paths = {version.work_path(tmp_path, model) for version in versions for model in ("a", "b")}
-    paths |= {version.work_path(tmp_path, "a") for version in encoding.list_versions(other, 4)}
+    paths |= {version.work_path(tmp_path, "a") for version in encoding.list_versions(other, 4, 128)}
     assert len(paths) == 3 * len(versions) == 3 * 13
 
 
 def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp_path, monkeypatch):
-    versions, write_bytes = encoding.list_versions(dataset, 1), files.write_bytes
+    versions, write_bytes = encoding.list_versions(dataset, 1, 128), files.write_bytes
     writes = iter(range(2))
 
     def write_until_full(path, *parts, shared=False):
@@ -124,7 +124,7 @@ def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp
     monkeypatch.undo()
     paths = [version.work_path(folder, codec.identity["hash"]) for version in versions]
     readable = [
-        encoding.read_track_codes(path, version.samples) is not None
+        encoding.read_track_codes(path, version.samples, records.HOPS) is not None
         for path, version in zip(paths, versions, strict=True)
     ]
     assert readable == [True, True, False, False]

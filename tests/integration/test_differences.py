@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jukejax.common.config import freeze
 from jukejax.training.optim import OptimizerConfig, make_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,13 @@ def test_a_difference_has_a_reason_and_a_test(row):
         assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
     for name in golden:
         assert (ROOT / "tests" / "golden" / f"{name}.npz").is_file(), name
+
+
+@pytest.mark.parametrize("key", ["param_dtype", "moment_dtype"])
+def test_parameters_and_moments_in_float16_are_refused(key):
+    with pytest.raises(ValueError, match=rf"unknown key config.optimizer.{key}") as error:
+        freeze(OptimizerConfig, {key: "float16"}, "config.optimizer")
+    assert "\n" not in str(error.value)
 
 
 def test_a_warm_up_of_no_steps_starts_at_the_full_rate():

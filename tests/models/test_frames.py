@@ -99,7 +99,7 @@ def encoder_gradients(model, audio, choose):
 
 def test_spectral_levels_learn_from_spectra_alone():
     """The decoder of such a level has no influence on its encoder, that of the others has."""
-    model = VQVAE(dataclasses.replace(TURNS, bottleneck=False))
+    model = VQVAE(dataclasses.replace(TURNS, bottleneck="none"))
     audio = draw_audio(2048)
     assert encoder_gradients(model, audio, lambda output: output.audio[0])[0] > 0
     assert encoder_gradients(model, audio, lambda output: output.audio[1]) == [0, 0]
@@ -151,7 +151,7 @@ def test_restarted_codes_belong_to_their_stream():
 
 
 def test_stereo_is_encoded_and_decoded():
-    config = dataclasses.replace(CONFIG, channels=2, bottleneck=False)
+    config = dataclasses.replace(CONFIG, channels=2, bottleneck="none")
     model = VQVAE(config)
     output, variables = jax.jit(model.init_with_output)(jax.random.key(0), draw_audio(256, 2))
     assert output.audio[1].shape == (2, 256, 2)

@@ -191,6 +191,27 @@ def test_a_letter_reaches_later_letters_and_all_codes(config):
     assert moved(plain.codes, other.codes) == list(range(8))
 
 
+def test_without_a_mask_a_letter_reaches_earlier_letters():
+    encoder = dataclasses.replace(SEPARATE.lyrics.encoder, causal=False)
+    lyrics = dataclasses.replace(SEPARATE.lyrics, encoder=encoder)
+    run = predict(dataclasses.replace(SEPARATE, lyrics=lyrics))
+    assert moved(run([0] * 8, [1, 2, 3]).lyrics, run([0] * 8, [1, 0, 3]).lyrics) == [0, 1, 2]
+
+
+def test_lyrics_and_codes_together_fill_the_rows():
+    """18 letters and 54 codes are 8 rows of 9, although 54 codes alone are not."""
+    config = dataclasses.replace(
+        TOP,
+        transformer=TransformerConfig(8, 3, 1, 54, 8, attn_order=2),
+        labels=LABELS,
+        lyrics=LyricsConfig("single", num_tokens=18, vocab_size=4),
+    )
+    assert config.autoregressive.transformer.grid[:2] == (8, 9)
+    assert predict(config)([0] * 54, [1] * 18).codes.shape == (1, 54, 4 + 5)
+    with pytest.raises(ValueError, match=r"seq_len 53 .*lyrics\) does not divide into 8 rows"):
+        dataclasses.replace(config, transformer=TransformerConfig(8, 3, 1, 35, 8, attn_order=2))
+
+
 def test_the_last_letter_reaches_the_codes_of_a_single_model_only():
     """As in OpenAI's code, the encoder reads its letters shifted by one."""
     single, separate = (predict(config) for config in (SINGLE, SEPARATE))
@@ -229,6 +250,18 @@ def test_the_loss_weighs_letters_by_their_number_and_their_fraction():
     ("change", "message"),
     [
         (dict(labels=None), "lyrics need labels"),
+        (
+            dict(transformer=dataclasses.replace(STACK, causal=False)),
+            "transformer.causal is False: a prior would predict codes from themselves",
+        ),
+        (
+            dict(lyrics=None, transformer=dataclasses.replace(STACK, seq_len=13)),
+            "seq_len 13 does not divide into 2 rows",
+        ),
+        (
+            dict(lyrics=None, transformer=dataclasses.replace(STACK, attn_order=4)),
+            "spread 8 exceeds a row of 4",
+        ),
         (dict(merged_decoder=True), "merged_decoder cannot be combined with"),
         (dict(lyrics=None, transformer=SEPARATE.transformer), "attn_order 6 needs a lyric encoder"),
         (

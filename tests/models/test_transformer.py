@@ -183,7 +183,6 @@ def test_layer_norm_is_computed_in_float32(shape):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seq_len": 13}, "seq_len 13 does not divide into 3 rows"),
         ({"num_heads": 3}, "num_heads 3 does not divide the attention state 4"),
         ({"remat": "some"}, "remat is 'some'; known: none, dots, block, full"),
         ({"attn_order": 99}, "attn_order is 99"),

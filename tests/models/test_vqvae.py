@@ -37,7 +37,7 @@ def build(config):
     shapes = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), audio))
     start = jax.jit(lambda key: init_params(shapes["params"], key))
     variables = {"params": start(jax.random.key(1))}
-    if config.bottleneck:
+    if config.has_codes:
         empty = quantize.empty_codebook(config.codebook_size, config.emb_dim)._asdict()
         variables["codebook"] = {name: dict(empty) for name in shapes["codebook"]}
     return model, variables
@@ -180,7 +180,7 @@ def test_two_devices_learn_what_one_learns(key):
 
 
 def test_without_a_bottleneck_features_pass(key):
-    model, variables = build(tiny(bottleneck=False))
+    model, variables = build(tiny(bottleneck="none"))
     assert set(variables) == {"params"}
     audio = normal(0, batch=1)
     features = run(model, variables, audio, method="encode")

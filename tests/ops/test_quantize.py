@@ -149,6 +149,18 @@ def test_a_draw_fixes_the_rows_and_their_noise():
     np.testing.assert_allclose(rows[:, 0], np.array([1, 0, 2, 1]) + 1.0)
 
 
+def test_features_of_twice_the_width_are_the_sum_of_their_halves():
+    first, second, codebook = normal(0, 2, 5, 3), normal(1, 2, 5, 3), normal(2, 8, 3)
+    quantize_both = jax.jit(quantize.quantize_vectors)
+    double = quantize_both(jnp.concatenate([first, second], axis=-1), codebook)
+    single = quantize_both(first + second, codebook)
+    np.testing.assert_array_equal(double.codes, single.codes)
+    np.testing.assert_array_equal(double.vectors, single.vectors)
+    np.testing.assert_allclose(double.input_std, first.std() + second.std(), rtol=1e-6)
+    with pytest.raises(ValueError, match="features have 4 entries, but a codebook of 3 takes 3 or"):
+        quantize.quantize_vectors(normal(0, 2, 5, 4), codebook)
+
+
 def test_restored_codes_count_as_equally_used():
     vectors = normal(0, 8, 3)
     state = quantize.restore_codebook(vectors, num_tokens=40)

@@ -12,6 +12,7 @@ from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import corpus, vocabularies
 from jukejax.models.prior import Prior, PriorConfig, compute_losses
+from jukejax.ops import quantize
 from jukejax.training import checkpoint, finetune, program
 from jukejax.weights import bundle, loading
 from tests.support import small_bundle
@@ -227,3 +228,16 @@ def test_half_precision_bundles_start_float32_runs(artist_codes, tmp_path):
 
 def test_a_run_without_init_from_loads_nothing():
     assert finetune.load_state(ConfigDict(dict(init_from="")), None, None) is None
+
+
+def test_codebooks_without_averages_start_with_equal_usage():
+    """As OpenAI's `restore_k`; those of a trained model keep their averages."""
+    vectors = np.float32([[1.0, 2.0], [3.0, 4.0]])
+    restored = dict(quantize.restore_codebook(jnp.asarray(vectors))._asdict())
+    trained = restored | {"codebook_count": np.float32([1.0, 7.0])}
+    codebooks = {"codebooks_0": restored, "codebooks_1": trained}
+    usage = finetune.expect_equal_usage(codebooks, [40, 10])
+    np.testing.assert_array_equal(usage["codebooks_0"]["codebook_count"], [20.0, 20.0])
+    np.testing.assert_array_equal(usage["codebooks_0"]["codebook_sum"], 20 * vectors)
+    assert usage["codebooks_1"] is trained
+    assert finetune.expect_equal_usage({}, [40, 10]) == {}

@@ -140,6 +140,22 @@ def test_a_step_that_is_not_finite_changes_only_the_counters(bad):
     assert not np.array_equal(third.params["w"], second.params["w"])
 
 
+def test_a_gradient_above_skip_norm_changes_only_the_counters():
+    recipe = recipe_of(
+        optimizer=dataclasses.replace(OPTIMIZER, skip_norm=20.0),
+        loss_scale=LossScaleConfig(initial=1024.0, window=10),
+    )
+    large = {"x": BATCH["x"] * 100}
+    history = run(3, recipe=recipe, batches=[BATCH, large, BATCH])
+    (first, _), (second, metrics), (third, _) = history
+    assert float(metrics["grad_norm"]) > 20.0
+    for name in ("params", "opt_state", "extra", "ema_params", "anneal"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(first, name), getattr(second, name))
+    assert (int(metrics["skipped"]), int(third.skipped_in_row), int(third.step)) == (1, 0, 3)
+    scales = [float(metrics["loss_scale"]) for _, metrics in history]
+    np.testing.assert_allclose(scales, 1024 * 2 ** np.array([0.1, 0.2, 0.3]), rtol=1e-5)
+
+
 def test_the_loss_scale_changes_no_gradient_halves_on_overflow_and_grows_slowly():
     recipe = recipe_of(loss_scale=LossScaleConfig(initial=1024.0, window=10))
     spoilt = {"x": BATCH["x"] * np.inf}

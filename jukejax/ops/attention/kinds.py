@@ -149,6 +149,7 @@ def attend(
     block_len: int,
     spread: int = 1,
     prime_len: int = 0,
+    causal: bool = True,
     dropout: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Computes attention of every position as reshaped batched products, without a [T, T] mask.
@@ -161,6 +162,7 @@ def attend(
       block_len: columns of the grid.
       spread: keys of each row in kind 5.
       prime_len: keys of kind 7.
+      causal: False removes the mask: each query attends to all keys of its kind, later ones too.
       dropout: applied to the probabilities.
 
     Returns:
@@ -195,6 +197,8 @@ def attend(
             k, v = (summary_keys(x, block_len, row_ends) for x in (k, v))
             first = summary_positions(rows, block_len, row_ends)
             visible = jnp.arange(q.shape[1])[:, None] >= first[None, :]
+    if not causal:
+        visible = None
     probs = softmax(jnp.einsum(to_scores, q, k, preferred_element_type=jnp.float32), visible)
     weights = probs if dropout is None else dropout(probs)
     out = jnp.einsum(to_output, weights.astype(v.dtype), v)

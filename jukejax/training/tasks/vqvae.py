@@ -159,8 +159,12 @@ class VQVAETask(Task):
         self, params: Tree, extra: Tree, part: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
         """Computes the loss of a part; its statistics are (features, codes), by level."""
-        del key
-        output = self.model.apply({"params": params, "codebook": extra}, part["audio"], train=True)
+        output = self.model.apply(
+            {"params": params, "codebook": extra},
+            part["audio"],
+            train=True,
+            rngs={"codebook": key},
+        )
         total, levels = total_loss(self.loss_config, self.bandwidth, part["audio"], output)
         codes = tuple(quantized.codes for quantized in output.quantized or ())
         statistics = jax.lax.stop_gradient((output.features if codes else (), codes))

@@ -36,6 +36,7 @@ class LossConfig:
       code_spectrum: weight of the error of the log magnitudes that codes predict, at the spectral
         levels (`FrameConfig.turns`).
       commit: weight of the commitment loss, beta in the paper.
+      kl: weight of the divergence of a KL bottleneck, in nats a code.
     """
 
     recons: str = "lmix"
@@ -52,6 +53,7 @@ class LossConfig:
     log_spectral: float = 0.0
     code_spectrum: float = 3.0
     commit: float = 0.02
+    kl: float = 1e-3
 
     def __post_init__(self) -> None:
         if self.recons not in RECONS:
@@ -184,6 +186,10 @@ def total_loss(
             errors = [jnp.mean(jnp.abs(x - y)) for x, y in output.spectra[level]]
             parts["code_spectrum"] = jnp.mean(jnp.stack(errors))
             total += loss.code_spectrum * parts["code_spectrum"]
+        if output.posteriors is not None:
+            divergence = output.posteriors[level].divergence
+            total += loss.kl * divergence
+            parts["kl_bits"] = divergence / jnp.log(2.0)
         if output.quantized is not None:
             quantized = output.quantized[level]
             total += loss.commit * quantized.commitment_loss

@@ -163,7 +163,7 @@ def _export_transformer(stack: TransformerConfig) -> dict[str, Any]:
     return {
         "model_type": "jukebox_prior",
         "act_fn": "quick_gelu",
-        "mask": True,
+        "mask": stack.causal,
         "hidden_size": stack.emb_dim,
         "num_layers": stack.num_layers,
         "n_heads": stack.num_heads,

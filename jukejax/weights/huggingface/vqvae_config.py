@@ -46,7 +46,7 @@ def export_vqvae(config: VQVAEConfig) -> dict[str, Any]:
     Raises:
       ValueError: Transformers has no such VQ-VAE.
     """
-    if config.levels != LEVELS or not config.bottleneck or not config.reverse_decoder_dilation:
+    if config.levels != LEVELS or not config.has_codes or not config.reverse_decoder_dilation:
         raise ValueError(
             f"Transformers' Jukebox holds only VQ-VAEs with {LEVELS} levels, a bottleneck and "
             "reversed decoder dilations; take --format=openai or safetensors"

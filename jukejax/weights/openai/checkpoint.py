@@ -58,6 +58,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} is no file; give a checkpoint such as vqvae.pth.tar")
+    _check_download(path)
     torch = import_torch()
     mapped = zipfile.is_zipfile(path)
     try:
@@ -76,6 +77,23 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: {other!r} is no tensor; a state dict holds only tensors")
     arrays = {name.removeprefix(WRAPPER): _to_array(torch, value) for name, value in state.items()}
     return stream.MappedState(arrays) if mapped else arrays
+
+
+def _check_download(path: Path) -> None:
+    """Checks that a file is no failed download.
+
+    Raises:
+      ValueError: it is a web page, or a zip archive without its end.
+    """
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ValueError(f"{path} is a web page, and no checkpoint; download the file again")
+    if start.startswith(b"pk\x03\x04") and not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is no checkpoint of PyTorch, or a truncated one: its {path.stat().st_size:,} "
+            "bytes lack the end of the archive; download it again"
+        )
 
 
 def write_checkpoint(path: str | os.PathLike, state: stream.State, facts: Mapping) -> None:

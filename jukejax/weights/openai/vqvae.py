@@ -23,6 +23,11 @@ def vqvae_entries(config: VQVAEConfig) -> Iterator[Entry]:
     Raises:
       ValueError: OpenAI's code has no such model.
     """
+    if config.bottleneck == "kl":
+        raise ValueError(
+            "OpenAI's code has no VQ-VAE with a KL bottleneck (config.model.bottleneck); take "
+            "--format=bundle or safetensors"
+        )
     if config.frames is not None:
         raise ValueError(
             "OpenAI's code has no VQ-VAE with frames (config.model.frames); take --format=bundle "
@@ -39,7 +44,7 @@ def vqvae_entries(config: VQVAEConfig) -> Iterator[Entry]:
                 path = (f"decoders_{level}", f"block_{i}")
                 yield _add_prefix(entry, f"decoders.{level}.{block}", path)
         yield from conv_entries(f"decoders.{level}.out", ("params", f"decoders_{level}", "out"))
-        if config.bottleneck:
+        if config.has_codes:
             codebook = ("codebook", f"codebooks_{level}", "codebook")
             yield Entry(f"bottleneck.level_blocks.{level}.k", codebook)
 

@@ -30,6 +30,7 @@ def car_config(hps: dict) -> AutoregressiveConfig:
             spread=hps.get("spread") or 8,
             lyric_len=hps.get("prime_len") or 0,
             encoder_len=hps.get("encoder_dims") or 0,
+            causal=hps.get("mask", True),
         ),
         labeled=hps["y_cond"],
         merged_decoder=hps["merged_decoder"],
@@ -40,6 +41,7 @@ def car_config(hps: dict) -> AutoregressiveConfig:
 def check_car(case: Case) -> None:
     """Checks loss, logits, activations and gradients, then sampled tokens."""
     config = car_config(case.hps)
+    check_inputs(case)
     model = Autoregressive(config)
     codes = jnp.asarray(case["in/x"], jnp.int32)
     conditions = read_conditions(case)
@@ -62,6 +64,16 @@ def check_car(case: Case) -> None:
             assert_close(grad.reshape(golden.shape), golden, rtol=MODEL, name=f"grad {name}")
     if case.hps["sample_supported"]:
         check_sampling(case, config, params, conditions)
+
+
+def check_inputs(case: Case) -> None:
+    """Checks the inputs of a file against its hyper-parameters."""
+    hps = case.hps
+    assert case["in/x"].shape == (hps["batch"], hps["n_ctx"])
+    if not (hps["sample_supported"] and "out/greedy/tokens" in case):
+        hps.ignore("chunk_sizes", "primed_len", "temp", "top_k", "top_p")  # of its sampling
+    length = None if "in/x_cond" not in case else case["in/x_cond"].shape[1]
+    assert length == {"none": None, "single": 1, "full": hps["n_ctx"]}[hps["x_cond"]]
 
 
 def read_conditions(case: Case) -> Conditions:

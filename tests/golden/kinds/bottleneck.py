@@ -29,14 +29,18 @@ def read_draws(case: Case) -> Iterator[Draw]:
 
 
 def _starting_codebook(case: Case) -> Codebook:
-    """Empty, given with its averages, or restored from code vectors alone."""
+    """Empty, with the averages of the file, or restored from code vectors alone."""
     hps, vectors = case.hps, jnp.asarray(case["param/k"])
+    assert vectors.shape == (hps["k_bins"], hps["emb_width"])
     if hps["mode"] == "init":
         return quantize.empty_codebook(*vectors.shape)
     if "in/k_sum" in case:
         averages = (jnp.asarray(case["in/k_sum"]), jnp.asarray(case["in/k_elem"]))
+        low, spread = hps.get("k_elem_low", 0.0), hps.get("k_elem_spread", np.inf)
+        assert low <= averages[1].min() + LAYER
+        assert averages[1].max() <= low + spread + LAYER
         return Codebook(vectors, *averages, jnp.ones((), bool))
-    return quantize.restore_codebook(vectors, num_tokens=hps.get("num_tokens"))
+    return quantize.restore_codebook(vectors, num_tokens=hps.get("restore_num_tokens"))
 
 
 @jax.jit
@@ -50,7 +54,8 @@ def _quantize(x: jax.Array, state: Codebook) -> dict:
         return result.commitment_loss + jnp.sum(vectors * slope), result
 
     gradient, result = jax.grad(objective, has_aux=True)(x)
-    encoded = quantize.find_nearest(x, state.codebook)[0]
+    rows, _ = quantize.sum_halves(x, state.codebook.shape[1])
+    encoded = quantize.find_nearest(rows, state.codebook)[0]
     return {
         "x_l": result.codes,
         "x_d": result.vectors.transpose(0, 2, 1),
@@ -104,7 +109,8 @@ def check_bottleneck(case: Case) -> None:
         name = f"s{step}/"
         theirs = _pop_group(out, name)
         x = case[f"in/x_{step}"].transpose(0, 2, 1)
-        rows = x.reshape(-1, x.shape[-1])
+        assert x.shape[:2] == (hps["batch"], hps["T"])
+        rows = np.asarray(quantize.sum_halves(x, hps["emb_width"])[0]).reshape(-1, hps["emb_width"])
         if not state.initialised:
             first = quantize.select_rows(rows, hps["k_bins"], next(draws))
             state = quantize.start_codebook(first)

@@ -13,6 +13,8 @@ from tests.golden.kinds.parameters import LAYER, assert_gradients, load_params
 def check_conditioner(case: Case) -> None:
     """Checks the upsampler's conditioner, forward and gradients."""
     hps = case.hps
+    assert case["in/z"].shape == (hps["batch"], hps["n_in_tokens"])
+    assert hps.get("with_x_cond", False) == ("in/x_cond" in case)
     config = CodeConditionerConfig(
         vocab_size=hps["bins"],
         downs=hps["down_t"],
@@ -45,6 +47,8 @@ def check_conditioner(case: Case) -> None:
 def check_label_cond(case: Case) -> None:
     """Checks artist, genre and timing embeddings, and the timing bins."""
     hps = case.hps
+    assert len(case["in/y"]) == hps["batch"]
+    assert set(case["in/y"][:, 2]) == {hps["sample_length"]}
     config = LabelConfig(
         num_genres=hps["y_bins"][0],
         num_artists=hps["y_bins"][1],

@@ -115,7 +115,8 @@ def check_sampling(
     if partial is not None:
         tokens, _ = run(no_prompt, temperature=hps["temp"], stop=partial.shape[1])
         np.testing.assert_array_equal(tokens, partial)
-    for chunk in hps["chunk_sizes"]:
+    # Without a mask a prompt's outputs depend on OpenAI's chunks.
+    for chunk in hps["chunk_sizes"] if config.transformer.causal else ():
         golden = case[f"out/primed_chunk{chunk}/tokens"]
         tokens, preds = run(golden[:, : hps["primed_len"]])
         np.testing.assert_array_equal(tokens, golden)

@@ -1,7 +1,6 @@
 """Golden checks of the VQ-VAE's losses, spectrograms and bandwidth."""
 
 import functools
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth
 from jukejax.training.tasks import vqvae_loss
 from jukejax.training.tasks.vqvae_loss import LossConfig
-from tests.golden.kinds.case import Case, assert_close
+from tests.golden.kinds.case import Case, Settings, assert_close
 
 LAYER = 1e-5  # single layers and losses
 # The gradient of a log magnitude divides by magnitudes down to 1e-4 beside ones of 10, which carry
@@ -19,8 +18,9 @@ LAYER = 1e-5  # single layers and losses
 LOG_GRADIENT = 2e-3
 
 
-def loss_config(hps: Mapping, loss: Mapping) -> LossConfig:
+def loss_config(hps: Settings, loss: Settings) -> LossConfig:
     """Converts OpenAI's hyper-parameters; `loss` may omit those with defaults."""
+    loss.ignore("sr")  # stored beside the sizes of the STFT, but never used
     names = {
         "linf_k": "linf_k",
         "lmix_l1": "lmix_l1",
@@ -30,24 +30,28 @@ def loss_config(hps: Mapping, loss: Mapping) -> LossConfig:
         "multispec_loss_hop_length": "multispectral_hop",
         "multispec_loss_window_size": "multispectral_window",
     }
-    given = {ours: loss[theirs] for theirs, ours in names.items() if theirs in loss}
+    fields = {ours: loss[theirs] for theirs, ours in names.items() if theirs in loss}
     return LossConfig(
         recons=hps["loss_fn"],
         spectral=hps["spectral"],
         multispectral=hps["multispectral"],
         relative_spectral=not loss.get("use_nonrelative_specloss", True),
         commit=hps["commit"],
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()},
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()},
     )
 
 
 def check_audio(case: Case) -> None:
     """Checks STFTs, losses with their gradients, bandwidth and mono."""
     hps, out = case.hps, case.group("out/")
-    given = hps["loss_hps"]
-    loss = loss_config({"loss_fn": "lmix", "spectral": 0, "multispectral": 1, "commit": 0}, given)
-    scale = Bandwidth(**given["bandwidth"])
+    parts = hps["loss_hps"]
+    terms = {"loss_fn": "lmix", "spectral": 0, "multispectral": 1, "commit": 0}
+    loss = loss_config(Settings(terms), parts)
+    scale = Bandwidth(**parts["bandwidth"])
     target, output = case["in/x_target"], case["in/x_pred"]
+    assert target.shape[:2] == (hps["batch"], hps["T"])
+    assert case["in/x_stereo"].shape[-1] == hps["channels"]
+    assert case["in/dataset"].shape[:2] == (hps["n_items"], hps["item_len"])
 
     spectra = {"spec_default": stft_ops.SINGLE}
     spectra |= {f"spec_{i}": stft for i, stft in enumerate(loss.stfts)}

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jukejax.data.lyrics import vocab_size
+from jukejax.data.openai_labels import Version
 from jukejax.inference import generate
 from jukejax.inference.align import compute_lyric_attention
 from jukejax.inference.conditioning import (
@@ -24,7 +26,7 @@ from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import vqvae as openai_vqvae
-from tests.golden.kinds.case import Case, assert_close
+from tests.golden.kinds.case import Case, Settings, assert_close
 from tests.golden.kinds.parameters import as_jax, assert_gradients, load_params
 from tests.golden.kinds.vqvae import model_config as vqvae_config
 
@@ -32,8 +34,18 @@ MODEL = 1e-4
 CALLS = "calls[level,n_past,n_zcond,sample_tokens,bs]"
 
 
-def stack(hps: Mapping, prefix: str, seq_len: int, width: str, depth: str) -> TransformerConfig:
-    """A transformer of theirs; the lyric encoder's settings have the prefix "prime_"."""
+# Options of OpenAI's code that are off in all of its models (docs/differences.md).
+MISSING = ("pos_init", "y_cond_as_bias", "copy_input", "rel_attn")
+# What no other label than those of a prior with labels, lyrics or an upper level has.
+LABEL_NAMES = ("y_bins", "max_bow_genre_size", "t_bins", "min_duration", "max_duration")
+LYRIC_NAMES = ("n_tokens", "n_vocab", "prime_loss_fraction", "single_enc_dec", "labels_v3")
+
+
+def stack(hps: Settings, prefix: str, seq_len: int, width: str, depth: str) -> TransformerConfig:
+    """Converts a transformer; names of the lyric encoder's settings start with "prime_"."""
+    hps.ignore(f"{prefix}c_res", f"{prefix}c_attn", f"{prefix}c_mlp")  # recomputation, same results
+    for name in MISSING:
+        assert not hps.get(prefix + name, False), f"{prefix}{name} is not implemented"
 
     def get(name, default):
         value = hps.get(prefix + name)
@@ -52,11 +64,12 @@ def stack(hps: Mapping, prefix: str, seq_len: int, width: str, depth: str) -> Tr
         res_scale=get("res_scale", False),
         zero_out=get("zero_out", False),
         spread=get("spread", 8),
+        **{f"{name}_dropout": get(f"{name}_dropout", 0.0) for name in ("attn", "resid", "emb")},
     )
 
 
-def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
-    """Their hyper-parameters as ours; `hps` may leave out what has a default."""
+def prior_config(hps: Settings, vq_hps: Settings) -> PriorConfig:
+    """Converts OpenAI's hyper-parameters, of which those with a default may be missing."""
     level, codec = hps["level"], vqvae_config(vq_hps)
     upper = labels = lyrics = None
     if level < codec.levels - 1:
@@ -85,7 +98,13 @@ def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
             max_duration=hps["max_duration"],
             sample_rate=vq_hps["sr"],
         )
-    if hps.get("use_tokens") and hps.get("n_tokens"):
+    else:
+        hps.ignore(*LABEL_NAMES)
+        vq_hps.ignore("sr")
+    use_tokens, num_tokens = hps.get("use_tokens"), hps.get("n_tokens")
+    if use_tokens and num_tokens:
+        version = Version.V3 if hps.get("labels_v3", False) else Version.V2
+        assert hps["n_vocab"] == vocab_size(version)
         single = hps.get("single_enc_dec", False)
         encoder = None
         if not single:
@@ -97,6 +116,8 @@ def prior_config(hps: Mapping, vq_hps: Mapping) -> PriorConfig:
             loss_fraction=hps["prime_loss_fraction"],
             encoder=encoder,
         )
+    else:
+        hps.ignore(*LYRIC_NAMES)
     return PriorConfig(
         level=level,
         codebook_size=codec.codebook_size,
@@ -146,6 +167,17 @@ def lay_out(config: PriorConfig, params: dict) -> PriorWeights:
     return prepare_weights(config, params, jnp.float32)
 
 
+def check_inputs(case: Case) -> None:
+    """Checks the inputs of a file against its hyper-parameters."""
+    hps = case.hps
+    assert len(case["in/z"]) == hps["batch"]
+    partial = case.get("out/partial/z")
+    if partial is not None:
+        assert partial.shape[1] == hps["primed_len"] + hps["partial_extra"]
+    assert hps.get("from_audio", False) == ("out/from_audio/loss" in case)
+    hps.ignore("chunk_size")  # of the prompt's positions; they are causal, so it has no effect
+
+
 def check_parts(parts: dict, theirs: dict, name: str) -> None:
     """Losses by part; takes them out of `theirs`."""
     for key in ("bpd", "gen_loss"):
@@ -157,6 +189,7 @@ def check_parts(parts: dict, theirs: dict, name: str) -> None:
 def check_prior(case: Case) -> None:
     """Conditions, losses, logits, gradients; greedy, primed and partial sampling; alignment."""
     hps, out = case.hps, case.group("out/")
+    check_inputs(case)
     config = prior_config(hps["hps"], hps["vq_hps"])
     state = case.group("param/")
     codec_state = {name: state.pop(name) for name in list(state) if name.startswith("vqvae::")}
@@ -248,7 +281,7 @@ def check_audio(case: Case, config: PriorConfig, state: dict, total, out: dict) 
 class Codec:
     """The VQ-VAE of a file."""
 
-    def __init__(self, hps: Mapping, state: Mapping[str, np.ndarray]):
+    def __init__(self, hps: Settings, state: Mapping[str, np.ndarray]):
         config = vqvae_config(hps)
         params, codebook = openai_vqvae.from_openai(config, state, prefix="vqvae::")
         self.apply = jax.jit(VQVAE(config).apply, static_argnames=("level", "method"))

@@ -1,5 +1,7 @@
 """Golden checks of single operations, optimisation and window plans."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,8 @@ def check_ops(case: Case) -> None:
     """Activations and their gradients, linear layer, layer norm, logit filters."""
     hps = case.hps
     x = case["in/x"]
+    assert x.shape == (hps["rows"], hps["n_in"])
+    assert case["in/logits"].shape[-1] == hps["bins"]
 
     @jax.jit
     def differentiate(x):
@@ -77,13 +81,14 @@ OPTIMIZER = {
     "eps": 1e-8,
     "weight_decay": 0.0,
     "clip": 1.0,
+    "ignore_grad_norm": 0.0,
 }
 
 
-UNUSED = {"epochs", "ignore_grad_norm", "lr_use_cosine_decay"}  # no effect in OpenAI's code either
+UNUSED = {"epochs", "lr_use_cosine_decay"}  # no effect in OpenAI's code either
 
 
-def optimizer_config(over: dict) -> optim.OptimizerConfig:
+def optimizer_config(over: Mapping) -> optim.OptimizerConfig:
     unknown = over.keys() - OPTIMIZER.keys() - UNUSED
     assert not unknown, f"unknown optimizer settings {unknown}"
     hps = {**OPTIMIZER, **over}
@@ -98,6 +103,7 @@ def optimizer_config(over: dict) -> optim.OptimizerConfig:
         eps=hps["eps"],
         weight_decay=hps["weight_decay"],
         clip=hps["clip"],
+        skip_norm=hps["ignore_grad_norm"],
         adam="openai",
     )
 
@@ -109,11 +115,14 @@ def check_opt(case: Case) -> None:
         rate = jax.jit(jax.vmap(optim.make_schedule(optimizer_config(schedule["over"]))))
         golden = case[f"out/lr_{index}/lr"]
         steps = case[f"out/lr_{index}/steps"]
+        np.testing.assert_array_equal(steps, schedule["steps"])
         assert_close(rate(steps), golden, rtol=EXACT, name=f"lr_{index}")
         first = case[f"out/lr_{index}/first5_used"]
         assert_close(rate(np.arange(len(first))), first, rtol=EXACT, name=f"first of lr_{index}")
     check_adam(case)
-    for batch, devices, decay in case["out/ema_default_mu[bs,ngpus->mu]"]:
+    averages = case["out/ema_default_mu[bs,ngpus->mu]"]
+    np.testing.assert_array_equal(averages[:, :2], hps["ema_default_mu"])
+    for batch, devices, decay in averages:
         ours = optim.ema_decay(optim.OptimizerConfig(), int(batch * devices))
         assert_close(ours, decay, rtol=EXACT, name="ema decay")
     scale, ours = jnp.float32(loss_scale.LossScaleConfig().initial), []
@@ -193,14 +202,15 @@ def planned_rows(schedule: dict) -> tuple[np.ndarray, list[int]]:
     A row: level, start, end, codes kept, codes sampled, label offset and length in samples, first
     code and number of codes of the level above (-1 at the top).
     """
+    assert schedule["offset"] + schedule["sample_length"] <= schedule["total_length"]
     hops = np.cumprod(schedule["downsamples"]).tolist()
     lengths = [schedule["sample_length"] // hop for hop in hops]
     rows = []
     for level in reversed(range(len(hops))):
         seq_len = schedule["n_ctx"][level]
         hop = int(schedule["hop_fraction"][level] * seq_len)
-        given = schedule["primed_tokens"][level]
-        for window in windows.plan_windows(lengths[level], seq_len, hop, given):
+        prompt = schedule["primed_tokens"][level]
+        for window in windows.plan_windows(lengths[level], seq_len, hop, prompt):
             ratio = schedule["downsamples"][level + 1] if level + 1 < len(hops) else 0
             rows.append(
                 [

@@ -16,7 +16,7 @@ import pytest
 from jukejax.data import lyrics
 from jukejax.data.labels import label_vector
 from jukejax.data.openai_labels import OpenAIVocabulary, Version
-from tests.golden.kinds.case import Case
+from tests.golden.kinds.case import Case, Settings
 from tests.support.openai_index import locate, track_ends
 from tests.support.openai_lists import read_lists
 
@@ -36,6 +36,10 @@ def openai_ids() -> Path | None:
 
 def check_text(case: Case) -> None:
     """Cleaning, tokens, look-ups, label vectors and lyric windows, of both versions."""
+    for name in ("artists", "genres", "metas", "texts", "windows"):
+        values = case.hps[name]
+        plain = [dict(v) if isinstance(v, Settings) else v for v in values]
+        assert case.json(f"in/{name}") == plain
     folder = openai_ids()
     for version in Version:
         golden = case.group(f"out/{version}/")
@@ -169,6 +173,8 @@ def check_lyric_windows(case: Case) -> None:
 def check_dataset_index(case: Case) -> None:
     """Item to (track, offset), with and without a random shift."""
     hps = case.hps
+    np.testing.assert_array_equal(case["in/durations"], hps["durations"])
+    np.testing.assert_array_equal(case["in/shifts"], hps["shifts"])
     size, rate, shifts = hps["sample_length"], hps["sr"], case["in/shifts"]
     kept, ends = track_ends(
         case["in/durations"], hps["min_duration"] * rate, hps["max_duration"] * rate

@@ -1,5 +1,7 @@
 """Each attention kind against a dense reference with an explicit mask, and by gradient."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -118,6 +120,36 @@ def test_a_layer_sees_what_its_kind_sees(kind):
     )
     others = ~np.eye(12, dtype=bool)
     np.testing.assert_array_equal(reach[others], np.asarray(expected)[others])
+
+
+@pytest.mark.parametrize("kind", OWN_SEQUENCE, ids=lambda kind: kind.name)
+def test_without_a_mask_a_layer_also_sees_later_positions_of_its_kind(kind):
+    """Each query attends to all keys that the kind has for its row or column."""
+    config = TransformerConfig(
+        emb_dim=8, num_layers=1, num_heads=2, seq_len=12, num_blocks=3, spread=2, lyric_len=4
+    )
+    layer = Attention(dataclasses.replace(config, causal=False), kind)
+    x, weights = normal(1, 12, 8), normal(12, 8)
+
+    def outputs(params, x):
+        return (layer.apply(params, x)[0][0] * weights).sum(axis=-1)
+
+    shapes = nn.meta.unbox(jax.eval_shape(layer.init, jax.random.key(0), x))
+    params = jax.tree.map(lambda leaf: normal(*leaf.shape), shapes)
+    reach = np.abs(jax.jit(jax.jacrev(outputs, argnums=1))(params, x)).sum(axis=(1, 3)) > 0
+    query, key = np.arange(12)[:, None], np.arange(12)[None, :]
+    row_end = (key % 4 >= 4 - (1 if kind == AttentionKind.SUMMARY else 2)) & (key < 8)
+    expected = {
+        AttentionKind.DENSE: np.ones((12, 12), bool),
+        AttentionKind.BLOCK: query // 4 == key // 4,
+        AttentionKind.TRANSPOSED_BLOCK: query % 4 == key % 4,
+        AttentionKind.PREVIOUS_BLOCK: query // 4 - 1 == key // 4,
+        AttentionKind.SUMMARY: np.broadcast_to(row_end, (12, 12)),
+        AttentionKind.SUMMARY_SPREAD: np.broadcast_to(row_end, (12, 12)),
+        AttentionKind.PRIME: np.broadcast_to(key < config.grid.prime_len, (12, 12)),
+    }[kind]
+    others = ~np.eye(12, dtype=bool)
+    np.testing.assert_array_equal(reach[others], expected[others])
 
 
 def test_encoder_decoder_sees_every_encoder_state():
