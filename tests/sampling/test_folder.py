@@ -154,7 +154,7 @@ def test_full_disk_is_one_error(tmp_path):
         ({"level_2": np.zeros((2, 3), np.int32)}, "level_2 is int32"),
         ({"level_0": np.zeros(3, np.float32)}, "level_0 is float32"),
         ({"audio": np.zeros(3, np.int32)}, "cannot be read as the codes.npz .* it holds audio"),
-        ({"level_3": np.zeros(3, np.int32)}, "it holds level_3, and the levels are level_0"),
+        ({"level_03": np.zeros(3, np.int32)}, "it holds level_03, and the levels are level_0"),
         ({"level_-1": np.zeros(3, np.int32)}, "it holds level_-1"),
         ({"2": np.zeros(3, np.int32)}, "it holds 2, and"),
         ({"level_2": np.array([0, -1], np.int8)}, "level_2 holds -1, and codes are 0 to 65535"),
