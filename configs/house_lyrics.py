@@ -39,6 +39,15 @@ def base(folder: str, batch_size: int, steps: int, learning_rate: float) -> Conf
     return config
 
 
+# What the codes of a frame of the top level describe, in Hz (`ops.turns`): consonants, and pitches.
+TOP_TURNS = (
+    ("strokes", 1500, 16000),
+    ("strokes", 0, 1500),
+    ("tones", 0, 400),
+    ("tones", 400, 2300),
+)
+
+
 def vqvae() -> ConfigDict:
     """Hops 8, 32 and 128; the codes of the top level describe spectra, as in house_small.py."""
     config = base("data/sung/audio", batch_size=4, steps=300, learning_rate=2e-3)
@@ -46,11 +55,11 @@ def vqvae() -> ConfigDict:
     config.data.window = 16_384
     config.model = dict(
         emb_dim=32,
-        codebook_size=256,
+        codebook_size=512,
         dilation_growth_rate=3,
         dilation_cycle=3,
         res_scale=True,
-        frames=dict(span=4, widths=(32, 64, 128), depths=(1, 1, 4), spectral=(2,)),
+        frames=dict(span=4, widths=(32, 64, 128), depths=(1, 1, 4), turns=((), (), TOP_TURNS)),
     )
     config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=1.0)
     return config

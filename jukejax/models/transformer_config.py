@@ -71,6 +71,7 @@ class TransformerConfig:
             raise ValueError(f"attention is {self.attention!r}; known: {options}")
         if self.remat not in REMAT:
             raise ValueError(f"remat is {self.remat!r}; known: {', '.join(REMAT)}")
+        _ = self.pattern  # checks attn_order
 
     @property
     def dropout(self) -> bool:

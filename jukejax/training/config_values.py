@@ -90,12 +90,14 @@ _VQVAE = {
     "frames.span": _count(1),
     "frames.widths": _count(1),
     "frames.depths": _count(0),
-    "frames.spectral": _count(0),
+    "frames.band_depth": _count(0),
+    "frames.sample_rate": _count(1),
 }
 _PRIOR = {
     "level": _count(0),
     "codebook_size": _count(1),
     "hop_length": _count(1),
+    "lookback": _count(2),
     "upper.vocab_size": _count(1),
     "upper.downs": _count(0),
     "upper.stride": _count(1),

@@ -221,7 +221,7 @@ def test_processed_and_late_files_are_compared_with_their_originals(place, tmp_p
     [
         (["--output=x"], "--input and --output are needed"),
         (["--input=nowhere", "--output=x"], "--input=nowhere does not exist"),
-        (["--input=.", "--output=x", "--codes=y"], "no bundle is shipped as 'house'"),
+        (["--input=.", "--output=x", "--codes=y"], "y has no dataset.json"),
         (["--input=.", "--output=x", "--seconds=-1"], "--seconds=-1.0 must be 0 or more"),
     ],
 )

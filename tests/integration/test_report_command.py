@@ -58,7 +58,6 @@ def test_bad_flags_end_with_one_line_and_code_2(tmp_path):
     for flags, message in (
         ([f"--samples={tmp_path}"], "--output is missing"),
         ([f"--output={tmp_path}"], "nothing to show"),
-        ([f"--output={tmp_path}", "--priors=a,b,c,d"], "--priors names 4 folders"),
     ):
         done = run_in_process("report", *flags, code=2)
         assert message in done.stderr

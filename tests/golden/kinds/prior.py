@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.data.lyrics import vocab_size
+from jukejax.data.lyrics import ALPHABETS
 from jukejax.data.openai_labels import Version
 from jukejax.inference import generate
 from jukejax.inference.align import compute_lyric_attention
@@ -104,7 +104,7 @@ def prior_config(hps: Settings, vq_hps: Settings) -> PriorConfig:
     use_tokens, num_tokens = hps.get("use_tokens"), hps.get("n_tokens")
     if use_tokens and num_tokens:
         version = Version.V3 if hps.get("labels_v3", False) else Version.V2
-        assert hps["n_vocab"] == vocab_size(version)
+        assert hps["n_vocab"] == ALPHABETS[version].size
         single = hps.get("single_enc_dec", False)
         encoder = None
         if not single:
