@@ -15,19 +15,7 @@ SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-8}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 
-mkdir -p "$RUN"
-: > "$RUN/commands.txt"
-echo '{' > "$RUN/timings.json.tmp"
-
-# run_stage STAGE VERB FLAGS...: prints and runs `jukejax VERB FLAGS...`, and records its seconds
-run_stage() {
-    local stage=$1 start=$SECONDS
-    shift
-    { printf 'python -m jukejax.%s' "$1"; printf ' %q' "${@:2}"; echo; } >> "$RUN/commands.txt"
-    printf '\n$ %s\n' "$(tail -n 1 "$RUN/commands.txt")"
-    "$PYTHON" -m "jukejax.$1" "${@:2}"
-    echo "  \"$stage\": $((SECONDS - start))," >> "$RUN/timings.json.tmp"
-}
+source launch/stages.sh
 
 train() {
     local stage=$1 name=$2 variant=$3 file=demo
@@ -68,11 +56,5 @@ run_stage "export the model" export --format=bundle --output="$RUN/model" --work
 run_stage "sample two tracks" sample --model="$RUN/model" --mode=ancestral --seconds="$SECONDS_TO_MAKE" \
     --num_samples=2 "${GENRE[@]}" --seed=1 --output="$RUN/samples"
 
-sed '$ s/,$//' "$RUN/timings.json.tmp" > "$RUN/timings.json"
-echo '}' >> "$RUN/timings.json"
-rm "$RUN/timings.json.tmp"
-printf '\n$ python -m jukejax.report\n'
-"$PYTHON" -m jukejax.report --audio="$RUN/audio" --codes="$RUN/codes" --vqvae="$RUN/vqvae" \
-    --control="$RUN/vqvae_frozen" --priors="${WORKDIRS#,}" \
-    --bundle="$RUN/model" --samples="$RUN/samples" --commands="$RUN/commands.txt" \
-    --timings="$RUN/timings.json" --output="$RUN/report"
+write_page --audio="$RUN/audio" --codes="$RUN/codes" --vqvae="$RUN/vqvae" --control="$RUN/vqvae_frozen" \
+    --priors="${WORKDIRS#,}" --bundle="$RUN/model" --samples="$RUN/samples"

@@ -20,19 +20,7 @@ export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 
 FAST=(--schedule=parallel --hop_fraction=0.5,0.75,0.75)  # windows of the finer levels at once
-mkdir -p "$RUN"
-: > "$RUN/commands.txt"
-echo '{' > "$RUN/timings.json.tmp"
-
-# run_stage STAGE VERB FLAGS...: prints and runs `jukejax VERB FLAGS...`, and records its seconds
-run_stage() {
-    local stage=$1 start=$SECONDS
-    shift
-    { printf 'python -m jukejax.%s' "$1"; printf ' %q' "${@:2}"; echo; } >> "$RUN/commands.txt"
-    printf '\n$ %s\n' "$(tail -n 1 "$RUN/commands.txt")"
-    "$PYTHON" -m "jukejax.$1" "${@:2}"
-    echo "  \"$stage\": $((SECONDS - start))," >> "$RUN/timings.json.tmp"
-}
+source launch/stages.sh
 
 metadata=()
 if [ -z "$MUSIC" ]; then
@@ -56,9 +44,5 @@ run_stage "continue a record" sample --model="$RUN/model" --mode=primed --prompt
 run_stage "audit" audit --input="$RUN/samples" --training="$RUN/audio" --output="$RUN/audit" || [ $? -eq 3 ]
 run_stage "evaluate" evaluate --input="$RUN/samples" --reference="$RUN/audio" --output="$RUN/evaluation"
 
-sed '$ s/,$//' "$RUN/timings.json.tmp" > "$RUN/timings.json"
-echo '}' >> "$RUN/timings.json"
-rm "$RUN/timings.json.tmp"
-printf '\n$ python -m jukejax.report\n'
-"$PYTHON" -m jukejax.report --audio="$RUN/audio" --codes="$RUN/codes" --priors="$RUN/prior" --bundle="$RUN/model" \
-    --samples="$RUN/samples,$RUN/continuation" --commands="$RUN/commands.txt" --timings="$RUN/timings.json" --output="$RUN/report"
+write_page --audio="$RUN/audio" --codes="$RUN/codes" --priors="$RUN/prior" --bundle="$RUN/model" \
+    --samples="$RUN/samples,$RUN/continuation"

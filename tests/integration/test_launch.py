@@ -319,3 +319,22 @@ def test_from_scratch_trains_the_models_of_its_size(tmp_path, size, stages):
     assert len(folders) == len(stages)
     (export,) = (line for line in lines if "jukejax.export" in line)
     assert re.search(r"--workdir=(\S+)", export)[1].split(",")[1:] == folders
+
+
+@pytest.mark.parametrize(("audit_code", "is_page_written"), [(0, True), (3, True), (2, False)])
+def test_tuning_ends_at_an_error_of_a_stage_and_goes_on_after_copies(
+    tmp_path, audit_code, is_page_written
+):
+    """With a stand-in for Python; `audit` ends with 3 for copied music."""
+    text = f'case "$*" in *jukejax.audit*) exit {audit_code} ;; esac\n'
+    python = write_script(
+        tmp_path / "python", f'#!/bin/bash\necho "$@" >> "$(dirname $0)/seen"\n{text}'
+    )
+    environment = os.environ | {"RUN": str(tmp_path / "run"), "PYTHON": str(python)}
+    environment["MUSIC"] = str(tmp_path)
+    done = subprocess.run(
+        ["bash", LAUNCH / "tune.sh"], env=environment, stdout=subprocess.DEVNULL, check=False
+    )
+    assert (done.returncode == 0) == is_page_written
+    last = (tmp_path / "seen").read_text().splitlines()[-1]
+    assert ("jukejax.report" in last) == is_page_written
