@@ -17,7 +17,7 @@ DANCE_TAGS = {"House", "electronic", "electronica"}
 
 
 class Tagging(NamedTuple):
-    """What musicnn hears in a sound.
+    """Holds the features and the most likely tags of a sound.
 
     Attributes:
       features: float32 [segments, 200].

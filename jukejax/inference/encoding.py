@@ -218,11 +218,7 @@ def encode_dataset(
       ValueError: a shard is not as dataset.json records it, another process writes to `output`,
         the disk is full, or the dataset was changed meanwhile.
     """
-    if codec.sample_rate != dataset.table.sample_rate:
-        raise ValueError(
-            f"{dataset.folder} is at {dataset.table.sample_rate} Hz, and the VQ-VAE is for "
-            f"{codec.sample_rate} Hz; run prepare with --sample_rate={codec.sample_rate}"
-        )
+    dataset.check_rate(codec.sample_rate)
     info = describe_codes(dataset, codec, offsets)
     if is_finished(output, info):
         return None

@@ -14,7 +14,14 @@ from jax import lax
 
 from jukejax.ops import quantize
 from jukejax.ops.quantize import Codebook, Quantized
-from jukejax.ops.turns import Stream, find_ranges, join_streams, pad_frames, split_streams
+from jukejax.ops.turns import (
+    Stream,
+    count_turns,
+    find_ranges,
+    join_streams,
+    pad_frames,
+    split_streams,
+)
 
 
 class Quantizer(nn.Module):
@@ -69,9 +76,8 @@ class Quantizer(nn.Module):
         codebook = self.read_state().codebook
         if not self.streams:
             return quantize.find_nearest(features, codebook)[0]
-        num_turns = sum(len(stream.positions) for stream in self.streams)
         ranges = find_ranges(self.streams, self.num_codes)
-        parts = split_streams(pad_frames(features, num_turns), self.streams)
+        parts = split_streams(pad_frames(features, count_turns(self.streams)), self.streams)
         codes = [
             start + quantize.find_nearest(part, codebook[start:end])[0]
             for part, (start, end) in zip(parts, ranges, strict=True)
@@ -99,7 +105,7 @@ class Quantizer(nn.Module):
 
     def _move_to_streams(self, rows: jax.Array) -> jax.Array:
         """Moves the row drawn for each code within its frame to a turn of the code's stream."""
-        num_turns = sum(len(stream.positions) for stream in self.streams)
+        num_turns = count_turns(self.streams)
         places = np.zeros(self.num_codes, np.int32)
         ranges = find_ranges(self.streams, self.num_codes)
         for stream, (start, end) in zip(self.streams, ranges, strict=True):

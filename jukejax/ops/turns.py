@@ -38,18 +38,22 @@ def find_streams(turns: tuple[Turn, ...]) -> tuple[Stream, ...]:
     )
 
 
+def count_turns(streams: tuple[Stream, ...]) -> int:
+    """Counts the codes of a frame."""
+    return sum(len(stream.positions) for stream in streams)
+
+
 def find_ranges(streams: tuple[Stream, ...], num_codes: int) -> tuple[tuple[int, int], ...]:
     """Returns the range of codes of each stream; every turn has an equal share of the codebook."""
-    num_turns = sum(len(stream.positions) for stream in streams)
-    ends = np.cumsum([len(stream.positions) for stream in streams]) * num_codes // num_turns
+    ends = np.cumsum([len(stream.positions) for stream in streams])
+    ends = ends * num_codes // count_turns(streams)
     starts = [0, *(int(end) for end in ends[:-1])]
     return tuple(zip(starts, (int(end) for end in ends), strict=True))
 
 
 def split_streams(x: jax.Array, streams: tuple[Stream, ...]) -> list[jax.Array]:
     """Selects the codes of each stream, of whole frames. [B, M * G, ...] -> [B, M * turns, ...]."""
-    num_turns = sum(len(stream.positions) for stream in streams)
-    frames = x.reshape(x.shape[0], -1, num_turns, *x.shape[2:])
+    frames = x.reshape(x.shape[0], -1, count_turns(streams), *x.shape[2:])
     return [
         frames[:, :, np.asarray(stream.positions)].reshape(x.shape[0], -1, *x.shape[2:])
         for stream in streams

@@ -1,7 +1,4 @@
-"""The model that is shipped with the package, which commands take by its name.
-
-NOTE: none is shipped yet; launch/train_house_small.sh is its recipe (docs/house.md).
-"""
+"""The model that is shipped with the package, which commands take by its name (docs/house.md)."""
 
 from pathlib import Path
 
