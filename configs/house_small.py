@@ -102,6 +102,7 @@ def prior() -> ConfigDict:
             attn_ratio=0.5,
         ),
         lookback=look_back(level=2),
+        context_dropout=0.3,
         labels=dict(
             max_genres=1,
             min_duration=1.0,
@@ -109,6 +110,8 @@ def prior() -> ConfigDict:
             tempo_bins=64,
             keys=24,
             bar_bins=192,
+            phrase_bars=8,
+            style_everywhere=True,
             turns=len(TURNS[2]),
             dropout=0.1,
             dropout_all=0.1,

@@ -1,7 +1,8 @@
 """The musical grid of a track: tempo, first downbeat and key, and its entries in label vectors.
 
-The metre is 4/4, and the tempo of a track is constant. Positions in a bar are fixed-point numbers
-of 32 bits, so that they are exact after hours: the bar is 2^32 units, and integers wrap at its end.
+The metre is 4/4, and the tempo of a track is constant. Positions in a bar, or in a phrase of
+several bars, are fixed-point numbers of 32 bits, so that they are exact after hours: the cycle is
+2^32 units, and integers wrap at its end.
 """
 
 import re
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 BEATS_PER_BAR = 4
-BAR_UNITS = 1 << 32
-NUM_ENTRIES = 5  # of a label vector: tempo, key, position in the bar, its step, first code
+CYCLE_UNITS = 1 << 32
+NUM_ENTRIES = 5  # of a label vector: tempo, key, position in the cycle, its step, first code
 TEMPO_TOLERANCE = 0.006  # largest relative difference of a tempo from its rounded value
 TEMPO_UNITS = 1000  # of the tempo entry: milli-BPM
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -58,26 +59,29 @@ class Grid:
         assert self.bpm is not None
         return BEATS_PER_BAR * 60 * sample_rate / self.bpm
 
-    def make_entries(self, start: int, hop: int, sample_rate: int) -> tuple[int, ...]:
+    def make_entries(
+        self, start: int, hop: int, sample_rate: int, cycle_bars: int = 1
+    ) -> tuple[int, ...]:
         """Returns the entries of a label vector for a window that begins at sample `start`.
 
         Args:
           hop: samples of a position.
+          cycle_bars: bars of a cycle; the first one begins at the first downbeat.
 
         Returns:
-          NUM_ENTRIES numbers: tempo in milli-BPM, number of the key, position in the bar at `start`
-          and step from each position to the next, in units of the bar as signed 32-bit integers,
-          and the number of the window's first code in the track. 0: unknown; a step of 0: the
-          position in the bar is unknown.
+          NUM_ENTRIES numbers: tempo in milli-BPM, number of the key, position in the cycle at
+          `start` and step from each position to the next, in units of the cycle as signed 32-bit
+          integers, and the number of the window's first code in the track. 0: unknown; a step of
+          0: the position in the cycle is unknown.
         """
         tempo = 0 if self.bpm is None else round(TEMPO_UNITS * self.bpm)
         key = KEYS.index(self.key or "")
         if self.bpm is None or self.first_downbeat is None:
             return tempo, key, 0, 0, start // hop
-        bar = self.bar_samples(sample_rate)
-        position = (start - self.first_downbeat) / bar % 1.0
-        bar_entries = (round(position * BAR_UNITS), round(hop / bar * BAR_UNITS))
-        return tempo, key, _wrap(bar_entries[0]), _wrap(bar_entries[1]), start // hop
+        cycle = cycle_bars * self.bar_samples(sample_rate)
+        position = (start - self.first_downbeat) / cycle % 1.0
+        units, step = round(position * CYCLE_UNITS), round(hop / cycle * CYCLE_UNITS)
+        return tempo, key, _wrap(units), _wrap(step), start // hop
 
 
 def merge_grids(first: Grid, second: Grid) -> Grid:
@@ -109,8 +113,8 @@ class SourcedGrid:
 
 
 def _wrap(units: int) -> int:
-    """Returns the signed 32-bit integer that equals `units` modulo the bar."""
-    return int(np.array(units % BAR_UNITS, np.uint32).astype(np.int32))
+    """Returns the signed 32-bit integer that equals `units` modulo the cycle."""
+    return int(np.array(units % CYCLE_UNITS, np.uint32).astype(np.int32))
 
 
 def is_same_tempo(written: float, estimate: float) -> bool:

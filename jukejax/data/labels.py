@@ -27,6 +27,9 @@ class LabelSizes(Protocol):
     @property
     def has_grid(self) -> bool: ...
 
+    @property
+    def cycle_bars(self) -> int: ...
+
 
 def find_excess(artist: int, genres: Sequence[int], sizes: LabelSizes) -> str | None:
     """Returns why a model cannot take the ids of a track; None if it can.

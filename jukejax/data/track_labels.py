@@ -21,6 +21,7 @@ class TrackLabels:
       artists, genres: ids, by track.
       max_genres: entries of a label vector for genres.
       grids: by track, for models with musical labels; None for others.
+      cycle_bars: bars of a cycle of the grid, see `grid.Grid.make_entries`.
       lyrics: tokens by track, int32 [letters], for models with lyrics; empty for others.
       lyrics_reader: of these tokens.
     """
@@ -31,6 +32,7 @@ class TrackLabels:
     grids: Sequence[Grid] | None = None
     lyrics: Sequence[np.ndarray] = ()
     lyrics_reader: LyricsReader | None = None
+    cycle_bars: int = 1
 
     @property
     def num_lyrics(self) -> int:
@@ -88,4 +90,6 @@ def encode_track_labels(
     if lyrics_reader is not None:
         by_text = {text: lyrics_reader.encode(text) for text in {t.lyrics for t in tracks}}
         tokens = [by_text[track.lyrics] for track in tracks]
-    return TrackLabels(artists, genres, sizes.max_genres, grids, tokens, lyrics_reader)
+    return TrackLabels(
+        artists, genres, sizes.max_genres, grids, tokens, lyrics_reader, sizes.cycle_bars
+    )

@@ -144,7 +144,8 @@ def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int
         entries: tuple[int, ...] = ()
         if config.labels.has_grid:
             first, rate = start * config.hop_length, config.labels.sample_rate
-            entries = item.grid.make_entries(first, config.hop_length, rate)
+            cycle_bars = config.labels.cycle_bars
+            entries = item.grid.make_entries(first, config.hop_length, rate, cycle_bars)
         rows.append(np.concatenate([row, entries, tokens]).astype(np.int32))
     return np.stack(rows)
 

@@ -28,11 +28,13 @@ class Conditions(NamedTuple):
       code_cond: [B, T or 1, E], added at every position: upper codes or timing.
       label_emb: [B, E], in the start slot.
       encoder_states: [B, S, E] for the layers of kind 6.
+      hidden: bool [B, T], codes of a training window that are no input of any position.
     """
 
     code_cond: jax.Array | None = None
     label_emb: jax.Array | None = None
     encoder_states: jax.Array | None = None
+    hidden: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +150,8 @@ class Autoregressive(nn.Module):
     def embed(self, codes: jax.Array, conditions: Conditions, deterministic: bool) -> jax.Array:
         """Embeds codes [B, T] as the stack's input [B, T, E], shifted right by one."""
         embedded = self._embed_codes(codes)
+        if conditions.hidden is not None:
+            embedded = jnp.where(conditions.hidden[..., None], 0.0, embedded)
         start = self.start(codes.shape[0], conditions)[:, None]
         x = jnp.concatenate([start, embedded[:, :-1]], axis=1)
         for i, distance in enumerate(self.config.lookback):

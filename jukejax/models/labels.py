@@ -1,7 +1,7 @@
-"""The labels of a prior: artist and genre, timing, tempo, key and position in the bar.
+"""The labels of a prior: artist and genre, timing, tempo, key and position in the bar and phrase.
 
-Jukebox paper, section 4.2; tempo, key and position in the bar are ours. Letters: B batch, T
-seq_len, E emb_dim.
+Jukebox paper, section 4.2; tempo, key and position in the bar and phrase are ours. Letters: B
+batch, T seq_len, E emb_dim.
 """
 
 import dataclasses
@@ -32,9 +32,12 @@ class LabelConfig:
       tempo_bins: log-spaced bins of the tempo from `min_bpm` to `max_bpm`; 0: no such condition.
       keys: 24 major and minor keys, or 0: no such condition.
       bar_bins: bins of the position in the bar; 0: no such condition.
+      phrase_bars: bars of a phrase, counted from the first downbeat; the condition is the number of
+        the bar in the phrase. 0: no such condition.
       turns: codes of a frame, for a VQ-VAE whose codes take turns (`FrameConfig.turns`); the
         condition is the turn of each position. 0: no such condition.
       min_bpm, max_bpm: beats a minute; slower and faster tracks are clipped to these.
+      style_everywhere: the embedding of artist and genre is also added at every position.
       dropout: share of the training windows from which a label is removed, for each label.
       dropout_all: share of the training windows from which all labels are removed.
     """
@@ -49,16 +52,18 @@ class LabelConfig:
     tempo_bins: int = 0
     keys: int = 0
     bar_bins: int = 0
+    phrase_bars: int = 0
     turns: int = 0
     min_bpm: float = 60.0
     max_bpm: float = 200.0
+    style_everywhere: bool = False
     dropout: float = 0.0
     dropout_all: float = 0.0
 
     def __post_init__(self) -> None:
         if self.keys not in (0, len(grid.KEYS) - 1):
             raise ValueError(f"labels.keys is {self.keys}, must be 24, or 0 for no condition")
-        for name in ("tempo_bins", "bar_bins", "turns"):
+        for name in ("tempo_bins", "bar_bins", "phrase_bars", "turns"):
             if getattr(self, name) < 0:
                 raise ValueError(f"labels.{name} is {getattr(self, name)}, must be 0 or more")
         if not 0 < self.min_bpm < self.max_bpm:
@@ -72,8 +77,13 @@ class LabelConfig:
 
     @property
     def has_grid(self) -> bool:
-        """Returns true if tempo, key, position in the bar or turn are conditions."""
-        return bool(self.tempo_bins or self.keys or self.bar_bins or self.turns)
+        """Returns true if tempo, key, position in the bar or phrase, or turn are conditions."""
+        return bool(self.tempo_bins or self.keys or self.bar_bins or self.phrase_bars or self.turns)
+
+    @property
+    def cycle_bars(self) -> int:
+        """Returns the bars of a cycle of the grid, see `grid.Grid.make_entries`."""
+        return max(self.phrase_bars, 1)
 
     @property
     def width(self) -> int:
@@ -89,7 +99,7 @@ class LabelConfig:
     def grid_columns(self) -> dict[str, int]:
         """Returns the columns of the entries of `grid.Grid.make_entries`."""
         first = FIRST_GENRE + self.max_genres
-        names = ("tempo", "key", "bar", "bar_step", "code")
+        names = ("tempo", "key", "cycle", "cycle_step", "code")
         return {name: first + i for i, name in enumerate(names)}
 
 
@@ -130,14 +140,14 @@ def _find_bins(config: LabelConfig, x: jax.Array, low: float, high: float) -> ja
 
 
 def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> dict[str, jax.Array]:
-    """Computes the rows of the tables of tempo, key, position in the bar and turn, int32.
+    """Computes the rows of the tables of tempo, key, position in bar and phrase, and turn, int32.
 
     Row 0 is "unknown", except for turns. Positions are integers of 32 bits that wrap at the end of
-    the bar.
+    the cycle.
 
     Returns:
-      "tempo" and "key" [B, 1], "bar" and "turn" [B, seq_len]; those that are conditions of the
-      model.
+      "tempo" and "key" [B, 1], "bar", "phrase" and "turn" [B, seq_len]; those that are conditions
+      of the model.
     """
     tempo, key, start, step, code = (labels[:, i : i + 1] for i in config.grid_columns.values())
     bins = {}
@@ -149,11 +159,14 @@ def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> d
         bins["tempo"] = jnp.where(tempo > 0, 1 + index, 0)
     if config.keys:
         bins["key"] = key
+    steps = step.astype(jnp.uint32) * jnp.arange(seq_len, dtype=jnp.uint32)
+    cycle = (start.astype(jnp.uint32) + steps) >> 8  # 24 bits: exact in float32
+    bars = cycle.astype(jnp.float32) * (config.cycle_bars / 2.0**24)
     if config.bar_bins:
-        steps = step.astype(jnp.uint32) * jnp.arange(seq_len, dtype=jnp.uint32)
-        position = (start.astype(jnp.uint32) + steps) >> 8  # 24 bits: exact in float32
-        index = jnp.floor(position.astype(jnp.float32) * (config.bar_bins / 2.0**24))
+        index = jnp.floor(bars % 1.0 * config.bar_bins)
         bins["bar"] = jnp.where(step != 0, 1 + index.astype(jnp.int32), 0)
+    if config.phrase_bars:
+        bins["phrase"] = jnp.where(step != 0, 1 + jnp.floor(bars).astype(jnp.int32), 0)
     if config.turns:
         bins["turn"] = (code + jnp.arange(seq_len, dtype=jnp.int32)) % config.turns
     return bins
@@ -174,7 +187,7 @@ def remove_labels(
         "genre": [(FIRST_GENRE + i, -1 if i else 0) for i in range(config.max_genres)],
         "tempo": [(columns["tempo"], 0)],
         "key": [(columns["key"], 0)],
-        "bar": [(columns["bar"], 0), (columns["bar_step"], 0)],
+        "bar": [(columns["cycle"], 0), (columns["cycle_step"], 0)],
     }
     for name, rows in removed.items():
         for column, value in unknown[name]:
@@ -205,8 +218,8 @@ def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.A
 class LabelConditioner(nn.Module):
     """Maps label vectors int [B, width] to the start slot and the embeddings of all positions.
 
-    [B, E], and [B, T, E] or None: the sum of timing (if `timing`), tempo, key, position in the bar
-    and turn.
+    [B, E], and [B, T or 1, E] or None: the sum of timing (if `timing`), tempo, key, position in the
+    bar and phrase, turn, and (if `style_everywhere`) the start slot.
     """
 
     config: LabelConfig
@@ -229,15 +242,16 @@ class LabelConditioner(nn.Module):
         genre_table = self._table("genre", config.num_genres)
         bag = jnp.where(is_genre, genre_table[jnp.maximum(genres, 0)], 0.0)
         start = bag.sum(axis=1) + self._table("artist", config.num_artists)[labels[:, ARTIST]]
-        positions = []
+        positions = [start[:, None]] if config.style_everywhere else []
         if self.timing:
             bins = compute_timing_bins(config, labels, self.seq_len)
-            positions = [self._table(name, config.timing_bins)[i] for name, i in bins.items()]
+            positions += [self._table(name, config.timing_bins)[i] for name, i in bins.items()]
         if config.has_grid:
             rows = {
                 "tempo": 1 + config.tempo_bins,
                 "key": 1 + config.keys,
                 "bar": 1 + config.bar_bins,
+                "phrase": 1 + config.phrase_bars,
                 "turn": config.turns,
             }
             bins = compute_grid_bins(config, labels, self.seq_len)

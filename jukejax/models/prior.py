@@ -24,7 +24,7 @@ from jukejax.models.conditioners import (
     LyricsConfig,
     LyricsKind,
 )
-from jukejax.models.labels import LabelConditioner, LabelConfig
+from jukejax.models.labels import LabelConditioner, LabelConfig, compute_grid_bins
 from jukejax.models.transformer_config import TransformerConfig
 
 
@@ -41,6 +41,8 @@ class PriorConfig:
       labels: artist, genre (and timing at the top level); None without labels.
       lyrics: conditioning on lyrics; None without lyrics.
       lookback, merged_decoder: see `AutoregressiveConfig`.
+      context_dropout: share of the training windows in which codes before a random position are
+        hidden, so that the model learns what the labels alone tell; see `draw_hidden_codes`.
     """
 
     level: int
@@ -51,6 +53,7 @@ class PriorConfig:
     labels: LabelConfig | None = None
     lyrics: LyricsConfig | None = None
     lookback: tuple[int, ...] = ()
+    context_dropout: float = 0.0
     merged_decoder: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +72,8 @@ class PriorConfig:
                 "transformer.causal is False: a prior would predict codes from themselves; it is "
                 "for lyrics.encoder only"
             )
+        if not 0 <= self.context_dropout < 1:
+            raise ValueError(f"context_dropout is {self.context_dropout}, must be in [0, 1)")
         if self.lyrics is not None and self.labels is None:
             raise ValueError("lyrics need labels: the tokens are the end of the label vector")
         if self.merged_decoder and self.lyric_prefix:
@@ -192,10 +197,18 @@ class Prior(nn.Module):
         upper_codes: jax.Array | None = None,
         labels: jax.Array | None = None,
         deterministic: bool = True,
+        hidden: jax.Array | None = None,
     ) -> Predictions:
-        """Computes teacher-forced logits of the codes [B, T] and of the lyrics."""
+        """Computes teacher-forced logits of the codes [B, T] and of the lyrics.
+
+        Args:
+          hidden: bool [B, T], codes that are no input; None: all are inputs.
+        """
         config = self.config
         conditions = self.compute_conditions(upper_codes, labels, deterministic)
+        if hidden is not None:
+            hidden = jnp.pad(hidden, ((0, 0), (config.lyric_prefix, 0)))
+            conditions = conditions._replace(hidden=hidden)
         tokens = build_sequence(config, codes, labels)
         logits = self.autoregressive(tokens, conditions, deterministic)
         lyrics = None
@@ -214,6 +227,35 @@ class Prior(nn.Module):
     ) -> jax.Array:
         """Computes teacher-forced logits of the codes, float32 [B, T, V]."""
         return self.compute_predictions(codes, upper_codes, labels, deterministic).codes
+
+
+HIDDEN_TURNS = 0.75  # share of the turns of a window that are hidden
+
+
+def draw_hidden_codes(
+    config: PriorConfig, labels: jax.Array | None, batch: int, key: jax.Array
+) -> jax.Array:
+    """Draws the codes that are hidden from the inputs of training windows, bool [B, T].
+
+    In `context_dropout` of the windows they are the codes before a position that is drawn
+    uniformly. A code that many earlier codes tell teaches nothing about a label that tells it too,
+    such as the key; without them it does. Of codes that take turns, each turn is hidden with the
+    probability `HIDDEN_TURNS`.
+
+    Args:
+      labels: int [B, label_width], or None.
+    """
+    key_windows, key_ends, key_turns = jax.random.split(key, 3)
+    windows = jax.random.bernoulli(key_windows, config.context_dropout, (batch, 1))
+    ends = jax.random.randint(key_ends, (batch, 1), 0, config.seq_len + 1)
+    hidden = windows & (jnp.arange(config.seq_len) < ends)
+    if config.labels is not None and config.labels.turns:
+        metadata, _ = split_labels(config, labels)
+        turns = compute_grid_bins(config.labels, metadata, config.seq_len)["turn"]
+        shape = (batch, config.labels.turns)
+        hidden_turns = jax.random.bernoulli(key_turns, HIDDEN_TURNS, shape)
+        hidden &= jnp.take_along_axis(hidden_turns, turns, axis=1)
+    return hidden
 
 
 def split_labels(config: PriorConfig, labels: jax.Array | None) -> tuple[jax.Array, jax.Array]:

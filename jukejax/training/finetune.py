@@ -22,7 +22,7 @@ from jukejax.training.program import Program
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import compare_codecs
 
-GRID_TABLES = {"tempo", "key", "bar", "turn"}
+GRID_TABLES = {"tempo", "key", "bar", "phrase", "turn"}
 NOISE = 0.1  # standard deviation of the noise of new rows, relative to that of their table
 
 
@@ -98,7 +98,7 @@ def grow_tables(params: Tree, vocabulary: Mapping, description: Mapping, key: ja
 
 
 def add_grid_tables(params: Tree, target: Tree) -> Tree:
-    """Adds the tables of tempo, key and position in the bar that the trained model does not have.
+    """Adds the tables of tempo, key, position and turn that the trained model does not have.
 
     They are zero, so that the model starts with the loss that it was trained to.
 

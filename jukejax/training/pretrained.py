@@ -25,9 +25,10 @@ from jukejax.weights.openai import released
 # which rows are added.
 FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
-FREE |= {"dropout", "dropout_all", "loss_fraction", "alignment_layer", "alignment_head"}
+FREE |= {"dropout", "dropout_all", "context_dropout", "style_everywhere"}
+FREE |= {"loss_fraction", "alignment_layer", "alignment_head"}
 # Keys of labels that a run may add to a model that was trained with 0 of them.
-ADDED = {"tempo_bins", "keys", "bar_bins", "turns"}
+ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "turns"}
 
 
 def trained_part_name(config: ConfigDict) -> str:

@@ -43,9 +43,9 @@ def test_positions_in_the_bar_are_exact_after_hours(hours):
     assert (tempo, grid.KEYS[key], code) == (123_400, "A minor", start // hop)
     bar = Fraction(240 * RATE * 10, 1234)
     for k in (0, 1, 8191):  # positions of a window
-        units = (position + k * step) % grid.BAR_UNITS
+        units = (position + k * step) % grid.CYCLE_UNITS
         exact = (start + k * hop - Fraction("1000.5")) / bar % 1
-        assert abs(Fraction(units, grid.BAR_UNITS) - exact) < Fraction(1, 10**6)
+        assert abs(Fraction(units, grid.CYCLE_UNITS) - exact) < Fraction(1, 10**6)
 
 
 def test_unknown_values_have_entries_of_their_own():

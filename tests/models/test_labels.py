@@ -47,6 +47,34 @@ def test_the_first_sample_of_a_bar_is_in_the_first_bin():
         assert bins["bar"][0, 0] == 1
 
 
+@pytest.mark.parametrize("hours", [0, 3])
+def test_bars_of_a_phrase_are_counted_from_the_first_downbeat(hours):
+    config, window = dataclasses.replace(CONFIG, phrase_bars=8), 4096
+    start, grid = hours * 3600 * RATE + 77, Grid(124.0, 5000.0)
+    bars = (start + HOP * np.arange(window) - 5000.0) / (240 * RATE / 124.0)
+    base = label_vector(10**9, start, window * HOP, 1, (2,), CONFIG.max_genres)
+    entries = grid.make_entries(start, HOP, RATE, config.cycle_bars)
+    labels = jnp.asarray(np.concatenate([base, entries])[None], jnp.int32)
+    bins = compute_grid_bins(config, labels, window)
+    scaled = bars * CONFIG.bar_bins
+    inside = np.abs(scaled - np.round(scaled)) > 1e-3  # positions at the edge of a bin may round
+    np.testing.assert_array_equal(bins["phrase"][0][inside], 1 + np.floor(bars[inside]) % 8)
+    expected = 1 + np.floor(scaled[inside]) % CONFIG.bar_bins
+    np.testing.assert_array_equal(bins["bar"][0][inside], expected)
+    assert inside.mean() > 0.99
+
+
+def test_artist_and_genre_are_added_at_every_position():
+    labels = vectors(Grid(124.0, 0.0))
+    model = LabelConditioner(CONFIG, 4, SEQ_LEN, timing=True)
+    everywhere = dataclasses.replace(CONFIG, style_everywhere=True)
+    (start, positions), variables = model.init_with_output(jax.random.key(0), labels)
+    model = LabelConditioner(everywhere, 4, SEQ_LEN, timing=True)
+    same_start, more = model.apply(variables, labels)
+    np.testing.assert_array_equal(start, same_start)
+    np.testing.assert_allclose(more, positions + start[:, None], rtol=1e-5, atol=1e-7)
+
+
 def test_tempi_are_in_bins_of_equal_ratios():
     tempi = [1.0, 60.0, 60.0 * (200 / 60) ** 0.501, 199.9, 400.0]
     bins = compute_grid_bins(CONFIG, vectors(*(Grid(bpm) for bpm in tempi)), SEQ_LEN)["tempo"]
@@ -104,7 +132,8 @@ def test_upsamplers_have_position_embeddings_only_of_grid_labels():
 
 
 @pytest.mark.parametrize(
-    "values", [{"keys": 12}, {"tempo_bins": -1}, {"min_bpm": 200.0}, {"dropout": 1.0}]
+    "values",
+    [{"keys": 12}, {"tempo_bins": -1}, {"phrase_bars": -1}, {"min_bpm": 200.0}, {"dropout": 1.0}],
 )
 def test_impossible_configs_are_refused(values):
     with pytest.raises(ValueError, match=f"labels.{next(iter(values))}"):

@@ -16,6 +16,7 @@ from jukejax.models.prior import (
     PriorConfig,
     compute_bits_per_code,
     compute_losses,
+    draw_hidden_codes,
     extract_codes,
 )
 from jukejax.models.transformer_config import TransformerConfig
@@ -297,3 +298,44 @@ def test_lyrics_that_do_not_fit_are_refused(fields, message):
 def test_labels_without_their_letters_are_refused():
     with pytest.raises(ValueError, match="label vectors have 7 entries, expected 8"):
         predict(SINGLE)([0] * 8, [1, 2])
+
+
+def hide_codes(config, labels, windows=4000):
+    """Returns the hidden codes of many windows."""
+    return np.asarray(draw_hidden_codes(config, labels, windows, jax.random.key(0)))
+
+
+def test_hidden_codes_are_those_before_a_random_position():
+    config = dataclasses.replace(TOP, context_dropout=0.4)
+    hidden = hide_codes(config, None)
+    assert not np.any(~hidden[:, :-1] & hidden[:, 1:])  # none after one that is not hidden
+    # Of the hidden windows a ninth has no hidden code: ends are 0 to 8.
+    assert hidden.any(axis=1).mean() == pytest.approx(0.4 * 8 / 9, abs=0.03)
+    assert hidden.mean() == pytest.approx(0.4 * 0.5, abs=0.02)
+
+
+def test_codes_of_a_turn_are_hidden_together():
+    labels = dataclasses.replace(LABELS, turns=2)
+    config = dataclasses.replace(TOP, labels=labels, context_dropout=0.5)
+    vectors = jnp.zeros((4000, config.label_width), jnp.int32)
+    hidden = hide_codes(config, vectors)
+    even, odd = hidden[:, ::2], hidden[:, 1::2]
+    for turn in (even, odd):
+        assert not np.any(~turn[:, :-1] & turn[:, 1:])
+    only_one = even.any(axis=1) != odd.any(axis=1)
+    assert 0.1 < only_one.mean() < 0.3
+
+
+def test_hidden_codes_do_not_affect_any_prediction():
+    config = dataclasses.replace(TOP, lookback=(2, 3))
+    model, codes = Prior(config), jnp.asarray([[0, 1, 2, 3, 4, 3, 2, 1]])
+    variables = model.init(jax.random.key(0), codes)
+    hidden = jnp.arange(8)[None] < 4
+
+    def predict(codes, hidden):
+        return model.apply(variables, codes, hidden=hidden, method=model.compute_predictions).codes
+
+    other = codes.at[:, :4].set(0)
+    np.testing.assert_array_equal(predict(codes, hidden), predict(other, hidden))
+    assert np.any(predict(codes, None) != predict(other, None))
+    np.testing.assert_array_equal(predict(codes, jnp.zeros((1, 8), bool)), predict(codes, None))

@@ -34,7 +34,7 @@ def stack(**more) -> TransformerConfig:
     return TransformerConfig(**shape | more)
 
 
-GRID_LABELS = {"tempo_bins": 8, "keys": 24, "bar_bins": 16, "turns": 4}
+GRID_LABELS = {"tempo_bins": 8, "keys": 24, "bar_bins": 16, "phrase_bars": 4, "turns": 4}
 
 
 def configs(lyrics: str = "single", grid: bool = False) -> dict[str, parts.Config]:

@@ -18,7 +18,13 @@ from jukejax.data.track_labels import encode_track_labels
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
 from jukejax.models.labels import drop_labels
-from jukejax.models.prior import Prior, PriorConfig, compute_example_bits, compute_losses
+from jukejax.models.prior import (
+    Prior,
+    PriorConfig,
+    compute_example_bits,
+    compute_losses,
+    draw_hidden_codes,
+)
 from jukejax.runtime import precision
 from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task
@@ -129,9 +135,15 @@ class PriorTask(Task):
         if labels is not None and (labels.dropout or labels.dropout_all):
             key, label_key = jax.random.split(key)
             batch = batch | {"labels": drop_labels(labels, batch["labels"], label_key)}
+        hidden = None
+        if self.model_config.context_dropout:
+            key, hidden_key = jax.random.split(key)
+            examples = len(batch["codes"])
+            hidden = draw_hidden_codes(self.model_config, batch.get("labels"), examples, hidden_key)
         predictions = self.model.apply(
             {"params": params},
             **self._inputs(batch),
+            hidden=hidden,
             deterministic=not dropout,
             rngs={"dropout": key} if dropout else None,
             method=self.model.compute_predictions,
