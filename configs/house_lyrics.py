@@ -9,6 +9,8 @@
 
 docs/lyrics.md has the results. A window of the prior has 1.5 s of singing, and 48 letters around
 the middle of it. Every layer attends to the letters: the sequence of the "single" form is dense.
+In half of the training windows codes are hidden from the inputs: a small prior does not begin to
+read the letters while the codes before tell nearly all that they tell.
 """
 
 from ml_collections import ConfigDict
@@ -80,7 +82,15 @@ def prior() -> ConfigDict:
             attn_order=0,
             attn_ratio=0.5,
         ),
-        labels=dict(max_genres=1, min_duration=1.0, max_duration=30.0, timing_bins=64),
+        lookback=(len(TOP_TURNS), 2 * len(TOP_TURNS)),
+        context_dropout=0.5,
+        labels=dict(
+            max_genres=1,
+            min_duration=1.0,
+            max_duration=30.0,
+            timing_bins=64,
+            turns=len(TOP_TURNS),
+        ),
         lyrics=dict(kind="single", num_tokens=48, alphabet="unicode", loss_fraction=0.4),
     )
     config.optimizer.weight_decay = 0.01
