@@ -104,7 +104,8 @@ def make_config(values: flags.FlagValues) -> "ConfigDict":
 def make_model(config: "ConfigDict") -> "VQVAE":
     """Returns the model of a config."""
     from jukejax.common.config import freeze
-    from jukejax.models.vqvae import VQVAE, VQVAEConfig
+    from jukejax.models.vqvae import VQVAE
+    from jukejax.models.vqvae_config import VQVAEConfig
     from jukejax.runtime import precision
 
     frozen = freeze(VQVAEConfig, config.model, "config.model")

@@ -18,7 +18,8 @@ from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.inference.spans import ArraySound, Sound, Span, find_context, find_spans
 from jukejax.models.layers import Conv, DownConv, ResidualBlock
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import loading
 from jukejax.weights.codec_identity import Identity, compare_codecs, identify_codec

@@ -8,7 +8,7 @@ import numpy as np
 from jukejax.data.audio import Samples
 from jukejax.models.frames import FrameConfig
 from jukejax.models.layers import ResidualStack
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
 
 

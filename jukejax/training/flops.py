@@ -15,7 +15,7 @@ from jukejax.models.conditioners import CodeConditionerConfig, LyricsKind
 from jukejax.models.frames import FrameConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.stft import STFT

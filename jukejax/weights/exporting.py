@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jukejax.common import files
 from jukejax.models.prior import PriorConfig
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, stablehlo
 from jukejax.weights.export_inputs import ExportOptions, Model, open_bundle_models, open_workdirs

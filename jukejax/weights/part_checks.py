@@ -16,7 +16,7 @@ from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.data import vocabularies
 from jukejax.data.lyrics import find_alphabet
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import bundle, stream
 from jukejax.weights.headers import TensorEntry
 from jukejax.weights.openai import parts, released

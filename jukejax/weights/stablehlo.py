@@ -25,7 +25,8 @@ from jukejax.models import decoding
 from jukejax.models.autoregressive import Conditions
 from jukejax.models.decoding import DecodeWeights
 from jukejax.models.prior import Prior, PriorConfig, build_sequence
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.cache import Cache
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import bundle

@@ -14,7 +14,8 @@ from ml_collections import config_flags
 from jukejax.common.config import freeze
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.prior import Prior
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime import sharding
 from jukejax.training import program
 from jukejax.training.optim import OptimizerConfig

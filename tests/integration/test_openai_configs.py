@@ -19,7 +19,8 @@ import pytest
 
 from jukejax.common.config import freeze
 from jukejax.models.prior import PriorConfig
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime.sharding import MeshConfig
 from jukejax.training import optim
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window

@@ -12,7 +12,8 @@ from jukejax.common.config import freeze, to_plain
 from jukejax.inference.codec import Codec
 from jukejax.models.layers import init_params
 from jukejax.models.quantizer import Quantizer
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.ops.bands import count_bands
 from jukejax.ops.turns import find_ranges, split_streams

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jukejax.models.gaussian import LOG_VARIANCES, GaussianBottleneck
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.stft import Bandwidth
 from jukejax.training.tasks import vqvae_loss
 from jukejax.weights.openai import vqvae as openai_vqvae

@@ -10,7 +10,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jukejax.models.layers import init_params
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.weights.openai import vqvae as openai_vqvae
 

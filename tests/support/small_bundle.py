@@ -11,7 +11,7 @@ from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import bundle
 from jukejax.weights.codec_identity import identify_codec
 from jukejax.weights.openai import parts

@@ -8,7 +8,8 @@ import numpy as np
 
 from jukejax.common.config import to_plain
 from jukejax.models.layers import init_params
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 
 CONFIG = VQVAEConfig(emb_dim=4, codebook_size=16, width=4, depth=1, multipliers=(1, 1, 1))
 DESCRIPTION = {

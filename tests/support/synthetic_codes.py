@@ -15,7 +15,7 @@ import numpy as np
 from jukejax.data import corpus, vocabularies
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import bundle
 from tests.support import small_bundle
 

@@ -13,7 +13,8 @@ from jukejax.models.frames import FrameConfig
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig, compute_losses
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import stft
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cpu.switch import disable_cpu_kernels

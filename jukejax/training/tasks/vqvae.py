@@ -14,7 +14,8 @@ from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
 from jukejax.data import audio, corpus, pipeline
 from jukejax.models.layers import init_params
-from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
+from jukejax.models.vqvae import VQVAE, VQVAEOutput
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jukejax.models.vqvae import VQVAEConfig, VQVAEOutput
+from jukejax.models.vqvae import VQVAEOutput
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import STFT, Bandwidth
 from jukejax.training.task import Metrics

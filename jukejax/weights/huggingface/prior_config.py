@@ -10,7 +10,7 @@ from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, Lyr
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights.huggingface.vqvae_config import LEVELS, to_integer
 
 PATTERNS = {

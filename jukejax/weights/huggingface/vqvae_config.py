@@ -6,7 +6,7 @@ Models that the port cannot express are refused, not approximated.
 from collections.abc import Mapping
 from typing import Any
 
-from jukejax.models.vqvae import VQVAEConfig
+from jukejax.models.vqvae_config import VQVAEConfig
 
 LEVELS = 3  # of every model of the port, independent of the config
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from jukejax.common.types import Tree
 from jukejax.models.prior import PriorConfig
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.weights import mapping, stream
 from jukejax.weights.mapping import Entry

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common.types import Tree
-from jukejax.models.vqvae import VQVAE, VQVAEConfig
+from jukejax.models.vqvae import VQVAE
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.weights.mapping import Entry, build_state, build_tree
 from jukejax.weights.openai.conv import conv_entries, decoder_block_entries, encoder_block_entries

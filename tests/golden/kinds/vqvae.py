@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.models.vqvae import VQVAE, VQVAEConfig, VQVAEOutput
+from jukejax.models.vqvae import VQVAE, VQVAEOutput
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.stft import Bandwidth
 from jukejax.training.tasks import vqvae_loss
 from jukejax.training.tasks.vqvae_loss import LossConfig
