@@ -89,6 +89,32 @@ def format_lrc(lines: Sequence[Sequence[tuple[str, float]]]) -> str:
     )
 
 
+def format_synchronised_text(pieces: Sequence[tuple[str, int]]) -> str:
+    """Formats the text of an ID3 SYLT frame as an LRC file.
+
+    Pieces are syllables with the spaces and line ends between them; if no piece has any, each is a
+    line.
+
+    Args:
+      pieces: (text, milliseconds), in order.
+    """
+    if all(text == text.strip() for text, _ in pieces):
+        return "".join(f"[{_format_time(time / 1000)}]{text}\n" for text, time in pieces)
+    lines: list[list[tuple[str, float]]] = [[]]
+    is_in_word = False  # the next piece continues the last word
+    for text, milliseconds in pieces:
+        for i, part in enumerate(text.replace("\r", "").split("\n")):
+            if i:
+                lines.append([])
+            words = [(word, milliseconds / 1000) for word in part.split()]
+            if is_in_word and not i and words and not part[0].isspace():
+                start, time = lines[-1].pop()
+                words[0] = start + words[0][0], time
+            lines[-1] += words
+            is_in_word = part == part.rstrip() and bool(lines[-1])
+    return format_lrc(lines)
+
+
 def _format_time(seconds: float) -> str:
     hundredths = round(max(seconds, 0.0) * 100)
     return f"{hundredths // 6000:02d}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
-from jukejax.data.lrc import TimedLyrics
+from jukejax.data.lrc import TimedLyrics, format_synchronised_text
 from jukejax.preparation.lyrics_source import is_lyrics_path, parse_lyrics, read_lyrics_file
 from jukejax.preparation.prepared_track import GridText
 from jukejax.preparation.track_grid import check_grid_text
@@ -25,7 +25,7 @@ TAGS = {  # spellings of each tag in Vorbis comments, ID3, ASF, MP4, RIFF INFO a
     "artist": ("artist", "TPE1", "Author", "\xa9ART", "IART"),
     "genre": ("genre", "TCON", "WM/Genre", "\xa9gen", "IGNR"),
     "bpm": ("bpm", "TBPM", "WM/BeatsPerMinute", "tmpo", "tempo"),
-    "lyrics": ("lyrics", "USLT", "WM/Lyrics", "\xa9lyr", "unsyncedlyrics"),
+    "lyrics": ("lyrics", "SYLT", "USLT", "WM/Lyrics", "\xa9lyr", "unsyncedlyrics"),
     "key": ("initialkey", "TKEY", "WM/InitialKey", "----:com.apple.iTunes:initialkey", "key"),
 }
 
@@ -212,6 +212,8 @@ def _find_values(tags: Any, *names: str, notes: list[str]) -> list[str]:
             notes += _doubt_code_page(name, str(tag))
         if name == "TCON":  # numbers are names of ID3v1's list; v2.3 separates by slashes
             values = [part for genre in tag.genres for part in re.split("/", genre)]
+        elif name == "SYLT":
+            values = [format_synchronised_text(tag.text)]
         elif hasattr(tag, "text"):
             values = [tag.text] if isinstance(tag.text, str) else tag.text
         else:
@@ -225,8 +227,11 @@ def _find_tag(tags: Any, name: str) -> Any:
     """Returns a tag; lyrics in ID3 have their language and a description in the key."""
     if not tags:
         return None
-    if name == "USLT":
-        name = next((key for key in tags.keys() if key.startswith("USLT:")), name)  # noqa: SIM118
+    if name in ("SYLT", "USLT"):
+        frames = [tags[key] for key in tags.keys() if key.startswith(f"{name}:")]  # noqa: SIM118
+        if name == "SYLT":  # lyrics or a transcription, in milliseconds: no chords, no MPEG frames
+            frames = [frame for frame in frames if frame.type in (1, 2) and frame.format == 2]
+        return next(iter(frames), None)
     return tags[name] if name in tags else None  # noqa: SIM401 - mutagen.File has no such get
 
 

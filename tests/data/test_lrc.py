@@ -2,7 +2,13 @@
 
 import pytest
 
-from jukejax.data.lrc import TimedLyrics, format_lrc, has_line_times, parse_lrc
+from jukejax.data.lrc import (
+    TimedLyrics,
+    format_lrc,
+    format_synchronised_text,
+    has_line_times,
+    parse_lrc,
+)
 
 
 def test_lines_are_sorted_by_time_and_tags_are_removed():
@@ -37,3 +43,22 @@ def test_what_is_written_is_read_back():
 @pytest.mark.parametrize("text", ["", "[ti:x]", "[00:01.00]"])
 def test_files_without_lines_have_no_lyrics(text):
     assert parse_lrc(text) == TimedLyrics()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [("Ju", 500), ("ke ", 700), ("box", 1000), ("\nplays", 2000), (" on", 2500)],
+        [("Ju", 500), ("ke", 700), (" box\r\n", 1000), ("plays ", 2000), ("on", 2500)],
+    ],
+)
+def test_syllables_of_a_frame_become_words_with_the_time_of_their_first(pieces):
+    lyrics = parse_lrc(format_synchronised_text(pieces))
+    assert lyrics.text == "Juke box\nplays on"
+    assert lyrics.times == ((0, 0.5), (5, 1.0), (9, 2.0), (15, 2.5))
+
+
+def test_pieces_of_a_frame_without_spaces_around_them_are_lines():
+    lyrics = parse_lrc(format_synchronised_text([("juke box", 500), ("plays on", 61_230)]))
+    assert lyrics.text == "juke box\nplays on"
+    assert lyrics.times == ((0, 0.5), (9, 61.23))

@@ -160,3 +160,15 @@ def test_the_corpus_holds_lyrics_where_tracks_have_some(tmp_path):
         assert min(shifts) >= 0
     characters = dataset.vocabulary.characters
     assert set(characters) == set("".join(track.lyrics for track in tracks))
+
+
+def test_synchronised_lyrics_of_a_tag_keep_their_times(tmp_path):
+    path = tmp_path / "a.mp3"
+    write_file(path, make_song(0.5))
+    tags = id3.ID3()
+    tags.add(id3.USLT(3, "eng", "", "other words"))
+    tags.add(id3.SYLT(3, "eng", 2, 5, "chords", [("Am", 0)]))
+    tags.add(id3.SYLT(3, "eng", 1, 1, "in MPEG frames", [("word", 10)]))
+    tags.add(id3.SYLT(3, "eng", 2, 1, "", [("Ju", 100), ("ke ", 200), ("box", 300)]))
+    tags.save(path)
+    assert read_tags(str(path)).lyrics == TimedLyrics("Juke box", ((0, 0.1), (5, 0.3)))
