@@ -62,6 +62,13 @@ class Curve:
 Draw = Callable[["Figure", "Axes", Theme], None]
 
 
+def load_libraries(sample_rate: int) -> None:
+    """Imports the libraries of mel pictures, which takes seconds, and computes their filters."""
+    import matplotlib.figure  # noqa: F401
+
+    mel.mel_filters(sample_rate)
+
+
 def dark_path(path: str | os.PathLike) -> Path:
     """Returns the path of the dark version of the picture at `path`."""
     return Path(path).with_suffix(".dark.png")

@@ -15,6 +15,7 @@ import numpy as np
 from jukejax.common import interruption
 from jukejax.inference.loaded_model import Model
 from jukejax.pages import report
+from jukejax.sampling.background import BackgroundWork
 from jukejax.sampling.folder import (
     Codes,
     LevelTimer,
@@ -61,16 +62,22 @@ class SampleJob:
         self.folder.remove_unfinished_files()
         self._write_meta()
         self._codes = self._load_codes()
-        for level in self.initial_state.levels:
-            if not self._is_complete(level) or not self.folder.has_audio(level):
-                self._make_level(level)
-                report.write_sample_page(self.folder.output)
-            for stage in (level_stage(level), loop_stage(level)):
-                self.folder.remove_state(stage)
-        self.folder.remove_unfinished_files()
-        if self.request.lyrics:
-            align_items(self.model, self.folder.output)
-        report.write_sample_page(self.folder.output)
+        levels = self.initial_state.levels
+        background = BackgroundWork(self.model, levels, self.folder.output)
+        try:
+            for level in levels:
+                if not self._is_complete(level) or not self.folder.has_audio(level):
+                    self._make_level(level)
+                    background.update_page()
+                for stage in (level_stage(level), loop_stage(level)):
+                    self.folder.remove_state(stage)
+            background.wait_for_page()
+            self.folder.remove_unfinished_files()
+            if self.request.lyrics:
+                align_items(self.model, self.folder.output)
+            report.write_sample_page(self.folder.output)
+        finally:
+            background.stop()
 
     def _load_codes(self) -> Codes:
         """Returns the initial codes, or those of an interrupted run, {level: [B, t]}."""
