@@ -7,7 +7,7 @@
         --output=data/sung/codes
     python -m jukejax.train --config=configs/house_lyrics.py:prior --workdir=runs/sung/prior
 
-docs/lyrics.md has the results. A window of the prior has 1.5 s of singing, and 48 letters around
+docs/lyrics.md has the results. A window of the prior has 3 s of singing, and 48 letters around
 the middle of it. Every layer attends to the letters: the sequence of the "single" form is dense.
 In half of the training windows codes are hidden from the inputs: a small prior does not begin to
 read the letters while the codes before tell nearly all that they tell.
@@ -41,55 +41,58 @@ def base(folder: str, batch_size: int, steps: int, learning_rate: float) -> Conf
     return config
 
 
-# What the codes of a frame of the top level describe, in Hz (`ops.turns`): consonants, and pitches.
-TOP_TURNS = (
-    ("strokes", 1500, 16000),
-    ("strokes", 0, 1500),
-    ("tones", 0, 400),
-    ("tones", 400, 2300),
+# What the codes of a frame describe, in Hz (`ops.turns`): two formants, consonants, and pitches.
+TURNS = (
+    ("strokes", 200, 1000),
+    ("strokes", 1000, 3500),
+    ("strokes", 3500, 16000),
+    ("tones", 0, 1000),
 )
 
 
 def vqvae() -> ConfigDict:
-    """Hops 8, 32 and 128; the codes of the top level describe spectra, as in house_small.py."""
+    """One level of hop 512, whose codes describe spectra as in house_small.py."""
     config = base("data/sung/audio", batch_size=4, steps=300, learning_rate=2e-3)
     config.task = "vqvae"
     config.data.window = 16_384
     config.model = dict(
+        downs=(9,),
+        strides=(2,),
+        multipliers=(1,),
         emb_dim=32,
         codebook_size=512,
         dilation_growth_rate=3,
         dilation_cycle=3,
         res_scale=True,
-        frames=dict(span=4, widths=(32, 64, 128), depths=(1, 1, 4), turns=((), (), TOP_TURNS)),
+        frames=dict(span=4, widths=(128,), depths=(4,), turns=(TURNS,)),
     )
     config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=1.0)
     return config
 
 
 def prior() -> ConfigDict:
-    """The top prior: letters, then music, in one sequence."""
-    config = base("data/sung/codes", batch_size=16, steps=1200, learning_rate=2e-3)
+    """The prior: letters, then music, in one sequence."""
+    config = base("data/sung/codes", batch_size=16, steps=1800, learning_rate=3e-3)
     config.task = "prior"
     config.model = dict(
-        level=2,
+        level=0,
         transformer=dict(
             emb_dim=192,
             num_layers=4,
             num_heads=2,
-            seq_len=512,
+            seq_len=256,
             num_blocks=8,
             attn_order=0,
             attn_ratio=0.5,
         ),
-        lookback=(len(TOP_TURNS), 2 * len(TOP_TURNS)),
+        lookback=(len(TURNS), 2 * len(TURNS)),
         context_dropout=0.5,
         labels=dict(
             max_genres=1,
             min_duration=1.0,
             max_duration=30.0,
             timing_bins=64,
-            turns=len(TOP_TURNS),
+            turns=len(TURNS),
         ),
         lyrics=dict(kind="single", num_tokens=48, alphabet="unicode", loss_fraction=0.4),
     )
