@@ -59,9 +59,11 @@ def _encode(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(config: VQVAEConfig, level: int, variables: Tree, codes: jax.Array) -> jax.Array:
+def _decode(
+    config: VQVAEConfig, level: int, variables: Tree, codes: jax.Array, start: jax.Array
+) -> jax.Array:
     model: Any = VQVAE(config)
-    return model.apply(variables, codes, level, method=VQVAE.decode)
+    return model.apply(variables, codes, level, start, method=VQVAE.decode)
 
 
 def default_batch_size() -> int:
@@ -209,7 +211,7 @@ class Codec:
         window, unit = self._window // hop, self.config.unit // hop
         for start, begin, end in find_spans(len(codes), window, self.margin(level), unit):
             window_codes = codes[start : start + window]
-            sounds.append(self._decode_window(window_codes, level, begin - start, end - start))
+            sounds.append(self._decode_window(window_codes, level, start, begin, end))
         return np.concatenate(sounds)
 
     def decode_range(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
@@ -229,14 +231,21 @@ class Codec:
             window_codes = codes[start : last + margin]
             length = min(1 << (len(window_codes) - 1).bit_length(), window)
             window_codes = np.pad(window_codes, (0, length - len(window_codes)))
-            sounds.append(self._decode_window(window_codes, level, first - start, last - start))
+            sounds.append(self._decode_window(window_codes, level, start, first, last))
         return np.concatenate(sounds)
 
-    def _decode_window(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
-        """Decodes codes [time] in one call; returns the audio of the codes `begin` to `end`."""
+    def _decode_window(
+        self, codes: np.ndarray, level: int, start: int, begin: int, end: int
+    ) -> np.ndarray:
+        """Decodes the codes [time] from code `start` of a track on, in one call.
+
+        Returns:
+          The audio of the codes `begin` to `end` of the track, float32 [samples, 1].
+        """
         hop = self.config.hops[level]
-        audio = _decode(self.config, level, self._variables, jnp.asarray(codes[None], jnp.int32))
-        return np.asarray(audio[0, begin * hop : end * hop])
+        rows = jnp.asarray(codes[None], jnp.int32)
+        audio = _decode(self.config, level, self._variables, rows, jnp.int32(start * hop))
+        return np.asarray(audio[0, (begin - start) * hop : (end - start) * hop])
 
 
 def open_codec(path: str | Path, identity: Identity | None, *, flag: str, codes: str) -> Codec:

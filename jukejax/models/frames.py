@@ -42,6 +42,8 @@ class FrameConfig:
         A level whose turns are all "tones" or "strokes" is spectral: its codes are learned by the
         prediction of these descriptions, and its decoder has no gradient to them.
       band_depth: residual blocks of the encoder of one band.
+      synthesis: a spectral level has no learned decoder; its codes sound as tones and noise of the
+        log magnitudes that they predict (`ops.synthesis`).
       sample_rate: in Hz, to which the edges refer.
     """
 
@@ -50,6 +52,7 @@ class FrameConfig:
     span: int = 4
     turns: tuple[tuple[Turn, ...], ...] = ()
     band_depth: int = 2
+    synthesis: bool = False
     sample_rate: int = 44_100
 
     def streams(self, level: int) -> tuple[Stream, ...]:

@@ -25,6 +25,8 @@ from jukejax.models.quantizer import Quantizer
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.ops.quantize import Quantized
+from jukejax.ops.synthesis import synthesize_streams
+from jukejax.ops.turns import pad_frames
 
 
 class VQVAEOutput(NamedTuple):
@@ -169,7 +171,10 @@ class VQVAE(nn.Module):
     def setup(self) -> None:
         config, levels = self.config, range(self.config.levels)
         self.encoders = [Encoder(config, level, self.dtype) for level in levels]
-        self.decoders = [Decoder(config, level, self.dtype) for level in levels]
+        self.decoders = [
+            None if level in config.synthesized_levels else Decoder(config, level, self.dtype)
+            for level in levels
+        ]
         self.spectrum_heads = [
             SpectrumHeads(
                 config.hops[level],
@@ -221,7 +226,7 @@ class VQVAE(nn.Module):
                 head = self.spectrum_heads[self.config.spectral_levels.index(level)]
                 spectra[level] = tuple(zip(head.describe(audio), head(features), strict=True))
                 features = lax.stop_gradient(features)
-            outputs.append(self.decoders[level](features))
+            outputs.append(self._decode_features(features, level, 0))
         return VQVAEOutput(
             audio=tuple(outputs),
             features=encoded,
@@ -268,13 +273,35 @@ class VQVAE(nn.Module):
             codebook.find_codes(x) for x, codebook in zip(features, codebooks, strict=True)
         )
 
-    def decode(self, codes: jax.Array, level: int = 0) -> jax.Array:
-        """Decodes one level's codes [B, T] to audio [B, T * hop, channels]."""
+    def decode(self, codes: jax.Array, level: int = 0, start: jax.Array | int = 0) -> jax.Array:
+        """Decodes one level's codes [B, T] to audio [B, T * hop, channels].
+
+        Args:
+          start: sample of the track at which the codes begin, a multiple of `config.unit`; only
+            synthesized levels depend on it.
+        """
         if not 0 <= level < self.config.levels:
             raise ValueError(f"level {level} is not one of the {self.config.levels} levels")
         if self.config.has_codes:
             codes = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
-        return self.decoders[level](codes)
+        return self._decode_features(codes, level, start)
+
+    def _decode_features(
+        self, features: jax.Array, level: int, start: jax.Array | int
+    ) -> jax.Array:
+        """Decodes one level's features [B, T, E], without gradients to a synthesized level."""
+        config = self.config
+        decoder, frames = self.decoders[level], config.frames
+        if decoder is not None:
+            return decoder(features)
+        assert frames is not None
+        samples = features.shape[1] * config.hops[level]
+        head = self.spectrum_heads[config.spectral_levels.index(level)]
+        spectra = lax.stop_gradient(head(pad_frames(features, frames.frame_codes(level))))
+        sound = synthesize_streams(
+            spectra, config.streams(level), start, sample_rate=frames.sample_rate
+        )
+        return jnp.repeat(sound[:, :samples, None], config.channels, axis=-1)
 
     def _check(self, audio: jax.Array) -> None:
         if audio.ndim != 3 or audio.shape[-1] != self.config.channels:

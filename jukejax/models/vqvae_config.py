@@ -102,6 +102,11 @@ class VQVAEConfig:
         levels = range(self.levels)
         return () if frames is None else tuple(k for k in levels if frames.is_spectral(k))
 
+    @property
+    def synthesized_levels(self) -> tuple[int, ...]:
+        """Levels without a learned decoder (`FrameConfig.synthesis`)."""
+        return self.spectral_levels if self.frames is not None and self.frames.synthesis else ()
+
     def streams(self, level: int) -> tuple[Stream, ...]:
         """Returns the streams of a level whose codes take turns, () for others."""
         return () if self.frames is None else self.frames.streams(level)

@@ -69,8 +69,13 @@ def log_magnitudes(
 
 def count_bands(kind: str, low: float, high: float) -> int:
     """Returns the number of bands of "tones" or "strokes" with centers in [low, high) Hz."""
-    centers = _edges(kind)[1:-1]
+    centers = list_centers(kind)
     return int(np.sum((centers >= low) & (centers < high)))
+
+
+def list_centers(kind: str) -> np.ndarray:
+    """Returns the centers of all bands of "tones" or "strokes", in Hz."""
+    return _edges(kind)[1:-1]
 
 
 class BandSize(NamedTuple):

@@ -235,6 +235,8 @@ def _count_frame_macs(config: VQVAEConfig, frames: FrameConfig, level: int) -> _
     stack = _count_stack_macs(width, depth, config.m_conv)
     ends = frames.span * hop * config.channels * width  # of the products with frames of audio
     decoder = (stack + 3 * width * group * emb) / group + ends
+    if level in config.synthesized_levels:
+        decoder = 0.0  # cosines and noise, which are not trained
     codebook = emb * config.codebook_size
     streams = frames.streams(level)
     if not streams:

@@ -49,6 +49,9 @@ TURNS = dataclasses.replace(
 )
 
 
+SYNTHESIS = dataclasses.replace(TURNS, frames=dataclasses.replace(TURNS.frames, synthesis=True))
+
+
 def draw_weights(config):
     """Returns weights in the form of a bundle, with random codebooks."""
     audio = jnp.zeros((1, config.unit, 1))
@@ -70,6 +73,11 @@ def weights():
 @pytest.fixture(scope="module")
 def turn_weights():
     return draw_weights(TURNS)
+
+
+@pytest.fixture(scope="module")
+def synthesis_weights():
+    return draw_weights(SYNTHESIS)
 
 
 def draw_audio(length, channels=1):
@@ -106,6 +114,20 @@ def test_spectral_levels_learn_from_spectra_alone():
     assert encoder_gradients(model, audio, lambda output: output.audio[1]) == [0, 0]
     predicted = encoder_gradients(model, audio, lambda output: output.spectra[1][0][1])
     assert predicted[0] == 0 < predicted[1]
+
+
+def test_a_synthesized_level_has_no_decoder_and_no_gradients(synthesis_weights):
+    assert "decoders_0" in synthesis_weights["params"]
+    assert "decoders_1" not in synthesis_weights["params"]
+    model, audio = VQVAE(dataclasses.replace(SYNTHESIS, bottleneck="none")), draw_audio(2048)
+    params = nn.meta.unbox(jax.jit(model.init)(jax.random.key(0), audio))["params"]
+
+    def sum_outputs(params):
+        return jnp.sum(jnp.square(model.apply({"params": params}, audio).audio[1]))
+
+    value, grads = jax.jit(jax.value_and_grad(sum_outputs))(params)
+    assert value > 0
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(grads)) == 0
 
 
 def test_spectra_are_predicted_for_every_stream():
@@ -160,10 +182,16 @@ def test_stereo_is_encoded_and_decoded():
     assert nn.meta.unbox(kernel).shape == (1, 4 * 16 * 2, 12)
 
 
-@pytest.mark.parametrize("name", ["plain", "turns"])
-def test_windows_give_the_codes_and_the_audio_of_a_single_pass(name, weights, turn_weights):
+@pytest.mark.parametrize("name", ["plain", "turns", "synthesis"])
+def test_windows_give_the_codes_and_the_audio_of_a_single_pass(
+    name, weights, turn_weights, synthesis_weights
+):
     """The context that the codec leaves around a window covers what a code depends on."""
-    config, state = {"plain": (CONFIG, weights), "turns": (TURNS, turn_weights)}[name]
+    config, state = {
+        "plain": (CONFIG, weights),
+        "turns": (TURNS, turn_weights),
+        "synthesis": (SYNTHESIS, synthesis_weights),
+    }[name]
     codec = Codec({"config": to_plain(config), "sample_rate": 1000}, state)
     audio = draw_audio(2 * codec._window + 9 * config.hops[-1])[0]
     codes = codec.encode(audio)
@@ -180,7 +208,7 @@ def test_windows_give_the_codes_and_the_audio_of_a_single_pass(name, weights, tu
         np.testing.assert_allclose(part, expected[101 * hop : 149 * hop], atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [CONFIG, TURNS])
+@pytest.mark.parametrize("config", [CONFIG, TURNS, SYNTHESIS])
 def test_the_shape_survives_json(config):
     assert freeze(VQVAEConfig, to_plain(config)) == config
 

@@ -1,0 +1,197 @@
+"""Sounds with given log magnitudes in bands (`ops.bands`), the inverse of these descriptions.
+
+The descriptions have no phase. "tones" become cosines at the centers of the bands, so that a note
+sounds at its pitch however long it lasts; "strokes" become noise. Phases and noise depend on the
+sample of the track alone, not on where a window begins. Letters: B batch, N frames, K bands.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jukejax.ops import bands
+from jukejax.ops.frames import add_frames
+from jukejax.ops.turns import Stream
+
+WIDE_BELOW = 200.0  # Hz: a sine is in several bands there, as they are narrower than a bin
+_NOISE_KEY = 0
+
+
+def synthesize_streams(
+    spectra: Sequence[jax.Array],
+    streams: Sequence[Stream],
+    start: jax.Array | int,
+    *,
+    sample_rate: int,
+) -> jax.Array:
+    """Adds the sounds of all streams of a level.
+
+    A learned decoder of codes without phase has nothing to take a phase from but the positions of
+    the codes, and sounds at multiples of their rate whatever the codes tell.
+
+    Args:
+      spectra: of each stream, [B, N, K] of `bands.log_magnitudes`.
+      start: the first sample in the track, a multiple of the frames' lengths.
+
+    Returns:
+      float32 [B, T].
+    """
+    sounds = []
+    top = max((stream.turn[2] for stream in streams if stream.turn[0] == "tones"), default=0.0)
+    for stream, logs in zip(streams, spectra, strict=True):
+        kind, low, high = stream.turn
+        first = jnp.asarray(start, jnp.int32) // bands.HOPS[kind]
+        if kind == "tones":
+            sounds.append(synthesize_tones(logs, low, high, first, sample_rate=sample_rate))
+        else:
+            sounds.append(
+                synthesize_strokes(
+                    logs, low, high, first, attacks_below=top, sample_rate=sample_rate
+                )
+            )
+    return sum(sounds[1:], sounds[0])
+
+
+def synthesize_tones(
+    logs: jax.Array, low: float, high: float, start: jax.Array, *, sample_rate: int
+) -> jax.Array:
+    """Adds a cosine for each band that is louder than its neighbors.
+
+    Args:
+      logs: [B, N, K] of `bands.log_magnitudes` for the "tones" of [low, high) Hz.
+      start: int32, the number of the first frame in the track.
+
+    Returns:
+      float32 [B, N * HOPS["tones"]].
+    """
+    hop = bands.HOPS["tones"]
+    centers, response = _measure_tones(low, high, sample_rate)
+    magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["tones"], 0)
+    amplitudes = jnp.where(_is_peak(magnitudes, centers), magnitudes / response, 0)
+    # Amplitudes are those of the middle of a frame, and linear between two frames.
+    padded = jnp.pad(amplitudes, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    ramp = (np.arange(hop) + 0.5) / hop
+    rising, falling = ramp.astype(np.float32), (1 - ramp).astype(np.float32)
+    phases = _compute_phases(centers, start, logs.shape[1] + 1, hop, sample_rate)
+    angles = 2 * np.pi * np.outer(centers, np.arange(hop)) / sample_rate
+    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+    def sound(values: jax.Array) -> jax.Array:
+        return (values * jnp.cos(phases)) @ cosines - (values * jnp.sin(phases)) @ sines
+
+    # From the middle of one frame to that of the next.
+    blocks = sound(padded[:, :-1]) * falling + sound(padded[:, 1:]) * rising
+    return blocks.reshape(len(logs), -1)[:, hop // 2 : hop // 2 + logs.shape[1] * hop]
+
+
+def synthesize_strokes(
+    logs: jax.Array,
+    low: float,
+    high: float,
+    start: jax.Array,
+    *,
+    attacks_below: float = 0.0,
+    sample_rate: int,
+) -> jax.Array:
+    """Shapes noise in time and frequency.
+
+    Args:
+      logs: [B, N, K] of `bands.log_magnitudes` for the "strokes" of [low, high) Hz.
+      start: int32, the number of the first frame in the track.
+      attacks_below: Hz, under which only what exceeds the mean power over a window of "tones" is
+        noise, as the rest sounds as tones.
+
+    Returns:
+      float32 [B, N * HOPS["strokes"]].
+    """
+    hop, span = bands.HOPS["strokes"], bands.SPANS["strokes"]
+    window = np.hanning(hop * span + 1)[:-1].astype(np.float32)
+    magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)
+    is_tonal = _select_centers("strokes", low, high) < attacks_below
+    magnitudes = jnp.where(is_tonal, _select_attacks(magnitudes), magnitudes)
+    spread = _spread_strokes(low, high, sample_rate)
+
+    def draw_frame(number: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(_NOISE_KEY), number)
+        return jax.random.normal(key, (hop * span,))
+
+    noise = jnp.fft.rfft(jax.vmap(draw_frame)(start + jnp.arange(logs.shape[1])))
+    frames = jnp.fft.irfft(noise * (magnitudes @ spread), hop * span) * window
+    return add_frames(frames / np.sqrt(np.sum(np.square(window)) / hop), hop, span)
+
+
+def _select_attacks(magnitudes: jax.Array) -> jax.Array:
+    """Removes the mean power over a window of "tones" from magnitudes of "strokes". [B, N, K]."""
+    frames = bands.count_window("tones", 0) // bands.HOPS["strokes"]
+    power = jnp.square(magnitudes)
+    sums = lax.reduce_window(power, 0.0, lax.add, (1, frames, 1), (1, 1, 1), "SAME")
+    return jnp.sqrt(jnp.maximum(power - sums / frames, 0.0))
+
+
+def _is_peak(magnitudes: jax.Array, centers: np.ndarray) -> jax.Array:
+    """Returns true for bands that are louder than their neighbors. [B, N, K].
+
+    Of equal ones, as the lowest bands that lie in the same bin, the highest is taken.
+    """
+    padded = jnp.pad(magnitudes, ((0, 0), (0, 0), (2, 2)))
+    below, above = padded[..., 1:-3], padded[..., 3:-1]
+    far_below, far_above = padded[..., :-4], padded[..., 4:]
+    is_wide = centers < WIDE_BELOW
+    below = jnp.where(is_wide, jnp.maximum(below, far_below), below)
+    above = jnp.where(is_wide, jnp.maximum(above, far_above), above)
+    return (magnitudes >= below) & (magnitudes > above)
+
+
+def _compute_phases(
+    centers: np.ndarray, start: jax.Array, frames: int, hop: int, sample_rate: int
+) -> jax.Array:
+    """Returns the phases at the middle of the frame before each frame, float32 [frames, K].
+
+    In integers of 32 bits that wrap at a full turn, so that they are exact after hours.
+    """
+    steps = np.round(centers / sample_rate * hop % 1 * 2**32).astype(np.uint64)
+    steps = (steps % 2**32).astype(np.uint32)
+    numbers = (start + jnp.arange(frames)).astype(jnp.uint32)
+    turns = numbers[:, None] * steps[None, :]
+    return turns.astype(jnp.float32) * (2 * np.pi / 2**32)
+
+
+@functools.cache
+def _select_centers(kind: str, low: float, high: float) -> np.ndarray:
+    """Returns the centers of the bands of a kind in [low, high) Hz."""
+    centers = bands.list_centers(kind)
+    return centers[(centers >= low) & (centers < high)]
+
+
+@functools.cache
+def _measure_tones(low: float, high: float, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the centers of the bands, and the magnitude that each has for a cosine there."""
+    centers = _select_centers("tones", low, high)
+    samples = 2 * bands.count_window("tones", 0)
+    cosines = np.cos(2 * np.pi * np.outer(centers, np.arange(samples)) / sample_rate)
+    with jax.ensure_compile_time_eval():
+        logs = bands.log_magnitudes(
+            jnp.asarray(cosines, jnp.float32), "tones", low, high, sample_rate=sample_rate
+        )
+        own = np.asarray(logs)[np.arange(len(centers)), logs.shape[1] // 2, np.arange(len(centers))]
+    return centers, (np.exp(own) - bands.FLOORS["tones"]).astype(np.float32)
+
+
+@functools.cache
+def _spread_strokes(low: float, high: float, sample_rate: int) -> np.ndarray:
+    """Returns the gain of each bin of noise for the magnitude of each band, float32 [K, bins].
+
+    Between two centers the gain is linear in frequency. White noise has a mean magnitude of
+    sqrt(pi / 4) times its standard deviation and the root of the window's energy in each bin.
+    """
+    size = bands.count_window("strokes", 0)
+    centers = _select_centers("strokes", low, high)
+    bins = np.fft.rfftfreq(size, 1 / sample_rate)
+    shares = np.stack([np.interp(bins, centers, row) for row in np.eye(len(centers))])
+    shares[:, (bins < low) | (bins >= high)] = 0
+    window = np.hanning(size + 1)[:-1]
+    return (shares / np.sqrt(np.pi / 4 * np.sum(np.square(window)))).astype(np.float32)

@@ -1,0 +1,89 @@
+"""Sounds of log magnitudes: their pitch, level and time, and their independence of windows."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+
+from jukejax.ops import bands, synthesis
+from jukejax.ops.turns import find_streams
+
+RATE, SAMPLES = 44100, 32 * 1024
+STREAMS = find_streams((("strokes", 900, 16000), ("tones", 0, 160), ("tones", 160, 2300)))
+
+
+def describe(sound):
+    return [
+        bands.log_magnitudes(jnp.asarray(sound[None], jnp.float32), *stream.turn, sample_rate=RATE)
+        for stream in STREAMS
+    ]
+
+
+def synthesize(spectra, start=0):
+    sound = synthesis.synthesize_streams(spectra, STREAMS, start, sample_rate=RATE)
+    return np.asarray(sound[0])
+
+
+def measure_power(sound, low, high):
+    """Mean power of the frequencies from `low` to `high`."""
+    frequencies, density = scipy.signal.welch(sound, RATE, nperseg=8192)
+    inside = (frequencies >= low) & (frequencies < high)
+    return density[inside].sum() * frequencies[1]
+
+
+@pytest.mark.parametrize("pitch", [55.0, 110.0, 220.0, 440.0, 1760.0])
+def test_a_tone_keeps_its_pitch_and_level(pitch):
+    tone = 0.2 * np.cos(2 * np.pi * pitch * np.arange(SAMPLES) / RATE)
+    sound = synthesize(describe(tone))[4096:-4096]
+    frequencies, density = scipy.signal.welch(sound, RATE, nperseg=16384)
+    assert frequencies[density.argmax()] == pytest.approx(pitch, abs=RATE / 16384)
+    assert 10 * np.log10(np.mean(sound**2) / np.mean(tone**2)) == pytest.approx(0, abs=1)
+
+
+def test_notes_of_a_chord_sound_and_nothing_between_them():
+    time = np.arange(SAMPLES) / RATE
+    chord = sum(0.1 * np.cos(2 * np.pi * hz * time) for hz in (220.0, 277.18, 329.63))
+    sound = synthesize(describe(chord))[4096:-4096]
+    notes = sum(measure_power(sound, hz - 10, hz + 10) for hz in (220.0, 277.18, 329.63))
+    assert notes > 0.95 * np.mean(sound**2)
+
+
+def test_noise_keeps_its_level_and_its_time():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(SAMPLES)
+    noise[: SAMPLES // 2] = 0
+    sound = synthesize(describe(noise))
+    for low, high in ((2500, 6000), (6000, 12000)):
+        ratio = measure_power(sound, low, high) / measure_power(noise, low, high)
+        assert 10 * np.log10(ratio) == pytest.approx(0, abs=1)
+    halves = sound[: SAMPLES // 2 - 512], sound[SAMPLES // 2 :]
+    high_pass = scipy.signal.butter(4, 2500, "high", fs=RATE, output="sos")
+    before, after = (np.mean(scipy.signal.sosfilt(high_pass, half) ** 2) for half in halves)
+    assert before < 1e-4 * after
+
+
+def test_noise_under_the_tones_is_that_of_attacks_only():
+    logs = jnp.full((1, 256, bands.count_bands("strokes", 0, 900)), 2.0)
+    steady = synthesis.synthesize_strokes(
+        logs, 0, 900, jnp.int32(0), attacks_below=2300, sample_rate=RATE
+    )
+    attack = synthesis.synthesize_strokes(
+        logs.at[:, 128].add(2.0), 0, 900, jnp.int32(0), attacks_below=2300, sample_rate=RATE
+    )
+    inside = np.asarray(steady[0, 64 * 128 : 192 * 128])
+    assert np.abs(inside).max() < 1e-3
+    assert np.abs(np.asarray(attack[0, 64 * 128 : 192 * 128])).max() > 0.05
+
+
+@pytest.mark.parametrize("hours", [0, 5])
+def test_a_window_sounds_as_the_whole_track(hours):
+    random, offset = np.random.default_rng(1), hours * 3600 * RATE // 1024 * 1024
+    sound = 0.1 * random.standard_normal(SAMPLES)
+    spectra, begin = describe(sound), 8 * 1024
+    whole = synthesize(spectra, offset)
+    parts = [
+        logs[:, begin // bands.HOPS[stream.turn[0]] :]
+        for stream, logs in zip(STREAMS, spectra, strict=True)
+    ]
+    window = synthesize(parts, offset + begin)
+    margin = bands.count_window("tones", 0)  # of attacks, which compare with the frames around
+    np.testing.assert_allclose(window[margin:], whole[begin + margin :], atol=1e-5)
