@@ -13,8 +13,8 @@ from jukejax.filming.lettering import Lettering
 from jukejax.filming.planes import Color, Picture, Rect
 from jukejax.filming.timeline import Timeline
 
-_TITLE, _LINE, _BAR = 38, 24, 76  # sizes of the font, pixels of the design
-_DOT, _DOT_STEP = 9, 34  # radius of a dot, distance of two
+_TITLE, _LINE, _BAR = 38, 24, 68  # sizes of the font, pixels of the design
+_DOT, _DOT_STEP = 7, 26  # radius of a dot, distance of two
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class BeatMarks:
         shape, side = self._layout.shape, self._dot.shape[0]
         step = max(even(_DOT_STEP * self._layout.unit), side)
         middle = shape.x + shape.width / 2 + (beat - (BEATS_PER_BAR - 1) / 2) * step
-        top = shape.y + shape.height * 0.60
+        top = shape.y + shape.height * 0.58
         return Rect(even(middle - side / 2), even(top), side, side)
 
     def draw(self, canvas: Picture, frame: int) -> None:
@@ -111,7 +111,7 @@ class BeatMarks:
             self._number = self._lettering.draw(str(bar + 1), self._size, width)
         shape, (height, width) = self._layout.shape, self._number.shape
         x = even(shape.x + (shape.width - width) / 2)
-        y = even(shape.y + shape.height * 0.485 - height / 2)
+        y = even(shape.y + shape.height * 0.475 - height / 2)
         canvas.crop(Rect(x, y, width, height)).blend(style.INK, self._number)
         for number in range(BEATS_PER_BAR):
             strength = 0.22

@@ -117,7 +117,8 @@ class MovingImages:
         stage = canvas.crop(self._stage)
         black = style.BACKGROUND[0]
         stage.y[...] = ((luma.astype(np.int16) - black) * self._shade >> 7) + black
-        stage.u[...], stage.v[...] = u, v
+        stage.u[...] = ((u.astype(np.int16) - 128) * self._shade[::2] >> 7) + 128
+        stage.v[...] = ((v.astype(np.int16) - 128) * self._shade[::2] >> 7) + 128
 
     def _zoom(self, number: int, place: float, frame: int) -> list[np.ndarray]:
         """Returns the planes of an image at a place of its turn, 0 to 1 and the fade after it."""

@@ -147,7 +147,8 @@ def color_codes(codes: np.ndarray, rate: float, timeline: Timeline) -> np.ndarra
     )
     bands = np.arange(timeline.mel.shape[1])
     loudness = timeline.mel.mean(axis=1)
-    brightness = timeline.mel @ bands / np.maximum(timeline.mel.sum(axis=1), 1e-6)
+    weighted = (timeline.mel * bands).sum(axis=1)  # no matrix product: its last bits differ
+    brightness = weighted / np.maximum(timeline.mel.sum(axis=1), 1e-6)
     hue, lightness = (
         _rank(_average_by_code(feature[frames], codes, number), codes)
         for feature in (brightness, loudness)
@@ -156,7 +157,7 @@ def color_codes(codes: np.ndarray, rate: float, timeline: Timeline) -> np.ndarra
     lightness = np.clip(lightness + _VARIETY * jitter, 0, 1)
     hues = make_ramp(list(style.CODE_HUES), _HUES)
     color = hues[np.minimum((hue * _HUES).astype(np.int64), _HUES - 1)].astype(np.float64)
-    share = (_DARKEST + (_LIGHTEST - _DARKEST) * lightness**1.5)[:, None]
+    share = (_DARKEST + (_LIGHTEST - _DARKEST) * lightness**2)[:, None]
     panel = np.array(style.PANEL, np.float64)
     return np.rint(panel + share * (color - panel)).astype(np.uint8)
 

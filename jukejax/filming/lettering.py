@@ -94,7 +94,8 @@ def _find_default_font() -> Path:
 def _read_characters(path: str) -> frozenset[int]:
     from fontTools.ttLib import TTFont
 
-    with TTFont(path, fontNumber=0, lazy=True) as font:
+    # TTFont leaves a file that it opened itself, and that is no font, open.
+    with open(path, "rb") as file, TTFont(file, fontNumber=0, lazy=True) as font:
         return frozenset(font.getBestCmap() or ())
 
 

@@ -99,7 +99,7 @@ def _find_sound(folder: Path) -> Path:
 def _read_item(folder: Path, sound: Path) -> Take:
     meta = files.read_json(folder / "meta.json")
     rate = parse_number(meta.get("sample_rate")) or SAMPLE_RATE
-    hops = meta.get("hops") or _DEFAULT_HOPS
+    hops = _read_hops(meta, folder)
     levels = read_codes_file(folder / "codes.npz") if (folder / "codes.npz").exists() else {}
     levels = {level: codes for level, codes in levels.items() if len(codes) and level < len(hops)}
     grid = read_grid(folder / "codes.npz").scale(SAMPLE_RATE / rate)
@@ -115,6 +115,19 @@ def _read_item(folder: Path, sound: Path) -> Take:
         Codes(levels, {level: rate / hops[level] for level in levels}),
         has_item=True,
     )
+
+
+def _read_hops(meta: Mapping[str, Any], folder: Path) -> list[float]:
+    """Returns the samples of a code of each level, from the finest.
+
+    Raises:
+      ValueError: they are no positive numbers.
+    """
+    hops = meta.get("hops") or _DEFAULT_HOPS
+    numbers = [parse_number(hop) for hop in hops] if isinstance(hops, list | tuple) else []
+    if not numbers or not all(number is not None and number >= 1 for number in numbers):
+        raise ValueError(f"{folder / 'meta.json'} is damaged: hops={hops!r}")
+    return [number for number in numbers if number is not None]
 
 
 def _name_model(meta: Mapping[str, Any]) -> str:

@@ -17,10 +17,15 @@ from jukejax.data.grid import BEATS_PER_BAR, Grid
 
 MEL_HOP = 441  # samples
 NUM_BANDS = 64  # of the shape
-RANGE_DB = 62.0  # from black to the brightest color
+RANGE_DB = 66.0  # from black to the brightest color
+_DECIMALS = 2  # of decibels
 _BLOCK = 2048  # mel frames computed at once
 _LOUDEST = 0.995  # quantile of the spectrogram that is the brightest color
+_CONTRAST = 1.5  # exponent that darkens soft sounds
 _SILENCE_DB = -70.0  # the brightest color is at least this level
+_SHAPE_BANDS = 84  # the lowest mel bands, up to 14 kHz
+_BAND_RANGE = (0.10, 0.99)  # quantiles of a band that are 0 and 1 in the shape
+_LEAST_RANGE = 0.08  # between them: bands that hardly move are not enlarged to it
 _RELEASE = 0.16  # seconds in which a band falls to 1 / e
 _KICK_BANDS = 10  # the lowest mel bands, up to 200 Hz
 _KICK_SECONDS = 0.13
@@ -38,7 +43,7 @@ class Timeline:
       times: seconds that the frames show, float64 [N].
       mel: the spectrogram, 0 (black) to 1, float32 [F, M], a frame every `MEL_HOP` samples.
       mel_rate: its frames a second.
-      spectrum: levels of the bands, falling slowly, 0 to 1, float32 [N, B].
+      spectrum: levels of the bands in their own range, falling slowly, 0 to 1, float32 [N, B].
       kick: strength of the last kick, falling, 0 to 1, float32 [N].
       beats: number of the beat from the first downbeat, with its fraction, float64 [N]; None
         without a grid.
@@ -118,21 +123,29 @@ def compute_mel(sound: Samples, sample_rate: int) -> np.ndarray:
         power = mel.mel_power(padded, filters, hop=MEL_HOP, num_frames=count)
         power /= mel.full_scale_power(mel.N_FFT)
         floor = 10 ** (mel.FLOOR_DB / 10)
-        blocks.append((10 * np.log10(np.maximum(power, floor))).astype(np.float32))
+        decibels = 10 * np.log10(np.maximum(power, floor))
+        # Sums of matrix products differ in their last bits from call to call; the rounded values
+        # do not, so that the same command writes the same file.
+        blocks.append(np.round(decibels, _DECIMALS).astype(np.float32))
     return np.concatenate(blocks)
 
 
 def scale_levels(decibels: np.ndarray) -> np.ndarray:
     """Scales a spectrogram to 0 to 1; its loudest tones are at 1."""
     loudest = max(float(np.quantile(decibels, _LOUDEST)), _SILENCE_DB)
-    return np.clip((decibels - loudest) / RANGE_DB + 1, 0, 1)
+    return np.clip((decibels - loudest) / RANGE_DB + 1, 0, 1) ** _CONTRAST
 
 
 def _compute_spectrum(levels: np.ndarray, rate: float, times: np.ndarray) -> np.ndarray:
-    """Returns the levels of the bands at the frames; they rise at once and fall slowly."""
-    edges = np.linspace(0, levels.shape[1], NUM_BANDS + 1)
+    """Returns the levels of the bands at the frames; they rise at once and fall slowly.
+
+    Each band is scaled to its own range in the track, as the bass alone would be seen otherwise.
+    """
+    edges = np.linspace(0, _SHAPE_BANDS, NUM_BANDS + 1)
     bands = [_average_bands(levels, low, high) for low, high in itertools.pairwise(edges)]
     wide = np.stack(bands, axis=1)
+    low, high = np.quantile(wide, _BAND_RANGE, axis=0)
+    wide = np.clip((wide - low) / np.maximum(high - low, _LEAST_RANGE), 0, 1).astype(np.float32)
     at = np.minimum((times * rate).astype(np.int64), len(levels) - 1)
     current = wide[at]
     fall = math.exp(-(times[1] - times[0]) / _RELEASE) if len(times) > 1 else 0.0
@@ -145,7 +158,8 @@ def _average_bands(levels: np.ndarray, low: float, high: float) -> np.ndarray:
     """Averages mel bands `low` to `high`, which may be fractions of a band."""
     bands = np.arange(levels.shape[1])
     weights = np.clip(np.minimum(bands + 1, high) - np.maximum(bands, low), 0, 1)
-    return (levels @ (weights / weights.sum())).astype(np.float32)
+    mean = levels.astype(np.float64) @ (weights / weights.sum())
+    return np.round(mean, _DECIMALS + 2).astype(np.float32)
 
 
 def _compute_kick(levels: np.ndarray, rate: float, times: np.ndarray) -> np.ndarray:
