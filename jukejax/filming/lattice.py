@@ -102,7 +102,8 @@ class LatticeRow:
 
     def draw(self, canvas: Picture, frame: int) -> None:
         """Draws a frame."""
-        left = frame * self._step - self._head  # pixels from the start of the track
+        # Pixels from the start of the track; a frame shows the middle of its time.
+        left = frame * self._step + self._step // 2 - self._head
         first = left // self._cell
         count = self._rect.width // self._cell + 2
         offset = left - first * self._cell

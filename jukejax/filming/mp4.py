@@ -15,7 +15,7 @@ from jukejax.filming.planes import Picture
 if TYPE_CHECKING:
     import av
 
-PRESET, QUALITY = "veryfast", 20  # of libx264; lower numbers are better and larger
+PRESET, QUALITY = "superfast", 20  # of libx264; lower numbers are better and larger
 _THREADS = 2  # fixed, as the file depends on their number
 _KEY_SECONDS = 2  # between frames to which players can jump
 _BITS_PER_CHANNEL = 112_000
@@ -58,7 +58,7 @@ class Mp4Writer:
 
         frame = av.VideoFrame(*picture.size, "yuv420p")
         for plane, samples in zip(frame.planes, picture, strict=True):
-            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
             rows[:, : samples.shape[1]] = samples
         frame.pts, frame.time_base = self._frames, fractions.Fraction(1, self._fps)
         frame.colorspace, frame.color_range = _BT709, _LIMITED

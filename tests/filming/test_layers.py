@@ -75,16 +75,14 @@ def test_sizes_that_cannot_be_encoded_are_refused(form, height):
     [
         ("a\x00b\n\tc\x1b[31m", "a b c [31m"),
         ("\u202eright\u200b\u2066to left", "right to left"),
-        ("e" + "\u0301" * 50, "é\u0301"),
+        ("e" + "\u0301" * 50, "é\u0301\u0301"),
         ("\ud800x", "x"),
         ("  ", ""),
         ("Ω" * 999, "Ω" * 200),
     ],
 )
 def test_text_is_cleaned(text, cleaned):
-    result = clean_text(text)
-    assert result == cleaned or result.startswith(cleaned) and len(text) == 51
-    result.encode()
+    assert clean_text(text) == cleaned
 
 
 def test_text_is_cut_to_its_width():
@@ -143,15 +141,16 @@ def test_the_codes_at_the_playhead_are_those_that_sound():
     rect = Rect(0, 0, 800, 92)
     row = LatticeRow(rect, codes, colors, rate, cell, step, FPS)
     canvas, head = make_picture(800, 92), int(800 * HEAD)
-    for frame in (20, 26, 27, 40):
+    for frame in (20, 25, 28, 40):
         row.draw(canvas, frame)
         line = canvas.y[: 92 // 12 - 1, head - 100 : head].max(axis=0).astype(int)
-        expected = head - (frame / FPS - change / rate) * step * FPS  # column of the change
+        expected = head - ((frame + 0.5) / FPS - change / rate) * step * FPS  # column of the change
         bright = np.flatnonzero(line > 120) + head - 100
         if expected >= head:
             assert not len(bright)
         else:
-            assert abs(max(expected, head - 100) - bright[0]) <= cell
+            late = bright[0] - max(expected, head - 100)
+            assert -1 < late <= cell + 1  # a column and the gap beside it
 
 
 def test_every_code_of_a_level_is_drawn():
@@ -162,16 +161,14 @@ def test_every_code_of_a_level_is_drawn():
     assert set(range(int(99 * per_column))) <= set(shown.ravel().tolist())
 
 
-def test_codes_of_similar_sounds_have_similar_colors(timeline):
-    # Codes 0 and 1 alternate on the kicks, 2 and 3 between them.
+def test_the_color_of_a_code_is_that_of_its_sound(timeline):
     times = np.arange(600) / 300
     is_kick = (times - DOWNBEAT) % (60 / BPM) < 0.15
-    codes = np.where(is_kick, 0, 2) + np.arange(600) % 2
-    colors = color_codes(codes.astype(np.int32), 300.0, timeline).astype(int)
-    chroma = colors[:, 1:] - np.array(style.PANEL[1:])
-    angle = np.degrees(np.arctan2(chroma[:, 1], chroma[:, 0]))
-    assert abs(angle[0] - angle[1]) < 45 < abs(angle[0] - angle[2])
-    assert colors[:2, 0].mean() > colors[2:, 0].mean()  # louder sounds are lighter
+    codes = np.where(is_kick, 0, 1).astype(np.int32)
+    kick, noise = color_codes(codes, 300.0, timeline).astype(int)
+    panel = style.PANEL[2]  # V: below it the color is bluer, above it redder
+    assert kick[2] < panel < noise[2]  # dull, bright
+    assert kick[0] > noise[0]  # loud, soft
 
 
 def test_images_of_a_folder_are_sorted_and_checked(tmp_path):
@@ -181,13 +178,13 @@ def test_images_of_a_folder_are_sorted_and_checked(tmp_path):
     assert [path.name for path in images.find_images(str(tmp_path))] == ["a.jpg", "b.png"]
     content = (tmp_path / "b.png").read_bytes()
     (tmp_path / "c.png").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="c.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"c\.png cannot be read as an image"):
         images.find_images(str(tmp_path))
 
 
 def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path):
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="20000 x 20000 pixels; at most 100 million"):
+    Image.new("1", (11_000, 11_000)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="11000 x 11000 pixels; at most 100 million"):
         images.find_images(str(tmp_path / "a.png"))
 
 
