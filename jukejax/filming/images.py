@@ -10,7 +10,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.filming import style
-from jukejax.filming.layout import Layout, even
+from jukejax.filming.layout import Layout
 from jukejax.filming.planes import Picture, convert_image
 from jukejax.filming.timeline import Timeline
 
@@ -137,11 +137,13 @@ class MovingImages:
 
 @functools.lru_cache(maxsize=3)
 def _prepare_image(path: Path, size: tuple[int, int]) -> "tuple[Image.Image, ...]":
-    """Returns the planes of an image, cut to the form of the stage and little larger than it."""
+    """Returns the planes of an image, cut to the stage.
+
+    They are not larger than it: enlarging by a few percent costs less than reducing.
+    """
     from PIL import Image, ImageOps
 
-    larger = (even(size[0] * (1 + _ZOOM)), even(size[1] * (1 + _ZOOM)))
-    fitted = ImageOps.fit(_load_image(path), larger, Image.Resampling.LANCZOS)
+    fitted = ImageOps.fit(_load_image(path), size, Image.Resampling.LANCZOS)
     return tuple(Image.fromarray(plane) for plane in convert_image(np.asarray(fitted)))
 
 
