@@ -1,5 +1,6 @@
 """Still images behind the text and the shape: a slow zoom, changes on bars, a pulse with kicks."""
 
+import concurrent.futures
 import functools
 import warnings
 from collections.abc import Sequence
@@ -103,9 +104,25 @@ class MovingImages:
         self._turns = turns - min(np.floor(turns[0]), 0)  # the first image is number 0
         self._fade = beat / turn_seconds if fades else 0.0
         self._shade = _make_shade(layout)
+        # The planes of the next frame are made in a second thread, as they take as long as all
+        # other parts of a frame together.
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._next: tuple[int, concurrent.futures.Future[list[np.ndarray]] | None] = (0, None)
 
     def draw(self, canvas: Picture, frame: int) -> None:
         """Draws a frame."""
+        number, planes = self._next
+        luma, u, v = planes.result() if planes and number == frame else self._make_planes(frame)
+        if frame + 1 < len(self._timeline):
+            self._next = frame + 1, self._pool.submit(self._make_planes, frame + 1)
+        stage = canvas.crop(self._stage)
+        black = style.BACKGROUND[0]
+        stage.y[...] = ((luma.astype(np.int16) - black) * self._shade >> 7) + black
+        stage.u[...] = ((u.astype(np.int16) - 128) * self._shade[::2] >> 7) + 128
+        stage.v[...] = ((v.astype(np.int16) - 128) * self._shade[::2] >> 7) + 128
+
+    def _make_planes(self, frame: int) -> list[np.ndarray]:
+        """Returns the planes of a frame, before they are darkened."""
         turn = float(self._turns[frame])
         number, place = int(turn), turn % 1.0
         planes = self._zoom(number, place, frame)
@@ -113,12 +130,7 @@ class MovingImages:
             before = self._zoom(number - 1, 1.0 + place, frame)
             share = round(256 * place / self._fade)
             planes = [_cross(old, new, share) for old, new in zip(before, planes, strict=True)]
-        luma, u, v = planes
-        stage = canvas.crop(self._stage)
-        black = style.BACKGROUND[0]
-        stage.y[...] = ((luma.astype(np.int16) - black) * self._shade >> 7) + black
-        stage.u[...] = ((u.astype(np.int16) - 128) * self._shade[::2] >> 7) + 128
-        stage.v[...] = ((v.astype(np.int16) - 128) * self._shade[::2] >> 7) + 128
+        return planes
 
     def _zoom(self, number: int, place: float, frame: int) -> list[np.ndarray]:
         """Returns the planes of an image at a place of its turn, 0 to 1 and the fade after it."""
