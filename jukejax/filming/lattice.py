@@ -94,6 +94,7 @@ class LatticeRow:
         num_rows = math.ceil(self._per_column)
         # The rate is no multiple of that of columns: one code of some columns has two cells.
         self._places = np.arange(num_rows) * (self._per_column / num_rows)
+        self._least_side = min(cell, rect.height / num_rows)
         self._row_of = np.arange(rect.height) * num_rows // rect.height
         columns = np.arange(rect.width)
         bright = np.where(columns < self._head, 1.0, _DIM)
@@ -135,7 +136,7 @@ class LatticeRow:
         values = cells[:, pixels // self._cell].astype(np.int16) - background
         values = (values * self._weights[::scale] >> 8) + background
         plane[...] = values.astype(np.uint8)[row_of]
-        if self._cell >= _LEAST_GAP * scale:
+        if self._least_side >= _LEAST_GAP * scale:
             plane[1:][np.diff(row_of) > 0] = background
             plane[:, pixels % self._cell < scale] = background
 
