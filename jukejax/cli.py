@@ -23,6 +23,7 @@ VERBS = {
     "export": "training runs or a bundle to a bundle, safetensors, OpenAI layout, StableHLO ...",
     "convert": "released weights to a model bundle",
     "sample": "generate tracks",
+    "video": "an MP4 of a track: spectrogram, codes, beats, images",
     "align": "times of the words of lyrics, by a model's attention",
     "evaluate": "measure tracks: sound, rhythm, similarity to a reference",
     "embed": "activations of a prior's layers, for music analysis",

@@ -22,6 +22,7 @@ LAYERS = (
     "pages",
     "preparation",
     "sampling",
+    "filming",
     "training",
     "evaluation",
     "auditing",
@@ -41,6 +42,7 @@ COMMANDS = {
     "doctor",
     "report",
     "align",
+    "video",
 }
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
