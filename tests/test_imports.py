@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor",
     "report",
     "align",
+    "listen",
 }
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
