@@ -114,7 +114,7 @@ byId("listener").addEventListener("input", () => {
 addEventListener("keydown", (event) => {
   const isText = event.target.matches("input:not([type=radio]), textarea");
   if (isText || event.ctrlKey || event.metaKey || event.altKey || byId("trial").hidden) return;
-  const player = players["ab".indexOf(event.key.toLowerCase())];
+  const player = players[["a", "b"].indexOf(event.key?.toLowerCase())];
   if (player) player.paused ? player.play() : player.pause();
   if (/^[1-5]$/.test(event.key)) choose(Number(event.key) - 1);
   if (event.key === "Enter" && !event.target.matches("button")) {
