@@ -135,8 +135,8 @@ def _summarize_ratings(key: Mapping[str, Any], answers: Sequence[Answers]) -> It
     means: list[list[float]] = [[] for _ in key["sets"]]
     for clip, values in ratings.items():
         means[key["clips"][clip]["set"]].append(float(np.mean(values)))
-    for path, values in zip(key["sets"], means, strict=True):
-        yield f"{path}: {_format_mean(values)}"
+    for path, clip_means in zip(key["sets"], means, strict=True):
+        yield f"{path}: {_format_mean(clip_means)}"
     if len(means) == 2 and all(means):
         yield f"difference: {_format_difference(*means)}"
 

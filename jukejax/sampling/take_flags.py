@@ -1,6 +1,6 @@
 """The flags of `sample` for files that other programs take; see `takes`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -67,10 +67,6 @@ def read_take_settings(values: flags.FlagValues) -> "TakeSettings | None":
         return None
     from jukejax.sampling.takes import TakeSettings
 
-    return TakeSettings(
-        FileFormat(values["format"].value, int(values["bits"].value)),
-        lufs=values["lufs"].value,
-        stems=values["stems"].value,
-        click=values["click"].value,
-        midi=values["midi"].value,
-    )
+    settings: dict[str, Any] = {name: values[name].value for name in NAMES}
+    file_format = FileFormat(settings.pop("format"), int(settings.pop("bits")))
+    return TakeSettings(file_format, **settings)
