@@ -26,6 +26,7 @@ VERBS = {
     "video": "an MP4 of a track: spectrogram, codes, beats, images",
     "align": "times of the words of lyrics, by a model's attention",
     "evaluate": "measure tracks: sound, rhythm, similarity to a reference",
+    "listen": "blind listening test of two folders of tracks, and its result",
     "embed": "activations of a prior's layers, for music analysis",
     "audit": "search generated music for copies of the training set",
     "bench": "speed and memory of each part on this machine",

@@ -10,6 +10,9 @@ Modes:
              finer ones.
   reroll     generates --reroll=START:STOP of --codes again; the codes before and after it are kept.
 
+--format, --bits, --lufs, --stems, --click and --midi write files for other programs, at once or
+when a folder is finished.
+
 The folder is written window by window: a run that was killed is resumed by the same command, and
 ends with the same files. Only the times in meta.json differ.
 """
@@ -37,6 +40,7 @@ from jukejax.sampling.request import (
     parse_range,
     resolve_seconds,
 )
+from jukejax.sampling.take_flags import define_take_flags, read_take_settings
 from jukejax.weights import bundle
 from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
@@ -214,6 +218,7 @@ WEIGHTS = flags.DEFINE_enum(
     "few tracks at once, at a small cost in accuracy.",
     flag_values=FLAGS,
 )
+define_take_flags(FLAGS)
 
 
 def choose_levels(hops: Sequence[int]) -> list[str]:
@@ -310,6 +315,7 @@ def main() -> int:
         raise ValueError("--output is needed; see --help")
     model_folder = MODEL.value or resolve_model(HOUSE)
     request = make_request(bundle.open_bundle(model_folder))
+    takes = read_take_settings(FLAGS)
     output = Path(OUTPUT.value)
 
     from jukejax.inference.loaded_model import Model
@@ -317,7 +323,7 @@ def main() -> int:
 
     model = Model(model_folder, DTYPE.value, WEIGHTS.value)
     seconds = sample_tracks(
-        model, request, output, collect_settings(model.hash, model.hops), started_at
+        model, request, output, collect_settings(model.hash, model.hops), started_at, takes
     )
     number = format_count(len(request.items), "track")
     print(f"{number} of {seconds:.1f} s: {output / 'index.html'}")

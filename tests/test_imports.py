@@ -43,6 +43,7 @@ COMMANDS = {
     "report",
     "align",
     "video",
+    "listen",
 }
 MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path

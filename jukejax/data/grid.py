@@ -156,3 +156,9 @@ def parse_key(text: str) -> str:
     tonic = match[1].upper() + match[2]
     tonic = _FLATS.get(tonic, _SHARPS.get(tonic, tonic))
     return f"{tonic} {'minor' if match[3] else 'major'}"
+
+
+def format_key(key: str) -> str:
+    """Formats one of `KEYS` as musicians do: "F#m" for "F# minor", "C" for "C major"."""
+    tonic, _, mode = key.partition(" ")
+    return tonic + ("m" if mode == "minor" else "")

@@ -1,9 +1,9 @@
 """HTML elements of a static page: escaped text, players, pictures, tables, one style sheet.
 
 A page is one HTML file with an inline style sheet and relative links only. Its only script stops a
-player when another starts, and on pages with lyrics follows their words. It can be opened from
-disk, and supports screen readers, phones and dark screens. Functions are named after the elements
-whose markup they return.
+player when another starts, follows the words of lyrics, and conducts listening tests. It can be
+opened from disk, and supports screen readers, phones and dark screens. Functions are named after
+the elements whose markup they return.
 """
 
 import html
@@ -39,7 +39,7 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
         if value is not None and value is not False:
             key = key.rstrip("_").replace("_", "-")
             opening += f" {key}" if value is True else f' {key}="{markup(str(value))}"'
-    if name in ("img", "source", "meta"):
+    if name in ("img", "source", "meta", "input"):
         return Html(f"<{opening}>")
     return Html(f"<{opening}>{markup(children)}</{name}>")
 
@@ -138,13 +138,14 @@ def document(
     *children: object,
     contents: Sequence[tuple[str, str]] = (),
     script: str = "",
+    style: str = "",
 ) -> str:
     """Returns a complete HTML file.
 
     Args:
       title: heading above the children.
       contents: (name, title) of the sections, for a menu.
-      script: added to that of every page.
+      script, style: added to those of every page.
     """
     menu = ""
     if contents:
@@ -155,7 +156,7 @@ def document(
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
-        Html(f"<style>{_STYLE}</style>"),
+        Html(f"<style>{_STYLE}{style}</style>"),
     )
     main = tag("main", tag("h1", title), menu, children)
     body = tag("body", main, Html(f"<script>{_ONE_PLAYER_AT_A_TIME}{script}</script>"))

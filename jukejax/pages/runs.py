@@ -128,6 +128,21 @@ class Item:
         return {level: path for level, path in paths.items() if path.is_file()}
 
     @property
+    def takes(self) -> list[Path]:
+        """Returns the existing files of the track for other programs (sampling/takes.py)."""
+        takes = self.meta.get("takes")
+        takes = takes if isinstance(takes, dict) else {}
+        names = [
+            name
+            for take in takes.values()
+            if isinstance(take, dict) and isinstance(take.get("files"), list)
+            for name in take["files"]
+            if isinstance(name, str) and name == Path(name).name
+        ]
+        paths = [self.folder.parent / name for name in dict.fromkeys(names)]
+        return [path for path in paths if path.is_file()]
+
+    @property
     def seconds(self) -> float | None:
         """Returns the length of the track in seconds."""
         return parse_number(self.meta.get("seconds"))

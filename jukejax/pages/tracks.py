@@ -59,12 +59,25 @@ def render_track(item: Item, assets: Assets) -> page.Html:
         page.facts(_list_settings(item)),
         [page.note(line) for line in _list_caveats(item)],
         page.grid(cards) if cards else "",
+        _render_takes(item, assets),
         render_alignment(aligned, item.folder, assets) if aligned else "",
         page.details("Text of the lyrics", page.tag("pre", join_text(lyrics))) if lyrics else "",
         page.details("All settings of this track", page.tag("pre", format_indented(item.meta))),
         class_="item",
         id=item.name,
     )
+
+
+def _render_takes(item: Item, assets: Assets) -> page.Html:
+    """Returns links to the files for other programs, where they lie below the page's folder."""
+    links = []
+    for path in item.takes:
+        if path.resolve().is_relative_to(assets.root.resolve()):
+            target = page.link(path.resolve().relative_to(assets.root.resolve()))
+            links.append(page.tag("li", page.tag("a", path.name, href=target, download=True)))
+    if not links:
+        return page.Html("")
+    return page.details("Files for other programs", page.tag("ul", links))
 
 
 def format_indented(content: object) -> str:

@@ -6,6 +6,7 @@ OUTPUT/item_000/level_2.wav ...          each finished level, decoded
 OUTPUT/item_000/meta.json                labels, settings, gain, and measurements
 OUTPUT/item_000/stream.wav               with --stream: the sound so far, at its finest level
 OUTPUT/index.html                        players and pictures
+OUTPUT/take_000_124bpm_Am_seed0.flac     with --format: the finished track; see `takes`
 
 While a level is sampled, item_000/level_K.parts.npz has its state: the codes so far, and sampled
 windows that are not joined yet. Every file is replaced atomically. A killed and resumed run ends
@@ -17,7 +18,7 @@ Dimensions: B items, R rows (items, or their candidates), t codes of a level.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,11 @@ def read_label_names(codes_path: str | Path) -> dict[str, str]:
 
 def read_grid(codes_path: str | Path) -> Grid:
     """Reads the tempo, the first downbeat and the key of a sample beside its codes.npz."""
-    meta = files.read_json_if_any(Path(codes_path).with_name("meta.json"))
+    return parse_grid(files.read_json_if_any(Path(codes_path).with_name("meta.json")))
+
+
+def parse_grid(meta: Mapping[str, Any]) -> Grid:
+    """Returns the tempo, the first downbeat and the key in a meta.json."""
     values = meta.get("grid")
     return freeze(Grid, values, "meta.json.grid") if isinstance(values, dict) else Grid()
 
@@ -181,6 +186,7 @@ class SampleFolder:
         """Removes the unfinished files of a killed run."""
         paths = [self.output / name for name in ("settings.json", "index.html")]
         unfinished = [files.unfinished_path(path) for path in paths]
+        unfinished += self.output.glob(".take_*.tmp")
         for folder in self.items:
             unfinished += folder.glob(files.UNFINISHED)
         for path in unfinished:

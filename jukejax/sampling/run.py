@@ -34,6 +34,7 @@ from jukejax.sampling.loop import decode_loop
 from jukejax.sampling.lyric_alignment import align_items
 from jukejax.sampling.request import Request
 from jukejax.sampling.streaming import StreamGroup, find_stream_targets
+from jukejax.sampling.takes import TakeSettings, TakeWriter
 
 FIRST_AUDIO_SECONDS = 1.0
 
@@ -44,6 +45,7 @@ class SampleJob:
 
     Attributes:
       started_at: start of the command by `time.monotonic`, for the time to first audio.
+      takes: files for other programs; None: none are written.
     """
 
     model: Model
@@ -51,6 +53,7 @@ class SampleJob:
     initial_state: InitialState
     folder: SampleFolder
     started_at: float
+    takes: TakeSettings | None = None
 
     def __post_init__(self) -> None:
         self._sampler = LevelSampler(self.model, self.request, self.initial_state, self.folder)
@@ -75,6 +78,8 @@ class SampleJob:
             self.folder.remove_unfinished_files()
             if self.request.lyrics:
                 align_items(self.model, self.folder.output)
+            if self.takes is not None:
+                self._write_takes(self.takes)
             report.write_sample_page(self.folder.output)
         finally:
             background.stop()
@@ -193,6 +198,14 @@ class SampleJob:
             return decode_loop(self.model.codec, codes, level, samples)
         return self.model.codec.decode(codes, level)[:samples]
 
+    def _write_takes(self, settings: TakeSettings) -> None:
+        """Writes the takes of the finest level."""
+        level = self.initial_state.levels[-1]
+        writer = TakeWriter(self.folder, settings, self.model.folder.name)
+        writer.write_missing(
+            lambda row: self._decode(self._codes[level][row], level), self.model.sample_rate
+        )
+
     def _count_first_codes(self, level: int) -> int:
         """Returns the number of codes for `FIRST_AUDIO_SECONDS` of audio."""
         model = self.model
@@ -227,25 +240,33 @@ class SampleJob:
 
 
 def sample_tracks(
-    model: Model, request: Request, output: Path, settings: dict[str, Any], started_at: float
+    model: Model,
+    request: Request,
+    output: Path,
+    settings: dict[str, Any],
+    started_at: float,
+    takes: TakeSettings | None = None,
 ) -> float:
     """Samples the tracks of a request into `output`; returns the length of each in seconds.
 
     Args:
       settings: all settings that affect the tracks; those of an existing folder must be equal.
       started_at: start of the command by `time.monotonic`.
+      takes: files for other programs; None: none are written.
 
     Raises:
-      ValueError: the request does not fit the model; `output` has other settings, or another
-        process writes to it.
+      ValueError: the request does not fit the model, or lacks what `takes` need; `output` has
+        other settings, or another process writes to it.
     """
     request = inherit_labels(model, request)
     initial_state = read_initial_state(model, request)
+    if takes is not None:
+        takes.check(initial_state.grid)
     with lock_folder(output):
         claim_folder(output, settings)
         folder = SampleFolder(output, request.items)
         try:
-            SampleJob(model, request, initial_state, folder, started_at).run()
+            SampleJob(model, request, initial_state, folder, started_at, takes).run()
         except (KeyboardInterrupt, interruption.Stopped):
             print(f"{output} keeps finished work; the same command resumes it", file=sys.stderr)
             raise

@@ -1,5 +1,6 @@
 """The page of a sample folder."""
 
+from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages import pictures, report
 from tests.support.pages import (
@@ -37,6 +38,21 @@ def test_the_sample_page_has_a_player_for_every_level_and_all_settings(tmp_path)
     assert "Level 1 exceeded" not in words
     assert "computed in" not in words  # the page of the same command is the same
     assert (tmp_path / "my samples #1/item_000/level_0.dark.png").exists()
+
+
+def test_takes_of_a_track_are_linked_if_they_lie_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "write_picture", write_sketch)
+    folder = write_samples(tmp_path / "s", levels=((2,),))
+    (tmp_path / "outside.flac").write_bytes(b"x" * 200)
+    names = ["take_000_F#m.flac", "../outside.flac", "missing.mid", 7, EVIL]
+    (folder / names[0]).write_bytes(b"x" * 200)
+    meta = files.read_json(folder / "item_000/meta.json") | {
+        "takes": {"a": {"files": names}, "b": 3}
+    }
+    files.write_json(folder / "item_000/meta.json", meta)
+    _, links = check_page(report.write_sample_page(folder))
+    assert [target for target in links.targets if "take" in target] == ["take_000_F%23m.flac"]
+    assert not any("outside" in target for target in links.targets)
 
 
 def test_only_pictures_of_changed_sounds_are_drawn_again(tmp_path, monkeypatch):

@@ -125,7 +125,7 @@ class Links(HTMLParser):
         if tag == "audio":
             self.sounds.append(attributes)
         self.scripts += tag == "script"
-        if tag not in ("img", "source", "meta"):
+        if tag not in ("img", "source", "meta", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

@@ -11,6 +11,7 @@ from jukejax.sampling.folder import Codes, SampleFolder
 from jukejax.sampling.initial_state import read_initial_state
 from jukejax.sampling.request import Request
 from jukejax.sampling.run import SampleJob
+from jukejax.sampling.takes import TakeSettings
 
 TOP = 150  # codes of the top level: two windows and a half
 SECONDS = TOP * 128 / 44100
@@ -23,13 +24,13 @@ def make_request(**values) -> Request:
     return Request(**defaults | values)
 
 
-def sample(model: Model, output: Path, **values) -> list[Codes]:
+def sample(model: Model, output: Path, takes: TakeSettings | None = None, **values) -> list[Codes]:
     """Samples the tracks of a request; returns the codes of each item."""
     request = make_request(**values)
     initial_state = read_initial_state(model, request)
     output.mkdir(exist_ok=True)
     folder = SampleFolder(output, request.items)
-    SampleJob(model, request, initial_state, folder, time.monotonic()).run()
+    SampleJob(model, request, initial_state, folder, time.monotonic(), takes).run()
     return [read_codes_file(item / "codes.npz") for item in folder.items]
 
 
