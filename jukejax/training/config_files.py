@@ -73,7 +73,7 @@ def find_file(name: str) -> str:
     """Returns the path of a config file.
 
     Args:
-      name: a file, or the name of one of this repository's: `house_prior`, `configs/house_prior.py`.
+      name: a file, or the name of one of configs/: `house_prior`, `configs/house_prior.py`.
 
     Raises:
       ValueError: there is no such file.
@@ -89,7 +89,7 @@ def find_file(name: str) -> str:
 
 
 def find_configs_folder() -> Path:
-    """Returns the folder of this repository's configs: that of a checkout, else the installed one."""
+    """Returns the folder of the configs of a checkout, or else the installed one."""
     if (files.REPOSITORY / "pyproject.toml").is_file():
         return files.REPOSITORY / "configs"
     return files.REPOSITORY / "jukejax" / "configs"
