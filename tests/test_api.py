@@ -1,4 +1,4 @@
-"""The Python API: arrays in and out, messages that name arguments, and no state but the object's."""
+"""The Python API: arrays in and out, messages that name arguments, no state but the object's."""
 
 import doctest
 import json
