@@ -165,7 +165,7 @@ class Jukebox:
         """
         arguments = {name: value for name, value in locals().items() if name != "self"}
         del arguments["progress"]
-        with _name_arguments():
+        with _name_arguments(lyrics_file="lyrics"):
             model = self._require_priors()
             if levels is None:
                 arguments["levels"] = self.levels

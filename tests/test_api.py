@@ -143,7 +143,7 @@ def test_a_recording_is_continued_at_any_rate(model, sound):
 
 
 def test_two_models_do_not_disturb_each_other(model, sound, tmp_path):
-    other = jukejax.load(small_bundle.write(tmp_path, dtype=np.float16), dtype="float32")
+    other = jukejax.load(small_bundle.write(tmp_path, lyrics="none"), dtype="float32")
     before = model.encode(sound)[0]
     other.sample(seconds=SECONDS, levels=2)
     np.testing.assert_array_equal(model.encode(sound)[0], before)
@@ -190,7 +190,7 @@ def test_embeddings_have_a_row_for_each_window(model, sound):
         ({"prompt": np.full(9, np.nan)}, "samples that are not numbers"),
         ({"codes": {}}, "codes is dict; give one of the tracks of sample"),
         ({"reroll": (1,)}, r"reroll=\(1,\) is not a range in seconds"),
-        ({"lyrics": "la la"}, "was made without lyrics; remove lyrics_file"),
+        ({"lyrics": "la la"}, "was made without lyrics; remove lyrics"),
     ],
 )
 def test_bad_values_are_named_as_arguments(model, values, message):

@@ -1,5 +1,7 @@
 """Tracks in memory are those of a folder."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -26,8 +28,8 @@ def check_equal(tracks, folder):
     for row, item in enumerate(sorted(folder.glob("item_*"))):
         meta = files.read_json(item / "meta.json")
         expected = {name: value for name, value in meta.items() if name not in (*MEASURED, "gain")}
-        description = {name: tracks.descriptions[row][name] for name in expected}
-        assert description == expected
+        description = json.loads(json.dumps(tracks.descriptions[row]))
+        assert {name: description[name] for name in expected} == expected
         source = read_source_track(str(item / "codes.npz"))
         assert source.codes.keys() == tracks.codes.keys()
         for level, codes in source.codes.items():
