@@ -88,6 +88,7 @@ def test_the_wheel_holds_configs_and_the_shipped_model(dist):
     }
     assert configs | assets <= names
     assert not {name for name in names if name.startswith(("tests/", "configs/"))}
+    assert not {name for name in names if name.endswith((".cc", ".h", ".so"))}
 
 
 @pytest.mark.slow
