@@ -158,7 +158,7 @@ class Jukebox:
           schedule: "sequential", or "parallel" for windows of the finer levels at once.
           seed, num_samples: of the random numbers; how many tracks.
           progress: called with (level, finished codes, all codes of a track) after every window;
-            an exception that it raises ends the call.
+            an exception that it raises ends the call. None: nothing is reported.
 
         Raises:
           ValueError: a value is out of range, not known to the model, or contradicts another one.
@@ -171,7 +171,7 @@ class Jukebox:
                 arguments["levels"] = self.levels
             request = make_request(arguments, self.sample_rate)
             settings = {"model": model.hash} | list_settings(arguments)
-            return sample_in_memory(model, request, settings, progress)
+            return sample_in_memory(model, request, settings, progress or _ignore_progress)
 
     def encode(self, audio: np.ndarray, sample_rate: int | None = None) -> dict[int, np.ndarray]:
         """Encodes a recording as codes of every level.
@@ -339,6 +339,10 @@ class Jukebox:
             self._extractor = None  # so that two priors are never in memory
             self._extractor = ActivationExtractor(model, level)
         return self._extractor
+
+
+def _ignore_progress(level: int, done: int, total: int) -> None:
+    """Reports nothing."""
 
 
 @contextlib.contextmanager
