@@ -10,7 +10,7 @@ export NUMBA_CACHE_DIR := $(CACHE)/numba
 export XDG_CACHE_HOME := $(CACHE)
 export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
-.PHONY: help setup demo from-scratch test test-slow drills lint lock clean spleeter-weights
+.PHONY: help setup demo from-scratch test test-slow drills lint lock dist clean spleeter-weights
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
@@ -53,5 +53,9 @@ lock: setup      ## renew requirements.lock after a change in pyproject.toml
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 
-clean:           ## remove the environment and every cache
-	rm -rf .venv .cache *.egg-info
+dist: setup      ## dist/: the source distribution, and the wheel for every platform (without CPU kernels)
+	$(BIN)/pip install -q build
+	JUKEJAX_CPU_KERNELS=0 $(BIN)/python -m build
+
+clean:           ## remove the environment, distributions and every cache
+	rm -rf .venv .cache build dist *.egg-info

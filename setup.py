@@ -1,15 +1,20 @@
-"""Builds the kernels for CPUs, jukejax/ops/cpu/*.cc; everything else is in pyproject.toml.
+"""Lists the packages, and builds the kernels for CPUs, jukejax/ops/cpu/*.cc.
 
-Where they cannot be built (no compiler, no jaxlib yet, another processor), jukejax is installed
-without them, and XLA computes their operations.
+The configs of configs/ are installed as jukejax/configs; `jukejax/training/config_files.py` finds
+them in both places. Everything else is in pyproject.toml.
+
+Where kernels cannot be built (no compiler, no jaxlib yet, another processor), or with
+JUKEJAX_CPU_KERNELS=0 in the environment, jukejax is installed without them, and XLA computes their
+operations. Such a wheel is for every platform.
 """
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 SOURCES = (
     "attention",
@@ -26,6 +31,8 @@ SOURCES = (
 def extensions() -> list[Extension]:
     """Returns the libraries to build."""
     jaxlib = importlib.util.find_spec("jaxlib")
+    if os.environ.get("JUKEJAX_CPU_KERNELS") == "0":
+        return []
     if jaxlib is None or platform.system() != "Linux" or platform.machine() != "x86_64":
         return []
     headers = Path(jaxlib.origin).parent / "include"
@@ -44,4 +51,8 @@ def extensions() -> list[Extension]:
     ]
 
 
-setup(ext_modules=extensions())
+setup(
+    ext_modules=extensions(),
+    packages=[*find_packages(include=["jukejax*"]), "jukejax.configs"],
+    package_dir={"jukejax.configs": "configs"},
+)

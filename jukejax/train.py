@@ -25,7 +25,8 @@ FLAGS = flags.FlagValues()
 
 config_keys.define_flag(
     "config",
-    "Config of the run: a file of configs/, with a variant after a colon.",
+    "Config of the run: a file, or the name of one of configs/, such as house_prior, and perhaps a "
+    "colon and a variant.",
     values=FLAGS,
 )
 WORKDIR = flags.DEFINE_string(

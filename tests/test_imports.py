@@ -73,7 +73,7 @@ def layer_of(module: str) -> int:
 def test_the_layers_are_the_packages():
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages == set(LAYERS)
-    assert {path.stem for path in ROOT.glob("*.py")} == COMMANDS | {"__init__", "cli"}
+    assert {path.stem for path in ROOT.glob("*.py")} == COMMANDS | {"__init__", "cli", "api"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -81,7 +81,9 @@ def test_imports_point_downwards(module):
     for imported in imported_modules(MODULES[module]):
         if imported == "jukejax" or imported == module:
             continue
-        if layer_of(module) == len(LAYERS):  # a command: below it, or what all commands share
+        if module == "jukejax":  # the package itself: the Python API, when it is used
+            assert imported == "jukejax.api", imported
+        elif layer_of(module) == len(LAYERS):  # a command: below it, or what all commands share
             assert imported == "jukejax.cli" or layer_of(imported) < len(LAYERS), imported
         else:
             assert layer_of(imported) <= layer_of(module), f"{imported} is above {module}"

@@ -78,10 +78,10 @@ def _index_folder(cache: Path, kind: str, dataset: corpus.Dataset) -> Path:
     owner = os.path.relpath(dataset.folder.resolve(), cache.resolve())
     folder = cache / f"{kind}-{key}"
     for mark in cache.glob(f"{kind}-*/{OWNER_FILE}"):
-        if mark.parent != folder and mark.read_text() == owner:
+        if mark.parent != folder and mark.read_text("utf-8") == owner:
             shutil.rmtree(mark.parent)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / OWNER_FILE).write_text(owner)
+    (folder / OWNER_FILE).write_text(owner, "utf-8")
     return folder
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.data import audio
+from jukejax.data.audio import Recording
 from jukejax.data.codes_file import read_codes_file
 from jukejax.pages import runs
 from jukejax.preparation.sources import find_files
@@ -21,14 +22,14 @@ class Sound:
 
     Attributes:
       name: in the report.
-      wav: the audio of the finest existing level; None if there are only codes.
+      wav: the audio of the finest existing level, or a recording; None if there are only codes.
       codes: a codes.npz; None if there is only audio.
       prompt_seconds: length of the user's prompt at its start.
       given: description of other content from the user; "" without.
     """
 
     name: str
-    wav: Path | None
+    wav: Path | Recording | None
     codes: Path | None = None
     prompt_seconds: float = 0.0
     given: str = ""
@@ -56,7 +57,7 @@ class Sound:
 
     @property
     def files(self) -> list[Path]:
-        return [path for path in (self.wav, self.codes) if path is not None]
+        return [path for path in (self.wav, self.codes) if isinstance(path, Path)]
 
 
 def find_sounds(path: str) -> list[Sound]:

@@ -122,7 +122,9 @@ class ReportWriter:
 
 def _add_sound(assets: Assets, sound: Sound, name: str) -> Path | None:
     """Adds the audio of a piece to the page."""
-    return None if sound.wav is None else assets.add_file(sound.wav, f"{name}{sound.wav.suffix}")
+    if not isinstance(sound.wav, Path):
+        return None
+    return assets.add_file(sound.wav, f"{name}{sound.wav.suffix}")
 
 
 def _save_sound(assets: Assets, name: str, sound: np.ndarray) -> Path:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jukejax.auditing import pieces
 from jukejax.auditing.auditor import Auditor
@@ -14,6 +15,9 @@ from jukejax.auditing.report import ReportWriter
 from jukejax.common import files
 from jukejax.common.progress import Progress
 from jukejax.data.corpus import Dataset
+
+if TYPE_CHECKING:
+    from jukejax.inference.codec import Codec
 
 VERSION = 2  # version of the items of audit.json; a change invalidates stored items
 
@@ -72,17 +76,28 @@ def open_auditor(options: AuditOptions) -> Auditor:
             flag="--vqvae",
             codes=str(code_shards.folder),
         )
+    return index_training(audio_shards, code_shards, codec, options.cache)
+
+
+def index_training(
+    audio_shards: Dataset | None,
+    code_shards: Dataset | None,
+    codec: "Codec | None",
+    cache: Path | None,
+) -> Auditor:
+    """Opens the indexes of a corpus, which are built if they are missing.
+
+    Args:
+      codec: the VQ-VAE of the codes, if it is at hand.
+      cache: folder for the indexes; None: audit/ inside each dataset.
+    """
     recordings = codes = None
     if audio_shards:
-        recordings = AudioCorpus(audio_shards, _cache_folder(options, audio_shards))
+        recordings = AudioCorpus(audio_shards, cache or audio_shards.folder / "audit")
     if code_shards:
         codebook = codec.codebook(LEVEL) if codec else None
-        codes = CodeCorpus(code_shards, _cache_folder(options, code_shards), codebook)
+        codes = CodeCorpus(code_shards, cache or code_shards.folder / "audit", codebook)
     return Auditor(recordings, codes, codec)
-
-
-def _cache_folder(options: AuditOptions, dataset: Dataset) -> Path:
-    return options.cache or dataset.folder / "audit"
 
 
 def audit_once(auditor: Auditor, sound: pieces.Sound, folder: Path) -> dict:

@@ -109,7 +109,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
 def read_reference(path: str) -> list[dict[str, Any]]:
     """Reads the lines about sampling of an output of the reference bench."""
     try:
-        lines = [line for line in Path(path).read_text().splitlines() if line.strip()]
+        lines = [line for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
         records = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise ValueError(f"--reference={path}: {error}") from error

@@ -3,7 +3,6 @@
 import functools
 import importlib.metadata
 import importlib.util
-import os
 import platform
 from typing import Any
 
@@ -27,6 +26,7 @@ from jukejax.ops.cpu import (
 from jukejax.preparation import separators
 from jukejax.runtime import devices, memory, precision
 from jukejax.runtime.precision import default_dtype
+from jukejax.runtime.processors import count_processors
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import released
 
@@ -105,7 +105,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "processors": len(os.sched_getaffinity(0)),
+        "processors": count_processors(),
         "memory_bytes": memory.machine_bytes(),
         "processes": jax.process_count(),
         "devices": device_rows,

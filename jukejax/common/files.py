@@ -6,7 +6,6 @@ Unfinished files match `UNFINISHED`.
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from jukejax.common import locks
 
 REPOSITORY = Path(__file__).resolve().parents[2]  # root of a checkout, with configs and caches
 LOCK = "lock"
@@ -49,7 +50,7 @@ def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
@@ -194,13 +195,13 @@ def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(_acquire_lock(path, output, verb)) as lock:
-            try:
-                lock.truncate(0)
-                lock.write(json.dumps(_describe_holder(verb)).encode())
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        lock = _acquire_lock(path, output, verb)
+        try:
+            lock.truncate(0)
+            lock.write(json.dumps(_describe_holder(verb)).encode())
+            yield
+        finally:
+            locks.remove_file(lock, path)
     except Exception as error:
         if is_disk_full(error):
             raise ValueError(
@@ -223,7 +224,7 @@ def _acquire_lock(path: Path, output: Path, verb: str) -> io.FileIO:
     while True:
         lock = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by the caller
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.lock_file(lock)
             if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return lock
         except BlockingIOError as error:

@@ -9,6 +9,7 @@ thread makes no progress.
 import os
 import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -40,9 +41,9 @@ class SignalWatch:
 
     def __enter__(self) -> "SignalWatch":
         global _active
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        self._previous_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._reader, self._writer = socket.socketpair()  # no pipe: Windows waits for sockets only
+        self._writer.setblocking(False)
+        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self._thread.start()
         _active = self
@@ -52,9 +53,9 @@ class SignalWatch:
         global _active
         _active = None
         signal.set_wakeup_fd(self._previous_fd)
-        os.close(self._writer)
+        self._writer.close()
         self._thread.join()
-        os.close(self._reader)
+        self._reader.close()
 
     def acknowledge(self) -> None:
         """Ends the supervision after SIGTERM, as the main thread is about to end the process."""
@@ -67,7 +68,7 @@ class SignalWatch:
                 [self._reader], [], [], 0.2 if waits_for_progress else None
             )
             if readable:
-                numbers = os.read(self._reader, 64)
+                numbers = self._reader.recv(64)
                 if not numbers:  # closed
                     return
                 for number in numbers:

@@ -1,5 +1,7 @@
 """Sound in memory and in blocks: reading as mono or stereo, resampling, writing of WAV.
 
+Functions that read a sound take a file, or a `Recording` in memory.
+
 Arrays are NumPy, [time, channels].
 """
 
@@ -24,6 +26,7 @@ from jukejax.data.spool import Spool
 
 SAMPLE_RATE = 44100
 BLOCK = 1 << 20  # samples of a block
+MAX_CHANNELS = 8  # of layouts without names, see `downmix`
 
 
 class Samples(Protocol):
@@ -50,6 +53,76 @@ class Sound:
     notes: list[str]
 
 
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recording in memory, which is read like a file.
+
+    Attributes:
+      samples: float32 [time, channels]; [time] is taken as one channel.
+      rate: samples per second.
+    """
+
+    samples: np.ndarray
+    rate: int
+
+    def __post_init__(self) -> None:
+        samples = np.asarray(self.samples)
+        if samples.dtype.kind != "f":
+            raise ValueError(
+                f"the audio is {samples.dtype}, and must be float in -1 to 1: divide integers of "
+                "16 bits by 32768"
+            )
+        if samples.ndim == 1:
+            samples = samples[:, None]
+        if samples.ndim != 2 or not 1 <= samples.shape[1] <= MAX_CHANNELS or not len(samples):
+            raise ValueError(
+                f"the audio has the shape {list(np.shape(self.samples))}, and must be [samples] or "
+                f"[samples, channels], with up to {MAX_CHANNELS} channels: transpose it, or take "
+                "one of several recordings"
+            )
+        if not np.isfinite(samples).all():
+            raise ValueError("the audio holds samples that are not numbers (NaN or infinite)")
+        if self.rate not in range(decoding.RATES[0], decoding.RATES[1] + 1):
+            lowest, highest = decoding.RATES
+            raise ValueError(f"sample_rate={self.rate} must be {lowest} to {highest} Hz")
+        object.__setattr__(self, "samples", samples.astype(np.float32, copy=False))
+
+    def __str__(self) -> str:
+        return f"the recording of {len(self.samples) / self.rate:.2f} s"
+
+    @property
+    def layout(self) -> tuple[str, ...]:
+        """The names of the channels, which are not known."""
+        return ("",) * self.samples.shape[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """Messages for the user: none."""
+        return []
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yields all samples in order, float32 [time, channels]."""
+        return iterate_blocks(self.samples)
+
+
+Source = str | os.PathLike | Recording
+
+
+class DecodedSound(Protocol):
+    """The interface of a sound that is decoded block by block: a file or a recording."""
+
+    @property
+    def rate(self) -> int: ...
+
+    @property
+    def layout(self) -> tuple[str, ...]: ...
+
+    @property
+    def notes(self) -> list[str]: ...
+
+    def blocks(self) -> Iterator[np.ndarray]: ...
+
+
 def iterate_blocks(sound: Samples, size: int = BLOCK) -> Iterator[np.ndarray]:
     """Yields the blocks of a sound in order."""
     for start in range(0, len(sound), size):
@@ -57,26 +130,26 @@ def iterate_blocks(sound: Samples, size: int = BLOCK) -> Iterator[np.ndarray]:
 
 
 def load_audio(
-    path: str | os.PathLike,
+    source: Source,
     sample_rate: int = SAMPLE_RATE,
     *,
     max_seconds: float | None = None,
     repair: bool = True,
 ) -> Sound:
-    """Reads a file into memory; see `open_audio`."""
-    with open_audio(path, sample_rate, max_seconds=max_seconds, repair=repair) as spool:
+    """Reads a sound into memory; see `open_audio`."""
+    with open_audio(source, sample_rate, max_seconds=max_seconds, repair=repair) as spool:
         return Sound(spool[:], spool.notes)
 
 
 @contextlib.contextmanager
 def open_audio(
-    path: str | os.PathLike,
+    source: Source,
     sample_rate: int = SAMPLE_RATE,
     *,
     max_seconds: float | None = None,
     repair: bool = True,
 ) -> Iterator[Spool]:
-    """Decodes, mixes down, resamples and repairs a file, as a context manager.
+    """Decodes, mixes down, resamples and repairs a sound, as a context manager.
 
     The sound lies in a temporary file (in TMPDIR): memory does not grow with its length.
 
@@ -90,7 +163,7 @@ def open_audio(
     """
     limit = None if max_seconds is None else math.ceil(max_seconds * sample_rate)
     with contextlib.ExitStack() as stack:
-        stream = StereoStream(stack.enter_context(decoding.open_sound(path)), sample_rate)
+        stream = StereoStream(stack.enter_context(_open_source(source)), sample_rate)
         spool = Spool(tempfile.gettempdir(), stream.channels)
         stack.callback(spool.close)
         for block in stream.blocks():
@@ -107,15 +180,21 @@ def open_audio(
         yield spool
 
 
+def _open_source(source: Source) -> contextlib.AbstractContextManager[DecodedSound]:
+    if isinstance(source, Recording):
+        return contextlib.nullcontext(source)
+    return decoding.open_sound(source)
+
+
 class StereoStream:
-    """Decodes a file block by block: mixed down to 1 or 2 channels, and resampled.
+    """Decodes a sound block by block: mixed down to 1 or 2 channels, and resampled.
 
     Attributes:
       channels: 1 or 2.
       notes: of the file and the downmix.
     """
 
-    def __init__(self, file: decoding.SoundFile, sample_rate: int = SAMPLE_RATE):
+    def __init__(self, file: DecodedSound, sample_rate: int = SAMPLE_RATE):
         """Chooses the downmix.
 
         Raises:

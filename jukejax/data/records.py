@@ -15,6 +15,7 @@ Only the last chunk of a track may be shorter.
 
 import os
 import struct
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -109,7 +110,7 @@ class Shard:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_RDONLY)
+        self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._fd)
         self.offsets, self.lengths, self.torn_bytes = index_records(self.path)
 
@@ -127,13 +128,31 @@ class Shard:
         """
         length = int(self.lengths[record])
         data = _thread_buffer(length + _FOOTER.size)
-        num_read = os.preadv(self._fd, [data.data], int(self.offsets[record]))
+        num_read = _read_at(self._fd, data.data, int(self.offsets[record]))
         payload = data[:length]
         if num_read != len(data) or _FOOTER.unpack(data[length:].tobytes())[0] != masked_crc(
             payload
         ):
             raise _damage_error(self.path, record)
         return payload.data
+
+
+if sys.platform == "win32":
+    _position = threading.Lock()  # of the place in a file, which all threads share
+
+    def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
+        """Reads from an offset into a buffer; returns the number of bytes."""
+        with _position:
+            os.lseek(fd, offset, os.SEEK_SET)
+            data = os.read(fd, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+else:
+
+    def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
+        """Reads from an offset into a buffer; returns the number of bytes."""
+        return os.preadv(fd, [buffer], offset)
 
 
 _thread = threading.local()

@@ -106,7 +106,7 @@ def read_results(path: Path, sources: Sequence[Source]) -> list[PreparedTrack]:
     Raises:
       ValueError: the file is damaged, or lacks a source.
     """
-    rows = json.loads(path.read_text())
+    rows = json.loads(path.read_text("utf-8"))
     if not isinstance(rows, list):
         raise ValueError(f"{path.name} is damaged: it holds no list")
     results = [freeze(PreparedTrack, row, f"{path.name}[{i}]") for i, row in enumerate(rows)]

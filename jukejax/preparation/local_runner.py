@@ -12,6 +12,7 @@ from multiprocessing import connection
 
 from jukejax.preparation.job import Job
 from jukejax.preparation.prepared_track import PreparedTrack, Source
+from jukejax.runtime.processors import count_processors
 
 
 def prepare_locally(
@@ -32,7 +33,7 @@ def prepare_locally(
       ValueError: a worker was killed.
       OSError: the cache cannot be written.
     """
-    workers = min(workers or len(os.sched_getaffinity(0)), len(sources))
+    workers = min(workers or count_processors(), len(sources))
     results: dict[str, PreparedTrack] = {}
     with _one_thread_per_worker():
         pool = ProcessPoolExecutor(

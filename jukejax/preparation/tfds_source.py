@@ -75,7 +75,7 @@ def read_index(index: str) -> list[Example] | None:
 
 
 def _read_examples(path: Path) -> list[Example]:
-    rows = json.loads(path.read_text())
+    rows = json.loads(path.read_text("utf-8"))
     if not isinstance(rows, list):
         raise ValueError("it holds no list")
     return [freeze(Example, row, f"{path.name}[{i}]") for i, row in enumerate(rows)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ def peak_bytes() -> int:
 
 
 def process_peak_bytes() -> int:
-    """Returns the peak of this process in bytes.
+    """Returns the peak of this process in bytes; 0 on Windows, where it is not measured.
 
     It is read from /proc if possible: Linux's `getrusage` includes the memory of the parent at the
     start of this process.
@@ -35,12 +35,20 @@ def process_peak_bytes() -> int:
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
+    if sys.platform == "win32":
+        return 0
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def machine_bytes() -> int:
     """Returns the memory of this machine in bytes."""
+    if sys.platform == "win32":
+        kilobytes = ctypes.c_ulonglong()
+        ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
+        return 1024 * kilobytes.value
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -32,6 +32,7 @@ from jukejax.data import audio
 from jukejax.data.codes_file import read_codes_file
 from jukejax.data.grid import Grid
 from jukejax.inference.batches import SampledWindows
+from jukejax.sampling.source import SourceTrack
 
 Codes = dict[int, np.ndarray]
 
@@ -58,6 +59,22 @@ def read_codec_identity(codes_path: str | Path) -> dict[str, str]:
     """Reads the identity of the VQ-VAE of a sample beside its codes.npz; {} if it is unknown."""
     identity = files.read_json_if_any(Path(codes_path).with_name("meta.json")).get("vqvae")
     return identity if isinstance(identity, dict) else {}
+
+
+def read_source_track(source: str | SourceTrack) -> SourceTrack:
+    """Reads a codes.npz of a sample and the meta.json beside it; returns a track in memory as is.
+
+    Raises:
+      ValueError: the file cannot be read.
+    """
+    if isinstance(source, SourceTrack):
+        return source
+    return SourceTrack(
+        codes=read_codes_file(source),
+        grid=read_grid(source),
+        names=read_label_names(source),
+        vqvae=read_codec_identity(source),
+    )
 
 
 def lock_folder(output: Path) -> AbstractContextManager[None]:

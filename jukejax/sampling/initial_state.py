@@ -11,16 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jukejax.data import audio
-from jukejax.data.codes_file import read_codes_file
 from jukejax.data.grid import Grid
 from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
-from jukejax.sampling.folder import (
-    Codes,
-    read_codec_identity,
-    read_label_names,
-)
+from jukejax.sampling.folder import Codes, read_source_track
 from jukejax.sampling.request import DEFAULT_SECONDS, Request
+from jukejax.sampling.source import SourceTrack
 from jukejax.sampling.track_grid import find_grid
 from jukejax.weights.codec_identity import compare_codecs
 
@@ -77,7 +73,7 @@ def inherit_labels(model: Model, request: Request) -> Request:
     """
     if request.codes is None or request.artist or request.genre or request.lyrics:
         return request
-    inherited = read_label_names(request.codes)
+    inherited = read_source_track(request.codes).names
     labeled: Request = dataclasses.replace(request, **inherited)  # type: ignore[arg-type]  # strings
     names = ", ".join(
         f"--{name}={value!r}" for name, value in inherited.items() if name != "lyrics"
@@ -163,10 +159,11 @@ def _encode_labels(model: Model, request: Request, level: int, totals: dict[int,
 def _read_source(model: Model, request: Request, first: int) -> Codes:
     """Reads all codes of the source of the request, {level: [t]}."""
     if request.prompt is not None:
-        codes = _encode_prompt(model, request, request.prompt)
+        codes = _encode_prompt(model, request)
     elif request.codes is not None:
-        codes = read_codes_file(request.codes)
-        _check_codes_file(model, request.codes, codes)
+        track = read_source_track(request.codes)
+        _check_source_track(model, request.codes, track)
+        codes = track.codes
         if request.prompt_seconds is not None:
             lengths = model.totals(model.top_codes(request.prompt_seconds, math.floor))
             codes = {level: value[: lengths[level]] for level, value in codes.items()}
@@ -177,33 +174,35 @@ def _read_source(model: Model, request: Request, first: int) -> Codes:
     return codes
 
 
-def _check_codes_file(model: Model, path: str, codes: Codes) -> None:
-    """Checks that the codes of a file are codes of the model's VQ-VAE."""
-    if compare_codecs(read_codec_identity(path), model.codec.identity) is False:
+def _check_source_track(model: Model, source: str | SourceTrack, track: SourceTrack) -> None:
+    """Checks that the codes of a track are codes of the model's VQ-VAE."""
+    if compare_codecs(track.vqvae, model.codec.identity) is False:
         raise ValueError(
-            f"--codes={path} was made with another VQ-VAE than that of {model.folder}; take a "
+            f"--codes={source} was made with another VQ-VAE than that of {model.folder}; take a "
             "model with that VQ-VAE, or give the sound as --prompt"
         )
     size = model.codec.config.codebook_size
-    for level, value in codes.items():
+    for level, value in track.codes.items():
         if not len(value):
-            raise ValueError(f"--codes={path} holds no code of level {level}")
+            raise ValueError(f"--codes={source} holds no code of level {level}")
         if level >= len(model.hops) or value.max() >= size:
             raise ValueError(
-                f"--codes={path} does not fit {model.folder}: its level {level} has code "
+                f"--codes={source} does not fit {model.folder}: its level {level} has code "
                 f"{value.max()}, the model {len(model.hops)} levels of {size} codes"
             )
-    if not codes:
-        raise ValueError(f"--codes={path} holds no codes")
+    if not track.codes:
+        raise ValueError(f"--codes={source} holds no codes")
 
 
-def _encode_prompt(model: Model, request: Request, path: str) -> Codes:
+def _encode_prompt(model: Model, request: Request) -> Codes:
+    prompt, used_seconds = request.prompt, request.find_used_seconds()
+    assert prompt is not None
     try:
-        loaded = audio.load_audio(path, model.sample_rate, max_seconds=request.find_used_seconds())
+        loaded = audio.load_audio(prompt, model.sample_rate, max_seconds=used_seconds)
     except ValueError as error:
-        raise ValueError(f"--prompt={path} cannot be used: {error}") from error
+        raise ValueError(f"--prompt={prompt} cannot be used: {error}") from error
     for note in loaded.notes:
-        print(f"--prompt={path}: {note}")
+        print(f"--prompt={prompt}: {note}")
     sound = loaded.samples
     if request.prompt_seconds is not None:
         sound = sound[: int(request.prompt_seconds * model.sample_rate)]

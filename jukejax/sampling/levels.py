@@ -5,6 +5,7 @@ Dimensions: B items, t codes of a level; R rows, which are items or their candid
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -15,11 +16,34 @@ from jukejax.inference.loaded_model import Model
 from jukejax.inference.token_loop import LogitsFilter
 from jukejax.models.prior import PriorConfig
 from jukejax.sampling import reroll
-from jukejax.sampling.folder import LevelState, LevelTimer, SampleFolder
+from jukejax.sampling.folder import LevelState
 from jukejax.sampling.initial_state import InitialState, find_reroll_span
 from jukejax.sampling.loop import append_beginning, find_last_bar
 from jukejax.sampling.request import Request
 from jukejax.sampling.threads import iterate_in_thread
+
+OnProgress = Callable[[int, int, int], None]  # level, finished codes of each track, all its codes
+Save = Callable[[np.ndarray], None]
+
+
+class StateStore(Protocol):
+    """Keeps the states of unfinished stages."""
+
+    def load_state(self, stage: str) -> LevelState | None:
+        """Returns the state of a stage of an interrupted run; None if there is none."""
+
+    def save_state(self, stage: str, state: LevelState) -> None:
+        """Keeps the state of a stage."""
+
+
+class NoStore:
+    """Keeps no states, for runs that cannot be resumed."""
+
+    def load_state(self, stage: str) -> None:
+        """Returns None."""
+
+    def save_state(self, stage: str, state: LevelState) -> None:
+        """Does nothing."""
 
 
 def level_stage(level: int) -> str:
@@ -34,12 +58,37 @@ def loop_stage(level: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class LevelSampler:
-    """Samples the codes of levels; the state of an interrupted run is in the folder."""
+    """Samples the codes of levels.
+
+    Attributes:
+      store: has the state of an interrupted run.
+      on_progress: called after every batch of windows; None: lines on stderr.
+    """
 
     model: Model
     request: Request
     initial_state: InitialState
-    folder: SampleFolder
+    store: StateStore
+    on_progress: OnProgress | None = None
+
+    def make_level(
+        self,
+        level: int,
+        codes: np.ndarray | None,
+        upper_codes: np.ndarray | None,
+        targets: list[int],
+        save: Save,
+    ) -> np.ndarray:
+        """Samples a level: its missing codes, or the range to re-roll; see `sample_level`.
+
+        Args:
+          codes: None: none are fixed.
+        """
+        if self.request.mode == "reroll":
+            return self.reroll_level(level, upper_codes, save)
+        if codes is None:
+            codes = np.zeros((len(self.request.items), 0), np.int32)
+        return self.sample_level(level, codes, upper_codes, targets, save)
 
     def sample_level(
         self,
@@ -47,7 +96,7 @@ class LevelSampler:
         codes: np.ndarray,
         upper_codes: np.ndarray | None,
         targets: list[int],
-        save: Callable[[np.ndarray], None],
+        save: Save,
     ) -> np.ndarray:
         """Samples the missing codes of a level, up to each of `targets` in turn.
 
@@ -64,23 +113,25 @@ class LevelSampler:
             total=targets[-1],
             codes=codes,
             upper_codes=None if config.upper is None else upper_codes,
-            labels=[self.initial_state.labels[level]] * len(self.folder.rows),
+            labels=[self.initial_state.labels[level]] * len(self.request.items),
             keys=generate.make_item_keys(self.request.seed, self.request.items, level),
         )
         return self._sample_codes(level_stage(level), config, weights, tracks, targets, save)
 
-    def reroll_level(
-        self, level: int, upper_codes: np.ndarray | None, timer: LevelTimer
-    ) -> np.ndarray:
-        """Samples the re-rolled range of a level; returns the complete tracks, int32 [B, t]."""
+    def reroll_level(self, level: int, upper_codes: np.ndarray | None, save: Save) -> np.ndarray:
+        """Samples the re-rolled range of a level; returns the complete tracks, int32 [B, t].
+
+        Args:
+          save: as in `sample_level`, with the codes of all candidates.
+        """
         total = self.initial_state.totals[level]
         assert self.request.reroll is not None
         span = find_reroll_span(self.request.reroll, self.model, level, total)
-        original = np.tile(self.initial_state.codes[level], (len(self.folder.rows), 1))
-        return self._resample_range(level_stage(level), level, original, upper_codes, span, timer)
+        original = np.tile(self.initial_state.codes[level], (len(self.request.items), 1))
+        return self._resample_range(level_stage(level), level, original, upper_codes, span, save)
 
     def close_loop(
-        self, level: int, codes: np.ndarray, upper_codes: np.ndarray | None, timer: LevelTimer
+        self, level: int, codes: np.ndarray, upper_codes: np.ndarray | None, save: Save
     ) -> np.ndarray:
         """Samples the last bar of a level again, with the beginning as its continuation.
 
@@ -88,6 +139,7 @@ class LevelSampler:
 
         Args:
           codes, upper_codes: as in `sample_level`, complete.
+          save: as in `reroll_level`.
 
         Returns:
           The tracks, int32 [B, t].
@@ -103,7 +155,7 @@ class LevelSampler:
         original = append_beginning(codes, total, length)
         span = begin, total
         stage = loop_stage(level)
-        return self._resample_range(stage, level, original, upper_codes, span, timer)[:, :total]
+        return self._resample_range(stage, level, original, upper_codes, span, save)[:, :total]
 
     def _resample_range(
         self,
@@ -112,7 +164,7 @@ class LevelSampler:
         original: np.ndarray,
         upper_codes: np.ndarray | None,
         span: tuple[int, int],
-        timer: LevelTimer,
+        save: Save,
     ) -> np.ndarray:
         """Samples a range of codes again, and selects among the candidates.
 
@@ -126,7 +178,7 @@ class LevelSampler:
           The tracks, int32 [B, t].
         """
         config, weights = self.model.load_prior(level)
-        count, num_items = self.request.candidates, len(self.folder.rows)
+        count, num_items = self.request.candidates, len(self.request.items)
         begin, stop = span
         if config.upper is None:
             upper_codes = None
@@ -139,9 +191,7 @@ class LevelSampler:
             labels=[labels] * (num_items * count),
             keys=reroll.make_candidate_keys(keys, count),
         )
-        candidates = self._sample_codes(
-            stage, config, weights, tracks, [stop], lambda codes: timer.write()
-        )
+        candidates = self._sample_codes(stage, config, weights, tracks, [stop], save)
         return reroll.select_candidates(
             config,
             weights,
@@ -158,7 +208,7 @@ class LevelSampler:
         weights: PriorWeights,
         tracks: generate.LevelTracks,
         targets: list[int],
-        save: Callable[[np.ndarray], None],
+        save: Save,
     ) -> np.ndarray:
         """Samples codes up to each of `targets` in turn; resumes the state of an interrupted run.
 
@@ -168,9 +218,9 @@ class LevelSampler:
           save: called with the codes so far, int32 [R, t], after their state is written.
         """
         settings = self._make_settings(config)
-        state = self.folder.load_state(stage) or LevelState(tracks.codes, 0, {})
+        state = self.store.load_state(stage) or LevelState(tracks.codes, 0, {})
         codes = state.codes
-        progress = Progress(f"level {config.level}, codes", targets[-1], done=codes.shape[1])
+        report_progress = self._start_progress(config.level, targets[-1], codes.shape[1])
         for target in targets:
             begin = codes.shape[1]
             if begin >= target:
@@ -184,10 +234,17 @@ class LevelSampler:
             )
             for step in iterate_in_thread(steps):
                 codes = step.codes
-                self.folder.save_state(stage, LevelState(codes, target, step.pending))
+                self.store.save_state(stage, LevelState(codes, target, step.pending))
                 save(codes)
-                progress.update(begin + (target - begin) * step.done // step.total)
+                report_progress(begin + (target - begin) * step.done // step.total)
         return codes
+
+    def _start_progress(self, level: int, total: int, done: int) -> Callable[[int], object]:
+        """Returns a function that reports the number of finished codes of a level."""
+        on_progress = self.on_progress
+        if on_progress is None:
+            return Progress(f"level {level}, codes", total, done=done).update
+        return lambda done: on_progress(level, done, total)
 
     def _make_settings(self, config: PriorConfig) -> generate.SamplingSettings:
         request, level = self.request, config.level

@@ -7,9 +7,14 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jukejax.common.formatting import format_count
 from jukejax.data.grid import BEATS_PER_BAR, Grid, check_bpm
+
+if TYPE_CHECKING:
+    from jukejax.data.audio import Recording
+    from jukejax.sampling.source import SourceTrack
 
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
@@ -38,8 +43,8 @@ class Request:
       offset_seconds: start of the track in that piece.
       items: numbers of the tracks.
       lyrics: text of the lyrics, "" for none.
-      prompt: audio file of the source.
-      codes: codes.npz of the source.
+      prompt: audio file of the source, or a recording in memory.
+      codes: codes.npz of the source, or a track in memory.
       prompt_seconds: used seconds of the source; None: all.
       reroll: (start, stop) of the range to sample again.
       candidates: number of versions of that range.
@@ -63,9 +68,9 @@ class Request:
     artist: str | None = None
     genre: str | None = None
     lyrics: str = ""
-    prompt: str | None = None
+    prompt: "str | Recording | None" = None
     prompt_seconds: float | None = None
-    codes: str | None = None
+    codes: "str | SourceTrack | None" = None
     reroll: tuple[float, float] | None = None
     candidates: int = 4
     temperature: dict[int, float]
@@ -157,8 +162,9 @@ class Request:
                 raise ValueError(
                     f"--{name} does not go with --mode={self.mode}; it is for {', '.join(modes)}"
                 )
-            if not Path(getattr(self, name)).is_file():
-                raise ValueError(f"--{name}={getattr(self, name)} is no file")
+            source = getattr(self, name)
+            if isinstance(source, str) and not Path(source).is_file():
+                raise ValueError(f"--{name}={source} is no file")
         if allowed and len(sources) != 1:
             meanings = {
                 "prompt": "--prompt, an audio file",

@@ -30,11 +30,11 @@ from jukejax.sampling.initial_state import (
     repeat_items,
 )
 from jukejax.sampling.levels import LevelSampler, level_stage, loop_stage
-from jukejax.sampling.loop import decode_loop
 from jukejax.sampling.lyric_alignment import align_items
 from jukejax.sampling.request import Request
 from jukejax.sampling.streaming import StreamGroup, find_stream_targets
 from jukejax.sampling.takes import TakeSettings, TakeWriter
+from jukejax.sampling.tracks import RESULTS, decode_track, describe_items
 
 FIRST_AUDIO_SECONDS = 1.0
 
@@ -97,41 +97,11 @@ class SampleJob:
         return codes is not None and codes.shape[1] == self.initial_state.totals[level]
 
     def _write_meta(self) -> None:
-        request, model = self.request, self.model
-        names = {level: f"level_{level}" for level in self.initial_state.levels}
-        for row, item in enumerate(request.items):
+        items = describe_items(self.model, self.request, self.initial_state)
+        for row, description in enumerate(items):
             previous_meta = self.folder.read_meta(row)
-            self.folder.update_meta(
-                row,
-                seed=request.seed,
-                item=item,
-                mode=request.mode,
-                artist=request.artist,
-                genre=request.genre,
-                lyrics=request.lyrics or None,
-                sample_rate=model.sample_rate,
-                hops=list(model.hops),
-                seconds=round(self.initial_state.seconds(model), 6),
-                total_seconds=request.total_seconds,
-                offset_seconds=request.offset_seconds,
-                temperature={name: request.temperature[k] for k, name in names.items()},
-                hop_fraction={name: request.hop_fraction[k] for k, name in names.items()},
-                top_k=request.top_k,
-                top_p=request.top_p,
-                schedule=request.schedule,
-                guidance={name: request.guidance.get(k, 1.0) for k, name in names.items()},
-                grid=dataclasses.asdict(self.initial_state.grid),
-                loop=request.loop,
-                closed_levels=previous_meta.get("closed_levels", []),
-                model=model.hash,
-                vqvae=model.codec.identity,
-                prompt_seconds=round(self.initial_state.prompt_seconds, 6),
-                reroll=request.reroll,
-                gain=previous_meta.get("gain", {}),
-                timings=previous_meta.get("timings", {}),
-                seconds_per_second_of_audio=previous_meta.get("seconds_per_second_of_audio"),
-                seconds_to_first_audio=previous_meta.get("seconds_to_first_audio"),
-            )
+            results = {name: previous_meta[name] for name in RESULTS if name in previous_meta}
+            self.folder.update_meta(row, **description | results)
 
     def _make_level(self, level: int) -> None:
         """Samples the missing codes of a level, and decodes it."""
@@ -139,15 +109,13 @@ class SampleJob:
         if self.request.stream and self._streams is None:
             self._open_streams(level)
         if not self._is_complete(level):
-            if self.request.mode == "reroll":
-                upper = self._codes.get(level + 1)
-                self._codes[level] = self._sampler.reroll_level(level, upper, timer)
-            else:
-                self._codes[level] = self._sample_level(level, timer)
+            self._codes[level] = self._sample_level(level, timer)
         self.folder.save_codes(self._codes)
         if self.request.loop:
             self._close_loop(level, timer)
-        sounds = [self._decode(codes, level) for codes in self._codes[level]]
+        sounds = [
+            decode_track(self.model, self.request, codes, level) for codes in self._codes[level]
+        ]
         if self._streams is not None:
             self._streams.finish(level, sounds)
         self._report_first_audio()
@@ -156,7 +124,7 @@ class SampleJob:
             self.folder.write_audio(row, level, sound, self.model.sample_rate)
 
     def _sample_level(self, level: int, timer: LevelTimer) -> np.ndarray:
-        """Samples the codes of a level, int32 [B, t]; writes each window."""
+        """Samples the codes of a level, int32 [B, t]; writes each window of new tracks."""
         config, total = self.model.read_config(level), self.initial_state.totals[level]
         targets = [total]
         if self._streams is not None and config.upper is None:
@@ -168,42 +136,36 @@ class SampleJob:
             )
 
         def save(codes: np.ndarray) -> None:
-            self.folder.save_codes(self._codes | {level: codes})
+            if self.request.mode != "reroll":  # whose codes are candidates
+                self.folder.save_codes(self._codes | {level: codes})
             if self._streams is not None:
                 self._streams.grow(level, codes)
             self._report_first_audio()
             timer.write()
 
-        codes = self._codes.get(level, np.zeros((len(self.folder.rows), 0), np.int32))
-        return self._sampler.sample_level(
-            level, codes, self._codes.get(level + 1), targets or [total], save
-        )
+        codes, upper_codes = self._codes.get(level), self._codes.get(level + 1)
+        return self._sampler.make_level(level, codes, upper_codes, targets, save)
 
     def _close_loop(self, level: int, timer: LevelTimer) -> None:
         """Samples the last bar of a level again, so that it leads to the first."""
         if level in self.folder.read_meta(0)["closed_levels"]:
             return
         upper = self._codes.get(level + 1)
-        self._codes[level] = self._sampler.close_loop(level, self._codes[level], upper, timer)
+        self._codes[level] = self._sampler.close_loop(
+            level, self._codes[level], upper, lambda candidates: timer.write()
+        )
         self.folder.save_codes(self._codes)
         for row in self.folder.rows:
             levels = self.folder.read_meta(row)["closed_levels"]
             self.folder.update_meta(row, closed_levels=sorted({*levels, level}))
-
-    def _decode(self, codes: np.ndarray, level: int) -> np.ndarray:
-        """Decodes the codes [t] of a level to float32 [time, 1]."""
-        samples = self.request.count_samples(self.model.sample_rate)
-        if self.request.loop:
-            assert samples is not None
-            return decode_loop(self.model.codec, codes, level, samples)
-        return self.model.codec.decode(codes, level)[:samples]
 
     def _write_takes(self, settings: TakeSettings) -> None:
         """Writes the takes of the finest level."""
         level = self.initial_state.levels[-1]
         writer = TakeWriter(self.folder, settings, self.model.folder.name)
         writer.write_missing(
-            lambda row: self._decode(self._codes[level][row], level), self.model.sample_rate
+            lambda row: decode_track(self.model, self.request, self._codes[level][row], level),
+            self.model.sample_rate,
         )
 
     def _count_first_codes(self, level: int) -> int:

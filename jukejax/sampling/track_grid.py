@@ -8,7 +8,7 @@ from jukejax.analysis.tempo_grid import estimate_grid
 from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
-from jukejax.sampling.folder import read_grid
+from jukejax.sampling.folder import read_source_track
 from jukejax.sampling.request import Request
 
 
@@ -23,7 +23,7 @@ def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
     downbeat = None if request.first_beat is None else request.first_beat * model.sample_rate
     grid = Grid(request.bpm, downbeat, request.key)
     if request.codes is not None:
-        grid = merge_grids(grid, read_grid(request.codes))
+        grid = merge_grids(grid, read_source_track(request.codes).grid)
     if request.prompt is not None and _has_grid_labels(model, levels):
         grid = merge_grids(grid, _estimate_grid(request.prompt, model, request))
     elif request.prompt is None and grid.first_downbeat is None and grid.bpm is not None:
@@ -37,7 +37,7 @@ def _has_grid_labels(model: Model, levels: Sequence[int]) -> bool:
     return any(config is not None and config.has_grid for config in configs)
 
 
-def _estimate_grid(prompt: str, model: Model, request: Request) -> Grid:
+def _estimate_grid(prompt: audio.Source, model: Model, request: Request) -> Grid:
     """Estimates the grid of a prompt, and prints it; a tempo that is requested is its tempo."""
     with audio.open_audio(
         prompt, model.sample_rate, max_seconds=request.find_used_seconds()

@@ -1,4 +1,8 @@
-"""Loading of config files, which are Python programs: their errors have a file and a line."""
+"""Loading of config files, which are Python programs: their errors have a file and a line.
+
+The configs of this repository, `configs/*.py`, are also taken by their names, in any folder: they
+are installed as `jukejax/configs`.
+"""
 
 import importlib.machinery
 import importlib.util
@@ -10,9 +14,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jukejax.common import files
+
 
 class ConfigFileParser:
-    """Loads the config of `FILE.py` or `FILE.py:VARIANT`.
+    """Loads the config of `FILE.py` or `FILE.py:VARIANT`; see `find_file`.
 
     Attributes:
       file_values: the last config as plain dictionaries, before flags changed it.
@@ -40,13 +46,15 @@ class ConfigFileParser:
 def run_file(path: str) -> ConfigDict:
     """Returns the result of `get_config` of `FILE.py`, or of `get_config(VARIANT)`.
 
+    Args:
+      path: a file or a name (see `find_file`), and perhaps a colon and a variant.
+
     Raises:
       ValueError: there is no such file, it raises, or it returns no config.
     """
-    file, colon, variant = path.partition(":")
-    if not Path(file).is_file():
-        raise ValueError(f"there is no config file {file}; give a file of configs/, or your own")
-    line = 0
+    drive, rest = os.path.splitdrive(path)  # on Windows a drive has a colon too
+    name, colon, variant = rest.partition(":")
+    file, line = find_file(drive + name), 0
     try:
         get_config = load_function(file)
         line = get_config.__code__.co_firstlineno
@@ -59,6 +67,32 @@ def run_file(path: str) -> ConfigDict:
             "ml_collections.ConfigDict"
         )
     return config
+
+
+def find_file(name: str) -> str:
+    """Returns the path of a config file.
+
+    Args:
+      name: a file, or the name of one of configs/: `house_prior`, `configs/house_prior.py`.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    if Path(name).is_file():
+        return name
+    folder = find_configs_folder()
+    own = folder / f"{Path(name).stem}.py"
+    if own.is_file() and name in (own.stem, own.name, f"configs/{own.name}"):
+        return str(own)
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.py")))
+    raise ValueError(f"there is no config file {name}; give one of {names}, or a file of your own")
+
+
+def find_configs_folder() -> Path:
+    """Returns the folder of the configs of a checkout, or else the installed one."""
+    if (files.REPOSITORY / "pyproject.toml").is_file():
+        return files.REPOSITORY / "configs"
+    return files.REPOSITORY / "jukejax" / "configs"
 
 
 def load_function(file: str) -> Any:

@@ -46,7 +46,7 @@ class RunLog:
 def read_metrics(path: Path) -> list[dict]:
     """Reads the rows of a log; skips lines that a killed process left incomplete."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -162,7 +162,7 @@ def hash_bundle(folder: str | os.PathLike) -> str:
     """Returns the sha256 of the weight files of a bundle or of a part, in order of their names."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("weights.safetensors")):
-        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(path.relative_to(folder).as_posix().encode())
         with open(path, "rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)

@@ -5,7 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
+import jukejax
 from jukejax.auditing import corpus as audit_corpus
 from jukejax.auditing import pieces
 from jukejax.auditing.auditor import Auditor
@@ -13,7 +15,7 @@ from jukejax.auditing.corpus import AudioCorpus, CodeCorpus, open_training
 from jukejax.data import audio, corpus, vocabularies
 from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
-from tests.support import synthetic_codes
+from tests.support import small_bundle, synthetic_codes
 from tests.support.command import run_in_process, stop_when
 from tests.support.house_tracks import house_track
 from tests.support.synthetic_codes import COPIED
@@ -78,6 +80,16 @@ def test_a_copy_is_flagged_at_its_seconds_with_its_original(report):
         assert second["places"][kind]["offset_seconds"] == pytest.approx(6.0, abs=0.03)
     assert found["thresholds"]["correlation"]["heldout_windows"] == 15
     assert found["training"][0]["tracks"] == 4
+
+
+def test_the_python_api_gives_the_same_item(music, input_folder, report, tmp_path):
+    sound, rate = soundfile.read(input_folder / "copy.wav", dtype="float32")
+    model = jukejax.load(small_bundle.write(tmp_path))
+    item = model.audit(sound, model.open_corpus(music), sample_rate=rate)
+    (expected,) = [item for item in report[1]["items"] if item["name"] == "copy"]
+    assert json.loads(json.dumps(item)) == expected | {"name": "audio"}
+    with pytest.raises(ValueError, match=r"^corpus=.*has no training|is no|missing"):
+        model.audit(sound, tmp_path)
 
 
 def test_the_page_plays_the_copy_beside_its_original(report):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jukejax.training.config_files import run_file
+from jukejax.common import files
+from jukejax.training.config_files import find_file, run_file
 from tests.support.command import run_in_process
 
 
@@ -40,6 +41,25 @@ def test_a_variant_that_a_file_does_not_take_is_refused(tmp_path):
         run_file(f"{path}:small")
     with pytest.raises(ValueError, match="there is no config file"):
         run_file(str(tmp_path / "yours.py"))
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.py", "configs/tiny.py"])
+def test_own_configs_are_found_by_name_in_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert find_file(name) == str(files.REPOSITORY / "configs" / "tiny.py")
+    assert run_file(f"{name}:prior") == run_file(f"{files.REPOSITORY}/configs/tiny.py:prior")
+    (tmp_path / "tiny").write_text("")  # the user's file comes first
+    assert find_file("tiny") == "tiny"
+
+
+def test_installed_configs_are_found_in_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "REPOSITORY", tmp_path)
+    (tmp_path / "jukejax" / "configs").mkdir(parents=True)
+    (tmp_path / "jukejax" / "configs" / "mine.py").write_text("")
+    assert find_file("mine") == str(tmp_path / "jukejax" / "configs" / "mine.py")
+    for missing in ("yours", "elsewhere/mine.py"):
+        with pytest.raises(ValueError, match=f"no config file {missing}; give one of mine, or"):
+            find_file(missing)
 
 
 def test_train_ends_with_one_line(tmp_path):

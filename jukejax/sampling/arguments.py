@@ -1,0 +1,146 @@
+"""Requests for tracks from Python values, instead of flags."""
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukejax.data.audio import Recording
+from jukejax.data.grid import parse_key
+from jukejax.inference.schedules import SCHEDULES
+from jukejax.sampling.request import Request, resolve_seconds
+from jukejax.sampling.source import SourceTrack
+from jukejax.sampling.tracks import Tracks
+
+_NUMBERS = ("bpm", "seconds", "bars", "prompt_seconds", "first_beat", "top_p")
+_WHOLE_NUMBERS = ("seed", "num_samples", "candidates", "top_k", "sample_rate")
+_PER_LEVEL = ("temperature", "guidance", "hop_fraction")
+_MODES = {"prompt": "primed", "codes": "continue"}  # of a source, if no mode is given
+
+
+def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
+    """Returns the request of the arguments of `api.Jukebox.sample`.
+
+    Args:
+      sample_rate: of a prompt whose own is not given.
+
+    Raises:
+      ValueError: a value is of a wrong type, out of range, or contradicts another one.
+    """
+    values = _check_numbers(arguments)
+    if values["schedule"] not in SCHEDULES:
+        known = ", ".join(SCHEDULES)
+        raise ValueError(f"schedule={values['schedule']!r} is not known; give {known}")
+    levels = _list_levels(values["levels"])
+    values |= {name: _spread(name, values[name], levels) for name in _PER_LEVEL}
+    rate, bars, count = (values.pop(name) for name in ("sample_rate", "bars", "num_samples"))
+    return Request(
+        **values
+        | {
+            "levels": levels,
+            "mode": values["mode"] or _choose_mode(values),
+            "seconds": resolve_seconds(values["seconds"], bars, values["bpm"]),
+            "is_exact": bars is not None,
+            "key": None if values["key"] is None else parse_key(values["key"]),
+            "reroll": _convert_range(values["reroll"]),
+            "prompt": _open_prompt(values["prompt"], rate or sample_rate),
+            "codes": _open_codes(values["codes"]),
+            "items": range(count),
+        }
+    )
+
+
+def list_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a request as JSON values; arrays by their sha256."""
+    return {name: _to_json(value) for name, value in arguments.items()}
+
+
+def _check_numbers(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments with Python's numbers for NumPy's."""
+    values = dict(arguments)
+    for name in _NUMBERS:
+        if values[name] is not None:
+            if not _is_number(values[name]):
+                raise ValueError(f"{name}={values[name]!r} is not a number")
+            values[name] = float(values[name])
+    for name in _WHOLE_NUMBERS:
+        if values[name] is not None:
+            if not _is_number(values[name]) or values[name] != int(values[name]):
+                raise ValueError(f"{name}={values[name]!r} is not a whole number")
+            values[name] = int(values[name])
+    return values
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, int | float | np.integer | np.floating)
+    return is_real and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _list_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = [levels] if isinstance(levels, int | np.integer) else list(levels)
+    if not all(isinstance(level, int | np.integer) for level in numbers):
+        raise ValueError(f"levels={levels!r} are not whole numbers; give some such as (2, 1, 0)")
+    return tuple(int(level) for level in numbers)
+
+
+def _spread(name: str, value: float | Sequence[float], levels: Sequence[int]) -> dict[int, float]:
+    """Returns one number for all levels, or one for each, as {level: number}."""
+    numbers = [value] * len(levels) if _is_number(value) else np.ravel(value).tolist()
+    if len(numbers) != len(levels) or not all(map(_is_number, numbers)):
+        listed = ", ".join(map(str, levels))
+        raise ValueError(f"{name}={value!r} must be one number, or one for each level: {listed}")
+    return {level: float(number) for level, number in zip(levels, numbers, strict=True)}
+
+
+def _convert_range(reroll: Sequence[float] | None) -> tuple[float, float] | None:
+    if reroll is None:
+        return None
+    if len(reroll) != 2 or not all(map(_is_number, reroll)):
+        raise ValueError(f"reroll={reroll!r} is not a range in seconds; give one such as (8, 12.5)")
+    return float(reroll[0]), float(reroll[1])
+
+
+def _choose_mode(values: Mapping[str, Any]) -> str:
+    """Returns the mode of the sources that are given."""
+    if values["reroll"] is not None:
+        return "reroll"
+    modes = [mode for name, mode in _MODES.items() if values[name] is not None]
+    if len(modes) > 1:
+        raise ValueError("prompt and codes are both given; remove one of them")
+    return modes[0] if modes else "ancestral"
+
+
+def _open_prompt(prompt: np.ndarray | str | Path | None, rate: int) -> Recording | str | None:
+    if prompt is None or isinstance(prompt, str | Path):
+        return None if prompt is None else os.fspath(prompt)
+    return Recording(prompt, rate)
+
+
+def _open_codes(codes: Tracks | str | Path | None) -> SourceTrack | str | None:
+    if isinstance(codes, Tracks):
+        return codes.to_source()
+    if codes is not None and not isinstance(codes, str | Path):
+        raise ValueError(
+            f"codes is {type(codes).__name__}; give one of the tracks of sample, such as "
+            "tracks[0], or the path of a codes.npz"
+        )
+    return None if codes is None else os.fspath(codes)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        data = np.ascontiguousarray(value, np.float32).data
+        return f"sha256 {hashlib.sha256(data).hexdigest()}"
+    if isinstance(value, Tracks):
+        return {"item": value.descriptions[0]["item"], "settings": value.settings}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | range):
+        return [_to_json(each) for each in value]
+    return value
