@@ -26,6 +26,7 @@ LAYERS = (
     "evaluation",
     "auditing",
     "benches",
+    "studio",
 )
 COMMANDS = {
     "prepare",
@@ -40,6 +41,7 @@ COMMANDS = {
     "bench",
     "doctor",
     "report",
+    "serve",
     "align",
 }
 MODULES = {
