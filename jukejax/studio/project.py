@@ -163,18 +163,16 @@ class Project:
         return self.folder / "judged" / check_id(take, "t")
 
     def add_take(self, make: Callable[[str], Take]) -> str:
-        """Adds a take; returns its identifier.
+        """Adds a take; returns its identifier, which is not used again if `make` raises.
 
         Args:
-          make: returns the take for its identifier.
+          make: returns the take for its identifier; it may write the files of the take.
         """
 
-        def add(state: State) -> str:
-            identifier = state.add_identifier("t")
-            state.takes[identifier] = dataclasses.replace(make(identifier), created_at=time.time())
-            return identifier
-
-        return self.change(add)
+        identifier = self.change(lambda state: state.add_identifier("t"))
+        take = dataclasses.replace(make(identifier), created_at=time.time())
+        self.change(lambda state: state.takes.update({identifier: take}))
+        return identifier
 
     def update_take(self, take: object, **values: Any) -> None:
         """Changes fields of a take that is not deleted."""
@@ -247,13 +245,10 @@ class Project:
           make: returns the entry for its identifier.
         """
 
-        def add(state: State) -> str:
-            identifier = state.add_identifier(kind)
-            entry = dataclasses.replace(make(identifier), created_at=time.time())
-            state.entries[identifier] = entry
-            return identifier
-
-        return self.change(add)
+        identifier = self.change(lambda state: state.add_identifier(kind))
+        entry = dataclasses.replace(make(identifier), created_at=time.time())
+        self.change(lambda state: state.entries.update({identifier: entry}))
+        return identifier
 
     def recording_path(self, recording: object) -> Path:
         """Returns the path of the sound of a recording."""

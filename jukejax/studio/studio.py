@@ -4,6 +4,7 @@ Every action of the page is a method here, which checks what it gets; the page a
 nothing but form.
 """
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -229,7 +230,12 @@ class Studio:
         mode = f"trim bars {first} to {last}"
 
         def make(identifier: str) -> Take:
-            trimming.trim_take(sound, start, stop, project.take_folder(identifier))
+            output = project.take_folder(identifier)
+            try:
+                trimming.trim_take(sound, start, stop, output)
+            except (OSError, ValueError):
+                shutil.rmtree(output, ignore_errors=True)
+                raise
             name = _name_child(source.name, mode)
             return Take(name=name, parent=parent, mode=mode, model=source.model)
 
