@@ -65,8 +65,8 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 lock: setup      ## renew the lock files after a change in pyproject.toml
 	$(BIN)/pip install -q uv
 	$(LOCK) --extra dev -o requirements.lock
-	$(LOCK) --extra ui -c requirements.lock -o requirements-ui.lock
-	$(LOCK) --extra browser -c requirements-ui.lock -o requirements-browser.lock
+	$(LOCK) --extra ui -c requirements.lock --override <(echo 'pillow>=13') -o requirements-ui.lock  # gradio 6.31 says < 13, matplotlib 3.11.2 says 13
+	$(LOCK) --extra browser -c requirements.lock -o requirements-browser.lock
 
 clean:           ## remove the environment and every cache
 	rm -rf .venv .cache *.egg-info

@@ -39,6 +39,8 @@ def make_application(studio: Studio, place: Place, *, upload_limit: str) -> ASGI
         show_error=False,
         footer_links=[],
         allowed_paths=[],
+        ssr_mode=False,
+        run_history=False,
     )
     hosts = LOOPBACK if place.is_loopback else ()
     return Guard(application, hosts=hosts, login=place.login)

@@ -85,7 +85,7 @@ class QueueTab:
     @report_errors
     def resume_job(self, job: object) -> tuple[str, Any]:
         """Makes a job wait again."""
-        self._studio.queue.resume(job)
+        self._studio.resume_job(job)
         return self.list_jobs(job)
 
     @report_errors

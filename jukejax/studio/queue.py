@@ -237,29 +237,29 @@ class JobQueue:
     def _run_job(self, job: Job) -> None:
         (self._root / "jobs").mkdir(exist_ok=True)
         self._progress_path(job).unlink(missing_ok=True)
-        with self._lock:
-            current = self.find_job(job.identifier)
-            if current.state != WAITING or self._is_closing:
+        with self._changed:
+            if self.find_job(job.identifier).state != WAITING or self._is_closing:
                 return
-            self._process = child.start_child(
+            process = child.start_child(
                 job.verb, job.arguments, log=self.log_path(job), progress=self._progress_path(job)
             )
-        try:
-            self._update(job, state=RUNNING, message="", pid=self._process.pid)
-            code = self._wait_for_process()
-        except BaseException:
-            child.stop_child(self._process)
-            raise
-        finally:
-            with self._lock:
-                self._process = None
+            try:
+                self._update(job, state=RUNNING, message="", pid=process.pid)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            self._process = process
+        code = self._wait_for_process(process)
+        with self._lock:
+            self._process = None
         self._finish(job, code)
 
-    def _wait_for_process(self) -> int:
-        assert self._process is not None
+    @staticmethod
+    def _wait_for_process(process: subprocess.Popen[bytes]) -> int:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self._process.wait(_POLL_SECONDS)
+                return process.wait(_POLL_SECONDS)
 
     def _finish(self, job: Job, code: int) -> None:
         with self._changed:

@@ -280,6 +280,17 @@ class Studio:
         """Reads what the folder of a take holds."""
         return read_take_files(project.take_folder(take))
 
+    def resume_job(self, job: object) -> None:
+        """Makes a stopped or failed job wait again.
+
+        Raises:
+          ValueError: it does not exist, or its take is deleted.
+        """
+        resumed = self.queue.find_job(job)
+        if resumed.subject.startswith("t"):
+            self.open_project(resumed.project).read().find_take(resumed.subject)
+        self.queue.resume(resumed.identifier)
+
     def add_recording(self, project: Project, sent: Path) -> str:
         """Checks an uploaded recording and copies it into the project."""
         return recordings.add_recording(project, sent)

@@ -305,6 +305,19 @@ def test_a_take_that_another_page_deleted(studio, project, model, take):
     assert studio.read_files(project, take).levels == (2,)
 
 
+def test_the_job_of_a_deleted_take_does_not_resume(studio, project, model):
+    [take] = studio.compose(project, model, Composition(seconds=4), Settings())
+    [job] = studio.queue.list_jobs()
+    studio.delete_take(project, take)
+    assert studio.queue.find_job(job.identifier).state == "stopped"
+    refuse(studio.resume_job, job.identifier, match="trash")
+    assert studio.empty_trash(project) == 1
+    refuse(studio.resume_job, job.identifier)
+    for identifier in (None, "j9999", "../j0001", 1):
+        refuse(studio.resume_job, identifier)
+        refuse(studio.queue.stop, identifier)
+
+
 def test_on_a_full_disk_nothing_is_lost(studio, project, model, take, monkeypatch):
     before = (project.folder / "project.json").read_bytes()
     jobs = (studio.root / "jobs.json").read_bytes()

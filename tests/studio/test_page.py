@@ -19,7 +19,7 @@ from tests.support.browser import (
 from tests.support.command import ROOT, environment
 
 pytestmark = pytest.mark.slow
-HTML = "<img src=x onerror=window.injected=1>"
+HTML = "<img src=x onerror=window.injected=1>${window.injected=2}{{name}}"
 
 
 class Studio:
@@ -100,7 +100,8 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path):
     studio = Studio(browser, server, root, viewport={"width": 1280, "height": 900})
     page = studio.page
 
-    # A sketch, which is heard.
+    # A sketch with a hostile name, which is heard.
+    page.fill("#new-name textarea, #new-name input", HTML)
     first = studio.compose(bars=2, seed=1)
     studio.wait(first, "done")
     studio.select(first)
@@ -169,10 +170,10 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path):
     with page.expect_download() as download:
         page.click(".sp-wav")
     assert download.value.path().read_bytes()[:4] == b"RIFF"
-    page.fill("#name textarea, #name input", HTML)
+    page.fill("#name textarea, #name input", f"{HTML} 2")
     page.click("#rename")
-    wait_for(lambda: studio.state()["takes"][finer]["name"] == HTML, "not renamed")
-    page.wait_for_function("document.querySelector('#takes').textContent.includes('<img')")
+    wait_for(lambda: studio.state()["takes"][finer]["name"] == f"{HTML} 2", "not renamed")
+    page.wait_for_function("document.querySelector('#takes').textContent.includes('{{name}} 2')")
     page.click("#delete")
     wait_for(lambda: studio.state()["takes"][finer]["is_deleted"], "not deleted")
     page.click("#undo")
