@@ -44,7 +44,7 @@ def unchanged(studio, tmp_path):
     assert read_files() == before
 
 
-def refuse(action, *arguments, match="", **keywords):
+def refuse(action, *arguments, match=None, **keywords):
     """Checks that an action is refused by one short line without a path of ours."""
     with pytest.raises(ValueError, match=match) as refusal:
         action(*arguments, **keywords)

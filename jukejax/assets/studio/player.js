@@ -28,7 +28,7 @@ class StudioPlayer extends HTMLElement {
     this.querySelector(".sp-swap").hidden = this.lanes.length < 2;
     this.refresh();
     this.timer = setInterval(() => this.refresh(), 1500);
-    this.frame = requestAnimationFrame(() => this.tick());
+    this.tick();
     this.observer = new ResizeObserver(() => this.lanes.forEach((lane) => this.draw(lane)));
     this.observer.observe(this);
   }
@@ -58,8 +58,9 @@ class StudioPlayer extends HTMLElement {
   }
 
   async refresh() {
+    this.refreshes = (this.refreshes ?? -1) + 1;
     for (const lane of this.lanes) {
-      if (lane.view && !lane.view.is_active) continue;
+      if (lane.view && !lane.view.is_active && this.refreshes % 6) continue;
       try {
         const response = await fetch(lane.url, { cache: "no-store" });
         if (!response.ok) continue;
@@ -75,13 +76,9 @@ class StudioPlayer extends HTMLElement {
     lane.canvas.setAttribute("aria-label", `Waveform of ${view.name}`);
     const isShown = lane === this.lanes[this.heard];
     if (view.source && view.source !== lane.source) {
-      const position = lane.audio.currentTime || this.position;
-      const wasPlaying = this.isPlaying;
-      lane.source = view.source;
-      lane.audio.src = view.source;
-      lane.audio.currentTime = position;
-      lane.audio.muted = !isShown;
-      if (wasPlaying) lane.audio.play().catch(() => this.pause());
+      // A file that grows is loaded again shortly before its end, as loading interrupts playback.
+      const remaining = lane.audio.duration - lane.audio.currentTime;
+      if (!this.isPlaying || !lane.source || lane.waits || !(remaining > 2)) this.load(lane);
     }
     if (view.mel && view.mel !== lane.melSource) {
       lane.melSource = view.mel;
@@ -91,6 +88,16 @@ class StudioPlayer extends HTMLElement {
     }
     if (isShown) this.showLinks(view);
     this.draw(lane);
+  }
+
+  load(lane) {
+    const position = lane.audio.currentTime || this.position;
+    lane.waits = false;
+    lane.source = lane.view.source;
+    lane.audio.src = lane.source;
+    lane.audio.currentTime = position;
+    lane.audio.muted = lane !== this.lanes[this.heard];
+    if (this.isPlaying) lane.audio.play().catch(() => this.pause());
   }
 
   showLinks(view) {
@@ -127,9 +134,10 @@ class StudioPlayer extends HTMLElement {
   }
 
   end(lane) {
+    if (lane.view?.is_active) { lane.waits = true; return; } // more of it is being drawn
     if (lane !== this.lanes[this.heard]) return;
     if (this.querySelector(".sp-repeat").checked) { this.seek(0); this.play(); return; }
-    if (!lane.view?.is_active) this.pause();
+    this.pause();
   }
 
   hear(index) {
