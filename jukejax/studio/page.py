@@ -66,7 +66,7 @@ class Page:
         outputs = [self._seen, self._takes.take, self._takes.compare, self._takes.judgement]
         outputs += [self._takes.corpus, self._queue.jobs, self._queue.job, self._compose.model]
         outputs += [self._train.corpus, self._train.model, self._train.curves]
-        self._timer.tick(self.refresh, inputs, outputs, show_progress="hidden")
+        self._timer.tick(self.refresh, inputs, outputs, show_progress="hidden", queue=False)
 
     def _list_project_fields(self) -> list[Any]:
         """Returns the fields that depend on the project."""

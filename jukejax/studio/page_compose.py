@@ -50,7 +50,7 @@ class ComposeTab:
             keys = [("any", ""), *((key, key) for key in KEYS if key)]
             self.key = gr.Dropdown(keys, value="A minor", label="Key")
             self.bars = gr.Number(8, label="Bars", elem_id="bars")
-            self.seconds = gr.Number(None, label="or seconds, without bars")
+            self.seconds = gr.Number(0, label="or seconds, 0: bars")
         with gr.Row():
             self.levels = gr.Radio([SKETCH, ALL_LEVELS], value=SKETCH, label="Detail")
             self.is_loop = gr.Checkbox(False, label="Loop: the end leads to the beginning")

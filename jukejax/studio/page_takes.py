@@ -55,7 +55,7 @@ class TakesTab:
             self.first = gr.Number(1, label="From bar", precision=0, elem_id="range-first")
             self.last = gr.Number(1, label="to bar", precision=0, elem_id="range-last")
             self.bars = gr.Number(4, label="New bars", elem_id="new-bars")
-            self.seed = gr.Number(None, label="Seed, empty: random", precision=0)
+            self.seed = gr.Number(-1, label="Seed, -1: random", precision=0)
         with gr.Row():
             for action, title in ACTIONS.items():
                 name = f"do-{action}"
@@ -195,7 +195,7 @@ class TakesTab:
             return self.list_takes(slug, self._studio.trim_take(project, take, first, last))
         source = self._studio.open_source(project, take)
         settings = Settings(
-            seed=random.randrange(2**31) if seed is None else seed,
+            seed=random.randrange(2**31) if seed is None or seed < 0 else seed,
             is_sketch=len(source.files.levels) <= 1,
         )
         model, sound = source.model, source.files
