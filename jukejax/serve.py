@@ -16,7 +16,8 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common import files
-from jukejax.studio.server import Place, serve_studio
+from jukejax.studio.place import Place
+from jukejax.studio.server import serve_studio
 
 FLAGS = flags.FlagValues()
 

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from jukejax.studio.page import Page
-from jukejax.studio.server import Place
+from jukejax.studio.place import Place
 from jukejax.studio.studio import Studio
 from jukejax.studio.web import ASSETS, LOOPBACK, Guard, make_routes
 

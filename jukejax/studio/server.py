@@ -3,44 +3,15 @@
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jukejax.common import files
 from jukejax.common.extras import format_install
+from jukejax.studio.place import Place
 from jukejax.studio.studio import Studio
 
 UPLOAD_LIMIT = "200mb"
 CLOSING_SECONDS = 2  # for requests in progress, when the server ends
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the server listens.
-
-    Attributes:
-      login: user and password; None: none is needed, on the loopback only.
-    """
-
-    host: str
-    port: int
-    login: tuple[str, str] | None
-
-    @property
-    def is_loopback(self) -> bool:
-        """Returns true if only this machine reaches the server."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
-
-    def check(self) -> None:
-        """Checks that a place that others reach has a password.
-
-        Raises:
-          ValueError: it has none.
-        """
-        if not self.is_loopback and self.login is None:
-            raise ValueError(
-                f"--host={self.host} is reached from other machines; add --auth=USER:PASSWORD"
-            )
 
 
 def serve_studio(

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from jukejax.studio.composing import Composition, Settings
-from jukejax.studio.server import Place
+from jukejax.studio.place import Place
 from tests.support.studio import write_take
 
 pytestmark = pytest.mark.slow
