@@ -1,7 +1,8 @@
 """The page of the studio: its tabs, and what refreshes them.
 
 Gradio calls the methods of the tabs; everything they do is in `Studio`. A timer looks for changes
-every second: those of the queue, of another tab of the browser, or of another user.
+every second: those of the queue, of another tab of the browser, or of another user. It also brings
+what a tab shows that was not open before, as Gradio sends no event of a field in a closed tab.
 """
 
 from typing import Any
@@ -61,9 +62,10 @@ class Page:
             self._compose.list_inputs(),
             [self._tabs, self._takes.take, self._takes.compare],
         )
-        inputs = [self._seen, self._project, self._takes.take, self._queue.job]
+        inputs = [self._seen, self._project, self._takes.take, self._takes.compare, self._queue.job]
         inputs += [self._takes.corpus, self._train.corpus, self._train.model]
-        outputs = [self._seen, self._takes.take, self._takes.compare, self._takes.judgement]
+        outputs = [self._seen, self._takes.take, self._takes.compare, self._takes.player]
+        outputs += [self._takes.judgement]
         outputs += [self._takes.corpus, self._queue.jobs, self._queue.job, self._compose.model]
         outputs += [self._train.corpus, self._train.model, self._train.curves]
         self._timer.tick(self.refresh, inputs, outputs, show_progress="hidden", queue=False)
@@ -109,14 +111,6 @@ class Page:
         slug = values[self._project]
         return (gr.update(selected="takes"), *self._takes.list_takes(slug, takes[0]))
 
-    def _describe_judgement(self, slug: str, take: object) -> str:
-        """Returns the judgement of a take, "" if it was deleted by another page."""
-        try:
-            identifier, _ = self._studio.open_project(slug).read().find_take(take)
-        except ValueError:
-            return ""
-        return self._takes.describe_judgement(slug, identifier)
-
     def _list_models(self, slug: str) -> Any:
         project = self._studio.open_project(slug)
         models = self._studio.list_models(project)
@@ -133,6 +127,7 @@ class Page:
         seen: dict[str, Any],
         slug: str | None,
         take: object,
+        compare: object,
         job: object,
         corpus: object,
         tuned_on: object,
@@ -140,14 +135,15 @@ class Page:
     ) -> tuple[Any, ...]:
         """Returns updates of what has changed since the last refresh of this page."""
         if not slug:
-            return (seen, *([gr.skip()] * 10))
+            return (seen, *([gr.skip()] * 11))
         project = self._studio.open_project(slug)
         jobs, job_update = self._queue.list_jobs(job)
         entries = project.read().entries
         now = {
             "slug": slug,
             "takes": list_take_choices(self._studio, slug),
-            "judgement": self._describe_judgement(slug, take),
+            "player": self._takes.describe_player(slug, take, compare),
+            "judgement": self._takes.describe_judgement(slug, take),
             "jobs": jobs,
             "choices": job_update["choices"],
             "corpora": list(self._studio.list_corpora(project)),
@@ -163,6 +159,7 @@ class Page:
         return (
             now,
             *takes,
+            now["player"] if "player" in changed else gr.skip(),
             now["judgement"] if "judgement" in changed else gr.skip(),
             self._list_corpora(slug, corpus) if "corpora" in changed else gr.skip(),
             jobs if "jobs" in changed else gr.skip(),

@@ -99,23 +99,29 @@ class TakesTab:
     @report_errors
     def show_player(self, slug: str, take: object, compare: object) -> tuple[str, str]:
         """Returns the player of the selected take, and its judgement."""
-        if not take:
-            return str(tag("p", "No take is selected; compose one.", class_="st-note")), ""
-        project = self._studio.open_project(slug)
-        identifier, _ = project.read().find_take(take)
-        other = None
-        if compare and compare != take:
-            other, _ = project.read().find_take(compare)
-        addresses = [
-            each and views.media_address(slug, each, views.VIEW_NAME)
-            for each in (identifier, other)
-        ]
-        player = tag("studio-player", data_take=addresses[0], data_compare=addresses[1])
-        return str(player), self.describe_judgement(slug, identifier)
+        return self.describe_player(slug, take, compare), self.describe_judgement(slug, take)
 
-    def describe_judgement(self, slug: str, take: str) -> str:
-        """Returns what is known of a take as markup."""
+    def describe_player(self, slug: str, take: object, compare: object) -> str:
+        """Returns the player of a take, and of another one to compare with, as markup."""
+        takes = self._studio.open_project(slug).read().takes
+        shown = [
+            each
+            for each in (take, None if compare == take else compare)
+            if isinstance(each, str) and each in takes and not takes[each].is_deleted
+        ]
+        if take not in shown:
+            return str(tag("p", "No take is selected; compose one.", class_="st-note"))
+        addresses = [views.media_address(slug, each, views.VIEW_NAME) for each in shown]
+        other = addresses[1] if len(addresses) > 1 else None
+        return str(tag("studio-player", data_take=addresses[0], data_compare=other))
+
+    def describe_judgement(self, slug: str, selected: object) -> str:
+        """Returns what is known of a take as markup; "" if another page has deleted it."""
         project = self._studio.open_project(slug)
+        try:
+            take, _ = project.read().find_take(selected)
+        except ValueError:
+            return ""
         sound = self._studio.read_files(project, take)
         judgement = read_judgement(project.judged_folder(take), sound)
         parts: list[Html] = []
