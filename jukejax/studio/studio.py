@@ -150,11 +150,12 @@ class Studio:
           prompt_seconds: seconds of it that are kept.
         """
         number = int(check_number(count, "the number of takes", 1, MAX_TAKES, is_whole=True))
+        first = int(check_number(settings.seed, "the seed", 0, 2**32 - MAX_TAKES, is_whole=True))
         title = clean_name(name) if name else ""
         source = project.recording_path(recording) if recording else None
         mode = "new" if source is None else "from a recording"
         takes = []
-        for seed in range(settings.seed, settings.seed + number):
+        for seed in range(first, first + number):
             if source is None:
                 arguments = composing.compose(model, composition, settings, seed)
             else:

@@ -43,7 +43,7 @@ def describe_take(studio: Studio, slug: str, take: str) -> dict[str, Any]:
         view["peaks"] = _read_peaks(sound.sound, version)
         view["source"] = media_address(slug, identifier, sound.sound.name, version)
     job = studio.queue.find_active(slug, identifier)
-    if sound.levels:
+    if sound.levels and sound.sound is not None:
         view["mel"] = media_address(slug, identifier, MEL_NAME, version)
         view["download"] = media_address(slug, identifier, sound.sound.name) + "?download=1"
         view["codes"] = media_address(slug, identifier, "codes.npz") + "?download=1"

@@ -173,8 +173,7 @@ def test_no_job_is_made_of_values_that_are_out_of_range(studio, project, model, 
 )
 @pytest.mark.usefixtures("unchanged")
 def test_settings_that_are_out_of_range(studio, project, model, settings):
-    seed = settings.get("seed", 0)
-    refuse(composing.compose, model, Composition(seconds=4), Settings(**settings), seed)
+    refuse(studio.compose, project, model, Composition(seconds=4), Settings(**settings))
 
 
 @pytest.mark.parametrize("count", [0, -1, 17, 1e9, 1.5, None, "3", math.nan])
