@@ -87,6 +87,8 @@ class Page:
     @report_errors
     def show_project(self, slug: str) -> tuple[Any, ...]:
         """Returns updates of everything that depends on the project."""
+        if not slug:  # the page is still being loaded
+            return tuple(gr.skip() for _ in self._list_project_fields())
         recordings = self._compose.list_recordings(slug)
         return (
             *self._takes.list_takes(slug, None),

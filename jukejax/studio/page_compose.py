@@ -95,6 +95,8 @@ class ComposeTab:
     @report_errors
     def list_labels(self, slug: str, model: str) -> tuple[Any, Any]:
         """Returns the artists and genres of a model."""
+        if not slug:  # the page is still being loaded
+            return gr.skip(), gr.skip()
         found = self._studio.find_model(self._studio.open_project(slug), model)
         lists = (found.artists, found.genres)
         artists, genres = (

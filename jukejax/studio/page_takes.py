@@ -99,6 +99,8 @@ class TakesTab:
     @report_errors
     def show_player(self, slug: str, take: object, compare: object) -> tuple[str, str]:
         """Returns the player of the selected take, and its judgement."""
+        if not slug:  # the page is still being loaded
+            return "", ""
         return self.describe_player(slug, take, compare), self.describe_judgement(slug, take)
 
     def describe_player(self, slug: str, take: object, compare: object) -> str:

@@ -114,7 +114,7 @@ class TrainTab:
     def draw_curves(self, slug: str, model: object) -> pandas.DataFrame:
         """Returns the curves of a tuning so far."""
         rows: list[tuple[float, float, str]] = []
-        if model:
+        if model and slug:
             project = self._studio.open_project(slug)
             identifier, _ = project.read().find_entry(model, "m")
             for split, (steps, values) in tuning.read_curves(project, identifier).items():
