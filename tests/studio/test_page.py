@@ -198,8 +198,8 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path):
             other.page.wait_for_timeout(1500)
             other.page.screenshot(path=shots / f"{tab.lower()}_{name}.png", full_page=True)
         assert other.faults == []
-    assert server.end() == 143
     assert "Traceback" not in server.log.read_text()
+    assert server.end() == 143
 
 
 def test_the_page_is_reached_by_keyboard(browser, tmp_path):
