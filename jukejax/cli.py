@@ -31,6 +31,7 @@ VERBS = {
     "audit": "search generated music for copies of the training set",
     "bench": "speed and memory of each part on this machine",
     "doctor": "devices, memory and extras of this machine, and the released models that fit",
+    "serve": "the studio: a page to compose, compare, judge and change takes",
     "report": "one page with the results of a whole pipeline",
 }
 

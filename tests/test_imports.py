@@ -27,6 +27,7 @@ LAYERS = (
     "evaluation",
     "auditing",
     "benches",
+    "studio",
 )
 COMMANDS = {
     "prepare",
@@ -41,6 +42,7 @@ COMMANDS = {
     "bench",
     "doctor",
     "report",
+    "serve",
     "align",
     "video",
     "listen",

@@ -48,6 +48,7 @@ EXTRAS = {  # module: (extra of pyproject.toml, its use)
     "unidecode": ("lyrics", "lyrics in other scripts"),
     "visqol": ("visqol", "ViSQOL in evaluate"),
     "tensorboard": ("tensorboard", "to display the files of train"),
+    "gradio": ("ui", "the page of serve"),
     "wandb": ("wandb", "logging to Weights & Biases"),
 }
 

@@ -1,14 +1,23 @@
 """Progress lines with an estimate of the remaining time, rewritten on a terminal.
 
 tqdm is not used: it writes carriage returns into logs, and its lines have no note beside the rate.
+
+For other programs: with JUKEJAX_PROGRESS=FILE in the environment the last report is also written to
+FILE as JSON (`label`, `done`, `total`, `eta_seconds` or null, `note`), at most twice a second.
 """
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from jukejax.common import files
 from jukejax.common.formatting import format_clock, format_duration
+
+PROGRESS_FILE = "JUKEJAX_PROGRESS"  # environment variable
+_FILE_SECONDS = 0.5  # least time between two writes of that file
 
 T = TypeVar("T")
 
@@ -28,6 +37,9 @@ class Progress:
         self._start = time.monotonic()
         self._last = self._steady_since = self._start
         self._width = 0
+        self._file = os.environ.get(PROGRESS_FILE)
+        self._filed_at = -1.0
+        self._write_file("", self._start)
 
     def restart_estimate(self, done: int) -> None:
         """Starts the estimate of the remaining time anew, as the first units took much longer."""
@@ -37,15 +49,37 @@ class Progress:
         """Reports that `done` of the total units are finished; `note` is appended to the line."""
         self._done = done
         now = time.monotonic()
+        if now - self._filed_at >= _FILE_SECONDS or done == self._total:
+            self._write_file(note, now)
         if now - self._last >= self._every or done == self._total:
             self._last = now
             self._write(note, now)
 
-    def _write(self, note: str, now: float) -> None:
+    def _estimate_remaining(self, now: float) -> float | None:
+        """Returns the remaining seconds; None before the first unit is finished."""
         elapsed, advanced = now - self._steady_since, self._done - self._first
-        estimate = "eta ?"
         if advanced > 0 and elapsed > 0:
-            remaining = elapsed / advanced * (self._total - self._done)
+            return elapsed / advanced * (self._total - self._done)
+        return None
+
+    def _write_file(self, note: str, now: float) -> None:
+        if not self._file:
+            return
+        self._filed_at = now
+        report = {
+            "label": self._label,
+            "done": self._done,
+            "total": self._total,
+            "eta_seconds": self._estimate_remaining(now),
+            "note": note,
+        }
+        with contextlib.suppress(OSError):  # a full disk is reported by what the command writes
+            files.write_json(self._file, report)
+
+    def _write(self, note: str, now: float) -> None:
+        remaining = self._estimate_remaining(now)
+        estimate = "eta ?"
+        if remaining is not None:
             is_long = remaining >= 86_400
             estimate = f"eta {format_duration(remaining) if is_long else format_clock(remaining)}"
         if self._done >= self._total:

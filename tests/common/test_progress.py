@@ -2,7 +2,7 @@
 
 import pytest
 
-from jukejax.common import progress
+from jukejax.common import files, progress
 from jukejax.common.formatting import format_clock
 from jukejax.common.progress import Progress, track_progress
 
@@ -83,3 +83,29 @@ def test_a_long_estimate_is_in_days(tick, capsys):
     tick(3600)
     report.update(1)
     assert "eta 42 days" in capsys.readouterr().err
+
+
+def test_another_program_reads_the_progress_in_a_file(tick, tmp_path, monkeypatch):
+    path = tmp_path / "progress.json"
+    monkeypatch.setenv(progress.PROGRESS_FILE, str(path))
+    report = Progress("level 2, codes", 100, done=20)
+    assert files.read_json(path) == {
+        "label": "level 2, codes",
+        "done": 20,
+        "total": 100,
+        "eta_seconds": None,
+        "note": "",
+    }
+    tick(10)
+    report.update(40, "window 2")
+    assert files.read_json(path)["eta_seconds"] == 30
+    tick(0.1)
+    report.update(41)
+    assert files.read_json(path)["done"] == 40, "not more than twice a second"
+    report.update(100)
+    assert files.read_json(path)["done"] == 100
+
+
+def test_a_progress_file_that_cannot_be_written_does_not_stop_the_work(tmp_path, monkeypatch):
+    monkeypatch.setenv(progress.PROGRESS_FILE, str(tmp_path / "missing" / "progress.json"))
+    Progress("encoding", 4).update(4)

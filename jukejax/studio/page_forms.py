@@ -1,0 +1,83 @@
+"""What the tabs of the page share: messages, form fields, and HTML of text that users wrote.
+
+Gradio shows messages and HTML components as markup, so that every text is escaped here.
+"""
+
+import functools
+import html
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from jukejax.common import files
+from jukejax.studio.studio import Studio
+
+F = TypeVar("F", bound=Callable[..., Any])
+LEVEL_TEMPERATURES = (2, 1, 0)
+
+
+def report_errors(handler: F) -> F:
+    """Shows the message of a refused action; of a fault of ours one line, the rest in the log."""
+
+    @functools.wraps(handler)
+    def report(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            return handler(*arguments, **keywords)
+        except (ValueError, OSError) as error:
+            raise gr.Error(html.escape(format_error(error)), print_exception=False) from None
+        except gr.Error:
+            raise
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            message = "this action failed; the output of jukejax serve says why"
+            raise gr.Error(message, print_exception=False) from None
+
+    return report  # type: ignore[return-value]
+
+
+def format_error(error: Exception) -> str:
+    """Formats the message of a refused action, without the path of a file of ours."""
+    if files.is_disk_full(error):
+        return "the disk is full: nothing was changed; make room and try again"
+    if isinstance(error, OSError):
+        return f"the file cannot be used: {error.strerror or 'unknown reason'}"
+    return " ".join(str(error).split())[:500]
+
+
+def say(text: str) -> None:
+    """Shows a message that something was done."""
+    gr.Info(html.escape(text), duration=4)
+
+
+def list_take_choices(studio: Studio, slug: str) -> list[tuple[str, str]]:
+    """Returns (label, identifier) of the takes of a project, as a tree."""
+    from jukejax.studio.judging import read_verdict
+    from jukejax.studio.project import list_tree
+
+    project = studio.open_project(slug)
+    choices = []
+    for depth, identifier, take in list_tree(project.read()):
+        sound = studio.read_files(project, identifier)
+        verdict = read_verdict(project.judged_folder(identifier))
+        job = studio.queue.find_active(slug, identifier)
+        notes = [take.mode]
+        notes.append(f"level {min(sound.levels)}" if sound.levels else "no level yet")
+        if verdict is not None:
+            notes.append(verdict.word.upper() if verdict.word == "copied" else verdict.word)
+        if job is not None:
+            notes.append(job.state)
+        branch = "    " * (depth - 1) + "└ " if depth else ""
+        star = "★ " if take.is_starred else ""
+        choices.append((f"{branch}{star}{take.name}  ({', '.join(notes)})", identifier))
+    return choices
+
+
+def choose(choices: list[tuple[str, str]], value: object) -> str | None:
+    """Returns a value if it is among the choices, else the last of them; None without any."""
+    known = [identifier for _, identifier in choices]
+    if value in known:
+        return str(value)
+    return known[-1] if known else None

@@ -1,0 +1,81 @@
+"""The server of the studio: the page, the addresses of its files, and the queue."""
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from jukejax.common import files
+from jukejax.common.extras import format_install
+from jukejax.studio.place import Place
+from jukejax.studio.studio import Studio
+
+UPLOAD_LIMIT = "200mb"
+CLOSING_SECONDS = 2  # for requests in progress, when the server ends
+
+
+def serve_studio(
+    root: Path, place: Place, *, models: dict[str, str], corpora: Sequence[Path], opens: bool
+) -> None:
+    """Runs the server until it is stopped.
+
+    Raises:
+      ValueError: the extra `ui` is missing; the port or the folder is in use.
+    """
+    place.check()
+    root.mkdir(parents=True, exist_ok=True)
+    with files.lock_file(root / ".lock", root, "serve"), _listen(place) as listener:
+        os.environ["GRADIO_TEMP_DIR"] = str((root / ".uploads").resolve())
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        uvicorn = _import_server()
+        studio = Studio(root, models=models, corpora=corpora)
+        from jukejax.studio.application import make_application
+
+        application = make_application(studio, place, upload_limit=UPLOAD_LIMIT)
+        studio.queue.start()
+        try:
+            name = f"[{place.host}]" if ":" in place.host else place.host
+            address = f"http://{name}:{listener.getsockname()[1]}/"
+            print(f"jukejax studio: {address} (projects in {studio.root})", flush=True)
+            if opens:
+                _open_browser(address)
+            config = uvicorn.Config(
+                application, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            studio.queue.close()
+
+
+def _import_server():  # type: ignore[no-untyped-def]  # a module of the extra
+    try:
+        import gradio  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise ValueError(
+            f"the studio needs the extra ui ({error.name} is missing): make serve, or "
+            f"{format_install('ui')}"
+        ) from error
+    return uvicorn
+
+
+def _listen(place: Place) -> socket.socket:
+    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((place.host, place.port))
+    except OSError as error:
+        listener.close()
+        raise ValueError(
+            f"--host={place.host} --port={place.port} cannot be used ({error.strerror}); take "
+            "another --port, 0 for any"
+        ) from error
+    return listener
+
+
+def _open_browser(address: str) -> None:
+    """Opens the page in the browser of this machine, if it has one."""
+    import webbrowser
+
+    webbrowser.open(address)

@@ -1,0 +1,60 @@
+"""Trimming of a take: a range of its codes and sounds as a new take, without a model.
+
+The range is widened to whole codes of the top level; the sounds are those that were decoded before,
+cut at the same samples.
+"""
+
+import math
+from pathlib import Path
+
+import soundfile
+
+from jukejax.common import files
+from jukejax.data import audio
+from jukejax.data.codes_file import read_codes_file
+from jukejax.studio.take_files import ITEM, TakeFiles
+
+
+def trim_take(take: TakeFiles, start: float, stop: float, output: Path) -> None:
+    """Writes the range of a take from second `start` to `stop` as a new sample folder.
+
+    Raises:
+      ValueError: the take has no finished level, or the range is empty.
+    """
+    if not take.levels:
+        raise ValueError("this take has no finished level yet; wait for it, or resume its job")
+    hops = [int(hop) for hop in take.meta["hops"]]
+    top = hops[-1]
+    codes = {k: v for k, v in read_codes_file(take.codes).items() if k in take.levels}
+    first = round(start * take.sample_rate) // top
+    last = min(
+        math.ceil(stop * take.sample_rate / top), len(codes[max(codes)]) * hops[max(codes)] // top
+    )
+    if last <= first:
+        raise ValueError("the range is empty")
+    begin, samples = first * top, round(stop * take.sample_rate) - first * top
+    item = output / ITEM
+    item.mkdir(parents=True)
+    arrays = {
+        f"level_{level}": value[begin // hops[level] : last * top // hops[level]].astype("uint16")
+        for level, value in codes.items()
+    }
+    files.write_arrays(item / "codes.npz", arrays)
+    for level in take.levels:
+        sound, rate = soundfile.read(
+            take.item / f"level_{level}.wav", start=begin, frames=samples, dtype="float32"
+        )
+        audio.write_wav(item / f"level_{level}.wav", sound, rate)
+    grid = dict(take.meta.get("grid") or {})
+    if grid.get("first_downbeat") is not None:
+        grid["first_downbeat"] -= begin
+    prompt = max(float(take.meta.get("prompt_seconds") or 0.0) - begin / take.sample_rate, 0.0)
+    changed = {
+        "grid": grid,
+        "seconds": round((last - first) * top / take.sample_rate, 6),
+        "prompt_seconds": round(prompt, 6),
+        "loop": False,
+        "closed_levels": [],
+        "trimmed": [start, stop],
+    }
+    files.write_json(item / "meta.json", take.meta | changed)

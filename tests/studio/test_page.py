@@ -1,0 +1,218 @@
+"""The page in a real browser: a take from its sketch to its download, the server killed midway."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jukejax.common import files
+from tests.support.browser import (
+    SECONDS,
+    Server,
+    open_browser,
+    screenshot_folder,
+    skip_without_browser,
+    wait_for,
+)
+from tests.support.command import ROOT, environment
+
+pytestmark = pytest.mark.slow
+HTML = "<img src=x onerror=window.injected=1>${window.injected=2}{{name}}"
+
+
+class Studio:
+    """The page as a user sees it, and the folder behind it."""
+
+    def __init__(self, browser, server, root, **context):
+        self.root = root
+        self.faults: list[str] = []
+        self.page = browser.new_context(accept_downloads=True, **context).new_page()
+        self.page.set_default_timeout(120_000)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", self._note)
+        self.open(server)
+
+    def _note(self, message) -> None:
+        if message.type == "error":
+            self.faults.append(f"{message.text} ({message.location.get('url')})")
+
+    def open(self, server, query="") -> None:
+        self.page.goto(server.address + query)
+        self.page.wait_for_selector("#compose")
+        self.page.wait_for_function("document.querySelector('#project input')?.value")
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def fill(self, field: str, value) -> None:
+        self.page.fill(f"#{field} input", str(value))
+        self.page.press(f"#{field} input", "Tab")
+
+    def compose(self, bars: int, seed: int) -> str:
+        self.tab("Compose")
+        self.fill("bars", bars)
+        self.fill("seed", seed)
+        before = set(self.state()["takes"])
+        self.page.click("#compose")
+        wait_for(lambda: set(self.state()["takes"]) - before, "no take was added")
+        return (set(self.state()["takes"]) - before).pop()
+
+    def state(self) -> dict:
+        return files.read_json(self.root / "first-project" / "project.json")
+
+    def job(self, take: str) -> dict:
+        jobs = files.read_json_if_any(self.root / "jobs.json").get("jobs", [])
+        return [job for job in jobs if job["subject"] == take][-1]
+
+    def wait(self, take: str, state: str) -> None:
+        def holds() -> bool:
+            job = self.job(take)
+            assert job["state"] != "failed" or state == "failed", job["message"]
+            return job["state"] == state
+
+        wait_for(holds, f"{take} did not get to be {state}")
+
+    def select(self, take: str) -> None:
+        self.tab("Takes")
+        self.page.check(f"#takes input[value={take}]")
+        self.page.wait_for_selector(f"studio-player[data-take*='/{take}/'] .sp-name")
+
+    def item(self, take: str):
+        return self.root / "first-project" / "takes" / take / "item_000"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    skip_without_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = open_browser(playwright)
+        yield browser
+        browser.close()
+
+
+def test_a_take_from_its_sketch_to_its_download(browser, tmp_path):
+    root = tmp_path / "projects"
+    server = Server(root)
+    studio = Studio(browser, server, root, viewport={"width": 1280, "height": 900})
+    page = studio.page
+
+    # A sketch with a hostile name, which is heard.
+    page.fill("#new-name textarea, #new-name input", HTML)
+    first = studio.compose(bars=2, seed=1)
+    studio.wait(first, "done")
+    studio.select(first)
+    page.wait_for_function("document.querySelector('.sp-status').textContent.includes('level 2')")
+    page.click(".sp-play")
+    page.wait_for_function("document.querySelector('studio-player').position > 0.2")
+    page.click(".sp-play")
+
+    # Stopped, resumed, and the server killed in the middle; the closed page changes nothing.
+    long = studio.compose(bars=6, seed=2)
+    wait_for(lambda: (studio.item(long) / "stream.wav").exists(), "no first sound")
+    studio.tab("Queue")
+    page.wait_for_selector("#jobs progress")
+    page.click("#stop")
+    studio.wait(long, "stopped")
+    page.wait_for_function("document.querySelector('#job input').value.includes('stopped')")
+    page.click("#resume")
+    studio.wait(long, "running")
+    page.goto("about:blank")
+    server.end(signal.SIGKILL)
+    assert studio.job(long)["state"] == "running"
+    server = Server(root, server.port)
+    studio.open(server)
+    studio.wait(long, "done")
+    arguments = studio.state()["takes"][long]["arguments"]
+    whole = [f"--output={tmp_path / 'whole'}" if "--output=" in a else a for a in arguments]
+    command = [sys.executable, "-m", "jukejax.sample", *whole]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    expected = (tmp_path / "whole" / "item_000" / "codes.npz").read_bytes()
+    assert (studio.item(long) / "codes.npz").read_bytes() == expected
+
+    # Bars drawn again, then the finer levels of the first sketch.
+    studio.select(long)
+    studio.fill("range-first", 2)
+    studio.fill("range-last", 3)
+    before = set(studio.state()["takes"])
+    page.click("#do-re-roll")
+    wait_for(lambda: set(studio.state()["takes"]) - before, "no take was re-rolled")
+    [rerolled] = set(studio.state()["takes"]) - before
+    assert studio.state()["takes"][rerolled]["parent"] == long
+    studio.wait(rerolled, "done")
+    studio.select(first)
+    page.click("#do-finer")
+    wait_for(lambda: len(studio.state()["takes"]) == 4, "no finer take")
+    finer = max(studio.state()["takes"])
+    studio.wait(finer, "done")
+    assert (studio.item(finer) / "level_0.wav").exists()
+
+    # Judged against a corpus.
+    studio.tab("Train")
+    page.get_by_role("button", name=re.compile("embedded synthetic")).click()
+    studio.fill("house-tracks", 4)
+    studio.fill("house-seconds", 10)
+    page.click("#prepare-house")
+    wait_for(lambda: studio.state()["entries"], "no corpus")
+    [corpus] = studio.state()["entries"]
+    studio.wait(corpus, "done")
+    studio.select(finer)
+    page.get_by_label("Corpus to search").click()
+    page.get_by_role("option", name=re.compile("synthetic house")).click()
+    page.click("#judge")
+    page.wait_for_selector("text=Audit:", timeout=1000 * SECONDS)
+    page.wait_for_selector("text=loudness")
+
+    # Downloaded, renamed by a hostile name, deleted and brought back.
+    with page.expect_download() as download:
+        page.click(".sp-wav")
+    assert download.value.path().read_bytes()[:4] == b"RIFF"
+    page.fill("#name textarea, #name input", f"{HTML} 2")
+    page.click("#rename")
+    wait_for(lambda: studio.state()["takes"][finer]["name"] == f"{HTML} 2", "not renamed")
+    page.wait_for_function("document.querySelector('#takes').textContent.includes('{{name}} 2')")
+    page.click("#delete")
+    wait_for(lambda: studio.state()["takes"][finer]["is_deleted"], "not deleted")
+    page.click("#undo")
+    wait_for(lambda: not studio.state()["takes"][finer]["is_deleted"], "not restored")
+    assert page.evaluate("window.injected") is None
+    assert studio.faults == []
+
+    shots = screenshot_folder(tmp_path / "shots")
+    studio.select(finer)
+    page.screenshot(path=shots / "takes_light.png")
+    for name, context in (
+        ("wide_dark", {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"}),
+        ("phone_light", {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"}),
+        ("phone_dark", {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}),
+    ):
+        other = Studio(browser, server, root, **context)
+        for tab in ("Compose", "Takes", "Queue", "Train"):
+            if other.page.get_by_role("tab", name=tab).is_visible():
+                other.tab(tab)
+            width = other.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= context["viewport"]["width"], f"{tab} is {width} pixels wide"
+            other.page.wait_for_timeout(1500)
+            other.page.screenshot(path=shots / f"{tab.lower()}_{name}.png", full_page=True)
+        assert other.faults == []
+    assert "Traceback" not in server.log.read_text()
+    assert server.end() == 143
+
+
+def test_the_page_is_reached_by_keyboard(browser, tmp_path):
+    root = tmp_path / "projects"
+    server = Server(root)
+    studio = Studio(browser, server, root, viewport={"width": 1280, "height": 900})
+    where = "document.activeElement.closest('#project, #bpm, #bars, #compose')?.id"
+    reached = []
+    while "compose" not in reached and len(reached) < 80:
+        studio.page.keyboard.press("Tab")
+        reached.append(studio.page.evaluate(where))
+    assert {"project", "bpm", "bars", "compose"} <= set(reached)
+    studio.page.keyboard.press("Enter")
+    wait_for(lambda: studio.state()["takes"], "Enter on the button did not compose")
+    assert studio.faults == []
+    server.end()
