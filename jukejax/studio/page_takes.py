@@ -78,9 +78,9 @@ class TakesTab:
             button.click(action, selected, shown, show_progress="hidden")
         self.rename.click(self.rename_take, [*selected, self.name], [*shown, self.name])
         self.empty.click(self.empty_trash, [self._project], [])
-        for action, button in self.choices.items():
+        for name, choice in self.choices.items():
             inputs = [*selected, self.first, self.last, self.bars, self.seed]
-            button.click(partial(self.derive_take, action), inputs, shown)
+            choice.click(partial(self.derive_take, name), inputs, shown)
         self.judge.click(self.judge_take, [*selected, self.corpus], [])
         for event in (self.take.change, self.compare.change):
             event(
