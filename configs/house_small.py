@@ -72,7 +72,7 @@ def vqvae() -> ConfigDict:
         dilation_cycle=3,
         res_scale=True,
         restart_threshold=0.3,
-        frames=dict(span=4, widths=(128, 192, 128), depths=(3, 4, 4), turns=TURNS),
+        frames=dict(span=4, widths=(128, 192, 128), depths=(3, 4, 4), turns=TURNS, synthesis=True),
     )
     # Log magnitudes keep chords that are 20 dB below the kick.
     config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=0.5)
@@ -117,7 +117,7 @@ def prior() -> ConfigDict:
             dropout_all=0.1,
         ),
     )
-    schedule(config, steps=1000, learning_rate=2e-3)
+    schedule(config, steps=2900, learning_rate=2e-3)
     return config
 
 
@@ -141,7 +141,7 @@ def upsampler(level: int) -> ConfigDict:
         labels=dict(max_genres=1, turns=len(TURNS[level])),
         upper=dict(downs=2, stride=2, width=width // 2, depth=6, dilation_cycle=3, res_scale=True),
     )
-    schedule(config, steps=1700 if level == 1 else 1000, learning_rate=2e-3)
+    schedule(config, steps=4100 if level == 1 else 1000, learning_rate=2e-3)
     return config
 
 
@@ -149,6 +149,7 @@ def tune() -> ConfigDict:
     """The top prior, tuned on a few records (launch/tune.sh)."""
     config = prior()
     config.init_from = "runs/house/model"  # of launch/train_house_small.sh
+    config.model.context_dropout = 0.0
     schedule(config, steps=60, learning_rate=5e-4)
     config.log_every = 10
     config.eval_every = 0
