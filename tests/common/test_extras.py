@@ -24,5 +24,5 @@ def test_every_hint_names_an_extra_of_the_project():
     project = tomllib.loads((files.REPOSITORY / "pyproject.toml").read_text())["project"]
     sources = [path.read_text() for path in (files.REPOSITORY / "jukejax").rglob("*.py")]
     names = set(re.findall(r"""format_install\(["']([a-z0-9]+)""", "".join(sources)))
-    assert names == {"beam", "convert", "lyrics", "tfds", "visqol", "wandb"}
+    assert names == {"beam", "convert", "lyrics", "tfds", "ui", "visqol", "wandb"}
     assert names <= project["optional-dependencies"].keys()
