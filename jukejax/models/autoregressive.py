@@ -28,13 +28,11 @@ class Conditions(NamedTuple):
       code_cond: [B, T or 1, E], added at every position: upper codes or timing.
       label_emb: [B, E], in the start slot.
       encoder_states: [B, S, E] for the layers of kind 6.
-      hidden: bool [B, T], codes of a training window that are no input of any position.
     """
 
     code_cond: jax.Array | None = None
     label_emb: jax.Array | None = None
     encoder_states: jax.Array | None = None
-    hidden: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,11 +145,21 @@ class Autoregressive(nn.Module):
             return self.code_embedding.astype(self.dtype)[codes]
         return (self.code_embedding[codes] * scale[codes][..., None]).astype(self.dtype)
 
-    def embed(self, codes: jax.Array, conditions: Conditions, deterministic: bool) -> jax.Array:
-        """Embeds codes [B, T] as the stack's input [B, T, E], shifted right by one."""
+    def embed(
+        self,
+        codes: jax.Array,
+        conditions: Conditions,
+        deterministic: bool,
+        hidden: jax.Array | None = None,
+    ) -> jax.Array:
+        """Embeds codes [B, T] as the stack's input [B, T, E], shifted right by one.
+
+        Args:
+          hidden: bool [B, T], codes that are no input of any position; None: all are inputs.
+        """
         embedded = self._embed_codes(codes)
-        if conditions.hidden is not None:
-            embedded = jnp.where(conditions.hidden[..., None], 0.0, embedded)
+        if hidden is not None:
+            embedded = jnp.where(hidden[..., None], 0.0, embedded)
         start = self.start(codes.shape[0], conditions)[:, None]
         x = jnp.concatenate([start, embedded[:, :-1]], axis=1)
         for i, distance in enumerate(self.config.lookback):
@@ -206,14 +214,22 @@ class Autoregressive(nn.Module):
         return logits if scale is None else logits * scale
 
     def activations(
-        self, codes: jax.Array, conditions: Conditions, deterministic: bool = True
+        self,
+        codes: jax.Array,
+        conditions: Conditions,
+        deterministic: bool = True,
+        hidden: jax.Array | None = None,
     ) -> jax.Array:
         """Computes the stack's output [B, T, E], without the conditions added to it."""
-        x = self.embed(codes, conditions, deterministic)
+        x = self.embed(codes, conditions, deterministic, hidden)
         return self.transformer(x, conditions.encoder_states, deterministic)
 
     def __call__(
-        self, codes: jax.Array, conditions: Conditions, deterministic: bool = True
+        self,
+        codes: jax.Array,
+        conditions: Conditions,
+        deterministic: bool = True,
+        hidden: jax.Array | None = None,
     ) -> jax.Array:
-        x = self.activations(codes, conditions, deterministic)
+        x = self.activations(codes, conditions, deterministic, hidden)
         return self.predict(x, conditions.code_cond) if self.config.has_output else x

@@ -208,9 +208,8 @@ class Prior(nn.Module):
         conditions = self.compute_conditions(upper_codes, labels, deterministic)
         if hidden is not None:
             hidden = jnp.pad(hidden, ((0, 0), (config.lyric_prefix, 0)))
-            conditions = conditions._replace(hidden=hidden)
         tokens = build_sequence(config, codes, labels)
-        logits = self.autoregressive(tokens, conditions, deterministic)
+        logits = self.autoregressive(tokens, conditions, deterministic, hidden)
         lyrics = None
         if config.lyric_prefix:
             lyrics, logits = logits[:, : config.lyric_prefix], logits[:, config.lyric_prefix :]

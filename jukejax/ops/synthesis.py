@@ -111,12 +111,17 @@ def synthesize_strokes(
     magnitudes = jnp.where(is_tonal, 0.0, magnitudes)
     spread = _spread_strokes(low, high, sample_rate)
 
-    def draw_frame(number: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(_NOISE_KEY), number)
-        return jax.random.normal(key, (hop * span,))
+    size, bins = hop * span, spread.shape[1]
+    angles = 2 * np.pi * np.outer(np.arange(bins), np.arange(size)) / size
+    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
-    noise = jnp.fft.rfft(jax.vmap(draw_frame)(start + jnp.arange(logs.shape[1])))
-    frames = jnp.fft.irfft(noise * (magnitudes @ spread), hop * span) * window
+    def draw_bins(number: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(_NOISE_KEY), number)
+        return jax.random.normal(key, (2, bins)) * np.sqrt(2 / size)
+
+    real, imaginary = jnp.moveaxis(jax.vmap(draw_bins)(start + jnp.arange(logs.shape[1])), 1, 0)
+    gains = magnitudes @ spread
+    frames = ((real * gains) @ cosines - (imaginary * gains) @ sines) * window
     return add_frames(frames / np.sqrt(np.sum(np.square(window)) / hop), hop, span)
 
 
