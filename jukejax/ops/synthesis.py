@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jukejax.ops import bands
 from jukejax.ops.frames import add_frames
@@ -48,7 +49,9 @@ def synthesize_streams(
             sounds.append(synthesize_tones(logs, low, high, first, sample_rate=sample_rate))
         else:
             sounds.append(
-                synthesize_strokes(logs, low, high, first, tones_below=top, sample_rate=sample_rate)
+                synthesize_strokes(
+                    logs, low, high, first, attacks_below=top, sample_rate=sample_rate
+                )
             )
     return sum(sounds[1:], sounds[0])
 
@@ -91,7 +94,7 @@ def synthesize_strokes(
     high: float,
     start: jax.Array,
     *,
-    tones_below: float = 0.0,
+    attacks_below: float = 0.0,
     sample_rate: int,
 ) -> jax.Array:
     """Shapes noise in time and frequency.
@@ -99,7 +102,8 @@ def synthesize_strokes(
     Args:
       logs: [B, N, K] of `bands.log_magnitudes` for the "strokes" of [low, high) Hz.
       start: int32, the number of the first frame in the track.
-      tones_below: Hz, under which there is no noise, as the sound is that of tones.
+      attacks_below: Hz, under which only what exceeds the mean power over a window of "tones" is
+        noise, as the rest sounds as tones.
 
     Returns:
       float32 [B, N * HOPS["strokes"]].
@@ -107,8 +111,8 @@ def synthesize_strokes(
     hop, span = bands.HOPS["strokes"], bands.SPANS["strokes"]
     window = np.hanning(hop * span + 1)[:-1].astype(np.float32)
     magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)
-    is_tonal = _select_centers("strokes", low, high) < tones_below
-    magnitudes = jnp.where(is_tonal, 0.0, magnitudes)
+    is_tonal = _select_centers("strokes", low, high) < attacks_below
+    magnitudes = jnp.where(is_tonal, _select_attacks(magnitudes), magnitudes)
     spread = _spread_strokes(low, high, sample_rate)
 
     size, bins = hop * span, spread.shape[1]
@@ -123,6 +127,14 @@ def synthesize_strokes(
     gains = magnitudes @ spread
     frames = ((real * gains) @ cosines - (imaginary * gains) @ sines) * window
     return add_frames(frames / np.sqrt(np.sum(np.square(window)) / hop), hop, span)
+
+
+def _select_attacks(magnitudes: jax.Array) -> jax.Array:
+    """Removes the mean power over a window of "tones" from magnitudes of "strokes". [B, N, K]."""
+    frames = bands.count_window("tones", 0) // bands.HOPS["strokes"]
+    power = jnp.square(magnitudes)
+    sums = lax.reduce_window(power, 0.0, lax.add, (1, frames, 1), (1, 1, 1), "SAME")
+    return jnp.sqrt(jnp.maximum(power - sums / frames, 0.0))
 
 
 def _is_peak(magnitudes: jax.Array, centers: np.ndarray) -> jax.Array:
