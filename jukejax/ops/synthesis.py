@@ -46,13 +46,12 @@ def synthesize_streams(
         kind, low, high = stream.turn
         first = jnp.asarray(start, jnp.int32) // bands.HOPS[kind]
         if kind == "tones":
-            sounds.append(synthesize_tones(logs, low, high, first, sample_rate=sample_rate))
+            sound = synthesize_tones(logs, low, high, first, sample_rate=sample_rate)
         else:
-            sounds.append(
-                synthesize_strokes(
-                    logs, low, high, first, attacks_below=top, sample_rate=sample_rate
-                )
+            sound = synthesize_strokes(
+                logs, low, high, first, attacks_below=top, sample_rate=sample_rate
             )
+        sounds.append(sound)
     return sum(sounds[1:], sounds[0])
 
 
