@@ -58,7 +58,7 @@ def log_magnitudes(
     [B, T] -> [B, T / HOPS[kind], bands].
     """
     hop, span = HOPS[kind], SPANS[kind]
-    window = np.hanning(hop * span + 1)[:-1].astype(np.float32)
+    window = make_window(kind).astype(np.float32)
     n_fft = 2 * hop * span
     frames = cut_frames(audio, hop, span)
     power = dft.power_spectrum(frames.reshape(-1, hop * span) * window, n_fft)
@@ -69,13 +69,18 @@ def log_magnitudes(
 
 def count_bands(kind: str, low: float, high: float) -> int:
     """Returns the number of bands of "tones" or "strokes" with centers in [low, high) Hz."""
-    centers = list_centers(kind)
-    return int(np.sum((centers >= low) & (centers < high)))
+    return len(select_centers(kind, low, high))
 
 
-def list_centers(kind: str) -> np.ndarray:
-    """Returns the centers of all bands of "tones" or "strokes", in Hz."""
-    return _edges(kind)[1:-1]
+def select_centers(kind: str, low: float, high: float) -> np.ndarray:
+    """Returns the centers of the bands of "tones" or "strokes" in [low, high) Hz."""
+    centers = _edges(kind)[1:-1]
+    return centers[(centers >= low) & (centers < high)]
+
+
+def make_window(kind: str) -> np.ndarray:
+    """Returns the Hann window of "tones" or "strokes", float64 [samples]."""
+    return np.hanning(SPANS[kind] * HOPS[kind] + 1)[:-1]
 
 
 class BandSize(NamedTuple):

@@ -76,8 +76,7 @@ def synthesize_tones(
     ramp = (np.arange(hop) + 0.5) / hop
     rising, falling = ramp.astype(np.float32), (1 - ramp).astype(np.float32)
     phases = _compute_phases(centers, start, logs.shape[1] + 1, hop, sample_rate)
-    angles = 2 * np.pi * np.outer(centers, np.arange(hop)) / sample_rate
-    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    cosines, sines = _make_waves(centers / sample_rate, hop)
 
     def sound(values: jax.Array) -> jax.Array:
         return (values * jnp.cos(phases)) @ cosines - (values * jnp.sin(phases)) @ sines
@@ -108,15 +107,14 @@ def synthesize_strokes(
       float32 [B, N * HOPS["strokes"]].
     """
     hop, span = bands.HOPS["strokes"], bands.SPANS["strokes"]
-    window = np.hanning(hop * span + 1)[:-1].astype(np.float32)
+    window = bands.make_window("strokes").astype(np.float32)
     magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)
-    is_tonal = _select_centers("strokes", low, high) < attacks_below
+    is_tonal = bands.select_centers("strokes", low, high) < attacks_below
     magnitudes = jnp.where(is_tonal, _select_attacks(magnitudes), magnitudes)
     spread = _spread_strokes(low, high, sample_rate)
 
-    size, bins = hop * span, spread.shape[1]
-    angles = 2 * np.pi * np.outer(np.arange(bins), np.arange(size)) / size
-    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    size, bins = len(window), spread.shape[1]
+    cosines, sines = _make_waves(np.arange(bins) / size, size)
 
     def draw_bins(number: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(_NOISE_KEY), number)
@@ -126,6 +124,12 @@ def synthesize_strokes(
     gains = magnitudes @ spread
     frames = ((real * gains) @ cosines - (imaginary * gains) @ sines) * window
     return add_frames(frames / np.sqrt(np.sum(np.square(window)) / hop), hop, span)
+
+
+def _make_waves(frequencies: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns cosines and sines of frequencies [K] in turns a sample, float32 [K, samples]."""
+    angles = 2 * np.pi * np.outer(frequencies, np.arange(samples))
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def _select_attacks(magnitudes: jax.Array) -> jax.Array:
@@ -157,24 +161,16 @@ def _compute_phases(
 
     In integers of 32 bits that wrap at a full turn, so that they are exact after hours.
     """
-    steps = np.round(centers / sample_rate * hop % 1 * 2**32).astype(np.uint64)
-    steps = (steps % 2**32).astype(np.uint32)
+    steps = np.round(centers / sample_rate * hop % 1 * 2**32).astype(np.uint64).astype(np.uint32)
     numbers = (start + jnp.arange(frames)).astype(jnp.uint32)
     turns = numbers[:, None] * steps[None, :]
     return turns.astype(jnp.float32) * (2 * np.pi / 2**32)
 
 
 @functools.cache
-def _select_centers(kind: str, low: float, high: float) -> np.ndarray:
-    """Returns the centers of the bands of a kind in [low, high) Hz."""
-    centers = bands.list_centers(kind)
-    return centers[(centers >= low) & (centers < high)]
-
-
-@functools.cache
 def _measure_tones(low: float, high: float, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the centers of the bands, and the magnitude that each has for a cosine there."""
-    centers = _select_centers("tones", low, high)
+    centers = bands.select_centers("tones", low, high)
     samples = 2 * bands.count_window("tones", 0)
     cosines = np.cos(2 * np.pi * np.outer(centers, np.arange(samples)) / sample_rate)
     with jax.ensure_compile_time_eval():
@@ -192,10 +188,9 @@ def _spread_strokes(low: float, high: float, sample_rate: int) -> np.ndarray:
     Between two centers the gain is linear in frequency. White noise has a mean magnitude of
     sqrt(pi / 4) times its standard deviation and the root of the window's energy in each bin.
     """
-    size = bands.count_window("strokes", 0)
-    centers = _select_centers("strokes", low, high)
-    bins = np.fft.rfftfreq(size, 1 / sample_rate)
+    window = bands.make_window("strokes")
+    centers = bands.select_centers("strokes", low, high)
+    bins = np.fft.rfftfreq(len(window), 1 / sample_rate)
     shares = np.stack([np.interp(bins, centers, row) for row in np.eye(len(centers))])
     shares[:, (bins < low) | (bins >= high)] = 0
-    window = np.hanning(size + 1)[:-1]
     return (shares / np.sqrt(np.pi / 4 * np.sum(np.square(window)))).astype(np.float32)

@@ -20,11 +20,12 @@ class BackgroundWork:
         """Starts the preparations.
 
         Args:
-          levels: that are sampled, in this order.
+          levels: that are still to be sampled, in this order; nothing is prepared for none.
         """
         self._output = output
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._pool.submit(_prepare_levels, model, levels[1:])
+        if levels:
+            self._pool.submit(_prepare_levels, model, levels[1:])
         self._pages: list[concurrent.futures.Future] = []
 
     def update_page(self) -> None:

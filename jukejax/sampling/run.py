@@ -66,10 +66,15 @@ class SampleJob:
         self._write_meta()
         self._codes = self._load_codes()
         levels = self.initial_state.levels
-        background = BackgroundWork(self.model, levels, self.folder.output)
+        unfinished = [
+            level
+            for level in levels
+            if not self._is_complete(level) or not self.folder.has_audio(level)
+        ]
+        background = BackgroundWork(self.model, unfinished, self.folder.output)
         try:
             for level in levels:
-                if not self._is_complete(level) or not self.folder.has_audio(level):
+                if level in unfinished:
                     self._make_level(level)
                     background.update_page()
                 for stage in (level_stage(level), loop_stage(level)):

@@ -7,9 +7,9 @@ import numpy as np
 import soundfile
 
 from jukejax.analysis.mel import mel_decibels
+from jukejax.pages.pictures import MEL_FLOOR_DB
 
 NUM_PEAKS = 800
-FLOOR_DB = -90.0
 _BLOCK = 1 << 18  # samples
 
 
@@ -49,6 +49,6 @@ def draw_mel(path: Path) -> bytes:
     spectrogram = mel_decibels(sound, rate)
     buffer = io.BytesIO()
     colors = matplotlib.colormaps["magma"]
-    scaled = np.clip((spectrogram[::-1] - FLOOR_DB) / -FLOOR_DB, 0, 1)
+    scaled = np.clip((spectrogram[::-1] - MEL_FLOOR_DB) / -MEL_FLOOR_DB, 0, 1)
     imsave(buffer, colors(scaled, bytes=True), format="png")
     return buffer.getvalue()
