@@ -114,8 +114,8 @@ def test_a_sketch_is_refined_continued_and_written(model, tmp_path):
     assert (fine.settings["mode"], fine.descriptions[0]["artist"]) == ("upsample", "ben")
     assert fine.descriptions[0]["grid"]["bpm"] == 100
     longer = model.sample(codes=fine[0], seconds=2 * SECONDS, levels=2)
-    kept = fine.codes[2].shape[1]
-    np.testing.assert_array_equal(longer.codes[2][:, :kept], fine.codes[2])
+    length = fine.codes[2].shape[1]
+    np.testing.assert_array_equal(longer.codes[2][:, :length], fine.codes[2])
     fine.write_folder(tmp_path / "out")
     item = tmp_path / "out" / "item_000"
     for level, codes in read_codes_file(item / "codes.npz").items():

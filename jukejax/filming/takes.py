@@ -23,7 +23,7 @@ _DEFAULT_HOPS = (8, 32, 128)
 
 @dataclass(frozen=True)
 class Take:
-    """What is known about a track.
+    """Holds what is known about a track.
 
     Attributes:
       sound: its file.

@@ -1,4 +1,4 @@
-"""What a video shows at each of its frames: spectrum, kicks and beats.
+"""Computes what a video shows at each of its frames: spectrum, kicks and beats.
 
 A frame is displayed from n / fps to (n + 1) / fps seconds; it shows the middle of this interval.
 

@@ -171,11 +171,11 @@ def make_tags(meta: Mapping[str, Any], grid: Grid, model_name: str) -> Tags:
         f"label {name}: {join_text(meta[name])}" for name in ("artist", "genre") if meta.get(name)
     ]
     program = f"jukejax {importlib.metadata.version('jukejax')}"
-    made = f"Made by a machine: {program}, model {model_name}, mode {meta['mode']}"
+    origin = f"Made by a machine: {program}, model {model_name}, mode {meta['mode']}"
     return Tags(
         title=" · ".join(facts),
         artist="jukejax",
-        comment="; ".join([made, f"seed {meta['seed']}, item {meta['item']}", *labels]),
+        comment="; ".join([origin, f"seed {meta['seed']}, item {meta['item']}", *labels]),
         encoder=program,
         genre=join_text(meta.get("genre")),
         bpm=grid.bpm,

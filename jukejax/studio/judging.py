@@ -1,4 +1,4 @@
-"""What is known of a take: figures of `evaluate`, its key, and the verdict of `audit`."""
+"""Reads what is known of a take: figures of `evaluate`, its key, and the verdict of `audit`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known of a take.
+    """Holds what is known of a take.
 
     Attributes:
       figures: (title, value) of those that were measured.

@@ -10,7 +10,7 @@ from jukejax.weights.shipped import HOUSE, resolve_model
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the page offers of a model.
+    """Describes what the page offers of a model.
 
     Attributes:
       levels: from coarse to fine.

@@ -26,8 +26,10 @@ def clean_name(text: object, what: str = "the name") -> str:
         raise ValueError(f"{what} has {len(text)} characters; the limit is {MAX_NAME}")
     normal = unicodedata.normalize("NFC", text)
     # Control characters, surrogates, and marks that change the direction of what follows.
-    kept = (c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Cn") else " " for c in normal)
-    name = " ".join("".join(kept).split())
+    printable = (
+        c if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Cn") else " " for c in normal
+    )
+    name = " ".join("".join(printable).split())
     if not name:
         raise ValueError(f"{what} is empty")
     if len(name) > MAX_NAME:

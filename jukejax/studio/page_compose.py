@@ -97,8 +97,8 @@ class ComposeTab:
         """Returns the artists and genres of a model."""
         if not slug:  # the page is still being loaded
             return gr.skip(), gr.skip()
-        found = self._studio.find_model(self._studio.open_project(slug), model)
-        lists = (found.artists, found.genres)
+        info = self._studio.find_model(self._studio.open_project(slug), model)
+        lists = (info.artists, info.genres)
         artists, genres = (
             gr.update(choices=[("any", ""), *((name, name) for name in names)], value="")
             for names in lists

@@ -29,8 +29,8 @@ def test_the_path_is_the_best_of_all_that_never_go_back():
 
 def test_the_path_is_found_in_noise():
     attention, path = sing([0, 30, 50, 90, 120], 200, 5, noise=1.0)
-    found = lyric_times.find_path(lyric_times.smooth_attention(attention, SECONDS))
-    assert (np.abs(found - path) > 0).mean() < 0.05
+    estimate = lyric_times.find_path(lyric_times.smooth_attention(attention, SECONDS))
+    assert (np.abs(estimate - path) > 0).mean() < 0.05
 
 
 def test_smoothing_averages_what_there_is():

@@ -71,12 +71,12 @@ def test_players_can_start_before_they_have_the_whole_file(video):
 
 
 def test_the_sound_is_that_of_the_track(video):
-    source, kept = make_kicks()[:, 0], load_audio(video, repair=False).samples[:, 0]
-    lag = np.argmax(np.correlate(kept[:30_000], source[5_000:25_000], "valid")) - 5_000
+    source, decoded = make_kicks()[:, 0], load_audio(video, repair=False).samples[:, 0]
+    lag = np.argmax(np.correlate(decoded[:30_000], source[5_000:25_000], "valid")) - 5_000
     assert lag == 0
-    size = min(len(kept), len(source))
-    assert abs(len(kept) - len(source)) <= 1024  # a frame of AAC
-    assert np.corrcoef(kept[:size], source[:size])[0, 1] > 0.99
+    size = min(len(decoded), len(source))
+    assert abs(len(decoded) - len(source)) <= 1024  # a frame of AAC
+    assert np.corrcoef(decoded[:size], source[:size])[0, 1] > 0.99
 
 
 def test_the_playhead_is_where_the_sound_is(frames):
