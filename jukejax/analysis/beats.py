@@ -75,13 +75,20 @@ def find_periods(strength: np.ndarray) -> np.ndarray:
     return lags[peaks[np.argsort(-score[peaks], kind="stable")]]
 
 
-def track_beats(strength: np.ndarray, period: float) -> np.ndarray:
+def track_beats(strength: np.ndarray, period: float, kick: np.ndarray | None = None) -> np.ndarray:
     """Finds the frames of audible beats, with sub-frame accuracy: float64 [beats].
 
     Dynamic programming finds a chain of beats; each is then moved to the strongest onset near it,
     and beats without an onset (in a break) are dropped.
+
+    Args:
+      kick: strength of the onsets of kick drums, which has an equal say in the chain, as hi-hats
+        between the beats may be louder than all that sounds on them.
     """
-    chain = _find_best_chain(strength, period)
+    chain_strength = strength
+    if kick is not None:
+        chain_strength = strength / (strength.std() + 1e-12) + kick / (kick.std() + 1e-12)
+    chain = _find_best_chain(chain_strength, period)
     reach = max(1, round(_NEAR * period))
     chain = chain[(chain > reach) & (chain < len(strength) - reach - 1)]
     if not len(chain):

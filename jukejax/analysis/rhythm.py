@@ -106,7 +106,9 @@ def measure_rhythm(sound: np.ndarray, sample_rate: int) -> Rhythm:
     if period is None:
         return _empty_rhythm(0.0)
     pulse = peak_at_lag(autocorrelation(onsets.all, 2 * period), period)
-    steady = number_beats(track_beats(onsets.all, period)) if pulse > NO_PULSE else None
+    steady = None
+    if pulse > NO_PULSE:
+        steady = number_beats(track_beats(onsets.all, period, _strength(onsets.kick)))
     if steady is None:
         return _empty_rhythm(pulse)
     seconds = steady.frames / FRAMES_PER_SECOND

@@ -48,6 +48,18 @@ def test_four_on_the_floor_separates_house_from_the_control(measured):
     assert max(control_clarity) < 0.3
 
 
+def test_beats_are_where_the_kicks_are_even_if_hats_between_them_are_louder():
+    times = np.arange(0, 20, 60 / 124)
+    sound = 0.5 * play_kicks(times)
+    hat = np.random.default_rng(0).standard_normal(4000) * np.exp(-np.arange(4000) / 1500)
+    for time in times[:-1] + 30 / 124:
+        start = round(time * RATE)
+        sound[start : start + len(hat)] += 0.5 * hat
+    figures = rhythm.measure_rhythm(sound, RATE)
+    nearest = np.abs(figures.beats[None] - times[2:-3, None]).min(axis=1)
+    assert nearest.max() < 0.02
+
+
 @pytest.mark.parametrize("bpm", [64.0, 90.5, 128.3, 174.0])
 def test_the_tempo_of_a_kick_is_measured_at_any_bpm(bpm):
     times = np.arange(0, 20, 60 / bpm)
