@@ -139,7 +139,16 @@ def upsampler(level: int) -> ConfigDict:
         ),
         lookback=look_back(level, frames=3),
         labels=dict(max_genres=1, turns=len(TURNS[level])),
-        upper=dict(downs=2, stride=2, width=width // 2, depth=6, dilation_cycle=3, res_scale=True),
+        # Level 2 has no phases: a reference sound gives them to level 1.
+        upper=dict(
+            downs=2,
+            stride=2,
+            width=width // 2,
+            depth=6,
+            dilation_cycle=3,
+            res_scale=True,
+            reference=level == 1,
+        ),
     )
     schedule(config, steps=4100 if level == 1 else 1000, learning_rate=2e-3)
     return config

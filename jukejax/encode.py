@@ -35,6 +35,13 @@ OFFSETS = flags.DEFINE_integer(
     "of a top-level code (128 by default). Tracks held out are stored once.",
     flag_values=FLAGS,
 )
+REFERENCES = flags.DEFINE_bool(
+    "references",
+    True,
+    "Store the references that upsamplers with model.upper.reference need, where the VQ-VAE has a "
+    "synthesized level; a top prior needs none.",
+    flag_values=FLAGS,
+)
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
     0,
@@ -62,7 +69,14 @@ def main() -> int:
     if not 1 <= OFFSETS.value <= codec.hop:
         raise ValueError(f"--offsets={OFFSETS.value} must lie in 1 to {codec.hop}")
     batch_size = BATCH_SIZE.value or default_batch_size()
-    summary = encode_dataset(dataset, codec, output, offsets=OFFSETS.value, batch_size=batch_size)
+    summary = encode_dataset(
+        dataset,
+        codec,
+        output,
+        offsets=OFFSETS.value,
+        batch_size=batch_size,
+        references=REFERENCES.value,
+    )
     if summary is None:
         print(f"{output} holds these codes already")
         return 0

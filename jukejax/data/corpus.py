@@ -118,11 +118,12 @@ class Dataset:
         self.check_kind("codes")
         track, hops = self.tracks(split)[i], self.table.hops
         levels = range(len(hops)) if levels is None else levels
+        names = [records.name_level(level) for level in levels]
         codes = [np.empty(track.samples // hops[level], np.uint16) for level in levels]
         ends = [0] * len(levels)
         for chunk in range(track.records):
             payload = self.read_chunk(split, track, chunk)
-            for j, chunk_codes in enumerate(records.decode_codes(payload, levels)):
+            for j, chunk_codes in enumerate(records.decode_codes(payload, names)):
                 codes[j][ends[j] : ends[j] + len(chunk_codes)] = chunk_codes
                 ends[j] += len(chunk_codes)
         return codes

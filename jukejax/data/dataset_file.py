@@ -90,7 +90,11 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """The content of dataset.json that is read here; other fields are kept unchecked."""
+    """The content of dataset.json that is read here; other fields are kept unchecked.
+
+    Attributes:
+      references: levels whose references are stored beside their codes.
+    """
 
     format: int
     kind: str
@@ -100,6 +104,7 @@ class DatasetFile:
     splits: dict[str, Split]
     corpus_hash: str
     codebook_size: int | None = None
+    references: tuple[int, ...] = ()
     vqvae: dict[str, Any] | None = None
 
 

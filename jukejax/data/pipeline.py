@@ -18,11 +18,12 @@ import grain
 import numpy as np
 
 from jukejax.common.formatting import format_count
-from jukejax.data import corpus
+from jukejax.data import corpus, records
 from jukejax.data.epochs import Example, Order, Windows, plan_windows, spread_windows
 from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.reading import fill_audio_window, fill_code_window
+from jukejax.data.references import join_reference
 from jukejax.data.track_labels import TrackLabels, encode_track_labels
 from jukejax.data.vocabularies import LabelIds
 
@@ -93,6 +94,7 @@ class CodeReader:
     Attributes:
       level: of the codes; below the top level the codes of the level above are read as well.
       labels: label ids of each track of the split.
+      reference: the reference of the level is read as well.
     """
 
     dataset: corpus.Dataset
@@ -100,22 +102,33 @@ class CodeReader:
     windows: Windows
     level: int
     labels: TrackLabels
+    reference: bool = False
 
     def read_batch(self, examples: Sequence[Example]) -> Batch:
         """Returns {"codes": int32 [B, T], "labels": int32 [B, N], "track": int32 [B]}.
 
-        Below the top level also "upper_codes": int32 [B, T // ratio].
+        Below the top level also "upper_codes": int32 [B, T // ratio], or with a reference
+        [B, T // ratio, 1 + ratio] (`conditioners.join_reference`).
         """
         tracks, size = self.dataset.tracks(self.split), self.windows.size
         hops = self.dataset.table.hops
-        levels = range(self.level, min(self.level + 2, len(hops)))
+        own, upper = records.name_level(self.level), records.name_level(self.level + 1)
+        reference = records.name_reference(self.level)
+        levels = {own: self.level}
+        if self.level + 1 < len(hops):
+            levels[upper] = self.level + 1
+        if self.reference:
+            levels[reference] = self.level
         track = self.windows.tracks_of(examples)
-        codes = {k: np.empty((len(examples), size // hops[k]), np.int32) for k in levels}
+        codes = {
+            name: np.empty((len(examples), size // hops[level]), np.int32)
+            for name, level in levels.items()
+        }
         label = np.empty((len(examples), self.labels.width), np.int32)
         genres_end = NUM_TIMING + self.labels.max_genres
         lyrics_start = self.labels.width - self.labels.num_lyrics
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
-            rows = {k: level_codes[i] for k, level_codes in codes.items()}
+            rows = {name: array[i] for name, array in codes.items()}
             fill_code_window(self.dataset, self.split, tracks[t], example.start, rows)
             # Labels are relative to the start of the piece, even if its first samples are not
             # stored.
@@ -135,9 +148,11 @@ class CodeReader:
             if self.labels.lyrics_reader is not None:
                 reader, tokens = self.labels.lyrics_reader, self.labels.lyrics[t]
                 label[i, lyrics_start:] = reader.read_window(tokens, *place)
-        batch = {"codes": codes[self.level], "labels": label, "track": track}
-        if len(levels) > 1:
-            batch["upper_codes"] = codes[levels[1]]
+        batch = {"codes": codes[own], "labels": label, "track": track}
+        if upper in codes:
+            batch["upper_codes"] = codes[upper]
+        if self.reference:
+            batch["upper_codes"] = join_reference(codes[upper], codes[reference])
         return batch
 
 
@@ -181,6 +196,7 @@ def read_code_batches(
     sizes: LabelSizes | None = None,
     vocabulary: LabelIds | None = None,
     lyrics_reader: LyricsReader | None = None,
+    reference: bool = False,
 ) -> grain.DatasetIterator:
     """Reads batches of codes with their labels and the codes of the level above.
 
@@ -194,6 +210,7 @@ def read_code_batches(
       sizes: of the model's labels; None: it has none, and takes any number of genres.
       vocabulary: of the model; None: that of the dataset.
       lyrics_reader: of a model with lyrics; the labels then end with the tokens of each window.
+      reference: read the reference of the level.
 
     Returns:
       A grain iterator, with get_state and set_state, of `CodeReader.read_batch`.
@@ -206,6 +223,12 @@ def read_code_batches(
     dataset.check_kind("codes")
     tracks, hops = dataset.tracks(split), dataset.table.hops
     _check_code_window(hops, level, seq_len)
+    if reference and level not in dataset.table.references:
+        raise ValueError(
+            f"{folder} has no reference of level {level}, which model.upper.reference needs; run "
+            "encode again with a VQ-VAE whose level above is synthesized, and without "
+            "--noreferences"
+        )
     windows = plan_windows(
         tracks,
         size=seq_len * hops[level],
@@ -221,6 +244,7 @@ def read_code_batches(
         windows,
         level,
         encode_track_labels(tracks, split, vocabulary, sizes, lyrics_reader),
+        reference,
     )
     return _iterate(windows, reader.read_batch, split, batching)
 

@@ -70,14 +70,15 @@ def fill_code_window(
     split: str,
     track: corpus.Track,
     start: int,
-    outs: dict[int, np.ndarray],
+    outs: dict[str, np.ndarray],
 ) -> None:
-    """Fills `outs[level]`, int32 [window of that level], with codes from sample `start` on."""
-    levels, hops = list(outs), dataset.table.hops
-    size = len(outs[levels[0]]) * hops[levels[0]]
+    """Fills `outs`, int32 [window of the level] by name, with codes from sample `start` on."""
+    table, names = dataset.table, list(outs)
+    levels = records.name_arrays(len(table.hops), table.references)
+    hops = [table.hops[levels[name]] for name in names]
+    size = len(outs[names[0]]) * hops[0]
     for chunk, first, last, offset in _find_overlaps(start, size, dataset.table.chunk_samples):
-        codes = records.decode_codes(dataset.read_chunk(split, track, chunk), levels)
-        for level, chunk_codes in zip(levels, codes, strict=True):
-            hop = hops[level]
-            target = outs[level][offset // hop : (offset + last - first) // hop]
+        codes = records.decode_codes(dataset.read_chunk(split, track, chunk), names)
+        for name, hop, chunk_codes in zip(names, hops, codes, strict=True):
+            target = outs[name][offset // hop : (offset + last - first) // hop]
             target[:] = chunk_codes[first // hop : last // hop]

@@ -8,7 +8,8 @@ One record is one chunk of a track: `chunk_samples` samples of audio, or the cod
 Only the last chunk of a track may be shorter.
 
   audio chunk   audio: int16 little-endian bytes, interleaved; channels: 1 or 2
-  code chunk    level_0, level_1, ... of every level of the VQ-VAE: uint16 little-endian bytes
+  code chunk    level_0, level_1, ... of every level of the VQ-VAE: uint16 little-endian bytes;
+                reference_1 the same, for levels with a reference
   both          track, chunk: int64 position in the split and in the track; name, artist: bytes;
                 genre: bytes, any number
 """
@@ -54,9 +55,20 @@ def chunk_samples(hops: Sequence[int]) -> int:
     return max(CHUNK // hops[-1], 1) * hops[-1]
 
 
-def name_levels(num_levels: int) -> tuple[str, ...]:
-    """Returns the names of all levels in records and in files of codes, the finest first."""
-    return tuple(f"level_{level}" for level in range(num_levels))
+def name_level(level: int) -> str:
+    """Returns the name of the codes of a level."""
+    return f"level_{level}"
+
+
+def name_reference(level: int) -> str:
+    """Returns the name of the codes of a level's reference (`VQVAE.encode_reference`)."""
+    return f"reference_{level}"
+
+
+def name_arrays(num_levels: int, references: Sequence[int] = ()) -> dict[str, int]:
+    """Returns the level of each array of codes of a chunk by name."""
+    names = {name_level(level): level for level in range(num_levels)}
+    return names | {name_reference(level): level for level in references}
 
 
 @dataclass(frozen=True)
@@ -236,9 +248,8 @@ def decode_audio(payload: memoryview | bytes) -> np.ndarray:
     return np.frombuffer(audio, "<i2").reshape(-1, channels[0])
 
 
-def decode_codes(payload: memoryview | bytes, levels: Sequence[int]) -> list[np.ndarray]:
-    """Returns the codes of `levels` in a chunk, uint16 [time] each, as views of the payload."""
-    names = [f"level_{level}" for level in levels]
+def decode_codes(payload: memoryview | bytes, names: Sequence[str]) -> list[np.ndarray]:
+    """Returns the codes of these names in a chunk, uint16 [time] each, as views of the payload."""
     return [np.frombuffer(codes, "<u2") for codes in _find_features(payload, names)]
 
 

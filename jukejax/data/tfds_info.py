@@ -6,6 +6,7 @@ tensorflow_datasets/core/proto (dataset_info.proto, feature.proto); neither TFDS
 imported.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jukejax.common import files
@@ -26,22 +27,26 @@ _TEXTS = {
 def write_description(folder: Path, table: dict) -> None:
     """Writes both files; `table` is the content of dataset.json."""
     for name, content in (
-        ("features", describe_features(table["kind"], len(table["hops"]))),
+        ("features", describe_features(table["kind"], _name_codes(table))),
         ("dataset_info", describe_dataset(table)),
     ):
         files.write_json(folder / f"{name}.json", content)
 
 
-def describe_features(kind: str, num_levels: int = 0) -> dict:
+def _name_codes(table: dict) -> list[str]:
+    return list(records.name_arrays(len(table["hops"]), table.get("references", ())))
+
+
+def describe_features(kind: str, code_names: Sequence[str] = ()) -> dict:
     """Returns features.json of a dataset of `kind` "audio" or "codes".
 
     Audio is int16 [time * channels], interleaved: reshape it to [-1, channels]. Codes are uint16
-    [time] of each of `num_levels` levels.
+    [time] of each of `code_names`.
     """
     if kind == "audio":
         arrays = {"audio": _describe_array("int16"), "channels": _SCALAR}
     else:
-        arrays = {level: _describe_array("uint16") for level in records.name_levels(num_levels)}
+        arrays = {name: _describe_array("uint16") for name in code_names}
     positions = {"track": _SCALAR, "chunk": _SCALAR}
     names = {"name": _TEXT, "artist": _TEXT, "genre": _TEXTS}
     return {

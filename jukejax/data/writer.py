@@ -47,7 +47,7 @@ class DatasetWriter:
           sample_rate: of the audio in Hz.
           hops: samples of a code, by level; of codes only.
           info: more fields for dataset.json; audio: separator; codes: codebook_size, vqvae,
-            separator, source (corpus_hash of the audio).
+            separator, source (corpus_hash of the audio), references.
         """
         if kind not in ("audio", "codes"):
             raise ValueError(f"a dataset is of kind 'audio' or 'codes', not {kind!r}")
@@ -63,7 +63,7 @@ class DatasetWriter:
         """Appends a track in chunks.
 
         Args:
-          arrays: audio=int16 [time, channels]; or level_0, level_1, ... = codes [time of that
+          arrays: audio=int16 [time, channels]; or `records.name_arrays` = codes [time of the
             level], integers, for a whole number of top-level codes.
 
         Raises:
@@ -145,24 +145,23 @@ class DatasetWriter:
             if set(arrays) != {"audio"} or arrays["audio"].dtype != np.int16:
                 raise ValueError(f"{track.name}: audio datasets take audio=int16 [time, channels]")
             return {"audio": (arrays["audio"], 1)}, len(arrays["audio"])
-        names = records.name_levels(len(self._hops))
-        if set(arrays) != set(names):
-            raise ValueError(f"{track.name}: a code dataset takes {', '.join(names)}")
-        samples = len(arrays[names[-1]]) * self._hops[-1]
+        levels = records.name_arrays(len(self._hops), self._info.get("references", ()))
+        if set(arrays) != set(levels):
+            raise ValueError(f"{track.name}: a code dataset takes {', '.join(levels)}")
+        top = records.name_level(len(self._hops) - 1)
+        samples = len(arrays[top]) * self._hops[-1]
         size = self._info["codebook_size"]
-        for key, hop in zip(names, self._hops, strict=True):
+        hops = {key: self._hops[level] for key, level in levels.items()}
+        for key, hop in hops.items():
             codes = arrays[key]
             if codes.ndim != 1 or len(codes) * hop != samples:
                 raise ValueError(
                     f"{track.name}: {key} has shape {codes.shape}, and {samples} samples "
-                    f"(by {names[-1]}) need [{samples // hop}]"
+                    f"(by {top}) need [{samples // hop}]"
                 )
             if codes.size and not 0 <= codes.min() <= codes.max() < size:
                 raise ValueError(f"{track.name}: {key} holds codes outside [0, {size})")
-        return {
-            key: (arrays[key].astype(np.uint16), hop)
-            for key, hop in zip(names, self._hops, strict=True)
-        }, samples
+        return {key: (arrays[key].astype(np.uint16), hop) for key, hop in hops.items()}, samples
 
     def _temporary_path(self, split: str, shard: int) -> Path:
         return self.folder / f".{split}-{shard:05d}.tfrecord.tmp"

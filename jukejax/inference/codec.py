@@ -16,7 +16,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
-from jukejax.inference.spans import ArraySound, Sound, Span, find_context, find_spans
+from jukejax.inference.spans import (
+    ArraySound,
+    Sound,
+    Span,
+    find_context,
+    find_reference_context,
+    find_spans,
+)
 from jukejax.models.layers import Conv, DownConv, ResidualBlock
 from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
@@ -64,6 +71,19 @@ def _decode(
 ) -> jax.Array:
     model: Any = VQVAE(config)
     return model.apply(variables, codes, level, start, method=VQVAE.decode)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encode_reference(
+    config: VQVAEConfig,
+    level: int,
+    variables: Tree,
+    upper_codes: jax.Array,
+    start: jax.Array,
+    audio: jax.Array | None,
+) -> jax.Array:
+    model: Any = VQVAE(config)
+    return model.apply(variables, upper_codes, level, start, audio, method=VQVAE.encode_reference)
 
 
 def default_batch_size() -> int:
@@ -200,6 +220,45 @@ class Codec:
                 sound_codes[begin // hop : end // hop] = used
             if end == len(window.codes[-1]) * self.hop:
                 yield window.sound, window.codes
+
+    @property
+    def reference_levels(self) -> tuple[int, ...]:
+        """Levels below a synthesized one, which have a reference (`VQVAE.encode_reference`)."""
+        synthesized = self.config.synthesized_levels
+        return tuple(k - 1 for k in synthesized if k and k - 1 not in synthesized)
+
+    def encode_reference(
+        self, upper_codes: np.ndarray, level: int, sound: Sound | None = None
+    ) -> np.ndarray:
+        """Encodes the reference of a level from the codes of the level above.
+
+        Windows are padded with zeros at the end of the track.
+
+        Args:
+          upper_codes: int [time] of the level above.
+          sound: of these codes, whose phases the reference takes; None: phases that go on.
+
+        Returns:
+          int32 [time * ratio].
+        """
+        hop, upper_hop, unit = (*self.config.hops[level : level + 2], self.config.unit)
+        margin = find_reference_context(self.config, level)
+        window = max(self._window, -(-3 * margin // unit) * unit)
+        total, parts = len(upper_codes) * upper_hop, []
+        spans = find_spans(-(-total // unit) * unit, window, margin, unit)
+        for start, begin, end in spans:
+            codes = upper_codes[start // upper_hop : (start + window) // upper_hop]
+            codes = np.pad(codes, (0, window // upper_hop - len(codes)))
+            audio = None
+            if sound is not None:
+                audio = np.zeros((1, window, 1), np.float32)
+                sound.read(start, audio[0, : min(window, total - start), 0])
+            rows = jnp.asarray(codes[None], jnp.int32)
+            reference = _encode_reference(
+                self.config, level, self._variables, rows, jnp.int32(start), audio
+            )
+            parts.append(np.asarray(reference[0, (begin - start) // hop : (end - start) // hop]))
+        return np.concatenate(parts)[: total // hop]
 
     def margin(self, level: int) -> int:
         """Returns the number of codes on each side on which the audio of a code depends."""

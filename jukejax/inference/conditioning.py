@@ -43,7 +43,8 @@ class TrackCodes(NamedTuple):
 
     Attributes:
       codes: int32 [t], the whole track.
-      upper_codes: int32 [t // ratio] of the level above, for upsamplers.
+      upper_codes: int32 [t // ratio] of the level above, or with a reference
+        [t // ratio, 1 + ratio] (`data.references`), for upsamplers.
       labels: of the track, for labeled models.
     """
 
@@ -57,7 +58,7 @@ class PriorInputs(NamedTuple):
 
     Attributes:
       codes: int32 [B, T].
-      upper_codes: int32 [B, T // ratio], for upsamplers.
+      upper_codes: int32 [B, *upper.find_shape], for upsamplers.
       labels: int32 [B, label_width], for labeled models.
     """
 
@@ -102,13 +103,14 @@ def compute_conditions(
 
 
 def fit_length(codes: np.ndarray, length: int) -> np.ndarray:
-    """Truncates or zero-pads codes [B, t] to [B, length]."""
+    """Truncates or zero-pads codes [B, t, ...] to [B, length, ...]."""
     codes = codes[:, :length]
-    return np.pad(codes, ((0, 0), (0, length - codes.shape[1])))
+    rest = ((0, 0),) * (codes.ndim - 2)
+    return np.pad(codes, ((0, 0), (0, length - codes.shape[1]), *rest))
 
 
 def stack_rows(rows: Sequence[np.ndarray], length: int) -> jax.Array:
-    """Stacks the codes [t] of each row, truncated or zero-padded, to int32 [B, length]."""
+    """Stacks the codes [t, ...] of each row, truncated or zero-padded, to [B, length, ...]."""
     return jnp.asarray(np.concatenate([fit_length(row[None], length) for row in rows]), jnp.int32)
 
 

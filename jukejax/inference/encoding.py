@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,30 +68,40 @@ def list_versions(dataset: corpus.Dataset, offsets: int, hop: int) -> list[Track
     ]
 
 
-def write_track_codes(path: Path, codes: Sequence[np.ndarray]) -> None:
-    """Writes the codes of all levels of a track."""
-    levels = zip(records.name_levels(len(codes)), codes, strict=True)
-    files.write_arrays(path, {name: level.astype(np.uint16) for name, level in levels})
+def write_track_codes(path: Path, codes: Mapping[str, np.ndarray]) -> None:
+    """Writes the arrays of codes of a track."""
+    files.write_arrays(path, {name: array.astype(np.uint16) for name, array in codes.items()})
 
 
-def read_track_codes(path: Path, samples: int, hops: Sequence[int]) -> dict[str, np.ndarray] | None:
-    """Reads the codes of a track of `samples` by level; None if there are none, or damaged ones."""
-    read = functools.partial(_read_checked_codes, samples=samples, hops=hops)
+def read_track_codes(
+    path: Path, samples: int, hops: Sequence[int], references: Sequence[int] = ()
+) -> dict[str, np.ndarray] | None:
+    """Reads the arrays of codes of a track of `samples`; None if there are none, or damaged ones.
+
+    Args:
+      references: levels that have one.
+    """
+    read = functools.partial(_read_checked_codes, samples=samples, hops=hops, references=references)
     return files.read_cached(path, read)
 
 
-def _read_checked_codes(path: Path, samples: int, hops: Sequence[int]) -> dict[str, np.ndarray]:
-    levels, names = read_arrays(path), records.name_levels(len(hops))
-    for name, hop in zip(names, hops, strict=True):
-        expected = (samples // hops[-1] * hops[-1] // hop,)
-        if name not in levels or levels[name].dtype != np.uint16 or levels[name].shape != expected:
+def _read_checked_codes(
+    path: Path, samples: int, hops: Sequence[int], references: Sequence[int]
+) -> dict[str, np.ndarray]:
+    arrays, levels = read_arrays(path), records.name_arrays(len(hops), references)
+    for name, level in levels.items():
+        expected = (samples // hops[-1] * hops[-1] // hops[level],)
+        if name not in arrays or arrays[name].dtype != np.uint16 or arrays[name].shape != expected:
             raise ValueError(f"it does not hold {expected[0]} codes of {name}")
-    return {name: levels[name] for name in names}
+    return {name: arrays[name] for name in levels}
 
 
-def describe_codes(dataset: corpus.Dataset, codec: Codec, offsets: int) -> dict[str, Any]:
+def describe_codes(
+    dataset: corpus.Dataset, codec: Codec, offsets: int, references: Sequence[int] = ()
+) -> dict[str, Any]:
     """Returns the fields of dataset.json that describe the encoding."""
-    return {
+    stored = {"references": list(references)} if references else {}
+    return stored | {
         "sample_rate": codec.sample_rate,
         "hops": list(codec.config.hops),
         "codebook_size": codec.config.codebook_size,
@@ -118,14 +128,19 @@ def is_finished(output: Path, info: dict[str, Any]) -> bool:
 
 
 def encode_tracks(
-    codec: Codec, versions: Sequence[TrackVersion], folder: Path, batch_size: int
+    codec: Codec,
+    versions: Sequence[TrackVersion],
+    folder: Path,
+    batch_size: int,
+    references: Sequence[int] = (),
 ) -> float:
     """Encodes the tracks without codes in `folder`; returns their length in seconds."""
     paths = {id(version): version.work_path(folder, codec.identity["hash"]) for version in versions}
     missing = [
         version
         for version in versions
-        if read_track_codes(paths[id(version)], version.samples, codec.config.hops) is None
+        if read_track_codes(paths[id(version)], version.samples, codec.config.hops, references)
+        is None
     ]
     progress = _EncodingProgress(
         total=sum(version.samples for version in versions),
@@ -134,7 +149,12 @@ def encode_tracks(
     )
     encoded = codec.encode_all(missing, batch_size=batch_size, progress=progress.advance)
     for version, codes in encoded:
-        write_track_codes(paths[id(version)], codes)
+        arrays = {records.name_level(level): array for level, array in enumerate(codes)}
+        for level in references:
+            arrays[records.name_reference(level)] = codec.encode_reference(
+                codes[level + 1], level, version
+            )
+        write_track_codes(paths[id(version)], arrays)
     return progress.missing / codec.sample_rate
 
 
@@ -171,7 +191,8 @@ def write_shards(
     with DatasetWriter(output, kind="codes", vocabulary=vocabulary, **info) as writer:
         for version in versions:
             path = version.work_path(folder, info["vqvae"]["hash"])
-            codes = read_track_codes(path, version.samples, info["hops"])
+            references = info.get("references", ())
+            codes = read_track_codes(path, version.samples, info["hops"], references)
             if codes is None:
                 raise ValueError(
                     f"the codes of {version.track.name} in {folder} were lost or damaged; run again"
@@ -203,13 +224,20 @@ class EncodingSummary:
 
 
 def encode_dataset(
-    dataset: corpus.Dataset, codec: Codec, output: Path, *, offsets: int, batch_size: int
+    dataset: corpus.Dataset,
+    codec: Codec,
+    output: Path,
+    *,
+    offsets: int,
+    batch_size: int,
+    references: bool = True,
 ) -> EncodingSummary | None:
     """Encodes all tracks of an audio dataset and writes their codes to `output`.
 
     Args:
       offsets: versions of each training track.
       batch_size: windows to encode at once.
+      references: store those of the levels that have one.
 
     Returns:
       None if `output` already has these codes.
@@ -219,13 +247,14 @@ def encode_dataset(
         the disk is full, or the dataset was changed meanwhile.
     """
     dataset.check_rate(codec.sample_rate)
-    info = describe_codes(dataset, codec, offsets)
+    levels = codec.reference_levels if references else ()
+    info = describe_codes(dataset, codec, offsets, levels)
     if is_finished(output, info):
         return None
     shard_checks.check_shards(dataset)
     versions, started_at = list_versions(dataset, offsets, codec.hop), time.monotonic()
     with files.lock_output(output, "encode") as folder:
-        seconds = encode_tracks(codec, versions, folder, batch_size)
+        seconds = encode_tracks(codec, versions, folder, batch_size, levels)
         speed = seconds / (time.monotonic() - started_at)
         if corpus.open_dataset(dataset.folder).corpus_hash != dataset.corpus_hash:
             raise ValueError(

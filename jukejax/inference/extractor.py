@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jukejax.data.references import join_reference
 from jukejax.inference.activations import Activations, compute_track_activations
 from jukejax.inference.conditioning import TrackCodes
 from jukejax.inference.loaded_model import Model
@@ -60,7 +61,12 @@ class ActivationExtractor:
             labels = self._model.encode_labels(
                 self.level, artist=artist, genre=genre, total_seconds=seconds
             )
-        upper_codes = codes[self.level + 1] if self.config.upper is not None else None
+        upper_codes = None
+        if self.config.upper is not None:
+            upper_codes = codes[self.level + 1]
+            if self.config.upper.reference:
+                reference = self._model.codec.encode_reference(upper_codes, self.level)
+                upper_codes = join_reference(upper_codes, reference)
         return compute_track_activations(
             self.config,
             self._weights,

@@ -36,7 +36,7 @@ class WindowInputs(NamedTuple):
 
     Attributes:
       codes: int32 [R, T]; slots before `start` are kept.
-      upper_codes: int32 [R, T // ratio] or None.
+      upper_codes: int32 [R, *upper.find_shape] or None.
       labels: int32 [R, label_width] or None.
       start, stop: int32 scalars, the slots to fill.
       offset: int32 scalar or [R], codes before the window in the track.
@@ -147,7 +147,7 @@ class LevelTracks:
       total: codes of a finished track.
       codes: int32 [B, t], fixed at the start of each track: a prompt, or codes of an interrupted
         run.
-      upper_codes: int32 [B, total // ratio], the finished level above; None at the top.
+      upper_codes: int32 [B, total // ratio, ...], the finished level above; None at the top.
       labels: labels of each item, for labeled models.
       keys: [B], one an item.
     """

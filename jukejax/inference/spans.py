@@ -10,6 +10,7 @@ from jukejax.models.frames import FrameConfig
 from jukejax.models.layers import ResidualStack
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
+from jukejax.ops.synthesis import PHASE_FRAMES
 
 
 class Span(NamedTuple):
@@ -62,6 +63,18 @@ def find_context(config: VQVAEConfig, level: int) -> int:
             reach += sum(stack.dilations) * rate
         reach += rate
     return _round_up(reach + 1, config.hops[-1])
+
+
+def find_reference_context(config: VQVAEConfig, level: int) -> int:
+    """Returns the samples on each side on which the reference of a level depends.
+
+    These are the context of its encoder, and that of the tones of the level above: of three codes
+    of each turn and of the frames whose phases are measured.
+    """
+    assert config.frames is not None
+    frame = config.hops[level + 1] * config.frames.frame_codes(level + 1)
+    tones = (bands.SPANS["tones"] + PHASE_FRAMES) * bands.HOPS["tones"]
+    return _round_up(find_context(config, level) + 3 * frame + tones, config.unit)
 
 
 def _dilated_stack(config: VQVAEConfig, depth: int) -> ResidualStack:

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 
 from jukejax.data.lyrics import check_alphabet_name
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.layers import DecoderBlock
+from jukejax.models.layers import Conv, DecoderBlock, ResidualStack
 from jukejax.models.projection import LayerNorm, Projection
 from jukejax.models.transformer_config import TransformerConfig
+
+_REFERENCE_TAPS = 9  # of the first convolution over the codes of a reference
 
 
 class LyricsKind(enum.StrEnum):
@@ -78,6 +80,8 @@ class CodeConditionerConfig:
       dilation_growth_rate, dilation_cycle, res_scale, m_conv, zero_out: see `ResidualStack`.
       init_scale: of the embedding.
       remat: recompute the blocks in the backward pass.
+      reference: the codes of this level of a reference sound are inputs too, an extension for codes
+        above that carry no phase (`VQVAE.encode_reference`).
     """
 
     vocab_size: int
@@ -92,15 +96,45 @@ class CodeConditionerConfig:
     zero_out: bool = False
     init_scale: float = 1.0
     remat: bool = False
+    reference: bool = False
 
     @property
     def ratio(self) -> int:
         """Codes of this level for one code of the level above."""
         return self.stride**self.downs
 
+    def find_shape(self, seq_len: int) -> tuple[int, ...]:
+        """Returns the shape of the codes above a window: [N], or with a reference [N, 1 + ratio].
+
+        In the last axis are the code of the level above and then those of the reference.
+        """
+        length = seq_len // self.ratio
+        return (length, 1 + self.ratio) if self.reference else (length,)
+
+
+class ReferenceConditioner(nn.Module):
+    """Maps codes of a reference sound, int [B, T], to [B, T, features]; starts at zero."""
+
+    config: CodeConditionerConfig
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        width = self.config.width
+        init = nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", "embed"))
+        table = self.param("code_embedding", init, (self.config.vocab_size, width))
+        x = Conv(width, taps=_REFERENCE_TAPS, dtype=self.dtype, name="in")(
+            table.astype(self.dtype)[codes]
+        )
+        x = ResidualStack(
+            depth=2, dilation_growth_rate=3, res_scale=True, dtype=self.dtype, name="stack"
+        )(x)
+        return Conv(self.features, taps=1, zero_out=True, dtype=self.dtype, name="out")(x)
+
 
 class CodeConditioner(nn.Module):
-    """Maps codes of the level above, int [B, T // ratio], to [B, T, features]."""
+    """Maps codes above, int [B, *shape] (`find_shape`), to [B, T, features]."""
 
     config: CodeConditionerConfig
     features: int
@@ -109,7 +143,10 @@ class CodeConditioner(nn.Module):
     @nn.compact
     def __call__(self, codes: jax.Array, extra: jax.Array | None = None) -> jax.Array:
         """Upsamples the embedded codes plus `extra` [B, T // ratio, features], if not None."""
-        config = self.config
+        config, reference = self.config, None
+        if config.reference:
+            reference = codes[..., 1:].reshape(codes.shape[0], -1)
+            codes = codes[..., 0]
         init = nn.with_logical_partitioning(
             nn.initializers.normal(0.02 * config.init_scale), ("vocab", "embed")
         )
@@ -133,6 +170,11 @@ class CodeConditioner(nn.Module):
             dtype=self.dtype,
             name="upsample",
         )(x)
+        if reference is not None:
+            reference_conditioner = ReferenceConditioner(
+                config, self.features, self.dtype, name="reference"
+            )
+            x = x + reference_conditioner(reference)
         return LayerNorm(name="norm")(x)
 
 

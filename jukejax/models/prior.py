@@ -173,7 +173,7 @@ class Prior(nn.Module):
         """Computes the conditions of a window, once for all its positions.
 
         Args:
-          upper_codes: int [B, T // ratio], for upsamplers.
+          upper_codes: int [B, *upper.find_shape], for upsamplers.
           labels: int [B, label_width], for labeled models.
           deterministic: no dropout.
         """

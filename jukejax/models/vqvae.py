@@ -25,7 +25,7 @@ from jukejax.models.quantizer import Quantizer
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.ops.quantize import Quantized
-from jukejax.ops.synthesis import synthesize_streams
+from jukejax.ops.synthesis import synthesize_references, synthesize_streams
 from jukejax.ops.turns import pad_frames
 
 
@@ -285,6 +285,42 @@ class VQVAE(nn.Module):
         if self.config.has_codes:
             codes = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
         return self._decode_features(codes, level, start)
+
+    def encode_reference(
+        self,
+        upper_codes: jax.Array,
+        level: int,
+        start: jax.Array | int = 0,
+        audio: jax.Array | None = None,
+    ) -> jax.Array:
+        """Encodes at `level` the tones of the codes of the level above it, a synthesized one.
+
+        These codes tell an upsampler the phases of the partials, which the codes above do not have:
+        any phases that go on from frame to frame serve.
+
+        Args:
+          upper_codes: int [B, N], whole frames.
+          start: sample of the track at which they begin, a multiple of `config.unit`.
+          audio: [B, T, channels], whose phases the tones take; None: those of `decode`.
+
+        Returns:
+          int32 [B, T / hop].
+        """
+        config, frames = self.config, self.config.frames
+        upper = level + 1
+        if upper not in config.synthesized_levels:
+            raise ValueError(f"level {level} has no reference: level {upper} is not synthesized")
+        assert frames is not None
+        vectors = quantize.look_up(upper_codes, self.codebooks[upper].read_state().codebook)
+        spectra = self.spectrum_heads[config.spectral_levels.index(upper)](vectors)
+        mono = None if audio is None else audio.astype(jnp.float32).mean(axis=-1)
+        sound = synthesize_references(
+            spectra, config.streams(upper), start, mono, sample_rate=frames.sample_rate
+        )
+        (codes,) = self.encode(
+            jnp.repeat(sound[..., None], config.channels, axis=-1), level, level + 1
+        )
+        return codes
 
     def _decode_features(
         self, features: jax.Array, level: int, start: jax.Array | int

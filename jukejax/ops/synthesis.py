@@ -14,10 +14,11 @@ import numpy as np
 from jax import lax
 
 from jukejax.ops import bands
-from jukejax.ops.frames import add_frames
+from jukejax.ops.frames import add_frames, cut_frames
 from jukejax.ops.turns import Stream
 
 WIDE_BELOW = 200.0  # Hz: a sine is in several bands there, as they are narrower than a bin
+PHASE_FRAMES = 5  # frames of "tones" whose mean tells the phase of a band
 _NOISE_KEY = 0
 
 
@@ -55,14 +56,54 @@ def synthesize_streams(
     return sum(sounds[1:], sounds[0])
 
 
+def synthesize_references(
+    spectra: Sequence[jax.Array],
+    streams: Sequence[Stream],
+    start: jax.Array | int,
+    audio: jax.Array | None = None,
+    *,
+    sample_rate: int,
+) -> jax.Array:
+    """Adds the tones of all streams of a level, without the strokes.
+
+    Args:
+      spectra, start: as in `synthesize_streams`.
+      audio: [B, T], whose phases the tones take; None: those of `synthesize_streams`.
+
+    Returns:
+      float32 [B, T].
+    """
+    first = jnp.asarray(start, jnp.int32) // bands.HOPS["tones"]
+    sounds = []
+    for stream, logs in zip(streams, spectra, strict=True):
+        kind, low, high = stream.turn
+        if kind == "tones":
+            offsets = None
+            if audio is not None:
+                offsets = measure_offsets(audio, low, high, first, sample_rate=sample_rate)
+            sounds.append(
+                synthesize_tones(logs, low, high, first, offsets, sample_rate=sample_rate)
+            )
+    if not sounds:
+        raise ValueError("the level has no turns of tones, so that it gives no reference")
+    return sum(sounds[1:], sounds[0])
+
+
 def synthesize_tones(
-    logs: jax.Array, low: float, high: float, start: jax.Array, *, sample_rate: int
+    logs: jax.Array,
+    low: float,
+    high: float,
+    start: jax.Array,
+    offsets: jax.Array | None = None,
+    *,
+    sample_rate: int,
 ) -> jax.Array:
     """Adds a cosine for each band that is louder than its neighbors.
 
     Args:
       logs: [B, N, K] of `bands.log_magnitudes` for the "tones" of [low, high) Hz.
       start: int32, the number of the first frame in the track.
+      offsets: of the cosines' phases, in radians [B, N, K] (`measure_offsets`); None: 0.
 
     Returns:
       float32 [B, N * HOPS["tones"]].
@@ -72,18 +113,52 @@ def synthesize_tones(
     magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["tones"], 0)
     amplitudes = jnp.where(_is_peak(magnitudes, centers), magnitudes / response, 0)
     # Amplitudes are those of the middle of a frame, and linear between two frames.
-    padded = jnp.pad(amplitudes, ((0, 0), (1, 1), (0, 0)), mode="edge")
+    padded = _repeat_ends(amplitudes)
     ramp = (np.arange(hop) + 0.5) / hop
     rising, falling = ramp.astype(np.float32), (1 - ramp).astype(np.float32)
     phases = _compute_phases(centers, start, logs.shape[1] + 1, hop, sample_rate)
+    phases_before = phases_after = phases
+    if offsets is not None:
+        ends = _repeat_ends(offsets)
+        phases_before, phases_after = phases + ends[:, :-1], phases + ends[:, 1:]
     cosines, sines = _make_waves(centers / sample_rate, hop)
 
-    def sound(values: jax.Array) -> jax.Array:
+    def sound(values: jax.Array, phases: jax.Array) -> jax.Array:
         return (values * jnp.cos(phases)) @ cosines - (values * jnp.sin(phases)) @ sines
 
     # From the middle of one frame to that of the next.
-    blocks = sound(padded[:, :-1]) * falling + sound(padded[:, 1:]) * rising
+    blocks = sound(padded[:, :-1], phases_before) * falling
+    blocks = blocks + sound(padded[:, 1:], phases_after) * rising
     return blocks.reshape(len(logs), -1)[:, hop // 2 : hop // 2 + logs.shape[1] * hop]
+
+
+def measure_offsets(
+    audio: jax.Array, low: float, high: float, start: jax.Array, *, sample_rate: int
+) -> jax.Array:
+    """Measures the phases of audio in each band against those of `synthesize_tones`.
+
+    Args:
+      audio: [B, T], T a multiple of HOPS["tones"].
+      start: int32, the number of the first frame in the track.
+
+    Returns:
+      float32 [B, N, K] in radians, of the mean over `PHASE_FRAMES` frames.
+    """
+    hop, span = bands.HOPS["tones"], bands.SPANS["tones"]
+    centers = bands.select_centers("tones", low, high)
+    window = bands.make_window("tones")
+    angles = 2 * np.pi * np.outer(np.arange(len(window)) - len(window) / 2, centers / sample_rate)
+    frames = cut_frames(audio, hop, span)
+    real = frames @ (np.cos(angles) * window[:, None]).astype(np.float32)
+    imaginary = frames @ (-np.sin(angles) * window[:, None]).astype(np.float32)
+    phases = _compute_phases(centers, start + 1, frames.shape[1], hop, sample_rate)
+    rotated = (
+        real * jnp.cos(phases) + imaginary * jnp.sin(phases),
+        imaginary * jnp.cos(phases) - real * jnp.sin(phases),
+    )
+    size = (1, PHASE_FRAMES, 1)
+    sums = [lax.reduce_window(part, 0.0, lax.add, size, (1, 1, 1), "SAME") for part in rotated]
+    return jnp.arctan2(sums[1], sums[0])
 
 
 def synthesize_strokes(
@@ -124,6 +199,11 @@ def synthesize_strokes(
     gains = magnitudes @ spread
     frames = ((real * gains) @ cosines - (imaginary * gains) @ sines) * window
     return add_frames(frames / np.sqrt(np.sum(np.square(window)) / hop), hop, span)
+
+
+def _repeat_ends(values: jax.Array) -> jax.Array:
+    """Repeats the first and the last of values [B, N, K] once, [B, N + 2, K]."""
+    return jnp.pad(values, ((0, 0), (1, 1), (0, 0)), mode="edge")
 
 
 def _make_waves(frequencies: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from jukejax.common.progress import Progress
+from jukejax.data.references import join_reference
 from jukejax.inference import generate
 from jukejax.inference.conditioning import PriorWeights
 from jukejax.inference.loaded_model import Model
@@ -112,7 +113,7 @@ class LevelSampler:
         tracks = generate.LevelTracks(
             total=targets[-1],
             codes=codes,
-            upper_codes=None if config.upper is None else upper_codes,
+            upper_codes=self._prepare_upper_codes(config, upper_codes),
             labels=[self.initial_state.labels[level]] * len(self.request.items),
             keys=generate.make_item_keys(self.request.seed, self.request.items, level),
         )
@@ -180,8 +181,7 @@ class LevelSampler:
         config, weights = self.model.load_prior(level)
         count, num_items = self.request.candidates, len(self.request.items)
         begin, stop = span
-        if config.upper is None:
-            upper_codes = None
+        upper_codes = self._prepare_upper_codes(config, upper_codes)
         labels = self.initial_state.labels[level]
         keys = generate.make_item_keys(self.request.seed, self.request.items, level)
         tracks = generate.LevelTracks(
@@ -200,6 +200,19 @@ class LevelSampler:
             upper_codes=upper_codes,
             labels=[labels] * num_items,
         )
+
+    def _prepare_upper_codes(
+        self, config: PriorConfig, upper_codes: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Returns the inputs of a prior from the codes above [B, t // ratio]; None at the top."""
+        if config.upper is None:
+            return None
+        assert upper_codes is not None
+        if not config.upper.reference:
+            return upper_codes
+        codec, level = self.model.codec, config.level
+        references = [codec.encode_reference(codes, level) for codes in upper_codes]
+        return join_reference(upper_codes, np.stack(references))
 
     def _sample_codes(
         self,

@@ -19,6 +19,7 @@ from jukejax.ops import quantize
 from jukejax.runtime import distributed, sharding
 from jukejax.training import pretrained, state
 from jukejax.training.program import Program
+from jukejax.training.task import Task
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import compare_codecs
 
@@ -48,6 +49,7 @@ def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.Tr
     if "label_conditioner" in params:
         params = grow_tables(params, trained["vocabulary"], description, key)
         params = add_grid_tables(params, program.target.params)
+    params = add_reference(params, program.target.params, program.task, key)
     target, shardings = program.target, program.shardings
     params = _place(path, "params", params, target.params, shardings.params)
     extra = weights["extra"]
@@ -110,6 +112,24 @@ def add_grid_tables(params: Tree, target: Tree) -> Tree:
     for name in GRID_TABLES & target["label_conditioner"].keys() - tables.keys():
         tables[name] = np.zeros(target["label_conditioner"][name].shape, np.float32)
     return dict(params, label_conditioner=tables)
+
+
+def add_reference(params: Tree, target: Tree, task: Task, key: jax.Array) -> Tree:
+    """Adds the conditioner on a reference that the trained model does not have, as initialized.
+
+    It starts at zero, so that the model starts with the loss that it was trained to.
+
+    Args:
+      params: host arrays.
+      target: shapes of the run's model.
+      task: of the run.
+      key: PRNG key of the run.
+    """
+    name, part = "code_conditioner", "reference"
+    if part not in target.get(name, {}) or part in params.get(name, {}):
+        return params
+    initial, _ = sharding.unbox(task.init_params(key))
+    return dict(params, code_conditioner=dict(params[name], reference=initial[name][part]))
 
 
 def expect_equal_usage(codebooks: Tree, num_rows: Sequence[int]) -> Tree:

@@ -27,8 +27,8 @@ FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
 FREE |= {"dropout", "dropout_all", "context_dropout", "style_everywhere"}
 FREE |= {"loss_fraction", "alignment_layer", "alignment_head"}
-# Keys of labels that a run may add to a model that was trained with 0 of them.
-ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "turns"}
+# Keys that a run may add to a model that was trained without them, with 0 or False.
+ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "turns", "reference"}
 
 
 def trained_part_name(config: ConfigDict) -> str:

@@ -185,7 +185,7 @@ def prior_functions(
     functions = PriorFunctions(config)
     inputs = {}
     if config.upper is not None:
-        inputs["upper_codes"] = _codes_shape(batch, config.seq_len // config.upper.ratio)
+        inputs["upper_codes"] = _codes_shape(batch, *config.upper.find_shape(config.seq_len))
     if config.labels is not None:
         inputs["labels"] = _codes_shape(batch, config.label_width)
     number = jax.ShapeDtypeStruct((), jnp.int32)

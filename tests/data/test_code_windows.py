@@ -105,6 +105,38 @@ def test_windows_of_any_number_of_levels_line_up(tmp_path, hops):
                     np.testing.assert_array_equal(batch[name][row], expected % (1 << 16))
 
 
+def test_a_reference_stands_beside_the_codes_above(tmp_path):
+    info = dict(codebook_size=1 << 16, vqvae={"hash": "x"}, references=[1])
+    tops = 2 * records.CHUNK // 128 + 50
+    levels = {f"level_{k}": np.arange(tops * 128 // h) for k, h in enumerate(records.HOPS)}
+    levels = {name: codes % 30_000 for name, codes in levels.items()}
+    with DatasetWriter(tmp_path, kind="codes", vocabulary=Vocabulary(), **info) as writer:
+        with pytest.raises(ValueError, match="takes level_0, level_1, level_2, reference_1"):
+            writer.add("train", corpus.Track("t"), **levels)
+        writer.add("train", corpus.Track("t"), **levels, reference_1=levels["level_1"] + 30_000)
+    assert corpus.open_dataset(tmp_path).table.references == (1,)
+
+    def read_batch(level):
+        batches = pipeline.read_code_batches(
+            tmp_path,
+            "train",
+            level=level,
+            seq_len=64,
+            reference=True,
+            batching=pipeline.Batching(batch_size=4),
+        )
+        return next(batches)
+
+    batch = read_batch(1)
+    assert batch["upper_codes"].shape == (4, 16, 5)
+    first = batch["labels"][:, 1] // 128
+    np.testing.assert_array_equal(batch["upper_codes"][:, 0, 0], first)
+    reference = batch["upper_codes"][..., 1:].reshape(4, -1)
+    np.testing.assert_array_equal(reference, batch["codes"] + 30_000)
+    with pytest.raises(ValueError, match=f"{tmp_path} has no reference of level 0, which model"):
+        read_batch(0)
+
+
 def test_labels_of_a_track_stored_without_its_start_count_from_the_start_of_the_piece(tmp_path):
     with DatasetWriter(
         tmp_path, kind="codes", vocabulary=Vocabulary(), codebook_size=2048, vqvae={"hash": "x"}

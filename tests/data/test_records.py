@@ -104,9 +104,11 @@ def test_a_code_chunk_is_decoded_by_level():
         f"level_{k}": random.randint(0, 2048, 1024 // hop).astype(np.uint16)
         for k, hop in enumerate(records.HOPS)
     }
+    codes["reference_1"] = codes["level_1"][::-1].copy()
     payload = records.encode_chunk(codes, track=0, chunk=0)
-    for k, level in zip((2, 0), records.decode_codes(payload, (2, 0)), strict=True):
-        np.testing.assert_array_equal(level, codes[f"level_{k}"])
+    names = ("level_2", "reference_1", "level_0")
+    for name, level in zip(names, records.decode_codes(payload, names), strict=True):
+        np.testing.assert_array_equal(level, codes[name])
 
 
 def test_abandon_leaves_nothing(tmp_path):

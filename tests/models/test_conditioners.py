@@ -1,5 +1,7 @@
 """Upper codes line up with the codes below them; labels and timing as worked out by hand."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -108,3 +110,24 @@ def test_label_vectors_of_another_width_are_refused():
     module = LabelConditioner(LABELS, 5, 4, timing=False)
     with pytest.raises(ValueError, match=r"5 entries, expected 6 \(labels.max_genres is 2\)"):
         jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
+
+
+def test_a_reference_speaks_to_the_codes_near_it_and_starts_silent():
+    """Ratio 4: in each row the upper code is followed by the reference of its four codes."""
+    config = CodeConditionerConfig(vocab_size=5, downs=2, stride=2, width=4, depth=1)
+    with_reference = dataclasses.replace(config, reference=True)
+    assert with_reference.find_shape(80) == (20, 5)
+    plain, module = CodeConditioner(config, 6), CodeConditioner(with_reference, 6)
+    codes = np.random.default_rng(0).integers(0, 5, (1, 20, 5)).astype(np.int32)
+    params = random_params(module, codes)
+    other = codes.copy()
+    other[0, 10, 1 + 2] = (codes[0, 10, 1 + 2] + 1) % 5  # of code 42
+    apply = jax.jit(lambda params, codes: module.apply({"params": params}, codes))
+    change = np.abs(apply(params, codes) - apply(params, other)).sum(axis=(0, 2))
+    moved = np.flatnonzero(change > 1e-6)
+    assert {41, 42, 43} <= set(moved.tolist())
+    assert 42 - moved[0] == moved[-1] - 42 == 8
+    initial = nn.meta.unbox(jax.jit(module.init)(jax.random.key(0), codes))["params"]
+    rest = {name: tree for name, tree in initial.items() if name != "reference"}
+    silent = jax.jit(lambda codes: plain.apply({"params": rest}, codes))(codes[..., 0])
+    np.testing.assert_array_equal(apply(initial, codes), silent)

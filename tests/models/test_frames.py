@@ -1,6 +1,7 @@
 """The VQ-VAE whose encoders and decoders work at the rate of the codes."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from jukejax.common.config import freeze, to_plain
 from jukejax.inference.codec import Codec
+from jukejax.inference.spans import ArraySound
 from jukejax.models.layers import init_params
 from jukejax.models.quantizer import Quantizer
 from jukejax.models.vqvae import VQVAE
@@ -206,6 +208,47 @@ def test_windows_give_the_codes_and_the_audio_of_a_single_pass(
         hop = config.hops[level]
         part = codec.decode_range(codes[level], level, 101, 149)
         np.testing.assert_allclose(part, expected[101 * hop : 149 * hop], atol=1e-5)
+
+
+def use_features_as_codes(weights):
+    """Returns weights whose codes of level 0 are features of a sound of level 1."""
+    variables = {"params": weights["params"], "codebook": weights["extra"]}
+    upper = np.random.default_rng(0).integers(0, 16, (1, 64))
+    sound = VQVAE(SYNTHESIS).apply(variables, upper, 1, method="decode")
+    (features,) = VQVAE(SYNTHESIS).apply(variables, sound, 0, 1, method="features")
+    frames = np.asarray(features).reshape(-1, 4, 6)
+    rows = np.concatenate(
+        [frames[::64, :2].reshape(-1, 6)[:8], frames[::64, 2:].reshape(-1, 6)[:8]]
+    )
+    books = dict(weights["extra"])
+    books["codebooks_0"] = dict(books["codebooks_0"], codebook=rows)
+    return {"params": weights["params"], "extra": books}
+
+
+@pytest.mark.parametrize("has_sound", [False, True])
+def test_windows_give_the_reference_of_a_single_pass(has_sound, synthesis_weights):
+    weights = use_features_as_codes(synthesis_weights)
+    codec = Codec({"config": to_plain(SYNTHESIS), "sample_rate": 1000}, weights)
+    variables = {"params": weights["params"], "codebook": weights["extra"]}
+    assert codec.reference_levels == (0,)
+    length = 5 * codec._window // SYNTHESIS.unit * SYNTHESIS.unit
+    audio, upper_hop = draw_audio(length)[:1], SYNTHESIS.hops[1]
+    upper = np.random.default_rng(1).integers(0, 16, length // upper_hop).astype(np.int32)
+    sound = ArraySound(audio[0, :, 0]) if has_sound else None
+    codes = codec.encode_reference(upper, 0, sound)
+    apply = jax.jit(functools.partial(VQVAE(SYNTHESIS).apply, method="encode_reference", level=0))
+    whole = apply(variables, upper[None], audio=audio if has_sound else None)[0]
+    assert len(np.unique(whole)) > 4
+    np.testing.assert_array_equal(codes, whole)
+    cut = codec.encode_reference(upper[:-1], 0, sound)
+    assert len(cut) == len(codes) - upper_hop // SYNTHESIS.hops[0]
+
+
+def test_only_levels_below_a_synthesized_one_have_a_reference(turn_weights):
+    codec = Codec({"config": to_plain(TURNS), "sample_rate": 1000}, turn_weights)
+    assert codec.reference_levels == ()
+    with pytest.raises(ValueError, match="level 0 has no reference: level 1 is not synthesized"):
+        codec.encode_reference(np.zeros(64, np.int32), 0)
 
 
 @pytest.mark.parametrize("config", [CONFIG, TURNS, SYNTHESIS])

@@ -87,3 +87,28 @@ def test_a_window_sounds_as_the_whole_track(hours):
     window = synthesize(parts, offset + begin)
     margin = bands.count_window("tones", 0)  # of attacks, which compare with the frames around
     np.testing.assert_allclose(window[margin:], whole[begin + margin :], atol=1e-5)
+
+
+def test_a_reference_has_the_phases_of_the_sound_and_no_strokes():
+    random = np.random.default_rng(0)
+    time = np.arange(SAMPLES) / RATE
+    notes = sum(0.1 * np.cos(2 * np.pi * hz * time + 2 * i) for i, hz in enumerate((220.0, 554.37)))
+    sound = notes + 0.02 * random.standard_normal(SAMPLES)
+    audio = jnp.asarray(sound[None], jnp.float32)
+    spectra = describe(sound)
+
+    def correlate(start, audio=None):
+        reference = synthesis.synthesize_references(
+            spectra, STREAMS, start, audio, sample_rate=RATE
+        )
+        return np.corrcoef(np.asarray(reference[0])[4096:-4096], notes[4096:-4096])[0, 1]
+
+    assert correlate(0, audio) > 0.98
+    assert correlate(1024 * 12345, audio) > 0.98, "phases are those of the sound wherever it begins"
+    assert abs(correlate(0)) < 0.9
+
+
+def test_a_reference_needs_tones():
+    strokes = STREAMS[:1]
+    with pytest.raises(ValueError, match="the level has no turns of tones"):
+        synthesis.synthesize_references([jnp.zeros((1, 4, 24))], strokes, 0, sample_rate=RATE)

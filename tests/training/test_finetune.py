@@ -125,6 +125,26 @@ def test_added_tempo_key_and_bar_leave_the_first_loss_unchanged(prior_bundle, ar
     assert float(bits) == float(expected)
 
 
+@pytest.mark.parametrize("part", ["level_1"])
+def test_an_added_reference_leaves_the_first_loss_unchanged(prior_bundle, artist_codes, part):
+    config = make_config(prior_bundle, artist_codes, part)
+    before, _, state = start_run(config)
+    with config.unlocked():
+        config.model.upper.reference = True
+    task, _, grown = start_run(config)
+    reference = flat(grown.params["code_conditioner"]["reference"])
+    assert reference["code_embedding"].std() > 0.5
+    random = np.random.default_rng(0)
+    batch = {
+        name: random.integers(0, 2, shape.shape, np.int32)
+        for name, shape in task.batch_shapes(2).items()
+    }
+    bits = jax.jit(task.evaluate)(grown.params, grown.extra, batch)["bits_per_code"]
+    batch["upper_codes"] = batch["upper_codes"][..., 0]
+    expected = jax.jit(before.evaluate)(state.params, state.extra, batch)["bits_per_code"]
+    assert float(bits) == float(expected)
+
+
 def test_new_rows_depend_on_the_seed_alone(prior_bundle, artist_codes):
     config = make_config(prior_bundle, artist_codes)
     first, again = (flat(start_run(config)[2].params) for _ in range(2))

@@ -166,14 +166,14 @@ class PriorTask(Task):
         """Selects the model's inputs: the codes and their conditions."""
         return {name: batch[name] for name in self._input_shapes(1)}
 
-    def _input_shapes(self, examples: int) -> dict[str, tuple[int, int]]:
+    def _input_shapes(self, examples: int) -> dict[str, tuple[int, ...]]:
         config = self.model_config
-        lengths = {"codes": config.seq_len}
+        shapes: dict[str, tuple[int, ...]] = {"codes": (config.seq_len,)}
         if config.upper is not None:
-            lengths["upper_codes"] = config.seq_len // config.upper.ratio
+            shapes["upper_codes"] = config.upper.find_shape(config.seq_len)
         if config.labels is not None:
-            lengths["labels"] = config.label_width
-        return {name: (examples, length) for name, length in lengths.items()}
+            shapes["labels"] = (config.label_width,)
+        return {name: (examples, *shape) for name, shape in shapes.items()}
 
     # -- Data ------------------------------------------------------------------------------------
 
@@ -199,6 +199,7 @@ class PriorTask(Task):
             sizes=model.labels,
             vocabulary=self._vocabulary,
             lyrics_reader=self.lyrics_reader,
+            reference=model.upper is not None and model.upper.reference,
             batching=pipeline.Batching(
                 batch_size=batch_size,
                 seed=self.config.seed,

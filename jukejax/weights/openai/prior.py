@@ -137,7 +137,7 @@ def prior_shapes(config: PriorConfig) -> Tree:
     """Returns our tree of a prior with `jax.ShapeDtypeStruct`s as leaves."""
     upper_codes = labels = None
     if config.upper is not None:
-        upper_codes = jnp.zeros((1, config.seq_len // config.upper.ratio), jnp.int32)
+        upper_codes = jnp.zeros((1, *config.upper.find_shape(config.seq_len)), jnp.int32)
     if config.labels is not None:
         labels = jnp.zeros((1, config.label_width), jnp.int32)
     codes = jnp.zeros((1, config.seq_len), jnp.int32)

@@ -1,0 +1,86 @@
+"""Sampling of an upsampler whose phases come from a reference (`VQVAE.encode_reference`)."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jukejax.inference.codec import Codec
+from jukejax.inference.extractor import ActivationExtractor
+from jukejax.inference.loaded_model import Model
+from jukejax.models.frames import FrameConfig
+from jukejax.weights import bundle
+from jukejax.weights.codec_identity import identify_codec
+from tests.support import small_bundle
+from tests.support.small_sample import sample
+
+TURNS = (("strokes", 900, 16_000), ("tones", 0, 160), ("strokes", 0, 900), ("tones", 160, 2300))
+FRAMES = FrameConfig(
+    widths=(8, 8, 8), depths=(1, 1, 1), turns=((), (), TURNS), band_depth=1, synthesis=True
+)
+
+
+def write_bundle(folder):
+    """Writes a bundle of three levels whose level 2 is synthesized, with random weights."""
+    configs = small_bundle.configs("none")
+    configs["vqvae"] = dataclasses.replace(small_bundle.VQVAE, frames=FRAMES)
+    upper = dataclasses.replace(configs["level_1"].upper, reference=True)
+    configs["level_1"] = dataclasses.replace(configs["level_1"], upper=upper)
+    weights = {part: small_bundle.random_weights(config) for part, config in configs.items()}
+    reference = weights["level_1"]["params"]["code_conditioner"]["reference"]
+    reference["out"]["kernel"] *= 30  # random weights would change few codes
+    identity = identify_codec(weights["vqvae"])
+    for part, config in configs.items():
+        description = small_bundle.describe(config)
+        if part != "vqvae":
+            description["vqvae"] = identity
+        bundle.save_part(folder / part, description, weights[part])
+    bundle.save_bundle(folder, small_bundle.FACTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return Model(write_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+def test_level_1_hears_the_reference_of_level_2(model, tmp_path, monkeypatch):
+    values = {"levels": (2, 1), "items": range(2)}
+    first = sample(model, tmp_path / "first", **values)
+    again = sample(model, tmp_path / "again", **values)
+    requests = []
+
+    def encode_silence(codec, upper_codes, level, sound=None):
+        requests.append((len(upper_codes), level, sound))
+        return np.zeros(4 * len(upper_codes), np.int32)
+
+    monkeypatch.setattr(Codec, "encode_reference", encode_silence)
+    silent = sample(model, tmp_path / "silent", **values)
+    assert {(level, sound) for _, level, sound in requests} == {(1, None)}
+    for track, same, other in zip(first, again, silent, strict=True):
+        np.testing.assert_array_equal(track[1], same[1])
+        np.testing.assert_array_equal(track[2], other[2])
+        assert not np.array_equal(track[1], other[1])
+
+
+def test_loops_and_ranges_of_such_a_model_are_sampled(model, tmp_path):
+    values = {"levels": (2, 1), "candidates": 2}
+    sample(model, tmp_path / "first", **values)
+    (track,) = sample(
+        model,
+        tmp_path / "rerolled",
+        **values,
+        mode="reroll",
+        reroll=(0.1, 0.2),
+        seconds=None,
+        codes=str(tmp_path / "first" / "item_000" / "codes.npz"),
+    )
+    assert len(track[1]) == 4 * len(track[2])
+
+
+def test_activations_of_an_upsampler_take_the_reference_of_the_codes(model):
+    random = np.random.default_rng(0)
+    codes = [random.integers(0, 16, 48 * 4**k).astype(np.int32) for k in (2, 1, 0)]
+    extractor = ActivationExtractor(model, level=1)
+    activations = extractor.extract_activations(codes, layers=[1], pooling="mean")
+    assert np.isfinite(activations.values).all()
