@@ -139,7 +139,7 @@ def upsampler(level: int) -> ConfigDict:
         ),
         lookback=look_back(level, frames=3),
         labels=dict(max_genres=1, turns=len(TURNS[level])),
-        # Level 2 has no phases: a reference sound gives them to level 1.
+        # The reference tells level 1 the phases, which level 2 does not have.
         upper=dict(
             downs=2,
             stride=2,
@@ -147,7 +147,7 @@ def upsampler(level: int) -> ConfigDict:
             depth=6,
             dilation_cycle=3,
             res_scale=True,
-            reference=level == 1,
+            reference=True,
         ),
     )
     schedule(config, steps=4100 if level == 1 else 1000, learning_rate=2e-3)

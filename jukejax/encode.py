@@ -35,11 +35,11 @@ OFFSETS = flags.DEFINE_integer(
     "of a top-level code (128 by default). Tracks held out are stored once.",
     flag_values=FLAGS,
 )
-REFERENCES = flags.DEFINE_bool(
+REFERENCES = flags.DEFINE_list(
     "references",
-    True,
-    "Store the references that upsamplers with model.upper.reference need, where the VQ-VAE has a "
-    "synthesized level; a top prior needs none.",
+    [],
+    "Levels, such as 0,1, whose upsamplers have model.upper.reference: also stores the codes that "
+    "this level has for the sound of the level above.",
     flag_values=FLAGS,
 )
 BATCH_SIZE = flags.DEFINE_integer(
@@ -68,6 +68,7 @@ def main() -> int:
     codec, output = Codec.load(VQVAE.value), Path(OUTPUT.value)
     if not 1 <= OFFSETS.value <= codec.hop:
         raise ValueError(f"--offsets={OFFSETS.value} must lie in 1 to {codec.hop}")
+    references = parse_references(REFERENCES.value, codec.config.levels)
     batch_size = BATCH_SIZE.value or default_batch_size()
     summary = encode_dataset(
         dataset,
@@ -75,7 +76,7 @@ def main() -> int:
         output,
         offsets=OFFSETS.value,
         batch_size=batch_size,
-        references=REFERENCES.value,
+        references=references,
     )
     if summary is None:
         print(f"{output} holds these codes already")
@@ -85,6 +86,22 @@ def main() -> int:
         f"{summary.speed:.1f} x real time: {output}"
     )
     return 0
+
+
+def parse_references(values: Sequence[str], num_levels: int) -> tuple[int, ...]:
+    """Parses the levels of --references, ascending.
+
+    Raises:
+      ValueError: one is no level with another above it.
+    """
+    known = {str(level): level for level in range(num_levels - 1)}
+    for value in values:
+        if value not in known:
+            raise ValueError(
+                f"--references={','.join(values)}: {value} is no level below another one; there "
+                f"are {', '.join(known) or 'none'}"
+            )
+    return tuple(sorted({known[value] for value in values}))
 
 
 def start(argv: Sequence[str] | None = None) -> None:

@@ -1,6 +1,8 @@
-"""Samples sketches at ten tempi and five keys, and measures how far a model follows them.
+"""Samples tracks at ten tempi and five keys, and measures how far a model follows them.
 
-    .venv/bin/python launch/measure_control.py MODEL OUTPUT [--guidance=3]
+    .venv/bin/python launch/measure_control.py MODEL OUTPUT [--guidance=3]              # sketches
+    .venv/bin/python launch/measure_control.py MODEL OUTPUT --levels=2,1,0 --guidance=3,1,1 \
+        --flags="--temperature=0.98,0.8,0.95 --schedule=parallel"
     .venv/bin/python launch/measure_control.py MODEL OUTPUT --loops=20
 
 OUTPUT gets OUTPUT/tracks (an input of evaluate) and OUTPUT/report. A run that was killed continues.
@@ -33,7 +35,9 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("output", type=Path)
     parser.add_argument("--guidance", default="1")
-    parser.add_argument("--loops", type=int, default=0, help="loops instead of the 50 sketches")
+    parser.add_argument("--levels", default="2")
+    parser.add_argument("--flags", default="", help="more flags of sample")
+    parser.add_argument("--loops", type=int, default=0, help="loops instead of the 50 tracks")
     arguments = parser.parse_args()
     tracks = arguments.output / "tracks"
     combinations = [(bpm, key) for bpm in TEMPI for key in KEYS]
@@ -56,7 +60,8 @@ def main() -> None:
             *length,
             f"--guidance={arguments.guidance}",
             f"--seed={number}",
-            "--levels=2",
+            f"--levels={arguments.levels}",
+            *arguments.flags.split(),
         )
         tracks.mkdir(exist_ok=True)
         shutil.move(folder / "item_000", target)

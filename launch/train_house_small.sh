@@ -24,7 +24,7 @@ jukejax prepare --input=house --nohouse_vocals --house_tracks="$TRACKS" --house_
 jukejax train --config=$CONFIG:vqvae --workdir="$RUN/vqvae" --config.data.folder="$RUN/audio"
 # Weights are stored as float16. Codes are those of the rounded VQ-VAE, so it is rounded first.
 jukejax export --workdir="$RUN/vqvae" --dtype=float16 --license=Apache-2.0 --output="$RUN/codec"
-jukejax encode --vqvae="$RUN/codec" --input="$RUN/audio" --output="$RUN/codes"
+jukejax encode --vqvae="$RUN/codec" --input="$RUN/audio" --references=0,1 --output="$RUN/codes"
 train_prior() {
     jukejax train --config=$CONFIG:$1 --workdir="$RUN/$1" --config.data.folder="$RUN/codes"
 }

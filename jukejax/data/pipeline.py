@@ -226,8 +226,7 @@ def read_code_batches(
     if reference and level not in dataset.table.references:
         raise ValueError(
             f"{folder} has no reference of level {level}, which model.upper.reference needs; run "
-            "encode again with a VQ-VAE whose level above is synthesized, and without "
-            "--noreferences"
+            f"encode again with --references={level}"
         )
     windows = plan_windows(
         tracks,

@@ -221,26 +221,24 @@ class Codec:
             if end == len(window.codes[-1]) * self.hop:
                 yield window.sound, window.codes
 
-    @property
-    def reference_levels(self) -> tuple[int, ...]:
-        """Levels below a synthesized one, which have a reference (`VQVAE.encode_reference`)."""
-        synthesized = self.config.synthesized_levels
-        return tuple(k - 1 for k in synthesized if k and k - 1 not in synthesized)
-
     def encode_reference(
         self, upper_codes: np.ndarray, level: int, sound: Sound | None = None
     ) -> np.ndarray:
-        """Encodes the reference of a level from the codes of the level above.
+        """Encodes the reference of a level from the codes above (`VQVAE.encode_reference`).
 
         Windows are padded with zeros at the end of the track.
 
         Args:
           upper_codes: int [time] of the level above.
-          sound: of these codes, whose phases the reference takes; None: phases that go on.
+          sound: of these codes, whose phases tones take; None: phases that go on.
 
         Returns:
           int32 [time * ratio].
         """
+        if level not in range(self.config.levels - 1):
+            raise ValueError(
+                f"level {level} has no reference: levels 0 to {self.config.levels - 2} have one"
+            )
         hop, upper_hop, unit = (*self.config.hops[level : level + 2], self.config.unit)
         margin = find_reference_context(self.config, level)
         window = max(self._window, -(-3 * margin // unit) * unit)
@@ -250,7 +248,7 @@ class Codec:
             codes = upper_codes[start // upper_hop : (start + window) // upper_hop]
             codes = np.pad(codes, (0, window // upper_hop - len(codes)))
             audio = None
-            if sound is not None:
+            if sound is not None and level + 1 in self.config.synthesized_levels:
                 audio = np.zeros((1, window, 1), np.float32)
                 sound.read(start, audio[0, : min(window, total - start), 0])
             rows = jnp.asarray(codes[None], jnp.int32)

@@ -230,14 +230,14 @@ def encode_dataset(
     *,
     offsets: int,
     batch_size: int,
-    references: bool = True,
+    references: Sequence[int] = (),
 ) -> EncodingSummary | None:
     """Encodes all tracks of an audio dataset and writes their codes to `output`.
 
     Args:
       offsets: versions of each training track.
       batch_size: windows to encode at once.
-      references: store those of the levels that have one.
+      references: levels whose references are stored (`VQVAE.encode_reference`).
 
     Returns:
       None if `output` already has these codes.
@@ -247,14 +247,13 @@ def encode_dataset(
         the disk is full, or the dataset was changed meanwhile.
     """
     dataset.check_rate(codec.sample_rate)
-    levels = codec.reference_levels if references else ()
-    info = describe_codes(dataset, codec, offsets, levels)
+    info = describe_codes(dataset, codec, offsets, references)
     if is_finished(output, info):
         return None
     shard_checks.check_shards(dataset)
     versions, started_at = list_versions(dataset, offsets, codec.hop), time.monotonic()
     with files.lock_output(output, "encode") as folder:
-        seconds = encode_tracks(codec, versions, folder, batch_size, levels)
+        seconds = encode_tracks(codec, versions, folder, batch_size, references)
         speed = seconds / (time.monotonic() - started_at)
         if corpus.open_dataset(dataset.folder).corpus_hash != dataset.corpus_hash:
             raise ValueError(

@@ -68,13 +68,16 @@ def find_context(config: VQVAEConfig, level: int) -> int:
 def find_reference_context(config: VQVAEConfig, level: int) -> int:
     """Returns the samples on each side on which the reference of a level depends.
 
-    These are the context of its encoder, and that of the tones of the level above: of three codes
-    of each turn and of the frames whose phases are measured.
+    These are the context of its encoder and that of the decoder of the level above; for tones that
+    of three codes of each turn and of the frames whose phases are measured.
     """
-    assert config.frames is not None
-    frame = config.hops[level + 1] * config.frames.frame_codes(level + 1)
-    tones = (bands.SPANS["tones"] + PHASE_FRAMES) * bands.HOPS["tones"]
-    return _round_up(find_context(config, level) + 3 * frame + tones, config.unit)
+    upper = level + 1
+    context = find_context(config, upper)
+    if upper in config.synthesized_levels:
+        assert config.frames is not None
+        frame = config.hops[upper] * config.frames.frame_codes(upper)
+        context = 3 * frame + (bands.SPANS["tones"] + PHASE_FRAMES) * bands.HOPS["tones"]
+    return _round_up(find_context(config, level) + context, config.unit)
 
 
 def _dilated_stack(config: VQVAEConfig, depth: int) -> ResidualStack:

@@ -80,8 +80,8 @@ class CodeConditionerConfig:
       dilation_growth_rate, dilation_cycle, res_scale, m_conv, zero_out: see `ResidualStack`.
       init_scale: of the embedding.
       remat: recompute the blocks in the backward pass.
-      reference: the codes of this level of a reference sound are inputs too, an extension for codes
-        above that carry no phase (`VQVAE.encode_reference`).
+      reference: the codes that this level has for the sound of the level above are inputs too, an
+        extension (`VQVAE.encode_reference`).
     """
 
     vocab_size: int

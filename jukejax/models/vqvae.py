@@ -293,34 +293,44 @@ class VQVAE(nn.Module):
         start: jax.Array | int = 0,
         audio: jax.Array | None = None,
     ) -> jax.Array:
-        """Encodes at `level` the tones of the codes of the level above it, a synthesized one.
+        """Encodes at `level` the sound of the codes of the level above it.
 
-        These codes tell an upsampler the phases of the partials, which the codes above do not have:
-        any phases that go on from frame to frame serve.
+        These codes tell an upsampler what is known already, in the terms of its own codes. Those of
+        a synthesized level are its tones: they tell the phases of the partials, which the codes
+        above do not have; any phases that go on from frame to frame serve.
 
         Args:
           upper_codes: int [B, N], whole frames.
           start: sample of the track at which they begin, a multiple of `config.unit`.
-          audio: [B, T, channels], whose phases the tones take; None: those of `decode`.
+          audio: [B, T, channels], whose phases the tones of a synthesized level take; None: those
+            of `decode`.
 
         Returns:
           int32 [B, T / hop].
         """
-        config, frames = self.config, self.config.frames
         upper = level + 1
-        if upper not in config.synthesized_levels:
-            raise ValueError(f"level {level} has no reference: level {upper} is not synthesized")
+        if upper not in range(1, self.config.levels):
+            raise ValueError(f"level {level} has no level above it, hence no reference")
+        if upper in self.config.synthesized_levels:
+            sound = self._synthesize_reference(upper_codes, upper, start, audio)
+        else:
+            sound = self.decode(upper_codes, upper, start)
+        (codes,) = self.encode(sound, level, level + 1)
+        return codes
+
+    def _synthesize_reference(
+        self, codes: jax.Array, level: int, start: jax.Array | int, audio: jax.Array | None
+    ) -> jax.Array:
+        """Synthesizes the tones of the codes of a level, [B, T, channels]."""
+        config, frames = self.config, self.config.frames
         assert frames is not None
-        vectors = quantize.look_up(upper_codes, self.codebooks[upper].read_state().codebook)
-        spectra = self.spectrum_heads[config.spectral_levels.index(upper)](vectors)
+        vectors = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
+        spectra = self.spectrum_heads[config.spectral_levels.index(level)](vectors)
         mono = None if audio is None else audio.astype(jnp.float32).mean(axis=-1)
         sound = synthesize_references(
-            spectra, config.streams(upper), start, mono, sample_rate=frames.sample_rate
+            spectra, config.streams(level), start, mono, sample_rate=frames.sample_rate
         )
-        (codes,) = self.encode(
-            jnp.repeat(sound[..., None], config.channels, axis=-1), level, level + 1
-        )
-        return codes
+        return jnp.repeat(sound[..., None], config.channels, axis=-1)
 
     def _decode_features(
         self, features: jax.Array, level: int, start: jax.Array | int

@@ -2,9 +2,12 @@
 
 import signal
 
+import numpy as np
 import pytest
 
 from jukejax.common import files
+from jukejax.data import corpus, reading, records
+from jukejax.inference.codec import Codec
 from jukejax.weights import bundle
 from tests.support import small_codec
 from tests.support.command import run_in_process, stop_when
@@ -55,12 +58,35 @@ def test_killed_encode_is_resumed_and_ends_the_same(vqvae, audio, tmp_path):
     assert out == f"{expected} holds these codes already\n"
 
 
+def test_references_are_stored_beside_the_codes(vqvae, audio, tmp_path):
+    flags = (f"--vqvae={vqvae}", f"--input={audio}", f"--output={tmp_path / 'codes'}")
+    run_in_process("encode", *flags, "--references=0")
+    dataset = corpus.open_dataset(tmp_path / "codes")
+    assert dataset.table.references == (0,)
+    codec = Codec.load(vqvae)
+    fine, middle, _ = dataset.read_codes("train", 0)
+    out = {
+        name: np.empty(len(fine), np.int32)
+        for name in (records.name_level(0), records.name_reference(0))
+    }
+    reading.fill_code_window(dataset, "train", dataset.tracks("train")[0], 0, out)
+    np.testing.assert_array_equal(out["level_0"], fine)
+    np.testing.assert_array_equal(out["reference_0"], codec.encode_reference(middle, 0))
+    again = run_in_process("encode", *flags, "--references=0").stdout
+    assert again.endswith("holds these codes already\n")
+    assert "x real time" in run_in_process("encode", *flags).stdout
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
         ("--offsets=0", "--offsets=0 must lie in 1 to 128"),
         ("--offsets=129", "--offsets=129 must lie in 1 to 128"),
         ("--batch_size=-1", "--batch_size=-1 must be 1 or more, or 0"),
+        (
+            "--references=0,2",
+            "--references=0,2: 2 is no level below another one; there are 0, 1",
+        ),
     ],
 )
 def test_invalid_flags_are_refused(vqvae, audio, tmp_path, flag, message):

@@ -210,12 +210,12 @@ def test_windows_give_the_codes_and_the_audio_of_a_single_pass(
         np.testing.assert_allclose(part, expected[101 * hop : 149 * hop], atol=1e-5)
 
 
-def use_features_as_codes(weights):
+def use_features_as_codes(config, weights):
     """Returns weights whose codes of level 0 are features of a sound of level 1."""
     variables = {"params": weights["params"], "codebook": weights["extra"]}
     upper = np.random.default_rng(0).integers(0, 16, (1, 64))
-    sound = VQVAE(SYNTHESIS).apply(variables, upper, 1, method="decode")
-    (features,) = VQVAE(SYNTHESIS).apply(variables, sound, 0, 1, method="features")
+    sound = VQVAE(config).apply(variables, upper, 1, method="decode")
+    (features,) = VQVAE(config).apply(variables, sound, 0, 1, method="features")
     frames = np.asarray(features).reshape(-1, 4, 6)
     rows = np.concatenate(
         [frames[::64, :2].reshape(-1, 6)[:8], frames[::64, 2:].reshape(-1, 6)[:8]]
@@ -225,30 +225,32 @@ def use_features_as_codes(weights):
     return {"params": weights["params"], "extra": books}
 
 
-@pytest.mark.parametrize("has_sound", [False, True])
-def test_windows_give_the_reference_of_a_single_pass(has_sound, synthesis_weights):
-    weights = use_features_as_codes(synthesis_weights)
-    codec = Codec({"config": to_plain(SYNTHESIS), "sample_rate": 1000}, weights)
+@pytest.mark.parametrize(
+    ("config", "has_sound"), [(TURNS, False), (SYNTHESIS, False), (SYNTHESIS, True)]
+)
+def test_windows_give_the_reference_of_a_single_pass(
+    config, has_sound, turn_weights, synthesis_weights
+):
+    weights = use_features_as_codes(config, turn_weights if config == TURNS else synthesis_weights)
+    codec = Codec({"config": to_plain(config), "sample_rate": 1000}, weights)
     variables = {"params": weights["params"], "codebook": weights["extra"]}
-    assert codec.reference_levels == (0,)
-    length = 5 * codec._window // SYNTHESIS.unit * SYNTHESIS.unit
-    audio, upper_hop = draw_audio(length)[:1], SYNTHESIS.hops[1]
+    length = 5 * codec._window // config.unit * config.unit
+    audio, upper_hop = draw_audio(length)[:1], config.hops[1]
     upper = np.random.default_rng(1).integers(0, 16, length // upper_hop).astype(np.int32)
     sound = ArraySound(audio[0, :, 0]) if has_sound else None
     codes = codec.encode_reference(upper, 0, sound)
-    apply = jax.jit(functools.partial(VQVAE(SYNTHESIS).apply, method="encode_reference", level=0))
+    apply = jax.jit(functools.partial(VQVAE(config).apply, method="encode_reference", level=0))
     whole = apply(variables, upper[None], audio=audio if has_sound else None)[0]
     assert len(np.unique(whole)) > 4
     np.testing.assert_array_equal(codes, whole)
     cut = codec.encode_reference(upper[:-1], 0, sound)
-    assert len(cut) == len(codes) - upper_hop // SYNTHESIS.hops[0]
+    assert len(cut) == len(codes) - upper_hop // config.hops[0]
 
 
-def test_only_levels_below_a_synthesized_one_have_a_reference(turn_weights):
+def test_the_top_level_has_no_reference(turn_weights):
     codec = Codec({"config": to_plain(TURNS), "sample_rate": 1000}, turn_weights)
-    assert codec.reference_levels == ()
-    with pytest.raises(ValueError, match="level 0 has no reference: level 1 is not synthesized"):
-        codec.encode_reference(np.zeros(64, np.int32), 0)
+    with pytest.raises(ValueError, match="level 1 has no reference: levels 0 to 0 have one"):
+        codec.encode_reference(np.zeros(64, np.int32), 1)
 
 
 @pytest.mark.parametrize("config", [CONFIG, TURNS, SYNTHESIS])
