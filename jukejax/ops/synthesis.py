@@ -18,8 +18,10 @@ from jukejax.ops.frames import add_frames, cut_frames
 from jukejax.ops.turns import Stream
 
 WIDE_BELOW = 200.0  # Hz: a sine is in several bands there, as they are narrower than a bin
+KICK_BELOW = 160.0  # Hz: tones whose levels follow those of the strokes there within their window
 PHASE_FRAMES = 5  # frames of "tones" whose mean tells the phase of a band
 _NOISE_KEY = 0
+_SILENCE = 1e-4  # power of strokes that has no attack
 
 
 def synthesize_streams(
@@ -43,11 +45,14 @@ def synthesize_streams(
     """
     sounds = []
     top = max((stream.turn[2] for stream in streams if stream.turn[0] == "tones"), default=0.0)
+    kick = _find_kick(spectra, streams)
     for stream, logs in zip(streams, spectra, strict=True):
         kind, low, high = stream.turn
         first = jnp.asarray(start, jnp.int32) // bands.HOPS[kind]
         if kind == "tones":
             sound = synthesize_tones(logs, low, high, first, sample_rate=sample_rate)
+            if kick is not None and high <= KICK_BELOW:
+                sound = sound * kick
         else:
             sound = synthesize_strokes(
                 logs, low, high, first, attacks_below=top, sample_rate=sample_rate
@@ -199,6 +204,38 @@ def synthesize_strokes(
     gains = magnitudes @ spread
     frames = ((real * gains) @ cosines - (imaginary * gains) @ sines) * window
     return add_frames(frames / np.sqrt(np.sum(np.square(window)) / hop), hop, span)
+
+
+def _find_kick(spectra: Sequence[jax.Array], streams: Sequence[Stream]) -> jax.Array | None:
+    """Returns the gains of the tones under `KICK_BELOW`, [B, T]; None without strokes there."""
+    for stream, logs in zip(streams, spectra, strict=True):
+        kind, low, high = stream.turn
+        if kind == "strokes":
+            is_low = bands.select_centers(kind, low, high) < KICK_BELOW
+            if is_low.any():
+                return _compute_gains(logs[..., is_low])
+    return None
+
+
+def _compute_gains(logs: jax.Array) -> jax.Array:
+    """Computes the level of strokes relative to that in a window of "tones".
+
+    The window of a tone is eight times as long as the attack of a kick, which the strokes tell.
+
+    Args:
+      logs: [B, N, K] of `bands.log_magnitudes` for strokes.
+
+    Returns:
+      float32 [B, N * HOPS["strokes"]], linear between the middles of the frames.
+    """
+    hop, frames = bands.HOPS["strokes"], logs.shape[1]
+    power = jnp.square(jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)).sum(axis=-1)
+    weights = np.hanning(bands.count_window("tones", 0) // hop + 2)[1:-1]
+    convolve = jax.vmap(functools.partial(jnp.convolve, mode="same"), in_axes=(0, None))
+    gains = jnp.sqrt(power / (convolve(power, weights / weights.sum()) + _SILENCE))
+    places = (np.arange(frames * hop) + 0.5) / hop - 0.5
+    interpolate = jax.vmap(jnp.interp, in_axes=(None, None, 0))
+    return interpolate(places, np.arange(frames), gains)
 
 
 def _repeat_ends(values: jax.Array) -> jax.Array:

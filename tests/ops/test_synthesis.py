@@ -89,6 +89,23 @@ def test_a_window_sounds_as_the_whole_track(hours):
     np.testing.assert_allclose(window[margin:], whole[begin + margin :], atol=1e-5)
 
 
+def test_a_kick_begins_when_it_began():
+    streams = find_streams((("strokes", 0, 900), ("tones", 0, 160)))
+    sound, begin = np.zeros(SAMPLES), 16_000
+    decay = np.exp(-np.arange(8000) / 2500)
+    sound[begin : begin + 8000] = 0.3 * np.sin(2 * np.pi * 60 * np.arange(8000) / RATE) * decay
+    audio = jnp.asarray(sound[None], jnp.float32)
+    spectra = [bands.log_magnitudes(audio, *stream.turn, sample_rate=RATE) for stream in streams]
+    parts = {}
+    for name, selected in (("with strokes", slice(None)), ("tones alone", slice(1, None))):
+        kick = synthesis.synthesize_streams(
+            spectra[selected], streams[selected], 0, sample_rate=RATE
+        )
+        power = np.square(np.asarray(kick[0]))
+        parts[name] = power[:begin].sum() / power.sum()
+    assert parts["with strokes"] < 0.01 < 0.05 < parts["tones alone"]
+
+
 def test_a_reference_has_the_phases_of_the_sound_and_no_strokes():
     random = np.random.default_rng(0)
     time = np.arange(SAMPLES) / RATE
