@@ -16,7 +16,8 @@ from jukejax.models.layers import Conv, DecoderBlock, ResidualStack
 from jukejax.models.projection import LayerNorm, Projection
 from jukejax.models.transformer_config import TransformerConfig
 
-_REFERENCE_TAPS = 9  # of the first convolution over the codes of a reference
+REFERENCE_TAPS = 9  # of the first convolution over the codes of a reference
+REFERENCE_DEPTH = 2  # residual blocks after it
 
 
 class LyricsKind(enum.StrEnum):
@@ -124,11 +125,15 @@ class ReferenceConditioner(nn.Module):
         width = self.config.width
         init = nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", "embed"))
         table = self.param("code_embedding", init, (self.config.vocab_size, width))
-        x = Conv(width, taps=_REFERENCE_TAPS, dtype=self.dtype, name="in")(
+        x = Conv(width, taps=REFERENCE_TAPS, dtype=self.dtype, name="in")(
             table.astype(self.dtype)[codes]
         )
         x = ResidualStack(
-            depth=2, dilation_growth_rate=3, res_scale=True, dtype=self.dtype, name="stack"
+            depth=REFERENCE_DEPTH,
+            dilation_growth_rate=3,
+            res_scale=True,
+            dtype=self.dtype,
+            name="stack",
         )(x)
         return Conv(self.features, taps=1, zero_out=True, dtype=self.dtype, name="out")(x)
 

@@ -11,7 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jukejax.models.conditioners import CodeConditionerConfig, LyricsKind
+from jukejax.models.conditioners import (
+    REFERENCE_DEPTH,
+    REFERENCE_TAPS,
+    CodeConditionerConfig,
+    LyricsKind,
+)
 from jukejax.models.frames import FrameConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
@@ -123,7 +128,13 @@ def _count_conditioner_flops(config: CodeConditionerConfig, seq_len: int, featur
     stack = _count_stack_macs(config.width, config.depth, config.m_conv)
     block = _ConvBlock(config.width, features, config.downs, config.stride, stack)
     positions = seq_len // config.ratio
-    return 2.0 * _count_decoder_macs(block, positions=positions, channels=features)
+    macs = _count_decoder_macs(block, positions=positions, channels=features)
+    if config.reference:
+        width = config.width
+        taps = REFERENCE_TAPS * width * width
+        stack = _count_stack_macs(width, REFERENCE_DEPTH, m_conv=1.0)
+        macs += seq_len * (taps + stack + width * features)
+    return 2.0 * macs
 
 
 def _count_stack_macs(width: int, depth: int, m_conv: float) -> float:

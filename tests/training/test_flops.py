@@ -61,6 +61,10 @@ PRIORS = {
         "transformer": stack(),
         "upper": CodeConditionerConfig(256, downs=2, stride=2, width=256, depth=4),
     },
+    "upsampler with a reference": {
+        "transformer": stack(),
+        "upper": CodeConditionerConfig(256, downs=2, stride=2, width=256, depth=4, reference=True),
+    },
 }
 
 
@@ -84,7 +88,7 @@ def test_a_priors_flops_are_those_that_xla_counts(name, backward):
     model = Prior(config)
     inputs = {"codes": ints(2, config.seq_len)}
     if config.upper is not None:
-        inputs["upper_codes"] = ints(2, config.seq_len // config.upper.ratio)
+        inputs["upper_codes"] = ints(2, *config.upper.find_shape(config.seq_len))
     if config.labels is not None:
         inputs["labels"] = ints(2, config.label_width)
     params = unbox(jax.eval_shape(lambda key: model.init(key, **zeros(inputs)), key()))
