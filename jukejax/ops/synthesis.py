@@ -69,7 +69,9 @@ def synthesize_references(
     *,
     sample_rate: int,
 ) -> jax.Array:
-    """Adds the tones of all streams of a level, without the strokes.
+    """Adds the tones of a level above `KICK_BELOW`, without the strokes.
+
+    The tones under it are those of kicks too, whose phases do not go on.
 
     Args:
       spectra, start: as in `synthesize_streams`.
@@ -82,7 +84,7 @@ def synthesize_references(
     sounds = []
     for stream, logs in zip(streams, spectra, strict=True):
         kind, low, high = stream.turn
-        if kind == "tones":
+        if kind == "tones" and low >= KICK_BELOW:
             offsets = None
             if audio is not None:
                 offsets = measure_offsets(audio, low, high, first, sample_rate=sample_rate)
@@ -90,7 +92,10 @@ def synthesize_references(
                 synthesize_tones(logs, low, high, first, offsets, sample_rate=sample_rate)
             )
     if not sounds:
-        raise ValueError("the level has no turns of tones, so that it gives no reference")
+        raise ValueError(
+            f"the level has no turns of tones from {KICK_BELOW:.0f} Hz on, so that it gives no "
+            "reference"
+        )
     return sum(sounds[1:], sounds[0])
 
 
@@ -231,8 +236,10 @@ def _compute_gains(logs: jax.Array) -> jax.Array:
     hop, frames = bands.HOPS["strokes"], logs.shape[1]
     power = jnp.square(jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)).sum(axis=-1)
     weights = np.hanning(bands.count_window("tones", 0) // hop + 2)[1:-1]
-    convolve = jax.vmap(functools.partial(jnp.convolve, mode="same"), in_axes=(0, None))
-    gains = jnp.sqrt(power / (convolve(power, weights / weights.sum()) + _SILENCE))
+    convolve = jax.vmap(jnp.convolve, in_axes=(0, None))
+    first = (len(weights) - 1) // 2
+    means = convolve(power, weights / weights.sum())[:, first : first + frames]
+    gains = jnp.sqrt(power / (means + _SILENCE))
     places = (np.arange(frames * hop) + 0.5) / hop - 0.5
     interpolate = jax.vmap(jnp.interp, in_axes=(None, None, 0))
     return interpolate(places, np.arange(frames), gains)

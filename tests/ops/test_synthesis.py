@@ -125,7 +125,15 @@ def test_a_reference_has_the_phases_of_the_sound_and_no_strokes():
     assert abs(correlate(0)) < 0.9
 
 
+def test_the_shortest_sound_is_one_code_of_every_stream():
+    streams = find_streams((("strokes", 0, 900), ("tones", 0, 160)))
+    spectra = [jnp.zeros((1, 8, 8)), jnp.zeros((1, 2, bands.count_bands("tones", 0, 160)))]
+    sound = synthesis.synthesize_streams(spectra, streams, 0, sample_rate=RATE)
+    assert sound.shape == (1, 1024)
+
+
 def test_a_reference_needs_tones():
     strokes = STREAMS[:1]
-    with pytest.raises(ValueError, match="the level has no turns of tones"):
-        synthesis.synthesize_references([jnp.zeros((1, 4, 24))], strokes, 0, sample_rate=RATE)
+    spectra = [jnp.zeros((1, 4, 24))]
+    with pytest.raises(ValueError, match="no turns of tones from 160 Hz on"):
+        synthesis.synthesize_references(spectra, strokes, 0, sample_rate=RATE)
