@@ -67,7 +67,7 @@ class Page:
         outputs = [self._seen, self._takes.take, self._takes.compare, self._takes.player]
         outputs += [self._takes.judgement]
         outputs += [self._takes.corpus, self._queue.jobs, self._queue.job, self._compose.model]
-        outputs += [self._train.corpus, self._train.model, self._train.curves]
+        outputs += [self._train.corpus, self._train.model, self._train.curves, self._train.preview]
         self._timer.tick(self.refresh, inputs, outputs, show_progress="hidden", queue=False)
 
     def _list_project_fields(self) -> list[Any]:
@@ -137,7 +137,7 @@ class Page:
     ) -> tuple[Any, ...]:
         """Returns updates of what has changed since the last refresh of this page."""
         if not slug:
-            return (seen, *([gr.skip()] * 11))
+            return (seen, *([gr.skip()] * 12))
         project = self._studio.open_project(slug)
         jobs, job_update = self._queue.list_jobs(job)
         entries = project.read().entries
@@ -152,6 +152,7 @@ class Page:
             "models": list(self._studio.list_models(project)),
             "entries": [(key, entry.name) for key, entry in entries.items()],
             "curve": len(self._train.draw_curves(slug, model)),
+            "preview": self._train.describe_preview(slug, model),
         }
         changed = {key for key, value in now.items() if seen.get(key) != value}
         takes = self._takes.list_takes(slug, take) if "takes" in changed else (gr.skip(), gr.skip())
@@ -169,4 +170,5 @@ class Page:
             self._list_models(slug) if "models" in changed else gr.skip(),
             *train,
             self._train.draw_curves(slug, model) if "curve" in changed else gr.skip(),
+            now["preview"] if "preview" in changed else gr.skip(),
         )
