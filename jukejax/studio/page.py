@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from jukejax.studio.page_compose import ComposeTab
-from jukejax.studio.page_forms import list_take_choices, report_errors, say
+from jukejax.studio.page_forms import keep_selection, list_take_choices, report_errors, say
 from jukejax.studio.page_queue import QueueTab
 from jukejax.studio.page_takes import TakesTab
 from jukejax.studio.page_train import TrainTab
@@ -155,18 +155,25 @@ class Page:
             "preview": self._train.describe_preview(slug, model),
         }
         changed = {key for key, value in now.items() if seen.get(key) != value}
-        takes = self._takes.list_takes(slug, take) if "takes" in changed else (gr.skip(), gr.skip())
+        takes: tuple[Any, Any] = (gr.skip(), gr.skip())
+        if "takes" in changed:
+            selected, others = self._takes.list_takes(slug, take)
+            takes = keep_selection(selected, take), others
         train: tuple[Any, Any] = (gr.skip(), gr.skip())
         if "entries" in changed:
-            train = self._train.list_choices(slug, tuned_on, model)
+            corpora, models = self._train.list_choices(slug, tuned_on, model)
+            train = keep_selection(corpora, tuned_on), keep_selection(models, model)
+        searched = gr.skip()
+        if "corpora" in changed:
+            searched = keep_selection(self._list_corpora(slug, corpus), corpus)
         return (
             now,
             *takes,
             now["player"] if "player" in changed else gr.skip(),
             now["judgement"] if "judgement" in changed else gr.skip(),
-            self._list_corpora(slug, corpus) if "corpora" in changed else gr.skip(),
+            searched,
             jobs if "jobs" in changed else gr.skip(),
-            job_update if "choices" in changed else gr.skip(),
+            keep_selection(job_update, job) if "choices" in changed else gr.skip(),
             self._list_models(slug) if "models" in changed else gr.skip(),
             *train,
             self._train.draw_curves(slug, model) if "curve" in changed else gr.skip(),

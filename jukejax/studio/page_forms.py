@@ -81,3 +81,11 @@ def choose(choices: list[tuple[str, str]], value: object) -> str | None:
     if value in known:
         return str(value)
     return known[-1] if known else None
+
+
+def keep_selection(update: dict[str, Any], sent: object) -> dict[str, Any]:
+    """Returns an update of a field that does not set the value which the page has sent.
+
+    The user may have selected another one since: a late answer would undo that.
+    """
+    return {name: value for name, value in update.items() if name != "value" or value != sent}
