@@ -55,7 +55,7 @@ def say(text: str) -> None:
 def list_take_choices(studio: Studio, slug: str) -> list[tuple[str, str]]:
     """Returns (label, identifier) of the takes of a project, as a tree."""
     from jukejax.studio.judging import read_verdict
-    from jukejax.studio.project import list_tree
+    from jukejax.studio.state import list_tree
 
     project = studio.open_project(slug)
     choices = []

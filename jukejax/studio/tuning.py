@@ -6,9 +6,10 @@ from pathlib import Path
 from jukejax.pages.runs import TrainingRun
 from jukejax.studio.models import ModelInfo
 from jukejax.studio.names import check_number, clean_name
-from jukejax.studio.project import Entry, Project
+from jukejax.studio.project import Project
 from jukejax.studio.queue import JobQueue
 from jukejax.studio.recordings import MAX_FILES, check_recording, clean_file_name, copy_file
+from jukejax.studio.state import Entry
 from jukejax.training.config_files import find_configs_folder
 
 CONFIG = find_configs_folder() / "house_small.py"

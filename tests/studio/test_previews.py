@@ -9,7 +9,7 @@ import soundfile
 
 from jukejax.studio import tuning
 from jukejax.studio.previews import read_preview, write_preview
-from jukejax.studio.project import Entry
+from jukejax.studio.state import Entry
 from jukejax.training.tensorboard import EventFile
 
 RATE = 44_100

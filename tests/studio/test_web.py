@@ -6,7 +6,7 @@ import pytest
 
 from jukejax.studio.composing import Composition, Settings
 from jukejax.studio.place import Place
-from jukejax.studio.project import Entry
+from jukejax.studio.state import Entry
 from tests.studio.test_previews import write_sounds
 from tests.support.studio import write_take
 
