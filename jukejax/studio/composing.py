@@ -179,6 +179,11 @@ def reroll_take(
     return [*arguments, *_describe_sampling(model, settings, settings.seed, levels=levels)]
 
 
+def describe_bars(first: float, last: float) -> str:
+    """Returns a range of bars in words, both included."""
+    return f"bar {first:g}" if first == last else f"bars {first:g} to {last:g}"
+
+
 def bar_range(take: TakeFiles, first_bar: int, last_bar: int) -> tuple[float, float]:
     """Returns the seconds from the start of a bar to the end of another, within the take."""
     bar, seconds = _bar_seconds(take), take.seconds or 0.0

@@ -229,7 +229,7 @@ class Studio:
         first = int(check_number(first_bar, "the first bar", 1, count, is_whole=True))
         last = int(check_number(last_bar, "the last bar", first, count, is_whole=True))
         start, stop = composing.bar_range(sound, first, last)
-        mode = f"trim bars {first} to {last}"
+        mode = f"trim {composing.describe_bars(first, last)}"
 
         def make(identifier: str) -> Take:
             output = project.take_folder(identifier)
