@@ -10,7 +10,13 @@ from typing import Any
 import gradio as gr
 
 from jukejax.studio.page_compose import ComposeTab
-from jukejax.studio.page_forms import keep_selection, list_take_choices, report_errors, say
+from jukejax.studio.page_forms import (
+    accept_removed_choices,
+    keep_selection,
+    list_take_choices,
+    report_errors,
+    say,
+)
 from jukejax.studio.page_queue import QueueTab
 from jukejax.studio.page_takes import TakesTab
 from jukejax.studio.page_train import TrainTab
@@ -30,6 +36,7 @@ class Page:
 
     def __init__(self, studio: Studio):
         self._studio = studio
+        accept_removed_choices()
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
             self.blocks = blocks
             gr.Markdown(f"# {TITLE}")

@@ -89,3 +89,18 @@ def keep_selection(update: dict[str, Any], sent: object) -> dict[str, Any]:
     The user may have selected another one since: a late answer would undo that.
     """
     return {name: value for name, value in update.items() if name != "value" or value != sent}
+
+
+def accept_removed_choices() -> None:
+    """Makes Gradio hand over every text of a list to our actions, which check it.
+
+    NOTE: Gradio 6.31 answers 500, with a traceback, to a request whose value was among the choices
+    when it was sent and is not any more, such as the refresh of a page that deletes a take.
+    """
+    for field in (gr.Radio, gr.Dropdown):
+        field.preprocess = _pass_text
+
+
+def _pass_text(field: gr.Radio | gr.Dropdown, payload: object) -> str | None:
+    del field
+    return payload if isinstance(payload, str) else None

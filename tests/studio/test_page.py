@@ -135,7 +135,10 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path, start_server)
     page.wait_for_function("document.querySelector('#job input').value.includes('stopped')")
     page.click("#resume")
     studio.wait(long, "running")
+    assert studio.faults == []
     page.goto("about:blank")
+    page.wait_for_timeout(500)
+    studio.faults.clear()  # Gradio's own requests are aborted when their page is left
     server.end(signal.SIGKILL)
     assert studio.job(long)["state"] == "running"
     server = start_server(root, server.port)
@@ -210,6 +213,8 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path, start_server)
                 other.tab(tab)
             width = other.page.evaluate("document.documentElement.scrollWidth")
             assert width <= context["viewport"]["width"], f"{tab} is {width} pixels wide"
+            if tab == "Takes":
+                other.page.wait_for_selector(".sp-name")
             other.page.wait_for_timeout(1500)
             other.page.screenshot(path=shots / f"{tab.lower()}_{name}.png", full_page=True)
         assert other.faults == []
