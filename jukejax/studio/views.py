@@ -61,6 +61,16 @@ def describe_take(studio: Studio, slug: str, take: str) -> dict[str, Any]:
     return view
 
 
+def is_in_trash(studio: Studio, slug: str, take: str) -> bool:
+    """Returns true for a take that is deleted, and may come back.
+
+    Raises:
+      ValueError: there is no such project.
+    """
+    takes = studio.open_project(slug).read().takes
+    return take in takes and takes[take].is_deleted
+
+
 @functools.lru_cache(maxsize=64)
 def _read_peaks(path: Path, version: str) -> list[list[float]]:
     """Returns the peaks of a version of a sound, which pages ask for every other second."""

@@ -110,6 +110,8 @@ class MediaRoutes:
         headers = _HEADERS | {"cache-control": "no-store"}
         try:
             if name == views.VIEW_NAME:
+                if views.is_in_trash(self._studio, project, take):  # a player may still ask for it
+                    return Response(status_code=204, headers=headers)
                 view = views.describe_take(self._studio, project, take)
                 return JSONResponse(view, headers=headers)
             if name == views.MEL_NAME:

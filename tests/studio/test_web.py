@@ -67,6 +67,15 @@ def test_sounds_are_sent_in_parts_and_as_downloads(make_client, project, take):
     assert download.headers["content-disposition"] == f'attachment; filename="{name}"'
 
 
+def test_a_player_may_ask_for_a_take_in_the_trash(make_client, studio, project, take):
+    client = make_client()
+    studio.delete_take(project, take)
+    assert client.get(f"/media/first-project/{take}/view.json").status_code == 204
+    assert client.get(f"/media/first-project/{take}/level_2.wav").status_code == 404
+    project.undo_delete()
+    assert client.get(f"/media/first-project/{take}/view.json").status_code == 200
+
+
 def test_the_preview_of_a_model_in_training_is_sent_in_parts(make_client, project):
     model = project.add_entry("m", lambda identifier: Entry(name=HTML))
     write_sounds(project.model_folder(model), [6])

@@ -96,7 +96,7 @@ class StudioPlayer extends HTMLElement {
       if (lane.view && !lane.view.is_active && this.refreshes % 6) continue;
       try {
         const response = await fetch(lane.url, { cache: "no-store" });
-        if (!response.ok) continue;
+        if (response.status !== 200) continue; // 204: the take is in the trash
         this.update(lane, await response.json());
       } catch { /* the server is away: the next refresh asks again */ }
     }
