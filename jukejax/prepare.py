@@ -17,6 +17,7 @@ from jukejax import cli
 from jukejax.preparation import run, sources
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.separators import make_separator
+from jukejax.preparation.settings import Settings
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -152,11 +153,11 @@ def _read_rules() -> Rules:
     return Rules(FLAGS.min_seconds, FLAGS.max_seconds, FLAGS.fades, loudness)
 
 
-def _read_settings() -> run.Settings:
+def _read_settings() -> Settings:
     for name in ("input", "output"):
         if not FLAGS[name].value:
             raise ValueError(f"--{name} is needed; --help explains the flags")
-    return run.Settings(
+    return Settings(
         input=FLAGS.input,
         output=FLAGS.output,
         separator=make_separator(FLAGS.separator, FLAGS.separator_weights),

@@ -12,7 +12,7 @@ from jukejax.data.audio import SAMPLE_RATE
 from jukejax.data.codes_file import read_codes_file
 from jukejax.data.grid import Grid
 from jukejax.filming.lattice import Codes
-from jukejax.pages.runs import join_text, parse_number, read_items
+from jukejax.pages.runs import Item, join_text, parse_number, read_items
 from jukejax.sampling.folder import read_grid
 from jukejax.weights import bundle
 from jukejax.weights.shipped import FOLDER, HOUSE
@@ -86,14 +86,11 @@ def _find_item(folder: Path, item: int | None) -> Path:
 
 def _find_sound(folder: Path) -> Path:
     """Returns the WAV file of the finest level of an item."""
-    sounds = {
-        int(match[1]): path
-        for path in folder.glob("level_*.wav")
-        if (match := _LEVEL_SOUND.fullmatch(path.name))
-    }
+    meta = files.read_json_if_any(folder / "meta.json")
+    sounds = Item(folder, meta, number=1, name=folder.name).wavs
     if not sounds:
         raise ValueError(f"--input={folder} holds no level_0.wav")
-    return sounds[min(sounds)]
+    return next(iter(sounds.values()))
 
 
 def _read_item(folder: Path, sound: Path) -> Take:

@@ -3,8 +3,8 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from jukejax.common import files
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
-from jukejax.data import audio, corpus, decoding
+from jukejax.data import audio, corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.preparation import (
@@ -21,88 +21,14 @@ from jukejax.preparation import (
     local_runner,
     selection,
     separators,
-    sources,
     storage,
-    tfds_source,
 )
 from jukejax.preparation.job import Job
-from jukejax.preparation.lyrics_source import read_lyrics_file
-from jukejax.preparation.metadata import TrackLabels, file_key, read_metadata
+from jukejax.preparation.metadata import file_key, read_metadata
 from jukejax.preparation.prepared_track import PreparedTrack, Source
-from jukejax.preparation.rules import Rules
+from jukejax.preparation.settings import Settings
+from jukejax.preparation.source_list import find_sources, merge_labels
 from jukejax.preparation.summary import print_summary
-
-LOWEST_RATE = 1000  # Hz
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of a run of `prepare`; see the flags of the same names.
-
-    Attributes:
-      input: folder, "house", or "tfds:NAME".
-      runner: "local" or "beam".
-      workers: processes of the local runner; 0 means one per core.
-      heldout: share of the groups of tracks, in [0, 1).
-      sample_rate: of the shards; tracks are prepared and cached at 44.1 kHz.
-    """
-
-    input: str
-    output: str
-    separator: separators.Separator
-    rules: Rules = field(default_factory=Rules)
-    cache: str | None = None
-    metadata: str | None = None
-    heldout: float = 0.1
-    sample_rate: int = audio.SAMPLE_RATE
-    runner: str = "local"
-    workers: int = 0
-    beam_options: str = ""
-    tfds_data_dir: str | None = None
-    house_tracks: int = 16
-    house_seconds: float = 45.0
-    house_tempo: tuple[float, float] | None = None
-    house_vocals: bool = True
-    house_instruments: bool = True
-    house_lyrics: bool = False
-    seed: int = 0
-
-    def check(self) -> None:
-        """Checks the settings that need no access to the sources.
-
-        Raises:
-          ValueError: a setting is not possible; the message names its flag.
-        """
-        if self.workers < 0:
-            raise ValueError(f"--workers={self.workers} must be 1 or more, or 0 for one per core")
-        groups.draw_heldout([], self.heldout)
-        if not LOWEST_RATE <= self.sample_rate <= audio.SAMPLE_RATE:
-            raise ValueError(
-                f"--sample_rate={self.sample_rate} must lie in {LOWEST_RATE} to {audio.SAMPLE_RATE}"
-            )
-        if self.runner == "beam":
-            beam_runner.parse_options(self.beam_options)
-        elif self.beam_options:
-            raise ValueError(f"--beam_options={self.beam_options} is for --runner=beam")
-        for name, path in (("output", self.output), ("cache", self.cache)):
-            if path:
-                storage.check_reachable(path, name)
-
-
-@dataclass(frozen=True)
-class SourceList:
-    """The sources of a run.
-
-    Attributes:
-      labels: labels from the sources, by `file_key`.
-      ignored: number of other files, by suffix.
-      unreadable: folders that cannot be read, with the reason.
-    """
-
-    sources: list[Source]
-    labels: Mapping[str, TrackLabels] = field(default_factory=dict)
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    unreadable: Sequence[str] = ()
 
 
 def prepare_dataset(settings: Settings) -> None:
@@ -179,78 +105,6 @@ def _upload_dataset(folder: Path, output: str) -> None:
     for done, path in enumerate(paths, start=1):
         storage.upload(path, storage.join_path(output, path.name))
         progress.update(done, path.name)
-
-
-def find_sources(settings: Settings, cache: str) -> SourceList:
-    """Lists the sources of `settings.input`.
-
-    Raises:
-      ValueError: there are none.
-    """
-    kind, _, name = settings.input.partition(":")
-    if settings.input == "house":
-        return SourceList(
-            sources.list_house_tracks(
-                settings.house_tracks,
-                settings.house_seconds,
-                settings.seed,
-                settings.house_tempo,
-                vocals=settings.house_vocals,
-                instruments=settings.house_instruments,
-                lyrics=settings.house_lyrics,
-            )
-        )
-    if kind == "tfds":
-        return SourceList(
-            *tfds_source.export_sources(
-                name, cache, data_dir=settings.tfds_data_dir, progress=_TfdsProgress()
-            )
-        )
-    listing = sources.find_files(settings.input)
-    if not listing.sources:
-        unreadable = "".join(f"; cannot read {folder}" for folder in listing.unreadable)
-        number = format_count(sum(listing.ignored.values()), "file")
-        raise ValueError(
-            f"no music in {settings.input}: of its {number} none ends "
-            f"in {' '.join(sorted(decoding.EXTENSIONS))}{unreadable}"
-        )
-    labels = {file_key(name): read_sidecar(path) for name, path in listing.lyrics.items()}
-    return SourceList(listing.sources, labels, listing.ignored, listing.unreadable)
-
-
-def read_sidecar(path: str) -> TrackLabels:
-    """Reads the file of lyrics beside a sound; one that cannot be used is a note for the user."""
-    try:
-        return TrackLabels(lyrics=read_lyrics_file(path))
-    except ValueError as error:
-        return TrackLabels(notes=[f"{error}; it is not used"])
-
-
-def merge_labels(
-    labels: Mapping[str, TrackLabels], metadata: Mapping[str, TrackLabels]
-) -> dict[str, TrackLabels]:
-    """Returns the labels of the metadata file, else those of the sources, by `file_key`.
-
-    Files without lyrics in the metadata keep those of the source.
-    """
-    merged = {**labels, **metadata}
-    for key in labels.keys() & metadata.keys():
-        if not metadata[key].lyrics.text:
-            source = labels[key]
-            merged[key] = replace(metadata[key], lyrics=source.lyrics, notes=source.notes)
-    return merged
-
-
-class _TfdsProgress:
-    """Reports the progress of reading from TFDS; the total is known after the first example."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._progress is None:
-            self._progress = Progress("reading from TFDS", total)
-        self._progress.update(done)
 
 
 def prepare_sources(

@@ -188,10 +188,10 @@ class Request:
             self._check_loop()
 
     def _check_loop(self) -> None:
-        if not self.is_exact or self.mode not in ("ancestral", "primed", "continue"):
+        if not self.is_exact or self.mode == "reroll":
             raise ValueError(
-                "--loop is for new tracks of --bars at a --bpm, in --mode=ancestral, primed or "
-                "continue"
+                "--loop is for tracks of --bars at a --bpm, in --mode=ancestral, primed, continue "
+                "or upsample"
             )
         assert self.seconds is not None
         assert self.bpm is not None

@@ -7,11 +7,11 @@ OUTPUT/take_000_124bpm_Am_seed0.mid                   with --midi
 
 A take is decoded from its codes again, not copied from the 16 bits of its WAV. meta.json describes
 each under `takes`, by the name of its file. Takes are no part of the settings of a folder: the same
-command with another --format adds takes to a finished folder.
+command with another --format adds takes to a finished folder. A take that is written again at
+another level loses stems that are not, as they would not sum to it.
 """
 
 import dataclasses
-import importlib.metadata
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from jukejax import __version__
 from jukejax.analysis.loudness import measure_loudness, true_peak_db
 from jukejax.data import audio
 from jukejax.data.grid import Grid, format_key
@@ -38,6 +39,7 @@ _ATTEMPTS = 6  # of writing a lossy file at the right gain
 _STEP_DB = 0.02  # distance of planned peaks from the highest; rounding of samples adds less
 _TOLERANCE_DB = 0.03  # of the loudness of a lossy file
 STEMS = ("vocals", "accompaniment")
+_COMPANIONS = ("stems", "click", "midi")  # files beside the take itself, by their settings
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,12 @@ class TakeWriter:
             name = name_take(meta)
             path = self._folder.output / f"{name}.{self._settings.file_format.name}"
             takes = meta.get("takes", {})
-            request = self._describe_request()
-            if not self._is_written(takes.get(path.name), request):
-                measured = self._write(path, decode(row), sample_rate, meta)
-                self._folder.update_meta(row, takes=takes | {path.name: request | measured})
+            earlier, request = takes.get(path.name), self._describe_request()
+            if not self._is_written(earlier, request):
+                take = request | self._write(path, decode(row), sample_rate, meta)
+                if earlier is not None:
+                    take = self._keep_companions(earlier, take)
+                self._folder.update_meta(row, takes=takes | {path.name: take})
 
     def _describe_request(self) -> dict[str, Any]:
         values = dataclasses.asdict(self._settings)
@@ -122,9 +126,32 @@ class TakeWriter:
     def _is_written(self, take: dict[str, Any] | None, request: Mapping[str, Any]) -> bool:
         return (
             take is not None
-            and all(take.get(name) == value for name, value in request.items())
+            and all(
+                take.get(name) == value or (name in _COMPANIONS and not value)
+                for name, value in request.items()
+            )
             and all((self._folder.output / name).is_file() for name in take["files"])
         )
+
+    def _keep_companions(
+        self, earlier: Mapping[str, Any], take: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Returns a take with the files of its earlier version that belong to it too.
+
+        Stems of another level, or of other bits, are removed.
+        """
+        has_changed = any(earlier.get(name) != take[name] for name in ("gain_db", "bits"))
+        files = list(take["files"])
+        kept = {name: take[name] or bool(earlier.get(name)) for name in _COMPANIONS}
+        for name in earlier["files"]:
+            if name in files:
+                continue
+            if has_changed and "_stem_" in name:
+                (self._folder.output / name).unlink(missing_ok=True)
+                kept["stems"] = False
+            else:
+                files.append(name)
+        return {**take, **kept, "files": files}
 
     def _write(
         self, path: Path, sound: np.ndarray, sample_rate: int, meta: dict[str, Any]
@@ -170,7 +197,7 @@ def make_tags(meta: Mapping[str, Any], grid: Grid, model_name: str) -> Tags:
     labels = [
         f"label {name}: {join_text(meta[name])}" for name in ("artist", "genre") if meta.get(name)
     ]
-    program = f"jukejax {importlib.metadata.version('jukejax')}"
+    program = f"jukejax {__version__}"
     origin = f"Made by a machine: {program}, model {model_name}, mode {meta['mode']}"
     return Tags(
         title=" · ".join(facts),

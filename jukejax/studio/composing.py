@@ -109,10 +109,13 @@ def upsample_take(model: ModelInfo, settings: Settings, take: TakeFiles) -> list
     if not finer:
         raise ValueError("this take has all levels already; re-roll it to change it")
     arguments = ["--mode=upsample", f"--codes={take.codes}"]
+    is_loop = take.meta.get("loop") is True
     if take.grid.bpm is not None and take.seconds:  # the sound ends on the beat, not with a code
         bars = count_beats(take) / BEATS_PER_BAR
         arguments += [f"--bpm={take.grid.bpm!r}", f"--bars={bars!r}"]
-    return [*arguments, *_upsample(model, settings, finer)]
+    if is_loop:
+        arguments.append("--loop")
+    return [*arguments, *_upsample(model, settings, finer, stream=not is_loop)]
 
 
 def continue_take(
@@ -176,6 +179,11 @@ def reroll_take(
     return [*arguments, *_describe_sampling(model, settings, settings.seed, levels=levels)]
 
 
+def describe_bars(first: float, last: float) -> str:
+    """Returns a range of bars in words, both included."""
+    return f"bar {first:g}" if first == last else f"bars {first:g} to {last:g}"
+
+
 def bar_range(take: TakeFiles, first_bar: int, last_bar: int) -> tuple[float, float]:
     """Returns the seconds from the start of a bar to the end of another, within the take."""
     bar, seconds = _bar_seconds(take), take.seconds or 0.0
@@ -233,10 +241,12 @@ def _describe_length(composition: Composition) -> list[str]:
     return [f"--seconds={seconds!r}"]
 
 
-def _upsample(model: ModelInfo, settings: Settings, levels: Sequence[int]) -> list[str]:
+def _upsample(
+    model: ModelInfo, settings: Settings, levels: Sequence[int], *, stream: bool = True
+) -> list[str]:
     if not levels:
         raise ValueError(f"{model.name} has one level only; there is nothing finer to add")
-    return _describe_sampling(model, settings, settings.seed, stream=True, levels=levels)
+    return _describe_sampling(model, settings, settings.seed, stream=stream, levels=levels)
 
 
 def _describe_sampling(

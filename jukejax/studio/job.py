@@ -1,7 +1,7 @@
 """Jobs of the queue: one command each, and what its progress file and its log say."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,3 @@ def judge_exit(verb: str, code: int, log: Path, *, is_stopping: bool) -> tuple[s
     if code == 2:
         return FAILED, read_last_line(log).partition("error: ")[2] or read_last_line(log)
     return FAILED, f"ended with code {code}: {read_last_line(log)}"
-
-
-def find_next(jobs: Sequence[Job]) -> Job | None:
-    """Returns the first waiting job whose chain has no unfinished job before it."""
-    unfinished: set[str] = set()
-    for job in jobs:
-        if job.state == WAITING and job.group not in unfinished:
-            return job
-        if job.state != DONE:
-            unfinished.add(job.group)
-    return None

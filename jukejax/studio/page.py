@@ -10,7 +10,13 @@ from typing import Any
 import gradio as gr
 
 from jukejax.studio.page_compose import ComposeTab
-from jukejax.studio.page_forms import list_take_choices, report_errors, say
+from jukejax.studio.page_forms import (
+    accept_removed_choices,
+    keep_selection,
+    list_take_choices,
+    report_errors,
+    say,
+)
 from jukejax.studio.page_queue import QueueTab
 from jukejax.studio.page_takes import TakesTab
 from jukejax.studio.page_train import TrainTab
@@ -30,6 +36,7 @@ class Page:
 
     def __init__(self, studio: Studio):
         self._studio = studio
+        accept_removed_choices()
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
             self.blocks = blocks
             gr.Markdown(f"# {TITLE}")
@@ -67,7 +74,7 @@ class Page:
         outputs = [self._seen, self._takes.take, self._takes.compare, self._takes.player]
         outputs += [self._takes.judgement]
         outputs += [self._takes.corpus, self._queue.jobs, self._queue.job, self._compose.model]
-        outputs += [self._train.corpus, self._train.model, self._train.curves]
+        outputs += [self._train.corpus, self._train.model, self._train.curves, self._train.preview]
         self._timer.tick(self.refresh, inputs, outputs, show_progress="hidden", queue=False)
 
     def _list_project_fields(self) -> list[Any]:
@@ -137,7 +144,7 @@ class Page:
     ) -> tuple[Any, ...]:
         """Returns updates of what has changed since the last refresh of this page."""
         if not slug:
-            return (seen, *([gr.skip()] * 11))
+            return (seen, *([gr.skip()] * 12))
         project = self._studio.open_project(slug)
         jobs, job_update = self._queue.list_jobs(job)
         entries = project.read().entries
@@ -152,21 +159,30 @@ class Page:
             "models": list(self._studio.list_models(project)),
             "entries": [(key, entry.name) for key, entry in entries.items()],
             "curve": len(self._train.draw_curves(slug, model)),
+            "preview": self._train.describe_preview(slug, model),
         }
         changed = {key for key, value in now.items() if seen.get(key) != value}
-        takes = self._takes.list_takes(slug, take) if "takes" in changed else (gr.skip(), gr.skip())
+        takes: tuple[Any, Any] = (gr.skip(), gr.skip())
+        if "takes" in changed:
+            selected, others = self._takes.list_takes(slug, take)
+            takes = keep_selection(selected, take), others
         train: tuple[Any, Any] = (gr.skip(), gr.skip())
         if "entries" in changed:
-            train = self._train.list_choices(slug, tuned_on, model)
+            corpora, models = self._train.list_choices(slug, tuned_on, model)
+            train = keep_selection(corpora, tuned_on), keep_selection(models, model)
+        searched = gr.skip()
+        if "corpora" in changed:
+            searched = keep_selection(self._list_corpora(slug, corpus), corpus)
         return (
             now,
             *takes,
             now["player"] if "player" in changed else gr.skip(),
             now["judgement"] if "judgement" in changed else gr.skip(),
-            self._list_corpora(slug, corpus) if "corpora" in changed else gr.skip(),
+            searched,
             jobs if "jobs" in changed else gr.skip(),
-            job_update if "choices" in changed else gr.skip(),
+            keep_selection(job_update, job) if "choices" in changed else gr.skip(),
             self._list_models(slug) if "models" in changed else gr.skip(),
             *train,
             self._train.draw_curves(slug, model) if "curve" in changed else gr.skip(),
+            now["preview"] if "preview" in changed else gr.skip(),
         )

@@ -55,7 +55,7 @@ def say(text: str) -> None:
 def list_take_choices(studio: Studio, slug: str) -> list[tuple[str, str]]:
     """Returns (label, identifier) of the takes of a project, as a tree."""
     from jukejax.studio.judging import read_verdict
-    from jukejax.studio.project import list_tree
+    from jukejax.studio.state import list_tree
 
     project = studio.open_project(slug)
     choices = []
@@ -81,3 +81,26 @@ def choose(choices: list[tuple[str, str]], value: object) -> str | None:
     if value in known:
         return str(value)
     return known[-1] if known else None
+
+
+def keep_selection(update: dict[str, Any], sent: object) -> dict[str, Any]:
+    """Returns an update of a field that does not set the value which the page has sent.
+
+    The user may have selected another one since: a late answer would undo that.
+    """
+    return {name: value for name, value in update.items() if name != "value" or value != sent}
+
+
+def accept_removed_choices() -> None:
+    """Makes Gradio hand over every text of a list to our actions, which check it.
+
+    NOTE: Gradio 6.31 answers 500, with a traceback, to a request whose value was among the choices
+    when it was sent and is not any more, such as the refresh of a page that deletes a take.
+    """
+    for field in (gr.Radio, gr.Dropdown):
+        field.preprocess = _pass_text
+
+
+def _pass_text(field: gr.Radio | gr.Dropdown, payload: object) -> str | None:
+    del field
+    return payload if isinstance(payload, str) else None

@@ -38,9 +38,9 @@ class TakesTab:
     def _add_list(self) -> None:
         self.take = gr.Radio([], label="Takes", elem_id="takes")
         with gr.Row():
-            self.star = gr.Button("Star or unstar", size="sm", elem_id="star")
-            self.delete = gr.Button("Delete", size="sm", elem_id="delete")
-            self.undo = gr.Button("Undo delete", size="sm", elem_id="undo")
+            self.star = self._make_button("Star or unstar", "star")
+            self.delete = self._make_button("Delete", "delete")
+            self.undo = self._make_button("Undo delete", "undo")
         self.name = gr.Textbox("", label="New name of the take", max_length=80, elem_id="name")
         self.rename = gr.Button("Rename", size="sm", elem_id="rename")
         with gr.Accordion("Trash", open=False):
@@ -58,13 +58,16 @@ class TakesTab:
             self.seed = gr.Number(-1, label="Seed, -1: random", precision=0)
         with gr.Row():
             for action, title in ACTIONS.items():
-                name = f"do-{action}"
-                self.choices[action] = gr.Button(title, size="sm", elem_id=name, min_width=120)
+                self.choices[action] = self._make_button(title, f"do-{action}")
         with gr.Accordion("Judge", open=True):
             self.judgement = gr.HTML("", elem_id="judgement")
             with gr.Row():
                 self.corpus = gr.Dropdown([("no audit", "")], value="", label="Corpus to search")
                 self.judge = gr.Button("Judge this take", elem_id="judge")
+
+    @staticmethod
+    def _make_button(title: str, name: str) -> gr.Button:
+        return gr.Button(title, size="sm", elem_id=name, min_width=120)
 
     def connect(self) -> None:
         """Connects buttons whose actions change this tab only."""
@@ -208,8 +211,8 @@ class TakesTab:
         )
         model, sound = source.model, source.files
         if action == "re-roll":
-            mode = f"re-roll bars {first} to {last}"
             arguments = composing.reroll_take(model, settings, sound, first, last, candidates=4)
+            mode = f"re-roll {composing.describe_bars(first, last)}"
         elif action == "continue":
             mode = f"continue by {bars} bars"
             arguments = composing.continue_take(model, settings, sound, bars, keep_bars=0)

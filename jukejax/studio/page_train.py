@@ -7,7 +7,8 @@ import gradio as gr
 import pandas
 
 from jukejax.data.decoding import EXTENSIONS
-from jukejax.studio import tuning
+from jukejax.pages.page import tag
+from jukejax.studio import previews, tuning, views
 from jukejax.studio.page_compose import UPLOADS
 from jukejax.studio.page_forms import choose, report_errors, say
 from jukejax.studio.studio import Studio
@@ -46,6 +47,7 @@ class TrainTab:
                 self.curves = gr.LinePlot(
                     x=COLUMNS[0], y=COLUMNS[1], color=COLUMNS[2], height=240, label="Training"
                 )
+                self.preview = gr.HTML("", elem_id="preview")
 
     def connect(self) -> None:
         """Connects the buttons."""
@@ -60,7 +62,10 @@ class TrainTab:
         tune = [self._project, self.corpus, self.model_name, self.steps]
         self.tune.click(self.tune_model, tune, lists)
         self.model.change(
-            self.draw_curves, [self._project, self.model], self.curves, show_progress="hidden"
+            self.show_model,
+            [self._project, self.model],
+            [self.curves, self.preview],
+            show_progress="hidden",
         )
 
     def list_choices(self, slug: str, corpus: object, model: object) -> tuple[Any, Any]:
@@ -111,6 +116,24 @@ class TrainTab:
         return self.list_choices(slug, corpus, tuned)
 
     @report_errors
+    def show_model(self, slug: str, model: object) -> tuple[pandas.DataFrame, str]:
+        """Returns the curves of a tuning so far, and its newest preview."""
+        return self.draw_curves(slug, model), self.describe_preview(slug, model)
+
+    def describe_preview(self, slug: str, model: object) -> str:
+        """Returns a player of the newest preview of a model as markup; "" without a model."""
+        if not model or not slug:
+            return ""
+        project = self._studio.open_project(slug)
+        identifier, _ = project.read().find_entry(model, "m")
+        preview = previews.read_preview(project.model_folder(identifier))
+        if preview is None:
+            return str(tag("p", "No preview yet.", class_="st-note"))
+        caption = f"What the model played after step {preview.step}, the coarsest level alone"
+        address = views.preview_address(slug, identifier, preview.step)
+        player = tag("audio", controls=True, preload="none", src=address, aria_label=caption)
+        return str(tag("div", tag("p", caption, class_="st-note"), player))
+
     def draw_curves(self, slug: str, model: object) -> pandas.DataFrame:
         """Returns the curves of a tuning so far."""
         rows: list[tuple[float, float, str]] = []

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from jukejax.common import files
 from jukejax.studio import child
+from jukejax.studio.chains import end_job, find_next, move_chain_up, resume_chain, stop_chain
 from jukejax.studio.job import (
     ACTIVE,
     DONE,
@@ -29,7 +30,6 @@ from jukejax.studio.job import (
     WAITING,
     Job,
     JobProgress,
-    find_next,
     judge_exit,
     read_progress,
 )
@@ -139,15 +139,7 @@ class JobQueue:
             stopped = self.find_job(identifier)
             if stopped.state not in ACTIVE:
                 raise ValueError(f"job {stopped.identifier} does not run: it is {stopped.state}")
-            jobs = []
-            for job in self._jobs:
-                if job.identifier == stopped.identifier or self._follows(job, stopped):
-                    if job.state == RUNNING:
-                        job = dataclasses.replace(job, state=STOPPING)
-                    elif job.state == WAITING:
-                        job = dataclasses.replace(job, state=STOPPED)
-                jobs.append(job)
-            self._replace(jobs)
+            self._replace(stop_chain(self._jobs, stopped))
             if self._process is not None and stopped.state == RUNNING:
                 self._process.terminate()
 
@@ -157,14 +149,7 @@ class JobQueue:
             resumed = self.find_job(identifier)
             if resumed.state not in (STOPPED, FAILED):
                 raise ValueError(f"job {resumed.identifier} cannot resume: it is {resumed.state}")
-            self._replace(
-                [
-                    dataclasses.replace(job, state=WAITING, message="")
-                    if job.group == resumed.group and job.state in (STOPPED, FAILED)
-                    else job
-                    for job in self._jobs
-                ]
-            )
+            self._replace(resume_chain(self._jobs, resumed))
 
     def move_up(self, identifier: object) -> None:
         """Moves a waiting job, with its chain, to the front of those that wait."""
@@ -172,10 +157,7 @@ class JobQueue:
             moved = self.find_job(identifier)
             if moved.state != WAITING:
                 raise ValueError(f"job {moved.identifier} does not wait: it is {moved.state}")
-            chain = [job for job in self._jobs if job.group == moved.group]
-            rest = [job for job in self._jobs if job.group != moved.group]
-            first = next((i for i, job in enumerate(rest) if job.state == WAITING), len(rest))
-            self._replace([*rest[:first], *chain, *rest[first:]])
+            self._replace(move_chain_up(self._jobs, moved))
 
     def stop_subject(self, project: str, subject: str) -> None:
         """Stops every unfinished job of a take, corpus or model."""
@@ -183,10 +165,6 @@ class JobQueue:
             if job.state == STOPPING:
                 return
             self.stop(job.identifier)
-
-    @staticmethod
-    def _follows(job: Job, first: Job) -> bool:
-        return job.group == first.group and int(job.identifier[1:]) > int(first.identifier[1:])
 
     # -- The thread --------------------------------------------------------------------------------
 
@@ -269,15 +247,7 @@ class JobQueue:
             state, message = judge_exit(
                 job.verb, code, self.log_path(job), is_stopping=current.state == STOPPING
             )
-            jobs = []
-            for other in self._jobs:
-                if other.identifier == job.identifier:
-                    other = dataclasses.replace(other, state=state, message=message, pid=0)
-                elif state == FAILED and other.state == WAITING and self._follows(other, job):
-                    reason = "an earlier step failed"
-                    other = dataclasses.replace(other, state=STOPPED, message=reason)
-                jobs.append(other)
-            self._replace(jobs)
+            self._replace(end_job(self._jobs, job, state, message))
         if self._on_end is not None:
             self._on_end(self.find_job(job.identifier))
 

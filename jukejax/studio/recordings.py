@@ -11,7 +11,8 @@ from pathlib import Path
 from jukejax.common import files
 from jukejax.data.decoding import EXTENSIONS, open_regular, open_sound
 from jukejax.studio.names import clean_name
-from jukejax.studio.project import Entry, Project
+from jukejax.studio.project import Project
+from jukejax.studio.state import Entry
 
 MAX_BYTES = 200 * 1024**2
 MAX_SECONDS = 1200.0  # of a recording, or of a record of a corpus

@@ -1,5 +1,7 @@
 """The server of the studio: the page, the addresses of its files, and the queue."""
 
+import asyncio
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from jukejax.common.extras import format_install
 from jukejax.studio.place import Place
 from jukejax.studio.studio import Studio
 
+_CANCELLED = "Cancel %s running task(s), timeout graceful shutdown exceeded"  # uvicorn's
 UPLOAD_LIMIT = "200mb"
 CLOSING_SECONDS = 2  # for requests in progress, when the server ends
 
@@ -42,9 +45,16 @@ def serve_studio(
             config = uvicorn.Config(
                 application, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS
             )
+            logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
             uvicorn.Server(config).run(sockets=[listener])
         finally:
             studio.queue.close()
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Returns false for what uvicorn logs when the server ends and a page is still open."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.msg != _CANCELLED and not isinstance(error, asyncio.CancelledError)
 
 
 def _import_server():  # type: ignore[no-untyped-def]  # a module of the extra

@@ -16,8 +16,9 @@ from jukejax.studio.composing import MAX_TAKES, Composition, Settings
 from jukejax.studio.job import DONE, Job
 from jukejax.studio.models import ModelInfo, list_models
 from jukejax.studio.names import MAX_NAME, check_number, check_slug, clean_name, make_slug
-from jukejax.studio.project import FILE, Project, Take
+from jukejax.studio.project import FILE, Project
 from jukejax.studio.queue import JobQueue
+from jukejax.studio.state import Take
 from jukejax.studio.take_files import TakeFiles, read_take_files
 from jukejax.weights.shipped import HOUSE
 
@@ -228,7 +229,7 @@ class Studio:
         first = int(check_number(first_bar, "the first bar", 1, count, is_whole=True))
         last = int(check_number(last_bar, "the last bar", first, count, is_whole=True))
         start, stop = composing.bar_range(sound, first, last)
-        mode = f"trim bars {first} to {last}"
+        mode = f"trim {composing.describe_bars(first, last)}"
 
         def make(identifier: str) -> Take:
             output = project.take_folder(identifier)

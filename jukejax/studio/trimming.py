@@ -4,6 +4,7 @@ The range is widened to whole codes of the top level; the sounds are those that 
 cut at the same samples.
 """
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -45,12 +46,9 @@ def trim_take(take: TakeFiles, start: float, stop: float, output: Path) -> None:
             take.item / f"level_{level}.wav", start=begin, frames=samples, dtype="float32"
         )
         audio.write_wav(item / f"level_{level}.wav", sound, rate)
-    grid = dict(take.meta.get("grid") or {})
-    if grid.get("first_downbeat") is not None:
-        grid["first_downbeat"] -= begin
     prompt = max(float(take.meta.get("prompt_seconds") or 0.0) - begin / take.sample_rate, 0.0)
     changed = {
-        "grid": grid,
+        "grid": dataclasses.asdict(take.grid.shift(begin)),
         "seconds": round((last - first) * top / take.sample_rate, 6),
         "prompt_seconds": round(prompt, 6),
         "loop": False,

@@ -6,13 +6,15 @@ from pathlib import Path
 from jukejax.pages.runs import TrainingRun
 from jukejax.studio.models import ModelInfo
 from jukejax.studio.names import check_number, clean_name
-from jukejax.studio.project import Entry, Project
+from jukejax.studio.project import Project
 from jukejax.studio.queue import JobQueue
 from jukejax.studio.recordings import MAX_FILES, check_recording, clean_file_name, copy_file
+from jukejax.studio.state import Entry
 from jukejax.training.config_files import find_configs_folder
 
 CONFIG = find_configs_folder() / "house_small.py"
 MAX_STEPS = 2000
+PREVIEW_STEPS = 100  # at most, between two previews
 MAX_HOUSE_TRACKS, MAX_HOUSE_SECONDS = 64, 90
 
 
@@ -93,6 +95,8 @@ def tune_model(
     train = [f"--config={CONFIG}:tune", f"--workdir={folder / 'prior'}"]
     train += [f"--config.data.folder={codes}", f"--config.init_from={model.folder}"]
     train += [f"--config.steps={count}", f"--config.log_every={max(count // 20, 1)}"]
+    every = min(-(-count // 3), PREVIEW_STEPS)
+    train += [f"--config.vqvae={model.folder}", f"--config.sample_every={every}"]
     export = [f"--workdir={model.folder},{folder / 'prior'}", f"--output={folder / 'bundle'}"]
     queue.add_chain(
         [("train", train, f"tune {tuned} on {source}"), ("export", export, f"export {tuned}")],

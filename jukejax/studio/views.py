@@ -14,6 +14,7 @@ from jukejax.studio.studio import Studio
 from jukejax.studio.take_files import TakeFiles
 
 MEDIA = "/media"  # the addresses below are MEDIA/PROJECT/TAKE/NAME
+PREVIEWS = "/previews"  # PREVIEWS/PROJECT/MODEL.wav
 SOUND_NAMES = (*(f"level_{level}.wav" for level in range(16)), "stream.wav")
 FILE_NAMES = (*SOUND_NAMES, "codes.npz")
 MEL_NAME, VIEW_NAME = "mel.png", "view.json"
@@ -23,6 +24,11 @@ def media_address(project: str, take: str, name: str, version: object = "") -> s
     """Returns the address of a file of a take."""
     address = f"{MEDIA}/{quote(project)}/{quote(take)}/{quote(name)}"
     return f"{address}?v={version}" if version else address
+
+
+def preview_address(project: str, model: str, step: int) -> str:
+    """Returns the address of the preview of a model in training."""
+    return f"{PREVIEWS}/{quote(project)}/{quote(model)}.wav?v={step}"
 
 
 def describe_take(studio: Studio, slug: str, take: str) -> dict[str, Any]:
@@ -53,6 +59,16 @@ def describe_take(studio: Studio, slug: str, take: str) -> dict[str, Any]:
     view["is_active"] = job is not None
     view["status"] = describe_status(studio, project, identifier, sound)
     return view
+
+
+def is_in_trash(studio: Studio, slug: str, take: str) -> bool:
+    """Returns true for a take that is deleted, and may come back.
+
+    Raises:
+      ValueError: there is no such project.
+    """
+    takes = studio.open_project(slug).read().takes
+    return take in takes and takes[take].is_deleted
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jukejax.studio import views
+from jukejax.studio import previews, views
 from jukejax.studio.names import resolve_below
 from jukejax.studio.studio import Studio
 
@@ -92,6 +92,7 @@ def make_routes(studio: Studio) -> list[Route]:
     media = MediaRoutes(studio)
     return [
         Route(views.MEDIA + "/{project}/{take}/{name}", media.send_media),
+        Route(views.PREVIEWS + "/{project}/{model}.wav", media.send_preview),
         Route(REPORTS + "/{project}/{take}/{kind}/{path:path}", media.send_report),
         Route("/studio/player.js", _send_player),
     ]
@@ -109,6 +110,8 @@ class MediaRoutes:
         headers = _HEADERS | {"cache-control": "no-store"}
         try:
             if name == views.VIEW_NAME:
+                if views.is_in_trash(self._studio, project, take):  # a player may still ask for it
+                    return Response(status_code=204, headers=headers)
                 view = views.describe_take(self._studio, project, take)
                 return JSONResponse(view, headers=headers)
             if name == views.MEL_NAME:
@@ -122,6 +125,17 @@ class MediaRoutes:
             raise HTTPException(404, "not found") from error
         kind = "audio/wav" if path.suffix == ".wav" else "application/octet-stream"
         return FileResponse(path, headers=headers, media_type=kind, filename=download)
+
+    def send_preview(self, request: Request) -> Response:
+        """Sends the newest preview of a model in training."""
+        try:
+            project = self._studio.open_project(request.path_params["project"])
+            model, _ = project.read().find_entry(request.path_params["model"], "m")
+            path = previews.write_preview(project.model_folder(model))
+        except (ValueError, OSError) as error:
+            raise HTTPException(404, "not found") from error
+        headers = _HEADERS | {"cache-control": "no-store"}
+        return FileResponse(path, headers=headers, media_type="audio/wav")
 
     def send_report(self, request: Request) -> Response:
         """Sends a file of the evaluation or the audit of a take."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import google_crc32c
 import numpy as np
 
+from jukejax.common.protobuf import parse_fields, parse_varint
+
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 TRAILER = 5  # after each block: one byte of type, four of checksum
@@ -40,7 +42,7 @@ def read_tensors(index: bytes, data: bytes) -> dict[str, np.ndarray]:
     for key, value in rows:
         if not key:  # the header: number of shards, byte order
             continue
-        tensors[key.decode()] = _read_tensor(key.decode(), _parse_fields(value), data)
+        tensors[key.decode()] = _read_tensor(key.decode(), parse_fields(value), data)
     return tensors
 
 
@@ -57,8 +59,8 @@ def _read_table(index: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _parse_handle(buffer: bytes, position: int) -> tuple[int, int, int]:
     """Parses the location of a block; returns (offset, size, position after the handle)."""
-    offset, position = _parse_varint(buffer, position)
-    size, position = _parse_varint(buffer, position)
+    offset, position = parse_varint(buffer, position)
+    size, position = parse_varint(buffer, position)
     return offset, size, position
 
 
@@ -74,45 +76,13 @@ def _read_block(index: bytes, offset: int, size: int) -> Iterator[tuple[bytes, b
     restarts = int.from_bytes(block[size - 4 : size], "little")
     end, position, key = size - 4 * (restarts + 1), 0, b""
     while position < end:
-        shared, position = _parse_varint(block, position)
-        unshared, position = _parse_varint(block, position)
-        length, position = _parse_varint(block, position)
+        shared, position = parse_varint(block, position)
+        unshared, position = parse_varint(block, position)
+        length, position = parse_varint(block, position)
         key = key[:shared] + block[position : position + unshared]
         position += unshared
         yield key, block[position : position + length]
         position += length
-
-
-def _parse_varint(buffer: bytes, position: int) -> tuple[int, int]:
-    """Parses a number in groups of seven bits, lowest first; returns (value, end)."""
-    value = shift = 0
-    while True:
-        byte = buffer[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-        shift += 7
-
-
-def _parse_fields(message: bytes) -> dict[int, list]:
-    """Parses the fields of a protocol buffer, by number: integers, or the bytes of the content."""
-    fields: dict[int, list] = {}
-    position = 0
-    while position < len(message):
-        tag, position = _parse_varint(message, position)
-        number, wire = tag >> 3, tag & 7
-        value: int | bytes
-        if wire == 0:
-            value, position = _parse_varint(message, position)
-        else:
-            if wire == 2:
-                length, position = _parse_varint(message, position)
-            else:
-                length = {1: 8, 5: 4}[wire]
-            value, position = message[position : position + length], position + length
-        fields.setdefault(number, []).append(value)
-    return fields
 
 
 def _read_tensor(name: str, entry: dict[int, list], data: bytes) -> np.ndarray:
@@ -123,7 +93,7 @@ def _read_tensor(name: str, entry: dict[int, list], data: bytes) -> np.ndarray:
     if entry.get(3, [0])[0]:
         raise ValueError(f"tensor {name} is in a second data file; we read checkpoints with one")
     dimensions = [
-        _parse_fields(dim) for shape in entry.get(2, []) for dim in _parse_fields(shape).get(2, [])
+        parse_fields(dim) for shape in entry.get(2, []) for dim in parse_fields(shape).get(2, [])
     ]
     shape = tuple(dim.get(1, [0])[0] for dim in dimensions)
     offset, size = entry.get(4, [0])[0], entry.get(5, [0])[0]

@@ -65,6 +65,22 @@ def test_a_loop_has_its_length_and_a_last_bar_of_its_own(model, tmp_path):
     np.testing.assert_array_equal(open_end["level_2"][:first], loop["level_2"][:first])
 
 
+def test_finer_levels_of_a_loop_lead_to_its_beginning(model, tmp_path):
+    flags = ("--bars=3", f"--bpm={BPM}")
+    loop, _ = sample(model, tmp_path / "a", *flags, "--loop")
+    codes = f"--codes={tmp_path / 'a' / 'item_000' / 'codes.npz'}"
+    flags = ("--mode=upsample", codes, *flags)
+    open_end, _ = sample(model, tmp_path / "b", *flags, levels="1")
+    closed, meta = sample(model, tmp_path / "c", *flags, "--loop", levels="1")
+    assert (meta["loop"], meta["closed_levels"]) == (True, [1])
+    np.testing.assert_array_equal(closed["level_2"], loop["level_2"])
+    last = int(2 * BAR) // 128 * 4
+    np.testing.assert_array_equal(open_end["level_1"][: last - 4], closed["level_1"][: last - 4])
+    assert (open_end["level_1"][last:] != closed["level_1"][last:]).any()
+    sound, _ = soundfile.read(tmp_path / "c" / "item_000" / "level_1.wav")
+    assert len(sound) == round(3 * BAR)
+
+
 def test_a_range_in_bars_is_that_of_the_tracks_own_grid(model, tmp_path):
     original, _ = sample(model, tmp_path / "a", "--bars=4", f"--bpm={BPM}")
     codes = tmp_path / "a" / "item_000" / "codes.npz"
@@ -90,7 +106,7 @@ def test_continuing_keeps_the_grid(model, tmp_path):
         (["--key=H"], "'H' is no key"),
         (["--bpm=9"], "--bpm=9 must be 20 to 400"),
         (["--bars=2"], "--bars=2 needs --bpm"),
-        (["--loop", "--seconds=2"], "--loop is for new tracks of --bars"),
+        (["--loop", "--seconds=2"], "--loop is for tracks of --bars"),
         (["--loop", "--bars=1", "--bpm=400"], "--bars=1: --loop needs two bars or more"),
         (["--loop", "--bars=2.5", "--bpm=400"], "--bars=2.5: --loop needs two bars or more"),
         (["--guidance=-1"], "--guidance=-1.0 must be 0 or more"),

@@ -13,7 +13,8 @@ from jukejax.preparation import house, selection, sources
 from jukejax.preparation.lyrics_source import choose_lyrics, parse_lyrics, read_lyrics_file
 from jukejax.preparation.metadata import TrackLabels, read_metadata, read_tags
 from jukejax.preparation.prepared_track import PreparedTrack
-from jukejax.preparation.run import merge_labels, read_sidecar
+from jukejax.preparation.settings import Settings
+from jukejax.preparation.source_list import merge_labels, read_sidecar
 from tests.support.sound_files import RATE, make_song, write_file
 
 TIMED = TimedLyrics("one\ntwo", ((0, 1.0), (4, 2.5)))
@@ -133,7 +134,7 @@ def test_the_corpus_holds_lyrics_where_tracks_have_some(tmp_path):
     from jukejax.preparation import run
     from jukejax.preparation.separators import make_separator
 
-    settings = run.Settings(
+    settings = Settings(
         input="house",
         output=str(tmp_path / "out"),
         separator=make_separator("none", None),

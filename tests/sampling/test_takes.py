@@ -226,6 +226,31 @@ def test_stems_sum_to_the_take_and_are_not_clipped(tmp_path, monkeypatch):
         assert max(np.abs(stem).max() for stem in stems) <= 1
 
 
+def test_stems_of_another_level_are_removed_and_other_files_stay(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(takes, "find_separator", lambda: separators.Separator("spleeter"))
+    monkeypatch.setattr(spleeter, "load_spleeter", separate_fake)
+    stems = {f"{NAME}_stem_{name}.wav" for name in takes.STEMS}
+
+    def list_files():
+        return {path.name for path in tmp_path.glob("take_*")}
+
+    def read_take():
+        return SampleFolder(tmp_path, range(1)).read_meta(0)["takes"][f"{NAME}.wav"]
+
+    sample_takes(model, tmp_path, TakeSettings(FileFormat(), lufs=-25, stems=True, click=True))
+    assert stems < list_files()
+    sample_takes(model, tmp_path, TakeSettings(FileFormat(), lufs=-25, midi=True))
+    assert list_files() == {f"{NAME}.wav", f"{NAME}.mid", f"{NAME}_click.wav", *stems}
+    assert set(read_take()["files"]) == list_files()
+    assert read_take()["stems"]
+    sample_takes(model, tmp_path, TakeSettings(FileFormat(), lufs=-30))
+    assert list_files() == {f"{NAME}.wav", f"{NAME}.mid", f"{NAME}_click.wav"}
+    assert set(read_take()["files"]) == list_files()
+    assert not read_take()["stems"]
+    monkeypatch.setattr(Codec, "decode", None)  # nothing is left to do
+    sample_takes(model, tmp_path, TakeSettings(FileFormat(), lufs=-30))
+
+
 META = {"item": 12, "seed": 7, "mode": "primed", "model": "abc", "artist": "anna", "genre": None}
 
 

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from jukejax import sample
+from jukejax.common import files
 from jukejax.data.codes_file import read_codes_file
 from jukejax.studio import composing
 from jukejax.studio.composing import Composition, Settings
@@ -74,6 +75,14 @@ def test_finer_levels_are_those_that_are_missing_and_end_on_the_beat(model, sour
     flags = parse(composing.upsample_take(model, Settings(), source))
     assert (flags["mode"], flags["levels"]) == ("upsample", "1,0")
     assert (flags["bpm"], float(flags["bars"])) == ("120.0", 4.0)
+
+
+def test_finer_levels_of_a_loop_are_closed_too(studio, project, model, take, source):
+    meta = source.item / "meta.json"
+    files.write_json(meta, files.read_json(meta) | {"loop": True})
+    loop = studio.read_files(project, take)
+    flags = parse(composing.upsample_take(model, Settings(), loop))
+    assert (flags["loop"], flags["bars"], "stream" in flags) == ("", "4.0", False)
 
 
 def test_a_loop_draws_its_last_bar_again(model, source):

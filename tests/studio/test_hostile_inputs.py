@@ -15,7 +15,7 @@ from jukejax.pages.page import tag
 from jukejax.studio import composing, recordings, tuning, views
 from jukejax.studio.composing import Composition, Settings
 from jukejax.studio.names import check_id, clean_name, make_slug, resolve_below
-from jukejax.studio.project import Take, list_tree
+from jukejax.studio.state import Take, list_tree
 from tests.support.studio import write_take
 
 HTML = "<img src=x onerror=alert(1)>"

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from jukejax.common import files
-from jukejax.studio.project import Project, Take, list_tree
+from jukejax.studio.project import Project
+from jukejax.studio.state import Take, list_tree
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 
 from jukejax.studio.composing import Composition, Settings
 from jukejax.studio.place import Place
+from jukejax.studio.state import Entry
+from tests.studio.test_previews import write_sounds
 from tests.support.studio import write_take
 
 pytestmark = pytest.mark.slow
@@ -16,6 +18,7 @@ MISSING = (  # paths that are not found, whatever their project and take
     *("/media/first-project/t0001/level_9.wav", "/media/first-project/t0099/level_2.wav"),
     *("/media/first-project/t0001/%00", "/media/%2e%2e/%2e%2e/jobs.json"),
     *("/media/first-project/t0001%0a/view.json", f"/media/{'x' * 3000}/t0001/view.json"),
+    *("/previews/first-project/m0001.wav", "/previews/first-project/..%2f..%2fproject.wav"),
     *("/reports/first-project/t0001/evaluation/..%2f..%2f..%2fproject.json",),
     *("/reports/first-project/t0001/..%2f/x", "/reports/first-project/t0001/audit/%2fetc%2fpasswd"),
     *("/reports/first-project/t0001/evaluation/link", "/reports/first-project/t0001/secret/a"),
@@ -62,6 +65,25 @@ def test_sounds_are_sent_in_parts_and_as_downloads(make_client, project, take):
     download = client.get(f"{address}?download=1")
     name = f"{take}-img-src-x-onerror-alert-1-level_2.wav"
     assert download.headers["content-disposition"] == f'attachment; filename="{name}"'
+
+
+def test_a_player_may_ask_for_a_take_in_the_trash(make_client, studio, project, take):
+    client = make_client()
+    studio.delete_take(project, take)
+    assert client.get(f"/media/first-project/{take}/view.json").status_code == 204
+    assert client.get(f"/media/first-project/{take}/level_2.wav").status_code == 404
+    project.undo_delete()
+    assert client.get(f"/media/first-project/{take}/view.json").status_code == 200
+
+
+def test_the_preview_of_a_model_in_training_is_sent_in_parts(make_client, project):
+    model = project.add_entry("m", lambda identifier: Entry(name=HTML))
+    write_sounds(project.model_folder(model), [6])
+    part = make_client().get(
+        f"/previews/first-project/{model}.wav?v=6", headers={"range": "bytes=0-3"}
+    )
+    assert (part.status_code, part.content) == (206, b"RIFF")
+    assert part.headers["content-range"].startswith("bytes 0-3/")
 
 
 def test_names_are_data_and_reports_are_confined(make_client, take):

@@ -1,8 +1,33 @@
 // <studio-player data-take="URL" data-compare="URL">: plays a take, or two at the same position.
 // The URLs are those of view.json (jukejax/studio/views.py). Names get into the page as text only.
+// Gradio shows another take by changing the attributes of the element, and removing its content.
 class StudioPlayer extends HTMLElement {
+  static observedAttributes = ["data-take", "data-compare"];
+
   connectedCallback() {
-    if (this.lanes) return;
+    this.open();
+    this.content = new MutationObserver(() => {
+      if (this.querySelector(".sp-lanes")) return;
+      this.close();
+      this.openSoon();
+    });
+    this.content.observe(this, { childList: true });
+  }
+
+  disconnectedCallback() {
+    this.content.disconnect();
+    this.close();
+  }
+
+  attributeChangedCallback() { if (this.lanes) this.openSoon(); }
+
+  openSoon() {
+    clearTimeout(this.opening);
+    this.opening = setTimeout(() => this.open());
+  }
+
+  open() {
+    this.close();
     this.lanes = [];
     this.heard = 0;
     this.position = 0;
@@ -23,7 +48,14 @@ class StudioPlayer extends HTMLElement {
     this.querySelector(".sp-play").onclick = () => this.toggle();
     this.querySelector(".sp-swap").onclick = () => this.hear(1 - this.heard);
     this.querySelector(".sp-seek").oninput = (event) => this.seek(Number(event.target.value));
-    this.querySelector(".sp-mel").onchange = () => this.lanes.forEach((lane) => this.draw(lane));
+    for (const name of [".sp-repeat", ".sp-mel"]) {
+      const box = this.querySelector(name);
+      box.checked = this.checked?.[name] ?? false;
+      box.onchange = () => {
+        this.checked = { ...this.checked, [name]: box.checked };
+        this.lanes.forEach((lane) => this.draw(lane));
+      };
+    }
     for (const url of [this.dataset.take, this.dataset.compare]) if (url) this.addLane(url);
     this.querySelector(".sp-swap").hidden = this.lanes.length < 2;
     this.refresh();
@@ -33,11 +65,12 @@ class StudioPlayer extends HTMLElement {
     this.observer.observe(this);
   }
 
-  disconnectedCallback() {
+  close() {
+    clearTimeout(this.opening);
     clearInterval(this.timer);
     cancelAnimationFrame(this.frame);
     this.observer?.disconnect();
-    this.lanes.forEach((lane) => lane.audio.pause());
+    this.lanes?.forEach((lane) => lane.audio.pause());
   }
 
   addLane(url) {
@@ -63,7 +96,7 @@ class StudioPlayer extends HTMLElement {
       if (lane.view && !lane.view.is_active && this.refreshes % 6) continue;
       try {
         const response = await fetch(lane.url, { cache: "no-store" });
-        if (!response.ok) continue;
+        if (response.status !== 200) continue; // 204: the take is in the trash
         this.update(lane, await response.json());
       } catch { /* the server is away: the next refresh asks again */ }
     }
