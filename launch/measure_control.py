@@ -1,8 +1,8 @@
 """Samples tracks at ten tempi and five keys, and measures how far a model follows them.
 
     .venv/bin/python launch/measure_control.py MODEL OUTPUT [--guidance=3]              # sketches
-    .venv/bin/python launch/measure_control.py MODEL OUTPUT --levels=2,1,0 --guidance=3,1,1 \
-        --flags="--temperature=0.98,0.8,0.95 --schedule=parallel"
+    .venv/bin/python launch/measure_control.py MODEL OUTPUT --levels=2,1,0 --guidance=2,1,1 \
+        --flags="--temperature=1,0.9,0.9 --schedule=parallel"
     .venv/bin/python launch/measure_control.py MODEL OUTPUT --loops=20
 
 OUTPUT gets OUTPUT/tracks (an input of evaluate) and OUTPUT/report. A run that was killed continues.
