@@ -150,7 +150,7 @@ def upsampler(level: int) -> ConfigDict:
             reference=True,
         ),
     )
-    schedule(config, steps=4100 if level == 1 else 1000, learning_rate=2e-3)
+    schedule(config, steps=8000 if level == 1 else 2600, learning_rate=2e-3)
     return config
 
 

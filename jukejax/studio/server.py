@@ -12,7 +12,7 @@ from jukejax.common.extras import format_install
 from jukejax.studio.place import Place
 from jukejax.studio.studio import Studio
 
-_CANCELLED = "Cancel %s running task(s), timeout graceful shutdown exceeded"  # uvicorn's
+_CANCELLED = "timeout graceful shutdown exceeded"  # the end of a message of uvicorn
 UPLOAD_LIMIT = "200mb"
 CLOSING_SECONDS = 2  # for requests in progress, when the server ends
 
@@ -54,7 +54,9 @@ def serve_studio(
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     """Returns false for what uvicorn logs when the server ends and a page is still open."""
     error = record.exc_info[1] if record.exc_info else None
-    return record.msg != _CANCELLED and not isinstance(error, asyncio.CancelledError)
+    return not str(record.msg).endswith(_CANCELLED) and not isinstance(
+        error, asyncio.CancelledError
+    )
 
 
 def _import_server():  # type: ignore[no-untyped-def]  # a module of the extra

@@ -80,7 +80,7 @@ def test_config_gives_a_model(name, variant):
     codes = jax.ShapeDtypeStruct((1, frozen.seq_len), jnp.int32)
     told = {}
     if frozen.upper is not None:
-        shape = (1, frozen.seq_len // frozen.upper.ratio)
+        shape = (1, *frozen.upper.find_shape(frozen.seq_len))
         told["upper_codes"] = jax.ShapeDtypeStruct(shape, jnp.int32)
     if frozen.labels is not None:
         told["labels"] = jax.ShapeDtypeStruct((1, frozen.label_width), jnp.int32)

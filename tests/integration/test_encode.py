@@ -74,7 +74,9 @@ def test_references_are_stored_beside_the_codes(vqvae, audio, tmp_path):
     np.testing.assert_array_equal(out["reference_0"], codec.encode_reference(middle, 0))
     again = run_in_process("encode", *flags, "--references=0").stdout
     assert again.endswith("holds these codes already\n")
-    assert "x real time" in run_in_process("encode", *flags).stdout
+    assert run_in_process("encode", *flags).stdout == again, "more than is needed is there"
+    assert "x real time" in run_in_process("encode", *flags, "--references=0,1").stdout
+    assert corpus.open_dataset(tmp_path / "codes").table.references == (0, 1)
 
 
 @pytest.mark.parametrize(
