@@ -43,7 +43,8 @@ def state_of(queue, job):
 def test_jobs_run_one_after_the_other(queue, tmp_path):
     first, second = add(queue, tmp_path / "a", "--waits=1"), add(queue, tmp_path / "b")
     queue.start()
-    wait_until(lambda: state_of(queue, first) == RUNNING)
+    wait_until(lambda: (tmp_path / "a" / "starts").exists())
+    assert state_of(queue, first) == RUNNING
     time.sleep(0.1)
     assert state_of(queue, second) == WAITING
     (tmp_path / "a" / "go").touch()
