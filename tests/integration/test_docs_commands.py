@@ -68,7 +68,7 @@ ADDED = (
     ("docs/attention.md", r"bench train", "--repeat=1"),
     ("docs/evaluation.md", r"listen --input", "--seconds=1"),
     ("docs/grid.md", r"measure_control\.py", "--loops=1"),
-    ("docs/video.md", r"jukejax video", "--height=90"),
+    ("docs/video.md", r"jukejax video", "--height=180"),
 )
 EXIT_CODES = {"jukejax audit": (0, 3)}  # 3: copied music, which is a result
 # The first words of commands; lines of blocks that begin otherwise are Python, or lists of files.
