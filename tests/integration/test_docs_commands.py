@@ -47,6 +47,7 @@ SHORTER = (
     ("docs/attention.md", "--config=small", "--config=tiny"),
     ("docs/embeddings.md", "models/1b_lyrics", "models/mine"),
     ("docs/embeddings.md", "--layers=36", "--layers=3"),
+    ("docs/embeddings.md", "mean --output=embeddings", "mean --output=means"),
     (
         "docs/grid.md",
         "--house_tracks=320 --house_seconds=30",
