@@ -22,13 +22,14 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jukejax.benches import common
+from jukejax.common import files
 from jukejax.data import audio, corpus, records
 from jukejax.runtime import memory
 
 if TYPE_CHECKING:
     from jukejax.training.task import Task
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "tiny.py"
+CONFIG = files.find_configs_folder() / "tiny.py"
 HOUSE = ("--house_tracks=6", "--house_seconds=30", "--separator=none", "--heldout=0.1")
 EXCERPTS = 3  # files that are prepared
 WINDOW_SECONDS, WINDOWS = 8, 8  # of a batch to load

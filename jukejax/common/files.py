@@ -28,6 +28,13 @@ T = TypeVar("T")
 PathLike = str | os.PathLike
 
 
+def find_configs_folder() -> Path:
+    """Returns the folder of the configs of a checkout, or else the installed one."""
+    if (REPOSITORY / "pyproject.toml").is_file():
+        return REPOSITORY / "configs"
+    return REPOSITORY / "jukejax" / "configs"
+
+
 def unfinished_path(path: PathLike) -> Path:
     """Returns the name under which `replacing` writes a file."""
     path = Path(path)

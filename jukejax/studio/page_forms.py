@@ -97,7 +97,8 @@ def accept_removed_choices() -> None:
     NOTE: Gradio 6.31 answers 500, with a traceback, to a request whose value was among the choices
     when it was sent and is not any more, such as the refresh of a page that deletes a take.
     """
-    for field in (gr.Radio, gr.Dropdown):
+    fields: tuple[Any, ...] = (gr.Radio, gr.Dropdown)
+    for field in fields:
         field.preprocess = _pass_text
 
 

@@ -100,10 +100,10 @@ class TakesTab:
         return gr.update(choices=choices, value=choose(choices, take)), gr.update(choices=others)
 
     @report_errors
-    def show_player(self, slug: str, take: object, compare: object) -> tuple[str, str]:
+    def show_player(self, slug: str, take: object, compare: object) -> tuple[Any, Any]:
         """Returns the player of the selected take, and its judgement."""
-        if not slug:  # the page is still being loaded
-            return "", ""
+        if not slug:  # the page is still being loaded; a refresh may have brought both by now
+            return gr.skip(), gr.skip()
         return self.describe_player(slug, take, compare), self.describe_judgement(slug, take)
 
     def describe_player(self, slug: str, take: object, compare: object) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jukejax.common import files
 from jukejax.pages.runs import TrainingRun
 from jukejax.studio.models import ModelInfo
 from jukejax.studio.names import check_number, clean_name
@@ -10,9 +11,8 @@ from jukejax.studio.project import Project
 from jukejax.studio.queue import JobQueue
 from jukejax.studio.recordings import MAX_FILES, check_recording, clean_file_name, copy_file
 from jukejax.studio.state import Entry
-from jukejax.training.config_files import find_configs_folder
 
-CONFIG = find_configs_folder() / "house_small.py"
+CONFIG = files.find_configs_folder() / "house_small.py"
 MAX_STEPS = 2000
 PREVIEW_STEPS = 100  # at most, between two previews
 MAX_HOUSE_TRACKS, MAX_HOUSE_SECONDS = 64, 90

@@ -47,6 +47,7 @@ SHORTER = (
     ("docs/attention.md", "--config=small", "--config=tiny"),
     ("docs/embeddings.md", "models/1b_lyrics", "models/mine"),
     ("docs/embeddings.md", "--layers=36", "--layers=3"),
+    ("docs/embeddings.md", "mean --output=embeddings", "mean --output=means"),
     (
         "docs/grid.md",
         "--house_tracks=320 --house_seconds=30",
@@ -68,7 +69,7 @@ ADDED = (
     ("docs/attention.md", r"bench train", "--repeat=1"),
     ("docs/evaluation.md", r"listen --input", "--seconds=1"),
     ("docs/grid.md", r"measure_control\.py", "--loops=1"),
-    ("docs/video.md", r"jukejax video", "--height=90"),
+    ("docs/video.md", r"jukejax video", "--height=180"),
 )
 EXIT_CODES = {"jukejax audit": (0, 3)}  # 3: copied music, which is a result
 # The first words of commands; lines of blocks that begin otherwise are Python, or lists of files.
@@ -266,7 +267,9 @@ class Project:
         """Runs the commands in the head of the config that docs/lyrics.md refers to."""
         head = ast.get_docstring(ast.parse((ROOT / "configs" / "house_lyrics.py").read_text()))
         for command in read_commands(head):
-            self.run(shorten("", command.replace("--house_tracks=240", "--house_tracks=4")))
+            command = command.replace("--house_tracks=240", "--house_tracks=4")
+            few = ":prior --config.data.batch_size=4"  # the held-out track has 5 windows
+            self.run(shorten("", command.replace(":prior", few)))
         self.run("jukejax export --workdir=runs/sung/vqvae,runs/sung/prior --output=models/sung")
         self.run(
             "jukejax sample --model=models/sung --levels=0 --seconds=4 --lyrics_file=song.txt "

@@ -14,9 +14,10 @@ from tests.support.browser import (
     open_browser,
     screenshot_folder,
     skip_without_browser,
+    user_environment,
     wait_for,
 )
-from tests.support.command import ROOT, environment
+from tests.support.command import ROOT
 
 pytestmark = pytest.mark.slow
 HTML = "<img src=x onerror=window.injected=1>${window.injected=2}{{name}}"
@@ -125,9 +126,14 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path, start_server)
     page.wait_for_function("document.querySelector('studio-player').position > 0.2")
     page.click(".sp-play")
 
-    # Stopped, resumed, and the server killed in the middle; the closed page changes nothing.
+    # Play is pressed before there is a sound, and the first one starts it.
     long = studio.compose(bars=4, seed=2)
+    page.wait_for_selector(f"studio-player[data-take*='/{long}/'] .sp-name")
+    page.click(".sp-play")
     wait_for(lambda: (studio.item(long) / "stream.wav").exists(), "no first sound")
+    page.wait_for_function("document.querySelector('studio-player').position > 0.05")
+
+    # Stopped, resumed, and the server killed in the middle; the closed page changes nothing.
     studio.tab("Queue")
     page.wait_for_selector("#jobs progress")
     page.click("#stop")
@@ -147,7 +153,7 @@ def test_a_take_from_its_sketch_to_its_download(browser, tmp_path, start_server)
     arguments = studio.state()["takes"][long]["arguments"]
     whole = [f"--output={tmp_path / 'whole'}" if "--output=" in a else a for a in arguments]
     command = [sys.executable, "-m", "jukejax.sample", *whole]
-    subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, env=user_environment(), check=True, capture_output=True)
     expected = (tmp_path / "whole" / "item_000" / "codes.npz").read_bytes()
     assert (studio.item(long) / "codes.npz").read_bytes() == expected
 

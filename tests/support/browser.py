@@ -25,6 +25,12 @@ def skip_without_browser() -> None:
         pytest.skip("needs a browser: apt-get install chromium")
 
 
+def user_environment() -> dict[str, str]:
+    """Returns the environment of a user: without what tests/conftest.py sets, which is slower."""
+    set_by_tests = ("JUKEJAX_CPU_KERNELS", "JAX_DEFAULT_MATMUL_PRECISION", "XLA_FLAGS")
+    return {name: value for name, value in environment().items() if name not in set_by_tests}
+
+
 class Server:
     """`jukejax serve` over a folder of projects.
 
@@ -38,7 +44,7 @@ class Server:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jukejax.serve", f"--projects={root}", f"--port={port}"],
             cwd=ROOT,
-            env=environment(),
+            env=user_environment(),
             stdout=subprocess.PIPE,
             stderr=self._file,
             text=True,

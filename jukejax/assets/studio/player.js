@@ -113,6 +113,7 @@ class StudioPlayer extends HTMLElement {
       const remaining = lane.audio.duration - lane.audio.currentTime;
       if (!this.isPlaying || !lane.source || lane.waits || !(remaining > 2)) this.load(lane);
     }
+    if (this.isPlaying && isShown && !view.source && !view.is_active) this.pause();
     if (view.mel && view.mel !== lane.melSource) {
       lane.melSource = view.mel;
       lane.mel = new Image();
@@ -147,7 +148,7 @@ class StudioPlayer extends HTMLElement {
 
   play() {
     const heard = this.lanes[this.heard];
-    if (!heard?.source) return;
+    if (!heard?.source && heard?.view?.is_active === false) return; // else the first sound starts it
     document.querySelectorAll("studio-player").forEach((other) => other !== this && other.pause());
     if (heard.view && this.position >= heard.view.seconds - 0.05) this.seek(0);
     this.isPlaying = true;

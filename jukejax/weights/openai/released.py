@@ -13,7 +13,7 @@ from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import stream
 from jukejax.weights.openai.parts import Config, part_entries, part_shapes
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+CONFIGS = files.find_configs_folder()
 RELEASED, SMALL = CONFIGS / "openai_released.py", CONFIGS / "openai_small.py"
 
 _UPSAMPLED = {
