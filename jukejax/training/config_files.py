@@ -80,19 +80,12 @@ def find_file(name: str) -> str:
     """
     if Path(name).is_file():
         return name
-    folder = find_configs_folder()
+    folder = files.find_configs_folder()
     own = folder / f"{Path(name).stem}.py"
     if own.is_file() and name in (own.stem, own.name, f"configs/{own.name}"):
         return str(own)
     names = ", ".join(sorted(path.stem for path in folder.glob("*.py")))
     raise ValueError(f"there is no config file {name}; give one of {names}, or a file of your own")
-
-
-def find_configs_folder() -> Path:
-    """Returns the folder of the configs of a checkout, or else the installed one."""
-    if (files.REPOSITORY / "pyproject.toml").is_file():
-        return files.REPOSITORY / "configs"
-    return files.REPOSITORY / "jukejax" / "configs"
 
 
 def load_function(file: str) -> Any:
