@@ -117,10 +117,13 @@ def time_level(
     length = total * model.hops[level] / model.sample_rate
     labels = [model.encode_labels(level, artist=None, genre=None, total_seconds=length)] * batch
     joins: list[tuple[int, int, float]] = []
+    upper_codes = None
+    if upper is not None:
+        upper_codes = np.stack([model.prepare_upper_codes(config, codes) for codes in upper])
     tracks = generate.LevelTracks(
         total=total,
         codes=np.zeros((batch, 0), np.int32),
-        upper_codes=upper,
+        upper_codes=upper_codes,
         labels=labels,
         keys=generate.make_item_keys(0, items, level),
     )

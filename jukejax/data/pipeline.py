@@ -108,7 +108,7 @@ class CodeReader:
         """Returns {"codes": int32 [B, T], "labels": int32 [B, N], "track": int32 [B]}.
 
         Below the top level also "upper_codes": int32 [B, T // ratio], or with a reference
-        [B, T // ratio, 1 + ratio] (`conditioners.join_reference`).
+        [B, T // ratio, 1 + ratio] (`data.references`).
         """
         tracks, size = self.dataset.tracks(self.split), self.windows.size
         hops = self.dataset.table.hops

@@ -175,6 +175,7 @@ def _open_windows(
         sizes=config.labels,
         vocabulary=LenientIds(model.read_vocabulary(config.level)) if config.labels else None,
         lyrics_reader=reader,
+        reference=config.has_reference,
         batching=pipeline.Batching(batch_size=1, shuffle=False, repeat=False),
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jukejax.data.references import join_reference
 from jukejax.inference.activations import Activations, compute_track_activations
 from jukejax.inference.conditioning import TrackCodes
 from jukejax.inference.loaded_model import Model
@@ -63,10 +62,7 @@ class ActivationExtractor:
             )
         upper_codes = None
         if self.config.upper is not None:
-            upper_codes = codes[self.level + 1]
-            if self.config.upper.reference:
-                reference = self._model.codec.encode_reference(upper_codes, self.level)
-                upper_codes = join_reference(upper_codes, reference)
+            upper_codes = self._model.prepare_upper_codes(self.config, codes[self.level + 1])
         return compute_track_activations(
             self.config,
             self._weights,

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jukejax.common.config import freeze
 from jukejax.data import vocabularies
 from jukejax.data.labels import find_excess
 from jukejax.data.lyrics import LyricsReader, find_alphabet
 from jukejax.data.openai_labels import OpenAIVocabulary
+from jukejax.data.references import join_reference
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.inference.codec import Codec
 from jukejax.inference.conditioning import Labels, PriorWeights, prepare_weights
@@ -84,6 +86,20 @@ class Model:
         config = freeze(PriorConfig, description["config"], f"level_{level}")
         prepared = prepare_weights(config, weights["params"], self._dtype, self._weights)
         return config, jax.device_put(prepared)
+
+    def prepare_upper_codes(self, config: PriorConfig, upper_codes: np.ndarray) -> np.ndarray:
+        """Joins the codes above a prior with those of its reference, if it has one.
+
+        Args:
+          upper_codes: int32 [t // ratio] of a track.
+
+        Returns:
+          int32 [t // ratio], or [t // ratio, 1 + ratio] (`data.references`).
+        """
+        if not config.has_reference:
+            return upper_codes
+        reference = self.codec.encode_reference(upper_codes, config.level)
+        return join_reference(upper_codes, reference)
 
     def window_hop(self, level: int, hop_fraction: float) -> int:
         """Returns the codes between the starts of windows, a multiple of an upper code."""

@@ -91,6 +91,11 @@ class PriorConfig:
         return self.seq_len * self.hop_length
 
     @property
+    def has_reference(self) -> bool:
+        """Returns true if the codes of a reference are inputs too."""
+        return self.upper is not None and self.upper.reference
+
+    @property
     def num_lyrics(self) -> int:
         """The lyric tokens of a window."""
         return 0 if self.lyrics is None else self.lyrics.num_tokens

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from jukejax.common.progress import Progress
-from jukejax.data.references import join_reference
 from jukejax.inference import generate
 from jukejax.inference.conditioning import PriorWeights
 from jukejax.inference.loaded_model import Model
@@ -208,11 +207,7 @@ class LevelSampler:
         if config.upper is None:
             return None
         assert upper_codes is not None
-        if not config.upper.reference:
-            return upper_codes
-        codec, level = self.model.codec, config.level
-        references = [codec.encode_reference(codes, level) for codes in upper_codes]
-        return join_reference(upper_codes, np.stack(references))
+        return np.stack([self.model.prepare_upper_codes(config, codes) for codes in upper_codes])
 
     def _sample_codes(
         self,

@@ -199,7 +199,7 @@ class PriorTask(Task):
             sizes=model.labels,
             vocabulary=self._vocabulary,
             lyrics_reader=self.lyrics_reader,
-            reference=model.upper is not None and model.upper.reference,
+            reference=model.has_reference,
             batching=pipeline.Batching(
                 batch_size=batch_size,
                 seed=self.config.seed,
