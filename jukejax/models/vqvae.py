@@ -5,6 +5,8 @@ Every level has its own encoder and decoder, from and to raw audio; level 0 is t
 are in the collection "params", codebooks and their moving averages in "codebook".
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -283,7 +285,7 @@ class VQVAE(nn.Module):
         if not 0 <= level < self.config.levels:
             raise ValueError(f"level {level} is not one of the {self.config.levels} levels")
         if self.config.has_codes:
-            codes = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
+            codes = self._look_up(codes, level)
         return self._decode_features(codes, level, start)
 
     def encode_reference(
@@ -312,41 +314,42 @@ class VQVAE(nn.Module):
         if upper not in range(1, self.config.levels):
             raise ValueError(f"level {level} has no level above it, hence no reference")
         if upper in self.config.synthesized_levels:
-            sound = self._synthesize_reference(upper_codes, upper, start, audio)
+            mono = None if audio is None else audio.astype(jnp.float32).mean(axis=-1)
+            synthesize = functools.partial(synthesize_references, audio=mono)
+            features = self._look_up(upper_codes, upper)
+            sound = self._synthesize_features(features, upper, start, synthesize)
         else:
             sound = self.decode(upper_codes, upper, start)
         (codes,) = self.encode(sound, level, level + 1)
         return codes
 
-    def _synthesize_reference(
-        self, codes: jax.Array, level: int, start: jax.Array | int, audio: jax.Array | None
-    ) -> jax.Array:
-        """Synthesizes the tones of the codes of a level, [B, T, channels]."""
-        config, frames = self.config, self.config.frames
-        assert frames is not None
-        vectors = quantize.look_up(codes, self.codebooks[level].read_state().codebook)
-        spectra = self.spectrum_heads[config.spectral_levels.index(level)](vectors)
-        mono = None if audio is None else audio.astype(jnp.float32).mean(axis=-1)
-        sound = synthesize_references(
-            spectra, config.streams(level), start, mono, sample_rate=frames.sample_rate
-        )
-        return jnp.repeat(sound[..., None], config.channels, axis=-1)
+    def _look_up(self, codes: jax.Array, level: int) -> jax.Array:
+        """Returns the vectors of a level's codes."""
+        return quantize.look_up(codes, self.codebooks[level].read_state().codebook)
 
     def _decode_features(
         self, features: jax.Array, level: int, start: jax.Array | int
     ) -> jax.Array:
         """Decodes one level's features [B, T, E], without gradients to a synthesized level."""
-        config = self.config
-        decoder, frames = self.decoders[level], config.frames
+        decoder = self.decoders[level]
         if decoder is not None:
             return decoder(features)
+        return self._synthesize_features(features, level, start, synthesize_streams)
+
+    def _synthesize_features(
+        self,
+        features: jax.Array,
+        level: int,
+        start: jax.Array | int,
+        synthesize: Callable[..., jax.Array],
+    ) -> jax.Array:
+        """Applies a function of `ops.synthesis` to the spectra that features [B, T, E] predict."""
+        config, frames = self.config, self.config.frames
         assert frames is not None
         samples = features.shape[1] * config.hops[level]
         head = self.spectrum_heads[config.spectral_levels.index(level)]
         spectra = lax.stop_gradient(head(pad_frames(features, frames.frame_codes(level))))
-        sound = synthesize_streams(
-            spectra, config.streams(level), start, sample_rate=frames.sample_rate
-        )
+        sound = synthesize(spectra, config.streams(level), start, sample_rate=frames.sample_rate)
         return jnp.repeat(sound[:, :samples, None], config.channels, axis=-1)
 
     def _check(self, audio: jax.Array) -> None:

@@ -120,7 +120,7 @@ def synthesize_tones(
     """
     hop = bands.HOPS["tones"]
     centers, response = _measure_tones(low, high, sample_rate)
-    magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["tones"], 0)
+    magnitudes = _compute_magnitudes(logs, "tones")
     amplitudes = jnp.where(_is_peak(magnitudes, centers), magnitudes / response, 0)
     # Amplitudes are those of the middle of a frame, and linear between two frames.
     padded = _repeat_ends(amplitudes)
@@ -193,7 +193,7 @@ def synthesize_strokes(
     """
     hop, span = bands.HOPS["strokes"], bands.SPANS["strokes"]
     window = bands.make_window("strokes").astype(np.float32)
-    magnitudes = jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)
+    magnitudes = _compute_magnitudes(logs, "strokes")
     is_tonal = bands.select_centers("strokes", low, high) < attacks_below
     magnitudes = jnp.where(is_tonal, _select_attacks(magnitudes), magnitudes)
     spread = _spread_strokes(low, high, sample_rate)
@@ -234,7 +234,7 @@ def _compute_gains(logs: jax.Array) -> jax.Array:
       float32 [B, N * HOPS["strokes"]], linear between the middles of the frames.
     """
     hop, frames = bands.HOPS["strokes"], logs.shape[1]
-    power = jnp.square(jnp.maximum(jnp.exp(logs) - bands.FLOORS["strokes"], 0)).sum(axis=-1)
+    power = jnp.square(_compute_magnitudes(logs, "strokes")).sum(axis=-1)
     weights = np.hanning(bands.count_window("tones", 0) // hop + 2)[1:-1]
     convolve = jax.vmap(jnp.convolve, in_axes=(0, None))
     first = (len(weights) - 1) // 2
@@ -243,6 +243,11 @@ def _compute_gains(logs: jax.Array) -> jax.Array:
     places = (np.arange(frames * hop) + 0.5) / hop - 0.5
     interpolate = jax.vmap(jnp.interp, in_axes=(None, None, 0))
     return interpolate(places, np.arange(frames), gains)
+
+
+def _compute_magnitudes(logs: jax.Array, kind: str) -> jax.Array:
+    """Returns the magnitudes of `bands.log_magnitudes`."""
+    return jnp.maximum(jnp.exp(logs) - bands.FLOORS[kind], 0)
 
 
 def _repeat_ends(values: jax.Array) -> jax.Array:

@@ -142,16 +142,16 @@ class TakeWriter:
         """
         has_changed = any(earlier.get(name) != take[name] for name in ("gain_db", "bits"))
         files = list(take["files"])
-        kept = {name: take[name] or bool(earlier.get(name)) for name in _COMPANIONS}
+        companions = {name: take[name] or bool(earlier.get(name)) for name in _COMPANIONS}
         for name in earlier["files"]:
             if name in files:
                 continue
             if has_changed and "_stem_" in name:
                 (self._folder.output / name).unlink(missing_ok=True)
-                kept["stems"] = False
+                companions["stems"] = False
             else:
                 files.append(name)
-        return {**take, **kept, "files": files}
+        return {**take, **companions, "files": files}
 
     def _write(
         self, path: Path, sound: np.ndarray, sample_rate: int, meta: dict[str, Any]

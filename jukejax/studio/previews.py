@@ -4,22 +4,22 @@
 (training/tensorboard.py): {2: step, 5: {1: {1: tag, 6: {4: a WAV file}}}}.
 """
 
+import contextlib
 import functools
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from jukejax.common import files
 from jukejax.common.protobuf import parse_fields
+from jukejax.data.records import Shard
 
 FILE = "preview.wav"  # in the folder of a model
 _TAG = b"audio/generated"
-_HEADER, _TRAILER = 12, 4  # bytes: length and its checksum; checksum of the message
 
 
 class Preview(NamedTuple):
-    """What a model in training sampled.
+    """Holds what a model in training sampled.
 
     Attributes:
       step: of the training.
@@ -57,9 +57,10 @@ def write_preview(folder: Path) -> Path:
 
 @functools.lru_cache(maxsize=16)
 def _find_last_preview(path: Path, size: int) -> Preview | None:
-    """Returns the last preview in the first `size` bytes of an event file, which grows."""
+    """Returns the last preview of an event file, which grows: `size` is its key in the cache."""
+    del size
     preview = None
-    for event in _iterate_events(path, size):
+    for event in _iterate_events(path):
         try:
             fields = parse_fields(event)
             for summary in fields.get(5, ()):
@@ -72,12 +73,12 @@ def _find_last_preview(path: Path, size: int) -> Preview | None:
     return preview
 
 
-def _iterate_events(path: Path, size: int) -> Iterator[bytes]:
-    """Yields the complete messages of an event file."""
-    with open(path, "rb") as file:
-        while len(header := file.read(_HEADER)) == _HEADER:
-            (length,) = struct.unpack("<Q", header[:8])
-            if file.tell() + length + _TRAILER > size:
-                return
-            yield file.read(length)
-            file.seek(_TRAILER, 1)
+def _iterate_events(path: Path) -> Iterator[bytes]:
+    """Yields the complete, undamaged messages of an event file."""
+    try:
+        shard = Shard(path)
+    except ValueError:  # a damaged header
+        return
+    for record in range(len(shard)):
+        with contextlib.suppress(ValueError):  # a damaged message
+            yield bytes(shard.read(record))

@@ -128,8 +128,13 @@ def add_reference(params: Tree, target: Tree, task: Task, key: jax.Array) -> Tre
     name, part = "code_conditioner", "reference"
     if part not in target.get(name, {}) or part in params.get(name, {}):
         return params
-    initial, _ = sharding.unbox(task.init_params(key))
-    return dict(params, code_conditioner=dict(params[name], reference=initial[name][part]))
+
+    @jax.jit  # computes this part alone, not a second model
+    def initialize(key: jax.Array) -> Tree:
+        initial, _ = sharding.unbox(task.init_params(key))
+        return initial[name][part]
+
+    return dict(params, code_conditioner=dict(params[name], reference=initialize(key)))
 
 
 def expect_equal_usage(codebooks: Tree, num_rows: Sequence[int]) -> Tree:
