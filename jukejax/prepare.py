@@ -116,8 +116,11 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("house_tracks", 16, "Tracks to make with --input=house.", flag_values=FLAGS)
-flags.DEFINE_float(
-    "house_seconds", 45.0, "Length of each track of --input=house, in seconds.", flag_values=FLAGS
+flags.DEFINE_string(
+    "house_seconds",
+    "45",
+    "Length of each track of --input=house in seconds, or SHORTEST:LONGEST, such as 30:60.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string(
     "house_bpm",
@@ -171,7 +174,7 @@ def _read_settings() -> Settings:
         beam_options=FLAGS.beam_options,
         tfds_data_dir=FLAGS.tfds_data_dir,
         house_tracks=FLAGS.house_tracks,
-        house_seconds=FLAGS.house_seconds,
+        house_seconds=sources.parse_length(FLAGS.house_seconds),
         house_tempo=sources.parse_tempo(FLAGS.house_bpm),
         house_vocals=FLAGS.house_vocals,
         house_instruments=FLAGS.house_instruments,

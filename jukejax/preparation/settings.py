@@ -34,7 +34,7 @@ class Settings:
     beam_options: str = ""
     tfds_data_dir: str | None = None
     house_tracks: int = 16
-    house_seconds: float = 45.0
+    house_seconds: tuple[float, float] = (45.0, 45.0)
     house_tempo: tuple[float, float] | None = None
     house_vocals: bool = True
     house_instruments: bool = True

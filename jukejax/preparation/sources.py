@@ -1,10 +1,13 @@
 """Sources: the sound files of a folder or a bucket, or the tracks of the house corpus."""
 
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from jukejax.data import decoding
 from jukejax.preparation import storage
@@ -104,7 +107,7 @@ def _list_bucket(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
 
 def list_house_tracks(
     count: int,
-    seconds: float,
+    seconds: tuple[float, float],
     seed: int,
     tempo: tuple[float, float] | None = None,
     *,
@@ -114,6 +117,9 @@ def list_house_tracks(
 ) -> list[Source]:
     """Lists the tracks of the house corpus, with some of their parts; see `house.track`.
 
+    Args:
+      seconds: shortest and longest length; each track draws its own, all lengths as often.
+
     Raises:
       ValueError: there are no tracks, or no parts of them.
     """
@@ -121,15 +127,17 @@ def list_house_tracks(
         raise ValueError(
             "--nohouse_vocals and --nohouse_instruments leave no sound; remove one of them"
         )
-    if count < 1 or seconds <= 0:
+    shortest, longest = seconds
+    if count < 1 or not 0 < shortest <= longest:
         raise ValueError(
-            f"--house_tracks={count} and --house_seconds={seconds} must both be above 0"
+            f"--house_tracks={count} and --house_seconds={shortest:g}:{longest:g}: both must be above "
+            "0, and the shorter length the first"
         )
     return [
         Source(
             f"house_{i:04d}",
             index=i,
-            seconds=seconds,
+            seconds=_draw_length(shortest, longest, seed, i),
             seed=seed,
             tempo=tempo,
             vocals=vocals,
@@ -138,6 +146,30 @@ def list_house_tracks(
         )
         for i in range(count)
     ]
+
+
+def _draw_length(shortest: float, longest: float, seed: int, index: int) -> float:
+    """Returns the length of a track in seconds, the same with any number of tracks."""
+    if shortest == longest:
+        return shortest
+    rng = np.random.RandomState([seed, index, zlib.crc32(b"length")])
+    return float(rng.uniform(shortest, longest))
+
+
+def parse_length(text: str) -> tuple[float, float]:
+    """Parses `45` or `30:60` of --house_seconds into the shortest and the longest length.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    try:
+        bounds = [float(number) for number in text.split(":")]
+        low, high = bounds * 2 if len(bounds) == 1 else bounds
+    except ValueError as error:
+        raise ValueError(
+            f"--house_seconds={text} is no number of seconds and not SHORTEST:LONGEST, such as 30:60"
+        ) from error
+    return low, high
 
 
 def parse_tempo(text: str | None) -> tuple[float, float] | None:

@@ -139,7 +139,7 @@ def test_the_corpus_holds_lyrics_where_tracks_have_some(tmp_path):
         output=str(tmp_path / "out"),
         separator=make_separator("none", None),
         house_tracks=2,
-        house_seconds=16.0,
+        house_seconds=(16.0, 16.0),
         house_instruments=False,
         house_lyrics=True,
         workers=1,

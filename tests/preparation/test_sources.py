@@ -2,6 +2,9 @@
 
 import os
 
+import numpy as np
+import pytest
+
 from jukejax.preparation import sources
 
 
@@ -51,3 +54,25 @@ def test_names_that_are_not_utf8_are_listed_with_escapes(tmp_path):
     (source,) = sources.find_files(tmp_path).sources
     assert source.name == "\\udcff.wav"
     assert os.path.exists(source.path)
+
+
+def test_tracks_of_the_corpus_draw_their_lengths_from_a_range():
+    tracks = sources.list_house_tracks(200, (24.0, 64.0), seed=0)
+    lengths = np.array([track.seconds for track in tracks])
+    assert (lengths >= 24).all() and (lengths <= 64).all()
+    assert np.histogram(lengths, 4, (24, 64))[0].min() > 30
+    fewer = sources.list_house_tracks(3, (24.0, 64.0), seed=0)
+    assert [track.seconds for track in fewer] == lengths[:3].tolist()
+    other = sources.list_house_tracks(3, (24.0, 64.0), seed=1)
+    assert other[0].seconds != lengths[0]
+
+
+def test_length_of_the_tracks_is_a_number_or_a_range():
+    assert sources.parse_length("45") == (45.0, 45.0)
+    assert sources.parse_length("24:64.5") == (24.0, 64.5)
+    for text in ("long", "1:2:3", ""):
+        with pytest.raises(ValueError, match=f"--house_seconds={text} is no number of seconds"):
+            sources.parse_length(text)
+    for length in ((64.0, 24.0), (0.0, 24.0)):
+        with pytest.raises(ValueError, match="both must be above 0, and the shorter"):
+            sources.list_house_tracks(2, length, seed=0)

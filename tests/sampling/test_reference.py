@@ -1,10 +1,16 @@
 """Sampling of an upsampler whose phases come from a reference (`VQVAE.encode_reference`)."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from jukejax.benches import seams
+from jukejax.data import corpus
+from jukejax.data.vocabularies import Vocabulary
+from jukejax.data.writer import DatasetWriter
+from jukejax.evaluation.heldout_bits import measure_heldout_bits
 from jukejax.inference.codec import Codec
 from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
@@ -84,3 +90,29 @@ def test_activations_of_an_upsampler_take_the_reference_of_the_codes(model):
     extractor = ActivationExtractor(model, level=1)
     activations = extractor.extract_activations(codes, layers=[1], pooling="mean")
     assert np.isfinite(activations.values).all()
+
+
+def test_bench_seams_samples_a_level_with_its_reference(model):
+    values = SimpleNamespace(
+        model=model.folder, schedule="both", seconds=0.2, batch=2, dtype="", weights="float"
+    )
+    rows = list(seams.measure_rows(values))
+    assert [row["what"] for row in rows if row["what"].startswith("level 1")] == [
+        "level 1 sequential",
+        "level 1 parallel",
+    ]
+
+
+def test_heldout_bits_depend_on_the_stored_reference(model, tmp_path):
+    random = np.random.default_rng(0)
+    codes = {f"level_{k}": random.integers(0, 16, 48 * 4 ** (2 - k)) for k in range(3)}
+    bits = []
+    for reference in (codes["level_1"], (codes["level_1"] + 5) % 16):
+        folder = tmp_path / str(len(bits))
+        info = dict(codebook_size=16, vqvae=model.codec.identity, references=[1])
+        with DatasetWriter(folder, kind="codes", vocabulary=Vocabulary(), **info) as writer:
+            writer.add("heldout", corpus.Track("t"), **codes, reference_1=reference)
+        (figures,) = measure_heldout_bits(model, folder, 1, max_windows=0).values()
+        assert np.isfinite(figures["bits_per_code"])
+        bits.append(figures["bits_per_code"])
+    assert abs(bits[0] - bits[1]) > 1e-3
