@@ -160,7 +160,7 @@ def stream_safetensors(
     Args:
       extra: additional tensors by name.
     """
-    extra = {name: np.ascontiguousarray(value) for name, value in (extra or {}).items()}
+    extra = {name: np.asarray(value, order="C") for name, value in (extra or {}).items()}
     tensors = list(leaves)
     tensors += [
         Leaf(name, value.shape, value.dtype, (Piece(name, None),)) for name, value in extra.items()

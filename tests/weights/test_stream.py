@@ -34,6 +34,15 @@ def test_tensors_are_cast_to_a_given_float_type(tmp_path):
     )
 
 
+def test_additional_tensors_keep_their_shape(tmp_path):
+    extra = {"extra/scalar": np.array(True), "extra/w": np.arange(6.0).reshape(2, 3).T}
+    stream.stream_safetensors(tmp_path / "w", [], {}, extra)
+    stored = load_file(tmp_path / "w")
+    for name, value in extra.items():
+        assert (stored[name].shape, stored[name].dtype) == (value.shape, value.dtype)
+        np.testing.assert_array_equal(stored[name], value)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "text"])
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / "model.safetensors"
