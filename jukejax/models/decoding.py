@@ -22,7 +22,7 @@ from jukejax.models.autoregressive import (
 from jukejax.models.block import Block
 from jukejax.ops.cache import Cache
 from jukejax.ops.chunks import map_chunks
-from jukejax.ops.decode_weights import find_layout, lay_out_weights, pack_panels
+from jukejax.ops.decode_weights import cast_matrix, find_layout, lay_out_weights, pack_panels
 
 WEIGHTS = ("float", "int8")
 
@@ -76,7 +76,8 @@ def prepare_decode_weights(
     outer = lay_out(outer)
     if layout.name == "panels" and config.has_output:
         table = output_table(config)
-        outer[OUTPUT_PANELS] = pack_panels(outer[table].T)
+        rows = outer[table] if int8 else cast_matrix(params[table], dtype, layout)
+        outer[OUTPUT_PANELS] = pack_panels(rows.T)
         if config.merged_decoder:
             del outer[table]
     return DecodeWeights(outer, tuple(map(lay_out, layers)))

@@ -149,7 +149,7 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, layout: Layout)
 
     Args:
       tree: parameters of layers.
-      dtype: type of vectors, and of matrices unless they are in eight bits.
+      dtype: type of vectors, and of matrices unless they are in eight bits (or see `cast_matrix`).
       int8: stores matrices in eight bits with float32 scales.
       layout: of kernels.
     """
@@ -164,11 +164,24 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, layout: Layout)
         if int8:
             matrix, weights[scale_name] = quantize_int8(jnp.asarray(leaf), axis)
         else:
-            matrix = jnp.asarray(leaf).astype(dtype)
+            matrix = jnp.asarray(leaf)
+            is_kernel = name == "kernel"
+            matrix = cast_matrix(matrix, dtype, layout) if is_kernel else matrix.astype(dtype)
         if name == "kernel":
             name, matrix = layout.name, _lay_out_kernel(matrix, layout)
         weights[name] = matrix
     return weights
+
+
+def cast_matrix(matrix: jax.Array, dtype: jnp.dtype, layout: Layout) -> jax.Array:
+    """Casts a matrix to a compute type, on the device.
+
+    One in float16 stays so for panels and float32: its products are in float32 all the same, and a
+    step reads half the bytes.
+    """
+    matrix = jnp.asarray(matrix)
+    is_half = matrix.dtype == jnp.float16 and jnp.dtype(dtype) == jnp.float32
+    return matrix if is_half and layout.name == "panels" else matrix.astype(dtype)
 
 
 def _lay_out_kernel(kernel: jax.Array, layout: Layout) -> jax.Array:

@@ -8,7 +8,8 @@
 // rows from the core's cache; up to 14 x 32 sums stay in registers.
 //
 // An entry of the result is the sum of its products in the order of K, whatever M is: a row has the
-// same bits in every batch. x and the result are float32; the matrix is float32, bfloat16 or int8.
+// same bits in every batch. x and the result are float32; the matrix is float32, float16,
+// bfloat16 or int8.
 
 #include <algorithm>
 #include <cstdint>
@@ -30,6 +31,9 @@ constexpr int64_t kAhead = 8192;             // bytes from a weight to the one t
 constexpr int kFewestPrefetched = 5;         // rows
 
 struct Bfloat16 {
+  uint16_t bits;
+};
+struct Float16 {
   uint16_t bits;
 };
 
@@ -58,6 +62,15 @@ JUKEJAX_INLINE Vector LoadWeights(const Bfloat16* from) {
   typename Integers<Vector>::Halves halves;
   std::memcpy(&halves, from, sizeof(halves));
   return (Vector)(__builtin_convertvector(halves, typename Integers<Vector>::Int) << 16);
+}
+// NOTE: an intrinsic cannot be inlined here, in a function that is not compiled for one processor.
+template <typename Vector>
+JUKEJAX_INLINE Vector LoadWeights(const Float16* from) {
+  typename Integers<Vector>::Halves halves;
+  std::memcpy(&halves, from, sizeof(halves));
+  Vector vector;
+  __asm__("vcvtph2ps %1, %0" : "=v"(vector) : "vm"(halves));
+  return vector;
 }
 template <typename Vector>
 JUKEJAX_INLINE Vector LoadWeights(const int8_t* from) {
@@ -231,6 +244,9 @@ ffi::Error PanelProductImpl(ffi::ThreadPool pool, Matrix x, ffi::AnyBuffer matri
     case ffi::F32:
       Run<float>(pool, p, data, addend[0]);
       break;
+    case ffi::F16:
+      Run<Float16>(pool, p, data, addend[0]);
+      break;
     case ffi::BF16:
       Run<Bfloat16>(pool, p, data, addend[0]);
       break;
@@ -238,7 +254,7 @@ ffi::Error PanelProductImpl(ffi::ThreadPool pool, Matrix x, ffi::AnyBuffer matri
       Run<int8_t>(pool, p, data, addend[0]);
       break;
     default:
-      return ffi::Error::InvalidArgument("a matrix is float32, bfloat16 or int8");
+      return ffi::Error::InvalidArgument("a matrix is float32, float16, bfloat16 or int8");
   }
   return ffi::Error::Success();
 }

@@ -15,7 +15,7 @@ from jukejax.ops.cpu.switch import is_for_one_cpu
 LIBRARY = Library("panels", "PanelsUsable", ("PanelProduct",))
 TARGET = LIBRARY.target("PanelProduct")
 WIDTH = 32  # columns of a panel, as in panels.cc
-MATRIX_DTYPES = ("float32", "bfloat16", "int8")
+MATRIX_DTYPES = ("float32", "float16", "bfloat16", "int8")
 _MOST_ROWS = 512  # with more rows, products.py is faster
 
 

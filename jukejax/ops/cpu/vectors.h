@@ -12,7 +12,7 @@
 #define JUKEJAX_INLINED __attribute__((always_inline))
 #define JUKEJAX_INLINE inline JUKEJAX_INLINED
 #define JUKEJAX_AVX512 __attribute__((target("avx512f,fma")))
-#define JUKEJAX_AVX2 __attribute__((target("avx2,fma")))
+#define JUKEJAX_AVX2 __attribute__((target("avx2,fma,f16c")))
 
 typedef float Wide __attribute__((vector_size(64)));
 typedef float Narrow __attribute__((vector_size(32)));
@@ -163,7 +163,11 @@ inline bool HasAvx512() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") && std::getenv("JUKEJAX_NO_AVX512") == nullptr;
 }
-inline bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+inline bool HasAvx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
 inline bool Usable() { return HasAvx512() || HasAvx2(); }
 
 #endif  // JUKEJAX_OPS_VECTORS_H_
