@@ -130,8 +130,8 @@ def list_house_tracks(
     shortest, longest = seconds
     if count < 1 or not 0 < shortest <= longest:
         raise ValueError(
-            f"--house_tracks={count} and --house_seconds={shortest:g}:{longest:g}: both must be above "
-            "0, and the shorter length the first"
+            f"--house_tracks={count} and --house_seconds={shortest:g}:{longest:g}: both must be "
+            "above 0, and the shorter length the first"
         )
     return [
         Source(
@@ -167,7 +167,8 @@ def parse_length(text: str) -> tuple[float, float]:
         low, high = bounds * 2 if len(bounds) == 1 else bounds
     except ValueError as error:
         raise ValueError(
-            f"--house_seconds={text} is no number of seconds and not SHORTEST:LONGEST, such as 30:60"
+            f"--house_seconds={text} is no number of seconds and not SHORTEST:LONGEST, such as "
+            "30:60"
         ) from error
     return low, high
 
