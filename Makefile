@@ -5,6 +5,7 @@ BIN := .venv/bin
 CACHE := $(CURDIR)/.cache
 export PIP_CACHE_DIR := $(CACHE)/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_CACHE_DIR := $(CACHE)/uv
 export MPLCONFIGDIR := $(CACHE)/matplotlib
 export NUMBA_CACHE_DIR := $(CACHE)/numba
 export XDG_CACHE_HOME := $(CACHE)
@@ -12,15 +13,20 @@ export JAX_COMPILATION_CACHE_DIR := $(CACHE)/jax
 
 .PHONY: help setup demo serve from-scratch test test-slow drills lint lock dist clean spleeter-weights
 
+# Installs the packages of a lock file: by uv, or by pip where only pip knows how to reach a package index.
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r $(1) \
+	|| $(BIN)/pip install -q --no-deps --require-hashes -r $(1)
+
 help:            ## list the targets
 	@grep -E '^[a-z-]+: .*##' Makefile | sed 's/:.*##/\t/'
 
 setup: .venv/.installed  ## create .venv from requirements.lock
 
-.venv/.installed: requirements.lock pyproject.toml setup.py $(wildcard jukejax/ops/cpu/*.cc jukejax/ops/cpu/*.h)
+.venv/.installed: requirements-uv.lock requirements.lock pyproject.toml setup.py $(wildcard jukejax/ops/cpu/*.cc jukejax/ops/cpu/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "jukejax needs Python 3.11 or newer; say PYTHON=/path/to/python3" >&2; exit 2; }
 	$(PYTHON) -m venv .venv || { echo "python3 cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 2; }
-	$(BIN)/pip install -q --no-deps --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-uv.lock
+	$(call INSTALL,requirements.lock)
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -31,11 +37,11 @@ serve: .venv/.ui ## the studio: a page to compose, compare and change takes (SER
 	$(BIN)/python -m jukejax.serve --open $(SERVE)
 
 .venv/.ui: .venv/.installed requirements-ui.lock
-	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-ui.lock
+	$(call INSTALL,requirements-ui.lock)
 	@touch $@
 
 .venv/.browser: .venv/.ui requirements-browser.lock
-	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-browser.lock
+	$(call INSTALL,requirements-browser.lock)
 	@touch $@
 
 from-scratch: setup  ## the whole pipeline on the embedded corpus, every model trained from nothing
@@ -63,7 +69,7 @@ lint: setup      ## formatting, static checks and types
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header
 
 lock: setup      ## renew the lock files after a change in pyproject.toml
-	$(BIN)/pip install -q uv
+	echo uv | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header -o requirements-uv.lock
 	$(LOCK) --extra dev -o requirements.lock
 	$(LOCK) --extra ui -c requirements.lock --override <(echo 'pillow>=13') -o requirements-ui.lock  # gradio 6.31 says < 13, matplotlib 3.11.2 says 13
 	$(LOCK) --extra browser -c requirements.lock -o requirements-browser.lock

@@ -53,6 +53,7 @@ def extensions() -> list[Extension]:
 
 setup(
     ext_modules=extensions(),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     packages=[*find_packages(include=["jukejax*"]), "jukejax.configs"],
     package_dir={"jukejax.configs": "configs"},
 )
