@@ -38,8 +38,11 @@ KEYS = {
     "audit": "true: measure how much of a prior's samples matches its training tracks",
     "checkpoint_every": "steps between checkpoints",
     "keep": "newest checkpoints to keep",
+    "checkpoint_at": "a step, or several, whose checkpoints are kept for good: 33000,53000,90000",
+    "keep_every": "interval of steps whose checkpoints are kept for good; 0: none",
     "keep_best": "checkpoints to keep with the lowest held-out loss",
     "tensorboard": "false: no WORKDIR/tensorboard",
+    "profile": "FIRST:LAST, steps to trace with JAX's profiler to WORKDIR/profile",
     "wandb": "project of Weights & Biases to log to",
     "peak_flops": "FLOP/s of one device, for the MFU of devices that are not tabulated",
 }
