@@ -36,11 +36,11 @@ class MilestoneOptions:
 
     Attributes:
       run: workdir of the prior whose milestones are compared.
-      parts: workdirs and bundles of the VQ-VAE and of further priors, whose latest weights are
-        used.
+      parts: workdirs and bundles of the VQ-VAE, first, and of further priors, whose latest weights
+        are used.
       output: folder of the page.
       steps: to compare; (): all of which the run keeps a checkpoint.
-      training: audio shards, code shards or both, for the audit; (): none.
+      audio, codes: shards of the training music, for the audit; None: without.
       num_samples: tracks without a prompt, and of each prompt.
       seed: of all tracks.
       prompts: sound files to continue.
@@ -53,7 +53,8 @@ class MilestoneOptions:
     parts: Sequence[str]
     output: Path
     steps: tuple[int, ...] = ()
-    training: Sequence[str] = ()
+    audio: str | None = None
+    codes: str | None = None
     num_samples: int = 2
     seed: int = 0
     prompts: Sequence[str] = ()
@@ -103,9 +104,9 @@ def compare_milestones(options: MilestoneOptions) -> tuple[Path, list[tuple[str,
         if not Path(prompt).is_file():
             raise ValueError(f"--prompts: {prompt} is no file")
     auditor = None
-    if options.training:
-        vqvae = next(iter(options.parts), None)
-        auditor = open_auditor(AuditOptions("", options.training, options.output, vqvae))
+    if training := [folder for folder in (options.audio, options.codes) if folder]:
+        vqvae = options.parts[0] if options.codes else None
+        auditor = open_auditor(AuditOptions("", training, options.output, vqvae))
     milestones = []
     with files.lock_output(options.output, "report") as work:
         parts = _merge_parts(options, work)

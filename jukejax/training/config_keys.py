@@ -20,7 +20,7 @@ KEYS = {
     "dtype": "compute type: float32, bfloat16 or float16",
     "model": "VQVAEConfig or PriorConfig",
     "loss": "LossConfig of a VQ-VAE",
-    "data": "folder of shards, batch_size, window ...",
+    "data": "folder of shards, or several as FOLDER:WEIGHT,FOLDER:WEIGHT; batch_size, window ...",
     "init_from": "bundle or workdir whose weights the run starts from; house: the shipped model",
     "steps": "updates of the run",
     "optimizer": "OptimizerConfig",

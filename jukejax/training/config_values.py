@@ -151,6 +151,8 @@ RANGES = {
     "peak_flops": POSITIVE,
     "data.batch_size": _count(1),
     "data.window": _count(1),
+    "data.aug_gain": Range(0.0, 60.0),
+    "data.aug_mute": SHARE,
     "optimizer.learning_rate": NOT_NEGATIVE,
     "optimizer.warmup_steps": _count(0),
     "optimizer.decay_start": _count(0, optional=True),
