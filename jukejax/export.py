@@ -50,13 +50,31 @@ WEIGHTS = flags.DEFINE_enum(
     "moving average, with which their codes were made.",
     flag_values=FLAGS,
 )
-CHECKPOINT = flags.DEFINE_enum(
+
+
+class _CheckpointParser(flags.ArgumentParser):
+    """Parses `--checkpoint`: a step, or one of `choices`."""
+
+    choices = ("latest", "best", "sound")
+
+    def parse(self, argument: str) -> str:
+        if argument == "newest":  # the former name of latest
+            return "latest"
+        if argument in self.choices:
+            return argument
+        if argument.isascii() and argument.isdecimal():
+            return str(int(argument))
+        raise ValueError(f"its value is a step such as 33000, or one of {', '.join(self.choices)}")
+
+
+CHECKPOINT = flags.DEFINE(
+    _CheckpointParser(),
     "checkpoint",
-    "newest",
-    ["newest", "best", "sound"],
-    "Checkpoint of the runs. best: of a prior the one with the lowest held-out loss of all "
-    "evaluations of the run, for a run that began to memorize its tracks. sound: of a run that "
-    "diverged the newest one before that.",
+    "latest",
+    "Checkpoint of the runs: latest, best, sound, or a step such as 33000. best: of a prior the "
+    "one with the lowest held-out loss of all evaluations of the run, for a run that began to "
+    "memorize its tracks. sound: of a run that diverged the latest one before that. A step is that "
+    "of the priors; the VQ-VAE beside them is its latest.",
     flag_values=FLAGS,
 )
 LICENSE = flags.DEFINE_string(

@@ -18,6 +18,7 @@ from jukejax.preparation import run, sources
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.separators import make_separator
 from jukejax.preparation.settings import Settings
+from jukejax.preparation.shifts import parse_shifts
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -100,6 +101,20 @@ flags.DEFINE_integer(
     "resampled after the removal of vocals.",
     flag_values=FLAGS,
 )
+flags.DEFINE_list(
+    "aug_pitch",
+    [],
+    "Semitones, such as -2,2: each training track of up to 20 minutes is stored again at each of "
+    "these pitches; its key follows. Copies are made anew by every run.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "aug_tempo",
+    [],
+    "Factors of the tempo, such as 0.96,1.04: the same for tempos; beats a minute, first downbeat "
+    "and times of lyrics follow.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_float("min_seconds", 5.0, "Shorter tracks are left out.", flag_values=FLAGS)
 flags.DEFINE_float("max_seconds", 7200.0, "Longer tracks are left out.", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -169,6 +184,7 @@ def _read_settings() -> Settings:
         metadata=FLAGS.metadata,
         heldout=FLAGS.heldout,
         sample_rate=FLAGS.sample_rate,
+        shifts=parse_shifts(FLAGS.aug_pitch, FLAGS.aug_tempo),
         runner=FLAGS.runner,
         workers=FLAGS.workers,
         beam_options=FLAGS.beam_options,

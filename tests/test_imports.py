@@ -26,6 +26,7 @@ LAYERS = (
     "training",
     "evaluation",
     "auditing",
+    "milestones",
     "benches",
     "studio",
 )

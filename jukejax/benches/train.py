@@ -3,6 +3,7 @@
 python -m jukejax.bench train --config=tiny --batch=4
 python -m jukejax.bench train --config=configs/house_prior.py --dtype=bfloat16 --json
 python -m jukejax.bench train --config=small --attention=dense
+python -m jukejax.bench train --config=small --profile=runs/profile
 python -m jukejax.bench train --aot=v5e:16x16 --config=configs/pod_prior_5b.py
 python -m jukejax.bench train --aot=v100:8 --config=configs/house_prior.py --batch=32
 
@@ -71,6 +72,12 @@ def define_flags(values: flags.FlagValues) -> None:
         "mesh", "", "Devices an axis, as data:4,fsdp:64; default: the config's.", flag_values=values
     )
     flags.DEFINE_integer("repeat", 3, "Timed steps; the fastest counts.", 1, flag_values=values)
+    flags.DEFINE_string(
+        "profile",
+        "",
+        "Folder for a trace of further steps, after the timed ones, for TensorBoard and xprof.",
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "peak_flops",
         0.0,
@@ -96,6 +103,8 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
     """Yields the row of a step."""
+    if values.aot and values.profile:
+        raise ValueError("--profile traces steps on this machine, and --aot only compiles them")
     if values.aot:
         from jukejax.benches.aot import topologies
 
@@ -170,7 +179,7 @@ def _measure_here(values: flags.FlagValues) -> dict[str, Any]:
     program, dtype = build_bench_program(values, None)
     compiled, compile_seconds = training_step.compile_step(program)
     examples = program.recipe.batch_size
-    seconds = training_step.measure_step(program, compiled, values.repeat)
+    seconds = training_step.measure_step(program, compiled, values.repeat, values.profile)
     kind = program.mesh.devices.flat[0].device_kind
     peak = values.peak_flops or devices.find_peak_flops(kind, dtype)
     work = flops.sum_parts(program.task.work)

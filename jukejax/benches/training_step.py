@@ -2,12 +2,14 @@
 
 import re
 import time
+from pathlib import Path
 
 import jax
 
 from jukejax.benches import common, shapes
 from jukejax.common.formatting import format_count
 from jukejax.runtime import sharding
+from jukejax.training import profiling
 from jukejax.training.program import Program
 
 
@@ -48,8 +50,14 @@ def _extract_figure(message: str) -> str:
     return " ".join(sentences)
 
 
-def measure_step(program: Program, compiled: jax.stages.Compiled, repeat: int) -> float:
-    """Returns the seconds of the fastest of `repeat` steps on random data, after a warm-up step."""
+def measure_step(
+    program: Program, compiled: jax.stages.Compiled, repeat: int, profile: str = ""
+) -> float:
+    """Returns the seconds of the fastest of `repeat` steps on random data, after a warm-up step.
+
+    Args:
+      profile: folder for a trace of as many further steps; "": none.
+    """
     key = jax.random.key(0)
     with jax.set_mesh(program.mesh):
         state = program.init(key)
@@ -62,4 +70,10 @@ def measure_step(program: Program, compiled: jax.stages.Compiled, repeat: int) -
             jax.block_until_ready((state, metrics))
 
         run_step()
-        return min(common.time_call(run_step) for _ in range(repeat))
+        seconds = min(common.time_call(run_step) for _ in range(repeat))
+        if profile:
+            with profiling.trace_calls(Path(profile)):
+                for number in range(1, repeat + 1):
+                    with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                        run_step()
+    return seconds

@@ -41,6 +41,8 @@ class Track:
       lyrics: of the whole piece, as written in its source.
       lyric_times: (character of `lyrics`, seconds from the first stored sample) where it is known
         when a line or word begins.
+      pitch_shift, tempo_factor: semitones and factor by which the stored sound was changed; bpm,
+        first_downbeat, key and lyric_times are those of the stored sound.
       shard, first_record, records: position of its chunks in the split's list of shards.
     """
 
@@ -61,6 +63,8 @@ class Track:
     first_record: int = 0
     records: int = 0
     offset: int = 0
+    pitch_shift: int = 0
+    tempo_factor: float = 1.0
 
     @property
     def grid(self) -> Grid:
@@ -73,10 +77,12 @@ class Track:
         return tuple((index, time - seconds) for index, time in self.lyric_times)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the track as JSON values, without lyrics if it has none."""
+        """Returns the track as JSON values, without lyrics and changes if it has none."""
         table = asdict(self)
         if not self.lyrics:
             del table["lyrics"], table["lyric_times"]
+        if (self.pitch_shift, self.tempo_factor) == (0, 1.0):
+            del table["pitch_shift"], table["tempo_factor"]
         return table
 
 

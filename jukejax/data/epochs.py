@@ -21,11 +21,34 @@ class Example(NamedTuple):
       window: its index in `Windows`.
       start: its first sample in the stored track.
       blend: weight of the left channel in the mono mix; None for the mean of the channels.
+      gain: factor of the samples; less where they would exceed full scale.
+      mute: first and last sample (exclusive) of a stretch of silence in the window; None without.
     """
 
     window: int
     start: int
     blend: float | None = None
+    gain: float = 1.0
+    mute: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of the windows of a training split.
+
+    Attributes:
+      shift: crop at random in each epoch; otherwise windows are on a grid of their own length from
+        the start of each track.
+      blend: mix the channels of stereo tracks with random weights, left u and right 1 - u with u
+        from U[0, 1), one draw per example; otherwise their mean.
+      gain: dB; the level of each example is changed by U[-gain, gain) dB.
+      mute: share of the examples with a stretch of silence, of up to half the window.
+    """
+
+    shift: bool = True
+    blend: bool = False
+    gain: float = 0.0
+    mute: float = 0.0
 
 
 class Order:
@@ -92,20 +115,26 @@ class Windows:
         fraction = (int(self.order[i]) + crop) / int(self.count[i])
         return min(int(fraction * self.starts[i]), int(self.starts[i]) - 1) * self.grid
 
-    def draw(
-        self, i: int, random: np.random.Generator, *, aug_shift: bool, aug_blend: bool
-    ) -> Example:
+    def draw(self, i: int, random: np.random.Generator, augmentation: Augmentation) -> Example:
         """Draws the augmentation of one visit to window `i`.
 
-        `aug_shift` crops at random, `aug_blend` draws the weight of the left channel from U[0, 1),
-        one draw per example, as OpenAI's `audio_preprocess` does (jukebox/utils/audio_utils.py).
+        Crops and weights of the channels are drawn once per example, as OpenAI's `audio_preprocess`
+        does (jukebox/utils/audio_utils.py).
 
         NOTE: OpenAI shifts a window by up to half its length in either direction and, where that
         crosses the end of a song, moves it back: starts near the ends are more frequent. Here
         all starts are equally frequent.
         """
-        start = self.start(i, random.random() if aug_shift else None)
-        return Example(i, start, random.random() if aug_blend else None)
+        start = self.start(i, random.random() if augmentation.shift else None)
+        blend = random.random() if augmentation.blend else None
+        gain, mute = 1.0, None
+        if augmentation.gain:
+            gain = 10 ** (random.uniform(-augmentation.gain, augmentation.gain) / 20)
+        if augmentation.mute and random.random() < augmentation.mute:
+            length = int(random.random() * self.size / 2)
+            first = int(random.random() * (self.size - length))
+            mute = first, first + length
+        return Example(i, start, blend, gain, mute)
 
 
 def plan_windows(

@@ -158,6 +158,12 @@ def parse_key(text: str) -> str:
     return f"{tonic} {'minor' if match[3] else 'major'}"
 
 
+def transpose_key(key: str, semitones: int) -> str:
+    """Returns one of `KEYS`, not "", some semitones higher."""
+    tonic, _, mode = key.partition(" ")
+    return f"{TONICS[(TONICS.index(tonic) + semitones) % 12]} {mode}"
+
+
 def format_key(key: str) -> str:
     """Formats one of `KEYS` as musicians do: "F#m" for "F# minor", "C" for "C major"."""
     tonic, _, mode = key.partition(" ")

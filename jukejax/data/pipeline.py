@@ -1,11 +1,10 @@
 """Batches of windows from shards: shuffled, randomly cropped, split between processes, resumable.
 
 The plan of an epoch is drawn first: the order of the windows, and for each the random numbers of
-  its
-crop and its blend. It is divided into global batches, of which each process reads its own rows, so
-that batches do not depend on the number of processes. Each batch is read by one thread into its
-final arrays. The state of an iterator is one integer, the same on every process;
-resuming in mid-epoch is exact.
+its crop and its blend. It is divided into global batches, of which each process reads its own rows,
+so that batches do not depend on the number of processes. Each batch is read by one thread into its
+final arrays. The state of an iterator is one integer, the same on every process; resuming in
+mid-epoch is exact.
 
 Letters: B rows of this process in a batch, T window length (in samples or codes), G max_genres.
 """
@@ -18,11 +17,11 @@ import grain
 import numpy as np
 
 from jukejax.common.formatting import format_count
-from jukejax.data import corpus, records
-from jukejax.data.epochs import Example, Order, Windows, plan_windows, spread_windows
+from jukejax.data import corpus, mixture, records
+from jukejax.data.epochs import Augmentation, Example, Windows, plan_windows, spread_windows
 from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
 from jukejax.data.lyrics import LyricsReader
-from jukejax.data.reading import fill_audio_window, fill_code_window
+from jukejax.data.reading import change_level, fill_audio_window, fill_code_window
 from jukejax.data.references import join_reference
 from jukejax.data.track_labels import TrackLabels, encode_track_labels
 from jukejax.data.vocabularies import LabelIds
@@ -42,10 +41,8 @@ class Batching:
       batch_size: windows in a global batch.
       shuffle: for training: a global shuffle, new in each epoch. Otherwise consecutive windows in
         order, without augmentation.
-      aug_shift: when shuffling: crop at random in each epoch; otherwise windows are on a grid of
-        their own length from the start of each track.
-      aug_blend: when shuffling: mix the channels of stereo tracks with random weights, left u and
-        right 1 - u with u from U[0, 1), one draw per example; otherwise their mean.
+      aug_shift, aug_blend, aug_gain, aug_mute: when shuffling: see `epochs.Augmentation`; the last
+        two are for audio.
       repeat: iterate without end, with another shuffle in each epoch.
       limit: without shuffle and repetition: largest number of batches, whose windows are spread
         over tracks and positions (see `spread_windows`); None: as many as there are windows for.
@@ -57,6 +54,8 @@ class Batching:
     shuffle: bool = True
     aug_shift: bool = True
     aug_blend: bool = False
+    aug_gain: float = 0.0
+    aug_mute: float = 0.0
     repeat: bool = True
     rows: np.ndarray | None = None
     limit: int | None = None
@@ -84,6 +83,7 @@ class AudioReader:
             fill_audio_window(
                 self.dataset, self.split, tracks[t], example.start, out, example.blend
             )
+            change_level(out, example.gain, example.mute)
         return {"audio": audio, "track": track}
 
 
@@ -162,7 +162,7 @@ def read_audio_batches(
     """Reads batches of mono audio.
 
     Args:
-      folder: an audio dataset, the output of `prepare`.
+      folder: an audio dataset, the output of `prepare`, or a mixture (`data.mixture`).
       split: "train" or "heldout".
       window: samples per window.
 
@@ -172,7 +172,7 @@ def read_audio_batches(
     Raises:
       ValueError: the folder is no audio dataset, or has too few windows.
     """
-    dataset = corpus.open_dataset(folder)
+    dataset = mixture.open_folders(folder)
     dataset.check_kind("audio")
     windows = plan_windows(
         dataset.tracks(split),
@@ -183,7 +183,7 @@ def read_audio_batches(
         sample_rate=dataset.table.sample_rate,
     )
     reader = AudioReader(dataset, split, windows)
-    return _iterate(windows, reader.read_batch, split, batching)
+    return _iterate(dataset, windows, reader.read_batch, split, batching)
 
 
 def read_code_batches(
@@ -203,7 +203,7 @@ def read_code_batches(
     Windows start on the grid of top-level codes (128 samples by default), so that levels line up.
 
     Args:
-      folder: a code dataset, the output of `encode`.
+      folder: a code dataset, the output of `encode`, or a mixture (`data.mixture`).
       split: "train" or "heldout".
       level: 0 is the finest.
       seq_len: codes per window, a multiple of the codes in one top-level code.
@@ -219,7 +219,7 @@ def read_code_batches(
       ValueError: the folder is no code dataset, or has too few windows; a level or seq_len is not
         possible; or the model cannot take the labels of a track.
     """
-    dataset = corpus.open_dataset(folder)
+    dataset = mixture.open_folders(folder)
     dataset.check_kind("codes")
     tracks, hops = dataset.tracks(split), dataset.table.hops
     _check_code_window(hops, level, seq_len)
@@ -245,7 +245,7 @@ def read_code_batches(
         encode_track_labels(tracks, split, vocabulary, sizes, lyrics_reader),
         reference,
     )
-    return _iterate(windows, reader.read_batch, split, batching)
+    return _iterate(dataset, windows, reader.read_batch, split, batching)
 
 
 def _check_code_window(hops: Sequence[int], level: int, seq_len: int) -> None:
@@ -262,6 +262,7 @@ def _check_code_window(hops: Sequence[int], level: int, seq_len: int) -> None:
 
 
 def _iterate(
+    dataset: corpus.Dataset,
     windows: Windows,
     read_batch: Callable[[list[Example]], Batch],
     split: str,
@@ -278,14 +279,12 @@ def _iterate(
         plan = grain.MapDataset.range(total)
         if batching.repeat:
             plan = plan.repeat()
-        order = Order(total, batching.seed)
+        order = mixture.make_order(dataset, split, windows.size, batching.seed)
+        changes = Augmentation(
+            batching.aug_shift, batching.aug_blend, batching.aug_gain, batching.aug_mute
+        )
         plan = plan.map_with_index(
-            lambda i, _: windows.draw(
-                order.window(i),
-                order.random(i),
-                aug_shift=batching.aug_shift,
-                aug_blend=batching.aug_blend,
-            )
+            lambda i, _: windows.draw(order.window(i), order.random(i), changes)
         )
     else:
         batches = min(total // batch_size, batching.limit or total)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jukejax.data import corpus, records
 
+RAMP = 256  # samples of a ramp beside silence, 6 ms
 _BLOCK = 16384  # samples converted at a time
 
 
@@ -34,6 +35,25 @@ def _find_overlaps(start: int, size: int, chunk_samples: int) -> Iterator[_Overl
         base = chunk * chunk_samples
         first, last = max(start, base), min(start + size, base + chunk_samples)
         yield _Overlap(chunk, first - base, last - base, first - start)
+
+
+def change_level(window: np.ndarray, gain: float, mute: tuple[int, int] | None) -> None:
+    """Changes the level of a window, float32 [time], in place.
+
+    Args:
+      gain: factor, at most that of full scale.
+      mute: first and last sample (exclusive) of a stretch to silence, with ramps outside of it.
+    """
+    if gain != 1.0:
+        peak = float(np.abs(window).max())
+        window *= min(gain, max(1.0, 1 / peak) if gain > 1 and peak > 0 else gain)
+    if mute is not None:
+        first, last = mute
+        before, after = window[max(first - RAMP, 0) : first], window[last : last + RAMP]
+        ramp = np.linspace(0, 1, RAMP, endpoint=False, dtype=np.float32)
+        before *= ramp[::-1][RAMP - len(before) :]
+        after *= ramp[: len(after)]
+        window[first:last] = 0
 
 
 def fill_audio_window(

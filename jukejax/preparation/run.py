@@ -27,6 +27,7 @@ from jukejax.preparation.job import Job
 from jukejax.preparation.metadata import file_key, read_metadata
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.settings import Settings
+from jukejax.preparation.shifts import LONGEST, Shift
 from jukejax.preparation.source_list import find_sources, merge_labels
 from jukejax.preparation.summary import print_summary
 
@@ -69,7 +70,12 @@ def prepare_dataset(settings: Settings) -> None:
                 f"{output / 'corpus.json'}"
             )
         dataset = write_dataset(
-            output, usable, splits, settings.separator, sample_rate=settings.sample_rate
+            output,
+            usable,
+            splits,
+            settings.separator,
+            sample_rate=settings.sample_rate,
+            shifts=settings.shifts,
         )
         if cache == str(output / ".work"):
             _remove_stale_entries(Path(cache), prepared, settings.input)
@@ -130,11 +136,13 @@ def write_dataset(
     separator: separators.Separator,
     *,
     sample_rate: int,
+    shifts: Sequence[Shift] = (),
 ) -> corpus.Dataset:
     """Writes cached tracks to shards, resampled to `sample_rate`.
 
     Args:
       splits: of each usable track.
+      shifts: changes of pitch or tempo, with a copy of each training track for each.
     """
     vocabulary = Vocabulary.build(
         [track.artist for _, track in usable],
@@ -152,12 +160,23 @@ def write_dataset(
     ) as writer:
         for done, ((prepared, track), split) in enumerate(zip(usable, splits, strict=True), 1):
             with storage.local_copy(prepared.array) as path:
-                sound = resample_track(np.load(path, mmap_mode="r"), sample_rate)
-                grid = track.grid.scale(sample_rate / audio.SAMPLE_RATE)
-                labeled = replace(track, first_downbeat=grid.first_downbeat)
-                writer.add(split, labeled, audio=sound)
+                sound = np.load(path, mmap_mode="r")
+                _add_track(writer, split, track, sound, sample_rate)
+                is_copied = split == "train" and len(sound) <= LONGEST * audio.SAMPLE_RATE
+                for shift in shifts if is_copied else ():
+                    changed = shift.change_sound(sound)
+                    _add_track(writer, split, shift.change_labels(track), changed, sample_rate)
             progress.update(done)
     return corpus.open_dataset(output)
+
+
+def _add_track(
+    writer: DatasetWriter, split: str, track: corpus.Track, sound: np.ndarray, sample_rate: int
+) -> None:
+    """Resamples a track, int16 [time, channels] at 44.1 kHz, and writes it with its labels."""
+    grid = track.grid.scale(sample_rate / audio.SAMPLE_RATE)
+    labeled = replace(track, first_downbeat=grid.first_downbeat)
+    writer.add(split, labeled, audio=resample_track(sound, sample_rate))
 
 
 def resample_track(sound: np.ndarray, sample_rate: int) -> np.ndarray:

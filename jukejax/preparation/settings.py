@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from jukejax.data import audio
 from jukejax.preparation import beam_runner, groups, separators, storage
 from jukejax.preparation.rules import Rules
+from jukejax.preparation.shifts import Shift
 
 LOWEST_RATE = 1000  # Hz
 
@@ -18,6 +19,7 @@ class Settings:
       runner: "local" or "beam".
       workers: processes of the local runner; 0 means one per core.
       heldout: share of the groups of tracks, in [0, 1).
+      shifts: changes of pitch or tempo; training tracks are stored again with each.
       sample_rate: of the shards; tracks are prepared and cached at 44.1 kHz.
     """
 
@@ -29,6 +31,7 @@ class Settings:
     metadata: str | None = None
     heldout: float = 0.1
     sample_rate: int = audio.SAMPLE_RATE
+    shifts: tuple[Shift, ...] = ()
     runner: str = "local"
     workers: int = 0
     beam_options: str = ""

@@ -22,11 +22,13 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from jukejax.common import files
 from jukejax.runtime import distributed
+from jukejax.training.kept_steps import Milestones
 from jukejax.training.state import TrainState
 from jukejax.weights.checkpoints import format_first_line
 
 Iterator = Any
 OVERHEAD_BYTES = 1 << 18  # of a checkpoint's folders and metadata
+NO_MILESTONES = Milestones()
 
 
 class Checkpoints:
@@ -36,16 +38,26 @@ class Checkpoints:
       folder: absolute path of the folder.
     """
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2, keep_best: int = 1, sample: str = ""):
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        keep: int = 2,
+        keep_best: int = 1,
+        sample: str = "",
+        milestones: Milestones = NO_MILESTONES,
+    ):
         """Opens the folder, or creates it.
 
         Args:
           keep: number of the newest checkpoints to keep.
           keep_best: number of the checkpoints with the lowest held-out loss to keep.
           sample: of held-out windows; a loss of another sample is as good as none.
+          milestones: steps whose checkpoints are kept beside these.
         """
         # Orbax's save-decision policies are not used: the training loop decides when to save (every
-        # checkpoint_every steps, after a better held-out loss, at the last step and on SIGTERM).
+        # checkpoint_every steps, at milestones, after a better held-out loss, at the last step and
+        # on SIGTERM).
         best = BestN(
             get_metric_fn=lambda metrics: (
                 metrics["loss"] if metrics.get("sample") == sample else math.inf
@@ -55,7 +67,9 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            preservation_policy=AnyPreservationPolicy(
+                [LatestN(keep), best, *milestones.make_policies()]
+            ),
             best_fn=best.get_metric_fn,  # without it Orbax keeps the metrics in memory only
             best_mode="min",
             create=True,

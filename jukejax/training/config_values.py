@@ -1,6 +1,7 @@
 """The ranges of the numbers of a training config, checked by key before anything is built."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -145,9 +146,13 @@ RANGES = {
     "checkpoint_every": _count(1),
     "keep": _count(1),
     "keep_best": _count(0),
+    "checkpoint_at": _count(1),
+    "keep_every": _count(0),
     "peak_flops": POSITIVE,
     "data.batch_size": _count(1),
     "data.window": _count(1),
+    "data.aug_gain": Range(0.0, 60.0),
+    "data.aug_mute": SHARE,
     "optimizer.learning_rate": NOT_NEGATIVE,
     "optimizer.warmup_steps": _count(0),
     "optimizer.decay_start": _count(0, optional=True),
@@ -210,6 +215,29 @@ def check_values(config: ConfigDict) -> None:
     for key, bounds in (RANGES | {f"model.{name}": b for name, b in model.items()}).items():
         if key in flat:
             _check_value(key, flat[key], bounds)
+    span = parse_span(flat.get("profile", ""))
+    if span and span[0] > flat["steps"]:
+        raise ValueError(
+            f"config.profile is {flat['profile']!r}, and the run has {flat['steps']} steps"
+        )
+
+
+def parse_span(text: object) -> range:
+    """Parses `FIRST:LAST`, both included, as steps; "" as none.
+
+    Raises:
+      ValueError: it has another form, or no step.
+    """
+    if text == "":
+        return range(0)
+    match = re.fullmatch(r"([0-9]+):([0-9]+)", str(text))
+    first, last = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= first <= last:
+        raise ValueError(
+            f"config.profile is {text!r}: it must be FIRST:LAST, the first and the last step to "
+            "trace, such as 100:104"
+        )
+    return range(first, last + 1)
 
 
 def _check_value(key: str, value: Any, bounds: Range) -> None:

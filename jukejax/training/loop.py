@@ -25,14 +25,17 @@ from jukejax.training import (
     checkpoint,
     divergence,
     finetune,
+    profiling,
     program,
     rate_plan,
     resuming,
     telemetry,
 )
+from jukejax.training.config_values import parse_span
 from jukejax.training.feeding import Feeder
-from jukejax.training.heldout import HeldoutCurve
+from jukejax.training.heldout import Evaluation, HeldoutCurve
 from jukejax.training.interruption import Interruption
+from jukejax.training.kept_steps import Milestones
 from jukejax.training.pace import MetricAccumulator, Pace, StepTimer
 from jukejax.training.state import TrainState
 from jukejax.training.step_watch import StepWatch
@@ -60,6 +63,8 @@ class Training:
         self.program = program.build_program(self.task, self.recipe, self.mesh)
         self.rows = sharding.batch_rows(self.mesh, config.data.batch_size)
         self.key = jax.random.key(config.seed)
+        self.milestones = Milestones.read(config)
+        self.tracer = profiling.StepTracer(parse_span(config.get("profile", "")), workdir)
         self.sample_every = config.get("sample_every", config.eval_every)
         self.max_skipped = min(config.get("max_skipped", divergence.STOP_AFTER), config.steps)
         peak_flops = config.get("peak_flops") or devices.find_peak_flops(
@@ -97,6 +102,7 @@ class Training:
             keep=self.config.keep,
             keep_best=self.config.get("keep_best", 1),
             sample=self.heldout.sample,
+            milestones=self.milestones,
         )
         stop = Interruption()
         with jax.set_mesh(self.mesh), contextlib.closing(batches), contextlib.closing(checkpoints):
@@ -105,6 +111,7 @@ class Training:
             with (
                 contextlib.closing(Telemetry(self.workdir, self.plain_config, step)) as log,
                 StepWatch(step) as self.watch,
+                contextlib.closing(self.tracer),
             ):
                 stop.watch(self.watch, checkpoints)
                 step = self._train(step, batches, checkpoints, log, stop)
@@ -151,11 +158,7 @@ class Training:
         params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
         size = f"{params:,} parameters on {format_count(self.mesh.size, 'device')}"
         print(f"{self.task.name}: {size}", file=sys.stderr)
-        if distributed.is_writer():
-            for line in rate_plan.find_rate_warnings(
-                self.recipe.optimizer, self.recipe.schedule, self.config.steps
-            ):
-                print(f"warning: {line}", file=sys.stderr)
+        rate_plan.warn_of_rate(self.recipe.optimizer, self.recipe.schedule, self.config.steps)
         return run_state
 
     # -- Loop ------------------------------------------------------------------------------------
@@ -177,9 +180,11 @@ class Training:
             last_step = step
         loss, first = None, step
         while step < last_step and stop.exception is None:
-            self.state, step_metrics = self.program.update(self.state, next(batches), self.key)
+            with self.tracer.trace_step(step + 1):
+                self.state, step_metrics = self.program.update(self.state, next(batches), self.key)
             metrics.add(step_metrics)
             step += 1
+            self.tracer.end_step(step, step_metrics)
             if step - first <= COMPILED_AFTER:
                 jax.block_until_ready(step_metrics)
                 progress.restart_estimate(step)
@@ -192,18 +197,22 @@ class Training:
                 is_last = step >= last_step
                 metrics.reset()
                 timer.reset()
-            loss = None
+            loss, is_milestone = None, step in self.milestones
             if config.eval_every and (step % config.eval_every == 0 or is_last):
                 with timer.paused():
                     loss = self._evaluate_and_update(step, log)
                 if not is_last and self._has_stalled():
                     print(f"stopped: no better held-out loss at step {step}", file=sys.stderr)
                     last_step = step
+            elif config.eval_every and is_milestone:  # the schedule follows `eval_every` alone
+                with timer.paused():
+                    loss = self._measure_heldout(step, log).loss
             if self.sample_every and step % self.sample_every == 0 and not is_last:
                 with timer.paused():
                     self._show_preview(step, log)
             is_best = loss is not None and int(self.state.anneal.stalled) == 0
-            if (step % config.checkpoint_every == 0 or is_best) and not is_last:
+            is_due = step % config.checkpoint_every == 0 or is_milestone
+            if (is_due or is_best) and not is_last:
                 self._save(step, checkpoints, batches, loss)
             if distributed.is_shared() and checkpoints.reached_preemption(step):
                 stop.request(interruption.Stopped())
@@ -245,9 +254,12 @@ class Training:
 
     # -- Held-out data ---------------------------------------------------------------------------
 
+    def _measure_heldout(self, step: int, log: Telemetry) -> Evaluation:
+        return self.heldout.measure_sample(step, self.state, log, self.watch.note_progress)
+
     def _evaluate_and_update(self, step: int, log: Telemetry) -> float:
         """Evaluates, updates the state of the schedule, and returns the held-out loss."""
-        loss = self.heldout.measure_sample(step, self.state, log, self.watch.note_progress).loss
+        loss = self._measure_heldout(step, log).loss
         updated = anneal.observe_heldout_loss(
             self.recipe.schedule, self.state.anneal, np.float32(loss), np.int32(step)
         )

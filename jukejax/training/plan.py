@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
+from jukejax.data.mixture import parse_folders
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes
@@ -41,7 +42,8 @@ class Plan:
       batch_size, part_size: examples of a step, and of a device's microbatch.
       tokens: codes of a step (samples of a VQ-VAE).
       steps: of the run.
-      epochs: passes of the run over the windows; None without the data.
+      epochs: passes of the run over the windows, of a mixture over those of the corpus that is
+        used up first; None without the data.
       data: folder of the data.
       short_tracks: a line for each split with tracks that are shorter than a window.
       rate: the learning rate over the run, in words.
@@ -123,8 +125,8 @@ def make_plan(config: ConfigDict) -> Plan:
 
 def has_data(config: ConfigDict) -> bool:
     """Returns true if the run's shards are on this machine."""
-    folder = config.data.folder
-    return bool(folder) and (Path(folder) / "dataset.json").exists()
+    folders = parse_folders(config.data.folder) if config.data.folder else []
+    return bool(folders) and all((Path(name) / "dataset.json").exists() for name, _ in folders)
 
 
 def plan_mesh(config: sharding.MeshConfig) -> Mesh | AbstractMesh:

@@ -1,7 +1,10 @@
 """The learning rate over a run: its description, and warnings before the start."""
 
+import sys
+
 import numpy as np
 
+from jukejax.runtime import distributed
 from jukejax.training.anneal import ScheduleConfig
 from jukejax.training.optim import OptimizerConfig, make_schedule
 
@@ -17,6 +20,13 @@ def describe_rate(optimizer: OptimizerConfig, steps: int) -> str:
     else:
         parts.append(f"full to {start:,}, zero at {start + optimizer.decay_steps:,}")
     return ", ".join(parts)
+
+
+def warn_of_rate(optimizer: OptimizerConfig, schedule: ScheduleConfig, steps: int) -> None:
+    """Prints the lines of `find_rate_warnings`, in the writing process."""
+    if distributed.is_writer():
+        for line in find_rate_warnings(optimizer, schedule, steps):
+            print(f"warning: {line}", file=sys.stderr)
 
 
 def find_rate_warnings(

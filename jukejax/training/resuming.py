@@ -10,7 +10,8 @@ from jukejax.training import following_steps
 # Config keys that may change between two starts of one run; all others define the run.
 MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
 MAY_CHANGE |= {"keep_best", "mesh", "accumulate", "tensorboard", "max_skipped", "wandb"}
-MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops"}
+MAY_CHANGE |= {"sample_every", "vqvae", "audit", "peak_flops", "checkpoint_at", "keep_every"}
+MAY_CHANGE |= {"profile"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jukejax.common.types import Tree
-from jukejax.data import corpus, epochs
+from jukejax.data import corpus, epochs, mixture
 from jukejax.training.flops import Work
 
 Batch = dict[str, Any]  # arrays by name, the examples along the first axis
@@ -48,7 +48,8 @@ class Task(abc.ABC):
       example_codes: codes in an example ("tokens" of a prior), or samples for a VQ-VAE.
       work: FLOPs of a training step on one example, by part of the model (see `flops`).
       corpus_hash: of the data set; "" without one.
-      epoch_size: windows in one pass over the training split; 0 without a data set.
+      epoch_size: windows in one pass over the training split, see `mixture.count_epoch`; 0 without
+        a data set.
       heldout_size: windows of the held-out split; 0 without a data set.
       track_names: of the held-out tracks, indexed by the "track" of a batch.
       short_tracks: a line for each split with tracks that are shorter than a window.
@@ -79,9 +80,9 @@ class Task(abc.ABC):
         """
         self._dataset = dataset
         self.corpus_hash = dataset.corpus_hash
-        self.epoch_size, self.heldout_size = (
-            sum(track.samples // window_samples for track in dataset.tracks(split))
-            for split in ("train", "heldout")
+        self.epoch_size = mixture.count_epoch(dataset, "train", window_samples)
+        self.heldout_size = sum(
+            track.samples // window_samples for track in dataset.tracks("heldout")
         )
         self.track_names = tuple(track.name for track in dataset.tracks("heldout"))
         lines = [

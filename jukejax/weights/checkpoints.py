@@ -64,6 +64,23 @@ def list_steps(workdir: str | Path) -> list[SavedStep]:
     ]
 
 
+def find_step(workdir: str | Path, step: int) -> SavedStep:
+    """Finds the checkpoint of a run at a step.
+
+    Raises:
+      ValueError: there is none; names those that there are.
+    """
+    steps = list_steps(workdir)
+    for saved in steps:
+        if saved.step == step:
+            return saved
+    available = ", ".join(str(saved.step) for saved in reversed(steps))
+    raise ValueError(
+        f"{workdir} holds no checkpoint of step {step}; it has {available} (train keeps those of "
+        "config.checkpoint_at and config.keep_every)"
+    )
+
+
 def find_best_step(workdir: str | Path) -> SavedStep:
     """Finds the checkpoint of a run with the lowest held-out loss.
 
@@ -129,13 +146,16 @@ def select_step(workdir: str | Path, choice: str) -> SavedStep:
     """Selects the checkpoint of a run to export.
 
     Args:
-      choice: "newest"; "best", of the lowest held-out loss; "sound", the newest before the run
-        diverged, if it did.
+      choice: a step; "latest"; "best", of the lowest held-out loss; "sound", the latest before the
+        run diverged, if it did.
 
     Raises:
       ValueError: there is no such checkpoint, or the run diverged before it.
     """
-    saved: SavedStep | None = list_steps(workdir)[0]
+    if choice.isdecimal():
+        saved: SavedStep | None = find_step(workdir, int(choice))
+    else:
+        saved = list_steps(workdir)[0]
     record = read_divergence(workdir)
     if choice == "best":
         saved = find_best_step(workdir)

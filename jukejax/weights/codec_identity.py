@@ -45,6 +45,24 @@ def compare_codecs(first: Identity | None, second: Identity | None) -> bool | No
     return None
 
 
+def check_same_codec(corpora: Mapping[str, Identity | None]) -> None:
+    """Checks that code corpora are of one VQ-VAE; unknown origins are accepted.
+
+    Args:
+      corpora: {folder: identity}.
+
+    Raises:
+      ValueError: two are of different ones.
+    """
+    (first, identity), *others = corpora.items()
+    for folder, other in others:
+        if compare_codecs(identity, other) is False:
+            raise ValueError(
+                f"data.folder: {folder} has codes of another VQ-VAE than {first}; encode both with "
+                "one"
+            )
+
+
 def check_priors(
     identity: Identity, priors: Mapping[str, Mapping[str, Any]], vqvae: str, fix: str
 ) -> None:

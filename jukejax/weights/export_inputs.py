@@ -27,8 +27,9 @@ class ExportOptions:
       output: folder to write.
       format: a key of `WRITERS`.
       raw: export the latest weights of a training run, not their moving average.
-      checkpoint: which checkpoint of a training run, see `checkpoints.select_step`; "best" applies
-        to priors, for the VQ-VAE it is the newest.
+      checkpoint: which checkpoint of a training run, see `checkpoints.select_step`; "best" and a
+        step apply to priors: of the VQ-VAE beside them it is the latest. "best" of a VQ-VAE alone
+        is the latest too.
       license: license of the weights; None: that of the bundle, or unspecified.
       recipe: how the model was made, recorded in model.json; None: what the bundle says.
       seconds: seconds of audio for one call of StableHLO's encode or decode.
@@ -41,7 +42,7 @@ class ExportOptions:
     output: Path
     format: str = "bundle"
     raw: bool = False
-    checkpoint: str = "newest"
+    checkpoint: str = "latest"
     license: str | None = None
     recipe: str | None = None
     seconds: float = 6.0
@@ -143,10 +144,18 @@ def _takes_raw(name: str, options: ExportOptions) -> bool:
     return options.raw and (name != "vqvae" or len(options.inputs) == 1)
 
 
+def _choose_checkpoint(name: str, options: ExportOptions) -> str:
+    """Returns which checkpoint of a part's training run is exported."""
+    choice = options.checkpoint
+    is_beside_priors = len(options.inputs) > 1
+    if name == "vqvae" and (choice == "best" or (choice.isdecimal() and is_beside_priors)):
+        return "latest"
+    return choice
+
+
 def _open_run(workdir: str, name: str, description: dict, options: ExportOptions) -> Part:
     """Opens a training run at the checkpoint of the options."""
-    is_newest = name == "vqvae" and options.checkpoint == "best"
-    saved = checkpoints.select_step(workdir, "newest" if is_newest else options.checkpoint)
+    saved = checkpoints.select_step(workdir, _choose_checkpoint(name, options))
     raw = _takes_raw(name, options)
     facts: dict[str, Any] = {"weights": "raw" if raw else "ema", "step": saved.step}
     if saved.heldout_loss is not None:
@@ -181,7 +190,7 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
       ValueError: the bundle is damaged or has no VQ-VAE, or an option is for training runs.
     """
     content = bundle.open_bundle(folder)
-    if options.raw or options.checkpoint != "newest":
+    if options.raw or options.checkpoint != "latest":
         raise ValueError(
             f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
         )

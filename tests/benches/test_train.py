@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jukejax.benches import shapes, train, training_step
+from tests.training.test_profiling import read_steps
 
 TINY = dict(emb_dim=32, num_layers=3, num_heads=2, seq_len=64, num_blocks=8, attn_order=2)
 
@@ -35,7 +36,7 @@ def tiny(monkeypatch):
 def make_values(**changed):
     defaults = dict(
         config="tiny", batch=2, dtype="", remat="", accumulate=0, mesh="", repeat=1,
-        peak_flops=0.0, aot="", slices=1, json=True, attention="", backend="",
+        peak_flops=0.0, aot="", slices=1, json=True, attention="", backend="", profile="",
     )  # fmt: skip
     return types.SimpleNamespace(**defaults | changed)
 
@@ -99,6 +100,12 @@ def test_reference_shapes_have_the_reference_sizes():
     assert (config.num_heads, config.num_blocks, config.attn_order) == (1, 64, 2)
 
 
+def test_further_steps_are_traced(tmp_path):
+    rows = list(train.measure_rows(make_values(repeat=2, profile=str(tmp_path))))
+    assert rows[0]["seconds_per_step"] > 0
+    assert read_steps(tmp_path) == [([1, 2], True)]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -110,6 +117,7 @@ def test_reference_shapes_have_the_reference_sizes():
         ({"dtype": "half"}, "known: float32"),
         ({"remat": "most"}, "remat"),
         ({"aot": "v5e"}, "KIND:SHAPE"),
+        ({"aot": "v5e:4x4", "profile": "runs/x"}, "--profile traces steps on this machine"),
     ],
 )
 def test_bad_flags_are_refused_with_their_value(changed, message):

@@ -296,3 +296,46 @@ def test_a_flipped_bit_stops_the_iterator_and_is_named(audio_folder, tmp_path):
 def test_the_pipeline_does_not_import_tensorflow():
     code = "import sys, jukejax.data.pipeline; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def read_level(folder, **changes):
+    """Returns 60 windows [60, WINDOW]."""
+    batching = pipeline.Batching(batch_size=20, seed=4, **changes)
+    batches = pipeline.read_audio_batches(folder, "train", window=WINDOW, batching=batching)
+    return np.concatenate([next(batches)["audio"][..., 0] for _ in range(3)])
+
+
+def test_aug_gain_changes_the_level_of_each_example(audio_folder):
+    plain, changed = read_level(audio_folder), read_level(audio_folder, aug_gain=6.0)
+    gains = (plain * changed).sum(axis=1) / np.square(plain).sum(axis=1)
+    np.testing.assert_allclose(changed, gains[:, None] * plain, atol=1e-6)
+    decibels = 20 * np.log10(gains)
+    assert -6 <= decibels.min() < -5
+    assert 5 < decibels.max() <= 6
+    quiet = np.full(4, 0.1, np.float32)
+    reading.change_level(quiet, 2.0, None)
+    np.testing.assert_allclose(quiet, 0.2)
+    reading.change_level(quiet, 100.0, None)
+    np.testing.assert_allclose(quiet, 1.0)
+
+
+def test_aug_mute_silences_a_stretch_of_some_examples(audio_folder):
+    plain, changed = read_level(audio_folder), read_level(audio_folder, aug_mute=0.5)
+    silent = (changed == 0) & (plain != 0)
+    lengths = silent.sum(axis=1)
+    assert 20 <= (lengths > 0).sum() <= 40
+    assert lengths.max() <= WINDOW / 2 + 2  # the ramps begin at zero
+    same = changed == plain
+    for row in np.flatnonzero(lengths > 1):
+        first, last = np.flatnonzero(silent[row])[[0, -1]]
+        assert silent[row, first : last + 1].mean() > 0.99  # a zero of the music itself is neither
+        assert same[row, : max(first - 256, 0)].all()
+        assert same[row, last + 257 :].all()
+
+
+def test_a_mute_has_ramps_also_at_the_edges_of_a_window():
+    for mute in ((0, 100), (100, 200), (900, 1000), (400, 600)):
+        window = np.ones(1000, np.float32)
+        reading.change_level(window, 1.0, mute)
+        assert not window[slice(*mute)].any()
+        assert np.abs(np.diff(window)).max() <= 1.5 / 256

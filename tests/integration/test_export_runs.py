@@ -40,7 +40,9 @@ def runs(tmp_path_factory):
     return vqvae, save_run(root / "prior", "level_2", LOSSES, vqvae=codec)
 
 
-@pytest.mark.parametrize(("choice", "step"), [("best", 140), ("newest", 210)])
+@pytest.mark.parametrize(
+    ("choice", "step"), [("best", 140), ("latest", 210), ("newest", 210), ("70", 70), ("0140", 140)]
+)
 def test_an_export_names_the_step_and_its_held_out_bits(tmp_path, runs, choice, step):
     workdirs = ",".join(map(str, runs))
     flags = (f"--workdir={workdirs}", f"--output={tmp_path}", f"--checkpoint={choice}")
@@ -58,6 +60,18 @@ def test_an_export_names_the_step_and_its_held_out_bits(tmp_path, runs, choice, 
     expected = bundle.flatten_weights(small_bundle.random_weights(config, step)["params"])
     exported = bundle.flatten_weights(bundle.load_part(tmp_path / "level_2")[1]["params"])
     assert all(exported[name].tobytes() == expected[name].tobytes() for name in expected)
+
+
+def test_a_step_that_no_run_keeps_is_refused_with_those_that_there_are(tmp_path, runs):
+    workdirs = ",".join(map(str, runs))
+    flags = (f"--workdir={workdirs}", f"--output={tmp_path}")
+    (line,) = run_in_process("export", *flags, "--checkpoint=71", code=2).stderr.splitlines()
+    assert f"{runs[1]} holds no checkpoint of step 71; it has 70, 140, 210" in line
+    alone = (f"--workdir={runs[0]}", f"--output={tmp_path}", "--checkpoint=4")
+    assert "step 4; it has 3" in run_in_process("export", *alone, code=2).stderr
+    for value in ("-3", "7e1", "first"):
+        done = run_in_process("export", *flags, f"--checkpoint={value}", code=2)
+        assert "its value is a step such as 33000, or one of latest, best, sound" in done.stderr
 
 
 def test_a_bundle_gives_the_parts_that_the_runs_lack(tmp_path, runs):

@@ -23,7 +23,7 @@ def test_a_run_whose_loss_is_never_finite_names_its_sound_checkpoint(codes, tmp_
     names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
     assert all(name.isdecimal() for name in names), "checkpoints are closed, none is unfinished"
     assert not (tmp_path / "summary.json").exists()
-    for choice in ("newest", "best"):
+    for choice in ("latest", "best"):
         with pytest.raises(ValueError, match=r"diverged at step 2, before .*1 is sound|held-out"):
             checkpoints.select_step(tmp_path, choice)
     assert checkpoints.select_step(tmp_path, "sound").step == 1
@@ -47,7 +47,7 @@ def test_a_run_that_ends_well_forgets_an_earlier_divergence(codes, tmp_path):  #
     files.write_json(tmp_path / "diverged.json", {"first_step": 1, "reason": "x"})
     Training(config_of(codes, steps=2), tmp_path).run()
     assert not (tmp_path / "diverged.json").exists()
-    assert checkpoints.select_step(tmp_path, "newest").step == 2
+    assert checkpoints.select_step(tmp_path, "latest").step == 2
 
 
 @pytest.mark.parametrize(

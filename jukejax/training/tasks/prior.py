@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
-from jukejax.data import corpus, pipeline
+from jukejax.data import corpus, mixture, pipeline
 from jukejax.data.openai_labels import OpenAIVocabulary
 from jukejax.data.track_labels import encode_track_labels
 from jukejax.data.vocabularies import LabelTables, Vocabulary
@@ -30,6 +30,7 @@ from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task
 from jukejax.training.tasks.lyrics import make_lyrics_reader, set_vocab_size
 from jukejax.training.tasks.preview import PriorSampler, TrainingCodes
+from jukejax.weights.codec_identity import check_same_codec
 
 DATA_KEYS = ("folder", "batch_size", "aug_shift")
 NO_DATA: dict[str, Any] = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
@@ -50,19 +51,21 @@ class PriorTask(Task):
         their codes are compared with the training tracks.
 
         Args:
-          config: with `model` (`PriorConfig`) and `data`: folder of code shards, batch_size and
-            aug_shift (see `pipeline.Batching`).
+          config: with `model` (`PriorConfig`) and `data`: folder of code shards, or a mixture of
+            them, batch_size and aug_shift (see `pipeline.Batching`).
           with_data: False: for planning or compiling without the data.
 
         Raises:
           ValueError: the config or its data cannot be used.
         """
         self.config = config
-        dataset = corpus.open_dataset(config.data.folder) if with_data else None
+        dataset = mixture.open_folders(config.data.folder) if with_data else None
         if dataset is not None and dataset.kind != "codes":
             raise ValueError(
                 f"data.folder {config.data.folder} holds {dataset.kind}; run encode on it"
             )
+        if isinstance(dataset, mixture.Mixture):
+            check_same_codec({str(x.folder): x.info.get("vqvae") for x in dataset.parts})
         check_keys(config.data, DATA_KEYS, "config.data")
         self.model_config = prior_config(config, dataset)
         if dataset is not None:  # without data, the numbers of artists and genres are placeholders

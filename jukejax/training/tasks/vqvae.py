@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
-from jukejax.data import audio, corpus, pipeline
+from jukejax.data import audio, corpus, mixture, pipeline
 from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEOutput
 from jukejax.models.vqvae_config import VQVAEConfig
@@ -24,7 +24,9 @@ from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task, to_host
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window, name_metrics, total_loss
 
-DATA_KEYS = ("folder", "window", "batch_size", "aug_shift", "aug_blend")
+DATA_KEYS = (
+    "folder", "window", "batch_size", "aug_shift", "aug_blend", "aug_gain", "aug_mute"
+)  # fmt: skip
 BANDWIDTH_SECONDS = 600.0  # of training audio for the measurement of the bandwidth
 RECONSTRUCTION_SECONDS = 6.0
 
@@ -42,8 +44,8 @@ class VQVAETask(Task):
 
         Args:
           config: with `model` (`VQVAEConfig`), `loss` (`LossConfig`) and `data`: folder of audio
-            shards, window in samples, batch_size; for the training split aug_shift, random crops,
-            and aug_blend, random shares of the two channels (see `pipeline.Batching`).
+            shards or a mixture of them, window in samples, batch_size; for the training split
+            aug_shift, aug_blend, aug_gain and aug_mute (see `epochs.Augmentation`).
           with_data: False: for planning or compiling without the data.
 
         Raises:
@@ -71,7 +73,7 @@ class VQVAETask(Task):
         )
 
     def _open_data(self, folder: str) -> None:
-        dataset = corpus.open_dataset(folder)
+        dataset = mixture.open_folders(folder)
         if dataset.kind != "audio":
             raise ValueError(
                 f"data.folder {folder} holds {dataset.kind}; give the output of prepare"
@@ -201,6 +203,8 @@ class VQVAETask(Task):
                 shuffle=train,
                 aug_shift=data.get("aug_shift", True),
                 aug_blend=data.get("aug_blend", False),
+                aug_gain=data.get("aug_gain", 0.0),
+                aug_mute=data.get("aug_mute", 0.0),
                 repeat=train,
                 rows=rows,
                 limit=limit,
