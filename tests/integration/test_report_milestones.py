@@ -33,6 +33,7 @@ def codes(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_steps_are_sampled_alike_and_described(runs, codes, tmp_path):  # noqa: F811
     vqvae, prior = runs
     rows = [
