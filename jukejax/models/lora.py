@@ -121,7 +121,7 @@ def store_base(config: LoraConfig, params: Tree, whole: Collection[str]) -> Tree
     """Returns the base in its type in memory; the arguments are those of `init_trained`."""
     flat = traverse_util.flatten_dict(params, sep="/")
     kernels = set(find_kernels(flat))
-    base = {}
+    base: dict[str, Tree] = {}
     for name in flat.keys() - set(whole):
         base |= _store_leaf(name, flat[name], config.base, is_kernel=name in kernels)
     return traverse_util.unflatten_dict(base, sep="/")
