@@ -47,6 +47,8 @@ class LoraConfig:
     def __post_init__(self) -> None:
         if self.base not in BASES:
             raise ValueError(f"lora.base is {self.base!r}; known: {', '.join(BASES)}")
+        if self.rank < 1:
+            raise ValueError(f"lora.rank is {self.rank}, must be at least 1")
 
     @property
     def factor(self) -> float:

@@ -54,11 +54,28 @@ def _check_part(path: str | Path, name: str) -> _CheckedPart:
             raise ValueError(f"{weights} is missing; export the model again")
         header = read_header(weights)
         if record is not None:
-            base = _check_part(adapters.find_base(record, folder), name)
+            base = _check_part(_find_plain_base(record, name, folder), name)
             header = adapters.merge_headers(header, _list_tensors(base), weights)
         part_checks.check_sizes(description["config"], header, file)
     config = part_checks.parse_config(description, file)
     return _CheckedPart(folder, description, config, header, record)
+
+
+def _find_plain_base(record: AdaptersRecord, name: str, folder: Path) -> str:
+    """Returns the folder of the base of adapters, which must be a model.
+
+    Raises:
+      ValueError: it is not there, or it holds adapters too.
+    """
+    path = adapters.find_base(record, folder)
+    base_folder, is_run = _locate_model(Path(path), name)
+    file = base_folder / ("description.json" if is_run else "config.json")
+    if adapters.RECORD in files.read_json(file):
+        raise ValueError(
+            f"{folder} holds adapters of {path}, which holds adapters itself; export that model "
+            "without --adapters, and put it there"
+        )
+    return path
 
 
 def _list_tensors(part: _CheckedPart) -> dict[str, TensorEntry]:
@@ -111,7 +128,7 @@ def merge_adapters(record: AdaptersRecord, trained: Tree, name: str, folder: Pat
     Raises:
       ValueError: the base is not there, or it is another model.
     """
-    path = adapters.find_base(record, folder)
+    path = _find_plain_base(record, name, folder)
     base = load_model(path, name)[1]["params"]
     adapters.check_base(record, base, path, folder)
     return adapters.merge_with_base(record, trained, base)

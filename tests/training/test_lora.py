@@ -207,6 +207,10 @@ def test_exported_adapters_are_sampled_as_the_merged_model_and_need_their_base(
     files.write_json(path, description)
     with pytest.raises(ValueError, match=r"holds adapters of another model than .*merged"):
         loading.load_model(apart, "level_2")
+    description["lora"]["path"] = str(apart)
+    files.write_json(path, description)
+    with pytest.raises(ValueError, match="apart, which holds adapters itself"):
+        loading.load_model(apart, "level_2")
     description["lora"]["path"] = "elsewhere"
     files.write_json(path, description)
     with pytest.raises(ValueError, match="adapters of elsewhere, which is not there"):

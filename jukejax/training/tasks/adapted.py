@@ -49,6 +49,7 @@ class AdaptedPriorTask(PriorTask):
         base_shapes = stream.flatten_shapes(parts.part_shapes(base_config)["params"])
         shapes = stream.flatten_shapes(sharding.unbox(boxed))
         self._whole = lora.find_whole(self.lora, shapes, base_shapes)
+        self._merge = jax.jit(functools.partial(lora.merge_params, self.lora))
 
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
         params, extra = super().init_params(key)
@@ -74,7 +75,7 @@ class AdaptedPriorTask(PriorTask):
     def make_preview(self, params: Tree, extra: Tree) -> Preview | None:
         if self.sampler is None:
             return None
-        return super().make_preview(lora.merge_params(self.lora, params, extra), {})
+        return super().make_preview(self._merge(params, extra), {})
 
     @functools.cached_property
     def _record(self) -> dict[str, Any]:
