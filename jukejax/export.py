@@ -108,6 +108,13 @@ DTYPE = flags.DEFINE_enum(
     "encode with that bundle, and name it beside the priors in --workdir.",
     flag_values=FLAGS,
 )
+ADAPTERS = flags.DEFINE_boolean(
+    "adapters",
+    False,
+    "Of a run with adapters (config.lora), write these alone, with the path and the hash of their "
+    "base, in a bundle; without it they are merged with their base.",
+    flag_values=FLAGS,
+)
 
 
 def main() -> int:
@@ -128,7 +135,10 @@ def main() -> int:
         seconds=SECONDS.value or 0.0,
         batch=BATCH.value or 1,
         dtype=DTYPE.value or "",
+        adapters=bool(ADAPTERS.value),
     )
+    if options.adapters and options.format != "bundle":
+        raise ValueError(f"--adapters writes a bundle; remove --format={options.format}")
     with files.lock_file(options.output / ".lock", options.output, "export"):
         parts = export_model(options)
     for name, facts in parts.items():

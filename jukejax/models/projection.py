@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jukejax.models.lora import FACTOR_A, FACTOR_B, merge_kernel
 from jukejax.ops.decode_weights import dense_panels, multiply_rows
 from jukejax.ops.dense import dense
 from jukejax.ops.formulas import add_bias
@@ -30,7 +31,8 @@ class Projection(nn.Module):
     """Computes x @ kernel + bias, both cast to x's dtype; then `quick_gelu` if `gelu`.
 
     For decoding the kernel [in, out] may be stored as `rows` or `panels` (ops/decode_weights.py),
-    and all layouts in eight bits with `scale` [out] (see `decoding.prepare_decode_weights`).
+    and all layouts in eight bits with `scale` [out] (see `decoding.prepare_decode_weights`). For
+    tuning it may have an adapter (see `lora`).
     """
 
     features: int
@@ -44,10 +46,14 @@ class Projection(nn.Module):
         kernel_init = nn.with_logical_partitioning(nn.initializers.normal(self.std), self.axes)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.axes[1:])
         names = ("panels", "rows", "scale")
-        for_decoding = any(self.has_variable("params", name) for name in names)
+        is_adapted = self.has_variable("params", FACTOR_A)
+        for_decoding = not is_adapted and any(self.has_variable("params", name) for name in names)
         if not for_decoding:
             kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", bias_init, (self.features,)).astype(x.dtype)
+        if is_adapted:
+            adapter = [self.get_variable("params", name) for name in ("scale", FACTOR_A, FACTOR_B)]
+            return _dense_adapted(x, (kernel, *adapter), bias, residual, gelu=self.gelu)
         if not for_decoding:
             return dense(x, kernel.astype(x.dtype), bias, gelu=self.gelu, residual=residual)
         flat, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.features)
@@ -73,3 +79,26 @@ class Projection(nn.Module):
         if scale is not None:
             product = (product * scale).astype(x.dtype)
         return add_bias(product, bias, gelu=self.gelu, residual=residual)
+
+
+def _dense_adapted(
+    x: jax.Array,
+    adapted: tuple[jax.Array | None, ...],
+    bias: jax.Array,
+    residual: jax.Array | None,
+    *,
+    gelu: bool,
+) -> jax.Array:
+    """Computes `dense` with an adapted kernel, the arguments of `lora.merge_kernel`.
+
+    The merged kernel is computed again in the backward pass: saved, those of all layers would take
+    the memory of a second model.
+    """
+
+    @jax.checkpoint
+    def compute(
+        x: jax.Array, adapted: tuple, bias: jax.Array, residual: jax.Array | None
+    ) -> jax.Array:
+        return dense(x, merge_kernel(*adapted).astype(x.dtype), bias, gelu=gelu, residual=residual)
+
+    return compute(x, adapted, bias, residual)

@@ -59,7 +59,11 @@ class Transformer(nn.Module):
         stacks = {}
         for name in ("self_layers", "cross_layers"):
             kinds = [kind for kind in config.pattern if _stack_of(kind) == name]
-            if kinds:
+            if not kinds:
+                continue
+            if self.has_variable("params", name):  # `param` would refuse adapters (`lora`)
+                stacks[name] = nn.meta.unbox(self.get_variable("params", name))
+            else:
                 init = functools.partial(_init_stack, config, kinds[0], len(kinds))
                 stacks[name] = self.param(name, init)
         self.stacks = stacks

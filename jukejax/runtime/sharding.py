@@ -93,14 +93,22 @@ def state_shardings(mesh: Mesh | AbstractMesh, boxed: Tree) -> Tree:
 
     An axis that its mesh axis does not divide is not sharded.
     """
-    specs = nn.get_partition_spec(boxed)
-    shard = functools.partial(_leaf_sharding, mesh)
-    return jax.tree.map(shard, nn.meta.unbox(boxed), specs)
+
+    def shard(leaf: Tree) -> Tree:
+        if not isinstance(leaf, nn.Partitioned):
+            return _leaf_sharding(mesh, leaf, PartitionSpec())
+        # A box may have lost its array, in an optimizer of other leaves.
+        find = functools.partial(_leaf_sharding, mesh, spec=leaf.get_partition_spec())
+        return jax.tree.map(find, leaf.value)
+
+    return jax.tree.map(shard, boxed, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
 
 
 def _leaf_sharding(
     mesh: Mesh | AbstractMesh, leaf: jax.ShapeDtypeStruct, spec: PartitionSpec
 ) -> NamedSharding:
+    if len(spec) > len(leaf.shape):  # statistics of a leaf, which the optimizer has reduced
+        spec = PartitionSpec()
     axes = [None if name is None else RULES[name] for name in spec]
     axes += [None] * (len(leaf.shape) - len(axes))
     divided = [

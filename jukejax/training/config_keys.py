@@ -22,6 +22,7 @@ KEYS = {
     "loss": "LossConfig of a VQ-VAE",
     "data": "folder of shards, or several as FOLDER:WEIGHT,FOLDER:WEIGHT; batch_size, window ...",
     "init_from": "bundle or workdir whose weights the run starts from; house: the shipped model",
+    "lora": "LoraConfig: train low-rank adapters of a prior in init_from, not all of its weights",
     "steps": "updates of the run",
     "optimizer": "OptimizerConfig",
     "schedule": "ScheduleConfig: when the learning rate goes to zero, when a run ends early",
@@ -46,7 +47,7 @@ KEYS = {
     "wandb": "project of Weights & Biases to log to",
     "peak_flops": "FLOP/s of one device, for the MFU of devices that are not tabulated",
 }
-_GROUPS = ("schedule", "loss_scale", "mesh", "loss")  # optional dictionaries of a config
+_GROUPS = ("schedule", "loss_scale", "mesh", "loss", "lora")  # optional dictionaries of a config
 
 
 def define_flag(name: str, help_text: str, values: flags.FlagValues) -> flags.FlagHolder:

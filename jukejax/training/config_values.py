@@ -185,6 +185,8 @@ RANGES = {
     "loss.multispectral_window": _count(1),
     "loss.commit": NOT_NEGATIVE,
     "loss.kl": NOT_NEGATIVE,
+    "lora.rank": _count(1),
+    "lora.alpha": POSITIVE,
     "mesh.data": Range(-1, COUNT_LIMIT, whole=True),
     "mesh.fsdp": Range(-1, COUNT_LIMIT, whole=True),
     "mesh.tensor": Range(-1, COUNT_LIMIT, whole=True),
@@ -194,7 +196,7 @@ REQUIRED = (
     "task", "seed", "dtype", "steps", "log_every", "eval_every", "eval_batches", "keep",
     "checkpoint_every", "optimizer", "model", "data", "data.folder", "data.batch_size",
 )  # fmt: skip
-GROUPS = ("model", "data", "optimizer", "schedule", "loss_scale", "loss", "mesh")
+GROUPS = ("model", "data", "optimizer", "schedule", "loss_scale", "loss", "lora", "mesh")
 
 
 def check_values(config: ConfigDict) -> None:

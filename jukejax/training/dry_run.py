@@ -98,6 +98,13 @@ def format_plan(planned: Plan, peak_flops: float | None = None) -> Iterator[str]
             policy = f"remat {planned.remat}, " if planned.remat else ""
             note = f"estimate; {policy}{format_count(planned.part_size, 'example')} at a time"
         yield _row(f"  {name}", format_bytes(amount), note)
+    for name, amount in planned.host_memory.items():
+        yield _row(f"  {name}, on the host", format_bytes(amount), "copied in every step")
+    if planned.savings:
+        yield "with one of these settings:"
+    for saving in planned.savings:
+        note = f"{saving.part}, instead of {format_bytes(saving.current)}"
+        yield _row(f"  {saving.setting}", format_bytes(saving.changed), note)
     yield ""
     unit = "samples" if planned.task == "vqvae" else "tokens"
     yield _row("a step", format_count(planned.batch_size, "window"), f"{planned.tokens:,} {unit}")

@@ -42,31 +42,42 @@ def load_state(config: ConfigDict, program: Program, key: jax.Array) -> state.Tr
     path = config.get("init_from")
     if not path:
         return None
-    trained, weights = loading.load_model(path, pretrained.trained_part_name(config))
-    description = program.task.describe()
-    _warn_of_other_codes(path, trained, description)
-    params = weights["params"]
-    if "label_conditioner" in params:
-        params = grow_tables(params, trained["vocabulary"], description, key)
-        params = add_grid_tables(params, program.target.params)
-    params = add_reference(params, program.target.params, program.task, key)
-    target, shardings = program.target, program.shardings
-    params = _place(path, "params", params, target.params, shardings.params)
-    extra = weights["extra"]
-    if config.task == "vqvae":
-        samples = config.data.batch_size * config.data.window
-        extra = expect_equal_usage(extra, [samples // hop for hop in description["hops"]])
-    extra = _place(path, "extra", extra, target.extra, shardings.extra)
+    params, extra = load_weights(config, program, key)
 
     def start(params: Tree, extra: Tree) -> state.TrainState:
         return sharding.unbox(state.start_state(program.recipe, params, extra))
 
-    run_state = jax.jit(start, out_shardings=shardings)(params, extra)
+    run_state = jax.jit(start, out_shardings=program.shardings, donate_argnums=1)(params, extra)
     if distributed.is_writer():
         license_name = pretrained.describe_origin(config)["init_from"].get("license")
         note = f" (license of its weights: {license_name})" if license_name else ""
         print(f"starting from {path}{note}", file=sys.stderr)
     return run_state
+
+
+def load_weights(config: ConfigDict, program: Program, key: jax.Array) -> tuple[Tree, Tree]:
+    """Loads the sharded (params, extra) of a new run from `config.init_from`, which is set.
+
+    The arguments and the errors are those of `load_state`.
+    """
+    path, task = config.init_from, program.task
+    trained, weights = loading.load_model(path, pretrained.trained_part_name(config))
+    description = task.describe()
+    _warn_of_other_codes(path, trained, description)
+    params = weights["params"]
+    target, shardings = program.target, program.shardings
+    shapes = jax.eval_shape(task.join_weights, target.params, target.extra)
+    if "label_conditioner" in params:
+        params = grow_tables(params, trained["vocabulary"], description, key)
+        params = add_grid_tables(params, shapes)
+    params = add_reference(params, shapes, task, key)
+    extra = weights["extra"]
+    if config.task == "vqvae":
+        samples = config.data.batch_size * config.data.window
+        extra = expect_equal_usage(extra, [samples // hop for hop in description["hops"]])
+    params, extra = task.split_weights(params, extra, key)
+    params = _place(path, "params", params, target.params, shardings.params)
+    return params, _place(path, "extra", extra, target.extra, shardings.extra)
 
 
 def grow_tables(params: Tree, vocabulary: Mapping, description: Mapping, key: jax.Array) -> Tree:
@@ -131,7 +142,7 @@ def add_reference(params: Tree, target: Tree, task: Task, key: jax.Array) -> Tre
 
     @jax.jit  # computes this part alone, not a second model
     def initialize(key: jax.Array) -> Tree:
-        initial, _ = sharding.unbox(task.init_params(key))
+        initial = task.join_weights(*sharding.unbox(task.init_params(key)))
         return initial[name][part]
 
     return dict(params, code_conditioner=dict(params[name], reference=initialize(key)))

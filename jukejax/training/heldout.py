@@ -126,11 +126,12 @@ class HeldoutCurve:
         self, state: TrainState, batches: int, after_batch: Callable[[], None]
     ) -> Evaluation:
         program = self._program
+        averages = program.load_averages(state)
         by_batch: dict[str, list[float]] = defaultdict(list)
         by_track: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         for batch in program.task.open_batches("heldout", self._rows, batches):
             placed = sharding.put_batch(program.mesh, batch)
-            results = program.evaluate(state.ema_params, state.extra, placed)
+            results = program.evaluate(averages, state.extra, placed)
             metrics = {name: np.asarray(value) for name, value in results.items()}
             after_batch()
             tracks = metrics.pop("track")

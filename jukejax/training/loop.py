@@ -37,7 +37,7 @@ from jukejax.training.heldout import Evaluation, HeldoutCurve
 from jukejax.training.interruption import Interruption
 from jukejax.training.kept_steps import Milestones
 from jukejax.training.pace import MetricAccumulator, Pace, StepTimer
-from jukejax.training.state import TrainState
+from jukejax.training.state import TrainState, count_leaves, select_saved
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
 
@@ -90,9 +90,11 @@ class Training:
         summary = self._read_summary()
         if summary is not None:
             return summary
+        description = self.task.describe()
+        resuming.check_same_base(self.workdir, description)
         if distributed.is_writer():
             files.write_json(self.workdir / "config.json", self.plain_config)
-            files.write_json(self.workdir / "description.json", self.task.describe())
+            files.write_json(self.workdir / "description.json", description)
         # Raises here, not at the first evaluation, if there is too little held-out music.
         self.task.open_batches("heldout", self.rows).close()
         put_batch = functools.partial(sharding.put_batch, self.mesh)
@@ -142,9 +144,13 @@ class Training:
 
     def _restore_or_start(self, checkpoints: checkpoint.Checkpoints, batches: Feeder) -> TrainState:
         """Restores the newest readable checkpoint, or returns the state of a new run."""
-        restored = checkpoints.restore(self.program.target, batches)
+        target = select_saved(self.task, self.program.target)
+        restored = checkpoints.restore(target, batches)
         if restored is not None:
             run_state, about = restored
+            if not self.task.saves_extra:
+                _, base = finetune.load_weights(self.config, self.program, self.key)
+                run_state = dataclasses.replace(run_state, extra=base)
             self._check_corpus(about["corpus_hash"])
             print(f"continuing from step {int(run_state.step)}", file=sys.stderr)
             compared = self.heldout.restart_comparison(
@@ -155,8 +161,10 @@ class Training:
         else:
             pretrained = finetune.load_state(self.config, self.program, self.key)
             run_state = self.program.init(self.key) if pretrained is None else pretrained
-        params = sum(leaf.size for leaf in jax.tree.leaves(run_state.params))
+        params = count_leaves(run_state.params)
         size = f"{params:,} parameters on {format_count(self.mesh.size, 'device')}"
+        if not self.task.saves_extra:
+            size = f"adapters with {size}, of a base of {count_leaves(run_state.extra):,}"
         print(f"{self.task.name}: {size}", file=sys.stderr)
         rate_plan.warn_of_rate(self.recipe.optimizer, self.recipe.schedule, self.config.steps)
         return run_state
@@ -237,7 +245,7 @@ class Training:
         about = {"corpus_hash": self.task.corpus_hash, "config": self.plain_config}
         about["heldout_sample"] = self.heldout.sample
         loss = loss if loss is not None and np.isfinite(loss) else None
-        checkpoints.save(step, self.state, batches, about, loss)
+        checkpoints.save(step, select_saved(self.task, self.state), batches, about, loss)
         self.watch.note_progress()
 
     def _find_last_step(self, anneal_start: jax.Array, step: int) -> int:
@@ -269,7 +277,8 @@ class Training:
 
     def _show_preview(self, step: int, log: Telemetry) -> None:
         """Logs a preview of the averaged weights; all processes must call it at the same step."""
-        preview = self.task.make_preview(self.state.ema_params, self.state.extra)
+        averages = self.program.load_averages(self.state)
+        preview = self.task.make_preview(averages, self.state.extra)
         if preview is None:
             return
         self.watch.note_progress()
@@ -287,7 +296,7 @@ class Training:
         divergence.check_evaluation(evaluation.loss, step, int(self.state.skipped_in_row))
         if self.sample_every:
             self._show_preview(step, log)
-        params, extra = self.state.ema_params, self.state.extra
+        params, extra = self.program.load_averages(self.state), self.state.extra
         heldout = self.task.finish_run(params, extra, str(self.workdir), evaluation.metrics)
         summary = {
             "task": self.task.name,
@@ -295,7 +304,7 @@ class Training:
             "steps": step,
             "ended": step < self.config.steps,
             "seconds": round(log.seconds, 2),
-            "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
+            "params": count_leaves(params),
             "skipped": int(self.state.skipped),
             "heldout": heldout,
             "heldout_by_track": evaluation.by_track,

@@ -13,8 +13,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jukejax.common.types import Tree
+from jukejax.models import lora
+from jukejax.training.rounding import round_moments
 
 # Kinds of parameters that may be exempt from weight decay, by the last part of their path.
 NO_DECAY = {
@@ -22,6 +25,16 @@ NO_DECAY = {
     "norm": ("scale",),
     "embedding": ("embedding", "start_token", "label_conditioner"),
 }
+_ADAFACTOR_CLIP = 1.0  # largest root mean square of a leaf's update (Shazeer and Stern, 2018)
+_MUON_RMS = 0.2  # of an update, which is about Adam's (Liu et al., 2025, section 2.2)
+CHOICES = {
+    "kind": ("adam", "adafactor", "muon"),
+    "adam": ("optax", "openai"),
+    "moment_dtype": ("float32", "bfloat16"),
+    "decay": ("linear", "cosine"),
+}
+# State that can be in the host's memory, and its field in `state.TrainState`.
+ON_HOST = {"ema": "ema_params", "moments": "opt_state"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +48,14 @@ class OptimizerConfig:
       decay_start: step at which that decay begins; None leaves the rate constant, or to `gamma`.
       decay_steps: steps from `decay_start` until the rate is 0, or between drops by `gamma`.
       gamma: without a linear decay, the rate drops by this factor every `decay_steps`.
-      beta1, beta2, eps: parameters of Adam.
+      kind: "adam"; "adafactor", whose second moments of a matrix are a row and a column, without a
+        first moment; or "muon", which orthogonalizes the first moments of the matrices in a
+        transformer's layers and trains the rest by Adam with Nesterov momentum. All have updates
+        of Adam's size.
+      moment_dtype: "float32" or "bfloat16" (see `rounding`), of the moments of Adam and Muon.
+      on_host: state that is kept in the host's memory and transferred in every step: "ema", the
+        averaged weights (OpenAI's `cpu_ema`), and "moments", the optimizer's state.
+      beta1, beta2, eps: parameters of Adam; `beta1` is also Muon's.
       weight_decay: coefficient of the decoupled weight decay.
       no_decay: kinds of parameters without weight decay: "bias", "norm", "embedding".
       clip: largest global norm of the gradient; 0 turns clipping off.
@@ -52,6 +72,9 @@ class OptimizerConfig:
     decay_start: int | None = None
     decay_steps: int = 10_000_000_000
     gamma: float = 1.0
+    kind: str = "adam"
+    moment_dtype: str = "float32"
+    on_host: tuple[str, ...] = ()
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
@@ -64,11 +87,24 @@ class OptimizerConfig:
     ema_bias_correction: bool = True
 
     def __post_init__(self) -> None:
-        for name, options in (("adam", ("optax", "openai")), ("decay", ("linear", "cosine"))):
+        for name, options in CHOICES.items():
             if getattr(self, name) not in options:
                 raise ValueError(
                     f"optimizer.{name} is {getattr(self, name)!r}; known: {', '.join(options)}"
                 )
+        if self.kind != "adam" and self.adam != "optax":
+            raise ValueError(f"optimizer.adam={self.adam} needs kind=adam, and it is {self.kind}")
+        if self.kind == "adafactor" and self.moment_dtype != "float32":
+            raise ValueError(
+                "optimizer.kind=adafactor has no moments of the size of the weights; remove "
+                "optimizer.moment_dtype"
+            )
+        elsewhere = set(self.on_host) - set(ON_HOST)
+        if elsewhere:
+            raise ValueError(
+                f"optimizer.on_host names {', '.join(sorted(elsewhere))}; known: "
+                f"{', '.join(ON_HOST)}"
+            )
         unknown = set(self.no_decay) - NO_DECAY.keys()
         if unknown:
             raise ValueError(
@@ -142,19 +178,51 @@ def accepts_norm(config: OptimizerConfig, norm: jax.Array) -> jax.Array:
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Makes the optimizer: clipping by global norm, then Adam with decoupled weight decay."""
+    """Makes the optimizer: clipping by global norm, then its kind with decoupled weight decay."""
     clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-    if config.adam == "openai":
-        return optax.chain(clip, openai_adam(config))
-    adam = optax.adamw(
-        make_schedule(config),
-        b1=config.beta1,
-        b2=config.beta2,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        mask=lambda params: weight_decay_mask(config, params),
+    optimizer = openai_adam(config) if config.adam == "openai" else _make_kind(config)
+    if config.moment_dtype == "bfloat16":
+        optimizer = round_moments(optimizer)
+    return optax.chain(clip, optimizer)
+
+
+def _make_kind(config: OptimizerConfig) -> optax.GradientTransformation:
+    if config.kind == "adafactor":
+        # Without factors of the weights' size, so that the learning rate means what Adam's does.
+        direction = optax.chain(
+            optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP)
+        )
+    elif config.kind == "muon":
+        direction = optax.contrib.muon(
+            -1.0,  # the sign is that of `scale_by_learning_rate`, below
+            beta=config.beta1,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            muon_weight_dimension_numbers=select_muon_axes,
+            consistent_rms=_MUON_RMS,
+        )
+    else:
+        direction = optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.eps)
+    return optax.chain(
+        direction,
+        optax.add_decayed_weights(
+            config.weight_decay, lambda params: weight_decay_mask(config, params)
+        ),
+        optax.scale_by_learning_rate(make_schedule(config)),
     )
-    return optax.chain(clip, adam)
+
+
+def select_muon_axes(params: Tree) -> Tree:
+    """Returns Muon's axes of each kernel in a transformer's layers; None for other leaves."""
+
+    def select(path: tuple, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        del leaf
+        names = [str(key.key) for key in path if hasattr(key, "key")]
+        if not lora.find_kernels(["/".join(names)]):
+            return None
+        return optax.contrib.MuonDimensionNumbers(1, 2)
+
+    return jax.tree_util.tree_map_with_path(select, params)
 
 
 def weight_decay_mask(config: OptimizerConfig, params: Tree) -> Tree:

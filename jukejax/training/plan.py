@@ -20,7 +20,8 @@ from jukejax.data.mixture import parse_folders
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes
-from jukejax.training import program, rate_plan, state
+from jukejax.training import program, rate_plan, savings, state
+from jukejax.training.savings import Saving
 from jukejax.training.task import Task
 
 
@@ -35,8 +36,10 @@ class Plan:
       mesh: devices along each axis.
       open_axis: the axis of an absent mesh whose size the config leaves open; "" without.
       kind: JAX's `device_kind`; "" where the mesh is not on this machine.
-      parameters: by part of the model.
+      parameters: by part of the model; of adapters, "base" is not trained.
       memory: bytes on each device, by part; "activations" is an estimate (see `activation_bytes`).
+      host_memory: bytes in the host's memory for each device, by part (`optimizer.on_host`).
+      savings: settings of the optimizer that need less memory.
       device_memory: bytes of a device's memory; None if unknown.
       work: FLOPs of a step, by part of the model.
       batch_size, part_size: examples of a step, and of a device's microbatch.
@@ -58,6 +61,8 @@ class Plan:
     kind: str
     parameters: dict[str, int]
     memory: dict[str, int]
+    host_memory: dict[str, int]
+    savings: list[Saving]
     device_memory: float | None
     work: dict[str, float]
     batch_size: int
@@ -97,6 +102,13 @@ def make_plan(config: ConfigDict) -> Plan:
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
     part_size = recipe.batch_size // shares // recipe.accumulate
     memory = state_bytes(placed, config.dtype, accumulate=recipe.accumulate)
+    parameters = count_parameters(placed.params)
+    if not task.saves_extra:
+        parameters["base"] = _count(placed.extra)
+        memory["base"] = memory.pop("codebooks")
+    names = [savings.PART_NAMES[part] for part in recipe.optimizer.on_host]
+    host_memory = {name: memory.pop(name) for name in names if name in memory}
+    options = savings.list_savings(recipe, boxed, mesh, memory)
     batch = task.batch_shapes(recipe.batch_size // shares)
     memory["batch"] = 2 * sharding.bytes_by_device(batch)  # the batch in use and the prefetched one
     memory["activations"] = activation_bytes(config, task, placed, part_size)
@@ -107,8 +119,10 @@ def make_plan(config: ConfigDict) -> Plan:
         mesh=dict(mesh.shape),
         open_axis=_open_axis(program.mesh_config(config)) if device is None else "",
         kind="" if device is None else device.device_kind,
-        parameters=count_parameters(placed.params),
+        parameters=parameters,
         memory=memory,
+        host_memory=host_memory,
+        savings=options,
         device_memory=None if device is None else usable_bytes(device),
         work={name: part.total * recipe.batch_size for name, part in task.work.items()},
         batch_size=recipe.batch_size,

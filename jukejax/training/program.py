@@ -14,8 +14,9 @@ from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.ops.logical_axes import placed_by
 from jukejax.runtime import sharding
-from jukejax.training import anneal, loss_scale, optim, state
+from jukejax.training import anneal, loss_scale, offload, optim, state
 from jukejax.training.task import Batch, Metrics, Task
+from jukejax.training.tasks.adapted import AdaptedPriorTask
 from jukejax.training.tasks.prior import PriorTask
 from jukejax.training.tasks.vqvae import VQVAETask
 
@@ -30,6 +31,10 @@ def make_task(config: ConfigDict, *, with_data: bool = True) -> Task:
     """
     if config.task not in TASKS:
         raise ValueError(f"config.task is {config.task!r}; known: {', '.join(TASKS)}")
+    if config.get("lora"):
+        if config.task != "prior":
+            raise ValueError(f"config.lora adapts priors, and config.task is {config.task}")
+        return AdaptedPriorTask(config, with_data=with_data)
     return TASKS[config.task](config, with_data=with_data)
 
 
@@ -61,7 +66,8 @@ class Program:
     Attributes:
       task, recipe, mesh: the arguments of `build_program`.
       boxed: shapes of the state with the logical names of the axes.
-      shardings: of the state.
+      shardings: of the state, some of it perhaps in the host's memory.
+      device_shardings: of the state on the devices.
       init: key -> state; each device computes its own shards only.
       update: (state, batch, key) -> (state, metrics); the old state is donated.
       evaluate: (params, extra, batch) -> metrics, replicated on every device.
@@ -72,6 +78,7 @@ class Program:
     mesh: Mesh
     boxed: state.TrainState
     shardings: state.TrainState
+    device_shardings: state.TrainState
     init: jax.stages.Wrapped
     update: jax.stages.Wrapped
     evaluate: jax.stages.Wrapped
@@ -80,6 +87,12 @@ class Program:
     def target(self) -> state.TrainState:
         """Shapes, types and shardings of the state, the target of a restore."""
         return sharding.shapes_with(self.shardings, self.boxed)
+
+    def load_averages(self, run_state: state.TrainState) -> Tree:
+        """Returns the averaged weights on the devices."""
+        if "ema" not in self.recipe.optimizer.on_host:
+            return run_state.ema_params
+        return jax.device_put(run_state.ema_params, self.device_shardings.ema_params)
 
     def batch_target(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Returns the shapes, types and shardings of a global batch."""
@@ -102,7 +115,9 @@ def build_program(task: Task, recipe: state.Recipe, mesh: Mesh) -> Program:
     """Builds the program of a run; nothing is computed or compiled yet."""
     sharding.check_batch(mesh, recipe.batch_size, recipe.accumulate)
     boxed = jax.eval_shape(functools.partial(state.init_state, task, recipe), jax.random.key(0))
-    shardings = sharding.state_shardings(mesh, boxed)
+    on_device = sharding.state_shardings(mesh, boxed)
+    on_host = recipe.optimizer.on_host
+    shardings = offload.place_on_host(on_device, mesh, on_host)
     replicated = NamedSharding(mesh, PartitionSpec())
 
     def init(key: jax.Array) -> state.TrainState:
@@ -111,8 +126,10 @@ def build_program(task: Task, recipe: state.Recipe, mesh: Mesh) -> Program:
     def update(
         run_state: state.TrainState, batch: Batch, key: jax.Array
     ) -> tuple[state.TrainState, Metrics]:
+        run_state = offload.move_state(run_state, on_device, on_host)
         with placed_by(sharding.RULES):
-            return state.train_step(task, recipe, run_state, batch, key)
+            run_state, metrics = state.train_step(task, recipe, run_state, batch, key)
+        return offload.move_state(run_state, shardings, on_host), metrics
 
     def evaluate(params: Tree, extra: Tree, batch: Batch) -> Metrics:
         with placed_by(sharding.RULES):
@@ -124,6 +141,7 @@ def build_program(task: Task, recipe: state.Recipe, mesh: Mesh) -> Program:
         mesh=mesh,
         boxed=boxed,
         shardings=shardings,
+        device_shardings=on_device,
         init=jax.jit(init, out_shardings=shardings),
         update=jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated)),
         evaluate=jax.jit(evaluate, out_shardings=replicated),

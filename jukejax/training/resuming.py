@@ -1,11 +1,14 @@
 """The config of a run that continues: what may change between two starts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.training import following_steps
+from jukejax.weights import adapters
 
 # Config keys that may change between two starts of one run; all others define the run.
 MAY_CHANGE = {"steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
@@ -59,6 +62,26 @@ def check_same_corpus(workdir: Path, folder: str, stored: str | None, current: s
         raise ValueError(
             f"data.folder {folder} is not the data that {workdir} began with; give that, or take "
             "another --workdir"
+        )
+
+
+def check_same_base(workdir: Path, description: Mapping[str, Any]) -> None:
+    """Checks that the adapters of an existing workdir are of the base of this start.
+
+    Args:
+      description: of the task.
+
+    Raises:
+      ValueError: they are of another base.
+    """
+    path = workdir / "description.json"
+    current = adapters.read_record(description, path)
+    stored = adapters.read_record(files.read_json_if_any(path), path)
+    if current is not None and stored is not None and current.hash != stored.hash:
+        raise ValueError(
+            f"{workdir} trains adapters of another model than {current.path}: of "
+            f"{stored.hash[:12]}, and that is {current.hash[:12]} (sha256 of the parameters); give "
+            "that, or take another --workdir"
         )
 
 

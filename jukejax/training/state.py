@@ -96,6 +96,16 @@ def start_state(recipe: Recipe, params: Tree, extra: Tree) -> TrainState:
     )
 
 
+def select_saved(task: Task, state: TrainState) -> TrainState:
+    """Returns the part of a state that checkpoints contain."""
+    return state if task.saves_extra else dataclasses.replace(state, extra={})
+
+
+def count_leaves(tree: Tree) -> int:
+    """Returns the number of values in all leaves of a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 def train_step(
     task: Task, recipe: Recipe, state: TrainState, batch: Batch, key: jax.Array
 ) -> tuple[TrainState, Metrics]:

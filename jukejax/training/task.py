@@ -53,9 +53,12 @@ class Task(abc.ABC):
       heldout_size: windows of the held-out split; 0 without a data set.
       track_names: of the held-out tracks, indexed by the "track" of a batch.
       short_tracks: a line for each split with tracks that are shorter than a window.
+      saves_extra: whether `extra` changes, so that checkpoints need it; else it is loaded again
+        from `config.init_from`.
     """
 
     name: ClassVar[str]
+    saves_extra: ClassVar[bool] = True
     example_codes: int = 1
     work: Mapping[str, Work] = {}
     corpus_hash: str = ""
@@ -100,6 +103,20 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Returns new (params, extra)."""
+
+    def split_weights(self, params: Tree, extra: Tree, key: jax.Array) -> tuple[Tree, Tree]:
+        """Returns (params, extra) of a new run from those of a trained model.
+
+        Args:
+          key: PRNG key of the run, for weights that the model does not have.
+        """
+        del key
+        return params, extra
+
+    def join_weights(self, params: Tree, extra: Tree) -> Tree:
+        """Returns the parameters of the model from those of a run."""
+        del extra
+        return params
 
     @abc.abstractmethod
     def loss(

@@ -14,6 +14,7 @@ from jukejax.common.types import Tree
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.runtime import precision
 from jukejax.weights import bundle, checkpoints, loading, part_checks
+from jukejax.weights.adapters import RECORD, AdaptersRecord, read_record
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
 from jukejax.weights.openai import parts, released
 
@@ -36,6 +37,7 @@ class ExportOptions:
       batch: items of one call of a StableHLO function.
       dtype: float type of the parameters in a bundle and in safetensors, and of a prior in
         StableHLO.
+      adapters: of a run with adapters (`config.lora`), export these alone, in a bundle.
     """
 
     inputs: Sequence[str]
@@ -48,6 +50,7 @@ class ExportOptions:
     seconds: float = 6.0
     batch: int = 1
     dtype: str = "float32"
+    adapters: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
                 )
     if "vqvae" not in model_parts:
         raise ValueError("no workdir of a VQ-VAE among --workdir; a bundle needs one")
+    if options.adapters and not any(RECORD in p.description for p in model_parts.values()):
+        raise ValueError("--adapters needs a --workdir that was trained with config.lora")
     vocabularies = [
         part.description["vocabulary"] for name, part in model_parts.items() if name != "vqvae"
     ]
@@ -160,12 +165,24 @@ def _open_run(workdir: str, name: str, description: dict, options: ExportOptions
     facts: dict[str, Any] = {"weights": "raw" if raw else "ema", "step": saved.step}
     if saved.heldout_loss is not None:
         facts["heldout_loss" if name == "vqvae" else "heldout_bits"] = saved.heldout_loss
-    return Part(workdir, description, functools.partial(_load_run, saved, raw), facts)
+    record = read_record(description, Path(workdir) / "description.json")
+    if record is not None:
+        facts["base"] = record.path
+        if options.adapters:
+            record = None  # they stay apart from their base
+        else:
+            description = {key: value for key, value in description.items() if key != RECORD}
+    return Part(workdir, description, functools.partial(_load_run, saved, raw, name, record), facts)
 
 
-def _load_run(saved: checkpoints.SavedStep, raw: bool) -> Tree:
+def _load_run(
+    saved: checkpoints.SavedStep, raw: bool, name: str, record: AdaptersRecord | None
+) -> Tree:
+    """Loads the weights of a run; with a record of adapters, merged with their base."""
     state = checkpoints.read_step(saved)
     params = state["params" if raw else "ema_params"]
+    if record is not None:
+        params = loading.merge_adapters(record, params, name, saved.folder.parent)
     weights = {"params": params, "extra": state.get("extra") or {}}
     part_checks.check_finite(weights, saved.folder / str(saved.step))
     return weights
@@ -180,6 +197,8 @@ def describe_facts(facts: Mapping[str, Any]) -> str:
         words.append(f"held out {facts['heldout_bits']:.3f} bits a code")
     if "heldout_loss" in facts:
         words.append(f"held-out spectral distance {facts['heldout_loss']:.4g}")
+    if "base" in facts:
+        words.append(f"adapters of {facts['base']}")
     return ", ".join(words)
 
 
@@ -190,9 +209,10 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
       ValueError: the bundle is damaged or has no VQ-VAE, or an option is for training runs.
     """
     content = bundle.open_bundle(folder)
-    if options.raw or options.checkpoint != "latest":
+    if options.raw or options.checkpoint != "latest" or options.adapters:
         raise ValueError(
-            f"{folder} is a bundle and holds one set of weights; remove --weights and --checkpoint"
+            f"{folder} is a bundle and holds one set of weights; remove --weights, --checkpoint "
+            "and --adapters"
         )
     model_parts = _list_bundle_parts(folder)
     recipe = options.recipe or content.get("recipe")
@@ -220,7 +240,9 @@ def _list_bundle_parts(folder: str) -> dict[str, Part]:
         if not path.is_dir() and name == "vqvae":
             raise ValueError(f"{folder} has no VQ-VAE; an export needs one")
         load = functools.partial(_load_bundle_part, folder, name)
-        model_parts[name] = Part(str(path), files.read_json(path / "config.json"), load)
+        description = files.read_json(path / "config.json")
+        description.pop(RECORD, None)  # adapters are merged on loading
+        model_parts[name] = Part(str(path), description, load)
     return model_parts
 
 
