@@ -5,7 +5,7 @@ the prior of a level is loaded once.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from jukejax.sampling.job import SampleJob
 from jukejax.sampling.lyric_alignment import align_items
 from jukejax.sampling.plan import TrackPlan, plan_tracks
 from jukejax.sampling.request import Request
+from jukejax.sampling.request_file import BadLines, Entry
 from jukejax.sampling.takes import TakeSettings
 
 
@@ -76,7 +77,8 @@ def sample_tracks(
         other settings, or another process writes to it.
     """
     plans = plan_tracks(model, request)
-    check_takes(takes, plans)
+    if takes is not None:
+        takes.check(plans[0].initial_state.grid)
     with lock_folder(output):
         claim_folder(output, settings)
         job = SampleJob(model, plans, SampleFolder(output, request.items), started_at)
@@ -86,22 +88,28 @@ def sample_tracks(
 
 def sample_batches(
     model: Model,
-    plans: dict[int, TrackPlan],
+    entries: Sequence[Entry],
+    bad_lines: BadLines,
     output: Path,
     settings: dict[str, Any],
     started_at: float,
     takes: TakeSettings | None = None,
-) -> int:
-    """Samples the tracks of many requests into `output`; returns the number of batches.
+) -> tuple[int, int]:
+    """Samples the tracks of many requests into `output`.
 
     Args:
-      plans: by the number of the track's folder.
-      settings: see `batch_record.assign_batches`; the others are those of `sample_tracks`.
+      bad_lines: gets the errors of requests that do not fit the model.
+      settings: those of the model.
+      started_at, takes: see `sample_tracks`.
+
+    Returns:
+      The number of tracks, and of batches.
 
     Raises:
       ValueError: see `sample_tracks`.
     """
-    check_takes(takes, plans.values())
+    plans, requests = _plan_entries(model, entries, bad_lines, takes)
+    settings = settings | {"requests": requests}
     with lock_folder(output):
         batches = assign_batches(output, settings, plans)
         jobs = [
@@ -111,18 +119,37 @@ def sample_batches(
             for batch in batches
         ]
         _run_resumable(output, jobs, takes)
-    return len(batches)
+    return len(plans), len(batches)
 
 
-def check_takes(takes: TakeSettings | None, plans: Iterable[TrackPlan]) -> None:
-    """Checks that the takes of tracks can be written.
+def _plan_entries(
+    model: Model, entries: Sequence[Entry], bad_lines: BadLines, takes: TakeSettings | None
+) -> tuple[dict[int, TrackPlan], list[dict[str, Any] | None]]:
+    """Plans the tracks of the requests.
 
-    Raises:
-      ValueError: they cannot.
+    Returns:
+      The plan of each track by the number of its folder, where a request that is skipped keeps the
+      numbers of its tracks free; and the settings of each request, None for one that is skipped.
     """
-    if takes is not None:
-        for plan in plans:
-            takes.check(plan.initial_state.grid)
+    plans: dict[int, TrackPlan] = {}
+    requests: list[dict[str, Any] | None] = []
+    number = 0
+    for entry in entries:
+        settings, added = None, []
+        if entry.request is not None:
+            with bad_lines.check_line(entry.line):
+                added = plan_tracks(model, entry.request)
+                if takes is not None:
+                    takes.check(added[0].initial_state.grid)
+                settings = entry.settings
+        if settings is not None:
+            plans |= dict(enumerate(added, number))
+        requests.append(settings)
+        number += 1 if entry.request is None else len(entry.request.items)
+    bad_lines.refuse()
+    if not plans:
+        raise ValueError(f"--requests={bad_lines.path} has no line that can be used; see above")
+    return plans, requests
 
 
 def _run_resumable(output: Path, jobs: Sequence[SampleJob], takes: TakeSettings | None) -> None:
