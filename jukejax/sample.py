@@ -84,13 +84,13 @@ def main() -> int:
     values = read_values(FLAGS)
     sources = [values[name] for name in source_paths.NAMES if values[name] is not None]
     if REQUESTS.value is None and not any(map(source_paths.is_plural, sources)):
-        sample_one(folder, values, started_at)
+        sample_one(folder, values, Path(OUTPUT.value), started_at)
     else:
-        sample_many(folder, values, started_at)
+        sample_many(folder, values, Path(OUTPUT.value), started_at)
     return 0
 
 
-def sample_one(folder: str, values: Mapping[str, Any], started_at: float) -> None:
+def sample_one(folder: str, values: Mapping[str, Any], output: Path, started_at: float) -> None:
     """Samples the tracks of one request.
 
     Args:
@@ -104,7 +104,7 @@ def sample_one(folder: str, values: Mapping[str, Any], started_at: float) -> Non
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.run import sample_tracks
 
-    model, output = Model(folder, DTYPE.value, WEIGHTS.value), Path(OUTPUT.value)
+    model = Model(folder, DTYPE.value, WEIGHTS.value)
     settings = {
         "model": model.hash,
         **collect_settings(values, model.hops),
@@ -116,7 +116,7 @@ def sample_one(folder: str, values: Mapping[str, Any], started_at: float) -> Non
     print(f"{number} of {seconds:.1f} s: {output / 'index.html'}")
 
 
-def sample_many(folder: str, values: Mapping[str, Any], started_at: float) -> None:
+def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at: float) -> None:
     """Samples the tracks of a file of requests, or of a folder of sources.
 
     Args:
@@ -134,7 +134,7 @@ def sample_many(folder: str, values: Mapping[str, Any], started_at: float) -> No
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.run import sample_batches
 
-    model, output = Model(folder, DTYPE.value, WEIGHTS.value), Path(OUTPUT.value)
+    model = Model(folder, DTYPE.value, WEIGHTS.value)
     settings = {"model": model.hash, "dtype": DTYPE.value, "weights": WEIGHTS.value}
     tracks, batches = sample_batches(model, entries, bad_lines, output, settings, started_at, takes)
     number = f"{format_count(tracks, 'track')} of {format_count(batches, 'shape')}"

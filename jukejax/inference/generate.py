@@ -302,4 +302,5 @@ class _LevelSampler:
 
     def _select(self, values: float | tuple[float, ...], items: np.ndarray) -> jax.Array:
         """Returns the value of each of `items`, float32 [R]."""
-        return jnp.asarray(np.broadcast_to(np.float32(values), len(self.tracks.codes))[items])
+        each = np.broadcast_to(np.asarray(values, np.float32), len(self.tracks.codes))
+        return jnp.asarray(each[items])

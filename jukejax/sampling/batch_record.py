@@ -50,11 +50,6 @@ def _check_folder(output: Path, earlier: Mapping[str, Any], settings: Mapping[st
         may_change=("requests", "batches"),
     )
     requests = settings["requests"]
-    if len(requests) < len(earlier["requests"]):
-        raise ValueError(
-            f"{output} was begun with {len(earlier['requests'])} requests, and there are "
-            f"{len(requests)} now; take another --output, or the old requests"
-        )
     for index, (old, new) in enumerate(zip(earlier["requests"], requests, strict=False)):
         if old is None or old == new:
             continue
@@ -63,4 +58,9 @@ def _check_folder(output: Path, earlier: Mapping[str, Any], settings: Mapping[st
         raise ValueError(
             f"{output} was begun with {name}={old.get(name)} in request {index}, not "
             f"{None if new is None else new.get(name)}; take another --output, or the old value"
+        )
+    if len(requests) < len(earlier["requests"]):
+        raise ValueError(
+            f"{output} was begun with {len(earlier['requests'])} requests, and there are "
+            f"{len(requests)} now; take another --output, or the old requests"
         )

@@ -31,19 +31,17 @@ def make_request(values: Mapping[str, Any], model: Mapping[str, Any]) -> Request
       ValueError: a value is out of range, or contradicts another one.
     """
     levels = parse_integers("levels", choose_levels(values, model["hops"]))
-    numbers = {
-        name: parse_numbers(name, values[name])
-        for name in ("temperature", "guidance", "hop_fraction")
-    }
-    numbers = {name: each[0] if len(each) == 1 else each for name, each in numbers.items()}
-    texts = {
+    converted: dict[str, Any] = {
         "levels": levels,
         "lyrics": read_lyrics(values),
         "reroll": read_reroll(values, model["sample_rate"]),
         "sample_rate": None,
     }
+    for name in ("temperature", "guidance", "hop_fraction"):
+        numbers = parse_numbers(name, values[name])
+        converted[name] = numbers[0] if len(numbers) == 1 else numbers
     rest = {name: value for name, value in values.items() if name != "lyrics_file"}
-    return arguments.make_request(rest | numbers | texts, model["sample_rate"])
+    return arguments.make_request(rest | converted, model["sample_rate"])
 
 
 def choose_levels(values: Mapping[str, Any], hops: Sequence[int]) -> list[str]:
