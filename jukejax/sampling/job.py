@@ -29,15 +29,17 @@ class SampleJob:
       plans: of the tracks, which have one shape (`plan.find_shape`).
       folder: their folders, in the order of `plans`.
       started_at: start of the command by `time.monotonic`, for the time to first audio.
+      name: for progress lines.
     """
 
     model: Model
     plans: Sequence[TrackPlan]
     folder: SampleFolder
     started_at: float
+    name: str = ""
 
     def __post_init__(self) -> None:
-        self._sampler = LevelSampler(self.model, self.plans, self.folder)
+        self._sampler = LevelSampler(self.model, self.plans, self.folder, name=self.name)
         self._request = self.plans[0].request  # for what is the same for all tracks
         self._initial_state = self.plans[0].initial_state
         self._codes: Codes = {}

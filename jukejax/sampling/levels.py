@@ -67,12 +67,14 @@ class LevelSampler:
       plans: of the tracks, which have one shape (`plan.find_shape`).
       store: has the state of an interrupted run.
       on_progress: called after every batch of windows; None: lines on stderr.
+      name: of the tracks, for these lines.
     """
 
     model: Model
     plans: Sequence[TrackPlan]
     store: StateStore
     on_progress: OnProgress | None = None
+    name: str = ""
 
     @property
     def _request(self) -> Request:
@@ -273,7 +275,8 @@ class LevelSampler:
         """Returns a function that reports the number of finished codes of a level."""
         on_progress = self.on_progress
         if on_progress is None:
-            return Progress(f"level {level}, codes", total, done=done).update
+            name = f"{self.name}, " if self.name else ""
+            return Progress(f"{name}level {level}, codes", total, done=done).update
         return lambda done: on_progress(level, done, total)
 
     def _make_settings(self, config: PriorConfig, rows: int) -> generate.SamplingSettings:

@@ -4,6 +4,7 @@ Tracks of one shape are a batch. All batches are sampled at a level before the n
 the prior of a level is loaded once.
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ def run_jobs(output: Path, jobs: Sequence[SampleJob], takes: TakeSettings | None
     background = BackgroundWork(model, unfinished, output)
     try:
         for level in levels:
-            with model.keep_prior(level):
+            has_many = len(jobs) > 1  # one job releases the prior before it decodes
+            with model.keep_prior(level) if has_many else contextlib.nullcontext():
                 for job in jobs:
                     if not job.is_finished(level):
                         job.make_level(level)
@@ -114,9 +116,13 @@ def sample_batches(
         batches = assign_batches(output, settings, plans)
         jobs = [
             SampleJob(
-                model, [plans[number] for number in batch], SampleFolder(output, batch), started_at
+                model,
+                [plans[number] for number in batch],
+                SampleFolder(output, batch),
+                started_at,
+                f"batch {index} of {len(batches)}" if len(batches) > 1 else "",
             )
-            for batch in batches
+            for index, batch in enumerate(batches, 1)
         ]
         _run_resumable(output, jobs, takes)
     return len(plans), len(batches)

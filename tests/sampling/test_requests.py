@@ -5,6 +5,7 @@ import json
 import pytest
 from absl import flags
 
+from jukejax.common import files
 from jukejax.sampling import source_paths
 from jukejax.sampling.flag_requests import collect_settings, make_request
 from jukejax.sampling.request_file import BadLines, make_entries, read_entries
@@ -141,6 +142,20 @@ def test_folder_and_pattern_are_a_request_for_each_file(read, sketches, tmp_path
     entries = make_entries(values, MODEL)
     prompts = [entry.request.prompt for entry in entries]
     assert prompts == [str(tmp_path / "a.flac"), str(tmp_path / "b.wav")]
+
+
+def test_example_of_the_documentation(read, sketches, tmp_path, monkeypatch):
+    page = (files.REPOSITORY / "docs" / "sampling.md").read_text("utf-8")
+    lines = [line.strip() for line in page.splitlines() if line.startswith('    {"')]
+    assert len(lines) == 4
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "song.flac").write_bytes(b"sound")
+    entries = read(*lines)
+    assert [len(entry.request.items) for entry in entries] == [1, 2, 1, 1, 1]
+    assert [entry.request.codes for entry in entries[3:]] == [
+        "sketches/item_000/codes.npz",
+        "sketches/item_001/codes.npz",
+    ]
 
 
 def test_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
