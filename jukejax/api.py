@@ -10,10 +10,8 @@ Arguments have the names and meanings of the flags of the commands. A bad value 
 with the value and what to do. A model holds all of its state: several work side by side.
 """
 
-import contextlib
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from jukejax.auditing.auditor import Auditor
 from jukejax.auditing.corpus import open_training
 from jukejax.auditing.pieces import Sound
 from jukejax.auditing.run import index_training
+from jukejax.common.messages import name_values
 from jukejax.data.audio import Recording, load_audio
 from jukejax.evaluation.embedding import NAMED_LAYERS, select_layers
 from jukejax.inference.activations import POOLINGS
@@ -66,7 +65,7 @@ class Jukebox:
 
     def __init__(self, folder: str | Path, dtype: str | None = None, weights: str = "float"):
         """Loads a model; see `jukejax.load`."""
-        with _name_arguments():
+        with name_values():
             self.folder = Path(resolve_model(os.fspath(folder)))
             if weights not in WEIGHTS:
                 raise ValueError(f"weights={weights!r} is not known; give {_join(WEIGHTS)}")
@@ -165,7 +164,7 @@ class Jukebox:
         """
         arguments = {name: value for name, value in locals().items() if name != "self"}
         del arguments["progress"]
-        with _name_arguments(lyrics_file="lyrics"):
+        with name_values(lyrics_file="lyrics"):
             model = self._require_priors()
             if levels is None:
                 arguments["levels"] = self.levels
@@ -191,7 +190,7 @@ class Jukebox:
         Returns:
           {level: int32 [t]}.
         """
-        with _name_arguments():
+        with name_values():
             recording = self._open_recording(audio, sample_rate)
             sound = load_audio(recording, self.sample_rate)
             return dict(enumerate(self._codec.encode(sound.samples)))
@@ -250,7 +249,7 @@ class Jukebox:
         Raises:
           ValueError: the model has no such prior or layer, or the recording is too short.
         """
-        with _name_arguments():
+        with name_values():
             model = self._require_priors()
             if pooling not in POOLINGS:
                 raise ValueError(f"pooling={pooling!r} is not known; give {_join(POOLINGS)}")
@@ -284,7 +283,7 @@ class Jukebox:
           ValueError: the data cannot be used, or its codes are those of another VQ-VAE.
         """
         paths = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-        with _name_arguments(training="corpus"):
+        with name_values(training="corpus"):
             audio_shards, code_shards = open_training([str(path) for path in paths])
             if code_shards is not None:
                 identity = code_shards.info.get("vqvae")
@@ -316,7 +315,7 @@ class Jukebox:
           training tracks that they resemble, "timeline" with the evidence of each second.
         """
         auditor = corpus if isinstance(corpus, Auditor) else self.open_corpus(corpus)
-        with _name_arguments(training="corpus", input="audio"):
+        with name_values(training="corpus", input="audio"):
             recording = self._open_recording(audio, sample_rate)
             sound = Sound("audio", recording, prompt_seconds=prompt_seconds)
             return auditor.audit_sound(sound)
@@ -343,18 +342,6 @@ class Jukebox:
 
 def _ignore_progress(level: int, done: int, total: int) -> None:
     """Reports nothing."""
-
-
-@contextlib.contextmanager
-def _name_arguments(**names: str) -> Iterator[None]:
-    """Names arguments in messages instead of flags, which have the same names but for `names`."""
-    try:
-        yield
-    except ValueError as error:
-        message = re.sub(r"--(\w+)", lambda match: names.get(match[1], match[1]), str(error))
-        if message == str(error):
-            raise
-        raise ValueError(message) from error
 
 
 def _has_priors(folder: Path) -> bool:

@@ -41,8 +41,8 @@ class WindowInputs(NamedTuple):
       start, stop: int32 scalars, the slots to fill.
       offset: int32 scalar or [R], codes before the window in the track.
       keys: [R] PRNG keys.
-      temperature: float32 scalar.
-      guidance: float32 scalar; None: no guidance.
+      temperature: float32 scalar or [R].
+      guidance: float32 scalar or [R]; None: no guidance.
     """
 
     codes: jax.Array
@@ -100,7 +100,7 @@ def sample_windows(
         )
         if guidance is not None:
             labeled, unlabeled = jnp.split(logits, 2)
-            logits = unlabeled + guidance * (labeled - unlabeled)
+            logits = unlabeled + guidance.reshape(-1, 1) * (labeled - unlabeled)
         return logits, caches
 
     state = sample_tokens(
@@ -110,7 +110,7 @@ def sample_windows(
         start=start,
         stop=prefix + inputs.stop,
         noise=TrackNoise(inputs.keys, inputs.offset - prefix),
-        temperature=inputs.temperature,
+        temperature=inputs.temperature.reshape(-1, 1),
         logits_filter=logits_filter,
         lookback=config.lookback,
     )
@@ -165,8 +165,9 @@ class SamplingSettings:
 
     Attributes:
       window_hop: codes between the starts of neighboring windows.
-      temperature: 0 is greedy.
-      guidance: weight of the labels, see `sample_windows`; 1: as trained, without more work.
+      temperature: one number, or one for each item; 0 is greedy.
+      guidance: weight of the labels, see `sample_windows`, one number or one for each item; 1 for
+        all of them: as trained, without more work.
       logits_filter: top-k and top-p.
       schedule: "sequential" or "parallel" (inference/schedules.py); the same for a single window.
       memory_fraction: share of the device's memory for a batch and the weights.
@@ -174,8 +175,8 @@ class SamplingSettings:
     """
 
     window_hop: int
-    temperature: float
-    guidance: float = 1.0
+    temperature: float | tuple[float, ...]
+    guidance: float | tuple[float, ...] = 1.0
     logits_filter: LogitsFilter = NO_FILTER
     schedule: str = "sequential"
     memory_fraction: float = 0.8
@@ -184,6 +185,11 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is {self.schedule!r}; known: {', '.join(SCHEDULES)}")
+
+    @property
+    def is_guided(self) -> bool:
+        """Returns true if the guidance of any item differs from 1."""
+        return bool(np.any(np.asarray(self.guidance) != 1))
 
 
 def sample_level(
@@ -212,7 +218,7 @@ def sample_level(
     grid = WindowGrid(tracks.total, config.seq_len, settings.window_hop)
     _check_grid(config, grid)
     batch = budget.fit_batch(config, weights, weights.decode.dtype, settings.memory_fraction)
-    if settings.guidance != 1:  # two rows for each window
+    if settings.is_guided:  # two rows for each window
         batch = batch._replace(rows=max(batch.rows // 2, 1))
     max_rows = batch.rows if settings.max_batch is None else min(batch.rows, settings.max_batch)
     sampler = _LevelSampler(config, weights, tracks, settings, batch.chunk)
@@ -254,7 +260,7 @@ class _LevelSampler:
     def sample_batch(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> np.ndarray:
         """Samples windows with the same `fixed` and `stop`; see `schedules.SampleFn`."""
         window = jobs[0].window
-        rows = len(jobs) if self.settings.guidance == 1 else 2 * len(jobs)
+        rows = 2 * len(jobs) if self.settings.is_guided else len(jobs)
         filled = sample_windows(
             self.config,
             self.settings.logits_filter,
@@ -267,7 +273,7 @@ class _LevelSampler:
 
     def _make_inputs(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> WindowInputs:
         config, tracks, window = self.config, self.tracks, jobs[0].window
-        guidance = self.settings.guidance
+        settings, items = self.settings, np.array([job.item for job in jobs])
         starts = [job.window.start for job in jobs]
         rows = [codes[job.item, job.window.start : job.window.start + window.fixed] for job in jobs]
         upper_codes = labels = None
@@ -289,7 +295,12 @@ class _LevelSampler:
             start=jnp.int32(window.fixed),
             stop=jnp.int32(window.stop),
             offset=jnp.asarray(starts, jnp.int32),
-            keys=tracks.keys[np.array([job.item for job in jobs])],
-            temperature=jnp.float32(self.settings.temperature),
-            guidance=None if guidance == 1 else jnp.float32(guidance),
+            keys=tracks.keys[items],
+            temperature=self._select(settings.temperature, items),
+            guidance=self._select(settings.guidance, items) if settings.is_guided else None,
         )
+
+    def _select(self, values: float | tuple[float, ...], items: np.ndarray) -> jax.Array:
+        """Returns the value of each of `items`, float32 [R]."""
+        each = np.broadcast_to(np.asarray(values, np.float32), len(self.tracks.codes))
+        return jnp.asarray(each[items])

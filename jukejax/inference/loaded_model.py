@@ -1,7 +1,8 @@
 """A model bundle opened for sampling: codec, priors, vocabularies, rates."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -46,6 +47,8 @@ class Model:
         self.hash = bundle.hash_bundle(folder)
         self._dtype = precision.compute_dtype(dtype or precision.default_dtype())
         self._weights = weights
+        self._kept_level: int | None = None
+        self._kept_prior: tuple[PriorConfig, PriorWeights] | None = None
         self.codec = Codec.load(folder)
         codec_facts = {"hops": list(self.codec.config.hops), "sample_rate": self.codec.sample_rate}
         for name, value in codec_facts.items():
@@ -82,6 +85,22 @@ class Model:
 
         Arrays on the host would be transferred again for every window.
         """
+        if level != self._kept_level:
+            return self._read_prior(level)
+        if self._kept_prior is None:
+            self._kept_prior = self._read_prior(level)
+        return self._kept_prior
+
+    @contextlib.contextmanager
+    def keep_prior(self, level: int) -> Iterator[None]:
+        """Keeps the prior of a level in memory, from its first use to the end of the block."""
+        self._kept_level = level
+        try:
+            yield
+        finally:
+            self._kept_level = self._kept_prior = None
+
+    def _read_prior(self, level: int) -> tuple[PriorConfig, PriorWeights]:
         description, weights = loading.load_model(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
         prepared = prepare_weights(config, weights["params"], self._dtype, self._weights)

@@ -95,7 +95,7 @@ def sample_tokens(
       codes: int32 [B, T]; slots before `start` are kept.
       start: int32 scalar.
       stop: int32 scalar, at most T.
-      temperature: float32 scalar; 0 is greedy.
+      temperature: float32 scalar or [B, 1]; 0 is greedy.
       lookback: of the model, see `AutoregressiveConfig`.
     """
     previous = select_previous(codes, jnp.int32(0), lookback)

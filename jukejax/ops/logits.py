@@ -36,6 +36,9 @@ def sample_from_logits(
 
     With standard Gumbel `noise` [B, V] this samples the filtered distribution (the Gumbel-max
     trick); temperature 0 selects the most likely code without noise.
+
+    Args:
+      temperature: scalar, or [B, 1].
     """
     scaled = logits / jnp.where(temperature > 0, temperature, 1.0)
     scaled = filter_logits(scaled, top_k=top_k, top_p=top_p) + noise

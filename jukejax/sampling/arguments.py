@@ -1,23 +1,30 @@
-"""Requests for tracks from Python values, instead of flags."""
+"""Requests for tracks from values: arguments of the API, or those of flags (`flag_requests`).
+
+Messages name flags; see `common.messages`. JAX is not imported, so that they come at once.
+"""
 
 import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jukejax.data.audio import Recording
 from jukejax.data.grid import parse_key
-from jukejax.inference.schedules import SCHEDULES
 from jukejax.sampling.request import Request, resolve_seconds
 from jukejax.sampling.source import SourceTrack
-from jukejax.sampling.tracks import Tracks
 
-_NUMBERS = ("bpm", "seconds", "bars", "prompt_seconds", "first_beat", "top_p")
-_WHOLE_NUMBERS = ("seed", "num_samples", "candidates", "top_k", "sample_rate")
+if TYPE_CHECKING:
+    from jukejax.sampling.tracks import Tracks
+
+_NUMBERS = (
+    *("bpm", "seconds", "bars", "prompt_seconds", "first_beat", "top_p"),
+    *("total_seconds", "offset_seconds", "memory_fraction"),
+)
+_WHOLE_NUMBERS = ("seed", "num_samples", "first_item", "candidates", "top_k", "sample_rate")
 _PER_LEVEL = ("temperature", "guidance", "hop_fraction")
 _MODES = {"prompt": "primed", "codes": "continue"}  # of a source, if no mode is given
 
@@ -26,18 +33,17 @@ def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
     """Returns the request of the arguments of `api.Jukebox.sample`.
 
     Args:
+      arguments: may also have other attributes of `Request`, and `first_item`.
       sample_rate: of a prompt whose own is not given.
 
     Raises:
       ValueError: a value is of a wrong type, out of range, or contradicts another one.
     """
     values = _check_numbers(arguments)
-    if values["schedule"] not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
-        raise ValueError(f"schedule={values['schedule']!r} is not known; give {known}")
     levels = _list_levels(values["levels"])
     values |= {name: _spread(name, values[name], levels) for name in _PER_LEVEL}
     rate, bars, count = (values.pop(name) for name in ("sample_rate", "bars", "num_samples"))
+    first_item = values.pop("first_item", 0)
     return Request(
         **values
         | {
@@ -49,7 +55,7 @@ def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
             "reroll": _convert_range(values["reroll"]),
             "prompt": _open_prompt(values["prompt"], rate or sample_rate),
             "codes": _open_codes(values["codes"]),
-            "items": range(count),
+            "items": range(first_item, first_item + count),
         }
     )
 
@@ -63,14 +69,14 @@ def _check_numbers(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arguments with Python's numbers for NumPy's."""
     values = dict(arguments)
     for name in _NUMBERS:
-        if values[name] is not None:
+        if values.get(name) is not None:
             if not _is_number(values[name]):
-                raise ValueError(f"{name}={values[name]!r} is not a number")
+                raise ValueError(f"--{name}={values[name]!r} is not a number")
             values[name] = float(values[name])
     for name in _WHOLE_NUMBERS:
-        if values[name] is not None:
+        if values.get(name) is not None:
             if not _is_number(values[name]) or values[name] != int(values[name]):
-                raise ValueError(f"{name}={values[name]!r} is not a whole number")
+                raise ValueError(f"--{name}={values[name]!r} is not a whole number")
             values[name] = int(values[name])
     return values
 
@@ -83,7 +89,7 @@ def _is_number(value: Any) -> bool:
 def _list_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
     numbers = [levels] if isinstance(levels, int | np.integer) else list(levels)
     if not all(isinstance(level, int | np.integer) for level in numbers):
-        raise ValueError(f"levels={levels!r} are not whole numbers; give some such as (2, 1, 0)")
+        raise ValueError(f"--levels={levels!r} are not whole numbers; give some such as (2, 1, 0)")
     return tuple(int(level) for level in numbers)
 
 
@@ -92,7 +98,7 @@ def _spread(name: str, value: float | Sequence[float], levels: Sequence[int]) ->
     numbers = [value] * len(levels) if _is_number(value) else np.ravel(value).tolist()
     if len(numbers) != len(levels) or not all(map(_is_number, numbers)):
         listed = ", ".join(map(str, levels))
-        raise ValueError(f"{name}={value!r} must be one number, or one for each level: {listed}")
+        raise ValueError(f"--{name}={value!r} must be one number, or one for each level: {listed}")
     return {level: float(number) for level, number in zip(levels, numbers, strict=True)}
 
 
@@ -100,7 +106,9 @@ def _convert_range(reroll: Sequence[float] | None) -> tuple[float, float] | None
     if reroll is None:
         return None
     if len(reroll) != 2 or not all(map(_is_number, reroll)):
-        raise ValueError(f"reroll={reroll!r} is not a range in seconds; give one such as (8, 12.5)")
+        raise ValueError(
+            f"--reroll={reroll!r} is not a range in seconds; give one such as (8, 12.5)"
+        )
     return float(reroll[0]), float(reroll[1])
 
 
@@ -110,7 +118,7 @@ def _choose_mode(values: Mapping[str, Any]) -> str:
         return "reroll"
     modes = [mode for name, mode in _MODES.items() if values[name] is not None]
     if len(modes) > 1:
-        raise ValueError("prompt and codes are both given; remove one of them")
+        raise ValueError("--prompt and --codes are both given; remove one of them")
     return modes[0] if modes else "ancestral"
 
 
@@ -120,18 +128,22 @@ def _open_prompt(prompt: np.ndarray | str | Path | None, rate: int) -> Recording
     return Recording(prompt, rate)
 
 
-def _open_codes(codes: Tracks | str | Path | None) -> SourceTrack | str | None:
-    if isinstance(codes, Tracks):
-        return codes.to_source()
-    if codes is not None and not isinstance(codes, str | Path):
+def _open_codes(codes: "Tracks | str | Path | None") -> SourceTrack | str | None:
+    if codes is None or isinstance(codes, str | Path):
+        return None if codes is None else os.fspath(codes)
+    from jukejax.sampling.tracks import Tracks
+
+    if not isinstance(codes, Tracks):
         raise ValueError(
-            f"codes is {type(codes).__name__}; give one of the tracks of sample, such as "
+            f"--codes is {type(codes).__name__}; give one of the tracks of sample, such as "
             "tracks[0], or the path of a codes.npz"
         )
-    return None if codes is None else os.fspath(codes)
+    return codes.to_source()
 
 
 def _to_json(value: Any) -> Any:
+    from jukejax.sampling.tracks import Tracks
+
     if isinstance(value, np.ndarray):
         data = np.ascontiguousarray(value, np.float32).data
         return f"sha256 {hashlib.sha256(data).hexdigest()}"

@@ -115,12 +115,13 @@ class SampleFolder:
     """Reads and writes the items of an output folder.
 
     Attributes:
+      numbers: of the items.
       items: their folders.
       rows: their indices in a batch.
     """
 
     def __init__(self, output: Path, numbers: Sequence[int]):
-        self.output = output
+        self.output, self.numbers = output, list(numbers)
         self.items = [output / f"item_{number:03d}" for number in numbers]
         self.rows = range(len(self.items))
         for item in self.items:

@@ -8,8 +8,6 @@ import math
 import sys
 from typing import NamedTuple
 
-import numpy as np
-
 from jukejax.data import audio
 from jukejax.data.grid import Grid
 from jukejax.inference.conditioning import Labels
@@ -280,8 +278,3 @@ def find_reroll_span(
     start, stop = reroll
     first = model.top_codes(start, math.floor)
     return first * width, min(max(model.top_codes(stop), first + 1) * width, total)
-
-
-def repeat_items(codes: Codes, count: int) -> Codes:
-    """Repeats {level: [t]} for `count` items, as {level: [count, t]}."""
-    return {level: np.tile(value, (count, 1)) for level, value in codes.items()}

@@ -4,14 +4,16 @@ Dimensions: B items, t codes of a level; R rows, which are items or their candid
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common.progress import Progress
 from jukejax.inference import generate
-from jukejax.inference.conditioning import PriorWeights
+from jukejax.inference.conditioning import Labels, PriorWeights
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.token_loop import LogitsFilter
 from jukejax.models.prior import PriorConfig
@@ -19,6 +21,7 @@ from jukejax.sampling import reroll
 from jukejax.sampling.folder import LevelState
 from jukejax.sampling.initial_state import InitialState, find_reroll_span
 from jukejax.sampling.loop import append_beginning, find_last_bar
+from jukejax.sampling.plan import TrackPlan
 from jukejax.sampling.request import Request
 from jukejax.sampling.threads import iterate_in_thread
 
@@ -61,15 +64,27 @@ class LevelSampler:
     """Samples the codes of levels.
 
     Attributes:
+      plans: of the tracks, which have one shape (`plan.find_shape`).
       store: has the state of an interrupted run.
       on_progress: called after every batch of windows; None: lines on stderr.
+      name: of the tracks, for these lines.
     """
 
     model: Model
-    request: Request
-    initial_state: InitialState
+    plans: Sequence[TrackPlan]
     store: StateStore
     on_progress: OnProgress | None = None
+    name: str = ""
+
+    @property
+    def _request(self) -> Request:
+        """Returns the request of the first track, for what is the same for all."""
+        return self.plans[0].request
+
+    @property
+    def _initial_state(self) -> InitialState:
+        """Returns the initial state of the first track, for what is the same for all."""
+        return self.plans[0].initial_state
 
     def make_level(
         self,
@@ -84,10 +99,10 @@ class LevelSampler:
         Args:
           codes: None: none are fixed.
         """
-        if self.request.mode == "reroll":
+        if self._request.mode == "reroll":
             return self.reroll_level(level, upper_codes, save)
         if codes is None:
-            codes = np.zeros((len(self.request.items), 0), np.int32)
+            codes = np.zeros((len(self.plans), 0), np.int32)
         return self.sample_level(level, codes, upper_codes, targets, save)
 
     def sample_level(
@@ -113,8 +128,8 @@ class LevelSampler:
             total=targets[-1],
             codes=codes,
             upper_codes=self._prepare_upper_codes(config, upper_codes),
-            labels=[self.initial_state.labels[level]] * len(self.request.items),
-            keys=generate.make_item_keys(self.request.seed, self.request.items, level),
+            labels=self._list_labels(level),
+            keys=self._make_keys(level),
         )
         return self._sample_codes(level_stage(level), config, weights, tracks, targets, save)
 
@@ -124,10 +139,10 @@ class LevelSampler:
         Args:
           save: as in `sample_level`, with the codes of all candidates.
         """
-        total = self.initial_state.totals[level]
-        assert self.request.reroll is not None
-        span = find_reroll_span(self.request.reroll, self.model, level, total)
-        original = np.tile(self.initial_state.codes[level], (len(self.request.items), 1))
+        total = self._initial_state.totals[level]
+        assert self._request.reroll is not None
+        span = find_reroll_span(self._request.reroll, self.model, level, total)
+        original = np.stack([plan.initial_state.codes[level] for plan in self.plans])
         return self._resample_range(level_stage(level), level, original, upper_codes, span, save)
 
     def close_loop(
@@ -144,9 +159,9 @@ class LevelSampler:
         Returns:
           The tracks, int32 [B, t].
         """
-        total, hops = self.initial_state.totals[level], self.model.hops
-        begin = find_last_bar(self.initial_state.grid, self.model, level, total)
-        begin = max(begin, len(self.initial_state.codes.get(level, ())))
+        total, hops = self._initial_state.totals[level], self.model.hops
+        begin = find_last_bar(self._initial_state.grid, self.model, level, total)
+        begin = max(begin, len(self._initial_state.codes.get(level, ())))
         width = hops[-1] // hops[level]
         length = min((total - begin) // width * width, total)
         if upper_codes is not None:
@@ -178,17 +193,15 @@ class LevelSampler:
           The tracks, int32 [B, t].
         """
         config, weights = self.model.load_prior(level)
-        count, num_items = self.request.candidates, len(self.request.items)
+        count, labels = self._request.candidates, self._list_labels(level)
         begin, stop = span
         upper_codes = self._prepare_upper_codes(config, upper_codes)
-        labels = self.initial_state.labels[level]
-        keys = generate.make_item_keys(self.request.seed, self.request.items, level)
         tracks = generate.LevelTracks(
             total=stop,
             codes=np.repeat(original[:, :begin], count, axis=0),
             upper_codes=None if upper_codes is None else np.repeat(upper_codes, count, axis=0),
-            labels=[labels] * (num_items * count),
-            keys=reroll.make_candidate_keys(keys, count),
+            labels=[item for item in labels for _ in range(count)],
+            keys=reroll.make_candidate_keys(self._make_keys(level), count),
         )
         candidates = self._sample_codes(stage, config, weights, tracks, [stop], save)
         return reroll.select_candidates(
@@ -197,8 +210,19 @@ class LevelSampler:
             candidates=candidates,
             continuations=original[:, stop:],
             upper_codes=upper_codes,
-            labels=[labels] * num_items,
+            labels=labels,
         )
+
+    def _list_labels(self, level: int) -> list[Labels]:
+        return [plan.initial_state.labels[level] for plan in self.plans]
+
+    def _make_keys(self, level: int) -> jax.Array:
+        """Returns the PRNG keys [B] of the tracks, each that of its own request."""
+        keys = [
+            generate.make_item_keys(plan.request.seed, range(plan.item, plan.item + 1), level)
+            for plan in self.plans
+        ]
+        return jnp.concatenate(keys)
 
     def _prepare_upper_codes(
         self, config: PriorConfig, upper_codes: np.ndarray | None
@@ -225,7 +249,7 @@ class LevelSampler:
           tracks: of R rows; their `total` is replaced by each target.
           save: called with the codes so far, int32 [R, t], after their state is written.
         """
-        settings = self._make_settings(config)
+        settings = self._make_settings(config, len(tracks.codes) // len(self.plans))
         state = self.store.load_state(stage) or LevelState(tracks.codes, 0, {})
         codes = state.codes
         report_progress = self._start_progress(config.level, targets[-1], codes.shape[1])
@@ -251,15 +275,18 @@ class LevelSampler:
         """Returns a function that reports the number of finished codes of a level."""
         on_progress = self.on_progress
         if on_progress is None:
-            return Progress(f"level {level}, codes", total, done=done).update
+            name = f"{self.name}, " if self.name else ""
+            return Progress(f"{name}level {level}, codes", total, done=done).update
         return lambda done: on_progress(level, done, total)
 
-    def _make_settings(self, config: PriorConfig) -> generate.SamplingSettings:
-        request, level = self.request, config.level
+    def _make_settings(self, config: PriorConfig, rows: int) -> generate.SamplingSettings:
+        """Returns the settings of a level for tracks of so many rows each."""
+        request, level = self._request, config.level
+        requests = [plan.request for plan in self.plans for _ in range(rows)]
         return generate.SamplingSettings(
             window_hop=self.model.window_hop(level, request.hop_fraction[level]),
-            temperature=request.temperature[level],
-            guidance=request.guidance.get(level, 1.0),
+            temperature=tuple(each.temperature[level] for each in requests),
+            guidance=tuple(each.guidance.get(level, 1.0) for each in requests),
             logits_filter=LogitsFilter(request.top_k, request.top_p),
             schedule="sequential" if config.upper is None else request.schedule,
             memory_fraction=request.memory_fraction,

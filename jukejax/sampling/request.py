@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukejax.common.formatting import format_count
 from jukejax.data.grid import BEATS_PER_BAR, Grid, check_bpm
 
 if TYPE_CHECKING:
     from jukejax.data.audio import Recording
     from jukejax.sampling.source import SourceTrack
 
+SCHEDULES = ("sequential", "parallel")  # of windows, see `inference.schedules`
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 MAX_SECONDS = 86400  # longest track
@@ -152,6 +152,9 @@ class Request:
             )
 
     def _check_start(self) -> None:
+        if self.schedule not in SCHEDULES:
+            known = ", ".join(SCHEDULES)
+            raise ValueError(f"--schedule={self.schedule!r} is not known; give {known}")
         if self.mode not in MODES:
             raise ValueError(f"--mode={self.mode} is not known; modes: {', '.join(MODES)}")
         allowed = _SOURCES[self.mode]
@@ -229,17 +232,6 @@ def parse_integers(name: str, texts: list[str]) -> tuple[int, ...]:
         return tuple(int(text) for text in texts)
     except ValueError as error:
         raise ValueError(f"--{name}={','.join(texts)} is not a list of whole numbers") from error
-
-
-def parse_per_level(name: str, texts: list[str], levels: tuple[int, ...]) -> dict[int, float]:
-    """Parses one number for all levels, or one for each, as {level: number}."""
-    values = parse_numbers(name, texts)
-    if len(values) == 1:
-        values *= len(levels)
-    if len(values) != len(levels):
-        expected = format_count(len(levels), "level")
-        raise ValueError(f"--{name} has {format_count(len(values), 'number')} for {expected}")
-    return dict(zip(levels, values, strict=True))
 
 
 def parse_range(text: str) -> tuple[float, float]:

@@ -108,12 +108,12 @@ class TakeWriter:
         """
         for row in self._folder.rows:
             meta = self._folder.read_meta(row)
-            name = name_take(meta)
+            name = name_take(meta, self._folder.numbers[row])
             path = self._folder.output / f"{name}.{self._settings.file_format.name}"
             takes = meta.get("takes", {})
             earlier, request = takes.get(path.name), self._describe_request()
             if not self._is_written(earlier, request):
-                take = request | self._write(path, decode(row), sample_rate, meta)
+                take = request | self._write(path, decode(row), sample_rate, meta, row)
                 if earlier is not None:
                     take = self._keep_companions(earlier, take)
                 self._folder.update_meta(row, takes=takes | {path.name: take})
@@ -154,11 +154,11 @@ class TakeWriter:
         return {**take, **companions, "files": files}
 
     def _write(
-        self, path: Path, sound: np.ndarray, sample_rate: int, meta: dict[str, Any]
+        self, path: Path, sound: np.ndarray, sample_rate: int, meta: dict[str, Any], row: int
     ) -> dict[str, Any]:
         """Writes the files of one take; returns their names and measurements for meta.json."""
         settings, grid = self._settings, parse_grid(meta)
-        tags = make_tags(meta, grid, self._model_name)
+        tags = make_tags(meta, grid, self._model_name, self._folder.numbers[row])
         paths = [path]
         sound, level = write_at_level(path, sound, settings, tags, sample_rate)
         if settings.stems:
@@ -174,10 +174,10 @@ class TakeWriter:
         return level | {"files": [path.name for path in paths]}
 
 
-def name_take(meta: Mapping[str, Any]) -> str:
-    """Returns the name of the files of an item, which sorts by its number."""
+def name_take(meta: Mapping[str, Any], number: int) -> str:
+    """Returns the name of the files of an item, which sorts by the number of its folder."""
     grid = parse_grid(meta)
-    parts = [f"take_{meta['item']:03d}"]
+    parts = [f"take_{number:03d}"]
     if grid.bpm is not None:
         parts.append(f"{format_bpm(grid.bpm)}bpm")
     if grid.key:
@@ -185,13 +185,13 @@ def name_take(meta: Mapping[str, Any]) -> str:
     return "_".join([*parts, f"seed{meta['seed']}"])
 
 
-def make_tags(meta: Mapping[str, Any], grid: Grid, model_name: str) -> Tags:
-    """Returns the tags of a take.
+def make_tags(meta: Mapping[str, Any], grid: Grid, model_name: str, number: int) -> Tags:
+    """Returns the tags of a take; `number` is that of its folder.
 
     NOTE: the artist is jukejax. The artist of --artist is a label of the model, who has not played
     this; it is named in the comment.
     """
-    facts = [f"Take {meta['item']}"]
+    facts = [f"Take {number}"]
     facts += [f"{format_bpm(grid.bpm)} BPM"] if grid.bpm is not None else []
     facts += [grid.key] if grid.key else []
     labels = [

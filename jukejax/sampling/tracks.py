@@ -16,14 +16,9 @@ from jukejax.data.grid import Grid
 from jukejax.inference.loaded_model import Model
 from jukejax.pages import report
 from jukejax.sampling.folder import Codes, SampleFolder, claim_folder, lock_folder
-from jukejax.sampling.initial_state import (
-    InitialState,
-    inherit_labels,
-    read_initial_state,
-    repeat_items,
-)
 from jukejax.sampling.levels import LevelSampler, NoStore, OnProgress
 from jukejax.sampling.loop import decode_loop
+from jukejax.sampling.plan import TrackPlan, plan_tracks, stack_codes
 from jukejax.sampling.request import Request
 from jukejax.sampling.source import SourceTrack
 
@@ -131,10 +126,10 @@ def sample_in_memory(
     Raises:
       ValueError: the request does not fit the model.
     """
-    request = inherit_labels(model, request)
-    initial_state = read_initial_state(model, request)
-    sampler = LevelSampler(model, request, initial_state, NoStore(), on_progress)
-    codes = repeat_items(initial_state.codes, len(request.items))
+    plans = plan_tracks(model, request)
+    request, initial_state = plans[0].request, plans[0].initial_state
+    sampler = LevelSampler(model, plans, NoStore(), on_progress)
+    codes = stack_codes([plan.initial_state.codes for plan in plans])
     sounds: dict[int, np.ndarray] = {}
     timings: dict[str, float] = {}
     for level in initial_state.levels:
@@ -149,7 +144,7 @@ def sample_in_memory(
         sounds[level] = np.stack(rows)
         timings[f"level_{level}"] = round(time.monotonic() - started_at, 3)
     results = {"timings": timings, "closed_levels": sorted(sounds) if request.loop else []}
-    descriptions = [item | results for item in describe_items(model, request, initial_state)]
+    descriptions = [describe_track(model, plan) | results for plan in plans]
     return Tracks(codes, sounds, model.sample_rate, settings, descriptions)
 
 
@@ -166,12 +161,13 @@ def decode_track(model: Model, request: Request, codes: np.ndarray, level: int) 
     return model.codec.decode(codes, level)[:samples]
 
 
-def describe_items(
-    model: Model, request: Request, initial_state: InitialState
-) -> list[dict[str, Any]]:
-    """Returns the meta.json of each item before it is sampled."""
+def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
+    """Returns the meta.json of a track before it is sampled."""
+    request, initial_state = plan.request, plan.initial_state
     names = {level: f"level_{level}" for level in initial_state.levels}
-    common = {
+    return {
+        "seed": request.seed,
+        "item": plan.item,
         "mode": request.mode,
         "artist": request.artist,
         "genre": request.genre,
@@ -199,4 +195,3 @@ def describe_items(
         "seconds_per_second_of_audio": None,
         "seconds_to_first_audio": None,
     }
-    return [{"seed": request.seed, "item": item} | common for item in request.items]

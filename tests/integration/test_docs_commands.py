@@ -59,6 +59,7 @@ SHORTER = (
     ("docs/lyrics.md", "OUT", "aligned"),
     ("docs/sampling.md", "--seconds=60 --num_samples=4", "--seconds=2 --num_samples=1"),
     ("docs/sampling.md", '"deep house" --output=out', '"deep house" --output=long'),
+    ("docs/sampling.md", "--seconds=12 --num_samples=16", "--seconds=2 --num_samples=2"),
     ("docs/sampling.md", "--bars=16", "--bars=1"),
     ("docs/sampling.md", "--stems ", ""),  # its weights are downloaded
     ("docs/sampling.md", "--midi --output=out", "--midi --output=takes"),
@@ -247,7 +248,10 @@ class Project:
         assert done.returncode in allowed, f"{command}\n{done.returncode}\n{done.stderr[-3000:]}"
 
     def run_page(self, page: str) -> None:
-        """Runs the commands of a page."""
+        """Runs the commands of a page, with its block of JSON lines as requests.jsonl."""
+        for block in read_blocks((ROOT / page).read_text("utf-8")):
+            if block.startswith('{"'):
+                (self.folder / "requests.jsonl").write_text(block)
         for command in read_commands((ROOT / page).read_text("utf-8")):
             if command in NOT_RUN:
                 continue

@@ -6,7 +6,6 @@ from jukejax.sampling.request import (
     Request,
     parse_integers,
     parse_numbers,
-    parse_per_level,
     parse_range,
     resolve_seconds,
 )
@@ -23,13 +22,6 @@ def file(tmp_path):
 
 def make_request(**values):
     return Request(**{"temperature": LEVELS, "hop_fraction": LEVELS} | values)
-
-
-def test_values_are_one_for_all_levels_or_one_for_each():
-    assert parse_per_level("temperature", ["0.9"], (2, 1, 0)) == {2: 0.9, 1: 0.9, 0: 0.9}
-    assert parse_per_level("temperature", ["0.9", "1"], (1, 0)) == {1: 0.9, 0: 1.0}
-    with pytest.raises(ValueError, match="--temperature has 2 numbers for 3 levels"):
-        parse_per_level("temperature", ["0.9", "1"], (2, 1, 0))
 
 
 def test_bars_of_four_beats_are_seconds_at_a_tempo():

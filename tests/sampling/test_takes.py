@@ -256,12 +256,12 @@ META = {"item": 12, "seed": 7, "mode": "primed", "model": "abc", "artist": "anna
 
 def test_names_sort_by_the_number_of_the_take():
     grid = {"bpm": 123.456, "first_downbeat": 0.0, "key": "F# minor"}
-    assert name_take(META | {"grid": grid}) == "take_012_123.46bpm_F#m_seed7"
-    assert name_take(META | {"item": 3}) == "take_003_seed7"
+    assert name_take(META | {"grid": grid}, 12) == "take_012_123.46bpm_F#m_seed7"
+    assert name_take(META, 3) == "take_003_seed7"
 
 
 def test_tags_say_that_a_machine_made_it_and_do_not_name_an_artist_as_the_player(tmp_path):
-    tags = make_tags(META, Grid(124.0, 0.0, "A minor"), "house")
+    tags = make_tags(META, Grid(124.0, 0.0, "A minor"), "house", 12)
     assert tags.title == "Take 12 · 124 BPM · A minor"
     assert tags.artist == "jukejax"
     assert tags.comment.startswith("Made by a machine: jukejax ")

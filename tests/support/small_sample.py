@@ -9,8 +9,10 @@ from jukejax.inference.loaded_model import Model
 from jukejax.pages.runs import MEASURED
 from jukejax.sampling.folder import Codes, SampleFolder
 from jukejax.sampling.initial_state import read_initial_state
+from jukejax.sampling.job import SampleJob
+from jukejax.sampling.plan import TrackPlan
 from jukejax.sampling.request import Request
-from jukejax.sampling.run import SampleJob
+from jukejax.sampling.run import run_jobs
 from jukejax.sampling.takes import TakeSettings
 
 TOP = 150  # codes of the top level: two windows and a half
@@ -30,7 +32,8 @@ def sample(model: Model, output: Path, takes: TakeSettings | None = None, **valu
     initial_state = read_initial_state(model, request)
     output.mkdir(exist_ok=True)
     folder = SampleFolder(output, request.items)
-    SampleJob(model, request, initial_state, folder, time.monotonic(), takes).run()
+    plans = [TrackPlan(request, initial_state, item) for item in request.items]
+    run_jobs(output, [SampleJob(model, plans, folder, time.monotonic())], takes)
     return [read_codes_file(item / "codes.npz") for item in folder.items]
 
 
