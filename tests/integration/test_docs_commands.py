@@ -271,7 +271,8 @@ class Project:
         """Runs the commands in the head of the config that docs/lyrics.md refers to."""
         head = ast.get_docstring(ast.parse((ROOT / "configs" / "house_lyrics.py").read_text()))
         for command in read_commands(head):
-            command = command.replace("--house_tracks=240", "--house_tracks=4")
+            command = command.replace("--house_tracks=1500", "--house_tracks=4")
+            command = command.replace("--heldout=0.04", "--heldout=0.25")
             few = ":prior --config.data.batch_size=4"  # the held-out track has 5 windows
             self.run(shorten("", command.replace(":prior", few)))
         self.run("jukejax export --workdir=runs/sung/vqvae,runs/sung/prior --output=models/sung")

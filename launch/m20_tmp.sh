@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Measures a model of configs/house_small.py: 16 tracks of 32 s, two of each artist, nothing picked, against 60 held-out tracks of the generator.
+#   launch/measure_house.sh                      the shipped model
+#   MODEL=runs/house/model TRAINING=runs/house/audio launch/measure_house.sh     another, with an audit against its corpus
+#   MUSICNN=musicnn-0.1.0-py3-none-any.whl launch/measure_house.sh               with musicnn's tags (docs/evaluation.md)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+MODEL=${MODEL:-house}
+RUN=${RUN:-runs/measure_house}
+PYTHON=${PYTHON:-.venv/bin/python}
+SECONDS_TO_MAKE=${SECONDS_TO_MAKE:-32}
+HELDOUT=${HELDOUT:-60}
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
+
+jukejax() {
+    printf '\n$ python -m jukejax.%s\n' "$*"
+    "$PYTHON" -m "jukejax.$1" "${@:2}"
+}
+
+# Held-out music is of another seed than the corpus (0).
+true \
+    --x
+
+# Four tempi and keys, every artist twice, seeds 0 to 15: one request each.
+mkdir -p "$RUN"
+"$PYTHON" - "$SECONDS_TO_MAKE" > "$RUN/requests.jsonl" <<'REQUESTS'
+import json, sys
+
+ARTISTS = ("Concrete Palm", "Kiko Halden", "Low Tide Society", "Marlowe Keys",
+           "Nightbus 38", "Otis Meridian", "Sable and Fern", "Velvet Transit")
+GRIDS = ((116, "Am"), (122, "Dm"), (126, "F#m"), (132, "C"))
+for seed in range(16):
+    bpm, key = GRIDS[seed // 4]
+    request = dict(artist=ARTISTS[seed % 8], bpm=bpm, key=key, seconds=float(sys.argv[1]), seed=seed)
+    print(json.dumps(request))
+REQUESTS
+jukejax sample --model="$MODEL" --requests="$RUN/requests.jsonl" ${SAMPLE_FLAGS:-} --output="$RUN/tracks"
+
+jukejax evaluate --input="$RUN/tracks" --reference="$RUN/heldout" --split=all --model="$MODEL" \
+    ${MUSICNN:+--musicnn="$MUSICNN"} --output="$RUN/evaluation"
+# `audit` ends with 3 for copied music: a result, not an error.
+if [ -n "${TRAINING:-}" ]; then
+    jukejax audit --input="$RUN/tracks" --training="$TRAINING" --output="$RUN/audit" || [ $? -eq 3 ]
+fi
