@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures a model of configs/house_small.py: 16 tracks of 32 s, two of each artist, nothing picked, against 60 held-out tracks of the generator.
+# Measures a model of configs/house_small.py: 16 tracks of 32 s, nothing picked, against 60 held-out tracks of the generator.
 #   launch/measure_house.sh                      the shipped model
 #   MODEL=runs/house/model TRAINING=runs/house/audio launch/measure_house.sh     another, with an audit against its corpus
 #   MUSICNN=musicnn-0.1.0-py3-none-any.whl launch/measure_house.sh               with musicnn's tags (docs/evaluation.md)
@@ -22,20 +22,22 @@ jukejax() {
 jukejax prepare --input=house --seed=1 --nohouse_vocals --house_tracks="$HELDOUT" --house_seconds="$SECONDS_TO_MAKE" \
     --house_bpm=110:136 --separator=none --output="$RUN/heldout"
 
-# Four tempi and keys, every artist twice, seeds 0 to 15: one request each.
-mkdir -p "$RUN"
-"$PYTHON" - "$SECONDS_TO_MAKE" > "$RUN/requests.jsonl" <<'REQUESTS'
-import json, sys
-
-ARTISTS = ("Concrete Palm", "Kiko Halden", "Low Tide Society", "Marlowe Keys",
-           "Nightbus 38", "Otis Meridian", "Sable and Fern", "Velvet Transit")
-GRIDS = ((116, "Am"), (122, "Dm"), (126, "F#m"), (132, "C"))
-for seed in range(16):
-    bpm, key = GRIDS[seed // 4]
-    request = dict(artist=ARTISTS[seed % 8], bpm=bpm, key=key, seconds=float(sys.argv[1]), seed=seed)
-    print(json.dumps(request))
-REQUESTS
-jukejax sample --model="$MODEL" --requests="$RUN/requests.jsonl" ${SAMPLE_FLAGS:-} --output="$RUN/tracks"
+# Four tempi and keys, four tracks each; every item of a run has noise of its own.
+mkdir -p "$RUN/tracks"
+seed=0
+while read -r bpm key; do
+    jukejax sample --model="$MODEL" --bpm="$bpm" --key="$key" --seconds="$SECONDS_TO_MAKE" --num_samples=4 --seed=$seed \
+        ${SAMPLE_FLAGS:-} --output="$RUN/samples_$seed"
+    for item in "$RUN/samples_$seed"/item_*; do
+        ln -sfn "../samples_$seed/$(basename "$item")" "$RUN/tracks/item_$(printf '%03d' $((4 * seed + 10#${item##*_})))"
+    done
+    seed=$((seed + 1))
+done <<'TEMPI'
+116 Am
+122 Dm
+126 F#m
+132 C
+TEMPI
 
 jukejax evaluate --input="$RUN/tracks" --reference="$RUN/heldout" --split=all --model="$MODEL" \
     ${MUSICNN:+--musicnn="$MUSICNN"} --output="$RUN/evaluation"

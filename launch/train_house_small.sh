@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 
 RUN=${RUN:-runs/house}
 PYTHON=${PYTHON:-.venv/bin/python}
-TRACKS=${TRACKS:-400}
-TRACK_SECONDS=${TRACK_SECONDS:-24:64}  # the lengths of takes that the model is asked for
+TRACKS=${TRACKS:-300}                # of TRACK_SECONDS each
+TRACK_SECONDS=${TRACK_SECONDS:-60}
 CONFIG=configs/house_small.py
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 
