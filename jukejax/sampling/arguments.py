@@ -98,7 +98,8 @@ def _spread(name: str, value: float | Sequence[float], levels: Sequence[int]) ->
     numbers = [value] * len(levels) if _is_number(value) else np.ravel(value).tolist()
     if len(numbers) != len(levels) or not all(map(_is_number, numbers)):
         listed = ", ".join(map(str, levels))
-        raise ValueError(f"--{name}={value!r} must be one number, or one for each level: {listed}")
+        shown = ",".join(f"{n:g}" if _is_number(n) else str(n) for n in numbers)
+        raise ValueError(f"--{name}={shown} must be one number, or one for each level: {listed}")
     return {level: float(number) for level, number in zip(levels, numbers, strict=True)}
 
 

@@ -110,6 +110,11 @@ def is_python(block: str) -> bool:
     return not COMMAND.match(block)
 
 
+def is_requests(block: str) -> bool:
+    """Returns true for the lines of a file of requests (docs/sampling.md)."""
+    return block.startswith('{"')
+
+
 def split_commands(block: str) -> list[str]:
     """Returns the commands of a block of shell code, without comments; a loop is one command."""
     lines = [re.sub(r"(^|\s+)#\s.*$", "", line) for line in block.splitlines()]
@@ -127,7 +132,7 @@ def split_commands(block: str) -> list[str]:
 
 def read_commands(text: str) -> list[str]:
     """Returns the commands of a page."""
-    blocks = [block for block in read_blocks(text) if not is_python(block)]
+    blocks = [b for b in read_blocks(text) if not is_python(b) and not is_requests(b)]
     return [command for block in blocks for command in split_commands(block)]
 
 
@@ -250,7 +255,7 @@ class Project:
     def run_page(self, page: str) -> None:
         """Runs the commands of a page, with its block of JSON lines as requests.jsonl."""
         for block in read_blocks((ROOT / page).read_text("utf-8")):
-            if block.startswith('{"'):
+            if is_requests(block):
                 (self.folder / "requests.jsonl").write_text(block)
         for command in read_commands((ROOT / page).read_text("utf-8")):
             if command in NOT_RUN:

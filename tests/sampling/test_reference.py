@@ -92,6 +92,7 @@ def test_activations_of_an_upsampler_take_the_reference_of_the_codes(model):
     assert np.isfinite(activations.values).all()
 
 
+@pytest.mark.slow
 def test_bench_seams_samples_a_level_with_its_reference(model):
     values = SimpleNamespace(
         model=model.folder, schedule="both", seconds=0.2, batch=2, dtype="", weights="float"

@@ -9,6 +9,7 @@ from tests.support.small_codes import write_codes
 from tests.training.test_loop import config_of, one_device  # noqa: F401
 
 
+@pytest.mark.slow
 def test_a_run_on_a_mixture_resumes_with_the_bits_of_an_uninterrupted_one(tmp_path):
     parts = [write_codes(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
     text = f"{parts[0]}:0.75,{parts[1]}:0.25"
