@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jukejax.common.formatting import format_count
 from jukejax.data.audio import Recording
 from jukejax.data.grid import parse_key
 from jukejax.sampling.request import Request, resolve_seconds
@@ -96,10 +97,12 @@ def _list_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
 def _spread(name: str, value: float | Sequence[float], levels: Sequence[int]) -> dict[int, float]:
     """Returns one number for all levels, or one for each, as {level: number}."""
     numbers = [value] * len(levels) if _is_number(value) else np.ravel(value).tolist()
-    if len(numbers) != len(levels) or not all(map(_is_number, numbers)):
-        listed = ", ".join(map(str, levels))
-        shown = ",".join(f"{n:g}" if _is_number(n) else str(n) for n in numbers)
-        raise ValueError(f"--{name}={shown} must be one number, or one for each level: {listed}")
+    rule = f"must be one number, or one for each level: {', '.join(map(str, levels))}"
+    if not all(map(_is_number, numbers)):
+        raise ValueError(f"--{name}={value!r} {rule}")
+    if len(numbers) != len(levels):
+        counts = format_count(len(numbers), "number"), format_count(len(levels), "level")
+        raise ValueError(f"--{name} has {counts[0]} for {counts[1]}; it {rule}")
     return {level: float(number) for level, number in zip(levels, numbers, strict=True)}
 
 

@@ -110,7 +110,7 @@ def test_continuing_keeps_the_grid(model, tmp_path):
         (["--loop", "--bars=1", "--bpm=400"], "--bars=1: --loop needs two bars or more"),
         (["--loop", "--bars=2.5", "--bpm=400"], "--bars=2.5: --loop needs two bars or more"),
         (["--guidance=-1"], "--guidance=-1.0 must be 0 or more"),
-        (["--guidance=2,2"], "--guidance=2,2 must be one number, or one for each level: 2, 1, 0"),
+        (["--guidance=2,2"], "--guidance has 2 numbers for 3 levels"),
         (["--first_beat=1"], "--first_beat is of --prompt or --codes"),
     ],
 )

@@ -100,7 +100,10 @@ def test_flags_of_the_command_are_defaults_and_null_removes_one(read):
         ({"loop": "perhaps"}, "loop=perhaps must be true or false"),
         ({"mode": "new"}, "mode=new must be one of ancestral, primed"),
         ({"bpm": {"value": 120}}, "must be a number, a text, or a list of them"),
-        ({"temperature": [1, 2]}, r"temperature=\[1.0, 2.0\] must be one number, or one for each"),
+        (
+            {"temperature": [1, 2]},
+            "temperature has 2 numbers for 3 levels; it must be one number, or one for each",
+        ),
         ({"seconds": -1}, r"seconds=-1\.0 must be positive"),
         ({"mode": "primed"}, "mode=primed needs prompt, an audio file"),
         ({"mode": "upsample", "codes": "/none"}, "codes=/none is no file"),
