@@ -137,6 +137,11 @@ class Windows:
         return Example(i, start, blend, gain, mute)
 
 
+def count_windows(tracks: Sequence[corpus.Track], size: int) -> int:
+    """Counts the windows of `size` samples that tracks are cut into."""
+    return sum(track.samples // size for track in tracks)
+
+
 def plan_windows(
     tracks: tuple[corpus.Track, ...],
     *,

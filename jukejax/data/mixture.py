@@ -20,7 +20,7 @@ import numpy as np
 from jukejax.data import records
 from jukejax.data.corpus import Dataset, open_dataset
 from jukejax.data.dataset_file import SPLITS, Track
-from jukejax.data.epochs import Order
+from jukejax.data.epochs import Order, count_windows
 from jukejax.data.vocabularies import Vocabulary
 
 PRECISION = 10**6  # largest denominator of a share
@@ -81,7 +81,7 @@ class Mixture(Dataset):
 
     def count_windows(self, split: str, size: int) -> list[int]:
         """Returns the windows of `size` samples of each dataset."""
-        return [sum(track.samples // size for track in part.tracks(split)) for part in self.parts]
+        return [count_windows(part.tracks(split), size) for part in self.parts]
 
 
 def _name_parts(parts: Sequence[Dataset]) -> list[str]:
@@ -137,7 +137,7 @@ def find_part(shares: Sequence[Fraction], visit: int) -> tuple[int, int]:
 def make_order(dataset: Dataset, split: str, size: int, seed: int) -> "Order | MixedOrder":
     """Returns the order of the windows of `size` samples of a dataset or a mixture."""
     if not isinstance(dataset, Mixture):
-        return Order(sum(track.samples // size for track in dataset.tracks(split)), seed)
+        return Order(count_windows(dataset.tracks(split), size), seed)
     counts = dataset.count_windows(split, size)
     for part, count in zip(dataset.parts, counts, strict=True):
         if not count:
@@ -151,7 +151,7 @@ def make_order(dataset: Dataset, split: str, size: int, seed: int) -> "Order | M
 def count_epoch(dataset: Dataset, split: str, size: int) -> int:
     """Counts the windows of an epoch; of a mixture those until a first dataset is used up."""
     if not isinstance(dataset, Mixture):
-        return sum(track.samples // size for track in dataset.tracks(split))
+        return count_windows(dataset.tracks(split), size)
     counts = dataset.count_windows(split, size)
     return min(int(count / share) for count, share in zip(counts, dataset.shares, strict=True))
 

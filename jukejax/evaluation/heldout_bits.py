@@ -10,6 +10,7 @@ import numpy as np
 from jukejax.common.progress import Progress
 from jukejax.data import corpus, pipeline
 from jukejax.data.corpus import Track
+from jukejax.data.epochs import count_windows
 from jukejax.data.labels import NUM_TIMING, remove_names
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.vocabularies import LenientIds
@@ -61,7 +62,7 @@ def measure_heldout_bits(
     config, weights = model.load_prior(level)
     tracks = dataset.tracks("heldout")
     window_samples = config.seq_len * config.hop_length
-    total = sum(track.samples // window_samples for track in tracks)
+    total = count_windows(tracks, window_samples)
     if not total:
         raise ValueError(
             f"no held-out track of {folder} is as long as a window of level {level}, "

@@ -4,7 +4,7 @@ Dimensions: B items, R rows of a batch, T seq_len, t codes of a track.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -133,7 +133,7 @@ def _add_unlabeled_rows(config: PriorConfig, inputs: WindowInputs) -> WindowInpu
     )
 
 
-def make_item_keys(seed: int, items: range, level: int) -> jax.Array:
+def make_item_keys(seed: int, items: Iterable[int], level: int) -> jax.Array:
     """Returns the PRNG key of each item, [B], derived from seed, item number and level only."""
     root = jax.random.fold_in(jax.random.key(seed), level)
     return jnp.stack([jax.random.fold_in(root, item) for item in items])

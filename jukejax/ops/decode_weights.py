@@ -160,14 +160,13 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, layout: Layout)
         if name not in SCALES:
             weights[name] = lay_out_weights(leaf, dtype=dtype, int8=int8, layout=layout)
             continue
-        scale_name, axis = SCALES[name]
+        (scale_name, axis), is_kernel = SCALES[name], name == "kernel"
         if int8:
             matrix, weights[scale_name] = quantize_int8(jnp.asarray(leaf), axis)
         else:
             matrix = jnp.asarray(leaf)
-            is_kernel = name == "kernel"
             matrix = cast_matrix(matrix, dtype, layout) if is_kernel else matrix.astype(dtype)
-        if name == "kernel":
+        if is_kernel:
             name, matrix = layout.name, _lay_out_kernel(matrix, layout)
         weights[name] = matrix
     return weights

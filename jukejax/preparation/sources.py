@@ -1,13 +1,10 @@
 """Sources: the sound files of a folder or a bucket, or the tracks of the house corpus."""
 
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import numpy as np
 
 from jukejax.data import decoding
 from jukejax.preparation import storage
@@ -152,8 +149,9 @@ def _draw_length(shortest: float, longest: float, seed: int, index: int) -> floa
     """Returns the length of a track in seconds, the same with any number of tracks."""
     if shortest == longest:
         return shortest
-    rng = np.random.RandomState([seed, index, zlib.crc32(b"length")])
-    return float(rng.uniform(shortest, longest))
+    from jukejax.preparation.house.studio import make_stream
+
+    return float(make_stream(seed, index, "length").uniform(shortest, longest))
 
 
 def parse_length(text: str) -> tuple[float, float]:

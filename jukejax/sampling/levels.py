@@ -4,6 +4,7 @@ Dimensions: B items, t codes of a level; R rows, which are items or their candid
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -218,11 +219,13 @@ class LevelSampler:
 
     def _make_keys(self, level: int) -> jax.Array:
         """Returns the PRNG keys [B] of the tracks, each that of its own request."""
-        keys = [
-            generate.make_item_keys(plan.request.seed, range(plan.item, plan.item + 1), level)
-            for plan in self.plans
-        ]
-        return jnp.concatenate(keys)
+        by_seed = itertools.groupby(self.plans, lambda plan: plan.request.seed)
+        return jnp.concatenate(
+            [
+                generate.make_item_keys(seed, [plan.item for plan in plans], level)
+                for seed, plans in by_seed
+            ]
+        )
 
     def _prepare_upper_codes(
         self, config: PriorConfig, upper_codes: np.ndarray | None

@@ -26,15 +26,15 @@ def list_files(name: str, path: str) -> list[str]:
     if not is_plural(path):
         return [path]
     if Path(path).is_dir():
-        found = _list_folder(name, Path(path))
+        paths = _list_folder(name, Path(path))
     else:
         matches = sorted(map(Path, glob.glob(path, recursive=True)))
         lists = [_list_folder(name, each) if each.is_dir() else [each] for each in matches]
-        found = [file for files in lists for file in files]
-    if not found:
+        paths = [file for files in lists for file in files]
+    if not paths:
         kind = "codes.npz of a sample" if name == "codes" else "audio file"
         raise ValueError(f"--{name}={path} has no {kind}; check the path")
-    return [str(file) for file in dict.fromkeys(found)]
+    return [str(file) for file in dict.fromkeys(paths)]
 
 
 def _list_folder(name: str, folder: Path) -> list[Path]:

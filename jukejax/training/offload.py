@@ -1,6 +1,6 @@
 """State of a run in the host's memory (`OptimizerConfig.on_host`): averages, optimizer state.
 
-A training step copies them to the devices and back; XLA overlaps the copies with computation.
+A training step copies them to the devices and back.
 """
 
 import dataclasses

@@ -84,9 +84,7 @@ class Task(abc.ABC):
         self._dataset = dataset
         self.corpus_hash = dataset.corpus_hash
         self.epoch_size = mixture.count_epoch(dataset, "train", window_samples)
-        self.heldout_size = sum(
-            track.samples // window_samples for track in dataset.tracks("heldout")
-        )
+        self.heldout_size = epochs.count_windows(dataset.tracks("heldout"), window_samples)
         self.track_names = tuple(track.name for track in dataset.tracks("heldout"))
         lines = [
             epochs.describe_short_tracks(

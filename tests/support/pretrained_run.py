@@ -9,6 +9,18 @@ from jukejax.runtime import sharding
 from jukejax.training import finetune, program
 from tests.support import small_bundle
 
+# A run of a few steps on one device, with a checkpoint in between, and without evaluation.
+SHORT_RUN = dict(
+    steps=4,
+    log_every=1,
+    eval_every=0,
+    eval_batches=1,
+    checkpoint_every=2,
+    keep=5,
+    sample_every=0,
+    tensorboard=False,
+    mesh=dict(data=1),
+)
 CORPUS = Vocabulary(("unknown", "aaron", "Anna ", "zoe"), ("unknown", "dub", "House"))
 
 

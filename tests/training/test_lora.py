@@ -14,19 +14,8 @@ from jukejax.training import plan, program
 from jukejax.training.loop import Training
 from jukejax.weights import bundle, checkpoints, loading
 from tests.support.command import run_in_process
-from tests.support.pretrained_run import make_config, start_run
+from tests.support.pretrained_run import SHORT_RUN, make_config, start_run
 
-RUN = dict(
-    steps=4,
-    log_every=1,
-    eval_every=0,
-    eval_batches=1,
-    checkpoint_every=2,
-    keep=5,
-    sample_every=0,
-    tensorboard=False,
-    mesh=dict(data=1),
-)
 FACTORS = ("lora_a", "lora_b")
 
 
@@ -34,7 +23,7 @@ def flat(tree) -> dict[str, np.ndarray]:
     return bundle.flatten_weights(jax.tree.map(np.asarray, tree))
 
 
-def adapted_config(folder, codes, part="level_2", changes=RUN, **settings):
+def adapted_config(folder, codes, part="level_2", changes=SHORT_RUN, **settings):
     config = make_config(folder, codes, part)
     with config.unlocked():
         config.lora = dict(rank=2, **settings)

@@ -21,13 +21,13 @@ def train(codes, folder, **changes):  # noqa: F811
 
 def test_milestones_are_kept_and_change_nothing_else(codes, tmp_path):  # noqa: F811
     plain = train(codes, tmp_path / "plain", checkpoint_every=2)
-    kept = train(
+    summary = train(
         codes, tmp_path / "kept", checkpoint_every=2, checkpoint_at=(1, 3, 1000), keep_every=5
     )
     steps = {name: checkpoints.list_steps(tmp_path / name) for name in ("plain", "kept")}
     assert [saved.step for saved in steps["plain"]] == [9]
     assert [saved.step for saved in steps["kept"]] == [9, 5, 3, 1]
-    assert plain["heldout"] == kept["heldout"]
+    assert plain["heldout"] == summary["heldout"]
     rows = rows_of(tmp_path / "kept", "heldout")
     assert [row["step"] for row in rows] == [1, 3, 4, 5, 8, 9]
     assert [row["step"] for row in rows_of(tmp_path / "plain", "heldout")] == [4, 8, 9]

@@ -12,7 +12,7 @@ from jukejax.training.loop import Training
 from jukejax.training.optim import OptimizerConfig, make_optimizer
 from jukejax.training.rounding import round_stochastically
 from jukejax.weights import checkpoints
-from tests.support.pretrained_run import make_config, start_run
+from tests.support.pretrained_run import SHORT_RUN, make_config, start_run
 
 CONFIG = OptimizerConfig(
     learning_rate=0.1, warmup_steps=0, clip=0.0, weight_decay=0.0, decay_start=0, decay_steps=10**9
@@ -122,18 +122,8 @@ def small_run(folder, codes, **optimizer):
     config = make_config(folder, codes)
     with config.unlocked():
         config.update(
-            dict(
-                steps=3,
-                log_every=1,
-                eval_every=0,
-                eval_batches=1,
-                checkpoint_every=2,
-                keep=5,
-                sample_every=0,
-                tensorboard=False,
-                mesh=dict(data=1),
-                optimizer=dict(learning_rate=0.01, warmup_steps=0) | optimizer,
-            )
+            SHORT_RUN
+            | dict(steps=3, optimizer=dict(learning_rate=0.01, warmup_steps=0) | optimizer)
         )
     return config
 

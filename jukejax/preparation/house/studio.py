@@ -206,9 +206,9 @@ def _record_solo(score: Score) -> tuple[np.ndarray, np.ndarray, TimedLyrics]:
     return np.zeros_like(vocal).T, vocal.T, write_lyrics(score, syllables)
 
 
-def _stream(seed: int, index: int, player: str) -> RandomState:
-    """Returns the random generator of one instrument of a track."""
-    return RandomState([seed, index, zlib.crc32(player.encode())])
+def make_stream(seed: int, index: int, name: str) -> RandomState:
+    """Returns the random generator of one instrument, or another part, of a track."""
+    return RandomState([seed, index, zlib.crc32(name.encode())])
 
 
 def compose(
@@ -220,7 +220,7 @@ def compose(
     artist: Artist | None = None,
 ) -> Score:
     """Composes one track without playing it; see `track`."""
-    rng = _stream(seed, index, "score")
+    rng = make_stream(seed, index, "score")
     artist = artist or ROSTER[index % len(ROSTER)]
     bpm = round(10 * rng.uniform(*(tempo or artist.tempo))) / 10
     style = vary_artist(artist, rng)
@@ -231,7 +231,7 @@ def compose(
         root=int(rng.randint(12)),
         harmony=draw_harmony(artist.moods, artist.color, artist.major, rng),
         arrangement=arrange(bars, style.arpeggio > 0.0, rng),
-        stream=lambda player: _stream(seed, index, player),
+        stream=lambda player: make_stream(seed, index, player),
     )
 
 
