@@ -7,8 +7,8 @@ import pytest
 
 from jukejax.inference import budget
 from jukejax.inference.conditioning import PriorWeights, prepare_weights
-from jukejax.inference.generate import WindowInputs, sample_windows
 from jukejax.inference.token_loop import NO_FILTER
+from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
