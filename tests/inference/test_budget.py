@@ -121,6 +121,21 @@ def test_rows_on_a_cpu_are_limited():
     assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8).rows == budget.CPU_ROWS
 
 
+def test_devices_of_a_cpu_share_its_memory_and_rows(monkeypatch):
+    """Each has its own weights; accelerators have a memory of their own."""
+    rows = budget.fit_batch(SMALL, {}, jnp.float32, 0.8, num_devices=8).rows
+    assert rows == budget.CPU_ROWS / 8
+    weights = {"w": jax.ShapeDtypeStruct((10**9,), jnp.float32)}
+    held = budget.SLACK * (budget.row_bytes(SMALL, jnp.float32) + 1)
+    monkeypatch.setattr(budget, "usable_bytes", lambda device: (4e9 + 10 * held) * 8 / 0.8)
+    monkeypatch.setattr(budget, "CPU_ROWS", 1000)
+    monkeypatch.setattr(budget, "pass_bytes", lambda config, dtype: 1)
+    assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8, num_devices=8).rows == 10
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
+    all_rows = [budget.fit_batch(SMALL, weights, jnp.float32, 0.8, count).rows for count in (1, 8)]
+    assert all_rows[0] == all_rows[1] > 10
+
+
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.1])
 def test_invalid_memory_fractions_are_refused(fraction):
     with pytest.raises(ValueError, match=f"memory_fraction is {fraction}, must be more than 0"):
