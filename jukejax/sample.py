@@ -13,6 +13,9 @@ Modes:
 --requests=FILE.jsonl has a request a line, and --prompt and --codes take folders and patterns: a
 request for each file. Requests of the same shape are sampled in one batch.
 
+Several processes share such requests: --coordinator, --num_processes and --process_id where the
+cluster does not set them. A process uses all devices of its host.
+
 --format, --bits, --lufs, --stems, --click and --midi write files for other programs, at once or
 when a folder is finished.
 
@@ -71,6 +74,18 @@ BAD_REQUESTS = flags.DEFINE_enum(
     "If a line of --requests cannot be used: end before any work, or leave it out.",
     flag_values=FLAGS,
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    "",
+    "HOST:PORT of process 0, for --requests that several processes share.",
+    flag_values=FLAGS,
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", 0, "Processes that share --requests.", flag_values=FLAGS
+)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", -1, "Number of this process, from 0.", flag_values=FLAGS
+)
 define_request_flags(FLAGS)
 define_take_flags(FLAGS)
 
@@ -84,6 +99,12 @@ def main() -> int:
     values = read_values(FLAGS)
     sources = [values[name] for name in source_paths.NAMES if values[name] is not None]
     if REQUESTS.value is None and not any(map(source_paths.is_plural, sources)):
+        if COORDINATOR.value or NUM_PROCESSES.value > 0 or PROCESS_ID.value >= 0:
+            raise ValueError(
+                "several processes share the lines of --requests, or the files of a folder: for "
+                "one request give a file of one line, without --coordinator, --num_processes and "
+                "--process_id for one process"
+            )
         sample_one(folder, values, Path(OUTPUT.value), started_at)
     else:
         sample_many(folder, values, Path(OUTPUT.value), started_at)
@@ -132,13 +153,20 @@ def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at
     takes = read_take_settings(FLAGS)
 
     from jukejax.inference.loaded_model import Model
+    from jukejax.runtime import distributed
     from jukejax.sampling.run import sample_batches
+    from jukejax.sampling.shares import find_rank
 
-    model = Model(folder, DTYPE.value, WEIGHTS.value)
+    place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    distributed.join_processes(place)
+    rank, model = find_rank(), Model(folder, DTYPE.value, WEIGHTS.value)
     settings = {"model": model.hash, "dtype": DTYPE.value, "weights": WEIGHTS.value}
-    tracks, batches = sample_batches(model, entries, bad_lines, output, settings, started_at, takes)
-    number = f"{format_count(tracks, 'track')} of {format_count(batches, 'shape')}"
-    print(f"{number}: {output / 'index.html'}")
+    tracks, shapes = sample_batches(
+        model, entries, bad_lines, output, settings, started_at, takes, rank
+    )
+    if rank.is_writer:
+        number = f"{format_count(tracks, 'track')} of {format_count(shapes, 'shape')}"
+        print(f"{number}: {output / 'index.html'}")
 
 
 def start(argv: Sequence[str] | None = None) -> None:

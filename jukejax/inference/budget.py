@@ -84,9 +84,15 @@ def _count_keys(kind: AttentionKind, stack: TransformerConfig) -> int:
 
 
 def fit_batch(
-    config: PriorConfig, weights: Tree, dtype: jnp.dtype, memory_fraction: float
+    config: PriorConfig,
+    weights: Tree,
+    dtype: jnp.dtype,
+    memory_fraction: float,
+    num_devices: int = 1,
 ) -> BatchBudget:
-    """Returns the largest batch whose rows and weights fit into this share of the first device.
+    """Returns the largest batch whose rows and weights fit into this share of a device.
+
+    Each of `num_devices` devices has all weights and such a batch; on a CPU they share its memory.
 
     It depends on the total memory of the device, not on the free memory, so that a resumed command
     has the same batch. A batch that nevertheless does not fit is halved when it runs.
@@ -97,10 +103,11 @@ def fit_batch(
     if not 0 < memory_fraction <= 1:
         raise ValueError(f"memory_fraction is {memory_fraction}, must be more than 0 and at most 1")
     device = jax.local_devices()[0]
-    device_bytes = usable_bytes(device)
-    max_rows = CPU_ROWS if device.platform == "cpu" else math.inf
+    device_bytes, max_rows = usable_bytes(device), math.inf
     if device_bytes is None:
         return BatchBudget(1, 1)
+    if device.platform == "cpu":
+        device_bytes, max_rows = device_bytes / num_devices, -(-CPU_ROWS // num_devices)
     weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(weights))
     return divide_memory(
         memory_fraction * device_bytes - weight_bytes,

@@ -1,136 +1,29 @@
 """Sampling of a level with a prior, in batches of windows by one compiled program.
 
-Dimensions: B items, R rows of a batch, T seq_len, t codes of a track.
+Dimensions: B items, R rows of a batch, t codes of a track.
 """
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.common.types import Tree
 from jukejax.inference import budget
 from jukejax.inference.batches import BatchLimit, SampledWindows, WindowJob
-from jukejax.inference.conditioning import (
-    Labels,
-    PriorWeights,
-    compute_conditions,
-    make_window_labels,
-    stack_rows,
-)
+from jukejax.inference.conditioning import Labels, PriorWeights, make_window_labels, stack_rows
+from jukejax.inference.placement import Replicas, divide_rows
 from jukejax.inference.schedules import SCHEDULES, LevelProgress, OnJoin, WindowGrid
-from jukejax.inference.token_loop import NO_FILTER, LogitsFilter, TrackNoise, sample_tokens
+from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
+from jukejax.inference.window_program import (
+    WindowInputs,
+    sample_divided_windows,
+    sample_windows,
+)
 from jukejax.inference.windows import window_starts
-from jukejax.models import decoding, transformer
-from jukejax.models.labels import label_names, remove_labels
-from jukejax.models.prior import PriorConfig, build_sequence, extract_codes
-from jukejax.ops.chunks import map_chunks
-
-
-class WindowInputs(NamedTuple):
-    """The inputs of a batch of windows; all are arrays, so that one program serves all batches.
-
-    Attributes:
-      codes: int32 [R, T]; slots before `start` are kept.
-      upper_codes: int32 [R, *upper.find_shape] or None.
-      labels: int32 [R, label_width] or None.
-      start, stop: int32 scalars, the slots to fill.
-      offset: int32 scalar or [R], codes before the window in the track.
-      keys: [R] PRNG keys.
-      temperature: float32 scalar or [R].
-      guidance: float32 scalar or [R]; None: no guidance.
-    """
-
-    codes: jax.Array
-    upper_codes: jax.Array | None
-    labels: jax.Array | None
-    start: jax.Array
-    stop: jax.Array
-    offset: jax.Array
-    keys: jax.Array
-    temperature: jax.Array
-    guidance: jax.Array | None = None
-
-
-@functools.partial(jax.jit, static_argnames=("config", "logits_filter", "chunk", "fresh"))
-def sample_windows(
-    config: PriorConfig,
-    logits_filter: LogitsFilter,
-    weights: PriorWeights,
-    inputs: WindowInputs,
-    chunk: int | None = None,
-    fresh: bool = False,
-) -> jax.Array:
-    """Samples a batch of windows: conditions, prefill and token loop.
-
-    With guidance each row is computed twice, with its labels and without (classifier-free guidance,
-    Ho and Salimans, 2022): the logits are u + guidance (l - u), l with labels and u without.
-
-    Args:
-      chunk: rows of a pass over whole windows; None: all.
-      fresh: `start` is 0, so that only lyrics are prefilled.
-
-    Returns:
-      int32 [R, T], filled up to `stop`.
-    """
-    guidance, rows = inputs.guidance, _add_unlabeled_rows(config, inputs)
-    conditions = map_chunks(
-        lambda codes, upper_codes, labels: compute_conditions(config, weights, upper_codes, labels),
-        chunk,
-        rows.codes,
-        rows.upper_codes,
-        rows.labels,
-    )
-    tokens, prefix = build_sequence(config, rows.codes, rows.labels), config.lyric_prefix
-    model, start = config.autoregressive, prefix + inputs.start
-    if fresh and not config.num_lyrics:
-        caches = transformer.empty_caches(model.transformer, len(tokens), weights.decode.dtype)
-    else:
-        caches = decoding.prefill_caches(model, weights.decode, tokens, conditions, start, chunk)
-
-    def step(caches: Tree, previous: jax.Array, position: jax.Array) -> tuple[jax.Array, Tree]:
-        if guidance is not None:
-            previous = jnp.concatenate([previous, previous])
-        logits, caches = decoding.decode_step(
-            model, weights.decode, caches, previous, conditions, position
-        )
-        if guidance is not None:
-            labeled, unlabeled = jnp.split(logits, 2)
-            logits = unlabeled + guidance.reshape(-1, 1) * (labeled - unlabeled)
-        return logits, caches
-
-    state = sample_tokens(
-        step,
-        caches,
-        tokens[: len(inputs.codes)],
-        start=start,
-        stop=prefix + inputs.stop,
-        noise=TrackNoise(inputs.keys, inputs.offset - prefix),
-        temperature=inputs.temperature.reshape(-1, 1),
-        logits_filter=logits_filter,
-        lookback=config.lookback,
-    )
-    return extract_codes(config, state.codes)
-
-
-def _add_unlabeled_rows(config: PriorConfig, inputs: WindowInputs) -> WindowInputs:
-    """Returns the inputs followed by the same rows without labels, if there is guidance."""
-    if inputs.guidance is None:
-        return inputs
-    assert config.labels is not None
-    assert inputs.labels is not None
-    removed = jnp.ones(len(inputs.labels), bool)
-    names = dict.fromkeys(label_names(config.labels), removed)
-    unlabeled = inputs._replace(labels=remove_labels(config.labels, inputs.labels, names))
-    return jax.tree.map(
-        lambda first, second: jnp.concatenate([first, second]) if first.ndim > 1 else first,
-        inputs,
-        unlabeled,
-    )
+from jukejax.models.prior import PriorConfig
 
 
 def make_item_keys(seed: int, items: Iterable[int], level: int) -> jax.Array:
@@ -170,8 +63,9 @@ class SamplingSettings:
         all of them: as trained, without more work.
       logits_filter: top-k and top-p.
       schedule: "sequential" or "parallel" (inference/schedules.py); the same for a single window.
-      memory_fraction: share of the device's memory for a batch and the weights.
+      memory_fraction: share of each device's memory for a batch and the weights.
       max_batch: limit of the rows of a batch; None: as many as fit into the memory.
+      devices: that share the rows of a batch, of this host; none: the default device.
     """
 
     window_hop: int
@@ -181,6 +75,7 @@ class SamplingSettings:
     schedule: str = "sequential"
     memory_fraction: float = 0.8
     max_batch: int | None = None
+    devices: tuple[jax.Device, ...] = ()
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -217,11 +112,17 @@ def sample_level(
     """
     grid = WindowGrid(tracks.total, config.seq_len, settings.window_hop)
     _check_grid(config, grid)
-    batch = budget.fit_batch(config, weights, weights.decode.dtype, settings.memory_fraction)
+    num_devices = max(len(settings.devices), 1)
+    batch = budget.fit_batch(
+        config, weights, weights.decode.dtype, settings.memory_fraction, num_devices
+    )
     if settings.is_guided:  # two rows for each window
         batch = batch._replace(rows=max(batch.rows // 2, 1))
-    max_rows = batch.rows if settings.max_batch is None else min(batch.rows, settings.max_batch)
-    sampler = _LevelSampler(config, weights, tracks, settings, batch.chunk)
+    max_rows = batch.rows * num_devices
+    if settings.max_batch is not None:
+        max_rows = min(max_rows, settings.max_batch)
+    replicas = Replicas(weights, settings.devices)
+    sampler = _LevelSampler(config, replicas, tracks, settings, batch.chunk)
     return SCHEDULES[settings.schedule](
         grid,
         sampler.sample_batch,
@@ -248,28 +149,38 @@ class _LevelSampler:
     """Samples batches of a level's windows.
 
     Attributes:
-      chunk: rows of a pass over whole windows.
+      replicas: of the weights.
+      chunk: rows of a pass over whole windows, on each device.
     """
 
     config: PriorConfig
-    weights: PriorWeights
+    replicas: Replicas
     tracks: LevelTracks
     settings: SamplingSettings
     chunk: int
 
     def sample_batch(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> np.ndarray:
         """Samples windows with the same `fixed` and `stop`; see `schedules.SampleFn`."""
-        window = jobs[0].window
-        rows = 2 * len(jobs) if self.settings.is_guided else len(jobs)
-        filled = sample_windows(
+        window, guided = jobs[0].window, self.settings.is_guided
+        num_devices, rows_each = divide_rows(len(jobs), max(len(self.settings.devices), 1))
+        padded = [*jobs, *[jobs[-1]] * (num_devices * rows_each - len(jobs))]
+        mesh, weights = self.replicas.place(num_devices)
+        rows = 2 * rows_each if guided else rows_each
+        arguments = (
             self.config,
             self.settings.logits_filter,
-            self.weights,
-            self._make_inputs(jobs, codes),
-            chunk=None if self.chunk >= rows else self.chunk,
-            fresh=self.settings.schedule == "parallel" and not window.fixed,
+            weights,
+            self._make_inputs(padded, codes),
         )
-        return np.asarray(filled)[:, window.fixed : window.stop]
+        options = {
+            "chunk": None if self.chunk >= rows else self.chunk,
+            "fresh": self.settings.schedule == "parallel" and not window.fixed,
+        }
+        if mesh is None:
+            filled = sample_windows(*arguments, **options)
+        else:
+            filled = sample_divided_windows(*arguments, **options, mesh=mesh)
+        return np.asarray(filled)[: len(jobs), window.fixed : window.stop]
 
     def _make_inputs(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> WindowInputs:
         config, tracks, window = self.config, self.tracks, jobs[0].window

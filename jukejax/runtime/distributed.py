@@ -1,4 +1,4 @@
-"""Process groups of training runs: start, barriers, the writing process, and shutdown."""
+"""Process groups of runs: start, barriers, the writing process, and shutdown."""
 
 import os
 import sys
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import jax
 
+# A process may have finished its tracks hours before another one.
+_LONGEST_WAIT_MS = 7 * 24 * 3600 * 1000
 # Variables with the number of processes in clusters that jax.distributed.initialize() detects.
 _COUNTS = ("JAX_NUM_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
@@ -92,6 +94,25 @@ def barrier(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def wait_for_processes(name: str) -> None:
+    """Waits until every process has called this function with the same name, for days if needed.
+
+    Unlike `barrier` it needs no device, whose collective operations have a time limit.
+
+    Raises:
+      ValueError: another process has ended.
+    """
+    if not is_shared():
+        return
+    from orbax.checkpoint import multihost
+
+    try:
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=_LONGEST_WAIT_MS)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"another process of this run has ended ({reason}); see there") from error
 
 
 def leave_processes() -> None:

@@ -7,22 +7,24 @@ its batch when the folder is resumed, as products of other shapes may differ in 
 items of requests that were added to the end of the file get batches of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
 from jukejax.sampling.plan import TrackPlan, group_by_shape
+from jukejax.sampling.shares import split_batch
 
 
 def assign_batches(
-    output: Path, settings: Mapping[str, Any], plans: Mapping[int, TrackPlan]
+    output: Path, settings: Mapping[str, Any], plans: Mapping[int, TrackPlan], num_parts: int = 1
 ) -> list[list[int]]:
-    """Returns the numbers of the items of each batch, and writes them to the folder.
+    """Returns the numbers of the items of each batch, in the order in which they were added.
 
     Args:
       settings: all settings that affect the tracks: `requests`, and those of the model.
       plans: of the items, by number.
+      num_parts: batches of each shape among items that the folder does not have yet.
 
     Raises:
       ValueError: the folder has tracks of other settings.
@@ -34,9 +36,16 @@ def assign_batches(
     batches = [[number for number in batch if number in plans] for batch in earlier["batches"]]
     assigned = {number for batch in batches for number in batch}
     added = [(number, plan) for number, plan in plans.items() if number not in assigned]
-    batches = [batch for batch in [*batches, *group_by_shape(added)] if batch]
-    files.write_json(path, {**settings, "batches": batches})
-    return batches
+    for group in group_by_shape(added):
+        batches += split_batch(group, num_parts)
+    return [batch for batch in batches if batch]
+
+
+def write_batches(
+    output: Path, settings: Mapping[str, Any], batches: Sequence[Sequence[int]]
+) -> None:
+    """Writes the settings of a folder and its batches, see `assign_batches`."""
+    files.write_json(output / "settings.json", {**settings, "batches": batches})
 
 
 def _check_folder(output: Path, earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

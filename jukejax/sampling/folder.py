@@ -97,6 +97,14 @@ def claim_folder(output: Path, settings: dict[str, Any]) -> None:
     files.write_json(path, settings)
 
 
+def remove_unfinished_files(output: Path) -> None:
+    """Removes the unfinished files of a killed run from a folder, but not from its items'."""
+    paths = [output / name for name in ("settings.json", "index.html")]
+    unfinished = [files.unfinished_path(path) for path in paths]
+    for path in [*unfinished, *output.glob(".take_*.tmp")]:
+        path.unlink(missing_ok=True)
+
+
 class LevelState(NamedTuple):
     """The state of an unfinished level.
 
@@ -201,14 +209,10 @@ class SampleFolder:
             (item / f"{stage}.parts.npz").unlink(missing_ok=True)
 
     def remove_unfinished_files(self) -> None:
-        """Removes the unfinished files of a killed run."""
-        paths = [self.output / name for name in ("settings.json", "index.html")]
-        unfinished = [files.unfinished_path(path) for path in paths]
-        unfinished += self.output.glob(".take_*.tmp")
+        """Removes the unfinished files of a killed run from the folders of the items."""
         for folder in self.items:
-            unfinished += folder.glob(files.UNFINISHED)
-        for path in unfinished:
-            path.unlink(missing_ok=True)
+            for path in folder.glob(files.UNFINISHED):
+                path.unlink(missing_ok=True)
 
     def read_meta(self, row: int) -> dict[str, Any]:
         """Reads the meta.json of an item; {} if there is none yet."""

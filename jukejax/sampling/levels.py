@@ -293,4 +293,5 @@ class LevelSampler:
             logits_filter=LogitsFilter(request.top_k, request.top_p),
             schedule="sequential" if config.upper is None else request.schedule,
             memory_fraction=request.memory_fraction,
+            devices=tuple(jax.local_devices()),
         )

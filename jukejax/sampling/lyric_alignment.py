@@ -10,7 +10,7 @@ For generated tracks OUTPUT is their sample folder.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -213,12 +213,19 @@ def _split_lines(text: str, timed: Sequence[TimedWord]) -> list[list[tuple[str, 
     ]
 
 
-def align_items(model: Model, output: Path) -> None:
-    """Aligns the generated tracks with lyrics of a sample folder that are not aligned yet.
+def align_items(model: Model, output: Path, folders: Collection[Path]) -> None:
+    """Aligns the generated tracks with lyrics in a sample folder that are not aligned yet.
 
     Models whose alignment head is unknown are left to `align`.
+
+    Args:
+      folders: of the items to align.
     """
-    items = [item for item in runs.read_items(output) if not (item.folder / FILE).exists()]
+    items = [
+        item
+        for item in runs.read_items(output)
+        if item.folder in folders and not (item.folder / FILE).exists()
+    ]
     level = max(model.levels)
     lyrics = model.read_config(level).lyrics
     if not items or lyrics is None or lyrics.alignment_layer is None:

@@ -13,24 +13,38 @@ from typing import Any
 from jukejax.common import interruption
 from jukejax.inference.loaded_model import Model
 from jukejax.pages import report
+from jukejax.runtime import distributed
 from jukejax.sampling.background import BackgroundWork
-from jukejax.sampling.batch_record import assign_batches
-from jukejax.sampling.folder import SampleFolder, claim_folder, lock_folder
+from jukejax.sampling.batch_record import assign_batches, write_batches
+from jukejax.sampling.folder import (
+    SampleFolder,
+    claim_folder,
+    lock_folder,
+    remove_unfinished_files,
+)
 from jukejax.sampling.job import SampleJob
 from jukejax.sampling.lyric_alignment import align_items
-from jukejax.sampling.plan import TrackPlan, plan_tracks
+from jukejax.sampling.plan import TrackPlan, group_by_shape, plan_tracks
 from jukejax.sampling.request import Request
 from jukejax.sampling.request_file import BadLines, Entry
+from jukejax.sampling.shares import ALONE, Rank, select_batches
 from jukejax.sampling.takes import TakeSettings
 
 
-def run_jobs(output: Path, jobs: Sequence[SampleJob], takes: TakeSettings | None = None) -> None:
+def run_jobs(
+    model: Model,
+    output: Path,
+    jobs: Sequence[SampleJob],
+    takes: TakeSettings | None = None,
+    rank: Rank = ALONE,
+) -> None:
     """Samples every unfinished level of the jobs of a folder; writes the page after each.
 
     Args:
       takes: files for other programs; None: none are written.
+      rank: of this process, whose jobs these are; the first one writes the page, which it finishes
+        after all others.
     """
-    model = jobs[0].model
     for job in jobs:
         job.start()
     levels = sorted({level for job in jobs for level in job.levels}, reverse=True)
@@ -44,17 +58,22 @@ def run_jobs(output: Path, jobs: Sequence[SampleJob], takes: TakeSettings | None
                     if not job.is_finished(level):
                         job.make_level(level)
                     job.remove_state(level)
-            if level in unfinished:
+            if level in unfinished and rank.is_writer:
                 background.update_page()
         background.wait_for_page()
         for job in jobs:
             job.folder.remove_unfinished_files()
         if any(plan.request.lyrics for job in jobs for plan in job.plans):
-            align_items(model, output)
+            align_items(model, output, [item for job in jobs for item in job.folder.items])
         if takes is not None:
             for job in jobs:
                 job.write_takes(takes)
-        report.write_sample_page(output)
+        if rank.count > 1:
+            distributed.wait_for_processes("tracks are finished")
+            distributed.leave_processes()  # nobody waits for the page, which may take minutes
+        if rank.is_writer:
+            remove_unfinished_files(output)
+            report.write_sample_page(output)
     finally:
         background.stop()
 
@@ -83,8 +102,9 @@ def sample_tracks(
         takes.check(plans[0].initial_state.grid)
     with lock_folder(output):
         claim_folder(output, settings)
+        remove_unfinished_files(output)
         job = SampleJob(model, plans, SampleFolder(output, request.items), started_at)
-        _run_resumable(output, [job], takes)
+        _run_resumable(model, output, [job], takes)
     return plans[0].initial_state.seconds(model)
 
 
@@ -96,36 +116,45 @@ def sample_batches(
     settings: dict[str, Any],
     started_at: float,
     takes: TakeSettings | None = None,
+    rank: Rank = ALONE,
 ) -> tuple[int, int]:
     """Samples the tracks of many requests into `output`.
+
+    Several processes share the tracks; each reads all requests, and writes the folders of its own.
 
     Args:
       bad_lines: gets the errors of requests that do not fit the model.
       settings: those of the model.
       started_at, takes: see `sample_tracks`.
+      rank: of this process among those that share the tracks.
 
     Returns:
-      The number of tracks, and of batches.
+      The number of tracks, and of their shapes.
 
     Raises:
       ValueError: see `sample_tracks`.
     """
     plans, requests = _plan_entries(model, entries, bad_lines, takes)
     settings = settings | {"requests": requests}
-    with lock_folder(output):
-        batches = assign_batches(output, settings, plans)
+    with lock_folder(output) if rank.is_writer else contextlib.nullcontext():
+        batches = assign_batches(output, settings, plans, rank.count)
+        if rank.count > 1:
+            distributed.wait_for_processes("batches are assigned")
+        if rank.is_writer:
+            write_batches(output, settings, batches)
+            remove_unfinished_files(output)
         jobs = [
             SampleJob(
                 model,
-                [plans[number] for number in batch],
-                SampleFolder(output, batch),
+                [plans[number] for number in batches[index]],
+                SampleFolder(output, batches[index]),
                 started_at,
-                f"batch {index} of {len(batches)}" if len(batches) > 1 else "",
+                f"batch {index + 1} of {len(batches)}" if len(batches) > 1 else "",
             )
-            for index, batch in enumerate(batches, 1)
+            for index in select_batches(batches, plans, rank)
         ]
-        _run_resumable(output, jobs, takes)
-    return len(plans), len(batches)
+        _run_resumable(model, output, jobs, takes, rank)
+    return len(plans), len(group_by_shape(plans.items()))
 
 
 def _plan_entries(
@@ -158,9 +187,17 @@ def _plan_entries(
     return plans, requests
 
 
-def _run_resumable(output: Path, jobs: Sequence[SampleJob], takes: TakeSettings | None) -> None:
+def _run_resumable(
+    model: Model,
+    output: Path,
+    jobs: Sequence[SampleJob],
+    takes: TakeSettings | None,
+    rank: Rank = ALONE,
+) -> None:
     try:
-        run_jobs(output, jobs, takes)
+        run_jobs(model, output, jobs, takes, rank)
     except (KeyboardInterrupt, interruption.Stopped):
         print(f"{output} keeps finished work; the same command resumes it", file=sys.stderr)
+        if rank.count > 1:
+            distributed.leave_processes()
         raise

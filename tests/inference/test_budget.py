@@ -7,8 +7,8 @@ import pytest
 
 from jukejax.inference import budget
 from jukejax.inference.conditioning import PriorWeights, prepare_weights
-from jukejax.inference.generate import WindowInputs, sample_windows
 from jukejax.inference.token_loop import NO_FILTER
+from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
@@ -119,6 +119,21 @@ def test_available_memory_is_that_of_the_device_without_the_weights(monkeypatch)
 def test_rows_on_a_cpu_are_limited():
     weights = {"w": np.zeros(3)}
     assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8).rows == budget.CPU_ROWS
+
+
+def test_devices_of_a_cpu_share_its_memory_and_rows(monkeypatch):
+    """Each has its own weights; accelerators have a memory of their own."""
+    rows = budget.fit_batch(SMALL, {}, jnp.float32, 0.8, num_devices=8).rows
+    assert rows == budget.CPU_ROWS / 8
+    weights = {"w": jax.ShapeDtypeStruct((10**9,), jnp.float32)}
+    held = budget.SLACK * (budget.row_bytes(SMALL, jnp.float32) + 1)
+    monkeypatch.setattr(budget, "usable_bytes", lambda device: (4e9 + 10 * held) * 8 / 0.8)
+    monkeypatch.setattr(budget, "CPU_ROWS", 1000)
+    monkeypatch.setattr(budget, "pass_bytes", lambda config, dtype: 1)
+    assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8, num_devices=8).rows == 10
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
+    all_rows = [budget.fit_batch(SMALL, weights, jnp.float32, 0.8, count).rows for count in (1, 8)]
+    assert all_rows[0] == all_rows[1] > 10
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.1])

@@ -11,6 +11,7 @@ from jukejax.sampling.folder import (
     SampleFolder,
     claim_folder,
     lock_folder,
+    remove_unfinished_files,
 )
 
 
@@ -95,6 +96,8 @@ def test_state_and_unfinished_files_are_removed(folder):
     (folder.output / ".index.html.tmp").write_bytes(b"half")
     folder.remove_state("level_1")
     folder.remove_unfinished_files()
+    assert [path.name for path in folder.output.rglob("*") if path.is_file()] == [".index.html.tmp"]
+    remove_unfinished_files(folder.output)
     assert [path for path in folder.output.rglob("*") if path.is_file()] == []
 
 

@@ -94,7 +94,7 @@ def test_generated_tracks_are_aligned_where_the_model_names_the_head(tmp_path, m
     text, _ = check_page(out / "index.html")
     assert text.count("data-start=") == 6
     before = (out / "item_000/alignment.json").stat().st_mtime_ns
-    align_items(named, out)  # only what is missing
+    align_items(named, out, [out / "item_000", out / "item_001"])  # only what is missing
     assert (out / "item_000/alignment.json").stat().st_mtime_ns == before
     songs = list(open_songs(model, 2, out))
     assert [song.text for song in songs] == ["la li\nlo"] * 2

@@ -33,7 +33,7 @@ def sample(model: Model, output: Path, takes: TakeSettings | None = None, **valu
     output.mkdir(exist_ok=True)
     folder = SampleFolder(output, request.items)
     plans = [TrackPlan(request, initial_state, item) for item in request.items]
-    run_jobs(output, [SampleJob(model, plans, folder, time.monotonic())], takes)
+    run_jobs(model, output, [SampleJob(model, plans, folder, time.monotonic())], takes)
     return [read_codes_file(item / "codes.npz") for item in folder.items]
 
 

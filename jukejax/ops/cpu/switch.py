@@ -41,7 +41,8 @@ def is_for_cpu() -> bool:
 def is_for_one_cpu() -> bool:
     """Returns true if the current trace may call kernels.
 
-    They are for a single device, as XLA cannot partition a custom call.
+    They are for a single device, as XLA cannot partition a custom call. Within a `shard_map` over
+    all axes of a mesh each device runs a program of its own.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    return is_for_cpu() and (mesh.empty or mesh.size == 1)
+    return is_for_cpu() and (mesh.empty or mesh.size == 1 or mesh.are_all_axes_manual)

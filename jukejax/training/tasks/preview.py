@@ -19,6 +19,7 @@ from jukejax.inference import generate
 from jukejax.inference.codec import Codec
 from jukejax.inference.conditioning import prepare_weights
 from jukejax.inference.token_loop import NO_FILTER
+from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.prior import PriorConfig
 from jukejax.runtime import distributed
 from jukejax.training.task import Batch, Preview, to_host
@@ -83,13 +84,13 @@ class PriorSampler:
             keys=None,
             temperature=np.float32(1.0),
         )
-        self._inputs = generate.WindowInputs(**inputs)
+        self._inputs = WindowInputs(**inputs)
         self._sample = jax.jit(self._sample_window)
 
-    def _sample_window(self, params: Tree, inputs: generate.WindowInputs) -> jax.Array:
+    def _sample_window(self, params: Tree, inputs: WindowInputs) -> jax.Array:
         keys = generate.make_item_keys(self._seed, range(1), self._config.level)
         weights = prepare_weights(self._config, params, self._dtype)
-        return generate.sample_windows(self._config, NO_FILTER, weights, inputs._replace(keys=keys))
+        return sample_windows(self._config, NO_FILTER, weights, inputs._replace(keys=keys))
 
     def make_preview(self, params: Tree) -> Preview:
         """Samples with `params`, and decodes the generated and the real codes."""

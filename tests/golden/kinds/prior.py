@@ -17,8 +17,8 @@ from jukejax.inference.conditioning import (
     fit_length,
     prepare_weights,
 )
-from jukejax.inference.generate import WindowInputs
 from jukejax.inference.token_loop import NO_FILTER
+from jukejax.inference.window_program import WindowInputs
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig, compute_losses, split_labels
