@@ -57,7 +57,17 @@ attention() {
     fi
 }
 
-# refused NAME TOPOLOGY FLAGS...: the same for a slice that is too small: one line, exit code 2
+# decode NAME TOPOLOGY FLAGS...: the token loop; kernels and bytes of a step
+decode() {
+    local name=$1 topology=$2
+    shift 2
+    printf '\n$ python -m jukejax.bench decode --aot=%s %s\n' "$topology" "$*"
+    if ! "$PYTHON" -m jukejax.bench decode "--aot=$topology" "$@" --json 2>&1 | tee "$OUT/$name.txt"; then
+        failed=1
+    fi
+}
+
+# refused NAME TOPOLOGY FLAGS...: the same as check for a slice that is too small: one line, exit code 2
 refused() {
     local name=$1 topology=$2 code=0
     shift 2
@@ -83,6 +93,13 @@ check pod_5b_v5e_two_slices v5e:8x16 --slices=2 "$POD"
 refused pod_5b_v5e_8 v5e:2x4 "$POD" --mesh=fsdp:8 --batch=16
 check house_prior_v100_8 v100:8 --config=configs/house_prior.py --batch=32
 check house_prior_1b_h200_8 h200:8 --config=configs/house_prior_1b.py
+check small_prior_h100 h100:1 --config=small_prior --dtype=bfloat16 --batch=4 --remat=block
+check house_prior_1b_h100 h100:1 --config=configs/house_prior_1b.py --batch=16 --accumulate=2
+for batch in 1 8; do
+    decode "decode_upsampler_h100_$batch" h100:1 --config=upsampler --dtype=bfloat16 --batch=$batch
+    decode "decode_1b_h100_$batch" h100:1 --config=prior_1b --dtype=bfloat16 --batch=$batch
+    decode "decode_5b_h100_$batch" h100:1 "$POD" --dtype=bfloat16 --batch=$batch
+done
 ATTENTION="--seq_lens=8192 --kinds=1,2,3,pattern"
 for shape in "--width=1920 --num_heads=1 --num_blocks=128" "--width=2048 --num_heads=2 --num_blocks=64"; do
     width=${shape#--width=}

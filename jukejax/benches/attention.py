@@ -218,6 +218,7 @@ def measure_case(
         tflops=speed / 1e12,
         tflops_useful=case.count_flops(direction, useful=True) / seconds / 1e12,
         peak_share=speed / peak if peak else None,
+        **common.bound_by_flops(case.count_flops(direction, useful=True), case.dtype),
         **costs,
     )
 
@@ -240,7 +241,8 @@ def make_case_row(
 ) -> dict[str, Any]:
     """Returns a row with all common fields, null for missing figures."""
     names = ("seconds", "spread", "compile_seconds", "peak_memory_bytes")
-    figures = dict.fromkeys((*names, "tflops", "tflops_useful", "peak_share")) | fields
+    rates = ("tflops", "tflops_useful", "peak_share", "bound", "bound_seconds")
+    figures = dict.fromkeys((*names, *rates)) | fields
     return common.make_row(
         "attention",
         what,

@@ -82,15 +82,52 @@ def count_program_bytes(compiled: "jax.stages.Compiled") -> int:
     )
 
 
-def measure_read_bandwidth(size: int = 1 << 28) -> float:
+def bound_by_flops(flops: float, dtype: str, devices: int = 1) -> dict[str, Any]:
+    """Returns the fields of a row for its least seconds by operations.
+
+    Args:
+      flops: that the measured work needs at least.
+      dtype: compute type.
+      devices: number of devices that share the work.
+
+    Returns:
+      bound, and bound_seconds: at the device's peak; null for devices that are not tabulated.
+    """
+    import jax
+
+    from jukejax.runtime.devices import find_peak_flops
+
+    peak = find_peak_flops(jax.devices()[0].device_kind, dtype)
+    return {"bound": "flops", "bound_seconds": flops / peak / devices if peak else None}
+
+
+def bound_by_bandwidth(size: float, measured: float) -> dict[str, Any]:
+    """Returns the fields of a row for its least seconds by memory traffic.
+
+    Args:
+      size: bytes that the measured work must read.
+      measured: bandwidth for devices that are not tabulated, bytes/s.
+    """
+    import jax
+
+    from jukejax.runtime.devices import find_device
+
+    kind = find_device(jax.devices()[0].device_kind)
+    bandwidth = kind.bandwidth if kind else measured
+    return {"bound": "bandwidth", "bound_seconds": size / bandwidth}
+
+
+def measure_read_bandwidth(size: int = 0) -> float:
     """Measures the read bandwidth of this device, bytes/s: a matrix times one to four vectors.
 
     Args:
-      size: bytes of the matrix, which must exceed all caches.
+      size: bytes of the matrix, which must exceed all caches, and take much longer than a call; 0:
+        256 MiB on a CPU, and 2 GiB on an accelerator, where it is 0.4 ms at 4.8 TB/s.
     """
     import jax
     import jax.numpy as jnp
 
+    size = size or 1 << (28 if jax.default_backend() == "cpu" else 31)
     matrix = jnp.ones((4096, size // 4 // 4096), jnp.float32)
     product = jax.jit(jnp.dot)
 

@@ -170,6 +170,7 @@ def measure_loop(
         ],
         ms_per_step=1000 * seconds / tokens,
         bytes_per_step=loop.bytes_per_step(),
+        **common.bound_by_bandwidth(loop.bytes_per_step() * tokens, bandwidth),
         read_bandwidth=bandwidth,
         bandwidth_share=loop.bytes_per_step() * tokens / seconds / bandwidth,
         cache_bytes_per_sequence=loop.cache_bytes(),

@@ -198,6 +198,8 @@ def _measure_here(values: flags.FlagValues) -> dict[str, Any]:
         tokens_per_s=examples * program.task.example_codes / seconds,
         mfu=mfu,
         model_flops=int(work * examples),
+        bound="flops",
+        bound_seconds=work * examples / peak / program.mesh.size if peak else None,
         attention=values.attention or None,
         step_memory_bytes=common.count_program_bytes(compiled),
     )

@@ -61,11 +61,13 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
     platform_flags.keep_memory()
     config = make_config(values)
     figures: dict[str, Any] = {"seconds": 0.0, "compile_seconds": 0.0}
+    flops = 0.0  # of the work that `seconds` measures
     names = [f"decode_level_{level}_x_realtime" for level in range(LEVELS)]
     figures |= dict.fromkeys(["encode_all_levels_x_realtime", *names, "train_audio_seconds_per_s"])
     for part, measure in (("codec", measure_codec), ("train", measure_training)):
         if values.part in ("all", part):
             measured = measure(values, config)
+            flops += measured.pop("flops")
             figures |= measured | {
                 name: figures[name] + measured[name] for name in ("seconds", "compile_seconds")
             }
@@ -77,6 +79,7 @@ def measure_rows(values: flags.FlagValues) -> Iterator[dict[str, Any]]:
         device=common.name_devices(),
         dtype=config.dtype,
         peak_memory_bytes=memory.peak_bytes(),
+        **common.bound_by_flops(flops, config.dtype),
         **figures,
     )
 
@@ -119,7 +122,7 @@ def measure_codec(values: flags.FlagValues, config: "ConfigDict") -> dict[str, A
 
     from jukejax.data import audio
     from jukejax.runtime import sharding
-    from jukejax.training import program
+    from jukejax.training import flops, program
 
     model = make_model(config)
     unit = model.config.unit
@@ -138,7 +141,9 @@ def measure_codec(values: flags.FlagValues, config: "ConfigDict") -> dict[str, A
         decode_seconds, _ = timer.time_method(model.decode, codes[level], level=level)
         figures[f"decode_level_{level}_x_realtime"] = length / decode_seconds
     figures |= {"seconds": seconds, "compile_seconds": timer.compile_seconds}
-    return figures | {"audio_seconds": length}
+    parts = flops.count_vqvae(model.config, samples)
+    work = parts["encoders"].forward + parts["codebooks"].forward
+    return figures | {"audio_seconds": length, "flops": work}
 
 
 class MethodTimer:
@@ -171,13 +176,15 @@ def measure_training(values: flags.FlagValues, config: "ConfigDict") -> dict[str
     from jukejax.benches import shapes, training_step
     from jukejax.data import audio
     from jukejax.runtime import sharding
-    from jukejax.training import program
+    from jukejax.training import flops, program
 
     task: Task
     if values.loss == "l2":
         task = shapes.SquaredErrorTask(config, with_data=False)
+        parts = flops.count_vqvae(make_model(config).config, values.samples)  # without spectra
     else:
         task = program.make_task(config, with_data=False)
+        parts = dict(task.work)
     mesh = sharding.make_mesh(program.mesh_config(config))
     built = program.build_program(task, program.make_recipe(config), mesh)
     compiled, compile_seconds = training_step.compile_step(built)
@@ -186,6 +193,7 @@ def measure_training(values: flags.FlagValues, config: "ConfigDict") -> dict[str
         "seconds": seconds,
         "compile_seconds": compile_seconds,
         "samples": values.samples,
+        "flops": values.batch * flops.sum_parts(parts),
         "seconds_per_step": seconds,
         "train_audio_seconds_per_s": values.batch * values.samples / audio.SAMPLE_RATE / seconds,
     }

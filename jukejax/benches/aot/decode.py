@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jukejax.benches import common
-from jukejax.benches.aot import hlo
+from jukejax.benches.aot import hlo, traffic
 from jukejax.benches.decode_program import DecodeLoop
 from jukejax.runtime import devices
 
@@ -15,7 +15,8 @@ def inspect_loop(loop: DecodeLoop, device: jax.Device) -> dict[str, Any]:
     compiled, compile_seconds = loop.compile(device)
     sizes: Any = compiled.memory_analysis()
     costs = compiled.cost_analysis()  # of one step, as a loop's body is counted once
-    kernels = hlo.count_kernels(hlo.extract_loop_body(hlo.parse_module(compiled.as_text() or "")))
+    body = hlo.extract_loop_body(hlo.parse_module(compiled.as_text() or ""))
+    kernels = hlo.count_kernels(body)
     kind = devices.find_device(device.device_kind)
     least = loop.bytes_per_step()
     return dict.fromkeys(
@@ -26,6 +27,7 @@ def inspect_loop(loop: DecodeLoop, device: jax.Device) -> dict[str, Any]:
         "temporary_bytes": sizes.temp_size_in_bytes,
         "kernels_per_step": kernels,
         "kernels_per_layer": kernels / loop.stack.num_layers,
+        "kernel_bytes_per_step": traffic.count_kernel_bytes(body),
         "bytes_per_step": least,
         "compiled_bytes_per_step": int(costs["bytes accessed"]) if costs else None,
         "ms_per_step_at_full_bandwidth": 1000 * least / kind.bandwidth if kind else None,

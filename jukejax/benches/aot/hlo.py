@@ -142,12 +142,15 @@ def find_loops(module: Module) -> list[Instruction]:
     return [loop for _, loop, _ in walk_executions(module) if loop.opcode == "while"]
 
 
+def starts_kernel(instruction: Instruction) -> bool:
+    """Returns whether an instruction is a kernel, a library call or a copy."""
+    return instruction.opcode not in _NO_KERNEL and not instruction.opcode.endswith("-done")
+
+
 def count_kernels(module: Module) -> int:
     """Returns the number of kernels, library calls and copies that a program starts."""
     return sum(
-        times
-        for _, instruction, times in walk_executions(module)
-        if instruction.opcode not in _NO_KERNEL and not instruction.opcode.endswith("-done")
+        times for _, instruction, times in walk_executions(module) if starts_kernel(instruction)
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.extend import core
 
 from jukejax.benches import training_step
-from jukejax.benches.aot import hlo, topologies
+from jukejax.benches.aot import hlo, topologies, traffic
 from jukejax.benches.aot.collectives import Collective, find_collectives
 from jukejax.common.formatting import format_bytes, format_count
 from jukejax.runtime import devices, sharding
@@ -60,6 +60,7 @@ class StepReport:
       memory: bytes by MEMORY_PARTS; capacity_bytes: the device's, 0 if not known.
       flops: operations in products, recomputed ones included; model_flops: the model's share.
       traffic_bytes: to and from main memory, estimated; None where the compiler tells no figure.
+      kernels, kernel_bytes: kernels that a step starts, and the bytes that they read and write.
       unknown_loops: loops of unknown length, whose messages were counted once.
       roofline: None where the device's peak is not known.
     """
@@ -71,6 +72,8 @@ class StepReport:
     flops: float
     model_flops: float
     traffic_bytes: int | None
+    kernels: int
+    kernel_bytes: int
     unknown_loops: int
     roofline: Roofline | None
 
@@ -109,6 +112,8 @@ def inspect_step(
         flops=count_flops(trace_step(program)) / program.mesh.size,
         model_flops=example_flops * program.recipe.batch_size / program.mesh.size,
         traffic_bytes=None,
+        kernels=hlo.count_kernels(module),
+        kernel_bytes=traffic.count_kernel_bytes(module),
         unknown_loops=sum(
             hlo.find_trip_count(module, loop) is None for loop in hlo.find_loops(module)
         ),
@@ -237,11 +242,13 @@ def format_report(report: StepReport) -> list[str]:
         size = format_bytes(row.bytes)
         lines += [f"  {row.count:>6}  {size:>10}  {row.kind} among {row.group}{scope}"]
     lines += [] if report.collectives else ["  none"]
-    traffic = report.traffic_bytes
+    traffic_bytes = report.traffic_bytes
     lines += [
         f"work of each device in a step: {report.flops / 1e12:,.3f} TFLOP in products (the model's "
         f"own share {report.model_flops / 1e12:,.3f})"
-        + (f", about {format_bytes(traffic)} to and from memory" if traffic else "")
+        + (f", about {format_bytes(traffic_bytes)} to and from memory" if traffic_bytes else ""),
+        f"  {format_count(report.kernels, 'kernel')}, which read and write "
+        f"{format_bytes(report.kernel_bytes)} (caches of the device not considered)",
     ]
     if report.unknown_loops:
         loops = format_count(report.unknown_loops, "loop")
