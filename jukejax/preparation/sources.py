@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from jukejax.common import storage
 from jukejax.data import decoding
-from jukejax.preparation import storage
 from jukejax.preparation.lyrics_source import SUFFIXES
 from jukejax.preparation.prepared_track import Source
 

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from fsspec.registry import _registry
 
+from jukejax.common import storage
 from jukejax.data import corpus
-from jukejax.preparation import storage
 from tests.support import bucket
 from tests.support.preparation import RATE, contents, music, prepare, prepare_in_new_process
 
