@@ -167,13 +167,13 @@ def open_output(path: str | os.PathLike) -> Iterator[Path]:
 def find_url(path: str | os.PathLike) -> str | None:
     """Returns the path in the bucket of a local path; None if it is no copy."""
     mirror = _find_mirror(path)
-    return mirror and mirror.url_of(mirror.name_of(Path(path)))
+    return None if mirror is None else mirror.url_of(mirror.name_of(Path(path)))
 
 
 def find_object(path: str | os.PathLike) -> storage.StoredObject | None:
     """Returns the object of a local path that was not copied; None if there is none."""
     mirror = _find_mirror(path)
-    return mirror and mirror.pending.get(mirror.name_of(Path(path)))
+    return None if mirror is None else mirror.pending.get(mirror.name_of(Path(path)))
 
 
 def fetch(path: str | os.PathLike) -> None:
@@ -254,11 +254,11 @@ def _local_root(url: str, scope: str) -> Path:
 def _process_folder(parent: Path) -> Path:
     """Makes the folder of the copies of this process; removes those of processes that ended."""
     parent.mkdir(parents=True, exist_ok=True)
-    for lock in parent.glob("*.lock"):
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), open(lock, "r+b", 0) as file:
+    for path in parent.glob("*.lock"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), open(path, "r+b", 0) as file:
             locks.lock_file(file)
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink(missing_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="process-", dir=parent))
     lock = open(folder.with_suffix(".lock"), "ab", 0)  # noqa: SIM115 - open until the process ends
     locks.lock_file(lock)

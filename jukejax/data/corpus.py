@@ -1,8 +1,9 @@
 """Datasets on disk: shards, their tracks, and the split into training and held-out tracks.
 
-A dataset is a folder: `dataset.json` (written last: a folder without it is unfinished),
-`vocabulary.json`, `index.npz`, and shards such as `train-00000-of-00002.tfrecord`. Its kind is "audio" or
-"codes"; both hold the same tracks in the same chunks, see `records`. `writer` writes them.
+A dataset is a folder, local or in a bucket: `dataset.json` (written last: a folder without it is
+unfinished), `vocabulary.json`, `index.npz`, and shards such as `train-00000-of-00002.tfrecord`. Its
+kind is "audio" or "codes"; both hold the same tracks in the same chunks, see `records`. `writer`
+writes them.
 """
 
 import dataclasses

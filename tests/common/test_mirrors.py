@@ -79,10 +79,13 @@ def test_an_output_folder_is_stored_as_its_copy_is_left(object_server):
 
 
 def test_a_folder_is_stored_although_its_block_fails(object_server):
-    with pytest.raises(KeyError), mirrors.open_output(f"{URL}/failed") as folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "a").write_bytes(b"1")
-        raise KeyError
+    def fail():
+        with mirrors.open_output(f"{URL}/failed") as folder:
+            files.store_bytes(folder / "a", b"1")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert read_all(f"{URL}/failed") == {"a": b"1"}
 
 

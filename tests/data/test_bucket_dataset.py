@@ -64,11 +64,12 @@ def test_a_bucket_out_of_reach_is_one_line_with_the_shard(object_server, codes, 
     remote = corpus.open_dataset(URL)
     monkeypatch.setattr(storage, "ATTEMPTS", 2)
     object_server.inject(Fault("503", "GET", "train-00000.*tfrecord$", count=1000))
-    with pytest.raises(storage.StorageError, match=f"^{URL}/train-00000-of-00001.tfrecord cannot"):
+    message = f"^{URL}/train-00000-of-00001.tfrecord cannot be read"
+    with pytest.raises(storage.StorageError, match=message):
         remote.read_codes("train", 0)
 
 
 def test_a_folder_without_dataset_is_named_as_in_the_bucket(object_server):
-    with pytest.raises(ValueError, match="has no dataset.json") as error:
+    with pytest.raises(ValueError, match=r"has no dataset\.json") as error:
         corpus.open_dataset(f"{URL}-nowhere")
     assert mirrors.restore_names(str(error.value)).startswith(f"{URL}-nowhere has no dataset.json")
