@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jukejax.runtime import platform_flags
 from tests.support.command import FAST_COMPILE
+from tests.support.object_server import run_server
 
 if os.environ.get("JUKEJAX_TEST_PLATFORM") != "device":
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -54,3 +55,21 @@ def pytest_collection_modifyitems(items):
     """
     longest = ("golden", "pipeline", "eight_devices", "prepare", "audit", "evaluate")
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in longest)
+
+
+@pytest.fixture(scope="session")
+def _running_object_server():
+    for package in ("moto", "s3fs"):
+        pytest.importorskip(package, reason="needs the extra buckets-test")
+    with run_server() as server:
+        yield server
+
+
+@pytest.fixture
+def object_server(_running_object_server, tmp_path, monkeypatch):
+    """An S3 server, and the environment of its clients; see tests/support/object_server.py."""
+    for name, value in _running_object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JUKEJAX_BUCKET_CACHE", str(tmp_path / "bucket_cache"))
+    _running_object_server.inject()
+    return _running_object_server

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jukejax.common import locks
+from jukejax.common import locks, mirrors, storage
 
 REPOSITORY = Path(__file__).resolve().parents[2]  # root of a checkout, with configs and caches
 LOCK = "lock"
@@ -45,7 +45,8 @@ def unfinished_path(path: PathLike) -> Path:
 def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`; at the end it is synced to disk and renamed to `path`.
 
-    If the block raises, the temporary file is removed and `path` is not changed.
+    In a copy of a bucket's folder it is uploaded, too. If the block raises, the temporary file is
+    removed and `path` is not changed.
 
     Args:
       shared: several processes may write this file concurrently. A killed one may then leave its
@@ -62,12 +63,22 @@ def replacing(path: PathLike, *, shared: bool = False) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    mirrors.publish(path)
 
 
 def write_bytes(path: PathLike, data: bytes | memoryview, *, shared: bool = False) -> None:
     """Writes a file; see `replacing`."""
     with replacing(path, shared=shared) as temporary, open(temporary, "wb") as file:
         file.write(data)
+
+
+def store_bytes(path: PathLike, data: bytes) -> None:
+    """Writes a file, local or in a bucket, atomically; creates its parent folders."""
+    if storage.is_remote(path):
+        storage.store_bytes(data, os.fspath(path))
+    else:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
 
 
 def write_buffer(path: PathLike, buffer: io.BytesIO, *, shared: bool = False) -> None:

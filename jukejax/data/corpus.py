@@ -1,8 +1,9 @@
 """Datasets on disk: shards, their tracks, and the split into training and held-out tracks.
 
-A dataset is a folder: `dataset.json` (written last: a folder without it is unfinished),
-`vocabulary.json`, and shards such as `train-00000-of-00002.tfrecord`. Its kind is "audio" or
-"codes"; both hold the same tracks in the same chunks, see `records`. `writer` writes them.
+A dataset is a folder, local or in a bucket: `dataset.json` (written last: a folder without it is
+unfinished), `vocabulary.json`, `index.npz`, and shards such as `train-00000-of-00002.tfrecord`. Its
+kind is "audio" or "codes"; both hold the same tracks in the same chunks, see `records`. `writer`
+writes them.
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jukejax.common import mirrors
 from jukejax.common.formatting import format_count
-from jukejax.data import audio, records
+from jukejax.data import audio, byte_sources, records, shard_index
 from jukejax.data.dataset_file import SPLITS, DatasetFile, Track, read_dataset_file
 from jukejax.data.vocabularies import Vocabulary
 
@@ -50,6 +52,10 @@ class Dataset:
     def vocabulary(self) -> Vocabulary:
         """Reads the names of artists and genres."""
         return Vocabulary.load(self.folder / "vocabulary.json")
+
+    @cached_property
+    def _index(self) -> dict[str, np.ndarray]:
+        return shard_index.read_index(self.folder)
 
     @cached_property
     def _shards(self) -> dict[str, list[records.Shard]]:
@@ -133,9 +139,12 @@ class Dataset:
 
     def _open_shard(self, entry: dict) -> records.Shard:
         path = self.folder / entry["file"]
-        if not path.exists():
+        if not byte_sources.source_exists(path):
             raise ValueError(f"{path} is missing; rerun the command that made {self.folder}")
-        shard = records.Shard(path)
+        lengths = None
+        if mirrors.find_object(path) is not None:  # in a bucket, where each header is a request
+            lengths = shard_index.find_lengths(self._index, entry)
+        shard = records.Shard(path, lengths)
         lost = entry["records"] - len(shard)
         if lost > 0:
             number, verb = format_count(entry["records"], "record"), "is" if lost == 1 else "are"
@@ -160,13 +169,13 @@ class Dataset:
 
 
 def open_dataset(folder: str | os.PathLike) -> Dataset:
-    """Opens the output of `prepare` or `encode`.
+    """Opens the output of `prepare` or `encode`, a folder of this machine or of a bucket.
 
     Raises:
       ValueError: the folder has no complete dataset of a supported format, or dataset.json is
         damaged.
     """
-    folder = Path(folder)
+    folder = mirrors.open_input(folder)
     path = folder / "dataset.json"
     if not path.exists():
         raise ValueError(

@@ -16,9 +16,7 @@ Only the last chunk of a track may be shorter.
 
 import os
 import struct
-import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +25,8 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+
+from jukejax.data import byte_sources
 
 CHUNK = 131072  # samples: 2.97 s at 44.1 kHz, 1024 top-level codes of the default hops
 HOPS = (8, 32, 128)  # samples per code of level 0, 1, 2, of the default VQ-VAE and of OpenAI's
@@ -81,11 +81,16 @@ class ShardSummary:
 
 
 class RecordWriter:
-    """Writes one shard; `close` syncs it to disk."""
+    """Writes one shard; `close` syncs it to disk.
+
+    Attributes:
+      lengths: bytes of the payloads so far.
+    """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.records = self.bytes = 0
+        self.lengths: list[int] = []
         self._crc = 0
         self._file = open(self.path, "wb")  # noqa: SIM115 - closed by close() or abandon()
 
@@ -98,6 +103,7 @@ class RecordWriter:
             self._crc = google_crc32c.extend(self._crc, data)
             self.bytes += len(data)
         self.records += 1
+        self.lengths.append(len(payload))
 
     def close(self) -> ShardSummary:
         """Syncs the file to disk, so that it is complete before a later rename."""
@@ -120,11 +126,20 @@ class Shard:
       torn_bytes: bytes after the last complete record; more than 0 if the file was cut short.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, lengths: np.ndarray | None = None):
+        """Opens a shard.
+
+        Args:
+          lengths: of the payloads of all records, if they are known; None: the headers are read.
+        """
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        weakref.finalize(self, os.close, self._fd)
-        self.offsets, self.lengths, self.torn_bytes = index_records(self.path)
+        self._file = byte_sources.open_source(self.path)
+        if lengths is not None and (lengths + _FRAME).sum() == self._file.size:
+            ends = np.cumsum(lengths + _FRAME)
+            self.offsets, self.lengths = ends - lengths - _FOOTER.size, lengths
+            self.torn_bytes = 0
+        else:
+            self.offsets, self.lengths, self.torn_bytes = _index_source(self._file)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -140,31 +155,13 @@ class Shard:
         """
         length = int(self.lengths[record])
         data = _thread_buffer(length + _FOOTER.size)
-        num_read = _read_at(self._fd, data.data, int(self.offsets[record]))
+        num_read = self._file.read_into(data.data, int(self.offsets[record]))
         payload = data[:length]
         if num_read != len(data) or _FOOTER.unpack(data[length:].tobytes())[0] != masked_crc(
             payload
         ):
             raise _damage_error(self.path, record)
         return payload.data
-
-
-if sys.platform == "win32":
-    _position = threading.Lock()  # of the place in a file, which all threads share
-
-    def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
-        """Reads from an offset into a buffer; returns the number of bytes."""
-        with _position:
-            os.lseek(fd, offset, os.SEEK_SET)
-            data = os.read(fd, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-else:
-
-    def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
-        """Reads from an offset into a buffer; returns the number of bytes."""
-        return os.preadv(fd, [buffer], offset)
 
 
 _thread = threading.local()
@@ -194,24 +191,27 @@ def index_records(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]
     Raises:
       ValueError: the CRC of a header does not match.
     """
-    path = Path(path)
-    size = path.stat().st_size
+    return _index_source(byte_sources.open_source(Path(path)))
+
+
+def _index_source(
+    source: byte_sources.ByteSource,
+) -> tuple[np.ndarray, np.ndarray, int]:
     offsets: list[int] = []
     lengths: list[int] = []
     position = 0
-    with open(path, "rb", buffering=0) as file:
-        while position + _FRAME <= size:
-            file.seek(position)
-            header = file.read(_HEADER.size)
-            length, crc = _HEADER.unpack(header)
-            if crc != masked_crc(header[:8]):
-                raise _damage_error(path, len(offsets))
-            if position + _FRAME + length > size:
-                break
-            offsets.append(position + _HEADER.size)
-            lengths.append(length)
-            position += _FRAME + length
-    return np.array(offsets, np.int64), np.array(lengths, np.int64), size - position
+    header = memoryview(bytearray(_HEADER.size))
+    while position + _FRAME <= source.size:
+        source.read_into(header, position)
+        length, crc = _HEADER.unpack(header)
+        if crc != masked_crc(bytes(header[:8])):
+            raise _damage_error(source.path, len(offsets))
+        if position + _FRAME + length > source.size:
+            break
+        offsets.append(position + _HEADER.size)
+        lengths.append(length)
+        position += _FRAME + length
+    return np.array(offsets, np.int64), np.array(lengths, np.int64), source.size - position
 
 
 def encode_chunk(

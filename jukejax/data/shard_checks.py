@@ -9,7 +9,7 @@ from pathlib import Path
 import google_crc32c
 
 from jukejax.common.progress import Progress
-from jukejax.data import corpus
+from jukejax.data import byte_sources, corpus
 
 _BLOCK = 8 << 20  # bytes that are read at once
 _REPORTED = 1024  # MiB of shards from which progress is reported
@@ -38,9 +38,9 @@ def find_damage(dataset: corpus.Dataset) -> str | None:
         for entry in dataset.info["splits"][split]["shards"]
     ]
     for path, entry in shards:
-        if not path.is_file():
+        if not byte_sources.source_exists(path):
             return f"{path} is missing"
-        size = path.stat().st_size
+        size = byte_sources.open_source(path).size
         if size != entry["bytes"]:
             state = "is empty" if not size else f"has {size:,} bytes"
             return f"{path} {state}, and dataset.json records {entry['bytes']:,} bytes"
@@ -61,8 +61,9 @@ def find_damage(dataset: corpus.Dataset) -> str | None:
 
 def compute_crc32c(path: Path) -> int:
     """Computes the CRC-32C of a file."""
-    checksum = 0
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            checksum = google_crc32c.extend(checksum, block)
+    checksum, source = 0, byte_sources.open_source(path)
+    buffer = memoryview(bytearray(_BLOCK))
+    for start in range(0, source.size, _BLOCK):
+        size = source.read_into(buffer, start)
+        checksum = google_crc32c.extend(checksum, bytes(buffer[:size]))
     return checksum

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from jukejax.common import files
-from jukejax.data import audio, records, tfds_info
+from jukejax.common import files, mirrors
+from jukejax.data import audio, records, shard_index, tfds_info
 from jukejax.data.corpus import Dataset, open_dataset
 from jukejax.data.dataset_file import FORMAT, SPLITS, Track
 from jukejax.data.vocabularies import Vocabulary
@@ -57,6 +57,7 @@ class DatasetWriter:
         self._sample_rate, self._hops, self._shard_bytes = sample_rate, tuple(hops), shard_bytes
         self._open: dict[str, records.RecordWriter] = {}
         self._shards: dict[str, list[records.ShardSummary]] = {split: [] for split in SPLITS}
+        self._lengths: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
         self._tracks: dict[str, list[Track]] = {split: [] for split in SPLITS}
 
     def add(self, split: str, track: Track, **arrays: np.ndarray) -> None:
@@ -103,9 +104,10 @@ class DatasetWriter:
         """Renames the shards to their final names and writes the JSON files."""
         for split in list(self._open):
             self._finish_shard(split)
-        (self.folder / "dataset.json").unlink(missing_ok=True)
+        mirrors.discard(self.folder / "dataset.json")
         table = self._describe()
         self._rename_shards(table)
+        shard_index.write_index(self.folder, table, self._lengths)
         self._vocabulary.save(self.folder / "vocabulary.json")
         tfds_info.write_description(self.folder, table)
         files.write_json(self.folder / "dataset.json", table)
@@ -174,8 +176,9 @@ class DatasetWriter:
         return self._open[split]
 
     def _finish_shard(self, split: str) -> None:
-        self._shards[split].append(self._open[split].close())
-        del self._open[split]
+        shard = self._open.pop(split)
+        self._shards[split].append(shard.close())
+        self._lengths[split].append(shard.lengths)
 
     def _rename_shards(self, table: Mapping[str, Any]) -> None:
         """Renames the shards to the names in `table`, and removes those of older datasets."""
@@ -183,10 +186,11 @@ class DatasetWriter:
         for split in SPLITS:
             for i, shard in enumerate(table["splits"][split]["shards"]):
                 os.replace(self._temporary_path(split, i), self.folder / shard["file"])
+                mirrors.publish(self.folder / shard["file"])
                 names.add(shard["file"])
         for path in self.folder.iterdir():
             if path.name not in names and _SHARD_NAME.fullmatch(path.name):
-                path.unlink()
+                mirrors.discard(path)
 
     def _describe(self) -> dict[str, Any]:
         """Returns the content of dataset.json."""

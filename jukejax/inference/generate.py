@@ -3,7 +3,6 @@
 Dimensions: B items, R rows of a batch, t codes of a track.
 """
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -14,9 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukejax.common import extras
+from jukejax.common import extras, files, storage
 from jukejax.common.config import freeze
-from jukejax.preparation import storage
 from jukejax.preparation.job import Job
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 
@@ -97,7 +96,7 @@ def _run_job(source: Source, job: Job) -> dict:
 
 def _write_results(rows: list[dict], path: str) -> None:
     """Writes the results of all sources, on a worker."""
-    storage.store_bytes(json.dumps(rows).encode(), path)
+    files.store_bytes(path, json.dumps(rows).encode())
 
 
 def read_results(path: Path, sources: Sequence[Source]) -> list[PreparedTrack]:

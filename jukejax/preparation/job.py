@@ -12,10 +12,10 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jukejax.common import files
+from jukejax.common import files, storage
 from jukejax.common.config import freeze
 from jukejax.data import audio
-from jukejax.preparation import storage, track_cache, tracks
+from jukejax.preparation import track_cache, tracks
 from jukejax.preparation.prepared_track import PreparedTrack, Source
 from jukejax.preparation.rules import Rules
 
@@ -47,7 +47,7 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
             prepared = self._prepare_locally(source, folder)
             if not prepared.reason:
-                storage.store_bytes(json.dumps(asdict(prepared)).encode(), record)
+                files.store_bytes(record, json.dumps(asdict(prepared)).encode())
         return prepared
 
     def _prepare_locally(self, source: Source, folder: str) -> PreparedTrack:

@@ -6,9 +6,9 @@ Times, where the source has some, are in seconds of the source until `choose_lyr
 import os
 from dataclasses import replace
 
+from jukejax.common import storage
 from jukejax.data import audio
 from jukejax.data.lrc import TimedLyrics, has_line_times, parse_lrc
-from jukejax.preparation import storage
 from jukejax.preparation.prepared_track import PreparedTrack
 
 SUFFIXES = (".lrc", ".txt")  # of files beside the sound, the first one that exists

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.common import files
+from jukejax.common import files, storage
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus
@@ -21,7 +21,6 @@ from jukejax.preparation import (
     local_runner,
     selection,
     separators,
-    storage,
 )
 from jukejax.preparation.job import Job
 from jukejax.preparation.metadata import file_key, read_metadata

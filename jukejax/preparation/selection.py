@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from jukejax.analysis.fingerprint import Landmarks
+from jukejax.common import storage
 from jukejax.data import audio, corpus
 from jukejax.data.vocabularies import UNKNOWN, split_genres
-from jukejax.preparation import groups, storage
+from jukejax.preparation import groups
 from jukejax.preparation.lyrics_source import choose_lyrics
 from jukejax.preparation.metadata import TrackLabels, file_key
 from jukejax.preparation.prepared_track import PreparedTrack

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from jukejax.common import storage
 from jukejax.data import audio
-from jukejax.preparation import beam_runner, groups, separators, storage
+from jukejax.preparation import beam_runner, groups, separators
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.shifts import Shift
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from jukejax.common import storage
 from jukejax.data import decoding
-from jukejax.preparation import storage
 from jukejax.preparation.lyrics_source import SUFFIXES
 from jukejax.preparation.prepared_track import Source
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from jukejax.common import extras, files
+from jukejax.common import extras, files, storage
 from jukejax.common.config import freeze
-from jukejax.preparation import storage
 from jukejax.preparation.metadata import TrackLabels, file_key
 from jukejax.preparation.prepared_track import Source
 
@@ -60,7 +59,7 @@ def export_sources(
     if rows is None:
         rows = _export_examples(_open_builder(name, data_dir), folder, progress)
         text = json.dumps([asdict(row) for row in rows]) + "\n"
-        storage.store_bytes(text.encode(), index)
+        files.store_bytes(index, text.encode())
     sources = [Source(row.file, path=storage.join_path(folder, row.file)) for row in rows]
     track_labels = {file_key(row.file): TrackLabels(row.artist, row.genre) for row in rows}
     return sources, track_labels
@@ -121,7 +120,7 @@ def _export_examples(
             file = f"{split}-{number:06d}.wav"
             path = storage.join_path(folder, file)
             if not storage.file_exists(path):
-                storage.store_bytes(encode_wav(example[key], rate), path)
+                files.store_bytes(path, encode_wav(example[key], rate))
             artist = example.get(ARTIST, b"")
             rows.append(
                 Example(

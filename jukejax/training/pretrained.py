@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jukejax.common import files
+from jukejax.common import files, mirrors, storage
 from jukejax.common.config import to_plain
 from jukejax.data import vocabularies
 from jukejax.data.vocabularies import LabelTables, Vocabulary
@@ -116,7 +116,10 @@ def describe_origin(config: ConfigDict) -> dict[str, Any]:
     """Returns what a model's description records of `config.init_from`; {} without it."""
     if not config.get("init_from"):
         return {}
-    path = Path(config.init_from)
+    path, name = mirrors.open_input(config.init_from), str(Path(config.init_from))
+    if storage.is_remote(config.init_from):
+        name = config.init_from.rstrip("/")
+        mirrors.open_input(f"{name.rpartition('/')[0]}/model.json")  # beside a part of a bundle
     record: dict[str, Any] = {}
     if (path / "description.json").exists():  # a run that may itself have started from weights
         record = files.read_json(path / "description.json").get("init_from", {})
@@ -124,4 +127,4 @@ def describe_origin(config: ConfigDict) -> dict[str, Any]:
         if (folder / "model.json").exists():
             record = files.read_json(folder / "model.json")
     rights = {key: record[key] for key in ("license", "provenance") if key in record}
-    return {"init_from": {"path": str(path), **rights}}
+    return {"init_from": {"path": name, **rights}}

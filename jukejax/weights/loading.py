@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from jukejax.common import files
+from jukejax.common import files, mirrors
 from jukejax.common.types import Tree
 from jukejax.weights import adapters, bundle, checkpoints, part_checks, stream
 from jukejax.weights.adapters import AdaptersRecord
@@ -40,7 +40,7 @@ def read_description(path: str | Path, name: str) -> dict:
 
 
 def _check_part(path: str | Path, name: str) -> _CheckedPart:
-    folder, is_run = _locate_model(Path(path), name)
+    folder, is_run = _locate_model(mirrors.open_input(path), name)
     file = folder / ("description.json" if is_run else "config.json")
     description = files.read_json(file)
     part_checks.check_description(description, file)

@@ -1,8 +1,11 @@
 """The model that is shipped with the package, which commands take by its name (docs/house.md)."""
 
+import os
 from pathlib import Path
 
 from absl import flags
+
+from jukejax.common import mirrors, storage
 
 HOUSE = "house"
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / HOUSE
@@ -11,11 +14,14 @@ FOLDER = Path(__file__).resolve().parents[1] / "assets" / HOUSE
 def resolve_model(path: str) -> str:
     """Returns the folder of a model: that of the shipped one for its name `HOUSE`.
 
+    A model in a bucket is copied for the time of the process.
+
     Raises:
       ValueError: this installation lacks the shipped model.
+      OSError: the bucket cannot be read.
     """
     if path != HOUSE:
-        return path
+        return os.fspath(mirrors.open_input(path)) if storage.is_remote(path) else path
     if not (FOLDER / "model.json").exists():
         raise ValueError(
             f"no bundle is shipped as {HOUSE!r} with this version ({FOLDER}); name one (export and "

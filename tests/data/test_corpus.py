@@ -165,7 +165,7 @@ def test_a_writer_that_fails_leaves_the_old_dataset(tmp_path):
     ):
         [writer.add("train", corpus.Track("t"), audio=track) for track in tracks]
     assert corpus.open_dataset(tmp_path / "d").corpus_hash == old.corpus_hash
-    assert len(list((tmp_path / "d").iterdir())) == 6
+    assert len(list((tmp_path / "d").iterdir())) == 7
 
 
 def test_no_tensorflow_and_no_jax_for_a_corpus():

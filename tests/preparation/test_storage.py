@@ -2,14 +2,15 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 from fsspec.registry import _registry
 
+from jukejax.common import storage
 from jukejax.data import corpus
-from jukejax.preparation import storage
 from tests.support import bucket
 from tests.support.preparation import RATE, contents, music, prepare, prepare_in_new_process
 
@@ -93,7 +94,9 @@ def test_a_bucket_is_downloaded_once_into_a_local_cache(buckets, tmp_path):
     }
 
 
-def test_a_bucket_of_an_unknown_kind_or_without_its_package_is_named():
+def test_a_bucket_of_an_unknown_kind_or_without_its_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
+    monkeypatch.delitem(_registry, "s3", raising=False)
     with pytest.raises(ValueError, match="--input=xx://music cannot be reached: Protocol not kno"):
         storage.check_reachable("xx://music", "input")
     with pytest.raises(ValueError, match="--cache=s3://music: Install s3fs"):
