@@ -106,6 +106,7 @@ class Jukebox:
         sample_rate: int | None = None,
         prompt_seconds: float | None = None,
         first_beat: float | None = None,
+        sections: str = "auto",
         codes: Tracks | str | Path | None = None,
         mode: str | None = None,
         reroll: tuple[float, float] | None = None,
@@ -142,6 +143,8 @@ class Jukebox:
           sample_rate: of the prompt; None: that of the model.
           prompt_seconds: seconds of the prompt or of `codes` to keep; None: all.
           first_beat: start of a bar in the prompt, in seconds; None: estimated.
+          sections: with their bars, such as "intro:4,drop:8", for models that know sections;
+            "auto": those of `codes`, or drawn by the seed; "": unknown.
           codes: one of the tracks of an earlier call, or the codes.npz of a sample folder.
           mode: "ancestral" (new tracks), "primed" (from `prompt`), "continue" (from `codes`),
             "upsample" (keeps the coarsest level of either, and generates the finer ones) or

@@ -1,7 +1,7 @@
 """The schema of dataset.json, the description of a dataset."""
 
 import itertools
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,17 @@ class Track:
     Attributes:
       samples: length at the sample rate of the dataset (of a code dataset: codes times hop).
       content: sha256 of the source, which determines the split.
-      bpm, first_downbeat, key: see `Grid`; the downbeat is relative to the first stored sample.
-      grid_origin: of bpm, first_downbeat and key: "tag", "metadata", "estimate" or "corpus".
-      grid_confidence: of bpm, first_downbeat and key, 0 to 1.
+      bpm, first_downbeat, key, sections: see `Grid`; samples are relative to the first stored one.
+      grid_origin: of bpm, first_downbeat, key and sections: "tag", "metadata", "estimate" or
+        "corpus".
+      grid_confidence: of the same, 0 to 1.
       offset: samples of the piece before the first stored one (`encode --offsets` stores a piece
         several times).
       lyrics: of the whole piece, as written in its source.
       lyric_times: (character of `lyrics`, seconds from the first stored sample) where it is known
         when a line or word begins.
       pitch_shift, tempo_factor: semitones and factor by which the stored sound was changed; bpm,
-        first_downbeat, key and lyric_times are those of the stored sound.
+        first_downbeat, key, sections and lyric_times are those of the stored sound.
       shard, first_record, records: position of its chunks in the split's list of shards.
     """
 
@@ -55,6 +56,7 @@ class Track:
     bpm: float | None = None
     first_downbeat: float | None = None
     key: str | None = None
+    sections: tuple[tuple[str, float], ...] = ()
     grid_origin: dict[str, str] = field(default_factory=dict)
     grid_confidence: dict[str, float] = field(default_factory=dict)
     lyrics: str = ""
@@ -69,7 +71,11 @@ class Track:
     @property
     def grid(self) -> Grid:
         """Returns the musical grid of the stored sound."""
-        return Grid(self.bpm, self.first_downbeat, self.key)
+        return Grid(self.bpm, self.first_downbeat, self.key, self.sections)
+
+    def with_grid(self, grid: Grid) -> "Track":
+        """Returns the track with another musical grid."""
+        return replace(self, **{one.name: getattr(grid, one.name) for one in fields(Grid)})
 
     def shift_lyric_times(self, samples: int, sample_rate: int) -> tuple[tuple[int, float], ...]:
         """Returns the times of the lyrics without the first samples."""
@@ -77,8 +83,10 @@ class Track:
         return tuple((index, time - seconds) for index, time in self.lyric_times)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the track as JSON values, without lyrics and changes if it has none."""
+        """Returns the track as JSON values, without sections, lyrics and changes if it has none."""
         table = asdict(self)
+        if not self.sections:
+            del table["sections"]
         if not self.lyrics:
             del table["lyrics"], table["lyric_times"]
         if (self.pitch_shift, self.tempo_factor) == (0, 1.0):

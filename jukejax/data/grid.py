@@ -1,4 +1,4 @@
-"""The musical grid of a track: tempo, first downbeat and key, and its entries in label vectors.
+"""The musical grid of a track: tempo, downbeat, key, sections, and its entries in label vectors.
 
 The metre is 4/4, and the tempo of a track is constant. Positions in a bar, or in a phrase of
 several bars, are fixed-point numbers of 32 bits, so that they are exact after hours: the cycle is
@@ -6,13 +6,15 @@ several bars, are fixed-point numbers of 32 bits, so that they are exact after h
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from jukejax.data import sections as sections_data
+
 BEATS_PER_BAR = 4
 CYCLE_UNITS = 1 << 32
-NUM_ENTRIES = 5  # of a label vector: tempo, key, position in the cycle, its step, first code
+_NUM_ENTRIES = 5  # of a label vector: tempo, key, position in the cycle, its step, first code
 TEMPO_TOLERANCE = 0.006  # largest relative difference of a tempo from its rounded value
 TEMPO_UNITS = 1000  # of the tempo entry: milli-BPM
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -36,23 +38,29 @@ class Grid:
       first_downbeat: sample of the start of a bar, from the start of the track; may be negative, or
         between two samples. None: unknown.
       key: one of `KEYS`; None: unknown.
+      sections: (name, first sample) of each section, see `data.sections`; none: unknown.
     """
 
     bpm: float | None = None
     first_downbeat: float | None = None
     key: str | None = None
+    sections: tuple[tuple[str, float], ...] = ()
 
     def shift(self, samples: float) -> "Grid":
         """Returns the grid from the track's sample `samples` on."""
-        if self.first_downbeat is None:
-            return self
-        return Grid(self.bpm, self.first_downbeat - samples, self.key)
+        downbeat = None if self.first_downbeat is None else self.first_downbeat - samples
+        shifted = sections_data.shift_sections(self.sections, samples)
+        return replace(self, first_downbeat=downbeat, sections=shifted)
 
     def scale(self, factor: float) -> "Grid":
         """Returns the grid of the same sound at `factor` times the sample rate."""
-        if self.first_downbeat is None:
-            return self
-        return Grid(self.bpm, self.first_downbeat * factor, self.key)
+        downbeat = None if self.first_downbeat is None else self.first_downbeat * factor
+        scaled = sections_data.scale_sections(self.sections, factor)
+        return replace(self, first_downbeat=downbeat, sections=scaled)
+
+    def with_sections(self, sections: sections_data.Sections) -> "Grid":
+        """Returns the grid with other sections."""
+        return replace(self, sections=sections)
 
     def bar_samples(self, sample_rate: int) -> float:
         """Returns the samples of a bar; the tempo must be known."""
@@ -60,28 +68,35 @@ class Grid:
         return BEATS_PER_BAR * 60 * sample_rate / self.bpm
 
     def make_entries(
-        self, start: int, hop: int, sample_rate: int, cycle_bars: int = 1
+        self,
+        start: int,
+        hop: int,
+        sample_rate: int,
+        cycle_bars: int = 1,
+        num_sections: int = 0,
     ) -> tuple[int, ...]:
         """Returns the entries of a label vector for a window that begins at sample `start`.
 
         Args:
           hop: samples of a position.
           cycle_bars: bars of a cycle; the first one begins at the first downbeat.
+          num_sections: see `data.sections.make_entries`, whose entries are the last ones.
 
         Returns:
-          NUM_ENTRIES numbers: tempo in milli-BPM, number of the key, position in the cycle at
-          `start` and step from each position to the next, in units of the cycle as signed 32-bit
-          integers, and the number of the window's first code in the track. 0: unknown; a step of
-          0: the position in the cycle is unknown.
+          `count_entries(num_sections)` numbers: tempo in milli-BPM, number of the key, position in
+          the cycle at `start` and step from each position to the next, in units of the cycle as
+          signed 32-bit integers, and the number of the window's first code in the track; then the
+          sections. 0: unknown; a step of 0: the position in the cycle is unknown.
         """
+        last = sections_data.make_entries(self.sections, start, hop, num_sections)
         tempo = 0 if self.bpm is None else round(TEMPO_UNITS * self.bpm)
         key = KEYS.index(self.key or "")
         if self.bpm is None or self.first_downbeat is None:
-            return tempo, key, 0, 0, start // hop
+            return tempo, key, 0, 0, start // hop, *last
         cycle = cycle_bars * self.bar_samples(sample_rate)
         position = (start - self.first_downbeat) / cycle % 1.0
         units, step = round(position * CYCLE_UNITS), round(hop / cycle * CYCLE_UNITS)
-        return tempo, key, _wrap(units), _wrap(step), start // hop
+        return tempo, key, _wrap(units), _wrap(step), start // hop, *last
 
 
 def merge_grids(first: Grid, second: Grid) -> Grid:
@@ -93,7 +108,12 @@ def merge_grids(first: Grid, second: Grid) -> Grid:
     downbeat = first.first_downbeat
     if downbeat is None and bpm == second.bpm:
         downbeat = second.first_downbeat
-    return Grid(bpm, downbeat, first.key or second.key)
+    return Grid(bpm, downbeat, first.key or second.key, first.sections or second.sections)
+
+
+def count_entries(num_sections: int) -> int:
+    """Returns the number of entries of `Grid.make_entries`."""
+    return _NUM_ENTRIES + sections_data.count_entries(num_sections)
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,8 @@ class SourcedGrid:
     """A grid with the origin and the confidence of each of its values.
 
     Attributes:
-      origin: "corpus", "metadata", "tag" or "estimate" of "bpm", "first_downbeat" and "key".
+      origin: "corpus", "metadata", "tag" or "estimate" of "bpm", "first_downbeat", "key" and
+        "sections".
       confidence: of the same, 0 to 1.
       is_constant: false if the tempo was found to change.
     """

@@ -30,6 +30,9 @@ class LabelSizes(Protocol):
     @property
     def cycle_bars(self) -> int: ...
 
+    @property
+    def num_sections(self) -> int: ...
+
 
 def find_excess(artist: int, genres: Sequence[int], sizes: LabelSizes) -> str | None:
     """Returns why a model cannot take the ids of a track; None if it can.

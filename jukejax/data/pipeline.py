@@ -142,8 +142,8 @@ class CodeReader:
             )
             if self.labels.grids is not None:
                 rate, grid = self.dataset.table.sample_rate, self.labels.grids[t]
-                hop, cycle_bars = hops[self.level], self.labels.cycle_bars
-                entries = grid.make_entries(example.start, hop, rate, cycle_bars)
+                sizes = self.labels.cycle_bars, self.labels.num_sections
+                entries = grid.make_entries(example.start, hops[self.level], rate, *sizes)
                 label[i, genres_end:lyrics_start] = entries
             if self.labels.lyrics_reader is not None:
                 reader, tokens = self.labels.lyrics_reader, self.labels.lyrics[t]

@@ -7,7 +7,7 @@ import numpy as np
 
 from jukejax.common.formatting import format_count
 from jukejax.data.corpus import Track
-from jukejax.data.grid import NUM_ENTRIES, Grid
+from jukejax.data.grid import Grid, count_entries
 from jukejax.data.labels import NUM_TIMING, LabelSizes, find_excess
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.vocabularies import LabelIds
@@ -21,7 +21,7 @@ class TrackLabels:
       artists, genres: ids, by track.
       max_genres: entries of a label vector for genres.
       grids: by track, for models with musical labels; None for others.
-      cycle_bars: bars of a cycle of the grid, see `grid.Grid.make_entries`.
+      cycle_bars, num_sections: see `grid.Grid.make_entries`.
       lyrics: tokens by track, int32 [letters], for models with lyrics; empty for others.
       lyrics_reader: of these tokens.
     """
@@ -33,6 +33,7 @@ class TrackLabels:
     lyrics: Sequence[np.ndarray] = ()
     lyrics_reader: LyricsReader | None = None
     cycle_bars: int = 1
+    num_sections: int = 0
 
     @property
     def num_lyrics(self) -> int:
@@ -42,7 +43,7 @@ class TrackLabels:
     @property
     def width(self) -> int:
         """Returns the entries of a label vector."""
-        grid = NUM_ENTRIES if self.grids is not None else 0
+        grid = count_entries(self.num_sections) if self.grids is not None else 0
         return NUM_TIMING + self.max_genres + grid + self.num_lyrics
 
 
@@ -91,5 +92,12 @@ def encode_track_labels(
         by_text = {text: lyrics_reader.encode(text) for text in {t.lyrics for t in tracks}}
         tokens = [by_text[track.lyrics] for track in tracks]
     return TrackLabels(
-        artists, genres, sizes.max_genres, grids, tokens, lyrics_reader, sizes.cycle_bars
+        artists,
+        genres,
+        sizes.max_genres,
+        grids,
+        tokens,
+        lyrics_reader,
+        sizes.cycle_bars,
+        sizes.num_sections,
     )

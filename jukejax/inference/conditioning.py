@@ -27,7 +27,8 @@ class Labels(NamedTuple):
       total_samples: length of the piece that contains the item.
       offset: samples of the piece before the item.
       lyrics: tokens of the whole piece, for models with lyrics.
-      grid: tempo, downbeat and key, from the start of the item; for models with musical labels.
+      grid: tempo, downbeat, key and sections, from the start of the item; for models with musical
+        labels.
     """
 
     artist: int
@@ -146,8 +147,8 @@ def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int
         entries: tuple[int, ...] = ()
         if config.labels.has_grid:
             first, rate = start * config.hop_length, config.labels.sample_rate
-            cycle_bars = config.labels.cycle_bars
-            entries = item.grid.make_entries(first, config.hop_length, rate, cycle_bars)
+            sizes = config.labels.cycle_bars, config.labels.num_sections
+            entries = item.grid.make_entries(first, config.hop_length, rate, *sizes)
         rows.append(np.concatenate([row, entries, tokens]).astype(np.int32))
     return np.stack(rows)
 

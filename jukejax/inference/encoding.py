@@ -198,9 +198,8 @@ def write_shards(
                     f"the codes of {version.track.name} in {folder} were lost or damaged; run again"
                 )
             track = dataclasses.replace(
-                version.track,
+                version.track.with_grid(version.track.grid.shift(version.offset)),
                 offset=version.track.offset + version.offset,
-                first_downbeat=version.track.grid.shift(version.offset).first_downbeat,
                 lyric_times=version.track.shift_lyric_times(
                     version.offset, version.dataset.info["sample_rate"]
                 ),

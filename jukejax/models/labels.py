@@ -1,7 +1,6 @@
-"""The labels of a prior: artist and genre, timing, tempo, key and position in the bar and phrase.
+"""The labels of a prior: artist, genre, timing, tempo, key, position in bar and phrase, section.
 
-Jukebox paper, section 4.2; tempo, key and position in the bar and phrase are ours. Letters: B
-batch, T seq_len, E emb_dim.
+Jukebox paper, section 4.2; from the tempo on they are ours. Letters: B batch, T seq_len, E emb_dim.
 """
 
 import dataclasses
@@ -11,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.data import grid
+from jukejax.data import grid, sections
 
 # Columns of a label vector: total length, offset and window length in samples, artist, genres; then
 # those of `grid.Grid.make_entries` if `LabelConfig.has_grid`; then the lyric tokens, if any.
@@ -34,6 +33,8 @@ class LabelConfig:
       bar_bins: bins of the position in the bar; 0: no such condition.
       phrase_bars: bars of a phrase, counted from the first downbeat; the condition is the number of
         the bar in the phrase. 0: no such condition.
+      num_sections: largest number of sections of a window (8 are enough for 12 s of house music);
+        the condition is the section of each position, such as intro or drop. 0: no such condition.
       turns: codes of a frame, for a VQ-VAE whose codes take turns (`FrameConfig.turns`); the
         condition is the turn of each position. 0: no such condition.
       min_bpm, max_bpm: beats a minute; slower and faster tracks are clipped to these.
@@ -53,6 +54,7 @@ class LabelConfig:
     keys: int = 0
     bar_bins: int = 0
     phrase_bars: int = 0
+    num_sections: int = 0
     turns: int = 0
     min_bpm: float = 60.0
     max_bpm: float = 200.0
@@ -63,7 +65,7 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if self.keys not in (0, len(grid.KEYS) - 1):
             raise ValueError(f"labels.keys is {self.keys}, must be 24, or 0 for no condition")
-        for name in ("tempo_bins", "bar_bins", "phrase_bars", "turns"):
+        for name in ("tempo_bins", "bar_bins", "phrase_bars", "num_sections", "turns"):
             if getattr(self, name) < 0:
                 raise ValueError(f"labels.{name} is {getattr(self, name)}, must be 0 or more")
         if not 0 < self.min_bpm < self.max_bpm:
@@ -77,8 +79,9 @@ class LabelConfig:
 
     @property
     def has_grid(self) -> bool:
-        """Returns true if tempo, key, position in the bar or phrase, or turn are conditions."""
-        return bool(self.tempo_bins or self.keys or self.bar_bins or self.phrase_bars or self.turns)
+        """Returns true if any condition of `grid.Grid` or the turn is one of the model."""
+        in_bars = self.bar_bins or self.phrase_bars or self.num_sections
+        return bool(self.tempo_bins or self.keys or in_bars or self.turns)
 
     @property
     def cycle_bars(self) -> int:
@@ -88,7 +91,8 @@ class LabelConfig:
     @property
     def width(self) -> int:
         """Returns the entries of a label vector without lyrics."""
-        return FIRST_GENRE + self.max_genres + (grid.NUM_ENTRIES if self.has_grid else 0)
+        entries = grid.count_entries(self.num_sections) if self.has_grid else 0
+        return FIRST_GENRE + self.max_genres + entries
 
     @property
     def genres(self) -> slice:
@@ -97,10 +101,15 @@ class LabelConfig:
 
     @property
     def grid_columns(self) -> dict[str, int]:
-        """Returns the columns of the entries of `grid.Grid.make_entries`."""
+        """Returns the columns of the first entries of `grid.Grid.make_entries`."""
         first = FIRST_GENRE + self.max_genres
         names = ("tempo", "key", "cycle", "cycle_step", "code")
         return {name: first + i for i, name in enumerate(names)}
+
+    @property
+    def section_columns(self) -> slice:
+        """Returns the columns of the numbers of sections; that of its start is before each."""
+        return slice(self.width - sections.count_entries(self.num_sections) + 1, self.width, 2)
 
 
 def compute_timing_bins(
@@ -140,14 +149,14 @@ def _find_bins(config: LabelConfig, x: jax.Array, low: float, high: float) -> ja
 
 
 def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> dict[str, jax.Array]:
-    """Computes the rows of the tables of tempo, key, position in bar and phrase, and turn, int32.
+    """Computes the rows of the tables of tempo, key, position, section and turn, int32.
 
     Row 0 is "unknown", except for turns. Positions are integers of 32 bits that wrap at the end of
     the cycle.
 
     Returns:
-      "tempo" and "key" [B, 1], "bar", "phrase" and "turn" [B, seq_len]; those that are conditions
-      of the model.
+      "tempo" and "key" [B, 1], "bar", "phrase", "section" and "turn" [B, seq_len]; those that are
+      conditions of the model.
     """
     tempo, key, start, step, code = (labels[:, i : i + 1] for i in config.grid_columns.values())
     bins = {}
@@ -167,9 +176,21 @@ def compute_grid_bins(config: LabelConfig, labels: jax.Array, seq_len: int) -> d
         bins["bar"] = jnp.where(step != 0, 1 + index.astype(jnp.int32), 0)
     if config.phrase_bars:
         bins["phrase"] = jnp.where(step != 0, 1 + jnp.floor(bars).astype(jnp.int32), 0)
+    if config.num_sections:
+        bins["section"] = _find_sections(config, labels, seq_len)
     if config.turns:
         bins["turn"] = (code + jnp.arange(seq_len, dtype=jnp.int32)) % config.turns
     return bins
+
+
+def _find_sections(config: LabelConfig, labels: jax.Array, seq_len: int) -> jax.Array:
+    """Returns the number of the section at each position, int32 [B, seq_len]."""
+    columns = config.section_columns
+    numbers = labels[:, columns]
+    starts = labels[:, columns.start - 1 : columns.stop - 1 : 2]
+    changes = jnp.diff(numbers, prepend=0)  # [B, num_sections]
+    is_past = jnp.arange(seq_len)[None, :, None] >= starts[:, None, :]
+    return (is_past * changes[:, None, :]).sum(axis=-1, dtype=jnp.int32)
 
 
 def remove_labels(
@@ -189,6 +210,9 @@ def remove_labels(
         "key": [(columns["key"], 0)],
         "bar": [(columns["cycle"], 0), (columns["cycle_step"], 0)],
     }
+    if config.num_sections:
+        numbers = range(config.width)[config.section_columns]
+        unknown["section"] = [(column, 0) for column in numbers]
     for name, rows in removed.items():
         for column, value in unknown[name]:
             labels = labels.at[:, column].set(jnp.where(rows, value, labels[:, column]))
@@ -197,7 +221,8 @@ def remove_labels(
 
 def label_names(config: LabelConfig) -> tuple[str, ...]:
     """Returns the names of the labels that a model can be without."""
-    return ("artist", "genre", *(("tempo", "key", "bar") if config.has_grid else ()))
+    names = ("artist", "genre", *(("tempo", "key", "bar") if config.has_grid else ()))
+    return (*names, "section") if config.num_sections else names
 
 
 def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.Array:
@@ -219,7 +244,7 @@ class LabelConditioner(nn.Module):
     """Maps label vectors int [B, width] to the start slot and the embeddings of all positions.
 
     [B, E], and [B, T or 1, E] or None: the sum of timing (if `timing`), tempo, key, position in the
-    bar and phrase, turn, and (if `style_everywhere`) the start slot.
+    bar and phrase, section, turn, and (if `style_everywhere`) the start slot.
     """
 
     config: LabelConfig
@@ -252,6 +277,7 @@ class LabelConditioner(nn.Module):
                 "key": 1 + config.keys,
                 "bar": 1 + config.bar_bins,
                 "phrase": 1 + config.phrase_bars,
+                "section": len(sections.NAMES),
                 "turn": config.turns,
             }
             bins = compute_grid_bins(config, labels, self.seq_len)

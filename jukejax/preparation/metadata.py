@@ -16,7 +16,7 @@ from jukejax.preparation.lyrics_source import is_lyrics_path, parse_lyrics, read
 from jukejax.preparation.prepared_track import GridText
 from jukejax.preparation.track_grid import check_grid_text
 
-GRID_COLUMNS = ("bpm", "first_beat", "key")
+GRID_COLUMNS = ("bpm", "first_beat", "key", "sections")
 NAME_COLUMNS = ("file", "artist", "genre", "lyrics")
 COLUMNS = (*NAME_COLUMNS, *GRID_COLUMNS)  # of a metadata file; others are not read
 FOREIGN_SHARE = 0.4  # of the letters of a Latin-1 tag that are not ASCII: another code page

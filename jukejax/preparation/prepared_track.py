@@ -8,11 +8,15 @@ from jukejax.data.lrc import TimedLyrics
 
 @dataclass(frozen=True)
 class GridText:
-    """Tempo, first downbeat (in seconds of the source) and key as text; "": not given."""
+    """Tempo, first downbeat, key and sections as text; "": not given.
+
+    Times are in seconds of the source; for sections see `sections.parse_starts`.
+    """
 
     bpm: str = ""
     first_beat: str = ""
     key: str = ""
+    sections: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class PreparedTrack:
       content: sha256 of the sound of the source, without its tags.
       notes: repairs and other messages for the user.
       loudness: LUFS of the stored audio; None if too soft to measure.
-      grid: tempo, downbeat and key of the stored audio: estimated, or those of the house corpus;
-        from `track_grid.choose_grid` on, those of the metadata and the tags before these.
+      grid: tempo, downbeat, key and sections of the stored audio: estimated, or those of the house
+        corpus; from `track_grid.choose_grid` on, those of the metadata and the tags before these.
       first_sample: sample of the source at which the stored audio begins.
       is_joined: passages of the source were cut out, so that the grid is interrupted.
       tags: values of the file's tags that `choose_grid` reads.

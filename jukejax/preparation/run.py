@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +172,7 @@ def _add_track(
     writer: DatasetWriter, split: str, track: corpus.Track, sound: np.ndarray, sample_rate: int
 ) -> None:
     """Resamples a track, int16 [time, channels] at 44.1 kHz, and writes it with its labels."""
-    grid = track.grid.scale(sample_rate / audio.SAMPLE_RATE)
-    labeled = replace(track, first_downbeat=grid.first_downbeat)
+    labeled = track.with_grid(track.grid.scale(sample_rate / audio.SAMPLE_RATE))
     writer.add(split, labeled, audio=resample_track(sound, sample_rate))
 
 

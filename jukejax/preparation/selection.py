@@ -54,9 +54,7 @@ def label_tracks(
                 track.samples,
                 channels=track.channels,
                 content=track.content,
-                bpm=grid.grid.bpm,
-                first_downbeat=grid.grid.first_downbeat,
-                key=grid.grid.key,
+                **asdict(grid.grid),
                 grid_origin=grid.origin,
                 grid_confidence=grid.confidence,
                 lyrics=track.lyrics.text,
@@ -78,7 +76,7 @@ def find_groups(usable: Sequence[PreparedTrack]) -> tuple[list[int], list[groups
 def describe_grid(track: PreparedTrack) -> dict[str, Any]:
     """Describes the grid of a track, with the origin and the confidence of each value.
 
-    The first downbeat is in seconds of the stored audio.
+    The first downbeat and the sections are in seconds of the stored audio.
     """
     grid = track.grid.grid
     downbeat = grid.first_downbeat
@@ -87,6 +85,7 @@ def describe_grid(track: PreparedTrack) -> dict[str, Any]:
         "bpm": None if grid.bpm is None else round(grid.bpm, 3),
         "first_downbeat": None if downbeat is None else round(downbeat / audio.SAMPLE_RATE, 5),
         "key": grid.key,
+        "sections": [[name, round(start / audio.SAMPLE_RATE, 3)] for name, start in grid.sections],
         "origin": track.grid.origin,
         "confidence": track.grid.confidence,
         "constant_tempo": track.grid.is_constant,

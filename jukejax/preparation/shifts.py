@@ -11,6 +11,7 @@ import numpy as np
 from jukejax.data import audio
 from jukejax.data.dataset_file import Track
 from jukejax.data.grid import FASTEST, SLOWEST, transpose_key
+from jukejax.data.sections import scale_sections
 
 MOST_SEMITONES = 12
 SLOWEST_FACTOR, FASTEST_FACTOR = 0.5, 2.0
@@ -59,6 +60,7 @@ class Shift:
             bpm=bpm,
             first_downbeat=None if bpm is None else downbeat,
             key=None if track.key is None else transpose_key(track.key, self.semitones),
+            sections=scale_sections(track.sections, 1 / self.tempo),
             lyric_times=tuple((index, time / self.tempo) for index, time in track.lyric_times),
             pitch_shift=self.semitones,
             tempo_factor=self.tempo,

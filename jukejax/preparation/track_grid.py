@@ -13,6 +13,7 @@ import numpy as np
 from jukejax.analysis.tempo_grid import estimate_grid
 from jukejax.data import audio
 from jukejax.data.grid import SourcedGrid, check_bpm, is_same_tempo, parse_key
+from jukejax.data.sections import parse_starts, scale_sections, shift_sections
 from jukejax.preparation.prepared_track import GridText, PreparedTrack
 
 SURE = 0.5  # confidence of an estimate from which on it contradicts what is written
@@ -42,12 +43,13 @@ def check_grid_text(text: GridText) -> None:
     """Checks the values of the metadata file.
 
     Raises:
-      ValueError: one is no tempo, no time or no key; the message names the column.
+      ValueError: one is no tempo, time, key or list of sections; the message names the column.
     """
     parse_bpm(text.bpm, "bpm")
     parse_first_beat(text.first_beat)
     if text.key:
         parse_key(text.key)
+    parse_starts(text.sections)
 
 
 def parse_bpm(text: str, name: str) -> float | None:
@@ -86,6 +88,9 @@ def choose_grid(track: PreparedTrack, metadata: GridText) -> PreparedTrack:
     if track.is_joined and grid.grid.first_downbeat is not None:
         notes.append("passages were cut out: the position in the bar is unknown")
         grid = replace(grid, grid=replace(grid.grid, first_downbeat=None))
+    if track.is_joined and grid.grid.sections:
+        notes.append("passages were cut out: the sections are unknown")
+        grid = replace(grid, grid=replace(grid.grid, sections=()))
     return replace(track, grid=grid, notes=[*track.notes, *notes])
 
 
@@ -113,6 +118,9 @@ def _apply_text(
             values["key"] = parse_key(text.key)
         except ValueError as error:
             notes.append(f"{origin}: {error}; it is ignored")
+    if starts := parse_starts(text.sections):
+        starts = scale_sections(starts, audio.SAMPLE_RATE)
+        values["sections"] = shift_sections(starts, track.first_sample)
     grid = sourced.grid
     if "bpm" in values and values["bpm"] != grid.bpm and "first_downbeat" not in values:
         grid = replace(grid, first_downbeat=None)  # that of another tempo

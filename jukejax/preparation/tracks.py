@@ -20,6 +20,7 @@ from jukejax.data import audio
 from jukejax.data.grid import Grid, SourcedGrid
 from jukejax.data.lrc import TimedLyrics
 from jukejax.data.repair import SILENT, repair_sound
+from jukejax.data.sections import scale_sections
 from jukejax.data.spool import Spool
 from jukejax.preparation import track_cache
 from jukejax.preparation.metadata import read_tags
@@ -92,8 +93,9 @@ def _prepare_house_track(
             return PreparedTrack(source.name, str(error), content=content)
         mixed = Mix(source.name, mix, content, notes)
         prepared = _prepare_mix(mixed, entry, separator, rules, track)
-    truth = Grid(float(track.bpm), 0.0, track.key).shift(prepared.first_sample)
-    names = ("bpm", "first_downbeat", "key")
+    sections = scale_sections(track.sections, audio.SAMPLE_RATE)
+    truth = Grid(float(track.bpm), 0.0, track.key, sections).shift(prepared.first_sample)
+    names = ("bpm", "first_downbeat", "key", "sections")
     grid = SourcedGrid(truth, dict.fromkeys(names, "corpus"), dict.fromkeys(names, 1.0))
     lyrics = track.lyrics if source.lyrics else TimedLyrics()
     prepared = replace(

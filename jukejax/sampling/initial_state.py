@@ -20,7 +20,7 @@ from jukejax.weights.codec_identity import compare_codecs
 
 
 class InitialState(NamedTuple):
-    """The state of a track before sampling, which is the same for all items.
+    """The state of a track before sampling.
 
     Attributes:
       levels: levels to sample, from coarse to fine.

@@ -13,6 +13,7 @@ from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import Codes
 from jukejax.sampling.initial_state import InitialState, inherit_labels, read_initial_state
 from jukejax.sampling.request import Request
+from jukejax.sampling.track_sections import add_sections
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,10 @@ def plan_tracks(model: Model, request: Request) -> list[TrackPlan]:
     """
     request = inherit_labels(model, request)
     initial_state = read_initial_state(model, request)
-    return [TrackPlan(request, initial_state, item) for item in request.items]
+    return [
+        TrackPlan(request, add_sections(model, request, initial_state, item), item)
+        for item in request.items
+    ]
 
 
 def stack_codes(items: Sequence[Codes]) -> Codes:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jukejax.data.grid import BEATS_PER_BAR, Grid, check_bpm
+from jukejax.data.sections import parse_plan
 
 if TYPE_CHECKING:
     from jukejax.data.audio import Recording
     from jukejax.sampling.source import SourceTrack
 
 SCHEDULES = ("sequential", "parallel")  # of windows, see `inference.schedules`
+AUTO = "auto"
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 MAX_SECONDS = 86400  # longest track
@@ -53,6 +55,8 @@ class Request:
       bpm: tempo of the tracks; None: unknown, or that of the source.
       key: one of `grid.KEYS`; None: unknown, or that of the source.
       first_beat: start of a bar in the source; None: that of the source.
+      sections: from bar 1 on, see `sections.parse_plan`; "": unknown; `AUTO`: those of the source,
+        or drawn.
       loop: the end of a track joins its beginning.
       stream: write audio during sampling.
     """
@@ -79,6 +83,7 @@ class Request:
     bpm: float | None = None
     key: str | None = None
     first_beat: float | None = None
+    sections: str = AUTO
     loop: bool = False
     top_k: int = 0
     top_p: float = 0.0
@@ -143,6 +148,11 @@ class Request:
             check_bpm(self.bpm, "--bpm")
         if self.first_beat is not None and not 0 <= self.first_beat <= MAX_SECONDS:
             raise ValueError(f"--first_beat={self.first_beat} must be 0 or more, in seconds")
+        if self.sections not in ("", AUTO):
+            try:
+                parse_plan(self.sections)
+            except ValueError as error:
+                raise ValueError(f"--sections={self.sections}: {error}") from error
         for value in self.hop_fraction.values():
             if not 0 < value <= 1:
                 raise ValueError(f"--hop_fraction={value} must lie above 0 and be at most 1")

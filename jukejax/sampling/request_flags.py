@@ -4,7 +4,8 @@ from typing import Any
 
 from absl import flags
 
-from jukejax.sampling.request import DEFAULT_SECONDS, MODES, SCHEDULES
+from jukejax.data import sections
+from jukejax.sampling.request import AUTO, DEFAULT_SECONDS, MODES, SCHEDULES
 
 # Those that the tracks depend on, in the order of settings.json.
 _LENGTH = (
@@ -16,7 +17,7 @@ _LENGTH = (
     "num_samples",
     "first_item",
 )
-_GRID = ("bpm", "key", "first_beat", "loop")
+_GRID = ("bpm", "key", "first_beat", "sections", "loop")
 _SOURCES = ("artist", "genre", "lyrics", "lyrics_file", "prompt", "prompt_seconds", "codes")
 _RANGE = ("reroll", "candidates")
 _SAMPLING = ("levels", "temperature", "guidance", "top_k", "top_p", "hop_fraction", "schedule")
@@ -63,6 +64,14 @@ def define_request_flags(values: flags.FlagValues) -> None:
         "else 0.",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "sections",
+        AUTO,
+        "Sections with their bars, such as intro:4,build:4,drop:8 (the last one goes on to the "
+        f"end), for models that know sections; known are {', '.join(sections.NAMES[1:])}. auto: "
+        "those of --codes, or drawn by the seed; '': unknown.",
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "loop",
         False,
@@ -73,9 +82,9 @@ def define_request_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "guidance",
         ["1"],
-        "Weight of artist, genre, tempo, key and bar against the music alone: one number, or one "
-        "for each of --levels. Above 1: they are followed more closely, at twice the work; for "
-        "models that were trained with label dropout.",
+        "Weight of artist, genre, tempo, key, bar and section against the music alone: one number, "
+        "or one for each of --levels. Above 1: they are followed more closely, at twice the work; "
+        "for models that were trained with label dropout.",
         flag_values=values,
     )
     flags.DEFINE_float(

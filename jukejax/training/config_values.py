@@ -120,6 +120,7 @@ _PRIOR = {
     "labels.keys": _count(0),
     "labels.bar_bins": _count(0),
     "labels.phrase_bars": _count(0),
+    "labels.num_sections": _count(0),
     "labels.turns": _count(0),
     "labels.min_bpm": POSITIVE,
     "labels.max_bpm": POSITIVE,

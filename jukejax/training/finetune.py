@@ -23,7 +23,7 @@ from jukejax.training.task import Task
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import compare_codecs
 
-GRID_TABLES = {"tempo", "key", "bar", "phrase", "turn"}
+GRID_TABLES = {"tempo", "key", "bar", "phrase", "section", "turn"}
 NOISE = 0.1  # standard deviation of the noise of new rows, relative to that of their table
 
 

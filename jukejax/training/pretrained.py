@@ -28,7 +28,7 @@ FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_gen
 FREE |= {"dropout", "dropout_all", "context_dropout", "style_everywhere"}
 FREE |= {"loss_fraction", "alignment_layer", "alignment_head"}
 # Keys that a run may add to a model that was trained without them, with 0 or False.
-ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "turns", "reference"}
+ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "num_sections", "turns", "reference"}
 
 
 def trained_part_name(config: ConfigDict) -> str:

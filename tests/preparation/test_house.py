@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import signal
 
+from jukejax.data.sections import plan_sections
 from jukejax.preparation import house
 from jukejax.preparation.house import synth
-from jukejax.preparation.house.arrangement import plan_sections
 from tests.support.house_tracks import SECONDS, house_track
 
 SAMPLE_RATE = 44_100

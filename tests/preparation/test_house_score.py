@@ -8,8 +8,8 @@ import pytest
 from scipy import signal
 
 from jukejax.analysis.chroma import compute_chroma
+from jukejax.data.sections import plan_sections
 from jukejax.preparation.house import studio
-from jukejax.preparation.house.arrangement import plan_sections
 from jukejax.preparation.house.bass import write_bar
 from jukejax.preparation.house.harmony import QUALITIES
 from jukejax.preparation.house.transitions import plan_transitions

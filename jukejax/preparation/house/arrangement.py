@@ -7,8 +7,9 @@ alternate at every fourth bar.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.random import RandomState
+
+from jukejax.data.sections import plan_sections
 
 # Layers from the first bar of a section, and those that enter or alternate later.
 BASES = {
@@ -49,47 +50,6 @@ class Arrangement:
     plan: list[tuple[str, int]]
     layers: list[frozenset[str]]
     moves: list[float]
-
-
-def plan_sections(bars: int, rng: RandomState | None = None) -> list[tuple[str, int]]:
-    """Splits a track of `bars` bars into (section, bars); longer ones have more drops.
-
-    Args:
-      rng: varies the shares of the sections; None: the usual ones.
-
-    >>> plan_sections(6)
-    [('intro', 1), ('build', 1), ('drop', 2), ('break', 1), ('outro', 1)]
-    >>> plan_sections(22)
-    [('intro', 4), ('build', 4), ('drop', 4), ('break', 4), ('drop', 4), ('outro', 2)]
-    """
-    if bars < 5:
-        names = {2: "intro drop", 3: "intro drop outro", 4: "intro build drop outro"}
-        return [(name, 1) for name in names[bars].split()]
-    unit = 4 if bars >= 21 else 2 if bars >= 9 else 1
-    is_long = bars >= 48
-    # The bars that fill no unit are the end of the outro, and all of it in a short track.
-    units = bars // unit if is_long else -(-bars // unit)
-    shares = [("intro", 3), ("build", 2), ("drop", 6), ("break", 3)]
-    if is_long:
-        shares += [("build", 2), ("drop", 6)]
-        shares += [("break", 4), ("build", 2), ("drop", 7)] * min(4, (units - 6) // 12)
-    elif unit == 4:
-        shares += [("drop", 6)]
-    shares += [("outro", 2)]
-    weights = [share * (rng.uniform(0.8, 1.25) if rng else 1.0) for _, share in shares]
-    steps = [2 if is_long and name == "drop" else 1 for name, _ in shares]
-    counts = list(steps)
-    # A section that is furthest below its share grows, until no unit is left.
-    while (rest := units - sum(counts)) > 0:
-        missing = [
-            units * weight / sum(weights) - count - step / 2 if step <= rest else -np.inf
-            for weight, count, step in zip(weights, counts, steps, strict=True)
-        ]
-        chosen = int(np.argmax(missing))
-        counts[chosen] += steps[chosen]
-    plan = [(name, unit * count) for (name, _), count in zip(shares, counts, strict=True)]
-    plan[-1] = ("outro", plan[-1][1] + bars - unit * units)
-    return plan
 
 
 def _stagger(count: int, guests: Sequence[str]) -> list[frozenset[str]]:
