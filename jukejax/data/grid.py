@@ -6,7 +6,8 @@ several bars, are fixed-point numbers of 32 bits, so that they are exact after h
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,13 @@ class Grid:
     def with_sections(self, sections: sections_data.Sections) -> "Grid":
         """Returns the grid with other sections."""
         return replace(self, sections=sections)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the grid as JSON values, without sections if it has none."""
+        values = asdict(self)
+        if not self.sections:
+            del values["sections"]
+        return values
 
     def bar_samples(self, sample_rate: int) -> float:
         """Returns the samples of a bar; the tempo must be known."""

@@ -111,6 +111,8 @@ def make_entries(sections: Sections, start: int, hop: int, num_sections: int) ->
       not needed repeat the last one. Where there are more sections than pairs, what follows the
       last but one is unknown.
     """
+    if not num_sections:
+        return []
     places = [(_BEFORE_ALL, 0)]
     for name, first in sections:
         place = math.ceil((first - start) / hop - 0.5)

@@ -183,7 +183,7 @@ def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
         "top_p": request.top_p,
         "schedule": request.schedule,
         "guidance": {name: request.guidance.get(k, 1.0) for k, name in names.items()},
-        "grid": dataclasses.asdict(initial_state.grid),
+        "grid": initial_state.grid.describe(),
         "loop": request.loop,
         "closed_levels": [],
         "model": model.hash,

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jukejax.data.grid import BEATS_PER_BAR, FASTEST, SLOWEST, parse_key
+from jukejax.data.sections import parse_plan
 from jukejax.studio.models import ModelInfo
 from jukejax.studio.names import check_number
 from jukejax.studio.take_files import TakeFiles
 
 MAX_SECONDS = 600.0
 MAX_TAKES = 16
+MAX_SECTIONS_TEXT = 400  # characters
 MAX_TEMPERATURE, MAX_GUIDANCE = 5.0, 20.0
 # Windows of the finer levels at once (docs/sampling.md), in the order of --levels=2,1,0.
 _PARALLEL = ("--schedule=parallel", "0.5", "0.75")
@@ -37,12 +39,17 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Composition:
-    """A request for new takes; lengths in bars of four beats, or else in seconds."""
+    """A request for new takes; lengths in bars of four beats, or else in seconds.
+
+    Attributes:
+      sections: with their bars, such as intro:4,drop:8; "": drawn by the model's seed.
+    """
 
     artist: str = ""
     genre: str = ""
     bpm: float | None = None
     key: str = ""
+    sections: str = ""
     bars: float | None = None
     seconds: float | None = None
     is_loop: bool = False
@@ -227,6 +234,11 @@ def _describe_labels(model: ModelInfo, composition: Composition) -> list[str]:
         arguments.append(f"--bpm={composition.bpm!r}")
     if composition.key:
         arguments.append(f"--key={parse_key(str(composition.key)[:40])}")
+    if sections := str(composition.sections).strip()[:MAX_SECTIONS_TEXT]:
+        if composition.bpm is None:
+            raise ValueError("sections are in bars and need a tempo")
+        parse_plan(sections)
+        arguments.append(f"--sections={sections}")
     return arguments
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from jukejax.data.decoding import EXTENSIONS
 from jukejax.data.grid import KEYS
-from jukejax.studio.composing import MAX_TAKES, Composition, Settings
+from jukejax.studio.composing import MAX_SECTIONS_TEXT, MAX_TAKES, Composition, Settings
 from jukejax.studio.page_forms import LEVEL_TEMPERATURES, report_errors, say
 from jukejax.studio.recordings import add_recording
 from jukejax.studio.studio import Studio
@@ -51,6 +51,12 @@ class ComposeTab:
             self.key = gr.Dropdown(keys, value="A minor", label="Key")
             self.bars = gr.Number(8, label="Bars", elem_id="bars")
             self.seconds = gr.Number(0, label="or seconds, 0: bars")
+        self.sections = gr.Textbox(
+            "",
+            label="Sections and their bars, such as intro:4,drop:8; empty: drawn by the seed",
+            max_length=MAX_SECTIONS_TEXT,
+            elem_id="sections",
+        )
         with gr.Row():
             self.levels = gr.Radio([SKETCH, ALL_LEVELS], value=SKETCH, label="Detail")
             self.is_loop = gr.Checkbox(False, label="Loop: the end leads to the beginning")
@@ -85,7 +91,8 @@ class ComposeTab:
         """Returns the fields that `queue_takes` needs."""
         fields: list[Any] = [self._project, self.source, self.recording, self.prompt_seconds]
         fields += [self.model, self.artist, self.genre, self.bpm, self.key, self.bars]
-        fields += [self.seconds, self.levels, self.is_loop, self.count, self.seed, self.name]
+        fields += [self.sections, self.seconds, self.levels, self.is_loop, self.count]
+        fields += [self.seed, self.name]
         return {*fields, self.guidance, *self.temperatures}
 
     def show_source(self, source: str) -> Any:
@@ -146,6 +153,7 @@ class ComposeTab:
             genre=values[self.genre] or "",
             bpm=values[self.bpm] or None,
             key=values[self.key] or "",
+            sections=values[self.sections] or "",
             bars=None if seconds else values[self.bars] or None,
             seconds=seconds or None,
             is_loop=bool(values[self.is_loop]),

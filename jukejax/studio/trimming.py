@@ -4,7 +4,6 @@ The range is widened to whole codes of the top level; the sounds are those that 
 cut at the same samples.
 """
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def trim_take(take: TakeFiles, start: float, stop: float, output: Path) -> None:
         audio.write_wav(item / f"level_{level}.wav", sound, rate)
     prompt = max(float(take.meta.get("prompt_seconds") or 0.0) - begin / take.sample_rate, 0.0)
     changed = {
-        "grid": dataclasses.asdict(take.grid.shift(begin)),
+        "grid": take.grid.shift(begin).describe(),
         "seconds": round((last - first) * top / take.sample_rate, 6),
         "prompt_seconds": round(prompt, 6),
         "loop": False,

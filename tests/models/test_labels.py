@@ -9,6 +9,7 @@ import pytest
 
 from jukejax.data.grid import Grid
 from jukejax.data.labels import label_vector
+from jukejax.data.sections import NAMES
 from jukejax.models.labels import (
     LabelConditioner,
     LabelConfig,
@@ -92,6 +93,32 @@ def test_turns_are_counted_from_the_start_of_the_track():
         labels = vectors(Grid(), start=first * HOP)
         turns = compute_grid_bins(config, labels, SEQ_LEN)["turn"]
         np.testing.assert_array_equal(turns[0], (first + np.arange(SEQ_LEN)) % 8)
+
+
+def test_every_position_has_its_section_until_the_label_is_removed():
+    config = dataclasses.replace(CONFIG, num_sections=3)
+    grid = Grid(sections=(("intro", 0.0), ("drop", 30.0 * HOP), ("outro", 70.0 * HOP)))
+    base = label_vector(10**9, 0, SEQ_LEN * HOP, 1, (2,), CONFIG.max_genres)
+    windows = [
+        np.concatenate([base, each.make_entries(start * HOP, HOP, RATE, num_sections=3)])
+        for each, start in ((grid, 0), (grid, 20), (Grid(), 0))
+    ]
+    labels = jnp.asarray(np.stack(windows), jnp.int32)
+    assert labels.shape[1] == config.width
+    rows = np.asarray(compute_grid_bins(config, labels, SEQ_LEN)["section"])
+    intro, drop, outro = (NAMES.index(name) for name in ("intro", "drop", "outro"))
+    assert rows[0].tolist() == [intro] * 30 + [drop] * 34
+    assert rows[1].tolist() == [intro] * 10 + [drop] * 40 + [outro] * 14
+    assert not rows[2].any()
+    removed = remove_labels(config, labels, {"section": jnp.array([True, False, True])})
+    rows = np.asarray(compute_grid_bins(config, removed, SEQ_LEN)["section"])
+    assert not rows[0].any()
+    assert rows[1, 0] == intro
+    model = LabelConditioner(config, 4, SEQ_LEN, timing=True)
+    (_, positions), variables = model.init_with_output(jax.random.key(0), labels)
+    table = variables["params"]["section"].unbox()
+    difference = positions[0, 31] - model.apply(variables, removed)[1][0, 31]
+    np.testing.assert_allclose(difference, table[drop] - table[0], rtol=1e-4, atol=1e-7)
 
 
 def test_removed_labels_are_those_of_an_unknown_track():

@@ -82,6 +82,16 @@ def test_a_track_of_joined_passages_has_no_position_in_the_bar():
     assert notes == ["passages were cut out: the position in the bar is unknown"]
 
 
+def test_sections_of_the_metadata_are_in_the_time_of_the_source():
+    text = GridText(sections="intro@1 drop@31.5")
+    chosen = choose_grid(TRACK, text).grid
+    assert chosen.grid.sections == (("intro", RATE - 1000), ("drop", 31.5 * RATE - 1000))
+    assert chosen.origin["sections"] == "metadata"
+    joined = choose_grid(dataclasses.replace(TRACK, is_joined=True), text)
+    assert joined.grid.grid.sections == ()
+    assert "passages were cut out: the sections are unknown" in joined.notes
+
+
 def test_after_trimming_the_grid_points_at_the_same_sample(tmp_path):
     track = house.track(1, seconds=20.0, seed=3)
     silence = np.zeros((round(1.3 * RATE), 2), np.float32)
