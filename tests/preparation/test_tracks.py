@@ -61,6 +61,11 @@ def test_a_house_track_is_measured_against_its_truth(tmp_path, monkeypatch):
     grid = prepared.grid.grid
     assert (grid.bpm, grid.key) == (track.bpm, track.key)
     assert grid.first_downbeat == -prepared.first_sample
+    names, starts = zip(*track.sections, strict=True)
+    assert grid.sections == tuple(
+        (name, start * 44100 - prepared.first_sample)
+        for name, start in zip(names, starts, strict=True)
+    )
 
 
 def test_a_house_track_without_vocals_is_its_instrumental(tmp_path, monkeypatch):
