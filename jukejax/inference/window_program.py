@@ -77,7 +77,9 @@ def sample_windows(
     tokens, prefix = build_sequence(config, rows.codes, rows.labels), config.lyric_prefix
     model, start = config.autoregressive, prefix + inputs.start
     if fresh and not config.num_lyrics:
-        caches = transformer.empty_caches(model.transformer, len(tokens), weights.decode.dtype)
+        caches = transformer.empty_caches(
+            model.transformer, len(tokens), weights.decode.cache_dtype
+        )
     else:
         caches = decoding.prefill_caches(model, weights.decode, tokens, conditions, start, chunk)
 

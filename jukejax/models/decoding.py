@@ -20,7 +20,7 @@ from jukejax.models.autoregressive import (
     output_table,
 )
 from jukejax.models.block import Block
-from jukejax.ops.cache import Cache
+from jukejax.ops.cache import Cache, cast_caches
 from jukejax.ops.chunks import map_chunks
 from jukejax.ops.decode_weights import cast_matrix, find_layout, lay_out_weights, pack_panels
 
@@ -42,6 +42,12 @@ class DecodeWeights(NamedTuple):
     def dtype(self) -> jnp.dtype:
         """The compute type; matrices may be in eight bits."""
         return self.outer["position_embedding"].dtype
+
+    @property
+    def cache_dtype(self) -> jnp.dtype:
+        """The type of cached keys and values: that of the matrices if those are in float16."""
+        dtypes = {leaf.dtype for leaf in jax.tree.leaves(self.layers)}
+        return jnp.dtype(jnp.float16) if jnp.dtype(jnp.float16) in dtypes else self.dtype
 
     def model(self, config: AutoregressiveConfig) -> Autoregressive:
         """Returns the module that `outer` belongs to."""
@@ -106,7 +112,10 @@ def prefill_caches(
     def run(codes: jax.Array, conditions: Conditions) -> tuple[Cache, ...]:
         x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
         states = conditions.encoder_states
-        return transformer.prefill_layers(config.transformer, weights.layers, x, states, length)[1]
+        caches = transformer.prefill_layers(config.transformer, weights.layers, x, states, length)[
+            1
+        ]
+        return cast_caches(caches, weights.cache_dtype)
 
     return map_chunks(run, chunk, codes, conditions)
 

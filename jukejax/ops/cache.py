@@ -55,6 +55,11 @@ def cache_shape(
     return (batch, *groups, num_heads, slots, head_dim)
 
 
+def cast_caches(caches: tuple[Cache, ...], dtype: jnp.dtype) -> tuple[Cache, ...]:
+    """Returns the caches of all layers in another type."""
+    return tuple(Cache(cache.key.astype(dtype), cache.value.astype(dtype)) for cache in caches)
+
+
 def fill_cache(
     kind: AttentionKind, grid: Grid, k: jax.Array, v: jax.Array, length: jax.Array
 ) -> Cache:
@@ -214,7 +219,8 @@ def _attend(q: jax.Array, keys: jax.Array, values: jax.Array, slots: Slots | Non
     scores = jnp.einsum("bhd,bhsd->bhs", q, keys, preferred_element_type=jnp.float32)
     visible = None if slots is None else jnp.arange(keys.shape[2]) < slots.visible
     probs = softmax(scores, visible)
-    return jnp.einsum("bhs,bhsd->bhd", probs.astype(values.dtype), values)
+    out = jnp.einsum("bhs,bhsd->bhd", probs.astype(values.dtype), values)
+    return out.astype(q.dtype)
 
 
 def _step_in_row(

@@ -1,4 +1,4 @@
-"""Matrices that a bundle stores in float16: read as such by CPUs, with the same results."""
+"""Matrices that a bundle stores in float16: read as such by CPUs, which cache in it too."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jukejax.models.autoregressive import OUTPUT_PANELS
+from jukejax.models.decoding import DecodeWeights
 from jukejax.ops.cpu import panels
 from jukejax.ops.cpu.switch import set_cpu_kernels
 from tests.models.test_autoregressive import (
@@ -29,7 +30,8 @@ def make_models(merged_decoder):
 
 @pytest.mark.skipif(not panels.LIBRARY.is_usable(), reason="the kernels for CPUs are not built")
 @pytest.mark.parametrize("merged_decoder", [False, True])
-def test_panels_stay_in_float16_and_decode_the_same_bits(merged_decoder):
+def test_panels_stay_in_float16_and_decode_the_same_bits(merged_decoder, monkeypatch):
+    monkeypatch.setattr(DecodeWeights, "cache_dtype", property(lambda weights: weights.dtype))
     config, half, wide, conditions = make_models(merged_decoder)
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
     decoded = []
@@ -43,6 +45,22 @@ def test_panels_stay_in_float16_and_decode_the_same_bits(merged_decoder):
             decoded.append(prefill_and_step(config, weights, codes, conditions))
     for left, right in zip(*map(jax.tree.leaves, decoded), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.skipif(not panels.LIBRARY.is_usable(), reason="the kernels for CPUs are not built")
+def test_keys_and_values_are_cached_in_float16_beside_such_panels():
+    config, half, wide, conditions = make_models(merged_decoder=True)
+    codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
+    with set_cpu_kernels(True):
+        weights = prepare(config, half, jnp.float32, platform="cpu")
+        _, (logits, caches) = prefill_and_step(config, weights, codes, conditions)
+        assert {leaf.dtype for leaf in jax.tree.leaves(caches)} == {jnp.dtype(jnp.float16)}
+        weights = prepare(config, wide, jnp.float32, platform="cpu")
+        _, (expected, caches) = prefill_and_step(config, weights, codes, conditions)
+        assert {leaf.dtype for leaf in jax.tree.leaves(caches)} == {jnp.dtype(jnp.float32)}
+    assert logits.dtype == jnp.float32
+    difference = np.abs(logits - expected).max()
+    assert 0 < difference < 2e-3 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(

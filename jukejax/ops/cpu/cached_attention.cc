@@ -7,16 +7,17 @@
 // to the first slots of one group: out = softmax(q key') value. For each head of a sequence these
 // slots are contiguous and are read once from memory. Heads are divided among the threads.
 //
-// All float32. A head's result has the same bits in every batch.
+// All float32, or the cache float16, which is half as much to read. A head's result has the same
+// bits in every batch.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
+#include "halves.h"
 #include "parts.h"
 #include "scratch.h"
-#include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -26,10 +27,12 @@ namespace {
 constexpr int64_t kPartsOfThread = 4;       // threads are never equally fast
 constexpr int64_t kSmallestPart = 1 << 14;  // numbers of the cache
 
+template <typename Number>
 struct Problem {
+  using Stored = Number;
   const float* qkv;
-  float* key;
-  float* value;
+  Stored* key;
+  Stored* value;
   float* out;
   int64_t batch, parts, groups, heads, slots, dim;
   // Where to write, if write_slot >= 0; and the slots of a group that are visible. All zeros are
@@ -47,17 +50,23 @@ struct Problem {
   }
 };
 
-JUKEJAX_INLINE void CopyScaled(const float* from, float scale, int64_t size, float* to) {
-  for (int64_t i = 0; i < size; ++i) to[i] = from[i] * scale;
-}
-
-JUKEJAX_INLINE void Prefetch(const float* from, int64_t size) {
-  for (int64_t i = 0; i < size; i += kLine) __builtin_prefetch(from + i, 0, 2);
+template <typename Stored>
+JUKEJAX_INLINE void Prefetch(const Stored* from, int64_t size) {
+  constexpr int64_t kOfLine = kLine * sizeof(float) / sizeof(Stored);
+  for (int64_t i = 0; i < size; i += kOfLine) __builtin_prefetch(from + i, 0, 2);
 }
 
 template <typename Vector, typename Int>
 struct Form {
   static constexpr int64_t kLanes = sizeof(Vector) / sizeof(float);
+
+  template <typename Stored>
+  static JUKEJAX_INLINE void CopyScaled(const float* from, float scale, int64_t size, Stored* to) {
+    for (int64_t i = 0; i < size; i += kLanes) {
+      const int64_t count = std::min(size - i, kLanes);
+      StoreSomeStored(LoadSome<Vector>(from + i, count) * scale, to + i, count);
+    }
+  }
 
   // Returns the sum of each of kLanes vectors: entry i is that of vectors[i].
   static JUKEJAX_INLINE Vector Sums(Vector* vectors) {
@@ -77,8 +86,8 @@ struct Form {
   }
 
   // Returns the products of q with kLanes keys; `some` of the dim features are after whole vectors.
-  template <bool kSome>
-  static JUKEJAX_INLINE Vector ScoreBlock(const float* q, const float* key, int64_t dim,
+  template <bool kSome, typename Stored>
+  static JUKEJAX_INLINE Vector ScoreBlock(const float* q, const Stored* key, int64_t dim,
                                           int64_t some) {
     Vector sums[kLanes];
 #pragma GCC unroll 16
@@ -86,26 +95,31 @@ struct Form {
     const int64_t whole = dim - some;
     for (int64_t d = 0; d < whole; d += kLanes) {
       const Vector from_q = Load<Vector>(q + d);
-      const float* row = key + d;
+      const Stored* row = key + d;
 #pragma GCC unroll 16
-      for (int64_t i = 0; i < kLanes; ++i, row += dim) sums[i] += from_q * Load<Vector>(row);
+      for (int64_t i = 0; i < kLanes; ++i, row += dim) {
+        sums[i] += from_q * LoadStored<Vector>(row);
+      }
     }
     if (kSome) {
       const Vector from_q = LoadSome<Vector>(q + whole, some);
-      const float* row = key + whole;
+      const Stored* row = key + whole;
 #pragma GCC unroll 16
-      for (int64_t i = 0; i < kLanes; ++i, row += dim) sums[i] += from_q * LoadSome<Vector>(row, some);
+      for (int64_t i = 0; i < kLanes; ++i, row += dim) {
+        sums[i] += from_q * LoadSomeStored<Vector>(row, some);
+      }
     }
     return Sums(sums);
   }
 
   // scores[s] = q key[s] for the visible slots. There are at least kLanes slots.
-  static JUKEJAX_INLINE void Score(const float* q, const float* key, int64_t visible,
+  template <typename Stored>
+  static JUKEJAX_INLINE void Score(const float* q, const Stored* key, int64_t visible,
                                    int64_t slots, int64_t dim, float* scores) {
     const int64_t some = dim % kLanes;
     for (int64_t s = 0; s < visible; s += kLanes) {
       const int64_t first = std::min(s, slots - kLanes);  // some scores may be computed twice
-      const float* const rows = key + first * dim;
+      const Stored* const rows = key + first * dim;
       Store(some ? ScoreBlock<true>(q, rows, dim, some) : ScoreBlock<false>(q, rows, dim, 0),
             scores + first);
     }
@@ -139,17 +153,17 @@ struct Form {
   }
 
   // out = the sum of probs[s] value[s], of kCount vectors of features, or of `some` < kLanes.
-  template <int kCount, bool kSome = false>
-  static JUKEJAX_INLINE void Mix(const float* probs, const float* value, int64_t visible,
+  template <int kCount, bool kSome = false, typename Stored>
+  static JUKEJAX_INLINE void Mix(const float* probs, const Stored* value, int64_t visible,
                                  int64_t dim, float* out, int64_t some = kLanes) {
     constexpr int kRows = kCount == 1 ? 4 : 1;  // slots with sums of their own
     Vector sums[kRows][kCount] = {};
     const auto add = [&](int64_t s, int r) JUKEJAX_INLINED {
-      const float* const row = value + s * dim;
+      const Stored* const row = value + s * dim;
       const Vector prob = probs[s] - Vector{};
       for (int i = 0; i < kCount; ++i) {
-        const float* const from = row + i * kLanes;
-        sums[r][i] += prob * (kSome ? LoadSome<Vector>(from, some) : Load<Vector>(from));
+        const Stored* const from = row + i * kLanes;
+        sums[r][i] += prob * (kSome ? LoadSomeStored<Vector>(from, some) : LoadStored<Vector>(from));
       }
     };
     int64_t s = 0;
@@ -164,7 +178,8 @@ struct Form {
     }
   }
 
-  static JUKEJAX_INLINE void MixAll(const float* probs, const float* value, int64_t visible,
+  template <typename Stored>
+  static JUKEJAX_INLINE void MixAll(const float* probs, const Stored* value, int64_t visible,
                                     int64_t dim, float* out) {
     int64_t d = 0;
     for (; d + 8 * kLanes <= dim; d += 8 * kLanes) Mix<8>(probs, value + d, visible, dim, out + d);
@@ -178,27 +193,30 @@ struct Form {
   // Args:
   //   scratch: for q, few keys and scores.
   //   next: a head whose keys and values are prefetched, or -1.
-  static JUKEJAX_INLINE void RunHead(const Problem& p, int64_t i, int64_t next, float* scratch) {
+  template <typename Stored>
+  static JUKEJAX_INLINE void RunHead(const Problem<Stored>& p, int64_t i, int64_t next,
+                                     float* scratch) {
     const float scale = 1.0f / std::sqrt(std::sqrt(static_cast<float>(p.dim)));
     const int64_t written = p.At(i, p.write_group) + p.write_slot * p.dim;
     const int64_t read = p.At(i, p.read_group), seen = p.visible * p.dim;
     float* const q = scratch;
-    float* const few = q + p.dim;  // the keys, if there are fewer slots than kLanes
-    float* const scores = few + kLanes * p.dim;
+    float* const scores = q + p.dim;
+    // The keys, if there are fewer slots than kLanes.
+    Stored* const few = reinterpret_cast<Stored*>(scores + p.slots + 2 * kLanes);
     CopyScaled(p.New(i, 0), scale, p.dim, q);
     if (p.write_slot >= 0) {
       CopyScaled(p.New(i, 1), scale, p.dim, p.key + written);
-      std::memcpy(p.value + written, p.New(i, 2), p.dim * sizeof(float));
+      CopyScaled(p.New(i, 2), 1.0f, p.dim, p.value + written);
     }
     float* const out = p.out + i * p.dim;
     if (p.visible == 0) {
       std::memset(out, 0, p.dim * sizeof(float));
       return;
     }
-    const float* keys = p.key + read;
+    const Stored* keys = p.key + read;
     if (p.slots < kLanes) {
-      std::memset(few, 0, kLanes * p.dim * sizeof(float));
-      std::memcpy(few, keys, seen * sizeof(float));
+      std::memset(few, 0, kLanes * p.dim * sizeof(Stored));
+      std::memcpy(few, keys, seen * sizeof(Stored));
       keys = few;
     }
     if (next >= 0) Prefetch(p.key + p.At(next, p.read_group), seen);
@@ -209,36 +227,51 @@ struct Form {
   }
 
   // Computes heads begin to end - 1 of all sequences.
-  static JUKEJAX_INLINE void Run(const Problem& p, int64_t begin, int64_t end) {
+  template <typename Stored>
+  static JUKEJAX_INLINE void Run(const Problem<Stored>& p, int64_t begin, int64_t end) {
     static thread_local Scratch scratch;
     float* const floats = scratch.Of((1 + kLanes) * p.dim + p.slots + 2 * kLanes);
     for (int64_t i = begin; i < end; ++i) RunHead(p, i, i + 1 < end ? i + 1 : -1, floats);
   }
 };
 
-JUKEJAX_AVX512 void RunAvx512(const Problem& p, int64_t begin, int64_t end) {
+template <typename Stored>
+JUKEJAX_AVX512 void RunAvx512(const Problem<Stored>& p, int64_t begin, int64_t end) {
   Form<Wide, WideInt>::Run(p, begin, end);
 }
-JUKEJAX_AVX2 void RunAvx2(const Problem& p, int64_t begin, int64_t end) {
+template <typename Stored>
+JUKEJAX_AVX2 void RunAvx2(const Problem<Stored>& p, int64_t begin, int64_t end) {
   Form<Narrow, NarrowInt>::Run(p, begin, end);
 }
 
-auto* const kRun = HasAvx512() ? RunAvx512 : RunAvx2;
+const bool kHasAvx512 = HasAvx512();
 
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
 
-// Args:
-//   slots: write_group, write_slot (-1: nothing is written), read_group, visible.
-//   new_key, new_value: share the memory of key and value.
-ffi::Error StepImpl(ffi::ThreadPool pool, Array qkv, Array key, Array value,
-                    ffi::Buffer<ffi::S32> slots, Result out, Result new_key, Result new_value) {
+template <typename Stored>
+void RunAll(ffi::ThreadPool pool, const Problem<Stored>& p) {
+  const int64_t heads = p.batch * p.heads;
+  const int64_t threads = std::max<int64_t>(1, pool.num_threads());
+  const int64_t most = std::max<int64_t>(1, heads * p.visible * p.dim / kSmallestPart);
+  const int64_t parts = std::min({heads, kPartsOfThread * threads, most});
+  auto* const run = kHasAvx512 ? RunAvx512<Stored> : RunAvx2<Stored>;
+  RunParts(pool, parts, [&](int64_t part) {
+    run(p, part * heads / parts, (part + 1) * heads / parts);
+  });
+}
+
+template <typename Stored>
+ffi::Error StepWith(ffi::ThreadPool pool, Array qkv, ffi::AnyBuffer key, ffi::AnyBuffer value,
+                    ffi::Buffer<ffi::S32> slots, Result out, ffi::Result<ffi::AnyBuffer> new_key,
+                    ffi::Result<ffi::AnyBuffer> new_value) {
   const auto shape = key.dimensions(), of_new = qkv.dimensions();
   const int64_t axes = shape.size();
   if (axes < 4 || axes > 5 || of_new.size() != 4) {
     return ffi::Error::InvalidArgument("a cache has four or five axes, and a position has four");
   }
-  Problem p{qkv.typed_data(), new_key->typed_data(), new_value->typed_data(), out->typed_data()};
+  Problem<Stored> p{qkv.typed_data(), static_cast<Stored*>(new_key->untyped_data()),
+                    static_cast<Stored*>(new_value->untyped_data()), out->typed_data()};
   p.batch = shape[0], p.parts = of_new[1], p.groups = axes == 5 ? shape[1] : 1;
   p.heads = shape[axes - 3], p.slots = shape[axes - 2], p.dim = shape[axes - 1];
   if (of_new[0] != p.batch || of_new[2] != p.heads || of_new[3] != p.dim ||
@@ -246,23 +279,34 @@ ffi::Error StepImpl(ffi::ThreadPool pool, Array qkv, Array key, Array value,
       slots.element_count() != 4) {
     return ffi::Error::InvalidArgument("the new position and the cache do not fit together");
   }
-  if (new_key->typed_data() != key.typed_data() || new_value->typed_data() != value.typed_data()) {
+  if (new_key->untyped_data() != key.untyped_data() ||
+      new_value->untyped_data() != value.untyped_data()) {
     return ffi::Error::InvalidArgument("the cache must be updated in place");
   }
   const int32_t* const at = slots.typed_data();
   p.write_group = at[0], p.write_slot = at[1], p.read_group = at[2], p.visible = at[3];
-  if ((p.write_slot >= 0 && p.parts == 1) || p.write_group < 0 || p.write_group >= p.groups || p.write_slot >= p.slots ||
-      p.read_group < 0 || p.read_group >= p.groups || p.visible < 0 || p.visible > p.slots) {
+  if ((p.write_slot >= 0 && p.parts == 1) || p.write_group < 0 || p.write_group >= p.groups ||
+      p.write_slot >= p.slots || p.read_group < 0 || p.read_group >= p.groups || p.visible < 0 ||
+      p.visible > p.slots) {
     return ffi::Error::InvalidArgument("a slot is outside the cache");
   }
-  const int64_t heads = p.batch * p.heads;
-  const int64_t threads = std::max<int64_t>(1, pool.num_threads());
-  const int64_t most = std::max<int64_t>(1, heads * p.visible * p.dim / kSmallestPart);
-  const int64_t parts = std::min({heads, kPartsOfThread * threads, most});
-  RunParts(pool, parts, [&](int64_t part) {
-    kRun(p, part * heads / parts, (part + 1) * heads / parts);
-  });
+  RunAll(pool, p);
   return ffi::Error::Success();
+}
+
+// Args:
+//   slots: write_group, write_slot (-1: nothing is written), read_group, visible.
+//   new_key, new_value: share the memory of key and value.
+ffi::Error StepImpl(ffi::ThreadPool pool, Array qkv, ffi::AnyBuffer key, ffi::AnyBuffer value,
+                    ffi::Buffer<ffi::S32> slots, Result out, ffi::Result<ffi::AnyBuffer> new_key,
+                    ffi::Result<ffi::AnyBuffer> new_value) {
+  const auto type = key.element_type();
+  if (value.element_type() != type || new_key->element_type() != type ||
+      new_value->element_type() != type || (type != ffi::F32 && type != ffi::F16)) {
+    return ffi::Error::InvalidArgument("a cache is float32 or float16");
+  }
+  const auto step = type == ffi::F16 ? StepWith<Float16> : StepWith<float>;
+  return step(pool, qkv, key, value, slots, out, new_key, new_value);
 }
 
 }  // namespace
@@ -273,9 +317,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(Step, StepImpl,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
                                   .Ret<Array>()
-                                  .Ret<Array>()
-                                  .Ret<Array>());
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>());

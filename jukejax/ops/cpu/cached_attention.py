@@ -19,7 +19,8 @@ TARGET = LIBRARY.target("Step")
 
 def supports_step(qkv: jax.Array, cache: jax.Array) -> bool:
     """Returns true if the custom call supports a new position and a cache of these types."""
-    return qkv.dtype == cache.dtype == jnp.float32 and is_for_one_cpu() and LIBRARY.is_usable()
+    are_supported = qkv.dtype == jnp.float32 and cache.dtype in (jnp.float32, jnp.float16)
+    return are_supported and is_for_one_cpu() and LIBRARY.is_usable()
 
 
 def step(
@@ -29,17 +30,17 @@ def step(
 
     Args:
       qkv: unscaled, float32 [B, 3, H, D]; or only queries [B, 1, H, D].
-      key: scaled keys, [B, (G,) H, S, D].
-      value: [B, (G,) H, S, D].
+      key: scaled keys, float32 or float16 [B, (G,) H, S, D].
+      value: [B, (G,) H, S, D], of the keys' type.
       slots: int32 [4]: the group and slot to write (slot -1: none), the group to read, and the
         number of its visible slots; the result is zero if there are none.
 
     Returns:
       (output [B, H, D], key, value).
     """
-    shapes = ((len(qkv), *qkv.shape[2:]), key.shape, value.shape)
-    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    out = jax.ShapeDtypeStruct((len(qkv), *qkv.shape[2:]), jnp.float32)
+    results = [out, *(jax.ShapeDtypeStruct(cache.shape, cache.dtype) for cache in (key, value))]
     aliases = {1: 1, 2: 2}
     call = jax.ffi.ffi_call(TARGET, results, vmap_method="sequential", input_output_aliases=aliases)
-    out, new_key, new_value = call(qkv, key, value, slots)
-    return out, new_key, new_value
+    new_out, new_key, new_value = call(qkv, key, value, slots)
+    return new_out, new_key, new_value

@@ -17,7 +17,7 @@
 
 #include "finish.h"
 #include "parts.h"
-#include "vectors.h"
+#include "halves.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -29,56 +29,6 @@ constexpr int64_t kPartsOfThread = 4;        // threads are never equally fast
 constexpr int64_t kSmallestPart = 1 << 16;   // multiplications
 constexpr int64_t kAhead = 8192;             // bytes from a weight to the one that is prefetched
 constexpr int kFewestPrefetched = 5;         // rows
-
-struct Bfloat16 {
-  uint16_t bits;
-};
-struct Float16 {
-  uint16_t bits;
-};
-
-// The vectors of integers that become a vector of floats.
-template <typename Vector>
-struct Integers;
-template <>
-struct Integers<Wide> {
-  typedef uint16_t Halves __attribute__((vector_size(32)));
-  typedef int8_t Bytes __attribute__((vector_size(16)));
-  using Int = WideInt;
-};
-template <>
-struct Integers<Narrow> {
-  typedef uint16_t Halves __attribute__((vector_size(16)));
-  typedef int8_t Bytes __attribute__((vector_size(8)));
-  using Int = NarrowInt;
-};
-
-template <typename Vector>
-JUKEJAX_INLINE Vector LoadWeights(const float* from) {
-  return Load<Vector>(from);
-}
-template <typename Vector>
-JUKEJAX_INLINE Vector LoadWeights(const Bfloat16* from) {
-  typename Integers<Vector>::Halves halves;
-  std::memcpy(&halves, from, sizeof(halves));
-  return (Vector)(__builtin_convertvector(halves, typename Integers<Vector>::Int) << 16);
-}
-// NOTE: an intrinsic cannot be inlined here, in a function that is not compiled for one processor.
-template <typename Vector>
-JUKEJAX_INLINE Vector LoadWeights(const Float16* from) {
-  typename Integers<Vector>::Halves halves;
-  std::memcpy(&halves, from, sizeof(halves));
-  Vector vector;
-  __asm__("vcvtph2ps %1, %0" : "=v"(vector) : "vm"(halves));
-  return vector;
-}
-template <typename Vector>
-JUKEJAX_INLINE Vector LoadWeights(const int8_t* from) {
-  typename Integers<Vector>::Bytes bytes;
-  std::memcpy(&bytes, from, sizeof(bytes));
-  return __builtin_convertvector(
-      __builtin_convertvector(bytes, typename Integers<Vector>::Int), Vector);
-}
 
 // The kernel for one kind of processor: kRows x kVectors registers hold sums.
 template <typename VectorType, typename IntType, int rows, int vectors>
@@ -98,7 +48,7 @@ struct Form {
     for (int64_t k = 0; k < depth; ++k, panel += kPanel) {
       Vector weights[kVectors];
       for (int v = 0; v < kVectors; ++v) {
-        weights[v] = LoadWeights<Vector>(panel + v * kLanes);
+        weights[v] = LoadStored<Vector>(panel + v * kLanes);
         if (count >= kFewestPrefetched) __builtin_prefetch(panel + v * kLanes + ahead, 0, 2);
       }
 #pragma GCC unroll 16
