@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jukejax.models import decoding
 from jukejax.models.autoregressive import OUTPUT_PANELS
-from jukejax.models.decoding import DecodeWeights
 from jukejax.ops.cpu import panels
 from jukejax.ops.cpu.switch import set_cpu_kernels
 from tests.models.test_autoregressive import (
@@ -30,37 +30,44 @@ def make_models(merged_decoder):
 
 @pytest.mark.skipif(not panels.LIBRARY.is_usable(), reason="the kernels for CPUs are not built")
 @pytest.mark.parametrize("merged_decoder", [False, True])
-def test_panels_stay_in_float16_and_decode_the_same_bits(merged_decoder, monkeypatch):
-    monkeypatch.setattr(DecodeWeights, "cache_dtype", property(lambda weights: weights.dtype))
+def test_panels_stay_in_float16_and_decode_the_same_bits(merged_decoder):
     config, half, wide, conditions = make_models(merged_decoder)
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
-    decoded = []
+    weights, caches = {}, {}
     with set_cpu_kernels(True):
         for params, dtype in ((half, jnp.float16), (wide, jnp.float32)):
-            weights = prepare(config, params, jnp.float32, platform="cpu")
-            assert weights.dtype == jnp.float32
-            assert weights.outer[OUTPUT_PANELS].dtype == dtype
-            assert weights.layers[0]["mlp_in"]["panels"].dtype == dtype
-            assert weights.layers[0]["mlp_in"]["bias"].dtype == jnp.float32
-            decoded.append(prefill_and_step(config, weights, codes, conditions))
+            weights[dtype] = prepare(config, params, jnp.float32, platform="cpu")
+            assert weights[dtype].dtype == jnp.float32
+            assert weights[dtype].outer[OUTPUT_PANELS].dtype == dtype
+            assert weights[dtype].layers[0]["mlp_in"]["panels"].dtype == dtype
+            assert weights[dtype].layers[0]["mlp_in"]["bias"].dtype == jnp.float32
+            caches[dtype], _ = prefill_and_step(config, weights[dtype], codes, conditions)
+        decoded = [
+            decoding.decode_step(
+                config, each, caches[jnp.float32], codes[:, 4], conditions, np.int32(5)
+            )
+            for each in weights.values()
+        ]
     for left, right in zip(*map(jax.tree.leaves, decoded), strict=True):
         np.testing.assert_array_equal(left, right)
+    for left, right in zip(*map(jax.tree.leaves, caches.values()), strict=True):
+        assert (left.dtype, right.dtype) == (jnp.float16, jnp.float32)
+        np.testing.assert_array_equal(left, right.astype(jnp.float16))
 
 
 @pytest.mark.skipif(not panels.LIBRARY.is_usable(), reason="the kernels for CPUs are not built")
-def test_keys_and_values_are_cached_in_float16_beside_such_panels():
+def test_a_cache_in_float16_changes_logits_little():
     config, half, wide, conditions = make_models(merged_decoder=True)
     codes = np.random.default_rng(1).integers(VOCAB, size=(BATCH, SEQ_LEN)).astype(np.int32)
+    results = []
     with set_cpu_kernels(True):
-        weights = prepare(config, half, jnp.float32, platform="cpu")
-        _, (logits, caches) = prefill_and_step(config, weights, codes, conditions)
-        assert {leaf.dtype for leaf in jax.tree.leaves(caches)} == {jnp.dtype(jnp.float16)}
-        weights = prepare(config, wide, jnp.float32, platform="cpu")
-        _, (expected, caches) = prefill_and_step(config, weights, codes, conditions)
-        assert {leaf.dtype for leaf in jax.tree.leaves(caches)} == {jnp.dtype(jnp.float32)}
-    assert logits.dtype == jnp.float32
-    difference = np.abs(logits - expected).max()
-    assert 0 < difference < 2e-3 * np.abs(expected).max()
+        for params, dtype in ((half, jnp.float16), (wide, jnp.float32)):
+            weights = prepare(config, params, jnp.float32, platform="cpu")
+            _, (logits, caches) = prefill_and_step(config, weights, codes, conditions)
+            assert {leaf.dtype for leaf in jax.tree.leaves(caches)} == {jnp.dtype(dtype)}
+            results.append(np.asarray(logits))
+    assert results[0].dtype == np.float32
+    assert 0 < np.abs(results[0] - results[1]).max() < 2e-3 * np.abs(results[1]).max()
 
 
 @pytest.mark.parametrize(
