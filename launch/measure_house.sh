@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures a model of configs/house_small.py: 16 tracks of 32 s, nothing picked, against 60 held-out tracks of the generator.
 #   launch/measure_house.sh                      the shipped model
-#   MODEL=runs/house/model TRAINING=runs/house/audio launch/measure_house.sh     another, with an audit against its corpus
+#   MODEL=runs/house/model TRAINING=runs/house/audio launch/measure_house.sh     another, with an audit against its corpus, and
+#                                                                                with the nearest artist by timbre of eight more tracks
 #   MUSICNN=musicnn-0.1.0-py3-none-any.whl launch/measure_house.sh               with musicnn's tags (docs/evaluation.md)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,26 +23,36 @@ jukejax() {
 jukejax prepare --input=house --seed=1 --nohouse_vocals --house_tracks="$HELDOUT" --house_seconds="$SECONDS_TO_MAKE" \
     --house_bpm=110:136 --separator=none --output="$RUN/heldout"
 
-# Four tempi and keys, four tracks each; every item of a run has noise of its own.
-mkdir -p "$RUN/tracks"
+# 16 tracks at four tempi and keys, seeds 0 to 15; then one track of each artist, seeds 16 to 23.
+mkdir -p "$RUN"
 seed=0
-while read -r bpm key; do
-    jukejax sample --model="$MODEL" --bpm="$bpm" --key="$key" --seconds="$SECONDS_TO_MAKE" --num_samples=4 --seed=$seed \
-        ${SAMPLE_FLAGS:-} --output="$RUN/samples_$seed"
-    for item in "$RUN/samples_$seed"/item_*; do
-        ln -sfn "../samples_$seed/$(basename "$item")" "$RUN/tracks/item_$(printf '%03d' $((4 * seed + 10#${item##*_})))"
+for tempo in 116:Am 122:Dm 126:F#m 132:C; do
+    for _ in 1 2 3 4; do
+        printf '{"bpm": %s, "key": "%s", "seconds": %s, "seed": %s}\n' "${tempo%:*}" "${tempo#*:}" "$SECONDS_TO_MAKE" $seed
+        seed=$((seed + 1))
     done
+done > "$RUN/tracks.jsonl"
+while read -r artist; do
+    printf '{"artist": "%s", "bpm": 124, "key": "Am", "seconds": %s, "seed": %s}\n' "$artist" "$SECONDS_TO_MAKE" $seed
     seed=$((seed + 1))
-done <<'TEMPI'
-116 Am
-122 Dm
-126 F#m
-132 C
-TEMPI
+done > "$RUN/artists.jsonl" <<'ARTISTS'
+Concrete Palm
+Kiko Halden
+Low Tide Society
+Marlowe Keys
+Nightbus 38
+Otis Meridian
+Sable and Fern
+Velvet Transit
+ARTISTS
+for name in tracks artists; do
+    jukejax sample --model="$MODEL" --requests="$RUN/$name.jsonl" ${SAMPLE_FLAGS:-} --output="$RUN/$name"
+done
 
 jukejax evaluate --input="$RUN/tracks" --reference="$RUN/heldout" --split=all --model="$MODEL" \
     ${MUSICNN:+--musicnn="$MUSICNN"} --output="$RUN/evaluation"
-# `audit` ends with 3 for copied music: a result, not an error.
 if [ -n "${TRAINING:-}" ]; then
+    "$PYTHON" launch/measure_artists.py --samples="$RUN/artists" --corpus="$TRAINING"
+    # `audit` ends with 3 for copied music: a result, not an error.
     jukejax audit --input="$RUN/tracks" --training="$TRAINING" --output="$RUN/audit" || [ $? -eq 3 ]
 fi
