@@ -55,6 +55,7 @@ def run(
       argv: the command line; None: `sys.argv`.
     """
     platform_flags.set_compile_cache()
+    platform_flags.collect_garbage_rarely()
     previous_handler = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         with interruption.SignalWatch():

@@ -32,6 +32,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common.formatting import format_count
+from jukejax.runtime import platform_flags
 from jukejax.sampling import source_paths
 from jukejax.sampling.flag_requests import collect_settings, make_request
 from jukejax.sampling.request_file import BadLines, make_entries, read_entries
@@ -90,12 +91,19 @@ define_request_flags(FLAGS)
 define_take_flags(FLAGS)
 
 
+# Bytes of the weights of a model with which freed memory is kept for the next window: 12 s of the
+# shipped model took 34.2 and 32.4 s of one busy core instead of 39.6 and 36.2.
+SMALL_MODEL = 1 << 30
+
+
 def main() -> int:
     """Samples the tracks and prints the path of their page."""
     started_at = time.monotonic()
     if OUTPUT.value is None:
         raise ValueError("--output is needed; see --help")
     folder = MODEL.value or resolve_model(HOUSE)
+    if sum(path.stat().st_size for path in Path(folder).glob("*/*.safetensors")) < SMALL_MODEL:
+        platform_flags.keep_memory()
     values = read_values(FLAGS)
     sources = [values[name] for name in source_paths.NAMES if values[name] is not None]
     if REQUESTS.value is None and not any(map(source_paths.is_plural, sources)):
