@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures a model of configs/house_small.py: 16 tracks of 32 s, nothing picked, against 60 held-out tracks of the generator.
 #   launch/measure_house.sh                      the shipped model
-#   MODEL=runs/house/model TRAINING=runs/house/audio launch/measure_house.sh     another, with an audit against its corpus, and
-#                                                                                with the nearest artist by timbre of eight more tracks
+#   MODEL=runs/house/model TRAINING=runs/house/audio launch/measure_house.sh     another, with an audit against its corpus
+#   CODES=runs/house/codes launch/measure_house.sh                               with the nearest artists, by timbre, of eight more tracks
 #   MUSICNN=musicnn-0.1.0-py3-none-any.whl launch/measure_house.sh               with musicnn's tags (docs/evaluation.md)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -51,8 +51,10 @@ done
 
 jukejax evaluate --input="$RUN/tracks" --reference="$RUN/heldout" --split=all --model="$MODEL" \
     ${MUSICNN:+--musicnn="$MUSICNN"} --output="$RUN/evaluation"
+if [ -n "${CODES:-}" ]; then
+    "$PYTHON" launch/measure_artists.py --samples="$RUN/artists" --corpus="$CODES" --model="$MODEL"
+fi
 if [ -n "${TRAINING:-}" ]; then
-    "$PYTHON" launch/measure_artists.py --samples="$RUN/artists" --corpus="$TRAINING"
     # `audit` ends with 3 for copied music: a result, not an error.
     jukejax audit --input="$RUN/tracks" --training="$TRAINING" --output="$RUN/audit" || [ $? -eq 3 ]
 fi

@@ -23,6 +23,8 @@ KEYS = {
     "data": "folder of shards, or several as FOLDER:WEIGHT,FOLDER:WEIGHT; batch_size, window ...",
     "init_from": "bundle or workdir whose weights the run starts from; house: the shipped model",
     "lora": "LoraConfig: train low-rank adapters of a prior in init_from, not all of its weights",
+    "decoders_only": "levels of a VQ-VAE in init_from whose decoders are trained; all else is "
+    "fixed, so that its codes stay valid",
     "steps": "updates of the run",
     "optimizer": "OptimizerConfig",
     "schedule": "ScheduleConfig: when the learning rate goes to zero, when a run ends early",

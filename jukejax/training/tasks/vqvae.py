@@ -55,6 +55,7 @@ class VQVAETask(Task):
         self.model_config = freeze(VQVAEConfig, config.model, "config.model")
         check_keys(config.data, DATA_KEYS, "config.data")
         self.loss_config = freeze(LossConfig, config.get("loss", {}), "config.loss")
+        self.decoders_only = read_decoders_only(config, self.model_config)
         if self.model_config.channels != 1:
             raise ValueError(
                 f"config.model.channels is {self.model_config.channels}: audio shards are read mono"
@@ -96,6 +97,9 @@ class VQVAETask(Task):
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
     ) -> tuple[VQVAEOutput, Tree]:
         """Runs the model on a batch, and updates the codebooks. Returns (output, new codebooks)."""
+        if self.decoders_only:
+            variables = {"params": self._fix_params(params), "codebook": extra}
+            return self.model.apply(variables, batch["audio"]), extra
         output, updated = self.model.apply(
             {"params": params, "codebook": extra},
             batch["audio"],
@@ -104,6 +108,14 @@ class VQVAETask(Task):
             mutable=["codebook"],
         )
         return output, updated.get("codebook", {})
+
+    def _fix_params(self, params: Tree) -> Tree:
+        """Returns the parameters, those that are not trained as constants."""
+        trained = {f"decoders_{level}" for level in self.decoders_only}
+        return {
+            name: tree if name in trained else jax.lax.stop_gradient(tree)
+            for name, tree in params.items()
+        }
 
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
@@ -162,6 +174,9 @@ class VQVAETask(Task):
         self, params: Tree, extra: Tree, part: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
         """Computes the loss of a part; its statistics are (features, codes), by level."""
+        if self.decoders_only:
+            total, (_, metrics) = self.loss(params, extra, part, key)
+            return total, (((), ()), metrics)
         output = self.model.apply(
             {"params": params, "codebook": extra},
             part["audio"],
@@ -175,7 +190,7 @@ class VQVAETask(Task):
 
     def update_extra(self, extra: Tree, statistics: Tree, key: jax.Array) -> tuple[Tree, Metrics]:
         """Updates the codebooks from (features, codes) of the global batch."""
-        if not extra:
+        if not extra or self.decoders_only:
             return extra, {}
         metrics, updated = self.model.apply(
             {"codebook": extra},
@@ -261,6 +276,33 @@ class VQVAETask(Task):
             "bandwidth": to_plain(self.bandwidth),
             **pretrained.describe_origin(self.config),
         }
+
+
+def read_decoders_only(config: ConfigDict, model_config: VQVAEConfig) -> tuple[int, ...]:
+    """Returns the levels of `config.decoders_only`; none: everything is trained.
+
+    Raises:
+      ValueError: a level has no decoder, there are no weights to start from, or weight decay would
+        change the fixed ones.
+    """
+    value = config.get("decoders_only", ())
+    levels = tuple(value) if isinstance(value, list | tuple) else (value,)
+    decoded = sorted(set(range(model_config.levels)) - set(model_config.synthesized_levels))
+    for level in levels:
+        if level not in decoded:
+            raise ValueError(
+                f"config.decoders_only={value} names level {level}; the levels with decoders are "
+                f"{', '.join(map(str, decoded))}"
+            )
+    if levels and not config.get("init_from"):
+        raise ValueError(f"config.decoders_only={value} needs config.init_from, a trained VQ-VAE")
+    if levels and config.optimizer.get("weight_decay", 0.0):
+        raise ValueError(
+            f"config.decoders_only={value} fixes all other weights, and "
+            f"config.optimizer.weight_decay={config.optimizer.weight_decay} would change them; set "
+            "it to 0"
+        )
+    return levels
 
 
 def measure_split_bandwidth(folder: str, window: int, sample_rate: int) -> Bandwidth:

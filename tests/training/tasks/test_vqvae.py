@@ -155,3 +155,43 @@ def test_impossible_settings_say_which_key_to_change(folder, changes, message):
             wrong[name].update(value)
     with pytest.raises(ValueError, match=message):
         VQVAETask(wrong)
+
+
+@pytest.mark.parametrize("accumulated", [False, True])
+def test_one_decoder_alone_is_trained(folder, monkeypatch, accumulated):
+    monkeypatch.setattr("jukejax.training.pretrained.check_model", lambda *_: None)
+    values = config(folder)
+    values.init_from, values.decoders_only, values.optimizer = "bundle", 1, ConfigDict()
+    task, trained = VQVAETask(values), VQVAETask(config(folder))
+    params, extra = jax.tree.map(unbox, task.init_params(jax.random.key(0)))
+    batch = {"audio": np.stack([chord(2048 / RATE, 220)[:, :1] / 32768.0] * 2).astype(np.float32)}
+    _, (extra, _) = trained.loss(params, extra, batch, jax.random.key(1))  # starts the codebooks
+    loss = task.part_loss if accumulated else task.loss
+    grads, (after, _) = jax.grad(loss, has_aux=True)(params, extra, batch, jax.random.key(2))
+    if accumulated:
+        after, _ = task.update_extra(extra, after, jax.random.key(3))
+    jax.tree.map(np.testing.assert_array_equal, after, extra)
+    for name, tree in grads.items():
+        largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+        assert (largest > 0) == (name == "decoders_1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoders_only": 2}, "names level 2; the levels with decoders are 0, 1"),
+        ({"decoders_only": 0, "init_from": ""}, "needs config.init_from, a trained VQ-VAE"),
+        (
+            {"decoders_only": [0], "optimizer": ConfigDict({"weight_decay": 0.1})},
+            "optimizer.weight_decay=0.1 would change them",
+        ),
+    ],
+)
+def test_decoders_that_cannot_be_trained_alone_are_refused(folder, monkeypatch, changes, message):
+    monkeypatch.setattr("jukejax.training.pretrained.check_model", lambda *_: None)
+    values = config(folder)
+    values.init_from, values.optimizer = "bundle", ConfigDict()
+    for name, value in changes.items():
+        values[name] = value
+    with pytest.raises(ValueError, match=message):
+        VQVAETask(values, with_data=False)
