@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The shipped model, from nothing: makes the corpus, trains the four models, exports the bundle.
-# Cost: about four hours on two cores (AMD EPYC, AVX-512), 8 GB of disk; the same command takes a GPU where JAX has one.
+# Cost: about seven hours on two cores (AMD EPYC, AVX-512), 8 GB of disk; the same command takes a GPU where JAX has one.
 # The weights are not the same bytes on another machine, as sums are rounded in another order; losses agree.
 #   launch/train_house_small.sh              writes to ./runs/house; started again, it resumes anywhere
 #   RUN=elsewhere TRACKS=100 launch/train_house_small.sh
@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 
 RUN=${RUN:-runs/house}
 PYTHON=${PYTHON:-.venv/bin/python}
-TRACKS=${TRACKS:-300}                # of TRACK_SECONDS each
-TRACK_SECONDS=${TRACK_SECONDS:-60}
+TRACKS=${TRACKS:-320}
+TRACK_SECONDS=${TRACK_SECONDS:-24:64}  # shortest and longest
 CONFIG=configs/house_small.py
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 
@@ -24,6 +24,8 @@ jukejax prepare --input=house --nohouse_vocals --house_tracks="$TRACKS" --house_
 jukejax train --config=$CONFIG:vqvae --workdir="$RUN/vqvae" --config.data.folder="$RUN/audio"
 # Weights are stored as float16. Codes are those of the rounded VQ-VAE, so it is rounded first.
 jukejax export --workdir="$RUN/vqvae" --dtype=float16 --license=Apache-2.0 --output="$RUN/codec"
+# The decoder of level 0 alone is trained on, and the codes do not change.
+jukejax train --config=$CONFIG:decoder --workdir="$RUN/decoder" --config.data.folder="$RUN/audio" --config.init_from="$RUN/codec"
 jukejax encode --vqvae="$RUN/codec" --input="$RUN/audio" --references=0,1 --output="$RUN/codes"
 train_prior() {
     jukejax train --config=$CONFIG:$1 --workdir="$RUN/$1" --config.data.folder="$RUN/codes"
@@ -39,6 +41,6 @@ if [ "$(nproc)" = 2 ] && ! command -v nvidia-smi > /dev/null; then
 else
     for stage in prior upsampler1 upsampler0; do train_prior $stage; done
 fi
-jukejax export --workdir="$RUN/codec,$RUN/prior,$RUN/upsampler1,$RUN/upsampler0" --dtype=float16 \
+jukejax export --workdir="$RUN/decoder,$RUN/prior,$RUN/upsampler1,$RUN/upsampler0" --dtype=float16 \
     --license=Apache-2.0 --output="$RUN/model" \
     --recipe="launch/train_house_small.sh, configs/house_small.py: $TRACKS tracks of $TRACK_SECONDS s, corpus seed 0, model seed 0"

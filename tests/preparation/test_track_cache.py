@@ -67,7 +67,7 @@ def test_a_damaged_entry_is_made_again_with_a_line(entry, capsys, damage, messag
 def test_a_damaged_record_is_read_as_none(tmp_path, capsys):
     path = tmp_path / "record.json"
     assert track_cache.read_record(path) is None
-    grid = {"bpm": "124", "first_beat": "", "key": "Am"}
+    grid = {"bpm": "124", "first_beat": "", "key": "Am", "sections": ""}
     lyrics = {"text": "la", "times": ((0, 1.5),)}
     facts = {
         "content": "c",
