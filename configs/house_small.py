@@ -82,7 +82,7 @@ def vqvae() -> ConfigDict:
 
 
 def decoder() -> ConfigDict:
-    """The decoder of level 0, trained on alone: its codes, and what was trained on them, stay valid.
+    """The decoder of level 0, trained on alone: codes, and what was trained on them, stay valid.
 
     Quiet moments count more than before: the VQ-VAE fills them with noise, 3 to 8 dB too loud.
     """

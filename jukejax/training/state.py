@@ -126,7 +126,7 @@ def train_step(
     accepted = finite & optim.accepts_norm(recipe.optimizer, norm)
     rate = rate_factor(recipe.schedule, state.anneal, state.step)
     num_updates = state.step - state.skipped
-    updated = _update(recipe, state, result, rate, num_updates)
+    updated = _update(task, recipe, state, result, rate, num_updates)
     unchanged = {name: getattr(state, name) for name in updated} | {
         "skipped_in_row": state.skipped_in_row + 1
     }
@@ -153,7 +153,12 @@ def train_step(
 
 
 def _update(
-    recipe: Recipe, state: TrainState, result: "Gradients", rate: jax.Array, num_updates: jax.Array
+    task: Task,
+    recipe: Recipe,
+    state: TrainState,
+    result: "Gradients",
+    rate: jax.Array,
+    num_updates: jax.Array,
 ) -> dict[str, Tree]:
     """Returns the fields of the state that a step changes if it is not skipped.
 
@@ -164,6 +169,7 @@ def _update(
     optimizer = optim.make_optimizer(recipe.optimizer)
     updates, opt_state = optimizer.update(result.grads, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
+    params = _keep_fixed(task.fixed_params, state.params, params)
     decay = optim.ema_decay(recipe.optimizer, recipe.batch_size)
     correct = recipe.optimizer.ema_bias_correction
     step_decay = optim.corrected_decay(decay, num_updates + 1) if correct else decay
@@ -171,10 +177,19 @@ def _update(
         "params": params,
         "opt_state": opt_state,
         "extra": result.extra,
-        "ema_params": optim.update_ema(state.ema_params, params, step_decay),
+        "ema_params": _keep_fixed(
+            task.fixed_params,
+            state.ema_params,
+            optim.update_ema(state.ema_params, params, step_decay),
+        ),
         "anneal": observe_train_loss(recipe.schedule, state.anneal, result.loss, state.step),
         "skipped_in_row": jnp.zeros((), jnp.int32),
     }
+
+
+def _keep_fixed(names: tuple[str, ...], earlier: Tree, later: Tree) -> Tree:
+    """Returns the later parameters, but the earlier ones of these names, to the last bit."""
+    return {**later, **{name: earlier[name] for name in names}} if names else later
 
 
 class Gradients(NamedTuple):

@@ -45,6 +45,7 @@ class Task(abc.ABC):
 
     Attributes:
       name: "vqvae" or "prior".
+      fixed_params: names of parameters that never change, whatever the optimizer does.
       example_codes: codes in an example ("tokens" of a prior), or samples for a VQ-VAE.
       work: FLOPs of a training step on one example, by part of the model (see `flops`).
       corpus_hash: of the data set; "" without one.
@@ -59,6 +60,7 @@ class Task(abc.ABC):
 
     name: ClassVar[str]
     saves_extra: ClassVar[bool] = True
+    fixed_params: tuple[str, ...] = ()
     example_codes: int = 1
     work: Mapping[str, Work] = {}
     corpus_hash: str = ""

@@ -99,6 +99,19 @@ def test_steps_follow_the_optimizer_and_its_average():
         assert int(state.extra["seen"]) == 4 * number
 
 
+def test_fixed_parameters_keep_every_bit():
+    def start(key):
+        return {"w": init(key)[0]["w"], "fixed": jnp.float32([-0.0, 1 / 3])}, init(key)[1]
+
+    task = NumbersTask(loss)
+    task.init_params, task.fixed_params = start, ("fixed",)
+    decayed = dataclasses.replace(OPTIMIZER, weight_decay=0.5)
+    state = run(5, task=task, recipe=recipe_of(optimizer=decayed))[-1][0]
+    for params in (state.params, state.ema_params):
+        assert np.asarray(params["fixed"]).tobytes() == np.float32([-0.0, 1 / 3]).tobytes()
+        assert (params["w"] != start(jax.random.key(1))[0]["w"]).all()
+
+
 def test_the_average_without_correction_starts_at_the_random_weights():
     optimizer = dataclasses.replace(OPTIMIZER, ema_bias_correction=False)
     average = np.asarray(init(jax.random.key(1))[0]["w"])

@@ -67,6 +67,7 @@ class VQVAETask(Task):
         if with_data:
             self._open_data(config.data.folder)
         self.model = VQVAE(self.model_config, precision.compute_dtype(config.dtype))
+        self.fixed_params = self._find_fixed_params()
         self.example_codes = self.window
         self.work = flops.count_vqvae(self.model_config, self.window, self.loss_config.used_stfts)
         self._decode_levels = jax.jit(
@@ -98,7 +99,8 @@ class VQVAETask(Task):
     ) -> tuple[VQVAEOutput, Tree]:
         """Runs the model on a batch, and updates the codebooks. Returns (output, new codebooks)."""
         if self.decoders_only:
-            variables = {"params": self._fix_params(params), "codebook": extra}
+            fixed = {name: jax.lax.stop_gradient(params[name]) for name in self.fixed_params}
+            variables = {"params": {**params, **fixed}, "codebook": extra}
             return self.model.apply(variables, batch["audio"]), extra
         output, updated = self.model.apply(
             {"params": params, "codebook": extra},
@@ -109,13 +111,13 @@ class VQVAETask(Task):
         )
         return output, updated.get("codebook", {})
 
-    def _fix_params(self, params: Tree) -> Tree:
-        """Returns the parameters, those that are not trained as constants."""
+    def _find_fixed_params(self) -> tuple[str, ...]:
+        if not self.decoders_only:
+            return ()
+        unit = jnp.zeros((1, self.model_config.unit, 1))
+        params = jax.eval_shape(self.model.init, jax.random.key(0), unit)["params"]
         trained = {f"decoders_{level}" for level in self.decoders_only}
-        return {
-            name: tree if name in trained else jax.lax.stop_gradient(tree)
-            for name, tree in params.items()
-        }
+        return tuple(sorted(params.keys() - trained))
 
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
@@ -282,8 +284,7 @@ def read_decoders_only(config: ConfigDict, model_config: VQVAEConfig) -> tuple[i
     """Returns the levels of `config.decoders_only`; none: everything is trained.
 
     Raises:
-      ValueError: a level has no decoder, there are no weights to start from, or weight decay would
-        change the fixed ones.
+      ValueError: a level has no decoder, or there are no weights to start from.
     """
     value = config.get("decoders_only", ())
     levels = tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -296,12 +297,6 @@ def read_decoders_only(config: ConfigDict, model_config: VQVAEConfig) -> tuple[i
             )
     if levels and not config.get("init_from"):
         raise ValueError(f"config.decoders_only={value} needs config.init_from, a trained VQ-VAE")
-    if levels and config.optimizer.get("weight_decay", 0.0):
-        raise ValueError(
-            f"config.decoders_only={value} fixes all other weights, and "
-            f"config.optimizer.weight_decay={config.optimizer.weight_decay} would change them; set "
-            "it to 0"
-        )
     return levels
 
 
