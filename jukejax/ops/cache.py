@@ -29,6 +29,7 @@ from jukejax.ops.attention.kinds import (
     summary_positions,
 )
 from jukejax.ops.cpu import cached_attention
+from jukejax.ops.logical_axes import constrain
 
 
 class Cache(NamedTuple):
@@ -53,6 +54,13 @@ def cache_shape(
         AttentionKind.PRIME: ((), grid.prime_len),
     }[kind]
     return (batch, *groups, num_heads, slots, head_dim)
+
+
+def shard_cache(cache: Cache) -> Cache:
+    """Shards a cache by rows and heads, where devices share them."""
+    groups = (None,) * (cache.key.ndim - 4)
+    names = ("batch", *groups, "act_heads", None, None)
+    return Cache(*(constrain(array, *names) for array in cache))
 
 
 def fill_cache(
