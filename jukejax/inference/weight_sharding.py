@@ -116,8 +116,10 @@ def _box_shapes(config: PriorConfig, dtype: jnp.dtype, weights: str) -> PriorWei
 def find_mesh(weights: Tree) -> Mesh | None:
     """Returns the mesh whose devices share the weights; None for weights on one device."""
     placed = getattr(jax.tree.leaves(weights)[0], "sharding", None)
-    is_shared = isinstance(placed, NamedSharding) and placed.mesh.shape.get("tensor", 1) > 1
-    return placed.mesh if is_shared else None
+    if isinstance(placed, NamedSharding) and placed.mesh.shape.get("tensor", 1) > 1:
+        assert isinstance(placed.mesh, Mesh)
+        return placed.mesh
+    return None
 
 
 @contextlib.contextmanager
