@@ -7,7 +7,7 @@ hardware    one H200 (141 GB), or several GPUs: `--config.mesh.fsdp=8` shards th
 batch       16 windows of 8192 codes (23.8 s each): 131,072 codes a step
 parameters  928,481,280 with one artist and one genre; 2048 more for every further name
 variant     `configs/house_prior_1b.py:24gb` for one card of 24 GB: one window a step, moments in
-            bfloat16, `remat="full"`; 18.5 GB by `--dry_run`, not compiled
+            bfloat16, `remat="full"`; 16.6 GB, compiled for an RTX 4090 but not run
 memory      81.3 of 141 GB, compiled for an H200 but not run: 14.9 GB are parameters, two Adam
             averages and the EMA in float32, the rest gradients and activations;
             55.4 of an H100's 80 GB with `--config.accumulate=2`
