@@ -7,6 +7,8 @@ hardware    v5e-256 (topology 16x16, 64 hosts of 4 chips); the mesh below also f
             chips, topology 4x4x4), whose chips hold twice as much. `fsdp` must divide the width,
             4800 = 64 x 75, so that every weight is sharded 64 times; `data` is the rest of the
             pod (4 x 64 = 256).
+variant     `configs/pod_prior_5b.py:8gpus` for one host of 8 GPUs: 8 windows a step; 18.6 GB of
+            each H100's 80 GB, compiled but not run
 batch       512 windows (4.2 M codes) a step, in 2 parts: one window a chip at a time on 256 chips
 parameters  5,040,153,600 with one artist and one genre; 4800 more for every further name
 memory      of each chip, compiled but not run: v5e-256 9.6 of 16 GB, v4-128 28.5 of 32 GB; 1.3 GB
@@ -23,9 +25,9 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Returns the config, which has no variants."""
-    if arg:
-        raise ValueError(f"configs/pod_prior_5b.py has no variant {arg!r}; remove it")
+    """Returns the config of a pod, or the variant "8gpus" for one host."""
+    if arg not in ("", "8gpus"):
+        raise ValueError(f"configs/pod_prior_5b.py has no variant {arg!r}; its only one is 8gpus")
     config = ConfigDict()
     config.task = "prior"
     config.seed = 0
@@ -74,4 +76,8 @@ def get_config(arg: str = "") -> ConfigDict:
         remat="full",
     )
     config.model.labels = dict(max_genres=5, timing_bins=128, min_duration=23.8, max_duration=600.0)
+    if arg == "8gpus":
+        config.mesh.update(data=1, fsdp=8)
+        config.accumulate = 1
+        config.data.batch_size = 8
     return config

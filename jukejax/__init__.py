@@ -15,7 +15,11 @@ __version__ = "0.1.0"
 
 
 def load(
-    folder: "str | Path" = "house", *, dtype: str | None = None, weights: str = "float"
+    folder: "str | Path" = "house",
+    *,
+    dtype: str | None = None,
+    weights: str = "float",
+    tensor: int = 0,
 ) -> "Jukebox":
     """Loads a model for Python (docs/python.md).
 
@@ -33,10 +37,11 @@ def load(
         encode and decode; or "house", the shipped model.
       dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on GPU and TPU, else float32.
       weights: "int8" keeps the matrices of the priors in eight bits: half the memory of bfloat16.
+      tensor: devices of this host that share the weights of a prior; 0: as few as hold them.
 
     Raises:
-      ValueError: there is no usable model.
+      ValueError: there is no usable model, or fewer than `tensor` devices.
     """
     from jukejax.api import Jukebox
 
-    return Jukebox(folder, dtype, weights)
+    return Jukebox(folder, dtype, weights, tensor)

@@ -63,7 +63,13 @@ class Jukebox:
       levels: levels with a prior, which can be sampled, from coarse to fine.
     """
 
-    def __init__(self, folder: str | Path, dtype: str | None = None, weights: str = "float"):
+    def __init__(
+        self,
+        folder: str | Path,
+        dtype: str | None = None,
+        weights: str = "float",
+        tensor: int = 0,
+    ):
         """Loads a model; see `jukejax.load`."""
         with name_values():
             self.folder = Path(resolve_model(os.fspath(folder)))
@@ -71,7 +77,7 @@ class Jukebox:
                 raise ValueError(f"weights={weights!r} is not known; give {_join(WEIGHTS)}")
             self._model: Model | None = None
             if _has_priors(self.folder):
-                self._model = Model(self.folder, dtype, weights)
+                self._model = Model(self.folder, dtype, weights, tensor)
             self._codec = self._model.codec if self._model else Codec.load(self.folder)
         self.sample_rate = self._codec.sample_rate
         self.hops = tuple(self._codec.config.hops)

@@ -61,6 +61,14 @@ WEIGHTS = flags.DEFINE_enum(
     "few tracks at once, at a small cost in accuracy.",
     flag_values=FLAGS,
 )
+TENSOR = flags.DEFINE_integer(
+    "tensor",
+    0,
+    "Devices of this host that share the weights of a prior; 0: as few as hold them in "
+    "--memory_fraction of each.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
 REQUESTS = flags.DEFINE_string(
     "requests",
     None,
@@ -133,7 +141,7 @@ def sample_one(folder: str, values: Mapping[str, Any], output: Path, started_at:
     from jukejax.inference.loaded_model import Model
     from jukejax.sampling.run import sample_tracks
 
-    model = Model(folder, DTYPE.value, WEIGHTS.value)
+    model = Model(folder, DTYPE.value, WEIGHTS.value, TENSOR.value, values["memory_fraction"])
     settings = {
         "model": model.hash,
         **collect_settings(values, model.hops),
@@ -167,7 +175,8 @@ def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at
 
     place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     distributed.join_processes(place)
-    rank, model = find_rank(), Model(folder, DTYPE.value, WEIGHTS.value)
+    rank = find_rank()
+    model = Model(folder, DTYPE.value, WEIGHTS.value, TENSOR.value, values["memory_fraction"])
     settings = {"model": model.hash, "dtype": DTYPE.value, "weights": WEIGHTS.value}
     tracks, shapes = sample_batches(
         model, entries, bad_lines, output, settings, started_at, takes, rank

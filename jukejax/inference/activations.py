@@ -27,6 +27,7 @@ from jukejax.inference.conditioning import (
     compute_conditions,
     cut_windows,
 )
+from jukejax.inference.weight_sharding import find_mesh, use_mesh
 from jukejax.inference.windows import plan_windows
 from jukejax.models.autoregressive import Autoregressive
 from jukejax.models.block import Block
@@ -141,15 +142,16 @@ def compute_track_activations(
             *batch,
             *[batch[-1]] * (batch_size - len(batch)),
         ]  # one shape
-        values = compute_window_activations(
-            config,
-            weights,
-            cut_windows(config, track, [window.start for window in padded]),
-            jnp.asarray([window.fixed for window in padded], jnp.int32),
-            jnp.asarray([window.stop for window in padded], jnp.int32),
-            layers=tuple(layers),
-            pooling=pooling,
-        )
+        with use_mesh(find_mesh(weights)):
+            values = compute_window_activations(
+                config,
+                weights,
+                cut_windows(config, track, [window.start for window in padded]),
+                jnp.asarray([window.fixed for window in padded], jnp.int32),
+                jnp.asarray([window.stop for window in padded], jnp.int32),
+                layers=tuple(layers),
+                pooling=pooling,
+            )
         values = np.asarray(values)[: len(batch)]
         if pooling == "none":
             rows += [x[w.fixed : w.stop] for x, w in zip(values, batch, strict=True)]

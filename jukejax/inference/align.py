@@ -22,6 +22,7 @@ from jukejax.inference.conditioning import (
     fit_length,
     make_window_labels,
 )
+from jukejax.inference.weight_sharding import find_mesh, use_mesh
 from jukejax.inference.windows import window_starts
 from jukejax.models import decoding
 from jukejax.models.prior import PriorConfig, build_sequence, split_labels
@@ -65,7 +66,7 @@ def rank_lyric_heads(
     for inputs in windows:
         _, tokens = split_labels(config, inputs.labels)
         for layer in list_lyric_layers(config):
-            attention = np.asarray(compute_lyric_attention(config, weights, inputs, layer))
+            attention = _read_attention(config, weights, inputs, layer)
             for row, letters in zip(attention, np.asarray(tokens), strict=True):
                 measured = measure_monotonicity(row * (letters != PADDING))
                 for head, value in enumerate(measured):
@@ -75,6 +76,14 @@ def rank_lyric_heads(
         raise ValueError("no window has lyrics, by which the attention to them could be measured")
     heads = [LyricHead(*place, value / count) for place, value in sums.items()]
     return sorted(heads, key=lambda head: -head.monotonicity)
+
+
+def _read_attention(
+    config: PriorConfig, weights: PriorWeights, inputs: PriorInputs, layer: int
+) -> np.ndarray:
+    """Computes `compute_lyric_attention` on the devices that have the weights."""
+    with use_mesh(find_mesh(weights)):
+        return np.asarray(compute_lyric_attention(config, weights, inputs, layer))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -136,7 +145,7 @@ def align_lyrics(
             jnp.asarray(padded[:, start : start + seq_len], jnp.int32),
             labels=jnp.asarray(make_window_labels(config, labels, start)),
         )
-        attention = np.asarray(compute_lyric_attention(config, weights, inputs, layer))[:, head]
+        attention = _read_attention(config, weights, inputs, layer)[:, head]
         for item, item_attention, item_map in zip(labels, attention, maps, strict=True):
             letters = find_lyric_window(config, item, start)
             item_map[start : start + seq_len, letters] = item_attention

@@ -18,6 +18,7 @@ from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import cache_shape
 from jukejax.runtime.memory import usable_bytes
+from jukejax.runtime.sharding import bytes_by_device
 
 SLACK = 1.15  # for gaps between allocations, and the memory of programs
 CPU_ROWS = 16  # more rows are not faster on a CPU, and a kill loses the rows in progress
@@ -45,15 +46,21 @@ def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     return 2 * sum(map(math.prod, shapes)) * jnp.dtype(dtype).itemsize
 
 
-def row_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
+def row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int:
     """Returns the memory of a row while its window is sampled, in bytes.
 
     It is the sum of caches, conditions, noise, logits and codes.
+
+    Args:
+      num_shards: devices that share the caches, if they divide the heads; bytes are those of each.
     """
     stack = config.autoregressive.transformer
     conditions = (stack.seq_len + stack.encoder_len) * stack.emb_dim * jnp.dtype(dtype).itemsize
     values = (2 * NOISE_CHUNK + 4) * config.autoregressive.vocab_size + 2 * stack.seq_len
-    return cache_bytes(config, dtype) + conditions + 4 * values
+    caches = cache_bytes(config, dtype)
+    if stack.num_heads % num_shards == 0:
+        caches //= num_shards
+    return caches + conditions + 4 * values
 
 
 def pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
@@ -89,10 +96,12 @@ def fit_batch(
     dtype: jnp.dtype,
     memory_fraction: float,
     num_devices: int = 1,
+    num_shards: int = 1,
 ) -> BatchBudget:
     """Returns the largest batch whose rows and weights fit into this share of a device.
 
-    Each of `num_devices` devices has all weights and such a batch; on a CPU they share its memory.
+    Each of `num_devices` devices (or groups of `num_shards`, which share the weights) has such a
+    batch; on a CPU all share its memory.
 
     It depends on the total memory of the device, not on the free memory, so that a resumed command
     has the same batch. A batch that nevertheless does not fit is halved when it runs.
@@ -107,11 +116,11 @@ def fit_batch(
     if device_bytes is None:
         return BatchBudget(1, 1)
     if device.platform == "cpu":
-        device_bytes, max_rows = device_bytes / num_devices, -(-CPU_ROWS // num_devices)
-    weight_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(weights))
+        device_bytes /= num_devices * num_shards
+        max_rows = -(-CPU_ROWS // num_devices)
     return divide_memory(
-        memory_fraction * device_bytes - weight_bytes,
-        row_bytes(config, dtype),
+        memory_fraction * device_bytes - bytes_by_device(weights),
+        row_bytes(config, dtype, num_shards),
         pass_bytes(config, dtype),
         max_rows,
     )

@@ -76,16 +76,25 @@ class PriorWeights(NamedTuple):
 
 
 def prepare_weights(
-    config: PriorConfig, params: Tree, dtype: jnp.dtype, weights: str = "float"
+    config: PriorConfig,
+    params: Tree,
+    dtype: jnp.dtype,
+    weights: str = "float",
+    *,
+    is_partitioned: bool = False,
 ) -> PriorWeights:
     """Casts the parameters of a prior and separates its layers.
 
     Args:
-      weights: as in `decoding.prepare_decode_weights`.
+      weights, is_partitioned: as in `decoding.prepare_decode_weights`.
     """
     conditioners = {name: tree for name, tree in params.items() if name != "autoregressive"}
     decode = decoding.prepare_decode_weights(
-        config.autoregressive, params["autoregressive"], dtype, weights
+        config.autoregressive,
+        params["autoregressive"],
+        dtype,
+        weights,
+        is_partitioned=is_partitioned,
     )
     return PriorWeights(jax.tree.map(jnp.asarray, conditioners), decode)
 

@@ -13,14 +13,10 @@ import numpy as np
 from jukejax.inference import budget
 from jukejax.inference.batches import BatchLimit, SampledWindows, WindowJob
 from jukejax.inference.conditioning import Labels, PriorWeights, make_window_labels, stack_rows
-from jukejax.inference.placement import Replicas, divide_rows
 from jukejax.inference.schedules import SCHEDULES, LevelProgress, OnJoin, WindowGrid
 from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
-from jukejax.inference.window_program import (
-    WindowInputs,
-    sample_divided_windows,
-    sample_windows,
-)
+from jukejax.inference.window_program import WindowInputs
+from jukejax.inference.window_runners import WindowRunner, choose_runner
 from jukejax.inference.windows import window_starts
 from jukejax.models.prior import PriorConfig
 
@@ -64,7 +60,8 @@ class SamplingSettings:
       schedule: "sequential" or "parallel" (inference/schedules.py); the same for a single window.
       memory_fraction: share of each device's memory for a batch and the weights.
       max_batch: limit of the rows of a batch; None: as many as fit into the memory.
-      devices: that share the rows of a batch, of this host; none: the default device.
+      devices: that share the rows of a batch, of this host; none: the default device. Weights that
+        several devices share stay on these.
     """
 
     window_hop: int
@@ -111,17 +108,21 @@ def sample_level(
     """
     grid = WindowGrid(tracks.total, config.seq_len, settings.window_hop)
     _check_grid(config, grid)
-    num_devices = max(len(settings.devices), 1)
+    runner = choose_runner(weights, settings.devices)
     batch = budget.fit_batch(
-        config, weights, weights.decode.dtype, settings.memory_fraction, num_devices
+        config,
+        weights,
+        weights.decode.dtype,
+        settings.memory_fraction,
+        runner.num_groups,
+        runner.num_shards,
     )
     if settings.is_guided:  # two rows for each window
         batch = batch._replace(rows=max(batch.rows // 2, 1))
-    max_rows = batch.rows * num_devices
+    max_rows = batch.rows * runner.num_groups
     if settings.max_batch is not None:
         max_rows = min(max_rows, settings.max_batch)
-    replicas = Replicas(weights, settings.devices)
-    sampler = _LevelSampler(config, replicas, tracks, settings, batch.chunk)
+    sampler = _LevelSampler(config, runner, tracks, settings, batch.chunk)
     return SCHEDULES[settings.schedule](
         grid,
         sampler.sample_batch,
@@ -148,12 +149,12 @@ class _LevelSampler:
     """Samples batches of a level's windows.
 
     Attributes:
-      replicas: of the weights.
-      chunk: rows of a pass over whole windows, on each device.
+      runner: has the weights.
+      chunk: rows of a pass over whole windows, of each group of devices.
     """
 
     config: PriorConfig
-    replicas: Replicas
+    runner: WindowRunner
     tracks: LevelTracks
     settings: SamplingSettings
     chunk: int
@@ -161,24 +162,18 @@ class _LevelSampler:
     def sample_batch(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> np.ndarray:
         """Samples windows with the same `fixed` and `stop`; see `schedules.SampleFn`."""
         window, guided = jobs[0].window, self.settings.is_guided
-        num_devices, rows_each = divide_rows(len(jobs), max(len(self.settings.devices), 1))
-        padded = [*jobs, *[jobs[-1]] * (num_devices * rows_each - len(jobs))]
-        mesh, weights = self.replicas.place(num_devices)
-        rows = 2 * rows_each if guided else rows_each
-        arguments = (
+        division = self.runner.divide(len(jobs))
+        count = division.num_devices * division.rows_each
+        padded = [*jobs, *[jobs[-1]] * (count - len(jobs))]
+        rows = 2 * division.rows_each if guided else division.rows_each
+        filled = self.runner.run(
+            division,
             self.config,
             self.settings.logits_filter,
-            weights,
             self._make_inputs(padded, codes),
+            chunk=None if self.chunk >= rows else self.chunk,
+            fresh=self.settings.schedule == "parallel" and not window.fixed,
         )
-        options = {
-            "chunk": None if self.chunk >= rows else self.chunk,
-            "fresh": self.settings.schedule == "parallel" and not window.fixed,
-        }
-        if mesh is None:
-            filled = sample_windows(*arguments, **options)
-        else:
-            filled = sample_divided_windows(*arguments, **options, mesh=mesh)
         return np.asarray(filled)[: len(jobs), window.fixed : window.stop]
 
     def _make_inputs(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> WindowInputs:

@@ -17,6 +17,7 @@ from jukejax.data.references import join_reference
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.inference.codec import Codec
 from jukejax.inference.conditioning import Labels, PriorWeights, prepare_weights
+from jukejax.inference.weight_sharding import choose_mesh, make_mesh, shard_weights
 from jukejax.models.prior import PriorConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, loading
@@ -29,6 +30,8 @@ class Model:
     Args:
       dtype: of the computation; None: `precision.default_dtype`.
       weights: "int8" keeps the priors' matrices in eight bits.
+      tensor: devices of this host that share the weights of a prior; 0: as few as hold them.
+      memory_fraction: share of each device's memory that they may fill.
 
     Attributes:
       levels: levels that have a prior, ascending.
@@ -38,7 +41,14 @@ class Model:
       codec: the VQ-VAE.
     """
 
-    def __init__(self, folder: str | Path, dtype: str | None = None, weights: str = "float"):
+    def __init__(
+        self,
+        folder: str | Path,
+        dtype: str | None = None,
+        weights: str = "float",
+        tensor: int = 0,
+        memory_fraction: float = 0.8,
+    ):
         self.folder = Path(folder)
         description = bundle.open_bundle(folder)
         self.hops = description["hops"]
@@ -47,6 +57,8 @@ class Model:
         self.hash = bundle.hash_bundle(folder)
         self._dtype = precision.compute_dtype(dtype or precision.default_dtype())
         self._weights = weights
+        self._memory_fraction = memory_fraction
+        self._mesh = make_mesh(jax.local_devices(), tensor) if tensor else None
         self._kept_level: int | None = None
         self._kept_prior: tuple[PriorConfig, PriorWeights] | None = None
         self.codec = Codec.load(folder)
@@ -81,7 +93,7 @@ class Model:
         return {level: top_codes * (self.hops[-1] // hop) for level, hop in enumerate(self.hops)}
 
     def load_prior(self, level: int) -> tuple[PriorConfig, PriorWeights]:
-        """Loads the prior of a level, cast and laid out for decoding, onto the device.
+        """Loads the prior of a level, cast and laid out for decoding, onto its device or devices.
 
         Arrays on the host would be transferred again for every window.
         """
@@ -103,8 +115,11 @@ class Model:
     def _read_prior(self, level: int) -> tuple[PriorConfig, PriorWeights]:
         description, weights = loading.load_model(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
-        prepared = prepare_weights(config, weights["params"], self._dtype, self._weights)
-        return config, jax.device_put(prepared)
+        settings = self._dtype, self._weights
+        mesh = self._mesh or choose_mesh(config, *settings, self._memory_fraction)
+        if mesh.shape["tensor"] > 1:
+            return config, shard_weights(config, weights["params"], *settings, mesh)
+        return config, jax.device_put(prepare_weights(config, weights["params"], *settings))
 
     def prepare_upper_codes(self, config: PriorConfig, upper_codes: np.ndarray) -> np.ndarray:
         """Joins the codes above a prior with those of its reference, if it has one.

@@ -16,6 +16,7 @@ from jukejax.inference.conditioning import (
     compute_conditions,
     cut_windows,
 )
+from jukejax.inference.weight_sharding import find_mesh, use_mesh
 from jukejax.models import transformer
 from jukejax.models.prior import PriorConfig, build_sequence
 
@@ -32,9 +33,16 @@ class WindowScores(NamedTuple):
     most_likely: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def score_windows(config: PriorConfig, weights: PriorWeights, inputs: PriorInputs) -> WindowScores:
-    """Computes the predictions of a prior for the codes of windows."""
+    """Computes the predictions of a prior for the codes of windows, where its weights are."""
+    with use_mesh(find_mesh(weights)):
+        return _compute_scores(config, weights, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compute_scores(
+    config: PriorConfig, weights: PriorWeights, inputs: PriorInputs
+) -> WindowScores:
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
     tokens, prefix = build_sequence(config, inputs.codes, inputs.labels), config.lyric_prefix
     outer, stack = {"params": weights.decode.outer}, config.autoregressive.transformer

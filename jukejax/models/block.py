@@ -44,8 +44,8 @@ class Attention(nn.Module):
         return [self._constrain(array.reshape(*array.shape[:-1], *heads)) for array in arrays]
 
     def _constrain(self, x: jax.Array) -> jax.Array:
-        """Shards whole windows [B, T, H, D] by heads, but not single steps [B, H, D]."""
-        return constrain(x, "batch", "time", "act_heads", None) if x.ndim == 4 else x
+        """Shards [B, T, H, D] by heads."""
+        return constrain(x, "batch", "time", "act_heads", None)
 
     def encode(self, encoder_states: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Computes keys and values of the lyric encoder's states [B, S, E], each [B, S, H, D]."""
@@ -100,6 +100,7 @@ class Attention(nn.Module):
         cross = self.kind == AttentionKind.ENCODER_DECODER
         qkv = self.query(x) if cross else self.query_key_value(x)
         qkv = qkv.reshape(len(x), -1, self.config.num_heads, self.config.head_dim)
+        qkv = constrain(qkv, "batch", None, "act_heads", None)
         out, cache = caches.step_attention(self.kind, self.config.grid, cache, qkv, position)
         return self.out(out.reshape(out.shape[0], -1), residual), cache
 
@@ -130,8 +131,8 @@ class Block(nn.Module):
 
     def _mlp(self, x: jax.Array, residual: jax.Array | None) -> jax.Array:
         hidden = self.mlp_in(self.mlp_norm(x))
-        if hidden.ndim == 3:
-            hidden = constrain(hidden, "batch", "time", "act_mlp")
+        time = ("time",) * (hidden.ndim - 2)
+        hidden = constrain(hidden, "batch", *time, "act_mlp")
         return self.mlp_out(hidden, residual)
 
     def _add_scaled_branches(

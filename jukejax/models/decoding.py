@@ -7,6 +7,7 @@ import functools
 import math
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -22,7 +23,13 @@ from jukejax.models.autoregressive import (
 from jukejax.models.block import Block
 from jukejax.ops.cache import Cache, cast_caches
 from jukejax.ops.chunks import map_chunks
-from jukejax.ops.decode_weights import cast_matrix, find_layout, lay_out_weights, pack_panels
+from jukejax.ops.decode_weights import (
+    cast_matrix,
+    find_layout,
+    lay_out_weights,
+    name_axes,
+    pack_panels,
+)
 
 WEIGHTS = ("float", "int8")
 
@@ -62,6 +69,8 @@ def prepare_decode_weights(
     dtype: jnp.dtype,
     weights: str = "float",
     platform: str | None = None,
+    *,
+    is_partitioned: bool = False,
 ) -> DecodeWeights:
     """Casts `params` and unstacks the layers, once for a whole sampling run.
 
@@ -71,13 +80,15 @@ def prepare_decode_weights(
       dtype: compute type.
       weights: one of WEIGHTS; "int8" stores matrices in eight bits, with float32 scales.
       platform: of the devices that decode; None: the default backend (see ops/decode_weights.py).
+      is_partitioned: several devices share the weights (see `name_weight_axes`).
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights are {weights!r}; known: {', '.join(WEIGHTS)}")
     outer = dict(params)
     layers = transformer.unstack_layers(config.transformer.pattern, outer.pop("transformer"))
     int8 = weights == "int8"
-    layout = find_layout(platform, jnp.int8 if int8 else dtype)
+    stored = jnp.int8 if int8 else dtype
+    layout = find_layout(platform, stored, is_partitioned=is_partitioned)
     lay_out = functools.partial(lay_out_weights, dtype=dtype, int8=int8, layout=layout)
     outer = lay_out(outer)
     if layout.name == "panels" and config.has_output:
@@ -87,6 +98,43 @@ def prepare_decode_weights(
         if config.merged_decoder:
             del outer[table]
     return DecodeWeights(outer, tuple(map(lay_out, layers)))
+
+
+def name_weight_axes(
+    config: AutoregressiveConfig, weights: DecodeWeights, boxed: Tree
+) -> DecodeWeights:
+    """Gives the shapes of decode weights, prepared as partitioned, their logical axis names.
+
+    Args:
+      config: of the model.
+      weights: shapes.
+      boxed: shapes of `Autoregressive`'s parameters, whose leaves have logical axis names.
+    """
+    outer = dict(boxed)
+    pattern, stacks = config.transformer.pattern, outer.pop("transformer")
+    layers = jax.eval_shape(functools.partial(transformer.unstack_layers, pattern), stacks)
+    return DecodeWeights(
+        _box_leaves(weights.outer, outer, 0),
+        tuple(
+            _box_leaves(of_layer, names, 1)
+            for of_layer, names in zip(weights.layers, layers, strict=True)
+        ),
+    )
+
+
+def _box_leaves(weights: Tree, boxed: Tree, num_stacked: int) -> Tree:
+    """Boxes the leaves of `weights` with the names in `boxed` after the first `num_stacked`."""
+    axes = {
+        name: tuple(leaf.names[num_stacked:])
+        for name, leaf in boxed.items()
+        if isinstance(leaf, nn.Partitioned)
+    }
+    return {
+        name: _box_leaves(leaf, boxed[name], num_stacked)
+        if isinstance(leaf, dict)
+        else nn.Partitioned(leaf, names=name_axes(name, axes))
+        for name, leaf in weights.items()
+    }
 
 
 def prefill_caches(

@@ -200,7 +200,7 @@ def unstack_layers(pattern: tuple[AttentionKind, ...], stacks: Tree) -> tuple[Tr
 def empty_caches(config: TransformerConfig, batch: int, dtype: jnp.dtype) -> tuple[Cache, ...]:
     """Returns zeroed caches of all layers; those of kind 6 must be filled by `prefill_layers`."""
     return tuple(
-        Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+        caches.shard_cache(Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)))
         for shape in (
             caches.cache_shape(
                 kind, config.grid, batch, config.num_heads, config.head_dim, config.encoder_len
@@ -222,7 +222,7 @@ def prefill_layers(
     for kind, params in zip(config.pattern, layers, strict=True):
         block = Block(config, kind, parent=None)
         x, cache = block.apply({"params": params}, x, encoder_states, length, method=Block.prefill)
-        filled.append(cache)
+        filled.append(caches.shard_cache(cache))
     return x, tuple(filled)
 
 

@@ -29,6 +29,7 @@ from jukejax.ops.attention.kinds import (
     summary_positions,
 )
 from jukejax.ops.cpu import cached_attention
+from jukejax.ops.logical_axes import constrain
 
 
 class Cache(NamedTuple):
@@ -58,6 +59,13 @@ def cache_shape(
 def cast_caches(caches: tuple[Cache, ...], dtype: jnp.dtype) -> tuple[Cache, ...]:
     """Returns the caches of all layers in another type."""
     return tuple(Cache(cache.key.astype(dtype), cache.value.astype(dtype)) for cache in caches)
+
+
+def shard_cache(cache: Cache) -> Cache:
+    """Shards a cache by rows and heads, where devices share them."""
+    groups = (None,) * (cache.key.ndim - 4)
+    names = ("batch", *groups, "act_heads", None, None)
+    return Cache(*(constrain(array, *names) for array in cache))
 
 
 def fill_cache(

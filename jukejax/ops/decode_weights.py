@@ -16,6 +16,7 @@ Letters: N vectors, I inputs, O outputs, G groups, P panels, W columns of a pane
 
 import math
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -35,6 +36,7 @@ SCALES = {
     "output": ("output_scale", 1),
 }
 LARGEST_INT8 = 127
+Axes = tuple[str | None, ...]  # logical names
 _FEW = 32  # vectors; with more of them, the plain product is faster than the one by groups
 
 
@@ -126,22 +128,40 @@ class Layout(NamedTuple):
     groups: int = 1
 
 
-def find_layout(platform: str | None, dtype: jnp.dtype) -> Layout:
+def find_layout(platform: str | None, dtype: jnp.dtype, *, is_partitioned: bool = False) -> Layout:
     """Returns the layout of a platform's kernels.
 
     Args:
       platform: "cpu", "gpu" or "tpu"; None: the default backend.
       dtype: of the stored matrices.
+      is_partitioned: several devices share a matrix.
     """
     match platform or jax.default_backend():
         case "gpu":
             return Layout("rows")
+        case "cpu" if is_partitioned:
+            return Layout("kernel")
         case "cpu" if cpu_panels.supports_panels(dtype):
             return Layout("panels")
         case "cpu":
             return Layout("rows", os.cpu_count() or 1)
         case _:
             return Layout("kernel")
+
+
+def name_axes(name: str, axes: Mapping[str, Axes]) -> Axes:
+    """Returns the logical axes of an array of `lay_out_weights`, without groups and panels.
+
+    Args:
+      name: of the array.
+      axes: of the parameters beside it, by name.
+    """
+    if name in axes:
+        return axes[name]
+    if name == "rows":
+        return axes["kernel"][::-1]
+    parameter, axis = {scale: (of, axis) for of, (scale, axis) in SCALES.items()}[name]
+    return tuple(entry for i, entry in enumerate(axes[parameter]) if i != axis)
 
 
 def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, layout: Layout) -> Tree:

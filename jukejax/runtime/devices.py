@@ -2,8 +2,9 @@
 
 Figures are for one JAX device (one chip), without sparsity, at JAX's default precision of products:
 float32 means TF32 on Ampere and Hopper, and bfloat16 passes on TPUs. Sources: NVIDIA's
-data sheets of the V100, A100, H100 and H200, whose tensor figures with sparsity are halved; Google
-Cloud's pages on TPU v4, v5e, v5p and v6e (2026).
+data sheets of the V100, A100, H100 and H200, whose tensor figures with sparsity are halved, and the
+white paper of the RTX 4090's architecture (products summed in float32); Google Cloud's pages on TPU
+v4, v5e, v5p and v6e (2026).
 """
 
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ _KINDS: tuple[tuple[str, Device], ...] = (
     ("h100", _gpu("H100 SXM", 989.4, 494.7, 3350, 80)),
     ("h200 nvl", _gpu("H200 NVL", 835.5, 417.5, 4800, 141)),
     ("h200", _gpu("H200 SXM", 989.4, 494.7, 4800, 141)),
+    ("rtx 4090", _gpu("RTX 4090", 165.2, 82.6, 1008, 24)),
     ("tpu v6", _tpu("TPU v6e", 918, 1600, 32)),
     ("tpu v5 lite", _tpu("TPU v5e", 197, 800, 16)),
     ("tpu v5e", _tpu("TPU v5e", 197, 800, 16)),

@@ -37,6 +37,7 @@ RULES = {
     "act_vocab": "tensor",
 }
 BATCH = PartitionSpec(("data", "fsdp"))
+REPLICATED = PartitionSpec()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +156,9 @@ def shapes_with(shardings: Tree, boxed: Tree) -> Tree:
 
 def bytes_by_device(tree: Tree) -> int:
     """Returns the bytes of a tree of shapes on one device; unsharded leaves count as a whole."""
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape)
-        * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(tree)
-    )
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        placed = getattr(leaf, "sharding", None)
+        shape = placed.shard_shape(leaf.shape) if placed else leaf.shape
+        total += math.prod(shape) * leaf.dtype.itemsize
+    return total

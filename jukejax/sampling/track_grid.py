@@ -24,7 +24,8 @@ def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
     grid = Grid(request.bpm, downbeat, request.key)
     if request.codes is not None:
         grid = merge_grids(grid, read_source_track(request.codes).grid)
-    if request.prompt is not None and _has_grid_labels(model, levels):
+    is_complete = None not in (grid.bpm, grid.first_downbeat, grid.key)
+    if request.prompt is not None and _has_grid_labels(model, levels) and not is_complete:
         grid = merge_grids(grid, _estimate_grid(request.prompt, model, request))
     elif request.prompt is None and grid.first_downbeat is None and grid.bpm is not None:
         grid = Grid(grid.bpm, 0.0, grid.key)
@@ -45,7 +46,8 @@ def _estimate_grid(prompt: audio.Source, model: Model, request: Request) -> Grid
         blocks = (block.mean(axis=1) for block in audio.iterate_blocks(sound))
         estimate = estimate_grid(blocks, model.sample_rate)
     if estimate.bpm is None:
-        print(f"--prompt={prompt}: no steady beat is heard; give --bpm and --first_beat")
+        if request.bpm is None or request.first_beat is None:
+            print(f"--prompt={prompt}: no steady beat is heard; give --bpm and --first_beat")
         return estimate.grid
     assert estimate.first_downbeat is not None
     print(

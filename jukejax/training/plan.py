@@ -102,6 +102,10 @@ def make_plan(config: ConfigDict) -> Plan:
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
     part_size = recipe.batch_size // shares // recipe.accumulate
     memory = state_bytes(placed, config.dtype, accumulate=recipe.accumulate)
+    if find_remat(config) not in ("", "none"):
+        memory.pop(f"params in {config.dtype}", None)
+        share = _share_of_layers(config) * mesh.shape["fsdp"]
+        memory["layers at a time"] = int(share * count_layer_bytes(placed.params, config.dtype))
     parameters = count_parameters(placed.params)
     if not task.saves_extra:
         parameters["base"] = _count(placed.extra)
@@ -165,6 +169,18 @@ def plan_mesh(config: sharding.MeshConfig) -> Mesh | AbstractMesh:
 
 def _open_axis(config: sharding.MeshConfig) -> str:
     return next((axis for axis in sharding.AXES if getattr(config, axis) == -1), "")
+
+
+def count_layer_bytes(params: Tree, dtype: str) -> int:
+    """Returns the bytes of weights and their gradients in the compute type, on each device.
+
+    A backward pass that computes layers again has those of these layers alone, gathered along
+    `fsdp`.
+
+    Args:
+      params: shapes, with shardings.
+    """
+    return 2 * sharding.bytes_by_device(params) // (1 if dtype == "float32" else 2)
 
 
 def state_bytes(placed: state.TrainState, dtype: str, *, accumulate: int = 1) -> dict[str, int]:
@@ -241,12 +257,16 @@ def activation_bytes(
     plain = config.copy_and_resolve_references()
     with plain.unlocked():
         plain.model.transformer.remat = "none"
-    stack = freeze(TransformerConfig, config.model.transformer.to_dict(), "config.model")
     plain_task = program.make_task(plain, with_data=task.epoch_size > 0)
     everything = count_residual_bytes(plain_task, placed)
-    recomputed_layers = _period(stack.pattern) if remat == "full" else 1
-    share = recomputed_layers / stack.num_layers
-    return part_size * int(saved + (everything - saved) * share)
+    return part_size * int(saved + (everything - saved) * _share_of_layers(config))
+
+
+def _share_of_layers(config: ConfigDict) -> float:
+    """Returns the share of a model's layers that a backward pass computes again at a time."""
+    remat = find_remat(config)
+    stack = freeze(TransformerConfig, config.model.transformer.to_dict(), "config.model")
+    return (_period(stack.pattern) if remat == "full" else 1) / stack.num_layers
 
 
 def _period(pattern: tuple) -> int:

@@ -59,6 +59,15 @@ def test_half_precision_and_accumulation_have_their_own_lines():
     assert made.part_size == 2
 
 
+def test_recomputed_layers_are_copied_one_at_a_time():
+    """Weights and gradients of one of six layers, gathered from both devices."""
+    stack = {"model__transformer__num_layers": 6, "model__transformer__remat": "block"}
+    made = plan.make_plan(tiny(dtype="bfloat16", mesh={"data": 1, "fsdp": 2}, **stack))
+    assert "params in bfloat16" not in made.memory
+    size = 2 * sum(made.parameters.values())
+    assert made.memory["layers at a time"] == pytest.approx(2 * size / 6, rel=0.02)
+
+
 def test_sharded_parameters_take_their_share_of_each_device(made):
     sharded = plan.make_plan(tiny(mesh={"data": 1, "fsdp": 2}))
     assert sharded.memory["params"] == pytest.approx(made.memory["params"] / 2, rel=0.02)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.inference import generate
+from jukejax.inference import generate, window_runners
 from jukejax.inference.conditioning import Labels, prepare_weights
 from jukejax.inference.generate import LevelTracks, SamplingSettings, make_item_keys
 from jukejax.inference.placement import Replicas, divide_rows, map_rows
@@ -49,18 +49,18 @@ def sample(items, num_devices, kernels, **settings):
 @pytest.fixture
 def programs(monkeypatch):
     """Records (devices, rows) of each call of the program of several devices."""
-    calls, run = [], generate.sample_divided_windows
+    calls, run = [], window_runners.sample_divided_windows
 
-    def record(config, logits_filter, weights, inputs, *, mesh, **options):
+    def record(config, logits_filter, weights, inputs, *options, mesh):
         assert {leaf.sharding.num_devices for leaf in jax.tree.leaves(weights)} == {mesh.size}
-        codes = run(config, logits_filter, weights, inputs, mesh=mesh, **options)
+        codes = run(config, logits_filter, weights, inputs, *options, mesh=mesh)
         assert {shard.data.shape[0] for shard in codes.addressable_shards} == {
             len(codes) // mesh.size
         }
         calls.append((mesh.size, len(codes)))
         return codes
 
-    monkeypatch.setattr(generate, "sample_divided_windows", record)
+    monkeypatch.setattr(window_runners, "sample_divided_windows", record)
     return calls
 
 

@@ -36,6 +36,8 @@ HOPS = {"house_lyrics": (512,)}  # of the others (8, 32, 128)
 VARIANTS = [
     *((name, variant) for name, variant, _ in OURS),
     ("house_prior", "labelled"),
+    ("house_prior_1b", "24gb"),
+    ("pod_prior_5b", "8gpus"),
     *(("demo", f"{stage}{size}") for stage in STAGES for size in ("", "-gpu")),
     ("demo", "gpu"),
     *(("tiny", stage) for stage in STAGES),

@@ -1,7 +1,7 @@
 """Descriptions of TPU slices and GPUs of other machines, for their compilers.
 
     v5e:16x16   v4:4x4x4   v5p:2x2x2   v6e:4x4      TPU slices, by their chips
-    v100:8   a100:8   h100:8   h200:8               GPUs of one host
+    v100:8   a100:8   h100:8   h200:8   rtx4090:1   GPUs of one host
 
 The compilers are packages (libtpu; JAX's CUDA plugin and ptxas) that launch/aot_check.sh installs
 into a separate folder. `set_up_compiler` must be called before JAX is imported.
@@ -61,8 +61,9 @@ TPUS = {
     "v5p": Tpu(axes=3, ring=200e9, options=_MEGACORE),
     "v6e": Tpu(axes=2, ring=200e9, options={}),
 }
-# NVIDIA's data sheets and the CUDA programming guide's table of compute capabilities; of NVLink's
-# total half goes out.
+# NVIDIA's data sheets (of the RTX 4090 the white paper of its architecture, Ada) and the CUDA
+# programming guide's table of compute capabilities; of NVLink's total half goes out, and the RTX
+# 4090 has PCIe 4.0 x16.
 GPUS = {
     "v100": Gpu("Tesla V100-SXM2-16GB", (7, 0), 80, 64, (98304, 98304), 900e9, 16_900_000_000,
                 6_291_456, 1.53, ring=150e9),
@@ -72,6 +73,8 @@ GPUS = {
                 52_428_800, 1.98, ring=450e9),
     "h200": Gpu("NVIDIA H200", (9, 0), 132, 128, (233472, 232448), 4800e9, 151_000_000_000,
                 52_428_800, 1.98, ring=450e9),
+    "rtx4090": Gpu("NVIDIA GeForce RTX 4090", (8, 9), 128, 128, (102400, 101376), 1008e9,
+                   25_300_000_000, 75_497_472, 2.52, ring=32e9),
 }  # fmt: skip
 # Between slices or hosts: a TPU host's 200 Gbit/s for 8 chips (v5e's page), bytes a second a chip.
 BETWEEN_SLICES = 3.1e9

@@ -135,6 +135,11 @@ def _add_prefix(entries: Iterable[Entry], name: str, key: str) -> Iterator[Entry
 
 def prior_shapes(config: PriorConfig) -> Tree:
     """Returns our tree of a prior with `jax.ShapeDtypeStruct`s as leaves."""
+    return nn.meta.unbox(boxed_prior_shapes(config))
+
+
+def boxed_prior_shapes(config: PriorConfig) -> Tree:
+    """Returns `prior_shapes` with the logical axis names of the leaves."""
     upper_codes = labels = None
     if config.upper is not None:
         upper_codes = jnp.zeros((1, *config.upper.find_shape(config.seq_len)), jnp.int32)
@@ -143,4 +148,4 @@ def prior_shapes(config: PriorConfig) -> Tree:
     codes = jnp.zeros((1, config.seq_len), jnp.int32)
     inputs = (codes, upper_codes, labels)
     variables = jax.eval_shape(lambda key: Prior(config).init(key, *inputs), jax.random.key(0))
-    return nn.meta.unbox(variables)["params"]
+    return variables["params"]
