@@ -33,6 +33,11 @@ def read_steps(prior):
     return [int(step) for step in re.findall(r'"step": (\d+)', text)]
 
 
+def list_checkpoints(prior):
+    """Returns the steps of the complete checkpoints."""
+    return [int(path.name) for path in prior.glob("checkpoints/*") if path.name.isdigit()]
+
+
 def test_a_tuning_with_curves_and_previews_survives_a_killed_server(
     browser, tmp_path, start_server
 ):
@@ -59,7 +64,7 @@ def test_a_tuning_with_curves_and_previews_survives_a_killed_server(
     page.wait_for_function("document.querySelector('#curves svg, #curves canvas')")
     assert studio.faults == []
 
-    wait_for(lambda: (prior / "checkpoints" / "3").exists(), "no checkpoint of step 3")
+    wait_for(lambda: max(list_checkpoints(prior), default=0) >= 3, "no checkpoint of step 3")
     page.goto("about:blank")
     studio.faults.clear()  # Gradio's own requests are aborted when their page is left
     server.end(signal.SIGKILL)
