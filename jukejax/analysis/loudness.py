@@ -6,7 +6,6 @@ Sounds are float [time, channels] at 44.1 kHz, unless noted otherwise.
 import math
 
 import numpy as np
-import scipy.signal
 import soxr
 
 from jukejax.data.audio import SAMPLE_RATE, Samples, iterate_blocks
@@ -42,11 +41,11 @@ class LoudnessMeter:
 
     def add(self, block: np.ndarray) -> None:
         """Adds a block, float [time, channels]."""
+        from scipy import signal
+
         weighted = np.asarray(block, np.float64)
         for i, (b, a) in enumerate(self._filters):
-            weighted, self._states[i] = scipy.signal.lfilter(
-                b, a, weighted, axis=0, zi=self._states[i]
-            )
+            weighted, self._states[i] = signal.lfilter(b, a, weighted, axis=0, zi=self._states[i])
         self._samples += len(block)
         weighted = np.concatenate([self._rest, weighted])
         count = len(weighted) // _GATE_STEP * _GATE_STEP

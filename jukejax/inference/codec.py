@@ -120,8 +120,9 @@ class Codec:
             )
         self.sample_rate = description["sample_rate"]
         self.identity = identify_codec(weights)
-        self._variables = jax.tree.map(
-            jnp.asarray, {"params": weights["params"], "codebook": weights["extra"]}
+        # `jnp.asarray` would compile a program for every shape.
+        self._variables = jax.device_put(
+            {"params": weights["params"], "codebook": weights["extra"]}
         )
         unit = self.config.unit
         self._window = -(-WINDOW_SECONDS * self.sample_rate // unit) * unit

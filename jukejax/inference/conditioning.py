@@ -96,7 +96,7 @@ def prepare_weights(
         weights,
         is_partitioned=is_partitioned,
     )
-    return PriorWeights(jax.tree.map(jnp.asarray, conditioners), decode)
+    return PriorWeights(jax.device_put(conditioners), decode)
 
 
 def compute_conditions(
@@ -121,7 +121,8 @@ def fit_length(codes: np.ndarray, length: int) -> np.ndarray:
 
 def stack_rows(rows: Sequence[np.ndarray], length: int) -> jax.Array:
     """Stacks the codes [t, ...] of each row, truncated or zero-padded, to [B, length, ...]."""
-    return jnp.asarray(np.concatenate([fit_length(row[None], length) for row in rows]), jnp.int32)
+    fitted = np.concatenate([fit_length(row[None], length) for row in rows])
+    return jax.device_put(fitted.astype(np.int32))  # which compiles nothing, unlike `jnp.asarray`
 
 
 def find_lyric_window(config: PriorConfig, labels: Labels, start: int) -> np.ndarray:

@@ -144,6 +144,12 @@ def _check_grid(config: PriorConfig, grid: WindowGrid) -> None:
             )
 
 
+@jax.jit
+def _select_keys(keys: jax.Array, items: np.ndarray) -> jax.Array:
+    """Returns the PRNG keys of `items`, by one program instead of six."""
+    return keys[items]
+
+
 @dataclass(frozen=True)
 class _LevelSampler:
     """Samples batches of a level's windows.
@@ -192,15 +198,15 @@ class _LevelSampler:
                 make_window_labels(config, [tracks.labels[job.item]], job.window.start)
                 for job in jobs
             ]
-            labels = jnp.asarray(np.concatenate(vectors), jnp.int32)
+            labels = jax.device_put(np.concatenate(vectors))
         return WindowInputs(
             codes=stack_rows(rows, config.seq_len),
             upper_codes=upper_codes,
             labels=labels,
-            start=jnp.int32(window.fixed),
-            stop=jnp.int32(window.stop),
-            offset=jnp.asarray(starts, jnp.int32),
-            keys=tracks.keys[items],
+            start=jax.device_put(np.int32(window.fixed)),
+            stop=jax.device_put(np.int32(window.stop)),
+            offset=jax.device_put(np.asarray(starts, np.int32)),
+            keys=_select_keys(tracks.keys, items.astype(np.int32)),
             temperature=self._select(settings.temperature, items),
             guidance=self._select(settings.guidance, items) if settings.is_guided else None,
         )
@@ -208,4 +214,4 @@ class _LevelSampler:
     def _select(self, values: float | tuple[float, ...], items: np.ndarray) -> jax.Array:
         """Returns the value of each of `items`, float32 [R]."""
         each = np.broadcast_to(np.asarray(values, np.float32), len(self.tracks.codes))
-        return jnp.asarray(each[items])
+        return jax.device_put(each[items])

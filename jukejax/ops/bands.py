@@ -62,7 +62,7 @@ def log_magnitudes(
     n_fft = 2 * hop * span
     frames = cut_frames(audio, hop, span)
     power = dft.power_spectrum(frames.reshape(-1, hop * span) * window, n_fft)
-    filters = _make_filters(kind, low, high, n_fft, sample_rate)
+    filters = make_filters(kind, low, high, n_fft, sample_rate)
     logs = jnp.log(jnp.sqrt(power + 1e-12) @ filters + FLOORS[kind])
     return logs.reshape(audio.shape[0], -1, filters.shape[-1])
 
@@ -147,7 +147,7 @@ def _edges(kind: str) -> np.ndarray:
 
 
 @functools.cache
-def _make_filters(kind: str, low: float, high: float, n_fft: int, sample_rate: int) -> np.ndarray:
+def make_filters(kind: str, low: float, high: float, n_fft: int, sample_rate: int) -> np.ndarray:
     """Returns triangular filters of sum 1, float32 [frequencies, bands]; a narrow one is a bin."""
     edges = _edges(kind)
     frequencies = np.arange(n_fft // 2 + 1)[:, None] * sample_rate / n_fft

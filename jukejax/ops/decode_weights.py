@@ -103,6 +103,7 @@ def multiply_panels(
     return product if scale is None else product * scale
 
 
+@jax.jit
 def pack_panels(kernel: jax.Array) -> jax.Array:
     """Stores a matrix [I, O] in panels [P, I, W], the last one padded with zeros."""
     inputs, features = kernel.shape
@@ -174,7 +175,8 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, layout: Layout)
       layout: of kernels.
     """
     if not isinstance(tree, dict):
-        return jnp.asarray(tree).astype(dtype)  # cast on the device
+        # Cast on the device. `jnp.asarray` would compile a program for every shape.
+        return jax.device_put(tree).astype(dtype)
     weights = {}
     for name, leaf in tree.items():
         if name not in SCALES:
@@ -182,9 +184,9 @@ def lay_out_weights(tree: Tree, *, dtype: jnp.dtype, int8: bool, layout: Layout)
             continue
         (scale_name, axis), is_kernel = SCALES[name], name == "kernel"
         if int8:
-            matrix, weights[scale_name] = quantize_int8(jnp.asarray(leaf), axis)
+            matrix, weights[scale_name] = quantize_int8(jax.device_put(leaf), axis)
         else:
-            matrix = jnp.asarray(leaf)
+            matrix = jax.device_put(leaf)
             matrix = cast_matrix(matrix, dtype, layout) if is_kernel else matrix.astype(dtype)
         if is_kernel:
             name, matrix = layout.name, _lay_out_kernel(matrix, layout)
@@ -198,7 +200,7 @@ def cast_matrix(matrix: jax.Array, dtype: jnp.dtype, layout: Layout) -> jax.Arra
     One in float16 stays so for panels and float32: its products are in float32 all the same, and a
     step reads half the bytes.
     """
-    matrix = jnp.asarray(matrix)
+    matrix = jax.device_put(matrix)
     is_half = matrix.dtype == jnp.float16 and jnp.dtype(dtype) == jnp.float32
     return matrix if is_half and layout.name == "panels" else matrix.astype(dtype)
 

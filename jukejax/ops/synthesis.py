@@ -300,14 +300,12 @@ def _compute_phases(
 def _measure_tones(low: float, high: float, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the centers of the bands, and the magnitude that each has for a cosine there."""
     centers = bands.select_centers("tones", low, high)
-    samples = 2 * bands.count_window("tones", 0)
-    cosines = np.cos(2 * np.pi * np.outer(centers, np.arange(samples)) / sample_rate)
-    with jax.ensure_compile_time_eval():
-        logs = bands.log_magnitudes(
-            jnp.asarray(cosines, jnp.float32), "tones", low, high, sample_rate=sample_rate
-        )
-        own = np.asarray(logs)[np.arange(len(centers)), logs.shape[1] // 2, np.arange(len(centers))]
-    return centers, (np.exp(own) - bands.FLOORS["tones"]).astype(np.float32)
+    window = bands.make_window("tones")
+    time = bands.HOPS["tones"] // 2 + len(window) // 2 + np.arange(len(window))
+    cosines = window * np.cos(2 * np.pi * np.outer(centers, time) / sample_rate)
+    magnitudes = np.abs(np.fft.rfft(cosines, 2 * len(window)))
+    filters = bands.make_filters("tones", low, high, 2 * len(window), sample_rate)
+    return centers, np.sum(magnitudes * filters.T, axis=1).astype(np.float32)
 
 
 @functools.cache

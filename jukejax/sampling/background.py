@@ -1,6 +1,7 @@
 """Work beside the sampling, in one thread: the page, and preparations for later levels.
 
-Sampling waits for compiled programs most of the time; other threads run meanwhile.
+Sampling waits for compiled programs most of the time; other threads run meanwhile. Before the first
+audio of a stream nothing else runs: JAX traces the programs until then.
 """
 
 import concurrent.futures
@@ -17,16 +18,21 @@ class BackgroundWork:
     """Prepares the levels after the first one, and writes the page of the finished ones."""
 
     def __init__(self, model: Model, levels: Sequence[int], output: Path):
-        """Starts the preparations.
+        """Plans the work.
 
         Args:
           levels: that are still to be sampled, in this order; nothing is prepared for none.
         """
-        self._output = output
+        self._model, self._output = model, output
+        self._unprepared = levels
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        if levels:
-            self._pool.submit(_prepare_levels, model, levels[1:])
         self._pages: list[concurrent.futures.Future] = []
+
+    def prepare(self) -> None:
+        """Starts the preparations, if they have not been started."""
+        if self._unprepared:
+            self._pool.submit(_prepare_levels, self._model, self._unprepared[1:])
+            self._unprepared = ()
 
     def update_page(self) -> None:
         """Writes the page of the tracks as soon as possible."""

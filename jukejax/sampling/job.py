@@ -4,9 +4,8 @@ Dimensions: B items, t codes of a level.
 """
 
 import dataclasses
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,11 +13,9 @@ from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import Codes, LevelTimer, SampleFolder
 from jukejax.sampling.levels import LevelSampler, level_stage, loop_stage
 from jukejax.sampling.plan import TrackPlan, stack_codes
-from jukejax.sampling.streaming import StreamGroup, find_stream_targets
+from jukejax.sampling.streaming import StreamGroup, count_first_codes, find_stream_targets
 from jukejax.sampling.takes import TakeSettings, TakeWriter
 from jukejax.sampling.tracks import RESULTS, decode_track, describe_track
-
-FIRST_AUDIO_SECONDS = 1.0
 
 
 @dataclasses.dataclass
@@ -44,6 +41,7 @@ class SampleJob:
         self._initial_state = self.plans[0].initial_state
         self._codes: Codes = {}
         self._streams: StreamGroup | None = None
+        self._prepare: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Writes meta.json, and reads the codes of an interrupted run."""
@@ -62,10 +60,18 @@ class SampleJob:
             self._is_complete(level) and self.folder.has_audio(level)
         )
 
-    def make_level(self, level: int) -> None:
-        """Samples the missing codes of a level, and decodes it."""
+    def make_level(self, level: int, prepare: Callable[[], None] = lambda: None) -> None:
+        """Samples the missing codes of a level, and decodes it.
+
+        Args:
+          prepare: starts work in the background; called at once, or after the first audio of a
+            stream.
+        """
         timer = LevelTimer(self.folder, level)
-        if self._request.stream and self._streams is None:
+        self._prepare = prepare
+        if not self._request.stream:
+            prepare()
+        elif self._streams is None:
             self._open_streams(level)
         if not self._is_complete(level):
             self._codes[level] = self._sample_level(level, timer)
@@ -119,7 +125,7 @@ class SampleJob:
         if self._streams is not None and config.upper is None:
             targets = find_stream_targets(
                 begin=len(self._initial_state.codes.get(level, ())),
-                first=self._count_first_codes(level),
+                first=count_first_codes(self.model, level),
                 seq_len=config.seq_len,
                 total=total,
             )
@@ -148,12 +154,6 @@ class SampleJob:
             levels = self.folder.read_meta(row)["closed_levels"]
             self.folder.update_meta(row, closed_levels=sorted({*levels, level}))
 
-    def _count_first_codes(self, level: int) -> int:
-        """Returns the number of codes for `FIRST_AUDIO_SECONDS` of audio."""
-        model = self.model
-        codes = math.ceil(FIRST_AUDIO_SECONDS * model.sample_rate / model.hops[level])
-        return codes + model.codec.margin(level)
-
     def _open_streams(self, level: int) -> None:
         """Starts the streams with the existing codes, before `level` is sampled."""
         model = self.model
@@ -174,6 +174,7 @@ class SampleJob:
         prompt_samples = self._initial_state.prompt_seconds * self.model.sample_rate
         if self._streams is None or self._streams.frames <= prompt_samples:
             return
+        self._prepare()
         if self.folder.read_meta(0)["seconds_to_first_audio"] is None:
             seconds = round(time.monotonic() - self.started_at, 3)
             print(f"first sound after {seconds:.1f} s: {self.folder.items[0] / 'stream.wav'}")

@@ -23,7 +23,6 @@ from jukejax.sampling.folder import (
     remove_unfinished_files,
 )
 from jukejax.sampling.job import SampleJob
-from jukejax.sampling.lyric_alignment import align_items
 from jukejax.sampling.plan import TrackPlan, group_by_shape, plan_tracks
 from jukejax.sampling.request import Request
 from jukejax.sampling.request_file import BadLines, Entry
@@ -56,7 +55,7 @@ def run_jobs(
             with model.keep_prior(level) if has_many else contextlib.nullcontext():
                 for job in jobs:
                     if not job.is_finished(level):
-                        job.make_level(level)
+                        job.make_level(level, background.prepare)
                     job.remove_state(level)
             if level in unfinished and rank.is_writer:
                 background.update_page()
@@ -64,6 +63,8 @@ def run_jobs(
         for job in jobs:
             job.folder.remove_unfinished_files()
         if any(plan.request.lyrics for job in jobs for plan in job.plans):
+            from jukejax.sampling.lyric_alignment import align_items
+
             align_items(model, output, [item for job in jobs for item in job.folder.items])
         if takes is not None:
             for job in jobs:

@@ -10,6 +10,7 @@ level.
 Samples are 32-bit floats, as the peak is unknown before the end, and must not be clipped.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,10 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.inference.codec import Codec
+from jukejax.inference.loaded_model import Model
 
 CROSSFADE_SECONDS = 0.01
+FIRST_AUDIO_SECONDS = 1.0
 _SAMPLE = np.dtype("<f4")
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sII4sI")
 
@@ -94,6 +97,12 @@ class Stream:
             file.flush()
             file.seek(0)
             file.write(format_header(self.frames, self._codec.sample_rate))
+
+
+def count_first_codes(model: Model, level: int) -> int:
+    """Returns the number of codes for the first `FIRST_AUDIO_SECONDS` of audio."""
+    codes = math.ceil(FIRST_AUDIO_SECONDS * model.sample_rate / model.hops[level])
+    return codes + model.codec.margin(level)
 
 
 def find_stream_targets(begin: int, first: int, seq_len: int, total: int) -> list[int]:

@@ -4,7 +4,6 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from jukejax.analysis.tempo_grid import estimate_grid
 from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
@@ -40,6 +39,8 @@ def _has_grid_labels(model: Model, levels: Sequence[int]) -> bool:
 
 def _estimate_grid(prompt: audio.Source, model: Model, request: Request) -> Grid:
     """Estimates the grid of a prompt, and prints it; a tempo that is requested is its tempo."""
+    from jukejax.analysis.tempo_grid import estimate_grid  # takes SciPy half a second to import
+
     with audio.open_audio(
         prompt, model.sample_rate, max_seconds=request.find_used_seconds()
     ) as sound:

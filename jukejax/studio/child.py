@@ -55,27 +55,26 @@ def stop_child(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def end_orphan(pid: int, verb: str, arguments: Sequence[str]) -> bool:
+def end_orphan(pid: int, commands: Sequence[Sequence[str]]) -> bool:
     """Ends the child of a killed server, if it still runs; returns true if it did.
 
-    A process is taken for it if it has this very command line (Linux only: elsewhere the lock of
-    its output folder reports it).
+    A process is taken for it if it has one of these very command lines (Linux only: elsewhere the
+    lock of its output folder reports it).
     """
-    if not _has_command_line(pid, verb, arguments):
+    if not _has_command_line(pid, commands):
         return False
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
-    while _has_command_line(pid, verb, arguments):
+    while _has_command_line(pid, commands):
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     return True
 
 
-def _has_command_line(pid: int, verb: str, arguments: Sequence[str]) -> bool:
+def _has_command_line(pid: int, commands: Sequence[Sequence[str]]) -> bool:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     except OSError:
         return False
-    expected = [os.fsencode(word) for word in format_command(verb, arguments)[1:]]
-    return words[1:] == expected
+    return words[1:] in [[os.fsencode(word) for word in command[1:]] for command in commands]

@@ -29,6 +29,7 @@ class TrainTab:
                     file_count="multiple",
                     file_types=sorted(EXTENSIONS),
                     type="filepath",
+                    elem_id="records",
                 )
                 self.corpus_name = gr.Textbox(
                     "My records", label="Name of the corpus", max_length=80
@@ -45,7 +46,12 @@ class TrainTab:
                 self.tune = gr.Button("Tune the shipped model", variant="primary", elem_id="tune")
                 self.model = gr.Dropdown([], label="Model to look at")
                 self.curves = gr.LinePlot(
-                    x=COLUMNS[0], y=COLUMNS[1], color=COLUMNS[2], height=240, label="Training"
+                    x=COLUMNS[0],
+                    y=COLUMNS[1],
+                    color=COLUMNS[2],
+                    height=240,
+                    label="Training",
+                    elem_id="curves",
                 )
                 self.preview = gr.HTML("", elem_id="preview")
 

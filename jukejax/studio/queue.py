@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jukejax.common import files
-from jukejax.studio import child
+from jukejax.studio import child, prepared
 from jukejax.studio.chains import end_job, find_next, move_chain_up, resume_chain, stop_chain
 from jukejax.studio.job import (
     ACTIVE,
@@ -62,6 +62,8 @@ class JobQueue:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._process: subprocess.Popen[bytes] | None = None
+        self._prepares = False
+        self._prepared: prepared.PreparedProcess | None = None
         self._is_closing = False
         self._thread: threading.Thread | None = None
         self._jobs = self._read_jobs()
@@ -168,8 +170,13 @@ class JobQueue:
 
     # -- The thread --------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Starts to run jobs."""
+    def start(self, *, prepares: bool = False) -> None:
+        """Starts to run jobs.
+
+        Args:
+          prepares: keeps a process ready for the next take while no job runs (`prepared`).
+        """
+        self._prepares = prepares
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._thread.start()
 
@@ -182,6 +189,7 @@ class JobQueue:
                 self._process.terminate()
         if self._thread is not None:
             self._thread.join(child.GRACE_SECONDS + 5)
+        self._end_prepared()
 
     def _run(self) -> None:
         while not self._is_closing:
@@ -201,7 +209,9 @@ class JobQueue:
         """Ends the command of a killed server, and makes its job wait again."""
         for job in self.list_jobs():
             if job.state in (RUNNING, STOPPING):
-                child.end_orphan(job.pid, job.verb, job.arguments)
+                commands = [child.format_command(job.verb, job.arguments)]
+                commands.append(prepared.format_command(self._root))
+                child.end_orphan(job.pid, commands)
                 state = STOPPED if job.state == STOPPING else WAITING
                 self._update(job, state=state, pid=0)
 
@@ -209,6 +219,8 @@ class JobQueue:
         with self._changed:
             job = find_next(self._jobs)
             if job is None and not self._is_closing:
+                if self._prepares and self._prepared is None:
+                    self._prepared = prepared.PreparedProcess(self._root)
                 self._changed.wait(1)
             return job
 
@@ -218,9 +230,7 @@ class JobQueue:
         with self._changed:
             if self.find_job(job.identifier).state != WAITING or self._is_closing:
                 return
-            process = child.start_child(
-                job.verb, job.arguments, log=self.log_path(job), progress=self._progress_path(job)
-            )
+            process = self._start_process(job)
             try:
                 self._update(job, state=RUNNING, message="", pid=process.pid)
             except BaseException:
@@ -232,6 +242,22 @@ class JobQueue:
         with self._lock:
             self._process = None
         self._finish(job, code)
+
+    def _start_process(self, job: Job) -> subprocess.Popen[bytes]:
+        """Starts the command of a job, in the prepared process if it is for such jobs."""
+        log, progress = self.log_path(job), self._progress_path(job)
+        ready, self._prepared = self._prepared, None
+        if ready is not None and job.verb == prepared.VERB and ready.is_alive():
+            with contextlib.suppress(BrokenPipeError):
+                return ready.start_job(job.arguments, log=log, progress=progress)
+        if ready is not None:
+            ready.end()  # other commands need the memory
+        return child.start_child(job.verb, job.arguments, log=log, progress=progress)
+
+    def _end_prepared(self) -> None:
+        if self._prepared is not None:
+            self._prepared.end()
+            self._prepared = None
 
     @staticmethod
     def _wait_for_process(process: subprocess.Popen[bytes]) -> int:

@@ -1,6 +1,7 @@
 """The server of the studio: the page, the addresses of its files, and the queue."""
 
 import asyncio
+import importlib.util
 import logging
 import os
 import socket
@@ -30,13 +31,15 @@ def serve_studio(
     with files.lock_file(root / ".lock", root, "serve"), _listen(place) as listener:
         os.environ["GRADIO_TEMP_DIR"] = str((root / ".uploads").resolve())
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        uvicorn = _import_server()
+        _check_extra()
         studio = Studio(root, models=models, corpora=corpora)
-        from jukejax.studio.application import make_application
-
-        application = make_application(studio, place, upload_limit=UPLOAD_LIMIT)
-        studio.queue.start()
+        studio.queue.start(prepares=True)  # while the page is imported
         try:
+            import uvicorn
+
+            from jukejax.studio.application import make_application
+
+            application = make_application(studio, place, upload_limit=UPLOAD_LIMIT)
             name = f"[{place.host}]" if ":" in place.host else place.host
             address = f"http://{name}:{listener.getsockname()[1]}/"
             print(f"jukejax studio: {address} (projects in {studio.root})", flush=True)
@@ -59,16 +62,13 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
     )
 
 
-def _import_server():  # type: ignore[no-untyped-def]  # a module of the extra
-    try:
-        import gradio  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise ValueError(
-            f"the studio needs the extra ui ({error.name} is missing): make serve, or "
-            f"{format_install('ui')}"
-        ) from error
-    return uvicorn
+def _check_extra() -> None:
+    for name in ("gradio", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"the studio needs the extra ui ({name} is missing): make serve, or "
+                f"{format_install('ui')}"
+            )
 
 
 def _listen(place: Place) -> socket.socket:

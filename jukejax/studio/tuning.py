@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jukejax.common import files
+from jukejax.data.dataset_file import read_dataset_file
+from jukejax.data.epochs import count_windows
 from jukejax.pages.runs import TrainingRun
 from jukejax.studio.models import ModelInfo
 from jukejax.studio.names import check_number, clean_name
@@ -14,6 +16,8 @@ from jukejax.studio.state import Entry
 
 CONFIG = files.find_configs_folder() / "house_small.py"
 MAX_STEPS = 2000
+BATCH_SIZE = 2  # of CONFIG
+MAX_LOST_STEPS = 20  # of a server that is killed: steps between two checkpoints
 PREVIEW_STEPS = 100  # at most, between two previews
 MAX_HOUSE_TRACKS, MAX_HOUSE_SECONDS = 64, 90
 
@@ -95,6 +99,8 @@ def tune_model(
     train = [f"--config={CONFIG}:tune", f"--workdir={folder / 'prior'}"]
     train += [f"--config.data.folder={codes}", f"--config.init_from={model.folder}"]
     train += [f"--config.steps={count}", f"--config.log_every={max(count // 20, 1)}"]
+    train += [f"--config.data.batch_size={find_batch_size(codes, model)}"]
+    train += [f"--config.checkpoint_every={min(-(-count // 10), MAX_LOST_STEPS)}"]
     every = min(-(-count // 3), PREVIEW_STEPS)
     train += [f"--config.vqvae={model.folder}", f"--config.sample_every={every}"]
     export = [f"--workdir={model.folder},{folder / 'prior'}", f"--output={folder / 'bundle'}"]
@@ -104,6 +110,19 @@ def tune_model(
         subject=tuned,
     )
     return tuned
+
+
+def find_batch_size(codes: Path, model: ModelInfo) -> int:
+    """Returns the number of windows of a training step: fewer where few are held out.
+
+    Args:
+      codes: shards of `encode`.
+    """
+    prior = files.read_json(Path(model.folder) / f"level_{model.levels[0]}" / "config.json")
+    window = prior["config"]["transformer"]["seq_len"] * model.hops[-1]
+    _, table = read_dataset_file(codes / "dataset.json")
+    windows = count_windows(table.splits["heldout"].tracks, window)
+    return min(max(windows, 1), BATCH_SIZE)
 
 
 def read_curves(project: Project, model: str) -> dict[str, tuple[list[float], list[float]]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jukejax.common import files
 from jukejax.common.config import freeze
@@ -53,6 +52,8 @@ def list_steps(workdir: str | Path) -> list[SavedStep]:
     folder = (Path(workdir) / "checkpoints").absolute()
     if not folder.is_dir():
         raise ValueError(f"{workdir} holds no checkpoints; is it a --workdir of train?")
+    import orbax.checkpoint as ocp  # bundles are loaded without it
+
     with ocp.CheckpointManager(folder) as manager:
         steps = sorted(manager.all_steps(), reverse=True)
         metrics = {step: manager.metrics(step) or {} for step in steps}
@@ -202,6 +203,8 @@ def read_state(workdir: str | Path) -> dict[str, Tree]:
 
 
 def _restore_state(path: Path) -> dict[str, Tree]:
+    import orbax.checkpoint as ocp
+
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
         target = jax.tree.map(

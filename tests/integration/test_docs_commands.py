@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import mutagen
@@ -69,6 +70,7 @@ ADDED = (
     ("", r"jukejax(\.| )train ", "--config.steps=2 --config.eval_batches=1"),
     ("docs/attention.md", r"bench train", "--repeat=1"),
     ("docs/evaluation.md", r"listen --input", "--seconds=1"),
+    ("docs/grid.md", r"configs/grid\.py", "--config.data.batch_size=2"),  # of 2 held-out windows
     ("docs/grid.md", r"measure_control\.py", "--loops=1"),
     ("docs/video.md", r"jukejax video", "--height=180"),
 )
@@ -238,7 +240,8 @@ class Project:
         return Project(folder)
 
     def run(self, command: str) -> None:
-        """Runs a command line."""
+        """Runs a command line, and prints how long it took (shown by pytest -s)."""
+        started_at = time.monotonic()
         inherited = environment()
         path = f"{self.folder / '.venv' / 'bin'}{os.pathsep}{inherited['PATH']}"
         variables = {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(self.folder / "home")}
@@ -249,6 +252,7 @@ class Project:
             capture_output=True,
             text=True,
         )
+        print(f"{time.monotonic() - started_at:6.1f} s  {command}", flush=True)
         allowed = next((v for k, v in EXIT_CODES.items() if command.startswith(k)), (0,))
         assert done.returncode in allowed, f"{command}\n{done.returncode}\n{done.stderr[-3000:]}"
 

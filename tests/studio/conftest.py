@@ -1,8 +1,9 @@
-"""A studio in a temporary folder, whose jobs are a small script."""
+"""A studio in a temporary folder, whose jobs are a small script; a server and a browser."""
 
 import pytest
 
 from jukejax.studio.studio import Studio
+from tests.support.browser import Server, open_browser, skip_without_browser
 from tests.support.studio import use_script
 
 
@@ -20,3 +21,29 @@ def project(studio):
 @pytest.fixture
 def model(studio, project):
     return studio.find_model(project, "house")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    skip_without_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = open_browser(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def start_server():
+    """Returns a function that starts a server; servers that still run are ended with the test."""
+    servers = []
+
+    def start(*arguments) -> Server:
+        servers.append(Server(*arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.is_running():
+            server.end()

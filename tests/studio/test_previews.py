@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from jukejax.common import files
+from jukejax.data.dataset_file import FORMAT
 from jukejax.studio import tuning
 from jukejax.studio.previews import read_preview, write_preview
 from jukejax.studio.state import Entry
@@ -72,12 +74,32 @@ def test_the_file_follows_the_newest_preview(tmp_path):
     assert write_preview(tmp_path).stat().st_mtime_ns == written_at
 
 
+def write_table(codes, *, windows):
+    """Writes the dataset.json of codes that hold out so many windows of the shipped model."""
+    tracks = [
+        {"name": f"{number}.flac", "samples": 4096 * 128, "first_record": 4 * number, "records": 4}
+        for number in range(windows)
+    ]
+    shard = {"file": "heldout.shard", "records": 4 * windows, "bytes": 100, "crc32c": "00000000"}
+    table = {"format": FORMAT, "kind": "codes", "sample_rate": 44_100, "chunk_samples": 1 << 17}
+    table |= {"hops": [8, 32, 128], "codebook_size": 2048, "corpus_hash": "0"}
+    table["splits"] = {name: {"shards": [], "tracks": []} for name in ("train", "heldout")}
+    table["splits"]["heldout"] = {"shards": [shard], "tracks": tracks}
+    codes.mkdir(parents=True, exist_ok=True)
+    files.write_json(codes / "dataset.json", table)
+
+
+@pytest.mark.parametrize(("windows", "size"), [(0, 1), (1, 1), (2, 2), (9, 2)])
+def test_a_tuning_on_few_records_has_small_batches(tmp_path, model, windows, size):
+    write_table(tmp_path, windows=windows)
+    assert tuning.find_batch_size(tmp_path, model) == size
+
+
 @pytest.mark.parametrize(("steps", "every"), [(1, 1), (25, 9), (2000, 100)])
 def test_a_tuning_makes_previews_with_the_codec_of_its_model(studio, project, model, steps, every):
     corpus = project.add_entry("c", lambda identifier: Entry(name="records"))
     codes = project.corpus_folder(corpus) / "codes"
-    codes.mkdir(parents=True)
-    (codes / "dataset.json").write_text("{}")
+    write_table(codes, windows=2)
     tuning.tune_model(project, studio.queue, corpus, "x", steps, model)
     train = studio.queue.list_jobs()[0]
     assert f"--config.sample_every={every}" in train.arguments

@@ -5,12 +5,13 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
 from jukejax.common import files
-from jukejax.studio import child
+from jukejax.studio import child, prepared
 from jukejax.studio.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job, read_progress
 from jukejax.studio.queue import JobQueue
 from tests.support.studio import use_script
@@ -133,7 +134,7 @@ def test_another_process_of_that_number_is_not_ended(tmp_path, monkeypatch):
     use_script(monkeypatch, tmp_path)
     other = subprocess.Popen(["sleep", "60"])
     try:
-        assert not child.end_orphan(other.pid, "sample", ["--output=a"])
+        assert not child.end_orphan(other.pid, [child.format_command("sample", ["--output=a"])])
         assert other.poll() is None
     finally:
         other.kill()
@@ -201,3 +202,69 @@ def test_progress_is_read_from_what_the_command_writes(tmp_path):
     progress = read_progress(path)
     assert progress.share == 0.25
     assert progress.text == "level 2, codes 30 of 120, 1:05 left"
+
+
+# Stands for the process that is prepared: it waits for a job, and notes the output of it.
+PREPARED = """
+import json, os, sys
+line = sys.stdin.readline()
+if not line:
+    sys.exit()
+values = dict(word[2:].partition("=")[::2] for word in json.loads(line)["arguments"])
+os.makedirs(values["output"], exist_ok=True)
+open(values["output"] + "/prepared", "w").close()
+"""
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """Returns the list of the prepared processes, which run PREPARED."""
+    script, started = tmp_path / "prepared.py", []
+    script.write_text(PREPARED)
+
+    def format_command(root):
+        started.append(root)
+        return [sys.executable, str(script), str(root)]
+
+    monkeypatch.setattr(prepared, "format_command", format_command)
+    return started
+
+
+def test_takes_run_in_the_prepared_process_and_other_jobs_do_not(queue, tmp_path, commands):
+    queue.start(prepares=True)
+    wait_until(lambda: queue._prepared is not None)
+    take = add(queue, tmp_path / "a")
+    wait_until(lambda: state_of(queue, take) == DONE)
+    assert (tmp_path / "a" / "prepared").exists()
+    wait_until(lambda: queue._prepared is not None)
+    steps = [("train", [f"--output={tmp_path / 'b'}"], "tune")]
+    other = queue.add_chain(steps, project="p", subject="m0001")[0].identifier
+    wait_until(lambda: state_of(queue, other) == DONE)
+    assert (tmp_path / "b" / "done").exists()
+    assert not (tmp_path / "b" / "prepared").exists()
+
+
+def test_a_take_runs_without_a_prepared_process_that_has_died(queue, tmp_path, commands):
+    queue.start(prepares=True)
+    wait_until(lambda: queue._prepared is not None)
+    queue._prepared._process.kill()
+    queue._prepared._process.wait()
+    take = add(queue, tmp_path / "a")
+    wait_until(lambda: state_of(queue, take) == DONE)
+    assert (tmp_path / "a" / "done").exists()
+
+
+def test_a_prepared_process_runs_sample_as_its_command_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # so that it imports, and compiles nothing
+    log = tmp_path / "log"
+    process = prepared.PreparedProcess(tmp_path)
+    process = process.start_job(["--bars=many"], log=log, progress=tmp_path / "progress")
+    assert process.wait(60) == 2
+    assert "flag --bars=many" in log.read_text()
+
+
+def test_a_prepared_process_ends_with_its_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    process = prepared.PreparedProcess(tmp_path)._process
+    process.stdin.close()  # as the kernel does when the server ends
+    assert process.wait(60) == 0

@@ -52,8 +52,9 @@ def part_shapes(config: Config) -> Tree:
     """Returns {"params", "extra"} of a part, with `jax.ShapeDtypeStruct`s; do not modify it."""
     if isinstance(config, PriorConfig):
         return {"params": prior_shapes(config)}
-    audio = jnp.zeros((1, config.unit, config.channels))
-    tree = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, jax.random.key(0), audio))
+    key = jax.eval_shape(jax.random.key, 0)
+    audio = jax.ShapeDtypeStruct((1, config.unit, config.channels), jnp.float32)
+    tree = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, key, audio))
     return {"params": tree["params"], "extra": tree.get("codebook", {})}
 
 

@@ -142,10 +142,11 @@ def boxed_prior_shapes(config: PriorConfig) -> Tree:
     """Returns `prior_shapes` with the logical axis names of the leaves."""
     upper_codes = labels = None
     if config.upper is not None:
-        upper_codes = jnp.zeros((1, *config.upper.find_shape(config.seq_len)), jnp.int32)
+        shape = (1, *config.upper.find_shape(config.seq_len))
+        upper_codes = jax.ShapeDtypeStruct(shape, jnp.int32)
     if config.labels is not None:
-        labels = jnp.zeros((1, config.label_width), jnp.int32)
-    codes = jnp.zeros((1, config.seq_len), jnp.int32)
-    inputs = (codes, upper_codes, labels)
-    variables = jax.eval_shape(lambda key: Prior(config).init(key, *inputs), jax.random.key(0))
+        labels = jax.ShapeDtypeStruct((1, config.label_width), jnp.int32)
+    codes = jax.ShapeDtypeStruct((1, config.seq_len), jnp.int32)
+    key = jax.eval_shape(jax.random.key, 0)
+    variables = jax.eval_shape(Prior(config).init, key, codes, upper_codes, labels)
     return variables["params"]
