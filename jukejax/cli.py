@@ -13,7 +13,7 @@ from types import FrameType
 
 from absl import flags, logging
 
-from jukejax.common import interruption
+from jukejax.common import bucket_names, interruption
 from jukejax.runtime import platform_flags
 
 VERBS = {
@@ -54,11 +54,23 @@ def run(
       values: the command's flags.
       argv: the command line; None: `sys.argv`.
     """
+    with bucket_names.restore_printed_names():
+        code = _run_with_signals(main, doc, values, sys.argv if argv is None else argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code in (130, 143):
+        os._exit(code)  # do not wait for worker threads
+    sys.exit(code)
+
+
+def _run_with_signals(
+    main: Callable[[], int | None], doc: str, values: flags.FlagValues, argv: Sequence[str]
+) -> int:
     platform_flags.set_compile_cache()
     previous_handler = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         with interruption.SignalWatch():
-            code = _parse_and_call(main, doc, values, sys.argv if argv is None else argv)
+            code = _parse_and_call(main, doc, values, argv)
     except (flags.Error, ValueError, OSError) as error:
         if os.environ.get("JUKEJAX_TRACEBACK"):
             raise
@@ -71,11 +83,7 @@ def run(
         code = 143
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code in (130, 143):
-        os._exit(code)  # do not wait for worker threads
-    sys.exit(code)
+    return code
 
 
 def main() -> None:
