@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted by the user, 143 s
 Commands may return other codes (`audit` returns 3 for copied music).
 """
 
+import functools
 import importlib
 import os
 import signal
@@ -13,7 +14,7 @@ from types import FrameType
 
 from absl import flags, logging
 
-from jukejax.common import bucket_names, interruption
+from jukejax.common import bucket_flags, bucket_names, interruption
 from jukejax.runtime import platform_flags
 
 VERBS = {
@@ -41,6 +42,8 @@ def run(
     doc: str,
     values: flags.FlagValues,
     argv: Sequence[str] | None = None,
+    *,
+    copies_buckets: bool = True,
 ) -> None:
     """Parses flags, calls `main`, and ends the process with the exit code of the contract.
 
@@ -53,7 +56,10 @@ def run(
       doc: text that --help prints above the flags.
       values: the command's flags.
       argv: the command line; None: `sys.argv`.
+      copies_buckets: `main` gets local copies of the flags' paths in buckets (`bucket_flags`).
     """
+    if copies_buckets:
+        main = functools.partial(_call_with_copies, main, values)
     with bucket_names.restore_printed_names():
         code = _run_with_signals(main, doc, values, sys.argv if argv is None else argv)
     sys.stdout.flush()
@@ -118,6 +124,11 @@ def _parse_and_call(
     if len(arguments) > 1:
         raise ValueError(f"unexpected argument {arguments[1]!r}; flags are written --name=value")
     return main() or 0
+
+
+def _call_with_copies(main: Callable[[], int | None], values: flags.FlagValues) -> int | None:
+    with bucket_flags.open_buckets(values):
+        return main()
 
 
 def _reset_flags(values: flags.FlagValues) -> None:
