@@ -178,9 +178,9 @@ def open_output(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(mirror.local, ignore_errors=True)
 
 
-def find_output(path: str | os.PathLike) -> Mirror:
-    """Returns the mirror whose root an `open_output` of a bucket yielded."""
-    return next(mirror for mirror in _mirrors if mirror.writes and mirror.local == Path(path))
+def find_mirror(path: str | os.PathLike) -> Mirror:
+    """Returns the mirror whose root `open_input` or `open_output` of a bucket returned."""
+    return next(mirror for mirror in _mirrors if mirror.local == Path(path))
 
 
 def find_url(path: str | os.PathLike) -> str | None:
@@ -217,6 +217,20 @@ def publish(path: str | os.PathLike, *, every: float = 0.0) -> None:
     if time.monotonic() - mirror.published_at.get(name, -every) >= every:
         mirror.store(name)
         mirror.published_at[name] = time.monotonic()
+
+
+def push(folder: str | os.PathLike) -> None:
+    """Stores all changes of a folder of `open_output`, for other processes."""
+    mirror = _find_mirror(folder)
+    if mirror is not None:
+        mirror.push()
+
+
+def pull(folder: str | os.PathLike) -> None:
+    """Copies what other processes stored in a folder of `open_output`; own changes are stored."""
+    mirror = _find_mirror(folder)
+    if mirror is not None:
+        mirror.pull()
 
 
 def discard(path: str | os.PathLike) -> None:

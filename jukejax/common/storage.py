@@ -273,11 +273,9 @@ def _open_filesystem(path: str) -> "tuple[fsspec.AbstractFileSystem, str]":
     except ImportError as error:
         if scheme not in _PACKAGES:  # fsspec's message names the package to install
             raise ValueError(f"{path} cannot be reached: {error}") from error
-        from jukejax.common import extras
-
         raise ValueError(
             f"{path} needs {_PACKAGES[scheme]}, which is not installed: "
-            f"{extras.format_install('buckets')}"
+            "pip install -e '.[buckets]' in the checkout of jukejax"
         ) from error
     except ValueError as error:  # an unknown kind
         raise ValueError(f"{path} cannot be reached: {error}") from error

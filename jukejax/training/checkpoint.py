@@ -36,7 +36,7 @@ class Checkpoints:
     """Manages the `checkpoints/` folder of a run, and saves in the background.
 
     Attributes:
-      folder: absolute path of the folder.
+      folder: absolute path of the folder; in a bucket for several processes.
     """
 
     def __init__(
@@ -78,7 +78,9 @@ class Checkpoints:
             create=True,
         )
         self._sample, self._is_closed, self._store = sample, False, store
-        self.folder = (Path(workdir) / "checkpoints").absolute()
+        self.folder = (
+            (Path(workdir) / "checkpoints").absolute() if store is None else store.checkpoints
+        )
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "data": ocp.JsonCheckpointHandler(),
@@ -96,11 +98,11 @@ class Checkpoints:
 
     def describe_last(self) -> str:
         """Describes the newest complete checkpoint; safe to call from any thread."""
-        if self._store is not None:
-            step = self._store.latest_step()
-        else:
+        if self._store is None:
             steps = (int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
             step = max(steps, default=None)
+        else:
+            step = self.latest_step() if self._store.is_shared else self._store.latest_step()
         if step is None:
             return "no checkpoint was saved yet"
         return f"last checkpoint: step {step}; run the same command again to continue from it"
@@ -136,6 +138,8 @@ class Checkpoints:
     def _check_space(self, state: TrainState) -> None:
         """Raises OSError if the disk has no room: Orbax's threads would fail with tracebacks."""
         self._wait_until_finished()
+        if self._store is not None and self._store.is_shared:
+            return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES
         if shutil.disk_usage(self.folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
@@ -192,7 +196,8 @@ class Checkpoints:
         if distributed.is_writer():
             if self._store is not None:
                 self._store.set_aside(step, f"damaged_{step}")
-            os.replace(self.folder / str(step), self.folder / f"damaged_{step}")
+            else:
+                os.replace(self.folder / str(step), self.folder / f"damaged_{step}")
         distributed.barrier(f"set aside {step}")
         self._manager.reload()
 

@@ -90,7 +90,8 @@ class Training:
         try:
             return self._run()
         except divergence.DivergenceError as error:  # all checkpoints are closed
-            raise divergence.record_divergence(self.workdir, error) from None
+            saved = self.workdir if self.store is None else self.store.open_copy()
+            raise divergence.record_divergence(self.workdir, error, saved) from None
 
     def _run(self) -> dict[str, Any]:
         summary = self._read_summary()

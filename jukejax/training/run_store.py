@@ -4,6 +4,9 @@ The run works in a local copy. A thread stores what changed there every `INTERVA
 checkpoint as soon as it is complete: first the other files (a run that resumes needs the rows of
 its log), then the checkpoint, its mark last; then it removes the checkpoints that Orbax removed. A
 killed run resumes from the newest checkpoint with a mark, on any machine.
+
+Several processes share no local folder: there Orbax itself writes the checkpoints to the bucket,
+which it does for gs:// only, and process 0 stores the other files.
 """
 
 import contextlib
@@ -15,8 +18,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from etils import epath
+
 from jukejax.common import mirrors, storage
 from jukejax.common.mirrors import CHECKPOINTS, MARK, Mirror
+from jukejax.runtime import distributed
 
 INTERVAL = 60.0  # seconds between two uploads of the log
 LONGEST_END = 300.0  # seconds in which the end of a run waits for a bucket out of reach
@@ -29,43 +35,55 @@ class RunStore:
     """Stores the local copy of a workdir in its bucket, in the background.
 
     Attributes:
-      url: of the workdir.
+      is_shared: of several processes.
+      checkpoints: folder for Orbax, in the copy, or for several processes in the bucket.
     """
 
-    def __init__(self, mirror: Mirror):
-        """Takes the copy that `mirrors.open_output` made."""
-        mirror.is_deferred = True
-        self.url, self._mirror = mirror.url, mirror
+    def __init__(self, mirror: Mirror, *, is_shared: bool = False):
+        """Takes the copy that `mirrors` made; only that of an `open_output` is stored."""
+        self._mirror, self.is_shared = mirror, is_shared
         self._folder = mirror.local / CHECKPOINTS
+        self.checkpoints = epath.Path(self._url_of()) if is_shared else self._folder
         self._stored = self._list_steps()
         self._pushed_at = time.monotonic()
         self._is_failing, self._lock = False, threading.RLock()
         self._closed = threading.Event()
-        self._remove_unfinished()
         self._thread = threading.Thread(target=self._run, name="run store", daemon=True)
-        self._thread.start()
+        if mirror.writes:
+            mirror.is_deferred = True
+            if not is_shared:
+                self._remove_unfinished()
+            self._thread.start()
 
     def latest_step(self) -> int | None:
         """Returns the step of the newest checkpoint in the bucket; None without."""
         return max(map(int, list(self._stored)), default=None)
 
+    def open_copy(self) -> Path:
+        """Returns a local copy of the workdir with all checkpoints, for reading."""
+        return mirrors.open_input(self._mirror.url) if self.is_shared else self._mirror.local
+
     def fetch(self, step: int) -> None:
-        """Copies a checkpoint from the bucket, if it is not here yet."""
-        mirrors.fetch(self._folder / str(step))
+        """Copies a checkpoint from the bucket, if Orbax reads it here and it is not here yet."""
+        if not self.is_shared:
+            mirrors.fetch(self._folder / str(step))
 
     def set_aside(self, step: int, name: str) -> None:
         """Renames a checkpoint in the bucket."""
         with self._lock:
             storage.move_folder(self._url_of(str(step)), self._url_of(name))
             self._stored.discard(str(step))
+            if not self.is_shared:
+                os.replace(self._folder / str(step), self._folder / name)
 
     def wait(self) -> None:
         """Stores what is complete, before Orbax may remove older checkpoints.
 
         If the bucket cannot be reached, the run goes on, and the next call tries again.
         """
-        with contextlib.suppress(storage.StorageError):
-            self._store_all()
+        if self._mirror.writes:
+            with contextlib.suppress(storage.StorageError):
+                self._store_all()
 
     def close(self) -> None:
         """Stores everything.
@@ -73,6 +91,8 @@ class RunStore:
         Raises:
           StorageError: the bucket cannot be reached, for `LONGEST_END` seconds.
         """
+        if not self._mirror.writes:
+            return
         self._closed.set()
         self._thread.join()
         deadline = time.monotonic() + LONGEST_END
@@ -112,8 +132,12 @@ class RunStore:
             self._is_failing, self._pushed_at = False, time.monotonic()
 
     def _list_steps(self) -> set[str]:
-        """Lists the complete checkpoints of the copy: Orbax renames them when they are."""
-        names = os.listdir(self._folder) if self._folder.exists() else []
+        """Lists the complete checkpoints of the copy: Orbax renames them when they are.
+
+        None are listed if Orbax writes to the bucket.
+        """
+        is_here = self._folder.exists() and not self.is_shared
+        names = os.listdir(self._folder) if is_here else []
         return {name for name in names if name.isdecimal()}
 
     def _upload(self, step: str) -> None:
@@ -146,7 +170,7 @@ class RunStore:
                 self._remove(step)
 
     def _url_of(self, *names: str) -> str:
-        return storage.join_path(self.url, CHECKPOINTS, *names)
+        return storage.join_path(self._mirror.url, CHECKPOINTS, *names)
 
 
 @contextlib.contextmanager
@@ -154,15 +178,25 @@ def open_workdir(workdir: str) -> Iterator[tuple[Path, RunStore | None]]:
     """Yields the local folder of a run, and what stores it in a bucket if the workdir is there.
 
     Raises:
-      ValueError: the bucket cannot be reached.
+      ValueError: the bucket cannot be reached, or is not for several processes.
     """
     if not storage.is_remote(workdir):
         yield Path(workdir), None
         return
+    is_shared = distributed.is_shared()
+    if is_shared and not workdir.startswith("gs://"):
+        raise ValueError(
+            f"--workdir={workdir}: a run of several processes takes gs://, or a folder on a disk "
+            "that all of them share"
+        )
     storage.check_reachable(workdir, "workdir")
+    if not distributed.is_writer():
+        folder = mirrors.open_input(workdir)
+        yield folder, RunStore(mirrors.find_mirror(folder), is_shared=is_shared)
+        return
     with mirrors.open_output(workdir) as folder:
         folder.mkdir(parents=True, exist_ok=True)
-        store = RunStore(mirrors.find_output(folder))
+        store = RunStore(mirrors.find_mirror(folder), is_shared=is_shared)
         try:
             yield folder, store
         finally:
