@@ -6,6 +6,7 @@ folder. Every call is repeated after a transient error; an object is complete or
 """
 
 import contextlib
+import functools
 import logging
 import os
 import tempfile
@@ -263,13 +264,9 @@ def _get_exactly(
 
 
 def _open_filesystem(path: str) -> "tuple[fsspec.AbstractFileSystem, str]":
-    import fsspec
-
     scheme = path.partition("://")[0]
-    options = {"config_kwargs": _S3_CONFIG} if scheme == "s3" else {}
-    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # its errors are raised too
     try:
-        filesystem, name = fsspec.core.url_to_fs(path, **options)
+        filesystem = make_filesystem(scheme, os.getpid())
     except ImportError as error:
         if scheme not in _PACKAGES:  # fsspec's message names the package to install
             raise ValueError(f"{path} cannot be reached: {error}") from error
@@ -279,6 +276,22 @@ def _open_filesystem(path: str) -> "tuple[fsspec.AbstractFileSystem, str]":
         ) from error
     except ValueError as error:  # an unknown kind
         raise ValueError(f"{path} cannot be reached: {error}") from error
+    return filesystem, filesystem._strip_protocol(path)
+
+
+@functools.cache
+def make_filesystem(scheme: str, process: int) -> "fsspec.AbstractFileSystem":
+    """Returns the client of a kind of buckets: one for all threads (fsspec makes one for each).
+
+    Args:
+      process: its number; a client does not survive a fork.
+    """
+    import fsspec
+
+    del process
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # its errors are raised too
+    options = {"config_kwargs": _S3_CONFIG} if scheme == "s3" else {}
+    filesystem = fsspec.filesystem(scheme, **options)
     if scheme == "s3":
         filesystem.retries = 1
-    return filesystem, name
+    return filesystem

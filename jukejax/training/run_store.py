@@ -82,14 +82,14 @@ class RunStore:
         If the bucket cannot be reached, the run goes on, and the next call tries again.
         """
         if self._mirror.writes:
-            with contextlib.suppress(storage.StorageError):
+            with contextlib.suppress(OSError):
                 self._store_all()
 
     def close(self) -> None:
         """Stores everything.
 
         Raises:
-          StorageError: the bucket cannot be reached, for `LONGEST_END` seconds.
+          OSError: the bucket cannot be reached, for `LONGEST_END` seconds.
         """
         if not self._mirror.writes:
             return
@@ -100,7 +100,7 @@ class RunStore:
             try:
                 self._store_all()
                 return
-            except storage.StorageError:
+            except OSError:
                 if time.monotonic() > deadline:
                     raise
 
@@ -112,7 +112,7 @@ class RunStore:
             if is_due or self._list_steps() != self._stored:
                 try:
                     self._store_all()
-                except storage.StorageError:
+                except OSError:  # refused credentials, too
                     pause = _PAUSE
 
     def _store_all(self) -> None:
@@ -124,7 +124,7 @@ class RunStore:
                     self._upload(step)
                 for step in self._stored - steps:
                     self._remove(step)
-            except storage.StorageError as error:
+            except OSError as error:
                 if not self._is_failing:
                     print(f"warning: {error}; it is tried again", file=sys.stderr, flush=True)
                 self._is_failing = True

@@ -29,6 +29,7 @@ def bucket(tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         gcsfs = pytest.importorskip("gcsfs", reason="needs the extra buckets-test")
         gcsfs.GCSFileSystem.clear_instance_cache()
+        storage.make_filesystem.cache_clear()
         monkeypatch.setenv("JUKEJAX_BUCKET_CACHE", str(tmp_path / "cache of this process"))
         monkeypatch.setattr(mirrors, "_mirrors", [])
         yield

@@ -32,7 +32,7 @@ def run_emulator() -> Iterator[dict[str, str]]:
             "TENSORSTORE_GCS_HTTP_URL": endpoint,
             # Without these each call of gcsfs 2026.10 looks for credentials of the real service.
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-            "NO_GCE_CHECK": "true",
+            "FSSPEC_GCS_TOKEN": "anon",
         }
     finally:
         process.kill()

@@ -98,7 +98,8 @@ def test_what_a_killed_process_left_unfinished_is_removed(object_server):
         store.fetch(8)
         assert (folder / "checkpoints" / "8" / "state" / "data").exists()
         store.set_aside(8, "damaged_8")
-        remove_checkpoint(folder, 8)
+        assert [path.name for path in (folder / "checkpoints").iterdir()] == ["damaged_8"]
+        assert store.latest_step() is None
     assert sorted(list_steps(url)) == ["damaged_2", "damaged_8"]
 
 
