@@ -31,7 +31,7 @@ def run_pipeline(root):
     train(root, "prior", "codes")
     workdirs = f"{root}/vqvae,{root}/prior"
     run_in_process("export", f"--workdir={workdirs}", f"--output={root}/model")
-    flags = (f"--model={root}/model", "--levels=2", "--seconds=0.4")
+    flags = (f"--model={root}/model", "--levels=2", "--seconds=1.2")
     run_in_process("sample", *flags, f"--output={root}/takes")
     sets = (f"--input={root}/takes", f"--reference={root}/audio", "--bootstrap=10")
     run_in_process("evaluate", *sets, f"--model={root}/model", f"--output={root}/report")

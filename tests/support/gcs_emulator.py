@@ -1,6 +1,10 @@
-"""A server on this machine that stands for Google Cloud Storage: gcp-storage-emulator."""
+"""A server on this machine that stands for Google Cloud Storage: gcp-storage-emulator.
+
+It runs in a process of its own, `python -m tests.support.gcs_emulator PORT`.
+"""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -8,8 +12,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
+from tests.support.command import ROOT
+
 BUCKET = "jukejax-test"
-_SERVER = "from gcp_storage_emulator.__main__ import main; main()"
 
 
 @contextlib.contextmanager
@@ -18,9 +23,9 @@ def run_emulator() -> Iterator[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    flags = ("start", "--host=localhost", f"--port={port}", "--in-memory")
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, *flags, f"--default-bucket={BUCKET}"],
+        [sys.executable, "-m", "tests.support.gcs_emulator", str(port)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -49,3 +54,30 @@ def _wait_for_server(url: str) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def main() -> None:
+    """Serves an empty bucket at the port of the command line until it is killed."""
+    import http.server
+
+    from gcp_storage_emulator.handlers import objects
+
+    download = objects.download
+
+    def download_with_generation(request, response, storage, *args, **kwargs):
+        """Adds the header that TensorStore needs and the emulator (2026.7) leaves out."""
+        bucket, name = (request.params[key] for key in ("bucket_name", "object_id"))
+        with contextlib.suppress(objects.NotFound):
+            response["x-goog-generation"] = storage.get_file_obj(bucket, name)["generation"]
+        return download(request, response, storage, *args, **kwargs)
+
+    objects.download = download_with_generation
+    http.server.HTTPServer.request_queue_size = 128
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("localhost", int(sys.argv[1]), True, BUCKET)
+    server.run()
+
+
+if __name__ == "__main__":
+    main()
