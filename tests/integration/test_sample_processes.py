@@ -43,7 +43,7 @@ def test_two_processes_sample_the_items_of_one(tmp_path, request, is_remote):
         for rank in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=240) for process in pair]
+        outputs = [process.communicate(timeout=900) for process in pair]
     finally:
         for process in pair:
             process.kill()
