@@ -1,7 +1,7 @@
 """The 5b top prior on a TPU pod: 4800 wide, 72 layers, 23.8 s of audio in a window, labeled.
 
-    launch/tpu_pod.sh NAME ZONE --config=configs/pod_prior_5b.py --workdir=/mnt/shared/runs/5b \\
-        --config.data.folder=/mnt/shared/codes
+    launch/tpu_pod.sh NAME ZONE --config=configs/pod_prior_5b.py --workdir=gs://BUCKET/runs/5b \\
+        --config.data.folder=gs://BUCKET/codes
 
 hardware    v5e-256 (topology 16x16, 64 hosts of 4 chips); the mesh below also fits v4-128 (64
             chips, topology 4x4x4), whose chips hold twice as much. `fsdp` must divide the width,

@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted by the user, 143 s
 Commands may return other codes (`audit` returns 3 for copied music).
 """
 
+import functools
 import importlib
 import os
 import signal
@@ -13,7 +14,7 @@ from types import FrameType
 
 from absl import flags, logging
 
-from jukejax.common import interruption
+from jukejax.common import bucket_flags, bucket_names, interruption
 from jukejax.runtime import platform_flags
 
 VERBS = {
@@ -41,6 +42,8 @@ def run(
     doc: str,
     values: flags.FlagValues,
     argv: Sequence[str] | None = None,
+    *,
+    copies_buckets: bool = True,
 ) -> None:
     """Parses flags, calls `main`, and ends the process with the exit code of the contract.
 
@@ -53,13 +56,28 @@ def run(
       doc: text that --help prints above the flags.
       values: the command's flags.
       argv: the command line; None: `sys.argv`.
+      copies_buckets: `main` gets local copies of the flags' paths in buckets (`bucket_flags`).
     """
+    if copies_buckets:
+        main = functools.partial(_call_with_copies, main, values)
+    with bucket_names.restore_printed_names():
+        code = _run_with_signals(main, doc, values, sys.argv if argv is None else argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code in (130, 143):
+        os._exit(code)  # do not wait for worker threads
+    sys.exit(code)
+
+
+def _run_with_signals(
+    main: Callable[[], int | None], doc: str, values: flags.FlagValues, argv: Sequence[str]
+) -> int:
     platform_flags.set_compile_cache()
     platform_flags.collect_garbage_rarely()
     previous_handler = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         with interruption.SignalWatch():
-            code = _parse_and_call(main, doc, values, sys.argv if argv is None else argv)
+            code = _parse_and_call(main, doc, values, argv)
     except (flags.Error, ValueError, OSError) as error:
         if os.environ.get("JUKEJAX_TRACEBACK"):
             raise
@@ -72,11 +90,7 @@ def run(
         code = 143
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code in (130, 143):
-        os._exit(code)  # do not wait for worker threads
-    sys.exit(code)
+    return code
 
 
 def main() -> None:
@@ -111,6 +125,11 @@ def _parse_and_call(
     if len(arguments) > 1:
         raise ValueError(f"unexpected argument {arguments[1]!r}; flags are written --name=value")
     return main() or 0
+
+
+def _call_with_copies(main: Callable[[], int | None], values: flags.FlagValues) -> int | None:
+    with bucket_flags.open_buckets(values):
+        return main()
 
 
 def _reset_flags(values: flags.FlagValues) -> None:

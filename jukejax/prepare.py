@@ -209,7 +209,7 @@ def main() -> None:
 
 def start(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    cli.run(main, __doc__ or "", FLAGS, argv)
+    cli.run(main, __doc__ or "", FLAGS, argv, copies_buckets=False)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ with --coordinator, --num_processes and --process_id where the cluster does not 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from absl import flags
@@ -32,7 +31,7 @@ config_keys.define_flag(
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of this run: checkpoints, metrics.jsonl, summary.json.",
+    "Folder of this run, also in a bucket: checkpoints, metrics.jsonl, summary.json.",
     flag_values=FLAGS,
 )
 COORDINATOR = flags.DEFINE_string(
@@ -87,13 +86,13 @@ def main() -> int:
         command.print_plan(config, DRY_RUN.value)
     else:
         place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-        command.train_model(config, Path(workdir), place)
+        command.train_model(config, workdir, place)
     return 0
 
 
 def start(argv: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    cli.run(main, __doc__ or "", FLAGS, argv)
+    cli.run(main, __doc__ or "", FLAGS, argv, copies_buckets=False)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Trains on a Cloud TPU VM or pod slice that exists and holds a checkout (BUILD.md, "TPU pod"): the
 # same command on every host. Run it where gcloud is set up; for several slices take gke.yaml.
-#   launch/tpu_pod.sh NAME ZONE --config=configs/pod_prior_5b.py --workdir=/mnt/shared/runs/5b [flags]
+#   launch/tpu_pod.sh NAME ZONE --config=configs/pod_prior_5b.py --workdir=gs://BUCKET/runs/5b [flags]
 #   launch/tpu_pod.sh NAME ZONE stop      SIGTERM: all hosts save at the same step and exit
 #   CHECKOUT=code/jukejax launch/tpu_pod.sh ...      folder of the checkout on the hosts
-# --workdir and the data must be on a file system that all hosts share. Training continues after
-# this terminal is closed; its output is in CHECKOUT/train.log of each host.
+# --workdir and the data are in a bucket (docs/buckets.md), so that no disk has to be mounted, or on a
+# file system that all hosts share. Training continues after this terminal is closed; its output is in
+# CHECKOUT/train.log of each host.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then

@@ -10,6 +10,7 @@ import os
 import signal
 from pathlib import Path
 
+from jukejax.common import mirrors, storage
 from jukejax.runtime import platform_flags
 from tests.support.command import FAST_COMPILE
 from tests.support.object_server import run_server
@@ -71,5 +72,7 @@ def object_server(_running_object_server, tmp_path, monkeypatch):
     for name, value in _running_object_server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JUKEJAX_BUCKET_CACHE", str(tmp_path / "bucket_cache"))
+    monkeypatch.setattr(mirrors, "_mirrors", [])  # those of earlier tests
+    storage.make_filesystem.cache_clear()
     _running_object_server.inject()
     return _running_object_server

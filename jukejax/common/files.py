@@ -92,8 +92,8 @@ def write_buffer(path: PathLike, buffer: io.BytesIO, *, shared: bool = False) ->
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Writes UTF-8 text."""
-    write_bytes(path, text.encode())
+    """Writes UTF-8 text; paths of local copies of buckets become those in the bucket."""
+    write_bytes(path, mirrors.restore_names(text).encode())
 
 
 def write_arrays(path: PathLike, arrays: Mapping[str, Any], *, shared: bool = False) -> None:
@@ -130,8 +130,8 @@ def format_json(value: Any) -> str:
 
 
 def write_json(path: PathLike, value: Any, *, shared: bool = False) -> None:
-    """Writes a JSON file."""
-    write_bytes(path, format_json(value).encode(), shared=shared)
+    """Writes a JSON file; paths of local copies of buckets become those in the bucket."""
+    write_bytes(path, mirrors.restore_names(format_json(value)).encode(), shared=shared)
 
 
 def read_json(path: PathLike) -> dict:

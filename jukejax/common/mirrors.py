@@ -29,7 +29,7 @@ from jukejax.common import bucket_cache, locks, storage
 from jukejax.common.formatting import format_count
 
 CHECKPOINTS = "checkpoints"  # folder of a run, written by Orbax
-MARK = "_CHECKPOINT_METADATA"  # in a checkpoint's folder, uploaded last: the checkpoint is complete
+MARK = "commit_success.txt"  # written last by Orbax and uploaded last: a checkpoint is complete
 _STAYS = re.compile(rf"(^|/){CHECKPOINTS}/[^/]+/state/|\.tfrecord$")
 _STEP = re.compile(rf"((?:^|.*/){CHECKPOINTS}/\d+)/")
 _NEVER_STORED = re.compile(r"(^|/)(\.[^/]*\.tmp|\.?lock)$")
@@ -45,6 +45,7 @@ class Mirror:
       local: root of the copy.
       url: of the bucket's folder or object.
       writes: changes of the copy are stored in the bucket.
+      is_deferred: files are stored by `push` alone, not at once by `publish`.
       objects: of the bucket, by path relative to the root, as they were copied or listed.
       pending: those that were not copied yet.
       stamps: size and time of each local file when it was copied.
@@ -54,6 +55,7 @@ class Mirror:
     local: Path
     url: str
     writes: bool = False
+    is_deferred: bool = False
     objects: dict[str, storage.StoredObject] = field(default_factory=dict)
     pending: dict[str, storage.StoredObject] = field(default_factory=dict)
     stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -93,28 +95,40 @@ class Mirror:
         storage.download(self.pending[name], self.path_of(name))
 
     def store(self, name: str) -> None:
-        """Uploads a local file."""
-        stamp = _read_stamp(self.path_of(name))
-        storage.upload(self.path_of(name), self.url_of(name))
-        self.stamps[name] = stamp
+        """Uploads a local file; without effect if it was removed meanwhile."""
+        path = self.path_of(name)
+        with contextlib.suppress(FileNotFoundError):
+            stamp = _read_stamp(path)
+            storage.upload(path, self.url_of(name))
+            self.stamps[name] = stamp
 
     def push(self) -> int:
         """Stores all local changes; returns the number of files of the copy.
 
-        The checkpoints of a run are left to `training.checkpoint`.
+        Files may change meanwhile; the next call stores them again. The checkpoints of a run are
+        left to `training.run_store`.
         """
-        paths = [self.local] if self.local.is_file() else sorted(self.local.rglob("*"))
-        names = {self.name_of(path) for path in paths if path.is_file()}
-        names = {name for name in names if not _NEVER_STORED.search(name)}
-        names = {name for name in names if not name.startswith(f"{CHECKPOINTS}/")}
-        changed = [n for n in sorted(names) if self.stamps.get(n) != _read_stamp(self.path_of(n))]
+        stored = [name for name in list(self.stamps) if not name.startswith(f"{CHECKPOINTS}/")]
+        names = [name for name in self._list_files() if not name.startswith(f"{CHECKPOINTS}/")]
+        changed = [name for name in names if self._is_changed(name)]
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(self.store, changed))
-        for name in sorted(self.stamps.keys() - names):
-            if not name.startswith(f"{CHECKPOINTS}/"):
+        for name in stored:
+            if not self.path_of(name).exists():
                 storage.remove_file(self.url_of(name))
                 del self.stamps[name]
         return len(names)
+
+    def _list_files(self) -> list[str]:
+        paths = [self.local] if self.local.is_file() else self.local.rglob("*")
+        names = sorted(self.name_of(path) for path in paths if path.is_file())
+        return [name for name in names if not _NEVER_STORED.search(name)]
+
+    def _is_changed(self, name: str) -> bool:
+        try:
+            return self.stamps.get(name) != _read_stamp(self.path_of(name))
+        except FileNotFoundError:  # removed meanwhile
+            return False
 
 
 _mirrors: list[Mirror] = []  # of this process
@@ -164,6 +178,11 @@ def open_output(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(mirror.local, ignore_errors=True)
 
 
+def find_mirror(path: str | os.PathLike) -> Mirror:
+    """Returns the mirror whose root `open_input` or `open_output` of a bucket returned."""
+    return next(mirror for mirror in _mirrors if mirror.local == Path(path))
+
+
 def find_url(path: str | os.PathLike) -> str | None:
     """Returns the path in the bucket of a local path; None if it is no copy."""
     mirror = _find_mirror(path)
@@ -192,7 +211,7 @@ def publish(path: str | os.PathLike, *, every: float = 0.0) -> None:
       every: seconds; a file that was published within them is left for later.
     """
     mirror = _find_mirror(path)
-    if mirror is None or not mirror.writes:
+    if mirror is None or not mirror.writes or mirror.is_deferred:
         return
     name = mirror.name_of(Path(path))
     if time.monotonic() - mirror.published_at.get(name, -every) >= every:
@@ -200,11 +219,25 @@ def publish(path: str | os.PathLike, *, every: float = 0.0) -> None:
         mirror.published_at[name] = time.monotonic()
 
 
+def push(folder: str | os.PathLike) -> None:
+    """Stores all changes of a folder of `open_output`, for other processes."""
+    mirror = _find_mirror(folder)
+    if mirror is not None:
+        mirror.push()
+
+
+def pull(folder: str | os.PathLike) -> None:
+    """Copies what other processes stored in a folder of `open_output`; own changes are stored."""
+    mirror = _find_mirror(folder)
+    if mirror is not None:
+        mirror.pull()
+
+
 def discard(path: str | os.PathLike) -> None:
     """Removes a file, if it exists, and its object in the bucket at once."""
     Path(path).unlink(missing_ok=True)
     mirror = _find_mirror(path)
-    if mirror is not None and mirror.writes:
+    if mirror is not None and mirror.writes and not mirror.is_deferred:
         name = mirror.name_of(Path(path))
         if name in mirror.objects or name in mirror.stamps:
             storage.remove_file(mirror.url_of(name))
@@ -213,9 +246,11 @@ def discard(path: str | os.PathLike) -> None:
 
 
 def restore_names(text: str) -> str:
-    """Returns a message with the paths of copies replaced by those in the bucket."""
+    """Returns a text with the paths of copies replaced by those in the bucket."""
+    if _COPIES not in text:
+        return text
     copies = re.escape(str(bucket_cache.find_folder() / _COPIES))
-    return re.sub(copies + r"/[^/]+/(?:in|out)/(\w+)/", r"\1://", text)
+    return re.sub(r"(?:file://)?" + copies + r"/[^/]+/(?:in|out)/(\w+)/", r"\1://", text)
 
 
 def _find_mirror(path: str | os.PathLike) -> Mirror | None:

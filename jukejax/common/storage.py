@@ -6,6 +6,8 @@ folder. Every call is repeated after a transient error; an object is complete or
 """
 
 import contextlib
+import functools
+import logging
 import os
 import tempfile
 import time
@@ -20,12 +22,21 @@ if TYPE_CHECKING:
 # Orbax takes etils.epath's paths, which prefer TensorFlow's file system where it is installed.
 os.environ.setdefault("EPATH_USE_TF", "0")
 
+SCHEMES = ("gs", "gcs", "s3", "az", "abfs")
 ATTEMPTS = 8  # of a call, before it fails
+ATTEMPTS_GS = 2  # gcsfs repeats calls 6 times by itself
 FIRST_DELAY = 0.25  # seconds before the second attempt; doubled for each further one
 LONGEST_DELAY = 8.0  # seconds
-_PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, ImportError, ValueError)
+_PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, ValueError)
 # s3fs and botocore repeat calls 5 times each by themselves, which `_repeat` would multiply.
 _S3_CONFIG = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+
+_OF_BUCKETS = ("listed", "reached", "written")  # which fail for missing buckets, not for files
+_PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs"}  # of the extra buckets
+_LOGIN = {
+    "gs": "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS",
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run aws configure",
+}
 
 T = TypeVar("T")
 
@@ -54,6 +65,11 @@ def is_remote(path: str | os.PathLike) -> bool:
     return "://" in os.fspath(path)
 
 
+def names_bucket(text: str) -> bool:
+    """Returns true if a text begins as the path of a bucket does."""
+    return text.partition("://")[0] in SCHEMES and "://" in text
+
+
 def join_path(folder: str | os.PathLike, *names: str) -> str:
     """Returns the path of a file in a folder, local or in a bucket."""
     return "/".join([os.fspath(folder).rstrip("/"), *names])
@@ -69,11 +85,9 @@ def check_reachable(path: str, flag: str) -> None:
         return
     try:
         filesystem, root = _open_filesystem(path)
-        filesystem.exists(root)
-    except ImportError as error:  # fsspec's message names the package to install
-        raise ValueError(f"--{flag}={path}: {error}") from error
-    except Exception as error:  # bucket clients raise errors of any type
-        raise ValueError(f"--{flag}={path} cannot be reached: {error}") from error
+        _repeat("reached", path, _find_entries, filesystem, join_path(root, ".nothing"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--{flag}={error}") from error  # the message begins with the path
 
 
 # -- Reading -----------------------------------------------------------------------------------
@@ -186,24 +200,40 @@ def _repeat(verb: str, path: str, function: Callable[..., T], *args: Any) -> T:
       StorageError: the last attempt failed; the message names the path.
     """
     started_at, delay = time.monotonic(), FIRST_DELAY
-    for attempt in range(1, ATTEMPTS + 1):
+    attempts = min(ATTEMPTS, ATTEMPTS_GS) if path.startswith("gs://") else ATTEMPTS
+    for attempt in range(1, attempts + 1):
         try:
             return function(*args)
         except _PERMANENT as error:
-            if isinstance(error, OSError):
-                raise type(error)(f"{path} cannot be {verb}: {error}") from error
-            raise
+            if not isinstance(error, OSError):
+                raise
+            is_bucket = isinstance(error, FileNotFoundError) and verb in _OF_BUCKETS
+            reason = "there is no such bucket" if is_bucket else error
+            raise type(error)(f"{path} cannot be {verb}: {reason}") from error
         except Exception as error:  # bucket clients raise errors of any type
-            if attempt == ATTEMPTS or "Credentials" in type(error).__name__:
+            is_refused = _is_refused(error)
+            if attempt == attempts or is_refused:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 seconds = time.monotonic() - started_at
+                advice = _LOGIN.get(path.partition("://")[0], "") if is_refused else ""
                 raise StorageError(
                     f"{path} cannot be {verb} (attempt {attempt}, after {seconds:.0f} s): "
-                    f"{lines[0][:200]}"
+                    f"{lines[0][:200]}{'; ' if advice else ''}{advice}"
                 ) from error
         time.sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)
     raise AssertionError("unreachable")
+
+
+def _is_refused(error: Exception) -> bool:
+    """Returns true if a bucket knows no credentials, or refuses them."""
+    is_forbidden = str(error).startswith("Forbidden")  # gcsfs
+    return "Credentials" in type(error).__name__ or is_forbidden or _read_code(error) in (401, 403)
+
+
+def _read_code(error: Exception) -> int:
+    code = str(getattr(error, "code", ""))
+    return int(code) if code.isdecimal() else 0
 
 
 def _find_entries(filesystem: "fsspec.AbstractFileSystem", root: str) -> dict[str, dict]:
@@ -234,10 +264,34 @@ def _get_exactly(
 
 
 def _open_filesystem(path: str) -> "tuple[fsspec.AbstractFileSystem, str]":
+    scheme = path.partition("://")[0]
+    try:
+        filesystem = make_filesystem(scheme, os.getpid())
+    except ImportError as error:
+        if scheme not in _PACKAGES:  # fsspec's message names the package to install
+            raise ValueError(f"{path} cannot be reached: {error}") from error
+        raise ValueError(
+            f"{path} needs {_PACKAGES[scheme]}, which is not installed: "
+            "pip install -e '.[buckets]' in the checkout of jukejax"
+        ) from error
+    except ValueError as error:  # an unknown kind
+        raise ValueError(f"{path} cannot be reached: {error}") from error
+    return filesystem, filesystem._strip_protocol(path)
+
+
+@functools.cache
+def make_filesystem(scheme: str, process: int) -> "fsspec.AbstractFileSystem":
+    """Returns the client of a kind of buckets: one for all threads (fsspec makes one for each).
+
+    Args:
+      process: its number; a client does not survive a fork.
+    """
     import fsspec
 
-    options = {"config_kwargs": _S3_CONFIG} if path.startswith("s3://") else {}
-    filesystem, name = fsspec.core.url_to_fs(path, **options)
-    if options:
+    del process
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # its errors are raised too
+    options = {"config_kwargs": _S3_CONFIG} if scheme == "s3" else {}
+    filesystem = fsspec.filesystem(scheme, **options)
+    if scheme == "s3":
         filesystem.retries = 1
-    return filesystem, name
+    return filesystem

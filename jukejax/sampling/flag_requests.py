@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jukejax.common import files
+from jukejax.common import files, mirrors
 from jukejax.data.grid import Grid, merge_grids
 from jukejax.data.lrc import has_line_times, parse_lrc
 from jukejax.sampling import arguments
@@ -86,5 +86,6 @@ def collect_settings(values: Mapping[str, Any], hops: Sequence[int]) -> dict[str
         if values[name] is not None:
             files.check_regular(values[name])
             content = Path(values[name]).read_bytes()
+            settings[name] = mirrors.restore_names(values[name])
             settings[f"{name}_sha256"] = hashlib.sha256(content).hexdigest()
     return settings

@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from jukejax.common import files
+from jukejax.common import bucket_flags, files
 from jukejax.common.formatting import format_count
 from jukejax.common.messages import name_values
 from jukejax.sampling import source_paths
@@ -192,7 +192,7 @@ def _parse_value(name: str, value: Any, flag: flags.Flag) -> Any:
         raise ValueError(f"{name}={json.dumps(value)} must be a number, a text, or a list of them")
     text = separator.join(item if isinstance(item, str) else json.dumps(item) for item in items)
     if name in _PATHS:
-        return os.path.expanduser(text)
+        return bucket_flags.open_source(os.path.expanduser(text))
     try:
         return flag.parser.parse(text)
     except (TypeError, ValueError) as error:

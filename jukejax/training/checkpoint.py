@@ -23,6 +23,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from jukejax.common import files
 from jukejax.runtime import distributed
 from jukejax.training.kept_steps import Milestones
+from jukejax.training.run_store import RunStore
 from jukejax.training.state import TrainState
 from jukejax.weights.checkpoints import format_first_line
 
@@ -35,7 +36,7 @@ class Checkpoints:
     """Manages the `checkpoints/` folder of a run, and saves in the background.
 
     Attributes:
-      folder: absolute path of the folder.
+      folder: absolute path of the folder; in a bucket for several processes.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Checkpoints:
         keep_best: int = 1,
         sample: str = "",
         milestones: Milestones = NO_MILESTONES,
+        store: RunStore | None = None,
     ):
         """Opens the folder, or creates it.
 
@@ -54,6 +56,7 @@ class Checkpoints:
           keep_best: number of the checkpoints with the lowest held-out loss to keep.
           sample: of held-out windows; a loss of another sample is as good as none.
           milestones: steps whose checkpoints are kept beside these.
+          store: of a workdir in a bucket.
         """
         # Orbax's save-decision policies are not used: the training loop decides when to save (every
         # checkpoint_every steps, at milestones, after a better held-out loss, at the last step and
@@ -74,8 +77,10 @@ class Checkpoints:
             best_mode="min",
             create=True,
         )
-        self._sample, self._is_closed = sample, False
-        self.folder = (Path(workdir) / "checkpoints").absolute()
+        self._sample, self._is_closed, self._store = sample, False, store
+        self.folder = (
+            (Path(workdir) / "checkpoints").absolute() if store is None else store.checkpoints
+        )
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
             "data": ocp.JsonCheckpointHandler(),
@@ -93,10 +98,14 @@ class Checkpoints:
 
     def describe_last(self) -> str:
         """Describes the newest complete checkpoint; safe to call from any thread."""
-        steps = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
-        if not steps:
+        if self._store is None:
+            steps = (int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+            step = max(steps, default=None)
+        else:
+            step = self.latest_step() if self._store.is_shared else self._store.latest_step()
+        if step is None:
             return "no checkpoint was saved yet"
-        return f"last checkpoint: step {max(steps)}; run the same command again to continue from it"
+        return f"last checkpoint: step {step}; run the same command again to continue from it"
 
     def save(
         self, step: int, state: TrainState, iterator: Iterator, about: dict, loss: float | None
@@ -128,7 +137,9 @@ class Checkpoints:
 
     def _check_space(self, state: TrainState) -> None:
         """Raises OSError if the disk has no room: Orbax's threads would fail with tracebacks."""
-        self._manager.wait_until_finished()
+        self._wait_until_finished()
+        if self._store is not None and self._store.is_shared:
+            return
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES
         if shutil.disk_usage(self.folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
@@ -150,6 +161,8 @@ class Checkpoints:
         damaged = []
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
+            if self._store is not None:
+                self._store.fetch(step)
             try:
                 restored = self._manager.restore(
                     step,
@@ -181,7 +194,10 @@ class Checkpoints:
     def _set_aside(self, step: int) -> None:
         """Renames a checkpoint, so that the run can save this step again."""
         if distributed.is_writer():
-            os.replace(self.folder / str(step), self.folder / f"damaged_{step}")
+            if self._store is not None:
+                self._store.set_aside(step, f"damaged_{step}")
+            else:
+                os.replace(self.folder / str(step), self.folder / f"damaged_{step}")
         distributed.barrier(f"set aside {step}")
         self._manager.reload()
 
@@ -193,8 +209,13 @@ class Checkpoints:
         """Waits until all checkpoints are on disk, and closes the manager."""
         if not self._is_closed:
             self._is_closed = True
-            self._manager.wait_until_finished()
+            self._wait_until_finished()
             self._manager.close()
+
+    def _wait_until_finished(self) -> None:
+        self._manager.wait_until_finished()
+        if self._store is not None:
+            self._store.wait()
 
 
 def is_worth_logging(record: logging.LogRecord) -> bool:

@@ -10,15 +10,15 @@ from ml_collections import ConfigDict
 
 from jukejax.common import files, interruption
 from jukejax.runtime import distributed
-from jukejax.training import checkpoint, config_keys, dry_run
+from jukejax.training import checkpoint, config_keys, dry_run, run_store
 from jukejax.training.loop import Training
 
 
-def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> None:
+def train_model(config: ConfigDict, workdir: str, place: distributed.Place) -> None:
     """Trains the model of a config, and prints its held-out metrics in the writing process.
 
     Args:
-      workdir: folder of the run.
+      workdir: folder of the run, local or in a bucket.
       place: this process among those of the run.
 
     Raises:
@@ -29,8 +29,8 @@ def train_model(config: ConfigDict, workdir: Path, place: distributed.Place) -> 
     distributed.join_processes(place)
     try:
         checked = config_keys.check_config(config)
-        with lock_workdir(workdir):
-            training = Training(checked, workdir)
+        with run_store.open_workdir(workdir) as (folder, store), lock_workdir(folder):
+            training = Training(checked, folder, store)
             if distributed.is_writer():
                 for line in training.task.short_tracks:
                     print(f"warning: {line}", file=sys.stderr)

@@ -61,15 +61,16 @@ def check_evaluation(loss: float, step: int, skipped: int) -> None:
         )
 
 
-def record_divergence(workdir: Path, error: DivergenceError) -> DivergenceError:
+def record_divergence(workdir: Path, error: DivergenceError, saved: Path) -> DivergenceError:
     """Writes WORKDIR/diverged.json for `export`; returns the error with the sound checkpoint.
 
-    All checkpoints must be on disk.
+    Args:
+      saved: the workdir, or a copy of it, with all checkpoints.
     """
     if distributed.is_writer():
         record = checkpoints.Divergence(error.first_step, str(error))
         files.write_json(workdir / checkpoints.DIVERGED, dataclasses.asdict(record))
-    advice = checkpoints.describe_sound_step(workdir, error.first_step)
+    advice = checkpoints.describe_sound_step(saved, error.first_step)
     return DivergenceError(f"{error}; {advice}", error.first_step)
 
 

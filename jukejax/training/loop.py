@@ -37,6 +37,7 @@ from jukejax.training.heldout import Evaluation, HeldoutCurve
 from jukejax.training.interruption import Interruption
 from jukejax.training.kept_steps import Milestones
 from jukejax.training.pace import MetricAccumulator, Pace, StepTimer
+from jukejax.training.run_store import RunStore
 from jukejax.training.state import TrainState, count_leaves, select_saved
 from jukejax.training.step_watch import StepWatch
 from jukejax.training.telemetry import Telemetry
@@ -50,8 +51,13 @@ class Training:
     state: TrainState
     watch: StepWatch
 
-    def __init__(self, config: ConfigDict, workdir: Path):
-        self.config, self.workdir = config, workdir
+    def __init__(self, config: ConfigDict, workdir: Path, store: RunStore | None = None):
+        """Checks the config against the workdir and the data.
+
+        Args:
+          store: of a workdir in a bucket.
+        """
+        self.config, self.workdir, self.store = config, workdir, store
         self.plain_config = json.loads(config.to_json_best_effort())
         if distributed.is_writer():
             workdir.mkdir(parents=True, exist_ok=True)
@@ -84,7 +90,8 @@ class Training:
         try:
             return self._run()
         except divergence.DivergenceError as error:  # all checkpoints are closed
-            raise divergence.record_divergence(self.workdir, error) from None
+            saved = self.workdir if self.store is None else self.store.open_copy()
+            raise divergence.record_divergence(self.workdir, error, saved) from None
 
     def _run(self) -> dict[str, Any]:
         summary = self._read_summary()
@@ -105,6 +112,7 @@ class Training:
             keep_best=self.config.get("keep_best", 1),
             sample=self.heldout.sample,
             milestones=self.milestones,
+            store=self.store,
         )
         stop = Interruption()
         with jax.set_mesh(self.mesh), contextlib.closing(batches), contextlib.closing(checkpoints):

@@ -15,7 +15,7 @@ import numpy as np
 
 from jukejax.analysis import fidelity
 from jukejax.analysis.track_figures import track_figures
-from jukejax.common import extras
+from jukejax.common import extras, mirrors
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.pages import pictures
 from jukejax.runtime import distributed
@@ -81,12 +81,12 @@ class WeightsAndBiases:
         import wandb
 
         self._wandb = wandb
-        folder = str(workdir.absolute())
+        place = mirrors.find_url(workdir) or str(workdir.absolute())
         self._run = wandb.init(
             project=project,
             name=workdir.name,
-            id=f"{workdir.name}-{zlib.crc32(folder.encode()):08x}",
-            dir=folder,
+            id=f"{workdir.name}-{zlib.crc32(place.encode()):08x}",
+            dir=str(workdir.absolute()),
             config=config,
             resume="allow",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jukejax.common import files
+from jukejax.common import files, mirrors
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 
@@ -175,6 +175,7 @@ def read_step(saved: SavedStep) -> dict[str, Tree]:
       ValueError: it cannot be read.
     """
     path = saved.folder / str(saved.step)
+    mirrors.fetch(path)
     try:
         return _restore_state(path / "state")
     except Exception as error:  # Orbax passes on any exception of its storage libraries

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jukejax.common import files
+from jukejax.common import files, mirrors
 from jukejax.common.types import Tree
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.runtime import precision
@@ -221,7 +221,10 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
         {
             "vocabulary": content["vocabulary"],
             "license": options.license or content["license"],
-            "provenance": [*content["provenance"], f"exported from {folder}"],
+            "provenance": [
+                *content["provenance"],
+                f"exported from {mirrors.restore_names(str(folder))}",
+            ],
             **({"recipe": recipe} if recipe else {}),
         },
     )

@@ -109,7 +109,7 @@ def test_an_input_follows_its_bucket_and_leaves_shards_there(object_server):
 
 
 def test_a_checkpoint_without_its_mark_is_no_part_of_a_folder(object_server):
-    for name in ("1/_CHECKPOINT_METADATA", "1/about/a", "2/about/a"):
+    for name in (f"1/{mirrors.MARK}", "1/about/a", "2/about/a"):
         write_object(f"marks/checkpoints/{name}", b"1")
     folder = mirrors.open_input(f"{URL}/marks")
     assert (folder / "checkpoints" / "1" / "about" / "a").exists()

@@ -27,6 +27,7 @@ from jukejax.data.audio import load_audio
 from tests.support.command import ROOT, environment
 
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+BUCKET = "needs a bucket; tests/integration/test_bucket_pipeline.py runs such commands"
 NOT_RUN = {
     "git clone URL jukejax && cd jukejax": "needs the address of a repository",
     "make setup": "installs packages from the network",
@@ -36,6 +37,16 @@ NOT_RUN = {
     "make test": "runs the tests themselves",
     "make serve": "runs until it is stopped, after it has installed packages from the network",
     ".venv/bin/jukejax serve --projects=FOLDER": "tests/studio/test_page.py runs it",
+    ".venv/bin/pip install -e '.[buckets]'": "installs packages from the network",
+    ".venv/bin/jukejax prepare --input=s3://mine/music --output=s3://mine/audio": BUCKET,
+    ".venv/bin/jukejax train --config=configs/demo.py:vqvae "
+    "--config.data.folder=s3://mine/audio --workdir=s3://mine/runs/vqvae": BUCKET,
+    ".venv/bin/jukejax encode --vqvae=s3://mine/runs/vqvae --input=s3://mine/audio "
+    "--output=s3://mine/codes": BUCKET,
+    ".venv/bin/jukejax export --workdir=s3://mine/runs/vqvae,s3://mine/runs/prior "
+    "--output=s3://mine/bundle": BUCKET,
+    ".venv/bin/jukejax sample --model=s3://mine/bundle "
+    "--requests=s3://mine/requests.jsonl --output=s3://mine/takes": BUCKET,
 }
 # Page, text of a command, what stands there instead.
 SHORTER = (

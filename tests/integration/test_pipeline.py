@@ -15,6 +15,7 @@ import soundfile
 from jukejax.weights import checkpoints
 from tests.support.command import run_in_process, stop_when
 from tests.support.preparation import prepare
+from tests.support.trees import assert_same_state
 
 STAGES = ("vqvae", "prior", "upsampler1")
 STEPS = {"vqvae": 6, "prior": 12, "upsampler1": 12}
@@ -214,21 +215,7 @@ def test_a_killed_run_ends_with_the_same_bits(pipeline, tmp_path, stage):
     flags = train_flags(pipeline, stage, workdir)
     assert stop_when("train", *flags, ready=has_reached_step) == -signal.SIGKILL
     run_in_process("train", *flags)
-    expected = flatten(checkpoints.read_state(pipeline / stage))
-    resumed = flatten(checkpoints.read_state(workdir))
-    assert resumed.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-
-
-def flatten(tree, prefix=""):
-    leaves = {}
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        if isinstance(value, dict | list | tuple):
-            leaves |= flatten(value, f"{prefix}{key}/")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+    assert_same_state(checkpoints.read_state(workdir), checkpoints.read_state(pipeline / stage))
 
 
 @pytest.mark.slow  # test_distributed.py stops two processes so

@@ -7,15 +7,22 @@ import subprocess
 
 import pytest
 
+from jukejax.common import mirrors
 from tests.support import small_bundle
 from tests.support.command import ROOT, command, environment, run_in_process
+from tests.support.object_server import BUCKET
 from tests.support.small_sample import read_files
 
 LINES = ({"seed": 5, "num_samples": 3}, {"seed": 6, "seconds": 0.4})
 
 
 @pytest.mark.slow
-def test_two_processes_sample_the_items_of_one(tmp_path):
+@pytest.mark.parametrize("is_remote", [False, True], ids=["folder", "bucket"])
+def test_two_processes_sample_the_items_of_one(tmp_path, request, is_remote):
+    two = str(tmp_path / "two")
+    if is_remote:
+        request.getfixturevalue("object_server")
+        two = f"s3://{BUCKET}/two"
     model = small_bundle.write(tmp_path / "model", lyrics="none", levels=(2,))
     requests = tmp_path / "requests.jsonl"
     requests.write_text("\n".join(map(json.dumps, LINES)))
@@ -26,11 +33,9 @@ def test_two_processes_sample_the_items_of_one(tmp_path):
         place = f"--coordinator=localhost:{free.getsockname()[1]}", "--num_processes=2"
     pair = [
         subprocess.Popen(
-            command(
-                "sample", *words, f"--output={tmp_path / 'two'}", *place, f"--process_id={rank}"
-            ),
+            command("sample", *words, f"--output={two}", *place, f"--process_id={rank}"),
             cwd=ROOT,
-            env=environment(),
+            env=environment() | {"JUKEJAX_BUCKET_CACHE": f"{tmp_path}/cache {rank}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -38,17 +43,17 @@ def test_two_processes_sample_the_items_of_one(tmp_path):
         for rank in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=240) for process in pair]
+        outputs = [process.communicate(timeout=900) for process in pair]
     finally:
         for process in pair:
             process.kill()
     assert [process.returncode for process in pair] == [0, 0], outputs
-    page = tmp_path / "two" / "index.html"
+    page = f"{two}/index.html"
     assert [text for text, _ in outputs] == [f"4 tracks of 2 shapes: {page}\n", ""]
     sampled = [set(re.findall(r"batch \d", messages)) for _, messages in outputs]
     assert all(sampled)
     assert sampled[0].isdisjoint(sampled[1])
-    files, expected = read_files(tmp_path / "two"), read_files(tmp_path / "one")
+    files, expected = read_files(mirrors.open_input(two)), read_files(tmp_path / "one")
     for name in ("settings.json", "index.html"):  # the batches
         assert files.pop(name) != expected.pop(name)
     assert files == expected
