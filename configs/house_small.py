@@ -17,7 +17,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
-STAGES = ("vqvae", "decoder", "prior", "upsampler1", "upsampler0", "tune")
+STAGES = ("vqvae", "prior", "upsampler1", "upsampler0", "decoder", "tune")
 
 
 def base(folder: str, batch_size: int) -> ConfigDict:
