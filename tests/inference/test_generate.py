@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.inference import generate
+from jukejax.inference import window_runners
 from jukejax.inference.conditioning import Labels, make_window_labels, prepare_weights
 from jukejax.inference.generate import (
     LevelTracks,
@@ -15,6 +15,7 @@ from jukejax.inference.generate import (
     sample_level,
 )
 from jukejax.inference.token_loop import NO_FILTER, gumbel_noise
+from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.prior import Prior
 from jukejax.weights.openai.prior import prior_shapes
 from tests.support.small_priors import LYRICS, SEQ_LEN, TOP, UPSAMPLER, VOCAB
@@ -115,7 +116,7 @@ def upsample(monkeypatch, *, total=24, hop=4):
         all_inputs.append(jax.tree.map(np.asarray, inputs._replace(keys=None)))
         return np.zeros((2, config.seq_len), np.int32)
 
-    monkeypatch.setattr(generate, "sample_windows", record_inputs)
+    monkeypatch.setattr(window_runners, "sample_windows", record_inputs)
     upper = np.arange(2 * total // 2, dtype=np.int32).reshape(2, total // 2)
     tracks = LevelTracks(
         total=total,
@@ -170,7 +171,7 @@ def test_upsampler_samples_the_arg_max_of_its_teacher_forced_logits():
         lambda leaf: rng.normal(size=leaf.shape, scale=0.2).astype(np.float32),
         nn.meta.unbox(shapes)["params"],
     )
-    inputs = generate.WindowInputs(
+    inputs = WindowInputs(
         codes=jnp.asarray(codes),
         upper_codes=jnp.asarray(upper),
         labels=jnp.asarray(labels),
@@ -182,7 +183,7 @@ def test_upsampler_samples_the_arg_max_of_its_teacher_forced_logits():
     )
     weights = prepare_weights(UPSAMPLER, params, jnp.float32)
     variables = jax.tree.map(jnp.asarray, {"params": params})
-    filled = generate.sample_windows(UPSAMPLER, NO_FILTER, weights, inputs)
+    filled = sample_windows(UPSAMPLER, NO_FILTER, weights, inputs)
 
     @jax.jit
     def noisy_logits(codes):
@@ -208,7 +209,7 @@ def test_model_with_lyrics_samples_the_arg_max_of_its_teacher_forced_logits(kind
         lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
         prior_shapes(config),
     )
-    inputs = generate.WindowInputs(
+    inputs = WindowInputs(
         codes=jnp.asarray(prompt),
         upper_codes=None,
         labels=jnp.asarray(labels, jnp.int32),
@@ -218,9 +219,7 @@ def test_model_with_lyrics_samples_the_arg_max_of_its_teacher_forced_logits(kind
         keys=make_item_keys(0, range(2), 2),
         temperature=jnp.float32(1.0),
     )
-    filled = generate.sample_windows(
-        config, NO_FILTER, prepare_weights(config, params, jnp.float32), inputs
-    )
+    filled = sample_windows(config, NO_FILTER, prepare_weights(config, params, jnp.float32), inputs)
     variables = jax.tree.map(jnp.asarray, {"params": params})
 
     @jax.jit

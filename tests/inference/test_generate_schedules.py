@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.inference import generate
 from jukejax.inference.conditioning import Labels, make_window_labels, prepare_weights
 from jukejax.inference.generate import (
     LevelTracks,
@@ -14,6 +13,7 @@ from jukejax.inference.generate import (
     sample_level,
 )
 from jukejax.inference.token_loop import NO_FILTER
+from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.weights.openai.prior import prior_shapes
 from tests.support.small_priors import UPSAMPLER, VOCAB
 
@@ -82,7 +82,7 @@ def test_parallel_window_is_the_same_as_one_sampled_alone(upsampler):
         sampled |= step.pending
     upper = np.random.default_rng(1).integers(VOCAB, size=(8, 20)).astype(np.int32)
     labels = make_window_labels(UPSAMPLER, [Labels(0, (0,), 5000)], 8)
-    inputs = generate.WindowInputs(
+    inputs = WindowInputs(
         codes=jnp.zeros((1, 8), jnp.int32),
         upper_codes=jnp.asarray(upper[:1, 4:8]),
         labels=jnp.asarray(labels),
@@ -92,9 +92,7 @@ def test_parallel_window_is_the_same_as_one_sampled_alone(upsampler):
         keys=make_item_keys(0, range(1), 1),
         temperature=jnp.float32(1.0),
     )
-    filled = generate.sample_windows(
-        UPSAMPLER, NO_FILTER, upsampler, inputs, chunk=None, fresh=True
-    )
+    filled = sample_windows(UPSAMPLER, NO_FILTER, upsampler, inputs, chunk=None, fresh=True)
     np.testing.assert_array_equal(filled[0], sampled[0, 2])
 
 
@@ -111,7 +109,7 @@ def test_level_is_resumed_from_any_state(upsampler, schedule):
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_chunks_of_rows_change_nothing(upsampler, fresh):
-    inputs = generate.WindowInputs(
+    inputs = WindowInputs(
         codes=jnp.zeros((6, 8), jnp.int32),
         upper_codes=jnp.asarray(np.random.default_rng(1).integers(VOCAB, size=(6, 4)), jnp.int32),
         labels=jnp.asarray([[5000 + i, 0, 256, 1, 2, -1] for i in range(6)], jnp.int32),
@@ -121,10 +119,8 @@ def test_chunks_of_rows_change_nothing(upsampler, fresh):
         keys=make_item_keys(0, range(6), 1),
         temperature=jnp.float32(1.0),
     )
-    expected = generate.sample_windows(
-        UPSAMPLER, NO_FILTER, upsampler, inputs, chunk=None, fresh=True
-    )
-    chunked = generate.sample_windows(UPSAMPLER, NO_FILTER, upsampler, inputs, chunk=4, fresh=fresh)
+    expected = sample_windows(UPSAMPLER, NO_FILTER, upsampler, inputs, chunk=None, fresh=True)
+    chunked = sample_windows(UPSAMPLER, NO_FILTER, upsampler, inputs, chunk=4, fresh=fresh)
     np.testing.assert_array_equal(expected, chunked)
 
 

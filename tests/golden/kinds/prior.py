@@ -18,7 +18,7 @@ from jukejax.inference.conditioning import (
     prepare_weights,
 )
 from jukejax.inference.token_loop import NO_FILTER
-from jukejax.inference.window_program import WindowInputs
+from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior, PriorConfig, compute_losses, split_labels
@@ -249,7 +249,7 @@ def check_sampling(case: Case, config: PriorConfig, weights, upper, labels, out:
         if theirs is None:
             continue
         prompt = np.asarray(case["in/z"])[:, :start]
-        filled = generate.sample_windows(
+        filled = sample_windows(
             config,
             NO_FILTER,
             weights,

@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.data import lyrics
 from jukejax.data.openai_labels import Version
-from jukejax.inference import generate
+from jukejax.inference import generate, window_runners
 from jukejax.inference.align import align_lyrics
 from jukejax.inference.conditioning import Labels, make_window_labels
 from jukejax.models.prior import PriorConfig
@@ -95,17 +95,17 @@ def song_labels(metas: list[Settings], hps: Mapping, config: PriorConfig, golden
 
 def run_levels(hps, configs, weights, labels, given: dict, theirs: dict) -> dict[int, np.ndarray]:
     """Samples every level and compares each window's inputs; codes by level."""
-    sample_windows, seen = generate.sample_windows, []
+    sample_windows, seen = window_runners.sample_windows, []
 
-    def record(config, logits_filter, prior_weights, inputs, **how):
+    def record(config, logits_filter, prior_weights, inputs, *how):
         seen.append((config, jax.tree.map(np.asarray, inputs._replace(keys=None))))
-        return sample_windows(config, logits_filter, prior_weights, inputs, **how)
+        return sample_windows(config, logits_filter, prior_weights, inputs, *how)
 
     codes = {}
     for config in reversed(configs):
         level = config.level
         done = given[level]
-        with mock.patch.object(generate, "sample_windows", record):
+        with mock.patch.object(window_runners, "sample_windows", record):
             windows = generate.sample_level(
                 config,
                 weights[level],
