@@ -48,6 +48,7 @@ def test_tracks_are_sampled_without_a_model_flag(tmp_path):
     )
     meta = files.read_json(tmp_path / "out" / "item_000" / "meta.json")
     assert (meta["grid"]["bpm"], meta["grid"]["key"]) == (122, "A minor")
+    assert meta["grid"]["sections"] == [["drop", 0.0]]
 
 
 @pytest.mark.slow

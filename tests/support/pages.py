@@ -34,7 +34,9 @@ def tone(seconds: float = 0.2) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)[:, None]
 
 
-def write_sketch(draw: pictures.Draw, path: str | os.PathLike, title: str) -> None:
+def write_sketch(
+    draw: pictures.Draw, path: str | os.PathLike, title: str, box: pictures.Box | None = None
+) -> None:
     """Replaces `pictures.write_picture`: draws, but writes noise instead of rendering for 1 s."""
     del title
     size = (pictures.WIDTH / pictures._DPI, pictures.HEIGHT / pictures._DPI)

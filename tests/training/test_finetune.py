@@ -111,7 +111,7 @@ def test_added_tempo_key_and_bar_leave_the_first_loss_unchanged(prior_bundle, ar
     config = make_config(prior_bundle, artist_codes, part)
     before, _, state = start_run(config)
     with config.unlocked():
-        config.model.labels.update(small_bundle.GRID_LABELS)
+        config.model.labels.update(small_bundle.GRID_LABELS | {"num_sections": 4})
     task, _, grown = start_run(config)
     tables = flat(grown.params)
     for name in finetune.GRID_TABLES:
@@ -120,7 +120,7 @@ def test_added_tempo_key_and_bar_leave_the_first_loss_unchanged(prior_bundle, ar
     batch = {name: np.asarray(value) for name, value in next(batches).items()}
     batches.close()
     bits = jax.jit(task.evaluate)(grown.params, grown.extra, batch)["bits_per_code"]
-    batch["labels"] = batch["labels"][:, :6]  # without tempo, key and bar
+    batch["labels"] = batch["labels"][:, :6]  # without tempo, key, bar and section
     expected = jax.jit(before.evaluate)(state.params, state.extra, batch)["bits_per_code"]
     assert float(bits) == float(expected)
 
