@@ -31,6 +31,7 @@ from typing import Any
 from absl import flags
 
 from jukejax import cli
+from jukejax.common import mirrors
 from jukejax.common.formatting import format_count
 from jukejax.runtime import platform_flags
 from jukejax.sampling import source_paths
@@ -174,7 +175,9 @@ def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at
     from jukejax.sampling.shares import find_rank
 
     place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    check_shared_output(output, NUM_PROCESSES.value)
     distributed.join_processes(place)
+    check_shared_output(output, find_rank().count)
     rank = find_rank()
     model = Model(folder, DTYPE.value, WEIGHTS.value, TENSOR.value, values["memory_fraction"])
     settings = {"model": model.hash, "dtype": DTYPE.value, "weights": WEIGHTS.value}
@@ -184,6 +187,20 @@ def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at
     if rank.is_writer:
         number = f"{format_count(tracks, 'track')} of {format_count(shapes, 'shape')}"
         print(f"{number}: {output / 'index.html'}")
+
+
+def check_shared_output(output: Path, num_processes: int) -> None:
+    """Checks that processes which share the tracks write into one folder.
+
+    Raises:
+      ValueError: `output` is the copy of a folder in a bucket, of which each process has its own.
+    """
+    url = mirrors.find_url(output)
+    if num_processes > 1 and url is not None:
+        raise ValueError(
+            f"--output={url}: several processes need a folder that all of them reach; give one, or "
+            "sample in one process"
+        )
 
 
 def start(argv: Sequence[str] | None = None) -> None:

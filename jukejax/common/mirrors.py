@@ -219,20 +219,6 @@ def publish(path: str | os.PathLike, *, every: float = 0.0) -> None:
         mirror.published_at[name] = time.monotonic()
 
 
-def push(folder: str | os.PathLike) -> None:
-    """Stores all changes of a folder of `open_output`, for other processes."""
-    mirror = _find_mirror(folder)
-    if mirror is not None:
-        mirror.push()
-
-
-def pull(folder: str | os.PathLike) -> None:
-    """Copies what other processes stored in a folder of `open_output`; own changes are stored."""
-    mirror = _find_mirror(folder)
-    if mirror is not None:
-        mirror.pull()
-
-
 def discard(path: str | os.PathLike) -> None:
     """Removes a file, if it exists, and its object in the bucket at once."""
     Path(path).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jukejax.common import interruption, mirrors
+from jukejax.common import interruption
 from jukejax.inference.loaded_model import Model
 from jukejax.pages import report
 from jukejax.runtime import distributed
@@ -70,12 +70,9 @@ def run_jobs(
             for job in jobs:
                 job.write_takes(takes)
         if rank.count > 1:
-            mirrors.push(output)
             distributed.wait_for_processes("tracks are finished")
             distributed.leave_processes()  # nobody waits for the page, which may take minutes
         if rank.is_writer:
-            if rank.count > 1:
-                mirrors.pull(output)
             remove_unfinished_files(output)
             report.write_sample_page(output)
     finally:

@@ -7,22 +7,16 @@ import subprocess
 
 import pytest
 
-from jukejax.common import mirrors
 from tests.support import small_bundle
 from tests.support.command import ROOT, command, environment, run_in_process
-from tests.support.object_server import BUCKET
 from tests.support.small_sample import read_files
 
 LINES = ({"seed": 5, "num_samples": 3}, {"seed": 6, "seconds": 0.4})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_remote", [False, True], ids=["folder", "bucket"])
-def test_two_processes_sample_the_items_of_one(tmp_path, request, is_remote):
-    two = str(tmp_path / "two")
-    if is_remote:
-        request.getfixturevalue("object_server")
-        two = f"s3://{BUCKET}/two"
+def test_two_processes_sample_the_items_of_one(tmp_path):
+    two = tmp_path / "two"
     model = small_bundle.write(tmp_path / "model", lyrics="none", levels=(2,))
     requests = tmp_path / "requests.jsonl"
     requests.write_text("\n".join(map(json.dumps, LINES)))
@@ -35,7 +29,7 @@ def test_two_processes_sample_the_items_of_one(tmp_path, request, is_remote):
         subprocess.Popen(
             command("sample", *words, f"--output={two}", *place, f"--process_id={rank}"),
             cwd=ROOT,
-            env=environment() | {"JUKEJAX_BUCKET_CACHE": f"{tmp_path}/cache {rank}"},
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -53,7 +47,7 @@ def test_two_processes_sample_the_items_of_one(tmp_path, request, is_remote):
     sampled = [set(re.findall(r"batch \d", messages)) for _, messages in outputs]
     assert all(sampled)
     assert sampled[0].isdisjoint(sampled[1])
-    files, expected = read_files(mirrors.open_input(two)), read_files(tmp_path / "one")
+    files, expected = read_files(two), read_files(tmp_path / "one")
     for name in ("settings.json", "index.html"):  # the batches
         assert files.pop(name) != expected.pop(name)
     assert files == expected

@@ -2,10 +2,13 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
+from jukejax.common import mirrors
 from jukejax.inference.loaded_model import Model
+from jukejax.sample import check_shared_output
 from jukejax.sampling.request_file import BadLines, Entry
 from jukejax.sampling.run import sample_batches
 from jukejax.sampling.shares import ALONE, Rank, select_batches, split_batch
@@ -89,3 +92,10 @@ def test_finished_batches_are_kept_by_another_number_of_processes(model, tmp_pat
     assert batches == [[0, 1], [4, 5], [2], [3], [6, 7]]
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert len(list_items(output)) == 8
+
+
+def test_processes_that_share_a_bucket_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(mirrors, "find_url", lambda path: "s3://mine/takes")
+    check_shared_output(Path("copy"), 1)
+    with pytest.raises(ValueError, match="--output=s3://mine/takes: several processes need a fold"):
+        check_shared_output(Path("copy"), 2)
