@@ -72,8 +72,7 @@ def run(
 def _run_with_signals(
     main: Callable[[], int | None], doc: str, values: flags.FlagValues, argv: Sequence[str]
 ) -> int:
-    platform_flags.set_compile_cache()
-    platform_flags.collect_garbage_rarely()
+    platform_flags.configure_process()
     previous_handler = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         with interruption.SignalWatch():

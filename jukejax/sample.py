@@ -177,8 +177,8 @@ def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at
     place = distributed.Place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     check_shared_output(output, NUM_PROCESSES.value)
     distributed.join_processes(place)
-    check_shared_output(output, find_rank().count)
     rank = find_rank()
+    check_shared_output(output, rank.count)
     model = Model(folder, DTYPE.value, WEIGHTS.value, TENSOR.value, values["memory_fraction"])
     settings = {"model": model.hash, "dtype": DTYPE.value, "weights": WEIGHTS.value}
     tracks, shapes = sample_batches(

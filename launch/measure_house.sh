@@ -35,16 +35,7 @@ done > "$RUN/tracks.jsonl"
 while read -r artist; do
     printf '{"artist": "%s", "bpm": 124, "key": "Am", "seconds": %s, "seed": %s}\n' "$artist" "$SECONDS_TO_MAKE" $seed
     seed=$((seed + 1))
-done > "$RUN/artists.jsonl" <<'ARTISTS'
-Concrete Palm
-Kiko Halden
-Low Tide Society
-Marlowe Keys
-Nightbus 38
-Otis Meridian
-Sable and Fern
-Velvet Transit
-ARTISTS
+done > "$RUN/artists.jsonl" < <("$PYTHON" -c 'from jukejax.preparation.house import ARTISTS; print(*sorted(ARTISTS), sep="\n")')
 for name in tracks artists; do
     jukejax sample --model="$MODEL" --requests="$RUN/$name.jsonl" ${SAMPLE_FLAGS:-} --output="$RUN/$name"
 done

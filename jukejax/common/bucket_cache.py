@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from jukejax.common import storage
+from jukejax.common import storage, user_cache
 
 FOLDER, SIZE = "JUKEJAX_BUCKET_CACHE", "JUKEJAX_BUCKET_CACHE_GB"
 DEFAULT_GB = 10.0
@@ -28,8 +28,7 @@ def find_folder() -> Path:
     """Returns the folder of the cache."""
     if folder := os.environ.get(FOLDER):
         return Path(folder)
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "jukejax" / "buckets"
+    return user_cache.find_user_cache() / "buckets"
 
 
 def find_limit() -> int:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from jukejax.common import files
+from jukejax.common import files, user_cache
 
 # By release of jaxlib. XLA aborts a process with an unknown flag, so that a flag is only set for
 # releases on which it was tested.
@@ -72,6 +72,12 @@ def release_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def configure_process() -> None:
+    """Sets what every command needs before it imports JAX: its cache, rare garbage collection."""
+    set_compile_cache()
+    collect_garbage_rarely()
+
+
 def set_compile_cache() -> None:
     """Sets the folder in which JAX keeps compiled programs between processes.
 
@@ -81,8 +87,7 @@ def set_compile_cache() -> None:
     """
     root = files.REPOSITORY / ".cache"
     if not (files.REPOSITORY / "pyproject.toml").exists() or not os.access(root.parent, os.W_OK):
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        root = Path(home) / "jukejax"
+        root = user_cache.find_user_cache()
     folder = root / "jax" / _describe_cpu()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
 

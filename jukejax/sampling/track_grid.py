@@ -8,7 +8,7 @@ from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import read_source_track
-from jukejax.sampling.request import Request
+from jukejax.sampling.request import AUTO, Request
 
 
 def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
@@ -67,6 +67,11 @@ def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None
     for flag, value, is_known in (
         ("bpm", request.bpm, any(config.tempo_bins or config.bar_bins for config in labels)),
         ("key", request.key, any(config.keys for config in labels)),
+        (
+            "sections",
+            None if request.sections in ("", AUTO) else request.sections,
+            any(config.num_sections for config in labels),
+        ),
     ):
         if value is not None and not is_known:
             print(

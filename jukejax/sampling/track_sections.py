@@ -1,7 +1,5 @@
 """The sections of a track to sample: requested, those of its source, or drawn."""
 
-import sys
-
 from jukejax.data import sections
 from jukejax.data.grid import Grid
 from jukejax.inference.loaded_model import Model
@@ -25,19 +23,13 @@ def add_sections(
       ValueError: sections are requested, and the tempo is unknown.
     """
     grid = initial_state.grid
-    is_known = _knows_sections(model, initial_state)
     if request.sections == AUTO:
-        if is_known and grid.bpm is not None and grid.first_downbeat is not None:
+        has_bars = grid.bpm is not None and grid.first_downbeat is not None
+        if has_bars and _knows_sections(model, initial_state):
             grid = _add_drawn_sections(model, request, initial_state, item)
     elif request.sections:
         if grid.bpm is None or grid.first_downbeat is None:
             raise ValueError(f"--sections={request.sections} are in bars; add --bpm")
-        if not is_known and item == request.items[0]:
-            print(
-                f"{model.folder} was trained without this label: --sections does not change how "
-                "it plays",
-                file=sys.stderr,
-            )
         plan = sections.parse_plan(request.sections)
         grid = _place(grid, plan, grid.first_downbeat, model.sample_rate)
     else:

@@ -80,8 +80,7 @@ def list_steps() -> Iterator[Callable[[], None]]:
 
 def main() -> None:
     """Prepares, and runs one job."""
-    platform_flags.set_compile_cache()  # before JAX is imported
-    platform_flags.collect_garbage_rarely()
+    platform_flags.configure_process()  # before JAX is imported
     line = concurrent.futures.ThreadPoolExecutor(1).submit(sys.stdin.readline)
     for step in list_steps():
         if line.done():

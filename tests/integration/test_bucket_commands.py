@@ -9,11 +9,11 @@ from safetensors.numpy import load
 
 from jukejax.common import mirrors, storage
 from jukejax.pages.runs import MEASURED
-from jukejax.sampling.folder import SampleFolder
 from jukejax.weights import bundle
 from tests.support import small_bundle, small_codec
 from tests.support.bucket_files import assert_same_files, read_bucket, read_folder, upload_folder
 from tests.support.command import run_in_process
+from tests.support.killed_sampling import Killed, kill_within_second_level
 from tests.support.object_server import BUCKET, Fault
 from tests.support.small_audio import write_audio
 
@@ -23,10 +23,6 @@ FAULTS = (
     *(Fault(kind, "PUT", "", 3) for kind in ("dead", "503", "cut", "latency")),
     Fault("503", "GET", "list-type", 2),
 )
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +75,8 @@ def test_sampling_in_a_bucket_is_that_of_a_folder_through_20_faults(requests, ob
 
 def test_a_killed_sampling_resumes_from_what_was_in_the_bucket(requests, monkeypatch):
     url, words, expected = requests
-    save, saved = SampleFolder.save_state, []
-
-    def save_until_killed(self, stage, state):
-        saved.append(stage)
-        if saved.count("level_1") == 2:
-            raise Killed
-        save(self, stage, state)
-
     with monkeypatch.context() as patch:
-        patch.setattr(SampleFolder, "save_state", save_until_killed)
+        kill_within_second_level(patch)
         patch.setattr(mirrors.Mirror, "push", lambda mirror: 0)  # as if killed
         with pytest.raises(Killed):
             run_in_process("sample", *words)

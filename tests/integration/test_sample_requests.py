@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from jukejax.pages.runs import MEASURED
-from jukejax.sampling.folder import SampleFolder
 from jukejax.sampling.levels import LevelSampler
 from tests.support import small_bundle
 from tests.support.command import run_in_process
+from tests.support.killed_sampling import Killed, kill_within_second_level
 from tests.support.small_sample import read_files
 
 LINES = (  # shapes: A, A, B, B, C, C, D
@@ -23,10 +23,6 @@ LINES = (  # shapes: A, A, B, B, C, C, D
     {"mode": "reroll", "codes": "SKETCH", "levels": 2, "seconds": None, "reroll": [0.1, 0.2]},
 )
 BATCHES = [[0, 1, 2], [3, 4], [5, 6], [7]]
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
 
 
 @pytest.fixture(autouse=True)
@@ -103,16 +99,8 @@ def test_items_are_those_of_single_commands_in_one_batch_a_shape(model, lines, s
 def test_killed_run_is_resumed_and_finished_items_are_kept(lines, sample, monkeypatch):
     """Killed within the second level of the first batch, the others of which are missing."""
     expected, _ = sample(lines, "whole")
-    save, saved = SampleFolder.save_state, []
-
-    def save_until_killed(self, stage, state):
-        saved.append(stage)
-        if saved.count("level_1") == 2:
-            raise Killed
-        save(self, stage, state)
-
     with monkeypatch.context() as patch:
-        patch.setattr(SampleFolder, "save_state", save_until_killed)
+        kill_within_second_level(patch)
         with pytest.raises(Killed):
             sample(lines, "killed")
     sampled, make_level = [], LevelSampler.make_level

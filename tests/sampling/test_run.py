@@ -22,6 +22,7 @@ from jukejax.sampling.folder import SampleFolder
 from jukejax.sampling.streaming import find_stream_targets
 from jukejax.sampling.threads import iterate_in_thread
 from tests.support import small_bundle
+from tests.support.killed_sampling import Killed
 from tests.support.small_sample import TOP, read_files, sample
 
 
@@ -69,10 +70,6 @@ def faked(model, monkeypatch):
     monkeypatch.setattr(Codec, "decode", decode_fake)
     monkeypatch.setattr(Codec, "decode_range", decode_fake)
     return model
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
 
 
 RUNS = {

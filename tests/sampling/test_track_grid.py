@@ -7,7 +7,7 @@ import pytest
 from jukejax.data.grid import Grid
 from jukejax.sampling import track_grid
 
-LABELS = SimpleNamespace(has_grid=True, tempo_bins=8, bar_bins=16, keys=24)
+LABELS = SimpleNamespace(has_grid=True, tempo_bins=8, bar_bins=16, keys=24, num_sections=0)
 MODEL = SimpleNamespace(sample_rate=44100, read_config=lambda level: SimpleNamespace(labels=LABELS))
 
 
@@ -20,7 +20,7 @@ MODEL = SimpleNamespace(sample_rate=44100, read_config=lambda level: SimpleNames
     ],
 )
 def test_a_prompt_is_analyzed_for_what_is_not_given(monkeypatch, requested, is_analyzed):
-    request = SimpleNamespace(codes=None, prompt="a.wav", guidance={}, **requested)
+    request = SimpleNamespace(codes=None, prompt="a.wav", guidance={}, sections="auto", **requested)
     analyzed = []
 
     def estimate(prompt, model, request):

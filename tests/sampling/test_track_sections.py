@@ -9,6 +9,7 @@ from jukejax.data.grid import Grid
 from jukejax.inference.conditioning import Labels
 from jukejax.sampling.initial_state import InitialState
 from jukejax.sampling.source import SourceTrack
+from jukejax.sampling.track_grid import find_grid
 from jukejax.sampling.track_sections import add_sections
 from tests.support.small_sample import make_request
 
@@ -18,7 +19,8 @@ SOURCE = SourceTrack(codes={})
 
 
 def make_model(num_sections=8):
-    config = SimpleNamespace(labels=SimpleNamespace(num_sections=num_sections))
+    labels = SimpleNamespace(tempo_bins=8, bar_bins=16, keys=24, num_sections=num_sections)
+    config = SimpleNamespace(labels=labels)
     return SimpleNamespace(
         sample_rate=RATE, hops=(8, 32, HOP), folder="model", read_config=lambda level: config
     )
@@ -96,6 +98,9 @@ def test_sections_need_a_tempo_and_a_model_that_knows_them(capsys):
         find_sections(make_state(grid=Grid()), sections="drop:8")
     sections = find_sections(make_state(), model=make_model(0), sections="drop:8")
     assert sections == (("drop", 0.0),)
+    find_grid(make_model(), make_request(sections="drop:8"), [2])
+    assert not capsys.readouterr().err
+    find_grid(make_model(0), make_request(sections="drop:8"), [2])
     assert "--sections does not change how it plays" in capsys.readouterr().err
 
 

@@ -85,8 +85,7 @@ class VQVAETask(Task):
         self.bandwidth = measure_split_bandwidth(folder, self.window, self.sample_rate)
 
     def init_params(self, key: jax.Array) -> tuple[Tree, Tree]:
-        config = self.model_config
-        shapes = jax.eval_shape(self.model.init, key, jnp.zeros((1, config.unit, 1)))
+        config, shapes = self.model_config, self._find_shapes()
         params = init_params(shapes["params"], key, zero_out=config.zero_out)
         codebooks = {
             name: quantize.empty_codebook(config.codebook_size, config.emb_dim)._asdict()
@@ -114,10 +113,13 @@ class VQVAETask(Task):
     def _find_fixed_params(self) -> tuple[str, ...]:
         if not self.decoders_only:
             return ()
-        unit = jnp.zeros((1, self.model_config.unit, 1))
-        params = jax.eval_shape(self.model.init, jax.random.key(0), unit)["params"]
         trained = {f"decoders_{level}" for level in self.decoders_only}
-        return tuple(sorted(params.keys() - trained))
+        return tuple(sorted(self._find_shapes()["params"].keys() - trained))
+
+    def _find_shapes(self) -> Tree:
+        """Returns the shapes of the model's variables."""
+        window = jax.ShapeDtypeStruct((1, self.model_config.unit, 1), jnp.float32)
+        return jax.eval_shape(self.model.init, jax.random.key(0), window)
 
     def loss(
         self, params: Tree, extra: Tree, batch: Batch, key: jax.Array
