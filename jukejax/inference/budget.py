@@ -106,6 +106,10 @@ def fit_batch(
     It depends on the total memory of the device, not on the free memory, so that a resumed command
     has the same batch. A batch that nevertheless does not fit is halved when it runs.
 
+    On a CPU passes over whole windows are computed row by row: products of other shapes round
+    differently, so that a row of a larger chunk would have other bits than in a batch of its own.
+    A row alone is no slower there.
+
     Raises:
       ValueError: the fraction is not in (0, 1].
     """
@@ -118,12 +122,13 @@ def fit_batch(
     if device.platform == "cpu":
         device_bytes /= num_devices * num_shards
         max_rows = -(-CPU_ROWS // num_devices)
-    return divide_memory(
+    batch = divide_memory(
         memory_fraction * device_bytes - bytes_by_device(weights),
         row_bytes(config, dtype, num_shards),
         pass_bytes(config, dtype),
         max_rows,
     )
+    return batch._replace(chunk=1) if device.platform == "cpu" else batch
 
 
 def divide_memory(

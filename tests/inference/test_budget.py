@@ -116,9 +116,9 @@ def test_available_memory_is_that_of_the_device_without_the_weights(monkeypatch)
     assert 1 <= chunk <= rows
 
 
-def test_rows_on_a_cpu_are_limited():
+def test_rows_on_a_cpu_are_limited_and_windows_are_passed_one_by_one():
     weights = {"w": np.zeros(3)}
-    assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8).rows == budget.CPU_ROWS
+    assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8) == (budget.CPU_ROWS, 1)
 
 
 def test_devices_of_a_cpu_share_its_memory_and_rows(monkeypatch):
