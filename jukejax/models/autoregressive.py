@@ -154,6 +154,8 @@ class Autoregressive(nn.Module):
     ) -> jax.Array:
         """Embeds codes [B, T] as the stack's input [B, T, E], shifted right by one.
 
+        T may also be less than seq_len, with conditions of as many positions.
+
         Args:
           hidden: bool [B, T], codes that are no input of any position; None: all are inputs.
         """
@@ -165,7 +167,7 @@ class Autoregressive(nn.Module):
         for i, distance in enumerate(self.config.lookback):
             earlier = embedded[:, :-distance] @ self.lookback[i].astype(self.dtype)
             x = x + jnp.pad(earlier, ((0, 0), (distance, 0), (0, 0)))
-        positions = self.position_embedding.astype(self.dtype)
+        positions = self.position_embedding[: x.shape[1]].astype(self.dtype)
         x = self.dropout(x, deterministic=deterministic)
         positions = self.dropout(positions, deterministic=deterministic)
         x = add_positions(x, positions)

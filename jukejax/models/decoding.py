@@ -3,6 +3,7 @@
 Letters: B batch, T seq_len, E emb_dim, V vocab_size, S encoder length.
 """
 
+import dataclasses
 import functools
 import math
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from jukejax.models.autoregressive import (
     output_table,
 )
 from jukejax.models.block import Block
+from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import Cache, cast_caches
 from jukejax.ops.chunks import map_chunks
 from jukejax.ops.decode_weights import (
@@ -147,6 +149,8 @@ def prefill_caches(
 ) -> tuple[Cache, ...]:
     """Computes the caches after the first `length` codes of a window [B, T].
 
+    Only the shortest of `list_prefixes` that has these codes is computed.
+
     Args:
       config: of the model.
       weights: of the model.
@@ -155,17 +159,59 @@ def prefill_caches(
       length: int32 scalar.
       chunk: items that are computed at once, which bounds the memory of the activations; None: all.
     """
+    prefixes = list_prefixes(config)
+    branches = [
+        functools.partial(_prefill_prefix, config, weights, codes, conditions, chunk, prefix)
+        for prefix in prefixes
+    ]
+    index = (length > jnp.array(prefixes)).sum()
+    return jax.lax.switch(index, branches, length)
+
+
+def list_prefixes(config: AutoregressiveConfig) -> tuple[int, ...]:
+    """Returns the numbers of positions that a prefill may compute, in order: 0, a half, and all.
+
+    Only all where layers attend to lyrics. A half has at least two rows of the grid; summaries do
+    without it, whose cache lacks the last of the computed rows.
+    """
+    stack = config.transformer
+    kinds = set(stack.pattern)
+    if kinds & {AttentionKind.ENCODER_DECODER, AttentionKind.PRIME}:
+        return (stack.seq_len,)
+    half, farthest = stack.seq_len // 2, max(config.lookback, default=0)
+    has_halves = stack.num_blocks >= 4 and stack.num_blocks % 2 == 0 and half > farthest
+    if not has_halves or kinds & {AttentionKind.SUMMARY, AttentionKind.SUMMARY_SPREAD}:
+        return 0, stack.seq_len
+    return 0, half, stack.seq_len
+
+
+def _prefill_prefix(
+    config: AutoregressiveConfig,
+    weights: DecodeWeights,
+    codes: jax.Array,
+    conditions: Conditions,
+    chunk: int | None,
+    prefix: int,
+    length: jax.Array,
+) -> tuple[Cache, ...]:
+    """Computes `prefill_caches` from the first `prefix` positions of the window."""
+    stack = config.transformer
+    if prefix == 0:
+        return transformer.empty_caches(stack, len(codes), weights.cache_dtype)
+    rows = prefix * stack.num_blocks // stack.seq_len
+    short = dataclasses.replace(stack, seq_len=prefix, num_blocks=rows)
     model = weights.model(config)
 
     def run(codes: jax.Array, conditions: Conditions) -> tuple[Cache, ...]:
         x = model.apply({"params": weights.outer}, codes, conditions, True, method=model.embed)
         states = conditions.encoder_states
-        caches = transformer.prefill_layers(config.transformer, weights.layers, x, states, length)[
-            1
-        ]
+        _, caches = transformer.prefill_layers(short, weights.layers, x, states, length)
         return cast_caches(caches, weights.cache_dtype)
 
-    return map_chunks(run, chunk, codes, conditions)
+    if conditions.code_cond is not None:
+        conditions = conditions._replace(code_cond=conditions.code_cond[:, :prefix])
+    caches = map_chunks(run, chunk, codes[:, :prefix], conditions)
+    return transformer.extend_caches(stack, caches)
 
 
 def attention_probabilities(

@@ -201,13 +201,28 @@ def empty_caches(config: TransformerConfig, batch: int, dtype: jnp.dtype) -> tup
     """Returns zeroed caches of all layers; those of kind 6 must be filled by `prefill_layers`."""
     return tuple(
         caches.shard_cache(Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)))
-        for shape in (
-            caches.cache_shape(
-                kind, config.grid, batch, config.num_heads, config.head_dim, config.encoder_len
-            )
-            for kind in config.pattern
-        )
+        for shape in _cache_shapes(config, batch)
     )
+
+
+def extend_caches(config: TransformerConfig, filled: tuple[Cache, ...]) -> tuple[Cache, ...]:
+    """Extends the caches of the first rows of windows to those of whole windows, with zeros."""
+
+    def extend(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        widths = [(0, full - size) for size, full in zip(array.shape, shape, strict=True)]
+        return jnp.pad(array, widths)
+
+    shapes = _cache_shapes(config, len(filled[0].key))
+    return tuple(
+        caches.shard_cache(Cache(extend(cache.key, shape), extend(cache.value, shape)))
+        for cache, shape in zip(filled, shapes, strict=True)
+    )
+
+
+def _cache_shapes(config: TransformerConfig, batch: int) -> list[tuple[int, ...]]:
+    """Returns the shape of the keys (and of the values) that each layer keeps."""
+    sizes = (config.num_heads, config.head_dim, config.encoder_len)
+    return [caches.cache_shape(kind, config.grid, batch, *sizes) for kind in config.pattern]
 
 
 def prefill_layers(
@@ -217,7 +232,7 @@ def prefill_layers(
     encoder_states: jax.Array | None,
     length: jax.Array,
 ) -> tuple[jax.Array, tuple[Cache, ...]]:
-    """Applies all layers to a window [B, seq_len, E]; fills the caches of `length` positions."""
+    """Applies all layers to windows [B, seq_len, E]; fills the caches of `length` positions."""
     filled = []
     for kind, params in zip(config.pattern, layers, strict=True):
         block = Block(config, kind, parent=None)

@@ -33,9 +33,7 @@ def compute_start(config, weights, codes, upper_codes, labels, chunk):
         labels,
     )
     tokens, start = build_sequence(config, codes, labels), config.seq_len // 2
-    caches = prefill_caches(
-        config.autoregressive, weights.decode, tokens, conditions, start, chunk
-    )
+    caches = prefill_caches(config.autoregressive, weights.decode, tokens, conditions, start, chunk)
     return conditions, caches
 
 

@@ -18,13 +18,13 @@ from jukejax.models.transformer_config import TransformerConfig
 BATCH, SEQ_LEN, EMB_DIM, VOCAB, ENCODER_LEN = 2, 12, 8, 16, 3
 
 
-def config_of(attn_order=2, num_layers=3, **options):
+def config_of(attn_order=2, num_layers=3, num_blocks=3, **options):
     stack = TransformerConfig(
         emb_dim=EMB_DIM,
         num_layers=num_layers,
         num_heads=2,
         seq_len=SEQ_LEN,
-        num_blocks=3,
+        num_blocks=num_blocks,
         attn_order=attn_order,
         attn_ratio=0.5,
         spread=2,
@@ -125,6 +125,9 @@ STEPPED = [
     (2, 3, {"labeled": True, "merged_decoder": True}, "single"),
     (6, 4, {}, None),
     (2, 3, {"labeled": True, "lookback": (4, 8)}, "full"),
+    (2, 3, {"num_blocks": 4, "lookback": (4,)}, "full"),  # prefilled to a half of the window
+    (1, 2, {"num_blocks": 6}, None),
+    (4, 2, {"num_blocks": 6}, "single"),
 ]
 
 
