@@ -151,7 +151,7 @@ class Codec:
           ValueError: the audio is shorter than one top-level code.
         """
         mono = audio.mean(axis=1, dtype=np.float32)
-        ((_, codes),) = self.encode_all([ArraySound(mono)])
+        ((_, codes),) = self._encode_windows([ArraySound(mono)], self._fit_window(len(mono)))
         return codes
 
     def encode_all(
@@ -172,16 +172,33 @@ class Codec:
         Raises:
           ValueError: a sound is shorter than one top-level code.
         """
+        return self._encode_windows(sounds, self._window, batch_size, progress)
+
+    def _fit_window(self, samples: int) -> int:
+        """Returns the shortest of a few windows, each with a program, for so many samples."""
+        unit = self.config.unit
+        parts = (-(-self._window // (count * unit)) * unit for count in (8, 4, 2))
+        return next((window for window in parts if samples <= window), self._window)
+
+    def _encode_windows(
+        self,
+        sounds: Iterable[Sound],
+        window: int,
+        batch_size: int = 1,
+        progress: Progress = lambda samples: None,
+    ) -> Iterator[tuple[Sound, list[np.ndarray]]]:
+        """Computes `encode_all` in windows of so many samples."""
         devices = jax.local_devices()
         if batch_size % len(devices):
             devices = devices[:1]
         mesh = jax.sharding.Mesh(devices, ("batch",))
         sharding = NamedSharding(mesh, PartitionSpec("batch"))
         variables = jax.device_put(self._variables, NamedSharding(mesh, PartitionSpec()))
-        windows = itertools.chain.from_iterable(map(self._divide, sounds))
+        divide = functools.partial(self._divide, window)
+        windows = itertools.chain.from_iterable(map(divide, sounds))
         running: deque[tuple[list[_SoundWindow], tuple[jax.Array, ...]]] = deque()
         while batch := list(itertools.islice(windows, batch_size)):
-            inputs = jax.device_put(self._read(batch, batch_size), sharding)
+            inputs = jax.device_put(self._read(batch, batch_size, window), sharding)
             with disable_cpu_kernels() if len(devices) > 1 else contextlib.nullcontext():
                 running.append((batch, _encode(self.config, variables, *inputs)))
             if len(running) == 2:  # the next windows are read while a call is computed
@@ -189,23 +206,25 @@ class Codec:
         for batch, codes in running:
             yield from self._collect(batch, codes, progress)
 
-    def _divide(self, sound: Sound) -> Iterator[_SoundWindow]:
+    def _divide(self, window: int, sound: Sound) -> Iterator[_SoundWindow]:
         total = sound.samples // self.hop * self.hop
         if not total:
             raise ValueError(f"{sound.samples} samples of audio are less than one code, {self.hop}")
         codes = [np.empty(total // hop, np.int32) for hop in self.config.hops]
         margin = find_context(self.config, self.config.levels - 1)
-        for span in find_spans(total, self._window, margin, self.config.unit):
+        for span in find_spans(total, window, margin, self.config.unit):
             yield _SoundWindow(sound, codes, span)
 
-    def _read(self, batch: list[_SoundWindow], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(
+        self, batch: list[_SoundWindow], batch_size: int, window: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Reads the audio [batch_size, window, 1] of windows and their lengths [batch_size]."""
-        audio = np.zeros((batch_size, self._window, 1), np.float32)
-        lengths = np.full(batch_size, self._window, np.int32)
-        for row, window in enumerate(batch):
-            total = len(window.codes[-1]) * self.hop
-            lengths[row] = min(self._window, total - window.span.start)
-            window.sound.read(window.span.start, audio[row, : lengths[row], 0])
+        audio = np.zeros((batch_size, window, 1), np.float32)
+        lengths = np.full(batch_size, window, np.int32)
+        for row, (sound, codes, span) in enumerate(batch):
+            total = len(codes[-1]) * self.hop
+            lengths[row] = min(window, total - span.start)
+            sound.read(span.start, audio[row, : lengths[row], 0])
         return audio, lengths
 
     def _collect(
@@ -242,8 +261,8 @@ class Codec:
             )
         hop, upper_hop, unit = (*self.config.hops[level : level + 2], self.config.unit)
         margin = find_reference_context(self.config, level)
-        window = max(self._window, -(-3 * margin // unit) * unit)
         total, parts = len(upper_codes) * upper_hop, []
+        window = max(self._fit_window(total + margin), -(-3 * margin // unit) * unit)
         spans = find_spans(-(-total // unit) * unit, window, margin, unit)
         for start, begin, end in spans:
             codes = upper_codes[start // upper_hop : (start + window) // upper_hop]
