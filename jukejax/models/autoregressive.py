@@ -12,6 +12,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jukejax.models.transformer import Transformer
 from jukejax.models.transformer_config import TransformerConfig
@@ -77,7 +78,8 @@ class AutoregressiveConfig:
             )
 
 
-OUTPUT_PANELS = "output_panels"  # the name of output weights for decoding in panels
+# The names of weights for decoding in panels: of the output, and of all distances of `lookback`.
+OUTPUT_PANELS, LOOKBACK_PANELS = "output_panels", "lookback_panels"
 
 
 def output_table(config: AutoregressiveConfig) -> str:
@@ -186,14 +188,24 @@ class Autoregressive(nn.Module):
 
         With `lookback`, `previous` is [B, 1 + its length]: that code, and those at the distances.
         """
-        distances = self.config.lookback
-        last = previous[:, 0] if distances else previous
+        last = previous[:, 0] if self.config.lookback else previous
         x = jnp.where(position == 0, start, self._embed_codes(last))
-        for i, distance in enumerate(distances):
-            embedded = self._embed_codes(previous[:, 1 + i]) @ self.lookback[i].astype(self.dtype)
-            x = x + jnp.where(position < distance, 0.0, embedded).astype(self.dtype)
+        if self.config.lookback:
+            x = x + self._look_back(previous[:, 1:], position)
         x = x + self.position_embedding.astype(self.dtype)[position]
         return x if code_cond is None else x + code_cond.astype(self.dtype)
+
+    def _look_back(self, earlier: jax.Array, position: jax.Array) -> jax.Array:
+        """Sums the inputs of the codes [B, len(lookback)] at the distances before `position`."""
+        distances = np.array(self.config.lookback)
+        embedded = self._embed_codes(earlier)  # [B, len(lookback), E]
+        embedded = jnp.where((position >= distances)[:, None], embedded, 0.0).astype(self.dtype)
+        flat = embedded.reshape(len(earlier), -1)
+        panels = self.get_variable("params", LOOKBACK_PANELS)
+        if panels is None:
+            kernel = self.lookback.astype(self.dtype).reshape(flat.shape[1], -1)
+            return flat @ kernel
+        return multiply_panels(flat, panels, embedded.shape[-1]).astype(self.dtype)
 
     def predict(self, x: jax.Array, code_cond: jax.Array | None) -> jax.Array:
         """Maps the stack's output [..., E] to logits [..., V] in float32."""

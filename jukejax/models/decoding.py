@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jukejax.common.types import Tree
 from jukejax.models import transformer
 from jukejax.models.autoregressive import (
+    LOOKBACK_PANELS,
     OUTPUT_PANELS,
     Autoregressive,
     AutoregressiveConfig,
@@ -99,6 +100,9 @@ def prepare_decode_weights(
         outer[OUTPUT_PANELS] = pack_panels(rows.T)
         if config.merged_decoder:
             del outer[table]
+    if layout.name == "panels" and config.lookback:
+        kernels = cast_matrix(params["lookback"], dtype, layout)
+        outer[LOOKBACK_PANELS] = pack_panels(kernels.reshape(-1, kernels.shape[-1]))
     return DecodeWeights(outer, tuple(map(lay_out, layers)))
 
 
