@@ -1,13 +1,13 @@
 """Batches of windows of many items, as large as the device's memory allows.
 
 All batches have one shape, and the assignment of jobs to batches does not depend on interruptions:
-  a resumed run computes the missing windows in the same batches as an uninterrupted one. Matrix
-  products
-of other shapes may differ in their last bits.
+a resumed run computes the missing windows in the same batches as an uninterrupted one. Matrix
+products of other shapes may differ in their last bits.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -47,15 +47,21 @@ class BatchLimit:
 
     Attributes:
       rows: the limit.
+      at_once: batches that are computed at a time.
     """
 
-    def __init__(self, rows: int):
-        self.rows = rows
+    def __init__(self, rows: int, at_once: int = 1):
+        self.rows, self.at_once = rows, at_once
         self._has_warned = False
 
     def batch_size(self, num_jobs: int) -> int:
-        """Returns the rows of the batches of `num_jobs` jobs, which are about equally full."""
-        return -(-num_jobs // -(-num_jobs // self.rows))
+        """Returns the rows of the batches of `num_jobs` jobs, which are about equally full.
+
+        There are as many batches as occupy `at_once` of them to the end, if there are enough jobs.
+        """
+        num_batches = -(-num_jobs // self.rows)
+        num_batches = min(-(-num_batches // self.at_once) * self.at_once, num_jobs)
+        return -(-num_jobs // num_batches)
 
     def halve(self, size: int) -> None:
         """Lowers the limit below `size` rows, which did not fit.
@@ -94,22 +100,32 @@ def sample_missing(
         size = limit.batch_size(len(jobs))
         groups = (jobs[begin : begin + size] for begin in range(0, len(jobs), size))
         batches = (batch for group in groups for batch in _group_by_shape(group))
-        missing = (batch for batch in batches if any(job.key not in sampled for job in batch))
-        batch = next(missing, None)
-        if batch is None:
-            return
-        padded = batch + batch[-1:] * (size - len(batch))
+        missing = [batch for batch in batches if any(job.key not in sampled for job in batch)]
+        padded = [batch + batch[-1:] * (size - len(batch)) for batch in missing]
+        results = _map_in_threads(sample_batch, padded, limit.at_once)
         try:
-            codes = sample_batch(padded)
+            for batch, codes in zip(missing, results, strict=True):
+                sampled.update({job.key: row for job, row in zip(batch, codes, strict=False)})
+                yield
+            return
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            codes = None
-        if codes is None:  # not in the handler: its traceback keeps the batch's arrays
-            limit.halve(size)
-            continue
-        sampled.update({job.key: row for job, row in zip(batch, codes, strict=False)})
-        yield
+        limit.halve(size)  # not in the handler: its traceback keeps the batch's arrays
+
+
+def _map_in_threads(
+    sample_batch: SampleBatchFn, batches: Sequence[list[WindowJob]], at_once: int
+) -> Iterator[np.ndarray]:
+    """Yields the codes of each batch, in order; several at a time are computed in threads."""
+    if at_once == 1 or len(batches) == 1:
+        yield from map(sample_batch, batches)
+        return
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        yield from pool.map(sample_batch, batches)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _group_by_shape(jobs: Sequence[WindowJob | None]) -> list[list[WindowJob]]:

@@ -6,6 +6,7 @@ computed for a few rows at a time.
 """
 
 import math
+import os
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ from jukejax.runtime.sharding import bytes_by_device
 
 SLACK = 1.15  # for gaps between allocations, and the memory of programs
 CPU_ROWS = 16  # more rows are not faster on a CPU, and a kill loses the rows in progress
+CPU_BATCHES = 2  # at once: the products of a step are too small to occupy two cores all the time
 
 
 class BatchBudget(NamedTuple):
@@ -30,10 +32,12 @@ class BatchBudget(NamedTuple):
     Attributes:
       rows: windows in the batch.
       chunk: rows of a pass over whole windows.
+      at_once: batches to compute at a time.
     """
 
     rows: int
     chunk: int
+    at_once: int = 1
 
 
 def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
@@ -119,16 +123,18 @@ def fit_batch(
     device_bytes, max_rows = usable_bytes(device), math.inf
     if device_bytes is None:
         return BatchBudget(1, 1)
+    at_once = 1
     if device.platform == "cpu":
+        at_once = min(CPU_BATCHES, os.cpu_count() or 1) if num_devices * num_shards == 1 else 1
         device_bytes /= num_devices * num_shards
         max_rows = -(-CPU_ROWS // num_devices)
     batch = divide_memory(
-        memory_fraction * device_bytes - bytes_by_device(weights),
+        (memory_fraction * device_bytes - bytes_by_device(weights)) / at_once,
         row_bytes(config, dtype, num_shards),
         pass_bytes(config, dtype),
         max_rows,
     )
-    return batch._replace(chunk=1) if device.platform == "cpu" else batch
+    return BatchBudget(batch.rows, 1, at_once) if device.platform == "cpu" else batch
 
 
 def divide_memory(

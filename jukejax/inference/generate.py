@@ -3,6 +3,7 @@
 Dimensions: B items, R rows of a batch, t codes of a track.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
 from jukejax.inference.windows import window_starts
 from jukejax.models.prior import PriorConfig
+
+# Held while a program is started, so that of several threads one compiles it.
+_STARTING = threading.Lock()
 
 
 def make_item_keys(seed: int, items: Iterable[int], level: int) -> jax.Array:
@@ -128,7 +132,7 @@ def sample_level(
         sampler.sample_batch,
         codes=np.asarray(tracks.codes, np.int32),
         pending=pending or {},
-        limit=BatchLimit(max_rows),
+        limit=BatchLimit(max_rows, batch.at_once),
         on_join=on_join,
     )
 
@@ -172,14 +176,15 @@ class _LevelSampler:
         count = division.num_devices * division.rows_each
         padded = [*jobs, *[jobs[-1]] * (count - len(jobs))]
         rows = 2 * division.rows_each if guided else division.rows_each
-        filled = self.runner.run(
-            division,
-            self.config,
-            self.settings.logits_filter,
-            self._make_inputs(padded, codes),
-            chunk=None if self.chunk >= rows else self.chunk,
-            fresh=self.settings.schedule == "parallel" and not window.fixed,
-        )
+        with _STARTING:
+            filled = self.runner.run(
+                division,
+                self.config,
+                self.settings.logits_filter,
+                self._make_inputs(padded, codes),
+                chunk=None if self.chunk >= rows else self.chunk,
+                fresh=self.settings.schedule == "parallel" and not window.fixed,
+            )
         return np.asarray(filled)[: len(jobs), window.fixed : window.stop]
 
     def _make_inputs(self, jobs: Sequence[WindowJob], codes: np.ndarray) -> WindowInputs:

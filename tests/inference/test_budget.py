@@ -1,5 +1,7 @@
 """Memory estimates of batches, against the memory of arrays and compiled programs."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,15 +89,15 @@ def test_compiled_batch_needs_the_estimated_memory(fresh):
 
 def test_rows_take_precedence_over_the_chunk_and_both_fit():
     for available, row, whole_pass in ((1000, 10, 100), (1000, 300, 10), (1e9, 7, 13)):
-        rows, chunk = budget.divide_memory(available, row, whole_pass)
+        rows, chunk, _ = budget.divide_memory(available, row, whole_pass)
         assert budget.SLACK * (rows * row + chunk * whole_pass) <= available
         assert budget.SLACK * ((rows + 1) * row + whole_pass) > available
         assert chunk == rows or budget.SLACK * (rows * row + (chunk + 1) * whole_pass) > available
 
 
 def test_budget_has_at_least_one_row():
-    assert budget.divide_memory(10, 100, 100) == (1, 1)
-    assert budget.divide_memory(-5, 100, 100) == (1, 1)
+    assert budget.divide_memory(10, 100, 100) == (1, 1, 1)
+    assert budget.divide_memory(-5, 100, 100) == (1, 1, 1)
 
 
 class Accelerator:
@@ -109,7 +111,7 @@ def test_available_memory_is_that_of_the_device_without_the_weights(monkeypatch)
     """Half of 100 GB, of which the weights hold 20: 30 GB for windows of the released upsampler."""
     monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
     weights = {"w": jax.ShapeDtypeStruct((10**10,), jnp.bfloat16)}
-    rows, chunk = budget.fit_batch(RELEASED, weights, jnp.bfloat16, 0.5)
+    rows, chunk, _ = budget.fit_batch(RELEASED, weights, jnp.bfloat16, 0.5)
     held = budget.row_bytes(RELEASED, jnp.bfloat16)
     assert rows * held * budget.SLACK <= 30e9
     assert rows == pytest.approx(30e9 / held / budget.SLACK, abs=2)
@@ -118,7 +120,9 @@ def test_available_memory_is_that_of_the_device_without_the_weights(monkeypatch)
 
 def test_rows_on_a_cpu_are_limited_and_windows_are_passed_one_by_one():
     weights = {"w": np.zeros(3)}
-    assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8) == (budget.CPU_ROWS, 1)
+    rows, chunk, at_once = budget.fit_batch(SMALL, weights, jnp.float32, 0.8)
+    assert (rows, chunk) == (budget.CPU_ROWS, 1)
+    assert at_once == min(os.cpu_count(), budget.CPU_BATCHES)
 
 
 def test_devices_of_a_cpu_share_its_memory_and_rows(monkeypatch):
