@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jukejax.inference import window_runners
+from jukejax.inference import budget, window_runners
 from jukejax.inference.conditioning import Labels, make_window_labels, prepare_weights
 from jukejax.inference.generate import (
     LevelTracks,
@@ -34,6 +34,12 @@ def make_counting_weights(scale):
     inner["start_token"] = np.eye(VOCAB, dtype=np.float32)[-1:]
     inner["output"] = scale * np.roll(np.eye(VOCAB, dtype=np.float32), 1, axis=0)
     return prepare_weights(TOP, params, jnp.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_batch_at_once(monkeypatch):
+    """Lets these tests see the windows of all items in one batch."""
+    monkeypatch.setattr(budget, "CPU_BATCHES", 1)
 
 
 COUNTING, NOISE = make_counting_weights(50.0), make_counting_weights(0.0)

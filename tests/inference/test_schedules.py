@@ -1,6 +1,7 @@
 """Both orders of windows, with a sampler sampler for which the right answer is known."""
 
 import itertools
+import threading
 
 import jax
 import numpy as np
@@ -54,10 +55,10 @@ class FakeSampler:
         return sampled
 
 
-def run(schedule, sampler, grid=GRID, *, codes=None, pending=None, rows=1000, **more):
+def run(schedule, sampler, grid=GRID, *, codes=None, pending=None, rows=1000, at_once=1, **more):
     """Returns all states of a level."""
     codes = np.zeros((ITEMS, 0), np.int32) if codes is None else codes
-    limit = BatchLimit(rows)
+    limit = BatchLimit(rows, at_once)
     return list(schedule(grid, sampler, codes=codes, pending=pending or {}, limit=limit, **more))
 
 
@@ -180,12 +181,13 @@ def test_windows_of_another_level_are_refused():
                 run(schedule, FakeSampler(make_tracks()), codes=codes, pending=windows)
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("schedule", [sample_sequential, sample_parallel])
-def test_out_of_memory_halves_the_batch_and_continues(schedule, capsys):
+def test_out_of_memory_halves_the_batch_and_continues(schedule, at_once, capsys):
     """The rows in progress are lost, earlier ones are not; the message is printed once."""
     uninterrupted, limited = FakeSampler(make_tracks()), FakeSampler(make_tracks(), fits=1)
     steps = run(schedule, uninterrupted)
-    *_, last = run(schedule, limited)
+    *_, last = run(schedule, limited, at_once=at_once)
     np.testing.assert_array_equal(last.codes, steps[-1].codes)
     assert {len(batch) for batch in limited.batches} == {1}
     sampled = [key for batch in limited.batches for key in batch]
@@ -218,6 +220,24 @@ def test_batches_have_one_shape_and_are_about_equally_full():
     sampler = FakeSampler(make_tracks())
     run(sample_sequential, sampler, rows=2)
     assert {len(batch) for batch in sampler.batches} == {2}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "num_batches"), [(sample_sequential, 16), (sample_parallel, 4)]
+)
+def test_two_batches_are_sampled_at_a_time(schedule, num_batches):
+    """Each waits for another one: of 8 windows of 3 items, which fit into 3 batches of 10."""
+    tracks, both = make_tracks(), threading.Barrier(2, timeout=10)
+
+    class WaitingSampler(FakeSampler):
+        def __call__(self, jobs, codes):
+            both.wait()
+            return super().__call__(jobs, codes)
+
+    sampler = WaitingSampler(tracks)
+    *_, last = run(schedule, sampler, rows=10, at_once=2)
+    np.testing.assert_array_equal(last.codes, tracks)
+    assert len(sampler.batches) == num_batches
 
 
 def test_joins_are_reported():
