@@ -19,7 +19,7 @@ MAX_TAKES = 16
 MAX_SECTIONS_TEXT = 400  # characters
 MAX_TEMPERATURE, MAX_GUIDANCE = 5.0, 20.0
 # Windows of the finer levels at once (docs/sampling.md), in the order of --levels=2,1,0.
-_PARALLEL = ("--schedule=parallel", "0.5", "0.75")
+_PARALLEL = ("--schedule=parallel", "0.5", "0.9")
 
 
 @dataclass(frozen=True, kw_only=True)

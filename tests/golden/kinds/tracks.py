@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.data import lyrics
 from jukejax.data.openai_labels import Version
-from jukejax.inference import generate, window_runners
+from jukejax.inference import budget, generate, window_runners
 from jukejax.inference.align import align_lyrics
 from jukejax.inference.conditioning import Labels, make_window_labels
 from jukejax.models.prior import PriorConfig
@@ -105,7 +105,10 @@ def run_levels(hps, configs, weights, labels, given: dict, theirs: dict) -> dict
     for config in reversed(configs):
         level = config.level
         done = given[level]
-        with mock.patch.object(window_runners, "sample_windows", record):
+        with (
+            mock.patch.object(window_runners, "sample_windows", record),
+            mock.patch.object(budget, "CPU_BATCHES", 1),  # all items in one batch, as OpenAI's
+        ):
             windows = generate.sample_level(
                 config,
                 weights[level],
