@@ -132,7 +132,7 @@ def prior() -> ConfigDict:
             dropout_all=0.1,
         ),
     )
-    schedule(config, steps=6100, learning_rate=2e-3)
+    schedule(config, steps=7800, learning_rate=2e-3)
     return config
 
 
