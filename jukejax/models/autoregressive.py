@@ -12,7 +12,6 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jukejax.models.transformer import Transformer
 from jukejax.models.transformer_config import TransformerConfig
@@ -197,7 +196,7 @@ class Autoregressive(nn.Module):
 
     def _look_back(self, earlier: jax.Array, position: jax.Array) -> jax.Array:
         """Sums the inputs of the codes [B, len(lookback)] at the distances before `position`."""
-        distances = np.array(self.config.lookback)
+        distances = jnp.array(self.config.lookback)
         embedded = self._embed_codes(earlier)  # [B, len(lookback), E]
         embedded = jnp.where((position >= distances)[:, None], embedded, 0.0).astype(self.dtype)
         flat = embedded.reshape(len(earlier), -1)

@@ -52,7 +52,7 @@ NOT_RUN = {
 SHORTER = (
     # The tracks that the page shows; `out` is written by a later command.
     ("README.md", "--seconds=32 --seed=0", "--seconds=1 --seed=0"),
-    ("README.md", "0.75,0.75 --output=out", "0.75,0.75 --output=shown"),
+    ("README.md", "0.9,0.9 --output=out", "0.9,0.9 --output=shown"),
     ("README.md", "demo.py:vqvae-gpu", "demo.py:vqvae"),  # as the page says for CPUs
     ("README.md", "demo.py:$model-gpu", "demo.py:$model"),
     ("README.md", "--seconds=20", "--seconds=2"),
