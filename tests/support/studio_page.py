@@ -50,6 +50,9 @@ class Studio:
 
     def wait(self, take: str, state: str) -> None:
         def holds() -> bool:
+            jobs = files.read_json_if_any(self.root / "jobs.json").get("jobs", [])
+            if take not in [job["subject"] for job in jobs]:  # a take is written before its job
+                return False
             job = self.job(take)
             assert job["state"] != "failed" or state == "failed", job["message"]
             return job["state"] == state
