@@ -44,16 +44,16 @@ class Studio:
     def state(self) -> dict:
         return files.read_json(self.root / "first-project" / "project.json")
 
-    def job(self, take: str) -> dict:
+    def job(self, take: str) -> dict | None:
+        """Returns the last job of a take; None before it is written, which is after the take."""
         jobs = files.read_json_if_any(self.root / "jobs.json").get("jobs", [])
-        return [job for job in jobs if job["subject"] == take][-1]
+        return next((job for job in reversed(jobs) if job["subject"] == take), None)
 
     def wait(self, take: str, state: str) -> None:
         def holds() -> bool:
-            jobs = files.read_json_if_any(self.root / "jobs.json").get("jobs", [])
-            if take not in [job["subject"] for job in jobs]:  # a take is written before its job
-                return False
             job = self.job(take)
+            if job is None:
+                return False
             assert job["state"] != "failed" or state == "failed", job["message"]
             return job["state"] == state
 
