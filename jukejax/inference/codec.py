@@ -4,11 +4,10 @@ import contextlib
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
+from jukejax.inference import codec_programs
 from jukejax.inference.spans import (
     ArraySound,
     Sound,
@@ -24,66 +24,12 @@ from jukejax.inference.spans import (
     find_reference_context,
     find_spans,
 )
-from jukejax.models.layers import Conv, DownConv, ResidualBlock
-from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import loading
 from jukejax.weights.codec_identity import Identity, compare_codecs, identify_codec
 
 WINDOW_SECONDS = 12  # of audio in one call of a program, including context
-
-
-_CONVOLUTIONS = (Conv, DownConv, ResidualBlock)  # modules with kernels over several positions
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(
-    config: VQVAEConfig, variables: Tree, audio: jax.Array, lengths: jax.Array
-) -> tuple[jax.Array, ...]:
-    """Encodes windows [B, T, 1] whose first `lengths` [B] samples are audio.
-
-    A convolution pads the end of its input with zeros. To get the same result for audio that ends
-    before the window, all positions after its end are set to zero before each convolution, as
-    biases make them non-zero. A residual block may be one operation: its second convolution has a
-    kernel of size 1. `lengths` must be multiples of a top-level code; codes after them are
-    undefined.
-    """
-
-    def mask_end(
-        apply: Callable, args: tuple, kwargs: Mapping, context: nn.module.InterceptorContext
-    ) -> Any:
-        if isinstance(context.module, _CONVOLUTIONS) and context.method_name == "__call__":
-            (x,) = args
-            ends = -(-lengths // (audio.shape[1] // x.shape[1]))  # a last frame may be partial
-            inside = jnp.arange(x.shape[1]) < ends[:, None]
-            args = (jnp.where(inside[..., None], x, 0.0),)
-        return apply(*args, **kwargs)
-
-    model: Any = VQVAE(config)
-    with nn.intercept_methods(mask_end):
-        return model.apply(variables, audio, method=VQVAE.encode)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _decode(
-    config: VQVAEConfig, level: int, variables: Tree, codes: jax.Array, start: jax.Array
-) -> jax.Array:
-    model: Any = VQVAE(config)
-    return model.apply(variables, codes, level, start, method=VQVAE.decode)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _encode_reference(
-    config: VQVAEConfig,
-    level: int,
-    variables: Tree,
-    upper_codes: jax.Array,
-    start: jax.Array,
-    audio: jax.Array | None,
-) -> jax.Array:
-    model: Any = VQVAE(config)
-    return model.apply(variables, upper_codes, level, start, audio, method=VQVAE.encode_reference)
 
 
 def default_batch_size() -> int:
@@ -200,7 +146,9 @@ class Codec:
         while batch := list(itertools.islice(windows, batch_size)):
             inputs = jax.device_put(self._read(batch, batch_size, window), sharding)
             with disable_cpu_kernels() if len(devices) > 1 else contextlib.nullcontext():
-                running.append((batch, _encode(self.config, variables, *inputs)))
+                running.append(
+                    (batch, codec_programs.encode_windows(self.config, variables, *inputs))
+                )
             if len(running) == 2:  # the next windows are read while a call is computed
                 yield from self._collect(*running.popleft(), progress)
         for batch, codes in running:
@@ -272,7 +220,7 @@ class Codec:
                 audio = np.zeros((1, window, 1), np.float32)
                 sound.read(start, audio[0, : min(window, total - start), 0])
             rows = jnp.asarray(codes[None], jnp.int32)
-            reference = _encode_reference(
+            reference = codec_programs.encode_reference(
                 self.config, level, self._variables, rows, jnp.int32(start), audio
             )
             parts.append(np.asarray(reference[0, (begin - start) // hop : (end - start) // hop]))
@@ -321,7 +269,9 @@ class Codec:
         """
         hop = self.config.hops[level]
         rows = jnp.asarray(codes[None], jnp.int32)
-        audio = _decode(self.config, level, self._variables, rows, jnp.int32(start * hop))
+        audio = codec_programs.decode_window(
+            self.config, level, self._variables, rows, jnp.int32(start * hop)
+        )
         return np.asarray(audio[0, (begin - start) * hop : (end - start) * hop])
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from jukejax.common.config import to_plain
-from jukejax.inference import codec
+from jukejax.inference import codec, codec_programs
 from jukejax.models.vqvae import VQVAE
 from jukejax.ops.cpu import convolution
 from jukejax.ops.cpu.switch import set_cpu_kernels
+from jukejax.weights.shipped import resolve_model
 from tests.support import small_codec
 
 CONFIG = dataclasses.replace(small_codec.CONFIG, downs=(3, 2), strides=(2, 2), multipliers=(1, 1))
@@ -94,17 +95,19 @@ def test_wide_model_masks_the_end_of_the_sound():
     inputs = (config, variables, jnp.asarray(sound), np.array([4096, 8192]))
     with set_cpu_kernels(True):
         if convolution.LIBRARY.is_usable():
-            assert convolution.FORWARD in codec._encode.lower(*inputs).as_text()
-        short = codec._encode(config, variables, jnp.asarray(sound[:1, :4096]), np.array([4096]))
-        for codes, expected in zip(codec._encode(*inputs), short, strict=True):
+            assert convolution.FORWARD in codec_programs.encode_windows.lower(*inputs).as_text()
+        short = codec_programs.encode_windows(
+            config, variables, jnp.asarray(sound[:1, :4096]), np.array([4096])
+        )
+        for codes, expected in zip(codec_programs.encode_windows(*inputs), short, strict=True):
             np.testing.assert_array_equal(codes[0, : expected.shape[1]], expected[0])
 
 
 def test_all_lengths_run_the_same_program(small, sounds):
     list(small.encode_all([RecordingSound(sounds[0])]))
-    before = codec._encode._cache_size()
+    before = codec_programs.encode_windows._cache_size()
     list(small.encode_all([RecordingSound(array[:-100]) for array in sounds]))
-    assert codec._encode._cache_size() == before
+    assert codec_programs.encode_windows._cache_size() == before
 
 
 def test_long_sounds_are_read_window_by_window(small, sounds):
@@ -114,6 +117,19 @@ def test_long_sounds_are_read_window_by_window(small, sounds):
     assert sound.reads[0] == (0, WINDOW)
     assert sound.reads[-1] == (100_000 // HOP * HOP - WINDOW, 100_000 // HOP * HOP)
     assert {end - start for start, end in sound.reads} == {WINDOW}
+
+
+def test_a_short_track_has_the_same_reference_in_a_short_window(monkeypatch):
+    """Although its codes would fill a window, whose end depends on what follows."""
+    shipped, level = codec.Codec.load(resolve_model("house")), 0
+    samples = shipped._fit_window(1)
+    assert shipped._fit_window(2 * samples) < shipped._window
+    num_codes = samples // shipped.config.hops[level + 1]
+    codes = np.random.default_rng(0).integers(0, shipped.config.codebook_size, num_codes)
+    reference = shipped.encode_reference(codes, level)
+    assert len(np.unique(reference)) > 1000
+    monkeypatch.setattr(codec.Codec, "_fit_window", lambda self, samples: self._window)
+    np.testing.assert_array_equal(shipped.encode_reference(codes, level), reference)
 
 
 def test_sound_shorter_than_a_code_is_refused(small):

@@ -69,16 +69,6 @@ def test_level_1_hears_the_reference_of_level_2(model, tmp_path, monkeypatch):
         assert not np.array_equal(track[1], other[1])
 
 
-def test_a_short_track_has_the_same_reference_in_a_short_window(model, monkeypatch):
-    codec, level = model.codec, 1
-    codes = np.random.default_rng(0).integers(0, codec.config.codebook_size, 200)
-    samples = len(codes) * codec.config.hops[level + 1]
-    assert codec._fit_window(2 * samples) < codec._window
-    reference = codec.encode_reference(codes, level)
-    monkeypatch.setattr(Codec, "_fit_window", lambda self, samples: self._window)
-    np.testing.assert_array_equal(codec.encode_reference(codes, level), reference)
-
-
 def test_loops_and_ranges_of_such_a_model_are_sampled(model, tmp_path):
     values = {"levels": (2, 1), "candidates": 2}
     sample(model, tmp_path / "first", **values)

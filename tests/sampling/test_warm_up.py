@@ -2,7 +2,7 @@
 
 import pytest
 
-from jukejax.inference import codec, window_program
+from jukejax.inference import codec_programs, window_program
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.warm_up import compile_sketch
 from tests.support import small_bundle
@@ -16,7 +16,7 @@ def bundle(tmp_path_factory):
 
 def test_a_sketch_finds_its_programs_compiled(bundle, tmp_path, monkeypatch):
     compile_sketch(bundle)
-    decoded = codec._decode._cache_size()
+    decoded = codec_programs.decode_window._cache_size()
     sampled = window_program.sample_windows._cache_size()
     guidance = {2: 3.0}
     sample(Model(bundle), tmp_path, levels=(2,), guidance=guidance, seconds=1.0, stream=True)
