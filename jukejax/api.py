@@ -120,6 +120,7 @@ class Jukebox:
         loop: bool = False,
         levels: int | Sequence[int] | None = None,
         guidance: float | Sequence[float] = 1.0,
+        guided_labels: str | Sequence[str] = "all",
         temperature: float | Sequence[float] = 0.98,
         hop_fraction: float | Sequence[float] = 0.5,
         top_k: int = 0,
@@ -160,6 +161,7 @@ class Jukebox:
           loop: the end of a track leads to its beginning; needs `bars`.
           levels: levels to generate, from coarse to fine; 2 alone is a sketch. None: all.
           guidance: weight of the labels, one number or one for each level; 1: as trained.
+          guided_labels: those that it is for, such as ("key",), or "all".
           temperature: randomness, one number or one for each level; 0: the most likely codes.
           hop_fraction: share of a window that is new in the next, one or one for each level.
           top_k, top_p: draw among the most likely codes only; 0: among all.

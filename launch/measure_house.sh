@@ -23,19 +23,8 @@ jukejax() {
 jukejax prepare --input=house --seed=1 --nohouse_vocals --house_tracks="$HELDOUT" --house_seconds="$SECONDS_TO_MAKE" \
     --house_bpm=110:136 --separator=none --output="$RUN/heldout"
 
-# 16 tracks at four tempi and keys, seeds 0 to 15; then one track of each artist, seeds 16 to 23.
-mkdir -p "$RUN"
-seed=0
-for tempo in 116:Am 122:Dm 126:F#m 132:C; do
-    for _ in 1 2 3 4; do
-        printf '{"bpm": %s, "key": "%s", "seconds": %s, "seed": %s}\n' "${tempo%:*}" "${tempo#*:}" "$SECONDS_TO_MAKE" $seed
-        seed=$((seed + 1))
-    done
-done > "$RUN/tracks.jsonl"
-while read -r artist; do
-    printf '{"artist": "%s", "bpm": 124, "key": "Am", "seconds": %s, "seed": %s}\n' "$artist" "$SECONDS_TO_MAKE" $seed
-    seed=$((seed + 1))
-done > "$RUN/artists.jsonl" < <("$PYTHON" -c 'from jukejax.preparation.house import ARTISTS; print(*sorted(ARTISTS), sep="\n")')
+# 16 tracks with the artist, genre, tempo and key of as many held-out ones, seeds 0 to 15; then one track of each artist, seeds 16 to 23.
+"$PYTHON" launch/write_house_requests.py --heldout="$RUN/heldout" --seconds="$SECONDS_TO_MAKE" --output="$RUN"
 for name in tracks artists; do
     jukejax sample --model="$MODEL" --requests="$RUN/$name.jsonl" ${SAMPLE_FLAGS:-} --output="$RUN/$name"
 done

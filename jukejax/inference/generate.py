@@ -19,6 +19,7 @@ from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
 from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
 from jukejax.inference.windows import window_starts
+from jukejax.models.labels import label_names
 from jukejax.models.prior import PriorConfig
 
 # Held while a program is started, so that of several threads one compiles it.
@@ -60,6 +61,7 @@ class SamplingSettings:
       temperature: one number, or one for each item; 0 is greedy.
       guidance: weight of the labels, see `sample_windows`, one number or one for each item; 1 for
         all of them: as trained, without more work.
+      guided_labels: names of the labels that guidance follows, for each item; (): all, for all.
       logits_filter: top-k and top-p.
       schedule: "sequential" or "parallel" (inference/schedules.py); the same for a single window.
       memory_fraction: share of each device's memory for a batch and the weights.
@@ -71,6 +73,7 @@ class SamplingSettings:
     window_hop: int
     temperature: float | tuple[float, ...]
     guidance: float | tuple[float, ...] = 1.0
+    guided_labels: tuple[tuple[str, ...], ...] = ()
     logits_filter: LogitsFilter = NO_FILTER
     schedule: str = "sequential"
     memory_fraction: float = 0.8
@@ -214,9 +217,17 @@ class _LevelSampler:
             keys=_select_keys(tracks.keys, items.astype(np.int32)),
             temperature=self._select(settings.temperature, items),
             guidance=self._select(settings.guidance, items) if settings.is_guided else None,
+            guided=self._mark_guided(items) if settings.is_guided else None,
         )
 
     def _select(self, values: float | tuple[float, ...], items: np.ndarray) -> jax.Array:
         """Returns the value of each of `items`, float32 [R]."""
         each = np.broadcast_to(np.asarray(values, np.float32), len(self.tracks.codes))
         return jax.device_put(each[items])
+
+    def _mark_guided(self, items: np.ndarray) -> jax.Array:
+        """Returns which of the model's labels guidance follows, bool [R, len(label_names)]."""
+        assert self.config.labels is not None
+        names, each = label_names(self.config.labels), self.settings.guided_labels
+        rows = [[not each or name in each[item] for name in names] for item in items]
+        return jax.device_put(np.array(rows))

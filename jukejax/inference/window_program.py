@@ -32,6 +32,7 @@ class WindowInputs(NamedTuple):
       keys: [R] PRNG keys.
       temperature: float32 scalar or [R].
       guidance: float32 scalar or [R]; None: no guidance.
+      guided: bool [R, len(label_names)], the labels that guidance follows; None without guidance.
     """
 
     codes: jax.Array
@@ -43,6 +44,7 @@ class WindowInputs(NamedTuple):
     keys: jax.Array
     temperature: jax.Array
     guidance: jax.Array | None = None
+    guided: jax.Array | None = None
 
 
 @functools.partial(jax.jit, static_argnames=("config", "logits_filter", "chunk", "fresh"))
@@ -56,8 +58,9 @@ def sample_windows(
 ) -> jax.Array:
     """Samples a batch of windows: conditions, prefill and token loop.
 
-    With guidance each row is computed twice, with its labels and without (classifier-free guidance,
-    Ho and Salimans, 2022): the logits are u + guidance (l - u), l with labels and u without.
+    With guidance each row is computed twice, with its labels and without the guided ones
+    (classifier-free guidance, Ho and Salimans, 2022): the logits are u + guidance (l - u), l with
+    all labels and u without those.
 
     Args:
       chunk: rows of a pass over whole windows; None: all.
@@ -125,14 +128,14 @@ def sample_divided_windows(
 
 
 def _add_unlabeled_rows(config: PriorConfig, inputs: WindowInputs) -> WindowInputs:
-    """Returns the inputs followed by the same rows without labels, if there is guidance."""
+    """Returns the inputs followed by the rows without guided labels, if there is guidance."""
     if inputs.guidance is None:
         return inputs
     assert config.labels is not None
     assert inputs.labels is not None
-    removed = jnp.ones(len(inputs.labels), bool)
-    names = dict.fromkeys(label_names(config.labels), removed)
-    unlabeled = inputs._replace(labels=remove_labels(config.labels, inputs.labels, names))
+    assert inputs.guided is not None
+    removed = dict(zip(label_names(config.labels), inputs.guided.T, strict=True))
+    unlabeled = inputs._replace(labels=remove_labels(config.labels, inputs.labels, removed))
     return jax.tree.map(
         lambda first, second: jnp.concatenate([first, second]) if first.ndim > 1 else first,
         inputs,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.data import grid, sections
+from jukejax.data.labels import LABEL_NAMES
 
 # Columns of a label vector: total length, offset and window length in samples, artist, genres; then
 # those of `grid.Grid.make_entries` if `LabelConfig.has_grid`; then the lyric tokens, if any.
@@ -221,8 +222,9 @@ def remove_labels(
 
 def label_names(config: LabelConfig) -> tuple[str, ...]:
     """Returns the names of the labels that a model can be without."""
-    names = ("artist", "genre", *(("tempo", "key", "bar") if config.has_grid else ()))
-    return (*names, "section") if config.num_sections else names
+    absent = () if config.has_grid else ("tempo", "key", "bar")
+    absent += () if config.num_sections else ("section",)
+    return tuple(name for name in LABEL_NAMES if name not in absent)
 
 
 def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.Array:

@@ -15,7 +15,8 @@ import numpy as np
 from jukejax.common.formatting import format_count
 from jukejax.data.audio import Recording
 from jukejax.data.grid import parse_key
-from jukejax.sampling.request import Request, resolve_seconds
+from jukejax.data.labels import LABEL_NAMES
+from jukejax.sampling.request import ALL, Request, resolve_seconds
 from jukejax.sampling.source import SourceTrack
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
             "seconds": resolve_seconds(values["seconds"], bars, values["bpm"]),
             "is_exact": bars is not None,
             "key": None if values["key"] is None else parse_key(values["key"]),
+            "guided_labels": _list_guided_labels(values["guided_labels"]),
             "reroll": _convert_range(values["reroll"]),
             "prompt": _open_prompt(values["prompt"], rate or sample_rate),
             "codes": _open_codes(values["codes"]),
@@ -92,6 +94,12 @@ def _list_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
     if not all(isinstance(level, int | np.integer) for level in numbers):
         raise ValueError(f"--levels={levels!r} are not whole numbers; give some such as (2, 1, 0)")
     return tuple(int(level) for level in numbers)
+
+
+def _list_guided_labels(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of labels; "all" stands for all of them."""
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    return LABEL_NAMES if listed == (ALL,) else listed
 
 
 def _spread(name: str, value: float | Sequence[float], levels: Sequence[int]) -> dict[int, float]:

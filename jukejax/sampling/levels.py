@@ -290,6 +290,7 @@ class LevelSampler:
             window_hop=self.model.window_hop(level, request.hop_fraction[level]),
             temperature=tuple(each.temperature[level] for each in requests),
             guidance=tuple(each.guidance.get(level, 1.0) for each in requests),
+            guided_labels=tuple(each.guided_labels for each in requests),
             logits_filter=LogitsFilter(request.top_k, request.top_p),
             schedule="sequential" if config.upper is None else request.schedule,
             memory_fraction=request.memory_fraction,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jukejax.data.grid import BEATS_PER_BAR, Grid, check_bpm
+from jukejax.data.labels import LABEL_NAMES
 from jukejax.data.sections import parse_plan
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from jukejax.sampling.source import SourceTrack
 
 SCHEDULES = ("sequential", "parallel")  # of windows, see `inference.schedules`
-AUTO = "auto"
+AUTO, ALL = "auto", "all"  # sections; labels
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0
 MAX_SECONDS = 86400  # longest track
@@ -52,6 +53,7 @@ class Request:
       candidates: number of versions of that range.
       temperature, hop_fraction: by level.
       guidance: weight of the labels, by level; 1: as trained.
+      guided_labels: those that it is for, of `LABEL_NAMES`.
       bpm: tempo of the tracks; None: unknown, or that of the source.
       key: one of `grid.KEYS`; None: unknown, or that of the source.
       first_beat: start of a bar in the source; None: that of the source.
@@ -80,6 +82,7 @@ class Request:
     temperature: dict[int, float]
     hop_fraction: dict[int, float]
     guidance: dict[int, float] = field(default_factory=dict)
+    guided_labels: tuple[str, ...] = LABEL_NAMES
     bpm: float | None = None
     key: str | None = None
     first_beat: float | None = None
@@ -144,6 +147,12 @@ class Request:
         for value in self.guidance.values():
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"--guidance={value} must be 0 or more; 1 is as trained")
+        for name in self.guided_labels or ("",):
+            if name not in LABEL_NAMES:
+                known = ", ".join(LABEL_NAMES)
+                raise ValueError(
+                    f"--guided_labels={name} is not known; give all, or some of {known}"
+                )
         if self.bpm is not None:
             check_bpm(self.bpm, "--bpm")
         if self.first_beat is not None and not 0 <= self.first_beat <= MAX_SECONDS:

@@ -5,7 +5,8 @@ from typing import Any
 from absl import flags
 
 from jukejax.data import sections
-from jukejax.sampling.request import AUTO, DEFAULT_SECONDS, MODES, SCHEDULES
+from jukejax.data.labels import LABEL_NAMES
+from jukejax.sampling.request import ALL, AUTO, DEFAULT_SECONDS, MODES, SCHEDULES
 
 # Those that the tracks depend on, in the order of settings.json.
 _LENGTH = (
@@ -20,7 +21,8 @@ _LENGTH = (
 _GRID = ("bpm", "key", "first_beat", "sections", "loop")
 _SOURCES = ("artist", "genre", "lyrics", "lyrics_file", "prompt", "prompt_seconds", "codes")
 _RANGE = ("reroll", "candidates")
-_SAMPLING = ("levels", "temperature", "guidance", "top_k", "top_p", "hop_fraction", "schedule")
+_GUIDANCE = ("guidance", "guided_labels")
+_SAMPLING = ("levels", "temperature", *_GUIDANCE, "top_k", "top_p", "hop_fraction", "schedule")
 NAMES = (*_LENGTH, *_GRID, *_SOURCES, *_RANGE, *_SAMPLING, "stream", "seed")
 
 
@@ -85,6 +87,13 @@ def define_request_flags(values: flags.FlagValues) -> None:
         "Weight of artist, genre, tempo, key, bar and section against the music alone: one number, "
         "or one for each of --levels. Above 1: they are followed more closely, at twice the work; "
         "for models that were trained with label dropout.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "guided_labels",
+        [ALL],
+        f"Labels that --guidance is for: {ALL}, or some of {', '.join(LABEL_NAMES)}. The others "
+        "count as trained.",
         flag_values=values,
     )
     flags.DEFINE_float(

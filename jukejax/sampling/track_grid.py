@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
+from jukejax.models.labels import label_names
 from jukejax.sampling.folder import read_source_track
 from jukejax.sampling.request import AUTO, Request
 
@@ -17,7 +18,7 @@ def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
     Bar 1 of a new track begins at its first sample.
 
     Raises:
-      ValueError: --guidance is for models with labels.
+      ValueError: --guidance is for models with the labels it is for.
     """
     downbeat = None if request.first_beat is None else request.first_beat * model.sample_rate
     grid = Grid(request.bpm, downbeat, request.key)
@@ -80,8 +81,16 @@ def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None
                 file=sys.stderr,
             )
     for level, config in configs.items():
-        if request.guidance.get(level, 1) != 1 and config is None:
+        if request.guidance.get(level, 1) == 1:
+            continue
+        if config is None:
             raise ValueError(
                 f"--guidance={request.guidance[level]:g}: level {level} of {model.folder} has no "
                 "labels; give 1 for it"
+            )
+        known = label_names(config)
+        if not set(known) & set(request.guided_labels):
+            raise ValueError(
+                f"--guided_labels={','.join(request.guided_labels)}: level {level} of "
+                f"{model.folder} knows only {', '.join(known)}; give --guidance=1 for it"
             )

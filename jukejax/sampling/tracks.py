@@ -183,6 +183,7 @@ def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
         "top_p": request.top_p,
         "schedule": request.schedule,
         "guidance": {name: request.guidance.get(k, 1.0) for k, name in names.items()},
+        "guided_labels": list(request.guided_labels),
         "grid": initial_state.grid.describe(),
         "loop": request.loop,
         "closed_levels": [],

@@ -51,6 +51,20 @@ def test_guidance_without_labels_to_follow_changes_nothing(model, tmp_path):
     assert (plain["level_2"] != guided["level_2"]).mean() < 0.02  # rounding
 
 
+def test_guidance_of_some_labels_leaves_the_others_as_trained(model, tmp_path):
+    flags = ("--seconds=1", f"--bpm={BPM}", "--artist=anna")
+    plain, _ = sample(model, tmp_path / "a", *flags)
+    of_key = ("--guidance=3", "--guided_labels=key")
+    without_key, _ = sample(model, tmp_path / "b", *flags, *of_key)
+    assert (plain["level_2"] != without_key["level_2"]).mean() < 0.02  # rounding
+    keyed, _ = sample(model, tmp_path / "c", *flags, "--key=Am")
+    guided, meta = sample(model, tmp_path / "d", *flags, "--key=Am", *of_key)
+    by_all, _ = sample(model, tmp_path / "e", *flags, "--key=Am", "--guidance=3")
+    assert (guided["level_2"] != keyed["level_2"]).any()
+    assert (guided["level_2"] != by_all["level_2"]).any()
+    assert meta["guided_labels"] == ["key"]
+
+
 def test_a_loop_has_its_length_and_a_last_bar_of_its_own(model, tmp_path):
     flags = ("--bars=3", f"--bpm={BPM}", "--levels=2,1")
     open_end, _ = sample(model, tmp_path / "a", *flags, levels="2,1")
@@ -111,6 +125,8 @@ def test_continuing_keeps_the_grid(model, tmp_path):
         (["--loop", "--bars=2.5", "--bpm=400"], "--bars=2.5: --loop needs two bars or more"),
         (["--guidance=-1"], "--guidance=-1.0 must be 0 or more"),
         (["--guidance=2,2"], "--guidance has 2 numbers for 3 levels"),
+        (["--guided_labels=mood"], "--guided_labels=mood is not known; give all, or some of "),
+        (["--guided_labels="], "--guided_labels= is not known"),
         (["--first_beat=1"], "--first_beat is of --prompt or --codes"),
     ],
 )
@@ -119,6 +135,16 @@ def test_impossible_requests_are_refused_in_one_line(model, tmp_path, flags, mes
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert message in line
+
+
+def test_guidance_by_a_label_that_the_model_lacks_is_refused(tmp_path):
+    model = small_bundle.write(tmp_path / "m", lyrics="none")
+    flags = ("--levels=2", "--guidance=2", "--guided_labels=key,bar")
+    done = call_in_process("sample", f"--model={model}", f"--output={tmp_path / 'x'}", *flags)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert "--guided_labels=key,bar: level 2 of" in line
+    assert "knows only artist, genre; give --guidance=1" in line
 
 
 def test_a_model_without_the_labels_says_so(tmp_path):

@@ -15,7 +15,7 @@ from tests.support.small_sample import read_files
 
 LINES = (  # shapes: A, A, B, B, C, C, D
     {"seed": 5, "artist": "anna", "temperature": [0.8, 0.9], "guidance": [2, 1]},
-    {"seed": 6, "genre": "house", "guidance": [1.5, 1], "num_samples": 2},
+    {"seed": 6, "genre": "house", "guidance": [1.5, 1], "guided_labels": "genre", "num_samples": 2},
     {"mode": "primed", "prompt": "TONE", "prompt_seconds": 0.1, "seed": 3},
     {"mode": "continue", "codes": "SKETCH", "prompt_seconds": 0.1, "artist": "ben"},
     {"mode": "upsample", "codes": "SKETCH", "levels": 1, "seconds": None, "first_item": 4},

@@ -54,13 +54,15 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
         "levels": [2, 1],
         "temperature": [0.9, 1],
         "guidance": 2,
+        "guided_labels": ["key", "bar"],
         "seed": 7,
         "num_samples": 3,
         "first_item": 2,
         "key": "8A",
         "artist": "Kiko Halden",
     }
-    words = {**line, "reroll": "1:2.5", "levels": "2,1", "temperature": "0.9,1"}
+    lists = {"levels": "2,1", "temperature": "0.9,1", "guided_labels": "key,bar"}
+    words = {**line, "reroll": "1:2.5", **lists}
     values = read_values(read_flags(*(f"--{name}={value}" for name, value in words.items())))
     [entry] = read(line)
     assert entry.request == make_request(values, MODEL)
