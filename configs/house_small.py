@@ -165,7 +165,7 @@ def upsampler(level: int) -> ConfigDict:
             reference=True,
         ),
     )
-    schedule(config, steps=8000 if level == 1 else 2600, learning_rate=2e-3)
+    schedule(config, steps=12_000 if level == 1 else 6_100, learning_rate=2e-3)
     return config
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The shipped model, from nothing: makes the corpus, trains the four models, exports the bundle.
-# Cost: about nine hours on two cores (AMD EPYC, AVX-512), 8 GB of disk; the same command takes a GPU where JAX has one.
+# Cost: about eleven hours on two cores (AMD EPYC, AVX-512), 8 GB of disk; the same command takes a GPU where JAX has one.
 # The weights are not the same bytes on another machine, as sums are rounded in another order; losses agree.
 #   launch/train_house_small.sh              writes to ./runs/house; started again, it resumes anywhere
 #   RUN=elsewhere TRACKS=100 launch/train_house_small.sh

@@ -1,6 +1,7 @@
-"""Writes the files of requests of launch/measure_house.sh.
+r"""Writes the files of requests of launch/measure_house.sh.
 
-    .venv/bin/python launch/write_house_requests.py --heldout=runs/measure_house/heldout --seconds=32 --output=runs/measure_house
+    .venv/bin/python launch/write_house_requests.py --heldout=runs/measure_house/heldout \
+        --output=runs/measure_house
 
 tracks.jsonl asks for the artist, genre, tempo and key of the first 16 held-out tracks, so that
 distances to held-out music do not measure other labels; artists.jsonl for one track of each artist.

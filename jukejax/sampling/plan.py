@@ -53,8 +53,8 @@ def stack_codes(items: Sequence[Codes]) -> Codes:
 def find_shape(plan: TrackPlan) -> tuple[Any, ...]:
     """Returns what tracks need to have in common to be sampled in one batch.
 
-    Labels, seeds, temperatures and what guidance follows may differ, and so may modes that start from
-    as many codes.
+    Labels, seeds, temperatures, weights of guidance and guided labels may differ, and so may modes
+    that start from as many codes.
     """
     request, state = plan.request, plan.initial_state
     lengths = sorted((level, len(codes)) for level, codes in state.codes.items())
