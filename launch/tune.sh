@@ -19,8 +19,10 @@ STEPS=${STEPS:-25}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 
-# Windows of the finer levels at once; a more random top level repeats itself less, less random finer levels are clearer (docs/house.md).
-FAST=(--schedule=parallel --hop_fraction=0.5,0.9,0.9 --temperature=1.05,0.9,0.9)
+# Windows of the finer levels at once; guidance holds the asked key, the top level is a little more random so that it repeats itself
+# less, and the finer ones less random, so that they are clearer (docs/house.md).
+FAST=(--schedule=parallel --hop_fraction=0.5,0.9,0.9 --guidance=2,1,1 --guided_labels=key
+    --temperature=1.05,0.9,0.9)
 source launch/stages.sh
 
 metadata=()

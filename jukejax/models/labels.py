@@ -222,7 +222,7 @@ def remove_labels(
 
 def label_names(config: LabelConfig) -> tuple[str, ...]:
     """Returns the names of the labels that a model can be without."""
-    absent = () if config.has_grid else ("tempo", "key", "bar")
+    absent: tuple[str, ...] = () if config.has_grid else ("tempo", "key", "bar")
     absent += () if config.num_sections else ("section",)
     return tuple(name for name in LABEL_NAMES if name not in absent)
 

@@ -1,5 +1,7 @@
 """Preparation of a process for a sketch, before its request is known."""
 
+import dataclasses
+
 import numpy as np
 
 from jukejax.inference.loaded_model import Model
@@ -8,14 +10,15 @@ from jukejax.sampling.plan import plan_tracks
 from jukejax.sampling.request import Request
 from jukejax.sampling.streaming import count_first_codes
 
+_GUIDANCE = 2.0  # any weight but 1 has the same program
 _FEW_CODES = 16
 
 
 def compile_sketch(folder: str) -> None:
-    """Compiles the programs of a track's first audio: a window of the top, and its decoder.
+    """Compiles the programs of a track's first audio: a guided window of the top, and its decoder.
 
-    A few codes are sampled, by the program of all windows without guidance. What is compiled, or
-    read from JAX's cache, stays in this process; weights are released.
+    A few codes are sampled, by the program of all windows. What is compiled, or read from JAX's
+    cache, stays in this process; weights are released.
 
     Args:
       folder: of the model.
@@ -25,7 +28,9 @@ def compile_sketch(folder: str) -> None:
     request = Request(
         levels=(level,), temperature={level: 1.0}, hop_fraction={level: 0.5}, seconds=1.0
     )
-    plans = plan_tracks(model, request)
+    has_labels = model.read_config(level).labels is not None
+    guidance = {level: _GUIDANCE if has_labels else 1.0}
+    plans = plan_tracks(model, dataclasses.replace(request, guidance=guidance))
     sampler = LevelSampler(model, plans, NoStore(), on_progress=_ignore_progress)
     no_codes = np.zeros((1, 0), np.int32)
     sampler.sample_level(level, no_codes, None, [_FEW_CODES], _ignore_codes)

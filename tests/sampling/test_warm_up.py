@@ -18,6 +18,7 @@ def test_a_sketch_finds_its_programs_compiled(bundle, tmp_path, monkeypatch):
     compile_sketch(bundle)
     decoded = codec_programs.decode_window._cache_size()
     sampled = window_program.sample_windows._cache_size()
-    sample(Model(bundle), tmp_path, levels=(2,), seconds=1.0, stream=True)
+    guidance = {2: 3.0}
+    sample(Model(bundle), tmp_path, levels=(2,), guidance=guidance, seconds=1.0, stream=True)
     assert window_program.sample_windows._cache_size() == sampled
     assert decoded
