@@ -180,6 +180,8 @@ def test_embeddings_have_a_row_for_each_window(model, sound):
         ({"levels": 3}, "has no prior for level 3; it has 0, 1, 2"),
         ({"temperature": (1, 2)}, "must be one number, or one for each level: 2, 1, 0"),
         ({"temperature": -1}, r"temperature=-1\.0 must be 0 or more"),
+        ({"guided_labels": 5}, "guided_labels=5 is not a list of names"),
+        ({"guided_labels": ("key", "mood")}, "guided_labels=mood is not known; give all, or some"),
         ({"schedule": "fast"}, "schedule='fast' is not known; give sequential, parallel"),
         ({"mode": "new"}, "mode=new is not known; modes: ancestral"),
         ({"mode": "upsample"}, "mode=upsample needs prompt, an audio file or codes"),

@@ -98,6 +98,8 @@ def _list_levels(levels: int | Sequence[int]) -> tuple[int, ...]:
 
 def _list_guided_labels(names: str | Sequence[str]) -> tuple[str, ...]:
     """Returns the names of labels; "all" stands for all of them."""
+    if not isinstance(names, Sequence):
+        raise ValueError(f"--guided_labels={names!r} is not a list of names, such as ['key']")
     listed = (names,) if isinstance(names, str) else tuple(names)
     return LABEL_NAMES if listed == (ALL,) else listed
 
