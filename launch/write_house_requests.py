@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     """Writes tracks.jsonl and artists.jsonl."""
     del argv
     dataset = corpus.open_dataset(HELDOUT.value)
-    tracks = [track for split in ("train", "heldout") for track in dataset.tracks(split)]
+    tracks = [track for split in corpus.SPLITS for track in dataset.tracks(split)]
     tracks = sorted(tracks, key=lambda track: track.name)[:NUM_TRACKS]
     rest = {"seconds": SECONDS.value}
     output = Path(OUTPUT.value)
