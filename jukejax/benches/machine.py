@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jukejax.common.extras import format_install
 from jukejax.common.formatting import format_count
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.ops.cpu import (
     attention,

@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.prior import PriorConfig, compute_bits_per_code
+from jukejax.models.prior_config import PriorConfig
+from jukejax.models.prior_losses import compute_bits_per_code
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import precision, sharding
 from jukejax.training import flops

@@ -17,7 +17,7 @@ from jukejax.data.vocabularies import LenientIds
 from jukejax.inference.conditioning import PriorInputs, PriorWeights
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.score import WindowScores, score_windows
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.weights.codec_identity import compare_codecs
 
 

@@ -31,7 +31,8 @@ from jukejax.inference.weight_sharding import find_mesh, use_mesh
 from jukejax.inference.windows import plan_windows
 from jukejax.models.autoregressive import Autoregressive
 from jukejax.models.block import Block
-from jukejax.models.prior import PriorConfig, build_sequence
+from jukejax.models.prior import build_sequence
+from jukejax.models.prior_config import PriorConfig
 
 POOLINGS = ("mean", "max", "last", "none")
 

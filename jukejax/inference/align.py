@@ -25,7 +25,8 @@ from jukejax.inference.conditioning import (
 from jukejax.inference.weight_sharding import find_mesh, use_mesh
 from jukejax.inference.windows import window_starts
 from jukejax.models import decoding
-from jukejax.models.prior import PriorConfig, build_sequence, split_labels
+from jukejax.models.prior import build_sequence, split_labels
+from jukejax.models.prior_config import PriorConfig
 from jukejax.ops.attention.kinds import AttentionKind
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NOISE_CHUNK
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cache import cache_shape

@@ -16,7 +16,8 @@ from jukejax.data.grid import Grid
 from jukejax.data.labels import label_vector
 from jukejax.models import decoding
 from jukejax.models.autoregressive import Conditions
-from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
 
 
 class Labels(NamedTuple):

@@ -20,7 +20,7 @@ from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
 from jukejax.inference.windows import window_starts
 from jukejax.models.labels import label_names
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 
 # Held while a program is started, so that of several threads one compiles it.
 _STARTING = threading.Lock()

@@ -18,7 +18,7 @@ from jukejax.data.vocabularies import Vocabulary
 from jukejax.inference.codec import Codec
 from jukejax.inference.conditioning import Labels, PriorWeights, prepare_weights
 from jukejax.inference.weight_sharding import choose_mesh, make_mesh, shard_weights
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import check_priors

@@ -18,7 +18,9 @@ from jukejax.inference.conditioning import (
 )
 from jukejax.inference.weight_sharding import find_mesh, use_mesh
 from jukejax.models import transformer
-from jukejax.models.prior import PriorConfig, build_sequence
+from jukejax.models.prior import build_sequence
+from jukejax.models.prior_config import PriorConfig
+from jukejax.models.prior_losses import compute_code_bits
 
 
 class WindowScores(NamedTuple):
@@ -51,8 +53,7 @@ def _compute_scores(
     states, length = conditions.encoder_states, jnp.int32(tokens.shape[1])
     x, _ = transformer.prefill_layers(stack, weights.decode.layers, x, states, length)
     logits = model.apply(outer, x, conditions.code_cond, method=model.predict)
-    targets = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    bits = (jax.nn.logsumexp(logits, axis=-1) - targets)[:, prefix:] / jnp.log(2.0)
+    bits = compute_code_bits(logits, tokens)[:, prefix:]
     return WindowScores(bits, jnp.argmax(logits[:, prefix:], axis=-1).astype(jnp.int32))
 
 

@@ -17,7 +17,7 @@ from jukejax.common.types import Tree
 from jukejax.inference import budget
 from jukejax.inference.conditioning import PriorWeights, prepare_weights
 from jukejax.models import decoding
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.ops.logical_axes import placed_by
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes

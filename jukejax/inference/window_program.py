@@ -16,7 +16,8 @@ from jukejax.inference.placement import map_rows
 from jukejax.inference.token_loop import LogitsFilter, TrackNoise, sample_tokens
 from jukejax.models import decoding, transformer
 from jukejax.models.labels import label_names, remove_labels
-from jukejax.models.prior import PriorConfig, build_sequence, extract_codes
+from jukejax.models.prior import build_sequence, extract_codes
+from jukejax.models.prior_config import PriorConfig
 from jukejax.ops.chunks import map_chunks
 
 

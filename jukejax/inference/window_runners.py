@@ -13,12 +13,8 @@ from jukejax.inference.conditioning import PriorWeights
 from jukejax.inference.placement import Division, Replicas, divide_rows
 from jukejax.inference.token_loop import LogitsFilter
 from jukejax.inference.weight_sharding import find_mesh, place_rows, use_mesh
-from jukejax.inference.window_program import (
-    WindowInputs,
-    sample_divided_windows,
-    sample_windows,
-)
-from jukejax.models.prior import PriorConfig
+from jukejax.inference.window_program import WindowInputs, sample_divided_windows, sample_windows
+from jukejax.models.prior_config import PriorConfig
 
 
 class WindowRunner(Protocol):

@@ -8,129 +8,16 @@ A model of the "single" kind reads lyrics and music as one sequence of N + T pos
 vocabulary is that of the lyrics, followed by the codebook: music codes are shifted by `code_shift`.
 """
 
-import dataclasses
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.conditioners import (
-    CodeConditioner,
-    CodeConditionerConfig,
-    LyricEncoder,
-    LyricsConfig,
-    LyricsKind,
-)
-from jukejax.models.labels import LabelConditioner, LabelConfig, compute_grid_bins
-from jukejax.models.transformer_config import TransformerConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class PriorConfig:
-    """One level's prior.
-
-    Attributes:
-      level: 0 is the finest.
-      codebook_size: codes of this level's codebook.
-      hop_length: samples for each code of this level.
-      transformer: the stack; its `seq_len` is the window, in codes, without lyrics.
-      upper: the conditioner on the level above; None at the top level.
-      labels: artist, genre (and timing at the top level); None without labels.
-      lyrics: conditioning on lyrics; None without lyrics.
-      lookback, merged_decoder: see `AutoregressiveConfig`.
-      context_dropout: share of the training windows in which codes before a random position are
-        hidden, so that the model learns what the labels alone tell; see `draw_hidden_codes`.
-    """
-
-    level: int
-    codebook_size: int
-    hop_length: int
-    transformer: TransformerConfig
-    upper: CodeConditionerConfig | None = None
-    labels: LabelConfig | None = None
-    lyrics: LyricsConfig | None = None
-    lookback: tuple[int, ...] = ()
-    context_dropout: float = 0.0
-    merged_decoder: bool = False
-
-    def __post_init__(self) -> None:
-        if self.upper is not None and self.seq_len % self.upper.ratio:
-            raise ValueError(
-                f"seq_len {self.seq_len} is no multiple of {self.upper.ratio}, the codes of level "
-                f"{self.level} for one code of level {self.level + 1}"
-            )
-        if self.transformer.lyric_len or self.transformer.encoder_len:
-            raise ValueError(
-                "transformer.lyric_len and transformer.encoder_len follow from lyrics.num_tokens; "
-                "remove them"
-            )
-        if not self.transformer.causal:
-            raise ValueError(
-                "transformer.causal is False: a prior would predict codes from themselves; it is "
-                "for lyrics.encoder only"
-            )
-        if not 0 <= self.context_dropout < 1:
-            raise ValueError(f"context_dropout is {self.context_dropout}, must be in [0, 1)")
-        if self.lyrics is not None and self.labels is None:
-            raise ValueError("lyrics need labels: the tokens are the end of the label vector")
-        if self.merged_decoder and self.lyric_prefix:
-            raise ValueError("merged_decoder cannot be combined with lyrics.kind 'single'")
-        _ = self.autoregressive  # checks that the pattern has the lyrics that it attends to
-
-    @property
-    def seq_len(self) -> int:
-        """The codes of a window."""
-        return self.transformer.seq_len
-
-    @property
-    def sample_length(self) -> int:
-        """The audio samples of a window."""
-        return self.seq_len * self.hop_length
-
-    @property
-    def has_reference(self) -> bool:
-        """Returns true if the codes of a reference are inputs too."""
-        return self.upper is not None and self.upper.reference
-
-    @property
-    def num_lyrics(self) -> int:
-        """The lyric tokens of a window."""
-        return 0 if self.lyrics is None else self.lyrics.num_tokens
-
-    @property
-    def lyric_prefix(self) -> int:
-        """The positions of the sequence before the music."""
-        single = self.lyrics is not None and self.lyrics.kind == LyricsKind.SINGLE
-        return self.num_lyrics if single else 0
-
-    @property
-    def code_shift(self) -> int:
-        """The offset of music codes in the model's vocabulary."""
-        return self.lyrics.vocab_size if self.lyrics is not None and self.lyric_prefix else 0
-
-    @property
-    def label_width(self) -> int:
-        """The entries of a label vector, lyrics included; 0 without labels."""
-        return 0 if self.labels is None else self.labels.width + self.num_lyrics
-
-    @functools.cached_property
-    def autoregressive(self) -> AutoregressiveConfig:
-        """The model of the whole sequence, lyrics included if they are in it."""
-        return AutoregressiveConfig(
-            vocab_size=self.codebook_size + self.code_shift,
-            transformer=dataclasses.replace(
-                self.transformer,
-                seq_len=self.seq_len + self.lyric_prefix,
-                lyric_len=self.lyric_prefix,
-                encoder_len=self.num_lyrics - self.lyric_prefix,
-            ),
-            labeled=self.labels is not None,
-            lookback=self.lookback,
-            merged_decoder=self.merged_decoder,
-        )
+from jukejax.models.autoregressive import Autoregressive, Conditions
+from jukejax.models.conditioners import CodeConditioner, LyricEncoder, LyricsKind
+from jukejax.models.labels import LabelConditioner
+from jukejax.models.prior_config import PriorConfig
 
 
 class Predictions(NamedTuple):
@@ -233,35 +120,6 @@ class Prior(nn.Module):
         return self.compute_predictions(codes, upper_codes, labels, deterministic).codes
 
 
-HIDDEN_TURNS = 0.75  # share of the turns of a window that are hidden
-
-
-def draw_hidden_codes(
-    config: PriorConfig, labels: jax.Array | None, batch: int, key: jax.Array
-) -> jax.Array:
-    """Draws the codes that are hidden from the inputs of training windows, bool [B, T].
-
-    In `context_dropout` of the windows they are the codes before a position that is drawn
-    uniformly. A code that many earlier codes tell teaches nothing about a label that tells it too,
-    such as the key; without them it does. Of codes that take turns, each turn is hidden with the
-    probability `HIDDEN_TURNS`.
-
-    Args:
-      labels: int [B, label_width], or None.
-    """
-    key_windows, key_ends, key_turns = jax.random.split(key, 3)
-    windows = jax.random.bernoulli(key_windows, config.context_dropout, (batch, 1))
-    ends = jax.random.randint(key_ends, (batch, 1), 0, config.seq_len + 1)
-    hidden = windows & (jnp.arange(config.seq_len) < ends)
-    if config.labels is not None and config.labels.turns:
-        metadata, _ = split_labels(config, labels)
-        turns = compute_grid_bins(config.labels, metadata, config.seq_len)["turn"]
-        shape = (batch, config.labels.turns)
-        hidden_turns = jax.random.bernoulli(key_turns, HIDDEN_TURNS, shape)
-        hidden &= jnp.take_along_axis(hidden_turns, turns, axis=1)
-    return hidden
-
-
 def split_labels(config: PriorConfig, labels: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Splits label vectors into (entries before the lyrics, lyric tokens [B, N])."""
     assert labels is not None
@@ -290,40 +148,3 @@ def extract_codes(config: PriorConfig, tokens: jax.Array) -> jax.Array:
     continues from that letter, and the codes have a 0 there.
     """
     return jnp.maximum(tokens[:, config.lyric_prefix :] - config.code_shift, 0)
-
-
-def compute_bits_per_code(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """Computes the mean cross entropy in bits; logits [B, T, V], codes int [B, T]."""
-    return _code_bits(logits, codes).mean()
-
-
-def compute_example_bits(
-    config: PriorConfig, predictions: Predictions, codes: jax.Array
-) -> jax.Array:
-    """Computes the bits per code of each window of a batch, float32 [B]."""
-    return _code_bits(predictions.codes, codes + config.code_shift).mean(axis=-1)
-
-
-def _code_bits(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """Computes the cross entropy of each code in bits, float32 [B, T]."""
-    logits = logits.astype(jnp.float32)
-    target = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
-    return (jax.nn.logsumexp(logits, axis=-1) - target) / jnp.log(2.0)
-
-
-def compute_losses(
-    config: PriorConfig, predictions: Predictions, codes: jax.Array, labels: jax.Array | None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Computes (loss, parts), all in bits: "bits_per_code" and, with lyrics, "bits_per_letter".
-
-    The loss weights the parts by their lengths, and the lyrics by `loss_fraction` too.
-    """
-    bits = compute_bits_per_code(predictions.codes, codes + config.code_shift)
-    if config.lyrics is None:
-        return bits, {"bits_per_code": bits}
-    _, lyrics = split_labels(config, labels)
-    assert predictions.lyrics is not None
-    letters = compute_bits_per_code(predictions.lyrics, lyrics)
-    share = config.num_lyrics / (config.num_lyrics + config.seq_len)
-    loss = config.lyrics.loss_fraction * share * letters + (1 - share) * bits
-    return loss, {"bits_per_code": bits, "bits_per_letter": letters}

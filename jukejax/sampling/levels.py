@@ -17,7 +17,7 @@ from jukejax.inference import generate
 from jukejax.inference.conditioning import Labels, PriorWeights
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.token_loop import LogitsFilter
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.sampling import reroll
 from jukejax.sampling.folder import LevelState
 from jukejax.sampling.initial_state import InitialState, find_reroll_span

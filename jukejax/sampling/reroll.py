@@ -18,7 +18,7 @@ import numpy as np
 
 from jukejax.inference.conditioning import Labels, PriorWeights, TrackCodes
 from jukejax.inference.score import compute_span_bits
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 
 
 def make_candidate_keys(keys: jax.Array, count: int) -> jax.Array:

@@ -18,7 +18,7 @@ from jukejax.models.conditioners import (
     LyricsKind,
 )
 from jukejax.models.frames import FrameConfig
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands

@@ -16,7 +16,7 @@ from jukejax.common.config import to_plain
 from jukejax.data import vocabularies
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import loading
 from jukejax.weights.openai import released

@@ -16,7 +16,7 @@ import numpy as np
 from jukejax.common.config import to_plain
 from jukejax.data import openai_labels
 from jukejax.data.vocabularies import Vocabulary
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import bundle, sources, stream
 from jukejax.weights.codec_identity import Identity, identify_codec

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jukejax.common import files
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, stablehlo

@@ -24,7 +24,8 @@ from jukejax.common.types import Tree
 from jukejax.models import decoding
 from jukejax.models.autoregressive import Conditions
 from jukejax.models.decoding import DecodeWeights
-from jukejax.models.prior import Prior, PriorConfig, build_sequence
+from jukejax.models.prior import Prior, build_sequence
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.cache import Cache

@@ -15,7 +15,8 @@ from jukejax.inference.score import score_windows
 from jukejax.models import decoding
 from jukejax.models.conditioners import LyricsConfig
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import PriorConfig, build_sequence
+from jukejax.models.prior import build_sequence
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.cpu.switch import set_cpu_kernels
 from jukejax.runtime import sharding

@@ -12,7 +12,7 @@ from jukejax.inference.conditioning import PriorWeights, prepare_weights
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.conditioners import CodeConditionerConfig
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.openai.prior import prior_shapes

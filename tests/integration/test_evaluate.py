@@ -16,7 +16,8 @@ from jukejax.data.labels import label_vector
 from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
 from jukejax.inference.loaded_model import Model
-from jukejax.models.prior import Prior, compute_example_bits
+from jukejax.models.prior import Prior
+from jukejax.models.prior_losses import compute_example_bits
 from jukejax.pages import pictures, runs
 from jukejax.preparation import house
 from jukejax.weights import bundle

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from jukejax.common.config import freeze
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime.sharding import MeshConfig

@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from jukejax.models.conditioners import CodeConditionerConfig
-from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops import logical_axes as placement
 from jukejax.runtime import sharding

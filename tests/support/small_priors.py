@@ -4,7 +4,7 @@ import dataclasses
 
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 
 VOCAB, SEQ_LEN = 8, 6

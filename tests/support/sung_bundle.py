@@ -9,7 +9,7 @@ from jukejax.data import corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
 from jukejax.models.conditioners import LyricsConfig
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.weights import bundle
 from tests.support import small_bundle
 

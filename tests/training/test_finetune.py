@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.data import corpus, vocabularies
-from jukejax.models.prior import Prior, PriorConfig, compute_losses
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
+from jukejax.models.prior_losses import compute_losses
 from jukejax.ops import quantize
 from jukejax.training import checkpoint, finetune, program
 from jukejax.weights import bundle, loading

@@ -11,7 +11,9 @@ from jukejax.common.config import freeze
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
 from jukejax.models.frames import FrameConfig
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import Prior, PriorConfig, compute_losses
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
+from jukejax.models.prior_losses import compute_losses
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig

@@ -9,7 +9,7 @@ import pytest
 from jukejax.common import files
 from jukejax.inference.loaded_model import Model
 from jukejax.models import lora
-from jukejax.models.prior import compute_losses
+from jukejax.models.prior_losses import compute_losses
 from jukejax.training import plan, program
 from jukejax.training.loop import Training
 from jukejax.weights import bundle, checkpoints, loading

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from jukejax.data import corpus
 from jukejax.data.lyrics import LyricsReader, find_alphabet
 from jukejax.data.vocabularies import Vocabulary
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.training import pretrained
 
 

@@ -20,7 +20,7 @@ from jukejax.inference.codec import Codec
 from jukejax.inference.conditioning import prepare_weights
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.inference.window_program import WindowInputs, sample_windows
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.runtime import distributed
 from jukejax.training.task import Batch, Preview, to_host
 

@@ -18,13 +18,9 @@ from jukejax.data.track_labels import encode_track_labels
 from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
 from jukejax.models.labels import drop_labels
-from jukejax.models.prior import (
-    Prior,
-    PriorConfig,
-    compute_example_bits,
-    compute_losses,
-    draw_hidden_codes,
-)
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
+from jukejax.models.prior_losses import compute_example_bits, compute_losses, draw_hidden_codes
 from jukejax.runtime import precision
 from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task

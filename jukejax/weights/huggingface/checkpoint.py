@@ -12,7 +12,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.common.types import Tree
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.weights import stream
 from jukejax.weights.huggingface.config import export_configs
 from jukejax.weights.huggingface.vqvae_config import LEVELS

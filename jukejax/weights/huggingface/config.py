@@ -6,7 +6,7 @@ The port's `priors[0]` is the top level.
 from collections.abc import Mapping
 from typing import Any
 
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights.huggingface.prior_config import export_label_limits, export_prior, import_prior
 from jukejax.weights.huggingface.vqvae_config import LEVELS, export_vqvae, import_vqvae

@@ -8,7 +8,7 @@ from typing import Any
 
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights.huggingface.vqvae_config import LEVELS, to_integer

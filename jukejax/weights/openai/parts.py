@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common.types import Tree
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize

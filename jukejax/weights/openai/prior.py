@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jukejax.common.types import Tree
 from jukejax.models.autoregressive import AutoregressiveConfig
 from jukejax.models.conditioners import CodeConditionerConfig
-from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.weights.mapping import Entry

@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.common import files
 from jukejax.common.config import freeze
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import stream
 from jukejax.weights.openai.parts import Config, part_entries, part_shapes

@@ -11,17 +11,14 @@ from jukejax.data.lyrics import ALPHABETS
 from jukejax.data.openai_labels import Version
 from jukejax.inference import generate
 from jukejax.inference.align import compute_lyric_attention
-from jukejax.inference.conditioning import (
-    PriorInputs,
-    PriorWeights,
-    fit_length,
-    prepare_weights,
-)
+from jukejax.inference.conditioning import PriorInputs, PriorWeights, fit_length, prepare_weights
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import Prior, PriorConfig, compute_losses, split_labels
+from jukejax.models.prior import Prior, split_labels
+from jukejax.models.prior_config import PriorConfig
+from jukejax.models.prior_losses import compute_losses
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.weights.openai import prior as openai_prior

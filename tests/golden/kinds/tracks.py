@@ -11,7 +11,7 @@ from jukejax.data.openai_labels import Version
 from jukejax.inference import budget, generate, window_runners
 from jukejax.inference.align import align_lyrics
 from jukejax.inference.conditioning import Labels, make_window_labels
-from jukejax.models.prior import PriorConfig
+from jukejax.models.prior_config import PriorConfig
 from tests.golden.kinds.case import Case, Settings, assert_close
 from tests.golden.kinds.prior import Codec, lay_out, load, prior_config
 from tests.golden.kinds.text import openai_ids

@@ -14,7 +14,8 @@ from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec, open_codec
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.labels import LabelConfig
-from jukejax.models.prior import Prior, PriorConfig
+from jukejax.models.prior import Prior
+from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime.sharding import unbox
 from jukejax.training import telemetry
