@@ -35,7 +35,7 @@ from jukejax.ops import cache as caches
 from jukejax.ops.attention.kinds import AttentionKind
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.runtime import precision
-from jukejax.training.tasks.prior import prior_config
+from jukejax.training.tasks.prior_sizes import complete_prior_config
 
 # OpenAI's 1b_lyrics: 384 letters before 6144 codes, in 64 rows (design: its table of models).
 PRIOR_1B = dict(
@@ -221,7 +221,7 @@ def make_loop(
         config = shapes.load_config(name)
         if "transformer" not in config.model:
             raise ValueError(f"--config={name} trains no prior, so there is nothing to decode")
-        model = prior_config(config, None).autoregressive
+        model = complete_prior_config(config, None).autoregressive
         if model.transformer.encoder_len:
             raise ValueError(
                 f"--config={name} reads lyrics with an encoder of its own, which is not timed "

@@ -19,7 +19,7 @@ from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime import sharding
 from jukejax.training import program
 from jukejax.training.optim import OptimizerConfig
-from jukejax.training.tasks.prior import prior_config
+from jukejax.training.tasks.prior_sizes import complete_prior_config
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -78,7 +78,7 @@ def test_config_gives_a_model(name, variant):
         info={"hops": list(hops), "codebook_size": 64, "sample_rate": 44100},
         vocabulary=Vocabulary(("unknown", "a"), ("unknown", "b", "c")),
     )
-    frozen = prior_config(config, dataset)
+    frozen = complete_prior_config(config, dataset)
     codes = jax.ShapeDtypeStruct((1, frozen.seq_len), jnp.int32)
     told = {}
     if frozen.upper is not None:

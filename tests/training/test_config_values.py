@@ -17,7 +17,7 @@ from jukejax.training import config_keys, config_values
 from jukejax.training.anneal import ScheduleConfig
 from jukejax.training.loss_scale import LossScaleConfig
 from jukejax.training.optim import OptimizerConfig
-from jukejax.training.tasks.prior import prior_config
+from jukejax.training.tasks.prior_sizes import complete_prior_config
 from jukejax.training.tasks.vqvae_loss import LossConfig
 from tests.integration.test_configs import load
 from tests.training.test_config_keys import TINY, parsed
@@ -123,7 +123,7 @@ def test_a_codebook_smaller_than_its_codes_is_refused(key):
     info = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
     dataset = types.SimpleNamespace(info=info, vocabulary=Vocabulary())
     config.model.upper.vocab_size = config.model.codebook_size = 2048
-    prior_config(config, dataset)
+    complete_prior_config(config, dataset)
     config.model.update_from_flattened_dict({key: 100})
     with pytest.raises(ValueError, match=rf"config.model.{key} is 100, but the data has 2048"):
-        prior_config(config, dataset)
+        complete_prior_config(config, dataset)

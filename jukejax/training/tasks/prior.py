@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jukejax.common.config import check_keys, freeze, to_plain
+from jukejax.analysis.codebook import measure_usage
+from jukejax.common.config import check_keys, to_plain
 from jukejax.common.types import Tree
 from jukejax.data import corpus, mixture, pipeline
 from jukejax.data.openai_labels import OpenAIVocabulary
@@ -19,17 +20,16 @@ from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.inference.codec import open_codec
 from jukejax.models.labels import drop_labels
 from jukejax.models.prior import Prior
-from jukejax.models.prior_config import PriorConfig
 from jukejax.models.prior_losses import compute_example_bits, compute_losses, draw_hidden_codes
 from jukejax.runtime import precision
 from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task
-from jukejax.training.tasks.lyrics import make_lyrics_reader, set_vocab_size
+from jukejax.training.tasks.lyrics import make_lyrics_reader
 from jukejax.training.tasks.preview import PriorSampler, TrainingCodes
+from jukejax.training.tasks.prior_sizes import complete_prior_config
 from jukejax.weights.codec_identity import check_same_codec
 
 DATA_KEYS = ("folder", "batch_size", "aug_shift")
-NO_DATA: dict[str, Any] = {"hops": [8, 32, 128], "codebook_size": 2048, "sample_rate": 44100}
 
 
 class PriorTask(Task):
@@ -63,7 +63,7 @@ class PriorTask(Task):
         if isinstance(dataset, mixture.Mixture):
             check_same_codec({str(x.folder): x.info.get("vqvae") for x in dataset.parts})
         check_keys(config.data, DATA_KEYS, "config.data")
-        self.model_config = prior_config(config, dataset)
+        self.model_config = complete_prior_config(config, dataset)
         if dataset is not None:  # without data, the numbers of artists and genres are placeholders
             pretrained.check_model(config, self.model_config)
         self.label_tables = self._size_label_tables(dataset.vocabulary if dataset else Vocabulary())
@@ -225,7 +225,7 @@ class PriorTask(Task):
     ) -> dict[str, float]:
         """Compares the held-out loss with the entropy of the codes' histogram."""
         del params, extra, workdir
-        entropy = histogram_entropy(self.dataset, "heldout", self.model_config.level)
+        entropy = measure_histogram_entropy(self.dataset, "heldout", self.model_config.level)
         bits = evaluation["bits_per_code"]
         return {
             "bits_per_code": bits,
@@ -244,74 +244,12 @@ class PriorTask(Task):
         }
 
 
-def prior_config(config: ConfigDict, dataset: corpus.Dataset | None) -> PriorConfig:
-    """Completes `config.model` with the values that follow from the code shards.
-
-    These are the codebook sizes, the hop of the level, and the numbers of artists, genres and
-    characters of lyrics, if the config omits them. Without shards they are those of the released
-    VQ-VAE, one name each, and no character.
-
-    Raises:
-      ValueError: the config does not fit the level or the shards.
-    """
-    model = config.model.to_dict()
-    level = model.get("level")
-    info = NO_DATA if dataset is None else dataset.info
-    hops, codebook_size = info["hops"], info["codebook_size"]
-    levels = len(hops)
-    if level not in range(levels):
-        raise ValueError(f"model.level is {level}; there are levels 0 to {levels - 1}")
-    model.setdefault("codebook_size", codebook_size)
-    model.setdefault("hop_length", hops[level])
-    if model.get("upper") is not None:
-        model["upper"].setdefault("vocab_size", codebook_size)
-    if model.get("labels") is not None:
-        vocabulary = Vocabulary() if dataset is None else dataset.vocabulary
-        model["labels"].setdefault("num_artists", len(vocabulary.artists))
-        model["labels"].setdefault("num_genres", len(vocabulary.genres))
-        model["labels"].setdefault("sample_rate", info["sample_rate"])
-    if model.get("lyrics") is not None:
-        set_vocab_size(config, model["lyrics"], dataset)
-    frozen = freeze(PriorConfig, model, "config.model")
-    if dataset is not None:
-        _check_codebooks(frozen, codebook_size)
-    is_top = level == levels - 1
-    if is_top != (frozen.upper is None):
-        verb = "must not have" if is_top else "needs"
-        raise ValueError(f"level {level} {verb} model.upper, the conditioner on the level above")
-    if dataset is not None and frozen.upper is not None:
-        ratio = hops[level + 1] // hops[level]
-        if frozen.upper.ratio != ratio:
-            raise ValueError(
-                f"model.upper upsamples {frozen.upper.ratio} times, but hops {hops} need {ratio}"
-            )
-    return frozen
-
-
-def _check_codebooks(config: PriorConfig, codebook_size: int) -> None:
-    """Checks that a model has an entry for every code of its level and of the level above.
-
-    Args:
-      codebook_size: codes of each level in the data.
-    """
-    sizes = {"codebook_size": config.codebook_size}
-    if config.upper is not None:
-        sizes["upper.vocab_size"] = config.upper.vocab_size
-    for key, size in sizes.items():
-        if size < codebook_size:
-            raise ValueError(
-                f"config.model.{key} is {size}, but the data has {codebook_size} codes; remove it, "
-                f"or set it to {codebook_size}"
-            )
-
-
-def histogram_entropy(dataset: corpus.Dataset, split: str, level: int) -> float:
-    """Computes the entropy of the codes' histogram in bits per code.
+def measure_histogram_entropy(dataset: corpus.Dataset, split: str, level: int) -> float:
+    """Computes the entropy of the codes' histogram in bits per code; 0 of an empty split.
 
     This is the loss of the best model that does not depend on earlier codes.
     """
     counts = np.zeros(dataset.info["codebook_size"], np.int64)
     for track in range(len(dataset.tracks(split))):
         counts += np.bincount(dataset.read_codes(split, track)[level], minlength=len(counts))
-    shares = counts[counts > 0] / max(counts.sum(), 1)
-    return float(-(shares * np.log2(shares)).sum())
+    return measure_usage(counts).entropy_bits if counts.any() else 0.0
