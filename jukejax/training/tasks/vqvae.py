@@ -1,6 +1,5 @@
 """The training task of the VQ-VAE, on audio shards (Jukebox paper, section 3 and appendix B.1)."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,25 @@ from ml_collections import ConfigDict
 
 from jukejax.common.config import check_keys, freeze, to_plain
 from jukejax.common.types import Tree
-from jukejax.data import audio, corpus, mixture, pipeline
+from jukejax.data import audio, mixture, pipeline
 from jukejax.models.layers import init_params
 from jukejax.models.vqvae import VQVAE, VQVAEOutput
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
-from jukejax.ops import stft as stft_ops
 from jukejax.ops.stft import Bandwidth
 from jukejax.runtime import distributed, precision
 from jukejax.training import flops, pretrained
 from jukejax.training.task import Batch, Metrics, Preview, Task, to_host
+from jukejax.training.tasks.vqvae_inputs import (
+    measure_split_bandwidth,
+    read_decoders_only,
+    read_excerpt,
+)
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window, name_metrics, total_loss
 
 DATA_KEYS = (
     "folder", "window", "batch_size", "aug_shift", "aug_blend", "aug_gain", "aug_mute"
 )  # fmt: skip
-BANDWIDTH_SECONDS = 600.0  # of training audio for the measurement of the bandwidth
-RECONSTRUCTION_SECONDS = 6.0
 
 
 class VQVAETask(Task):
@@ -280,55 +281,3 @@ class VQVAETask(Task):
             "bandwidth": to_plain(self.bandwidth),
             **pretrained.describe_origin(self.config),
         }
-
-
-def read_decoders_only(config: ConfigDict, model_config: VQVAEConfig) -> tuple[int, ...]:
-    """Returns the levels of `config.decoders_only`; none: everything is trained.
-
-    Raises:
-      ValueError: a level has no decoder, or there are no weights to start from.
-    """
-    value = config.get("decoders_only", ())
-    levels = tuple(value) if isinstance(value, list | tuple) else (value,)
-    decoded = sorted(set(range(model_config.levels)) - set(model_config.synthesized_levels))
-    for level in levels:
-        if level not in decoded:
-            raise ValueError(
-                f"config.decoders_only={value} names level {level}; the levels with decoders are "
-                f"{', '.join(map(str, decoded))}"
-            )
-    if levels and not config.get("init_from"):
-        raise ValueError(f"config.decoders_only={value} needs config.init_from, a trained VQ-VAE")
-    return levels
-
-
-def measure_split_bandwidth(folder: str, window: int, sample_rate: int) -> Bandwidth:
-    """Measures the bandwidth of the training split, on the same windows at every call.
-
-    Args:
-      window: samples of a window.
-    """
-    windows = pipeline.read_audio_batches(
-        folder,
-        "train",
-        window=window,
-        batching=pipeline.Batching(batch_size=1, shuffle=True, repeat=False),
-    )
-    count = int(-(-BANDWIDTH_SECONDS * sample_rate // window))
-    try:
-        return stft_ops.measure_bandwidth(
-            batch["audio"][0] for batch in itertools.islice(windows, count)
-        )
-    finally:
-        windows.close()
-
-
-def read_excerpt(dataset: corpus.Dataset, hop: int) -> np.ndarray:
-    """Reads the start of the first held-out track, mono float32 [time, 1], in whole codes.
-
-    Args:
-      hop: samples of a code of the top level.
-    """
-    track = dataset.read_track("heldout", 0).mean(axis=1, keepdims=True)
-    samples = min(len(track), int(RECONSTRUCTION_SECONDS * dataset.info["sample_rate"]))
-    return track[: samples // hop * hop]
