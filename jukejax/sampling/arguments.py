@@ -16,7 +16,8 @@ from jukejax.common.formatting import format_count
 from jukejax.data.audio import Recording
 from jukejax.data.grid import parse_key
 from jukejax.data.labels import LABEL_NAMES
-from jukejax.sampling.request import ALL, Request, resolve_seconds
+from jukejax.sampling.request import ALL, Request
+from jukejax.sampling.request_values import resolve_seconds
 from jukejax.sampling.source import SourceTrack
 
 if TYPE_CHECKING:

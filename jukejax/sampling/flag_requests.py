@@ -9,14 +9,14 @@ from jukejax.common import files, mirrors
 from jukejax.data.grid import Grid, merge_grids
 from jukejax.data.lrc import has_line_times, parse_lrc
 from jukejax.sampling import arguments
-from jukejax.sampling.request import (
-    Request,
+from jukejax.sampling.request import Request
+from jukejax.sampling.request_flags import NAMES
+from jukejax.sampling.request_values import (
     parse_bar_range,
     parse_integers,
     parse_numbers,
     parse_range,
 )
-from jukejax.sampling.request_flags import NAMES
 
 _HASHED = ("lyrics_file", "prompt", "codes")  # files whose content the tracks depend on
 
