@@ -10,7 +10,7 @@ from jukejax.models.frames import FrameConfig
 from jukejax.models.layers import ResidualStack
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
-from jukejax.ops.synthesis import PHASE_FRAMES
+from jukejax.ops.tones import PHASE_FRAMES
 
 
 class Span(NamedTuple):

@@ -67,6 +67,11 @@ def log_magnitudes(
     return logs.reshape(audio.shape[0], -1, filters.shape[-1])
 
 
+def compute_magnitudes(logs: jax.Array, kind: str) -> jax.Array:
+    """Computes the magnitudes of `log_magnitudes`, its inverse."""
+    return jnp.maximum(jnp.exp(logs) - FLOORS[kind], 0)
+
+
 def count_bands(kind: str, low: float, high: float) -> int:
     """Returns the number of bands of "tones" or "strokes" with centers in [low, high) Hz."""
     return len(select_centers(kind, low, high))

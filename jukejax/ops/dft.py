@@ -52,6 +52,12 @@ def count_macs(window: int, n_fft: int) -> int:
     return blocks * (2 * filled * columns + (2 * columns) ** 2)
 
 
+def make_waves(frequencies: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns cosines and sines of frequencies [K] in turns a sample, float32 [K, samples]."""
+    angles = 2 * np.pi * np.outer(frequencies, np.arange(samples))
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
 def _factorize(n_fft: int) -> tuple[int, int]:
     """Returns N1 and N2: N1 a power of two and N2 even, or N1 = 1."""
     rows = math.gcd(n_fft // 2, _LARGEST_FACTOR) if n_fft % 2 == 0 else 1
