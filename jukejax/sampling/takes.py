@@ -14,7 +14,7 @@ another level loses stems that are not, as they would not sum to it.
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from jukejax.data import audio
 from jukejax.data.grid import Grid, format_key
 from jukejax.data.sound_files import FileFormat, Tags, format_bpm, write_sound
 from jukejax.pages.runs import join_text
-from jukejax.preparation import separators
+from jukejax.sampling import take_stems
 from jukejax.sampling.folder import SampleFolder, parse_grid
 from jukejax.sampling.tempo_map import render_click, write_tempo_map
 
@@ -38,7 +38,6 @@ _MISSED = 0.1  # LU, smallest reported distance from the target
 _ATTEMPTS = 6  # of writing a lossy file at the right gain
 _STEP_DB = 0.02  # distance of planned peaks from the highest; rounding of samples adds less
 _TOLERANCE_DB = 0.03  # of the loudness of a lossy file
-STEMS = ("vocals", "accompaniment")
 _COMPANIONS = ("stems", "click", "midi")  # files beside the take itself, by their settings
 
 
@@ -76,21 +75,7 @@ class TakeSettings:
                     "--codes also --first_beat)"
                 )
         if self.stems:
-            find_separator()
-
-
-def find_separator() -> separators.Separator:
-    """Returns Spleeter.
-
-    Raises:
-      ValueError: its weights are missing.
-    """
-    if separators.find_weights() is None:
-        raise ValueError(
-            "--stems needs the weights of Deezer's separator: run `make spleeter-weights` (73 MB, "
-            f"once), or set ${separators.VARIABLE} to what convert --from=spleeter wrote"
-        )
-    return separators.make_separator("spleeter")
+            take_stems.find_separator()
 
 
 class TakeWriter:
@@ -162,7 +147,7 @@ class TakeWriter:
         paths = [path]
         sound, level = write_at_level(path, sound, settings, tags, sample_rate)
         if settings.stems:
-            paths += write_stems(path, sound, settings.file_format, tags, sample_rate)
+            paths += take_stems.write_stems(path, sound, settings.file_format, tags, sample_rate)
         if settings.click:
             paths.append(path.with_name(f"{path.stem}_click.wav"))
             click = render_click(grid, len(sound), sample_rate)
@@ -259,7 +244,7 @@ def _find_correction(sound: np.ndarray, lufs: float | None) -> float:
     is above -`_STEP_DB` does not exceed that.
     """
     if lufs is None:
-        peak_db = 20 * math.log10(max(_find_peak([sound]), 1e-6))
+        peak_db = 20 * math.log10(max(float(np.abs(sound).max(initial=0.0)), 1e-6))
         return -_STEP_DB - peak_db if peak_db > 0 else 0.0
     headroom = PEAK_DB - _STEP_DB - true_peak_db(sound)
     loudness = measure_loudness(sound)
@@ -283,32 +268,3 @@ def _report_missed(path: Path, loudness: float | None, lufs: float) -> float | N
         file=sys.stderr,
     )
     return missed
-
-
-# -- Stems ---------------------------------------------------------------------------------------
-
-
-def write_stems(
-    path: Path, sound: np.ndarray, file_format: FileFormat, tags: Tags, sample_rate: int
-) -> list[Path]:
-    """Writes the stems of a take at 44.1 kHz, whose sum is the take; returns their paths.
-
-    If a stem has samples above full scale, all stems are attenuated equally.
-    """
-    from jukejax.preparation import spleeter
-
-    separator = find_separator()
-    if sample_rate != audio.SAMPLE_RATE:
-        sound = soxr.resample(sound, sample_rate, audio.SAMPLE_RATE)
-    stems = spleeter.load_spleeter(separator.weights, separator.hash)(sound, stems=STEMS)
-    gain = min(1.0, 1.0 / max(_find_peak(list(stems.values())), 1e-6))
-    paths = []
-    for name, stem in stems.items():
-        paths.append(path.with_name(f"{path.stem}_stem_{name}{path.suffix}"))
-        stem_tags = dataclasses.replace(tags, title=f"{tags.title} · {name}")
-        write_sound(paths[-1], stem * np.float32(gain), file_format, stem_tags)
-    return paths
-
-
-def _find_peak(sounds: Sequence[np.ndarray]) -> float:
-    return max(float(np.abs(sound).max(initial=0.0)) for sound in sounds)

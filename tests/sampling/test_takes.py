@@ -21,7 +21,7 @@ from jukejax.inference.loaded_model import Model
 from jukejax.pages import report
 from jukejax.pages.runs import read_items
 from jukejax.preparation import separators, spleeter
-from jukejax.sampling import takes
+from jukejax.sampling import take_stems, takes
 from jukejax.sampling.folder import SampleFolder
 from jukejax.sampling.takes import PEAK_DB, TakeSettings, make_tags, name_take, write_at_level
 from tests.sampling.test_run import Killed, sample_fake_level
@@ -214,11 +214,13 @@ def separate_fake(weights, sha256):
 
 
 def test_stems_sum_to_the_take_and_are_not_clipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(takes, "find_separator", lambda: separators.Separator("spleeter"))
+    monkeypatch.setattr(take_stems, "find_separator", lambda: separators.Separator("spleeter"))
     monkeypatch.setattr(spleeter, "load_spleeter", separate_fake)
     for level, gain in ((0.05, 1.0), (0.5, None)):
         sound = make_music(level=level)
-        paths = takes.write_stems(tmp_path / "t.wav", sound, FileFormat(bits=24), Tags(), 44100)
+        paths = take_stems.write_stems(
+            tmp_path / "t.wav", sound, FileFormat(bits=24), Tags(), 44100
+        )
         assert [path.name for path in paths] == ["t_stem_vocals.wav", "t_stem_accompaniment.wav"]
         stems = [soundfile.read(path, always_2d=True)[0] for path in paths]
         gain = gain or 1 / (3 * np.abs(sound).max())
@@ -227,9 +229,9 @@ def test_stems_sum_to_the_take_and_are_not_clipped(tmp_path, monkeypatch):
 
 
 def test_stems_of_another_level_are_removed_and_other_files_stay(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(takes, "find_separator", lambda: separators.Separator("spleeter"))
+    monkeypatch.setattr(take_stems, "find_separator", lambda: separators.Separator("spleeter"))
     monkeypatch.setattr(spleeter, "load_spleeter", separate_fake)
-    stems = {f"{NAME}_stem_{name}.wav" for name in takes.STEMS}
+    stems = {f"{NAME}_stem_{name}.wav" for name in take_stems.STEMS}
 
     def list_files():
         return {path.name for path in tmp_path.glob("take_*")}
