@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import files
+from jukejax.common import output_locks
 from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def main() -> int:
         draws=DRAWS.value,
         seed=SEED.value,
     )
-    with files.lock_file(Path(output) / ".lock", Path(output), "evaluate"):
+    with output_locks.lock_file(Path(output) / ".lock", Path(output), "evaluate"):
         evaluation = evaluate(request, settings)
         for line in rows.format_table(evaluation.rows):
             print(line)

@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import files
+from jukejax.common import output_locks
 from jukejax.weights.shipped import resolve_model
 
 FLAGS = flags.FlagValues()
@@ -139,7 +139,7 @@ def main() -> int:
     )
     if options.adapters and options.format != "bundle":
         raise ValueError(f"--adapters writes a bundle; remove --format={options.format}")
-    with files.lock_file(options.output / ".lock", options.output, "export"):
+    with output_locks.lock_file(options.output / ".lock", options.output, "export"):
         parts = export_model(options)
     for name, facts in parts.items():
         if facts:

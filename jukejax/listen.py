@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from jukejax import cli
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.common.formatting import format_count
 from jukejax.pages.listening import MODES, QUESTIONS
 
@@ -87,7 +87,7 @@ def main() -> int:
     from jukejax.evaluation.listening import make_test
 
     settings, sets = read_settings(), open_sets()
-    with files.lock_file(output / ".lock", output, "listen"):
+    with output_locks.lock_file(output / ".lock", output, "listen"):
         index = make_test(sets, settings, output)
     questions = format_count(len(files.read_json(output / "key.json")["trials"]), "question")
     print(f"{questions}: {index.resolve().as_uri()}; keep {output / 'key.json'} to yourself")

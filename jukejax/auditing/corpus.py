@@ -24,7 +24,7 @@ from jukejax.auditing import evidence
 from jukejax.auditing.code_distance import Neighbors
 from jukejax.auditing.evidence import Evidence
 from jukejax.auditing.recordings import WINDOW, Recordings
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus, reading, records
 
@@ -106,7 +106,7 @@ class AudioCorpus:
 
     def __init__(self, dataset: corpus.Dataset, cache: Path):
         self.dataset, self.tracks = dataset, dataset.tracks("train")
-        with files.lock_output(cache, "audit"):
+        with output_locks.lock_output(cache, "audit"):
             folder = _index_folder(cache, "recordings", dataset)
             self._recordings = Recordings(self._load_index(folder), self.read_track, RATE)
             null = _load_or_compute(folder / "heldout.json", self._measure_heldout)
@@ -193,7 +193,7 @@ class CodeCorpus:
     def __init__(self, dataset: corpus.Dataset, cache: Path, codebook: np.ndarray | None = None):
         self.dataset, self.tracks = dataset, dataset.tracks("train")
         self.size = dataset.info["codebook_size"]
-        with files.lock_output(cache, "audit"):
+        with output_locks.lock_output(cache, "audit"):
             folder = _index_folder(cache, "codes", dataset)
             self._codes = self._load_index(folder)
             self._neighbors = None

@@ -12,7 +12,7 @@ from jukejax.auditing import pieces
 from jukejax.auditing.auditor import Auditor
 from jukejax.auditing.corpus import LEVEL, AudioCorpus, CodeCorpus, open_training
 from jukejax.auditing.report import ReportWriter
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.common.progress import Progress
 from jukejax.data.corpus import Dataset
 
@@ -51,13 +51,13 @@ def run_audit(options: AuditOptions) -> tuple[str, list[dict]]:
     auditor = open_auditor(options)
     for warning in auditor.warnings():
         print(f"warning: {warning}", file=sys.stderr)
-    with files.lock_output(options.output, "audit") as folder:
+    with output_locks.lock_output(options.output, "audit") as folder:
         progress, items = Progress("auditing, pieces", len(sounds)), []
         for count, sound in enumerate(sounds, start=1):
             items.append(audit_once(auditor, sound, folder))
             progress.update(count, f"{sound.name}: {items[-1]['verdict']}")
         overall = ReportWriter(auditor, options.output).write(sounds, items)
-        files.clear_work(folder)
+        output_locks.clear_work(folder)
     return overall, items
 
 

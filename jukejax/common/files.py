@@ -1,4 +1,4 @@
-"""Atomic writes of files, JSON, locks, and folders that belong to one set of settings.
+"""Atomic writes of files, JSON, and folders that belong to one set of settings.
 
 A killed process leaves the old file or the new one, never an incomplete file under its final name.
 Unfinished files match `UNFINISHED`.
@@ -9,19 +9,16 @@ import errno
 import io
 import json
 import os
-import socket
 import sys
-import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from jukejax.common import locks, mirrors, storage
+from jukejax.common import mirrors, storage
 
 REPOSITORY = Path(__file__).resolve().parents[2]  # root of a checkout, with configs and caches
-LOCK = "lock"
 UNFINISHED = ".*.tmp"  # glob of the temporary files of `replacing`
 
 T = TypeVar("T")
@@ -179,80 +176,7 @@ def read_cached(path: Path, load: Callable[[Path], T], *, name: str = "") -> T |
         return None
 
 
-# -- Locks and settings ------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def lock_output(output: Path, verb: str) -> Iterator[Path]:
-    """Locks an output folder against a second process, and yields its folder of unfinished work.
-
-    Args:
-      verb: name of the command, for the message.
-
-    Raises:
-      ValueError: another process holds the lock, or the disk is full.
-    """
-    folder = output / ".work"
-    with lock_file(folder / LOCK, output, verb):
-        yield folder
-
-
-@contextlib.contextmanager
-def lock_file(path: Path, output: Path, verb: str) -> Iterator[None]:
-    """Locks `path`, in or below `output`, against a second process.
-
-    The file has the holder's verb, process, host and start. At the end it is removed, with the
-    folders that were made for it if they are empty.
-
-    Args:
-      verb: name of the command.
-
-    Raises:
-      ValueError: another process holds the lock, or the disk is full in the `with` block.
-    """
-    missing = [folder for folder in path.parents if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquire_lock(path, output, verb)
-        try:
-            lock.truncate(0)
-            lock.write(json.dumps(_describe_holder(verb)).encode())
-            yield
-        finally:
-            locks.remove_file(lock, path)
-    except Exception as error:
-        if is_disk_full(error):
-            raise ValueError(
-                f"the disk of {output} is full; make room and run again: finished work is kept"
-            ) from error
-        raise
-    finally:
-        for folder in missing:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-
-def _describe_holder(verb: str) -> dict[str, Any]:
-    started_at = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"verb": verb, "pid": os.getpid(), "host": socket.gethostname(), "since": started_at}
-
-
-def _acquire_lock(path: Path, output: Path, verb: str) -> io.FileIO:
-    """Opens and locks a file, which its holder may remove meanwhile."""
-    while True:
-        lock = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by the caller
-        try:
-            locks.lock_file(lock)
-            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                return lock
-        except BlockingIOError as error:
-            holder = {"verb": verb} | read_json_if_any(path)
-            message = f"another {holder['verb']} is writing to {output}; wait for it"
-            if "pid" in holder:
-                message += " (process {pid} on {host}, since {since})".format_map(holder)
-            lock.close()
-            raise ValueError(message) from error
-        lock.close()
+# -- Full disks and settings -------------------------------------------------------------------
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -268,13 +192,6 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def clear_work(folder: Path) -> None:
-    """Removes all files except the lock from the folder of `lock_output`."""
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            path.unlink()
 
 
 def check_settings(

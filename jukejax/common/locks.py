@@ -10,7 +10,7 @@ if sys.platform == "win32":
 
     _BYTE = 1 << 30  # the locked byte: other processes cannot read it, but what is written before
 
-    def lock_file(file: io.FileIO) -> None:
+    def lock_open_file(file: io.FileIO) -> None:
         """Locks an open file.
 
         Raises:
@@ -31,7 +31,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def lock_file(file: io.FileIO) -> None:
+    def lock_open_file(file: io.FileIO) -> None:
         """Locks an open file.
 
         Raises:

@@ -277,12 +277,12 @@ def _process_folder(parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.glob("*.lock"):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), open(path, "r+b", 0) as file:
-            locks.lock_file(file)
+            locks.lock_open_file(file)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             path.unlink(missing_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="process-", dir=parent))
     lock = open(folder.with_suffix(".lock"), "ab", 0)  # noqa: SIM115 - open until the process ends
-    locks.lock_file(lock)
+    locks.lock_open_file(lock)
     atexit.register(_remove_folder, folder, lock)
     return folder
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.evaluation.model_figures import check_rate
@@ -101,7 +101,7 @@ class EmbeddingJob:
             tracks are written).
         """
         entries = self._sounds.entries
-        with files.lock_output(output, "embed"):
+        with output_locks.lock_output(output, "embed"):
             settings = self._list_settings()
             files.check_settings(output / "settings.json", settings, flag="--output")
             files.write_json(output / "settings.json", settings)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.common.arrays import read_arrays
 from jukejax.common.progress import Progress
 from jukejax.data import corpus, reading, records, shard_checks
@@ -251,7 +251,7 @@ def encode_dataset(
         return None
     shard_checks.check_shards(dataset)
     versions, started_at = list_versions(dataset, offsets, codec.hop), time.monotonic()
-    with files.lock_output(output, "encode") as folder:
+    with output_locks.lock_output(output, "encode") as folder:
         seconds = encode_tracks(codec, versions, folder, batch_size, references)
         speed = seconds / (time.monotonic() - started_at)
         if corpus.open_dataset(dataset.folder).corpus_hash != dataset.corpus_hash:
@@ -259,6 +259,6 @@ def encode_dataset(
                 f"{dataset.folder} was changed during the encoding, by another prepare; run again"
             )
         write_shards(output, versions, folder, info, dataset.vocabulary)
-        files.clear_work(folder)
+        output_locks.clear_work(folder)
     samples = sum(version.samples for version in versions)
     return EncodingSummary(len(versions), samples / codec.sample_rate / 60, speed)

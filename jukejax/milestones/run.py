@@ -16,7 +16,7 @@ from jukejax.analysis import rhythm
 from jukejax.auditing.auditor import Auditor
 from jukejax.auditing.pieces import Sound, find_sounds
 from jukejax.auditing.run import AuditOptions, audit_once, open_auditor
-from jukejax.common import files
+from jukejax.common import output_locks
 from jukejax.data import audio
 from jukejax.inference.loaded_model import Model
 from jukejax.pages.milestones import Milestone, MilestoneTrack, write_milestone_page
@@ -108,7 +108,7 @@ def compare_milestones(options: MilestoneOptions) -> tuple[Path, list[tuple[str,
         vqvae = options.parts[0] if options.codes else None
         auditor = open_auditor(AuditOptions("", training, options.output, vqvae))
     milestones = []
-    with files.lock_output(options.output, "report") as work:
+    with output_locks.lock_output(options.output, "report") as work:
         parts = _merge_parts(options, work)
         for saved in steps:
             _sample_milestone(options, saved.step, parts, work)
@@ -117,7 +117,7 @@ def compare_milestones(options: MilestoneOptions) -> tuple[Path, list[tuple[str,
         result = write_milestone_page(options.output, Path(options.run).name, milestones)
         for folder in (work / "parts", work / "model"):
             shutil.rmtree(folder, ignore_errors=True)
-        files.clear_work(work)
+        output_locks.clear_work(work)
     return result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jukejax.common import files, storage
+from jukejax.common import files, output_locks, storage
 from jukejax.common.formatting import format_count
 from jukejax.common.progress import Progress
 from jukejax.data import audio, corpus
@@ -94,7 +94,7 @@ def _open_output(settings: Settings) -> Iterator[tuple[Path, str]]:
             raise ValueError(f"--cache={settings.cache} is a file; give a folder")
         Path(settings.cache).mkdir(parents=True, exist_ok=True)
     if not storage.is_remote(settings.output):
-        with files.lock_output(Path(settings.output), "prepare") as work:
+        with output_locks.lock_output(Path(settings.output), "prepare") as work:
             yield Path(settings.output), settings.cache or str(work)
         return
     with tempfile.TemporaryDirectory(prefix="jukejax-") as folder:
@@ -187,7 +187,10 @@ def resample_track(sound: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def _remove_stale_entries(cache: Path, prepared: Sequence[PreparedTrack], source: str) -> None:
     """Removes unused entries from a cache that belongs to this output only."""
-    needed = {Path(track.array).stem for track in prepared if track.array} | {files.LOCK, "sources"}
+    needed = {Path(track.array).stem for track in prepared if track.array} | {
+        output_locks.LOCK,
+        "sources",
+    }
     if source.startswith("tfds:"):
         needed.add("tfds")
     for path in cache.iterdir():

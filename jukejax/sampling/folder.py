@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.common.arrays import read_arrays
 from jukejax.common.config import freeze
 from jukejax.data import audio
@@ -83,7 +83,7 @@ def lock_folder(output: Path) -> AbstractContextManager[None]:
     Raises:
       ValueError: another process writes to it, or the disk is full in the `with` block.
     """
-    return files.lock_file(output / ".lock", output, "sample")
+    return output_locks.lock_file(output / ".lock", output, "sample")
 
 
 def claim_folder(output: Path, settings: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from jukejax.common import files
+from jukejax.common import output_locks
 from jukejax.common.extras import format_install
 from jukejax.studio.place import Place
 from jukejax.studio.studio import Studio
@@ -28,7 +28,7 @@ def serve_studio(
     """
     place.check()
     root.mkdir(parents=True, exist_ok=True)
-    with files.lock_file(root / ".lock", root, "serve"), _listen(place) as listener:
+    with output_locks.lock_file(root / ".lock", root, "serve"), _listen(place) as listener:
         os.environ["GRADIO_TEMP_DIR"] = str((root / ".uploads").resolve())
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         _check_extra()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jukejax.common import files, interruption
+from jukejax.common import interruption, output_locks
 from jukejax.runtime import distributed
 from jukejax.training import checkpoint, config_keys, dry_run, run_store
 from jukejax.training.loop import Training
@@ -50,7 +50,7 @@ def lock_workdir(workdir: Path) -> Iterator[None]:
     if not distributed.is_writer():
         yield
         return
-    with files.lock_file(workdir / ".lock", workdir, "train"):
+    with output_locks.lock_file(workdir / ".lock", workdir, "train"):
         yield
 
 

@@ -9,22 +9,22 @@ import sys
 
 import pytest
 
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from tests.support.command import ROOT
 
 HOLD = """
 import sys
 from pathlib import Path
-from jukejax.common import files
+from jukejax.common import output_locks
 folder = Path(sys.argv[1])
-with files.lock_file(folder / ".lock", folder, "export"):
+with output_locks.lock_file(folder / ".lock", folder, "export"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 def lock(folder, verb="train"):
-    return files.lock_file(folder / ".lock", folder, verb)
+    return output_locks.lock_file(folder / ".lock", folder, verb)
 
 
 def test_the_second_process_says_who_holds_the_folder(tmp_path):

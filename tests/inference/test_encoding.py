@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from jukejax.common import files
+from jukejax.common import files, output_locks
 from jukejax.data import corpus, pipeline, records
 from jukejax.inference import encoding
 from jukejax.inference.codec import Codec
@@ -118,7 +118,7 @@ def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp
     monkeypatch.setattr(files, "write_bytes", write_until_full)
     with (
         pytest.raises(ValueError, match=r"the disk of .* is full; make room and run again"),
-        files.lock_output(tmp_path, "encode") as folder,
+        output_locks.lock_output(tmp_path, "encode") as folder,
     ):
         encoding.encode_tracks(codec, versions, folder, 2)
     monkeypatch.undo()
@@ -133,7 +133,7 @@ def test_full_disk_is_one_error_and_finished_tracks_are_kept(codec, dataset, tmp
 
 def test_only_one_process_encodes_into_a_folder(codec, dataset, tmp_path):
     with (
-        files.lock_output(tmp_path, "encode"),
+        output_locks.lock_output(tmp_path, "encode"),
         pytest.raises(ValueError, match="another encode is writing to"),
     ):
         encode(codec, dataset, tmp_path)

@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 
-from jukejax.common import files
+from jukejax.common import output_locks
 from jukejax.data import corpus, reading, records
 from jukejax.inference.codec import Codec
 from jukejax.weights import bundle
@@ -53,7 +53,7 @@ def test_killed_encode_is_resumed_and_ends_the_same(vqvae, audio, tmp_path):
     assert not (killed / "dataset.json").exists()
     run_in_process("encode", *flags(killed))
     assert read_files(killed) == read_files(expected)
-    assert [path.name for path in (killed / ".work").iterdir()] == [files.LOCK]
+    assert [path.name for path in (killed / ".work").iterdir()] == [output_locks.LOCK]
     out = run_in_process("encode", *flags(expected)).stdout
     assert out == f"{expected} holds these codes already\n"
 
