@@ -33,7 +33,7 @@ NOT_RUN = {
     "make setup": "installs packages from the network",
     ".venv/bin/pip install -e '.[cuda13]'": "installs packages from the network, for a GPU",
     "make spleeter-weights": "downloads 73 MB",
-    "make demo": "five minutes; tests/integration/test_launch.py runs its steps",
+    "make demo": "five minutes; tests/integration/test_demos.py runs its steps",
     "make test": "runs the tests themselves",
     "make serve": "runs until it is stopped, after it has installed packages from the network",
     ".venv/bin/jukejax serve --projects=FOLDER": "tests/studio/test_page.py runs it",
