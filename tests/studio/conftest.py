@@ -23,6 +23,22 @@ def model(studio, project):
     return studio.find_model(project, "house")
 
 
+@pytest.fixture
+def unchanged(studio, tmp_path):
+    """Checks that a test leaves every file as it was."""
+
+    def read_files():
+        return {
+            path: path.read_bytes()
+            for path in sorted(tmp_path.rglob("*"))
+            if path.is_file() and "sent" not in path.parts
+        }
+
+    before = read_files()
+    yield
+    assert read_files() == before
+
+
 @pytest.fixture(scope="module")
 def browser():
     skip_without_browser()

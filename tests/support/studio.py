@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from jukejax.common import files
 from jukejax.data import audio
@@ -67,3 +68,13 @@ def write_take(studio: Studio, slug: str, take: str, *, bars: int = 4, levels=(2
     }
     (item / "meta.json").write_text(json.dumps(meta))
     return item
+
+
+def refuse(action, *arguments, match=None, **keywords):
+    """Checks that an action is refused by one short line without a path of ours."""
+    with pytest.raises(ValueError, match=match) as refusal:
+        action(*arguments, **keywords)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    assert "Traceback" not in message
