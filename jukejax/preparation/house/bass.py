@@ -3,9 +3,9 @@
 import numpy as np
 
 from jukejax.preparation.house import synth
-from jukejax.preparation.house.artists import Patch
 from jukejax.preparation.house.harmony import HALVES, QUALITIES
 from jukejax.preparation.house.score import Score
+from jukejax.preparation.house.style import Patch
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
 FIFTH, MINOR_SEVENTH = 7, 10

@@ -4,9 +4,9 @@ import numpy as np
 
 from jukejax.preparation.house import synth
 from jukejax.preparation.house.arrangement import SWEEPS
-from jukejax.preparation.house.artists import Patch
 from jukejax.preparation.house.harmony import HALVES, QUALITIES
 from jukejax.preparation.house.score import Score, parse_rhythm
+from jukejax.preparation.house.style import Patch
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
 STRUM = 90  # samples between the notes of a stab

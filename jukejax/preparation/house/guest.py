@@ -1,8 +1,8 @@
 """An artist who is not in the corpus: records in a style that a model of it does not know."""
 
-from jukejax.preparation.house.artists import Artist, Patch
 from jukejax.preparation.house.drums import Kit
 from jukejax.preparation.house.singer import Voice
+from jukejax.preparation.house.style import Artist, Patch
 
 GUEST = Artist(
     name="Paper Lantern Club",

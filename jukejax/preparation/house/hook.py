@@ -6,11 +6,11 @@ import numpy as np
 from numpy.random import RandomState
 
 from jukejax.preparation.house import synth
-from jukejax.preparation.house.artists import Patch
 from jukejax.preparation.house.chords import add_echo, voice_chord
 from jukejax.preparation.house.harmony import HALVES
 from jukejax.preparation.house.lead import list_scale
 from jukejax.preparation.house.score import Score
+from jukejax.preparation.house.style import Patch
 from jukejax.preparation.house.synth import SAMPLE_RATE
 from jukejax.preparation.house.variation import vary_rhythm
 

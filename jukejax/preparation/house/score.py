@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from numpy.random import RandomState
 
 from jukejax.preparation.house.arrangement import Arrangement
-from jukejax.preparation.house.artists import Artist
 from jukejax.preparation.house.harmony import Harmony
+from jukejax.preparation.house.style import Artist
 from jukejax.preparation.house.synth import SAMPLE_RATE
 
 LEVELS = {"g": 0.3, "o": 0.55, "x": 1.0}

@@ -10,7 +10,7 @@ from numpy.random import RandomState
 from jukejax.data.lrc import TimedLyrics
 from jukejax.preparation.house import drums, synth
 from jukejax.preparation.house.arrangement import arrange
-from jukejax.preparation.house.artists import ROSTER, Artist
+from jukejax.preparation.house.artists import ROSTER
 from jukejax.preparation.house.bass import play_bass
 from jukejax.preparation.house.chords import play_pads, play_stabs
 from jukejax.preparation.house.harmony import draw_harmony
@@ -18,6 +18,7 @@ from jukejax.preparation.house.hook import play_hook
 from jukejax.preparation.house.lead import play_vocal, sing_alone, write_lyrics
 from jukejax.preparation.house.percussion import play_drums
 from jukejax.preparation.house.score import Score
+from jukejax.preparation.house.style import Artist
 from jukejax.preparation.house.synth import SAMPLE_RATE
 from jukejax.preparation.house.transitions import place_kicks
 from jukejax.preparation.house.variation import vary_artist

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from numpy.random import RandomState
 
-from jukejax.preparation.house.artists import Artist, Patch
 from jukejax.preparation.house.drums import PERC_VOICES, Kit
+from jukejax.preparation.house.style import Artist, Patch
 
 GHOST_PLACES = (3, 7, 9, 10, 15)  # sixteenths of soft claps: none on a beat
 SHAKERS = ("ogxgogxgogxgogxg", "oggxogxgoggxogxg", "..x...x...x...x.", "g.x.g.xgg.x.g.xg")
