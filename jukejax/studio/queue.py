@@ -17,12 +17,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jukejax.common import files
 from jukejax.studio import child, prepared
 from jukejax.studio.chains import end_job, find_next, move_chain_up, resume_chain, stop_chain
 from jukejax.studio.job import (
     ACTIVE,
-    DONE,
     FAILED,
     RUNNING,
     STOPPED,
@@ -33,9 +31,8 @@ from jukejax.studio.job import (
     judge_exit,
     read_progress,
 )
+from jukejax.studio.job_file import read_jobs, write_jobs
 
-FILE = "jobs.json"
-MAX_JOBS = 500  # finished ones are forgotten beyond it
 MAX_WAITING = 100
 _POLL_SECONDS = 0.2
 
@@ -66,7 +63,7 @@ class JobQueue:
         self._prepared: prepared.PreparedProcess | None = None
         self._is_closing = False
         self._thread: threading.Thread | None = None
-        self._jobs = self._read_jobs()
+        self._jobs = read_jobs(root)
         self.fault = ""
 
     # -- What the page asks for ------------------------------------------------------------------
@@ -277,7 +274,7 @@ class JobQueue:
         if self._on_end is not None:
             self._on_end(self.find_job(job.identifier))
 
-    # -- The file ----------------------------------------------------------------------------------
+    # -- The files ---------------------------------------------------------------------------------
 
     def _progress_path(self, job: Job) -> Path:
         return self._root / "jobs" / f"{job.identifier}.json"
@@ -295,18 +292,5 @@ class JobQueue:
 
     def _replace(self, jobs: list[Job]) -> None:
         """Writes the jobs, and then makes them those of the queue."""
-        finished = [job for job in jobs if job.state == DONE]
-        forgotten = {job.identifier for job in finished[: max(len(jobs) - MAX_JOBS, 0)]}
-        jobs = [job for job in jobs if job.identifier not in forgotten]
-        files.write_json(self._root / FILE, {"jobs": [job.to_json() for job in jobs]})
-        self._jobs = jobs
+        self._jobs = write_jobs(self._root, jobs)
         self._changed.notify_all()
-
-    def _read_jobs(self) -> list[Job]:
-        path = self._root / FILE
-        if not path.exists():
-            return []
-        try:
-            return [Job.from_json(values) for values in files.read_json(path)["jobs"]]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
