@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jukejax.common import files
-from jukejax.studio import composing, judging, recordings, trimming
-from jukejax.studio.composing import MAX_TAKES, Composition, Settings
+from jukejax.studio import composing, judging, new_takes, recordings, trimming
+from jukejax.studio.composing import Composition, Settings
+from jukejax.studio.corpora import list_corpora
 from jukejax.studio.job import DONE, Job
 from jukejax.studio.models import ModelInfo, list_models
-from jukejax.studio.names import MAX_NAME, check_number, check_slug, clean_name, make_slug
+from jukejax.studio.names import check_number, check_slug, clean_name, make_slug
 from jukejax.studio.project import FILE, Project
 from jukejax.studio.queue import JobQueue
 from jukejax.studio.state import Take
@@ -119,16 +120,7 @@ class Studio:
 
     def list_corpora(self, project: Project) -> dict[str, tuple[str, list[str]]]:
         """Returns {identifier: (name, folders)} of the corpora that an audit can search."""
-        corpora = {str(path): (path.name, [str(path)]) for path in self._corpora}
-        for identifier, entry in project.read().entries.items():
-            if not identifier.startswith("c"):
-                continue
-            folder = project.corpus_folder(identifier)
-            parts = [folder / "audio", folder / "codes"]
-            ready = [str(part) for part in parts if (part / "dataset.json").is_file()]
-            if ready:
-                corpora[identifier] = (entry.name, ready)
-        return corpora
+        return list_corpora(project, self._corpora)
 
     # -- Takes -----------------------------------------------------------------------------------
 
@@ -150,46 +142,24 @@ class Studio:
           recording: identifier of a recording that they continue.
           prompt_seconds: seconds of it that are kept.
         """
-        number = int(check_number(count, "the number of takes", 1, MAX_TAKES, is_whole=True))
-        first = int(check_number(settings.seed, "the seed", 0, 2**32 - MAX_TAKES, is_whole=True))
-        title = clean_name(name) if name else ""
-        source = project.recording_path(recording) if recording else None
-        mode = "new" if source is None else "from a recording"
-        takes = []
-        for seed in range(first, first + number):
-            if source is None:
-                arguments = composing.compose(model, composition, settings, seed)
-            else:
-                arguments = composing.compose_from_recording(
-                    model,
-                    composition,
-                    settings,
-                    seed,
-                    recording=source,
-                    prompt_seconds=prompt_seconds,
-                )
-            label = title or f"Seed {seed}"
-            label = f"{label[: MAX_NAME - 12]} {seed}" if title and number > 1 else label
-            takes.append(
-                Take(name=label, mode=mode, model=model.identifier, arguments=tuple(arguments))
-            )
+        takes = new_takes.compose_takes(
+            project,
+            model,
+            composition,
+            settings,
+            count=count,
+            name=name,
+            recording=recording,
+            prompt_seconds=prompt_seconds,
+        )
         return [self._queue_take(project, take) for take in takes]
 
     def play_recording(
         self, project: Project, model: ModelInfo, settings: Settings, recording: object
     ) -> str:
         """Queues a recording as the model would play it."""
-        _, entry = project.read().find_entry(recording, "u")
-        path = project.recording_path(recording)
-        arguments = composing.play_recording(model, settings, path)
         return self._queue_take(
-            project,
-            Take(
-                name=f"{entry.name[: MAX_NAME - 20]}, as played",
-                mode="recording, finer levels",
-                model=model.identifier,
-                arguments=tuple(arguments),
-            ),
+            project, new_takes.make_played_take(project, model, settings, recording)
         )
 
     def open_source(self, project: Project, take: object) -> Source:
@@ -213,7 +183,7 @@ class Studio:
         return self._queue_take(
             project,
             Take(
-                name=_name_child(source.take.name, mode),
+                name=new_takes.name_child(source.take.name, mode),
                 parent=source.identifier,
                 mode=mode,
                 model=source.model.identifier,
@@ -238,7 +208,7 @@ class Studio:
             except (OSError, ValueError):
                 shutil.rmtree(output, ignore_errors=True)
                 raise
-            name = _name_child(source.name, mode)
+            name = new_takes.name_child(source.name, mode)
             return Take(name=name, parent=parent, mode=mode, model=source.model)
 
         return project.add_take(make)
@@ -322,8 +292,3 @@ class Studio:
             judging.measure_key(project, job.subject, self.read_files(project, job.subject))
         except (OSError, ValueError) as error:
             print(f"the key of {job.subject} was not measured: {error}", file=sys.stderr)
-
-
-def _name_child(name: str, mode: str) -> str:
-    room = MAX_NAME - len(mode) - 2
-    return f"{name[:room]}, {mode}"
