@@ -81,9 +81,8 @@ def sample_windows(
     tokens, prefix = build_sequence(config, rows.codes, rows.labels), config.lyric_prefix
     model, start = config.autoregressive, prefix + inputs.start
     if fresh and not config.num_lyrics:
-        caches = transformer.empty_caches(
-            model.transformer, len(tokens), weights.decode.cache_dtype
-        )
+        dtype = weights.decode.cache_dtype
+        caches = transformer.empty_caches(model.transformer, len(tokens), dtype)
     else:
         caches = decoding.prefill_caches(model, weights.decode, tokens, conditions, start, chunk)
 
