@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-# What a model can be told of the music, and be without (`models.labels.label_names`).
+# What a model can be told of the music, and be without (`models.labels.list_label_names`).
 LABEL_NAMES = ("artist", "genre", "tempo", "key", "bar", "section")
 NUM_TIMING = 4  # entries before the genres: total length, offset, window length, artist
 

@@ -19,7 +19,7 @@ from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
 from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
 from jukejax.inference.windows import window_starts
-from jukejax.models.labels import label_names
+from jukejax.models.labels import list_label_names
 from jukejax.models.prior_config import PriorConfig
 
 # Held while a program is started, so that of several threads one compiles it.
@@ -226,8 +226,8 @@ class _LevelSampler:
         return jax.device_put(each[items])
 
     def _mark_guided(self, items: np.ndarray) -> jax.Array:
-        """Returns which of the model's labels guidance follows, bool [R, len(label_names)]."""
+        """Returns which of the model's labels guidance follows, bool [R, labels of `list_label_names`]."""
         assert self.config.labels is not None
-        names, each = label_names(self.config.labels), self.settings.guided_labels
+        names, each = list_label_names(self.config.labels), self.settings.guided_labels
         rows = [[not each or name in each[item] for name in names] for item in items]
         return jax.device_put(np.array(rows))

@@ -15,7 +15,7 @@ from jukejax.inference.conditioning import PriorWeights, compute_conditions
 from jukejax.inference.placement import map_rows
 from jukejax.inference.token_loop import LogitsFilter, TrackNoise, sample_tokens
 from jukejax.models import decoding, transformer
-from jukejax.models.labels import label_names, remove_labels
+from jukejax.models.labels import list_label_names, remove_labels
 from jukejax.models.prior import build_sequence, extract_codes
 from jukejax.models.prior_config import PriorConfig
 from jukejax.ops.chunks import map_chunks
@@ -33,7 +33,7 @@ class WindowInputs(NamedTuple):
       keys: [R] PRNG keys.
       temperature: float32 scalar or [R].
       guidance: float32 scalar or [R]; None: no guidance.
-      guided: bool [R, len(label_names)], the labels that guidance follows; None without guidance.
+      guided: bool [R, labels of `list_label_names`], those that guidance follows; None without it.
     """
 
     codes: jax.Array
@@ -134,7 +134,7 @@ def _add_unlabeled_rows(config: PriorConfig, inputs: WindowInputs) -> WindowInpu
     assert config.labels is not None
     assert inputs.labels is not None
     assert inputs.guided is not None
-    removed = dict(zip(label_names(config.labels), inputs.guided.T, strict=True))
+    removed = dict(zip(list_label_names(config.labels), inputs.guided.T, strict=True))
     unlabeled = inputs._replace(labels=remove_labels(config.labels, inputs.labels, removed))
     return jax.tree.map(
         lambda first, second: jnp.concatenate([first, second]) if first.ndim > 1 else first,

@@ -80,7 +80,7 @@ class LabelConfig:
 
     @property
     def has_grid(self) -> bool:
-        """Returns true if any condition of `grid.Grid` or the turn is one of the model."""
+        """Returns true if label vectors have the entries of `grid.Grid.make_entries`."""
         in_bars = self.bar_bins or self.phrase_bars or self.num_sections
         return bool(self.tempo_bins or self.keys or in_bars or self.turns)
 
@@ -201,7 +201,7 @@ def remove_labels(
 
     Args:
       labels: int [B, label_width]; lengths, offsets and lyrics are kept.
-      removed: bool [B] for some of `label_names`.
+      removed: bool [B] for some of `list_label_names`.
     """
     columns = config.grid_columns
     unknown = {
@@ -220,11 +220,17 @@ def remove_labels(
     return labels
 
 
-def label_names(config: LabelConfig) -> tuple[str, ...]:
-    """Returns the names of the labels that a model can be without."""
-    absent: tuple[str, ...] = () if config.has_grid else ("tempo", "key", "bar")
-    absent += () if config.num_sections else ("section",)
-    return tuple(name for name in LABEL_NAMES if name not in absent)
+def list_label_names(config: LabelConfig) -> tuple[str, ...]:
+    """Lists the labels that a model knows and can be without."""
+    sizes = {
+        "artist": config.num_artists,
+        "genre": config.num_genres,
+        "tempo": config.tempo_bins,
+        "key": config.keys,
+        "bar": config.bar_bins or config.phrase_bars,
+        "section": config.num_sections,
+    }
+    return tuple(name for name in LABEL_NAMES if sizes[name])
 
 
 def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.Array:
@@ -233,7 +239,7 @@ def drop_labels(config: LabelConfig, labels: jax.Array, key: jax.Array) -> jax.A
     Args:
       labels: int [B, label_width].
     """
-    names, batch = label_names(config), len(labels)
+    names, batch = list_label_names(config), len(labels)
     key_all, key_each = jax.random.split(key)
     drops_all = jax.random.bernoulli(key_all, config.dropout_all, (batch,))
     drops = jax.random.bernoulli(key_each, config.dropout, (len(names), batch))

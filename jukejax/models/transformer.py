@@ -31,7 +31,9 @@ def _stack_of(kind: AttentionKind) -> str:
     return "cross_layers" if kind == AttentionKind.ENCODER_DECODER else "self_layers"
 
 
-def _segments(pattern: tuple[AttentionKind, ...]) -> list[tuple[tuple[AttentionKind, ...], int]]:
+def find_segments(
+    pattern: tuple[AttentionKind, ...],
+) -> list[tuple[tuple[AttentionKind, ...], int]]:
     """Splits a pattern into (cycle, repeats), greedily taking the longest repetition each time."""
     segments = []
     start = 0
@@ -132,7 +134,7 @@ def run_layers(
     if config.remat == "full":
         run_cycle = jax.checkpoint(run_cycle, static_argnums=(0,))
     start = dict.fromkeys(stacks, 0)
-    for index, (cycle, repeats) in enumerate(_segments(config.pattern)):
+    for index, (cycle, repeats) in enumerate(find_segments(config.pattern)):
         params = _select_cycles(stacks, start, cycle, repeats)
         keys = None
         if dropout_key is not None:

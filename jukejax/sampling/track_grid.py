@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
-from jukejax.models.labels import label_names
+from jukejax.models.labels import list_label_names
 from jukejax.sampling.folder import read_source_track
 from jukejax.sampling.request import AUTO, Request
 
@@ -88,7 +88,7 @@ def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None
                 f"--guidance={request.guidance[level]:g}: level {level} of {model.folder} has no "
                 "labels; give 1 for it"
             )
-        known = label_names(config)
+        known = list_label_names(config)
         if not set(known) & set(request.guided_labels):
             raise ValueError(
                 f"--guided_labels={','.join(request.guided_labels)}: level {level} of "

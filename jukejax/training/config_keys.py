@@ -30,7 +30,8 @@ KEYS = {
     "schedule": "ScheduleConfig: when the learning rate goes to zero, when a run ends early",
     "loss_scale": "LossScaleConfig, for float16",
     "accumulate": "microbatches of a batch (gradient accumulation)",
-    "max_skipped": "steps in a row whose loss or gradient is not finite, at which a run stops",
+    "max_skipped": "skipped steps in a row (loss or gradient not finite, or a gradient above "
+    "optimizer.skip_norm) at which a run stops",
     "mesh": "MeshConfig: devices along data, fsdp, tensor, and slices",
     "log_every": "steps between lines of metrics.jsonl",
     "eval_every": "steps between held-out evaluations; 0: only at the end",

@@ -40,9 +40,10 @@ def check_steps(metrics: Mapping[str, jax.Array], step: int, limit: int) -> None
     if skipped < limit:
         return
     raise DivergenceError(
-        f"{format_count(skipped, 'step')} in a row before step {step} had a loss or gradient "
-        f"that is not finite (loss {float(metrics['loss'])}); lower optimizer.learning_rate or "
-        "raise optimizer.warmup_steps",
+        f"{format_count(skipped, 'step')} in a row before step {step} had a loss or gradient that "
+        f"is not finite, or a gradient above optimizer.skip_norm (loss {float(metrics['loss'])}, "
+        f"gradient norm {float(metrics['grad_norm'])}); lower optimizer.learning_rate, or raise "
+        "optimizer.warmup_steps or optimizer.skip_norm",
         step - skipped,
     )
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from jukejax.common.config import freeze
 from jukejax.common.types import Tree
 from jukejax.data.mixture import parse_folders
+from jukejax.models.transformer import find_segments
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes
@@ -266,12 +267,8 @@ def _share_of_layers(config: ConfigDict) -> float:
     """Returns the share of a model's layers that a backward pass computes again at a time."""
     remat = find_remat(config)
     stack = freeze(TransformerConfig, config.model.transformer.to_dict(), "config.model")
-    return (_period(stack.pattern) if remat == "full" else 1) / stack.num_layers
-
-
-def _period(pattern: tuple) -> int:
-    """Returns the layers after which a pattern of attention repeats."""
-    return next(n for n in range(1, len(pattern) + 1) if pattern[n : 2 * n] in (pattern[:n], ()))
+    cycle = max(len(cycle) for cycle, _ in find_segments(stack.pattern)) if remat == "full" else 1
+    return cycle / stack.num_layers
 
 
 def find_remat(config: ConfigDict) -> str:

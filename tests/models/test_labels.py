@@ -15,7 +15,7 @@ from jukejax.models.labels import (
     LabelConfig,
     compute_grid_bins,
     drop_labels,
-    label_names,
+    list_label_names,
     remove_labels,
 )
 
@@ -121,8 +121,17 @@ def test_every_position_has_its_section_until_the_label_is_removed():
     np.testing.assert_allclose(difference, table[drop] - table[0], rtol=1e-4, atol=1e-7)
 
 
+def test_label_names_are_those_that_a_model_has_a_condition_for():
+    assert list_label_names(CONFIG) == ("artist", "genre", "tempo", "key", "bar")
+    upsampler = LabelConfig(num_artists=3, num_genres=3, turns=4)
+    assert upsampler.has_grid
+    assert list_label_names(upsampler) == ("artist", "genre")
+    phrases = dataclasses.replace(CONFIG, keys=0, bar_bins=0, phrase_bars=8, num_sections=8)
+    assert list_label_names(phrases) == ("artist", "genre", "tempo", "bar", "section")
+
+
 def test_removed_labels_are_those_of_an_unknown_track():
-    removed = {name: jnp.ones(1, bool) for name in label_names(CONFIG)}
+    removed = {name: jnp.ones(1, bool) for name in list_label_names(CONFIG)}
     labels = remove_labels(CONFIG, vectors(Grid(124.0, 0.0, "A minor")), removed)
     base = label_vector(10**9, 0, SEQ_LEN * HOP, 0, (0,), CONFIG.max_genres)
     np.testing.assert_array_equal(labels[0], np.concatenate([base, [0, 0, 0, 0, 0]]))

@@ -64,3 +64,12 @@ def test_a_damaged_record_of_a_divergence_is_named(tmp_path, text, message):
     saved = checkpoints.SavedStep(tmp_path / "checkpoints", 3)
     with pytest.raises(ValueError, match=message):
         checkpoints.check_diverged(tmp_path, saved)
+
+
+def test_a_run_whose_gradients_are_above_skip_norm_is_told_so():
+    metrics = {"skipped_in_row": 20, "loss": 3.5, "grad_norm": 70.0}
+    with pytest.raises(divergence.DivergenceError) as error:
+        divergence.check_steps(metrics, step=20, limit=20)
+    assert "20 steps in a row before step 20" in str(error.value)
+    assert "above optimizer.skip_norm (loss 3.5, gradient norm 70.0)" in str(error.value)
+    divergence.check_steps(metrics | {"skipped_in_row": 19}, step=20, limit=20)
