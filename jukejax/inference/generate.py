@@ -226,7 +226,7 @@ class _LevelSampler:
         return jax.device_put(each[items])
 
     def _mark_guided(self, items: np.ndarray) -> jax.Array:
-        """Returns which of the model's labels guidance follows, bool [R, labels of `list_label_names`]."""
+        """Returns which of `list_label_names` guidance follows, bool [R, names]."""
         assert self.config.labels is not None
         names, each = list_label_names(self.config.labels), self.settings.guided_labels
         rows = [[not each or name in each[item] for name in names] for item in items]

@@ -13,20 +13,39 @@ def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> j
     Args:
       logits: [..., V].
       top_k: number of codes to keep; 0 keeps all. Ties with the k-th code are kept.
-      top_p: keep the fewest codes whose total probability reaches p, at least one; 0 keeps all.
+      top_p: keep the fewest codes whose total probability exceeds p, at least one, and ties with
+        the last of them; 0 keeps all.
     """
     vocab_size = logits.shape[-1]
     if top_k and top_k < vocab_size:
-        smallest = jax.lax.top_k(logits, top_k)[0][..., -1:]
-        logits = jnp.where(logits < smallest, -jnp.inf, logits)
+        logits = _drop_unlikely(logits, jnp.ones_like(logits), top_k - 1)
     if top_p:
-        order = jnp.argsort(logits, axis=-1, descending=True, stable=True)
-        ranked = jnp.take_along_axis(logits, order, axis=-1)
-        reached = jnp.cumsum(jax.nn.softmax(ranked, axis=-1), axis=-1) > top_p
-        dropped = jnp.pad(reached[..., :-1], [(0, 0)] * (logits.ndim - 1) + [(1, 0)])
-        rank = jnp.argsort(order, axis=-1)
-        logits = jnp.where(jnp.take_along_axis(dropped, rank, axis=-1), -jnp.inf, logits)
+        logits = _drop_unlikely(logits, jax.nn.softmax(logits, axis=-1), top_p)
     return logits
+
+
+def _drop_unlikely(logits: jax.Array, weights: jax.Array, limit: float) -> jax.Array:
+    """Sets a logit to -inf if the weights of all larger ones sum to more than `limit`.
+
+    The smallest logit that stays is found by bisection: a sort of the vocabulary for each code
+    takes longer than a step of a small model.
+
+    Args:
+      logits, weights: float32 [..., V]; no weight is negative.
+    """
+    bits = jax.lax.bitcast_convert_type(logits.astype(jnp.float32), jnp.int32)
+    order = jnp.where(bits < 0, bits ^ jnp.int32(2**31 - 1), bits)  # integers in the same order
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        below, smallest = bounds
+        middle = (below & smallest) + ((below ^ smallest) >> 1)  # of a sum that may overflow
+        larger = jnp.where(order > middle, weights, 0.0).sum(axis=-1, keepdims=True)
+        is_low = larger > limit
+        return jnp.where(is_low, middle, below), jnp.where(is_low, smallest, middle)
+
+    bounds = order.min(axis=-1, keepdims=True) - 1, order.max(axis=-1, keepdims=True)
+    _, smallest = jax.lax.fori_loop(0, 32, halve, bounds)
+    return jnp.where(order < smallest, -jnp.inf, logits)
 
 
 def sample_from_logits(

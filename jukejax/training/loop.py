@@ -78,7 +78,6 @@ class Training:
         )
         self.pace = Pace(self.task, config.data.batch_size, peak_flops, self.mesh.size)
         self.heldout = HeldoutCurve(self.program, self.rows, config)
-        self.sample_rate = self.task.describe()["sample_rate"] if config.task == "vqvae" else None
 
     def run(self) -> dict[str, Any]:
         """Trains to the last step, and returns the content of summary.json.
@@ -208,7 +207,7 @@ class Training:
             is_last = step >= last_step
             if step % config.log_every == 0 or is_last:
                 values = self._log_metrics(step, metrics, timer, log)
-                progress.update(step, telemetry.format_progress(values, self.sample_rate))
+                progress.update(step, telemetry.format_progress(values, self.task.sample_rate))
                 last_step = self._find_last_step(step_metrics["anneal_start"], step)
                 is_last = step >= last_step
                 metrics.reset()

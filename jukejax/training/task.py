@@ -54,6 +54,7 @@ class Task(abc.ABC):
       heldout_size: windows of the held-out split; 0 without a data set.
       track_names: of the held-out tracks, indexed by the "track" of a batch.
       short_tracks: a line for each split with tracks that are shorter than a window.
+      sample_rate: of the audio in a batch, in Hz; None for codes.
       saves_extra: whether `extra` changes, so that checkpoints need it; else it is loaded again
         from `config.init_from`.
     """
@@ -68,6 +69,7 @@ class Task(abc.ABC):
     heldout_size: int = 0
     track_names: tuple[str, ...] = ()
     short_tracks: tuple[str, ...] = ()
+    sample_rate: int | None = None
     _dataset: corpus.Dataset | None = None
 
     @property

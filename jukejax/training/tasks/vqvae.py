@@ -39,6 +39,7 @@ class VQVAETask(Task):
     """
 
     name = "vqvae"
+    sample_rate: int = audio.SAMPLE_RATE
 
     def __init__(self, config: ConfigDict, *, with_data: bool = True):
         """Reads the configs and measures the data set's bandwidth.
@@ -64,7 +65,7 @@ class VQVAETask(Task):
         self.window: int = config.data.window
         check_window(self.model_config, self.loss_config, self.window)
         pretrained.check_model(config, self.model_config)
-        self.sample_rate, self.bandwidth = audio.SAMPLE_RATE, Bandwidth(1.0, 1.0, 1.0)
+        self.bandwidth = Bandwidth(1.0, 1.0, 1.0)
         if with_data:
             self._open_data(config.data.folder)
         self.model = VQVAE(self.model_config, precision.compute_dtype(config.dtype))
