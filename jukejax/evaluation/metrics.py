@@ -115,7 +115,7 @@ METRICS = {
     "flux_ratio": Metric("flux at joins", "ratio to elsewhere", ".2f", _FAULT, 0.05, *_JOINS),
     "jump_db_at": Metric("step of level at joins", "dB", ".2f", _FAULT, 0.2, *_JOINS),
     "jump_db_elsewhere": Metric("step of level elsewhere", "dB", ".2f", _BASELINE, 0.2, *_FRAMES),
-    "dance_tag": Metric("house, electronic or techno", "share of tracks", ".3f", _SOUND, 0.02),
+    "dance_tag": Metric("house, electronic or electronica", "share of tracks", ".3f", _SOUND, 0.02),
     "energy": Metric("energy distance", "reference's deviations", ".3f", _SOUND, 0.01, *_PIECES),
     "kernel": Metric("kernel distance", "", ".4f", _SOUND, 0.01, *_PIECES),
 }

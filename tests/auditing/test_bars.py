@@ -81,7 +81,7 @@ def real_music():
 
 
 def house_music():
-    """Returns tracks of twelve artists, each with one drum kit in all of their tracks."""
+    """Returns tracks of the eight artists, six of each."""
     return [house.track(i, seconds=40.0).instrumental.mean(axis=1) for i in range(48)]
 
 
