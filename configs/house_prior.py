@@ -1,4 +1,6 @@
-"""The article's model: a small top prior on about 50 hours of instrumental house, on one V100.
+"""The published house run's model: a small top prior on about 50 hours of house, on one V100.
+
+README.md says what that run is.
 
     python -m jukejax.train --config=configs/house_prior.py --workdir=runs/prior \\
         --config.data.folder=data/codes
@@ -6,17 +8,17 @@
 hardware    one V100: float16 with a dynamic loss scale (`--config.dtype=bfloat16` on an A100, H100
             or TPU, float32 on a CPU)
 batch       4 windows of 8192 codes (23.8 s each): 32,768 codes a step. 50 hours are 62 M codes, so
-            an epoch is 1,892 steps, and the article's 48 epochs are 90,000 steps
+            an epoch is 1,892 steps, and the run's 48 epochs are 90,000 steps
 parameters  161,862,656
 memory      8.9 of 16 GB, compiled for a V100 but not run (13.5 GB with 8 windows); `bench train
             --aot=v100:1 --config=configs/house_prior.py` prints every part
-time        not measured here; the article says 4 days, which is 8.5 k codes a second, 6 % MFU
+time        not measured here; published as 4 days, which is 8.5 k codes a second, 6 % MFU
 
-The recipe is the article's: full rate until the smoothed training loss is at 2.0 bits a code
-(`schedule.anneal_at_bits`), then a linear decay to zero, where the run ends. In addition, the same
-decay starts after 5 consecutive held-out evaluations without improvement (`anneal_on_stall`), and
-the best checkpoint is kept. The article's model copied intros: watch the gap to the held-out tracks
-in metrics.jsonl, and run `audit` on its samples. More music helps most; then
+The recipe is that of the published house run: full rate until the smoothed training loss is at 2.0
+bits a code (`schedule.anneal_at_bits`), then a linear decay to zero, where the run ends. In
+addition, the same decay starts after 5 consecutive held-out evaluations without improvement
+(`anneal_on_stall`), and the best checkpoint is kept. The published model copied intros: watch the
+gap to the held-out tracks in metrics.jsonl, and run `audit` on samples. More music helps most; then
 `--config.model.transformer.resid_dropout=0.1`.
 
 Variant `labelled` is conditioned on artist, genre and timing (162,170,880 parameters with 100

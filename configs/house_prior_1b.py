@@ -13,8 +13,8 @@ memory      81.3 of 141 GB, compiled for an H200 but not run: 14.9 GB are parame
             55.4 of an H100's 80 GB with `--config.accumulate=2`
 time        not measured
 
-For far more than 50 hours, on which the article's small model already copied intros. Conditioned on
-artist, genre and timing. Recipe: the article's, see house_prior.py.
+For far more than 50 hours, on which the small model of the published house run already copied
+intros. Conditioned on artist, genre and timing. Recipe: that of the same run, see house_prior.py.
 """
 
 from ml_collections import ConfigDict

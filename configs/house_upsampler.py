@@ -15,9 +15,10 @@ memory      11.5 of 16 GB at either level, compiled for a V100 but not run
 time        not measured
 
 The released upsamplers are 1920 wide, 72 layers deep, 981 M parameters: configs/openai_released.py,
-and `--config.init_from=BUNDLE` to fine-tune them. Recipe: the article's, see house_prior.py; if the
-loss does not reach 2.0 bits, the decay starts on a stalled held-out loss, or over the last 10,000
-steps. Conditioned on artist and genre, which are "unknown" for a corpus without labels.
+and `--config.init_from=BUNDLE` to fine-tune them. Recipe: that of the published house run, see
+house_prior.py; if the loss does not reach 2.0 bits, the decay starts on a stalled held-out loss, or
+over the last 10,000 steps. Conditioned on artist and genre, which are "unknown" for a corpus
+without labels.
 """
 
 from ml_collections import ConfigDict

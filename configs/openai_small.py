@@ -25,7 +25,7 @@ at 22,050 Hz, which `SIZE=openai_small make from-scratch` runs:
     python -m jukejax.export ...
     python -m jukejax.sample ...
 
-The article that this project follows probably used small_prior: one V100, four days. A corpus with
+The published house run (README.md) probably used small_prior: one V100, four days. A corpus with
 more than 10 genres or 100 artists needs `--config.model.labels.num_genres` and `num_artists`.
 Numbers are those of OpenAI's hparams.py.
 """

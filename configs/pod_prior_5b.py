@@ -18,7 +18,8 @@ memory      of each chip, compiled but not run: v5e-256 9.6 of 16 GB, v4-128 28.
 time        not measured
 
 With the artists of OpenAI's list (4111) and its 120 genres the model is their released 5b, from
-which it can start: `--config.init_from=BUNDLE`. Schedule: the article's recipe, see house_prior.py.
+which it can start: `--config.init_from=BUNDLE`. Schedule: that of the published house run, see
+house_prior.py.
 """
 
 from ml_collections import ConfigDict

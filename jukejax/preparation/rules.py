@@ -1,7 +1,8 @@
 """Rules for training tracks: length, silence, fade-outs, dead air, loudness.
 
-From silence and fade-outs a model learns that music ends and restarts: the article's model copied
-intros after them. Levels are those of the instrumental, on which the model is trained.
+From silence and fade-outs a model learns that music ends and restarts: the model of the published
+house run (README.md) copied intros after them. Levels are those of the instrumental, on which the
+model is trained.
 """
 
 import math

@@ -76,8 +76,8 @@ def find_device(kind: str) -> Device | None:
 
 
 # Model FLOPs utilizations that training runs reach, the lowest and the highest, by a substring of
-# `device_kind`. The V100's lowest is that of the article's run (162 M parameters: 90,000 steps of
-# 3.06e13 FLOPs in 4 days); the others are estimates, for which no run was measured.
+# `device_kind`. The V100's lowest is that of the published house run (README.md; 162 M parameters:
+# 90,000 steps of 3.06e13 FLOPs in 4 days); the others are estimates, for which no run was measured.
 _UTILIZATION: tuple[tuple[str, tuple[float, float]], ...] = (
     ("v100", (0.06, 0.20)),
     ("a100", (0.10, 0.35)),

@@ -61,7 +61,7 @@ def test_an_inverted_copy_is_a_copy(tracks, recordings):
 
 
 def test_a_copied_intro_after_a_fade_out_is_found_at_the_right_second(tracks, recordings):
-    """The article's case: the model ends its piece and continues with one of the training set."""
+    """The published house run did so: a piece ends, and one of the training set follows."""
     own = house_track(2, seed=1).mix.mean(axis=1)[: 12 * RATE]
     own = own * np.clip(np.arange(len(own))[::-1] / (4 * RATE), 0, 1)
     sound = np.concatenate([own, tracks[1][: 8 * RATE]]).astype(np.float32)

@@ -147,16 +147,16 @@ def test_lines_say_what_the_time_is_judged_by(made):
     assert dry_run.format_range([7200, 86_400 * 5], format_duration) == "2 h 00 min to 5.0 days"
 
 
-def test_the_estimate_contains_the_run_of_the_article(made):
+def test_the_estimate_contains_the_published_house_run(made):
     """90,000 steps of its 3.06e13 FLOPs in 4 days on one V100."""
-    article = dataclasses.replace(
+    published = dataclasses.replace(
         made, mesh={"data": 1}, work={"layers": 3.06e13}, steps=90_000, dtype="float16"
     )
     peak = devices.find_peak_flops("V100-SXM2-32GB", "float16")
     shares = devices.find_utilization("Tesla V100-SXM2-32GB")
-    fast, slow = (90_000 * article.seconds_per_step(peak, x) / 86_400 for x in reversed(shares))
+    fast, slow = (90_000 * published.seconds_per_step(peak, x) / 86_400 for x in reversed(shares))
     assert fast < 4.0 < slow < 5.0
-    line = next(x for x in dry_run.format_plan(article, None) if "V100" in x)
+    line = next(x for x in dry_run.format_plan(published, None) if "V100" in x)
     assert "30 h 36 min to 4.2 days" in line
     assert "6 to 20 % MFU" in line
 

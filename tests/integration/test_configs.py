@@ -145,7 +145,7 @@ def test_flags_reach_every_part_of_a_recipe(monkeypatch, name, variant, paramete
     assert values.config.init_from == "models/old"
 
 
-def test_priors_follow_the_articles_recipe():
+def test_priors_follow_the_recipe_of_the_published_house_run():
     for name, variant, _ in OURS[1:]:
         config = load(name, variant)
         recipe = program.make_recipe(config)
@@ -153,9 +153,9 @@ def test_priors_follow_the_articles_recipe():
         assert recipe.optimizer.learning_rate == 3e-4
         assert (recipe.loss_scale is not None) == (config.dtype == "float16")
         assert config.model.transformer.remat in ("block", "full")
-    article = load("house_prior", "")
+    published = load("house_prior", "")
     codes = 50 * 3600 * 44100 / 128
-    epochs = 90_000 * article.data.batch_size * article.model.transformer.seq_len / codes
+    epochs = 90_000 * published.data.batch_size * published.model.transformer.seq_len / codes
     assert round(epochs) == 48
 
 
