@@ -36,7 +36,7 @@ SMALL = PriorConfig(
 
 
 def test_released_upsampler_has_far_smaller_caches_than_dense_attention():
-    """383 MB of kind 2 and 6 MB of the others, of 1.13 GB (design, section 4); the bar: 40 %."""
+    """383 MB of kind 2 and 6 MB of the others, of 1.13 GB (design, section 4); at most 40 %."""
     compact = budget.cache_bytes(RELEASED, jnp.bfloat16)
     dense = 2 * 72 * 8192 * 480 * 2
     assert compact / dense < 0.4
