@@ -39,7 +39,7 @@ MULTI = (Resolution(2048, 240, 1200), Resolution(1024, 120, 600), Resolution(512
 
 
 def _magnitude_blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.ndarray]:
-    """Yields the magnitude spectrogram in blocks of frames, float64 [F, K] each."""
+    """Yields the magnitude spectrogram of centered frames, edges reflected, float64 [F, K] each."""
     n_fft, hop, window = resolution
     if len(sound) <= n_fft // 2:
         raise ValueError(
@@ -54,18 +54,13 @@ def _magnitude_blocks(sound: np.ndarray, resolution: Resolution) -> Iterator[np.
         yield np.abs(np.fft.rfft(frames[start : start + _BLOCK] * weights, n_fft))
 
 
-def magnitudes(sound: np.ndarray, resolution: Resolution = SINGLE) -> np.ndarray:
-    """Computes the magnitude spectrogram of centered frames, edges reflected: float64 [F, K]."""
-    return np.concatenate(list(_magnitude_blocks(sound, resolution)))
-
-
-class _SpectralDifference(NamedTuple):
+class SpectralDifference(NamedTuple):
     """The difference of two spectrograms.
 
     Attributes:
-      distance: norm of the difference of the magnitudes.
+      distance: norm of the difference of the magnitudes (Jukebox, section 3.1).
       target_norm: norm of the target's magnitudes.
-      log_distance: mean absolute difference of the log magnitudes.
+      log_distance: mean absolute difference of the natural logs of the magnitudes (+ 1e-4).
     """
 
     distance: float
@@ -78,9 +73,10 @@ class _SpectralDifference(NamedTuple):
         return self.distance / self.target_norm if self.target_norm > _QUIET else 0.0
 
 
-def _compare_spectra(
-    target: np.ndarray, output: np.ndarray, resolution: Resolution
-) -> _SpectralDifference:
+def compare_spectra(
+    target: np.ndarray, output: np.ndarray, resolution: Resolution = SINGLE
+) -> SpectralDifference:
+    """Compares the magnitude spectrograms of two sounds [time]."""
     difference = energy = logs = count = 0.0
     pairs = zip(
         _magnitude_blocks(target, resolution), _magnitude_blocks(output, resolution), strict=True
@@ -90,27 +86,15 @@ def _compare_spectra(
         energy += np.square(a).sum()
         logs += np.abs(np.log((a + _LOG_FLOOR) / (b + _LOG_FLOOR))).sum()
         count += a.size
-    return _SpectralDifference(math.sqrt(difference), math.sqrt(energy), logs / count)
-
-
-def spectral_distance(
-    target: np.ndarray, output: np.ndarray, resolution: Resolution = SINGLE
-) -> float:
-    """Computes the norm of the difference of the magnitude spectrograms (Jukebox, section 3.1)."""
-    return _compare_spectra(target, output, resolution).distance
-
-
-def multispectral_distance(target: np.ndarray, output: np.ndarray) -> float:
-    """Computes `spectral_distance`, averaged over the paper's three resolutions."""
-    return sum(spectral_distance(target, output, resolution) for resolution in MULTI) / len(MULTI)
+    return SpectralDifference(math.sqrt(difference), math.sqrt(energy), logs / count)
 
 
 def spectral_convergence(target: np.ndarray, output: np.ndarray) -> float:
-    """Computes `spectral_distance` as a share of the target's norm; 0 for a silent target.
+    """Computes the spectral distance as a share of the target's norm; 0 for a silent target.
 
     Arik et al., "Fast Spectrogram Inversion using Multi-head Convolutional Neural Networks" (2018).
     """
-    return _compare_spectra(target, output, SINGLE).convergence
+    return compare_spectra(target, output).convergence
 
 
 def decibels(ratio: float) -> float:
@@ -118,19 +102,12 @@ def decibels(ratio: float) -> float:
     return 20 * math.log10(max(ratio, 1e-9))
 
 
-def log_magnitude_distance(
-    target: np.ndarray, output: np.ndarray, resolution: Resolution = SINGLE
-) -> float:
-    """Computes the mean absolute difference of the natural logs of the magnitudes (+ 1e-4)."""
-    return _compare_spectra(target, output, resolution).log_distance
-
-
 def multi_resolution_stft(target: np.ndarray, output: np.ndarray) -> float:
     """Computes spectral convergence plus log magnitude distance, averaged over resolutions.
 
     Yamamoto et al., "Parallel WaveGAN" (2020), eq. 6, with the resolutions of the Jukebox paper.
     """
-    differences = [_compare_spectra(target, output, resolution) for resolution in MULTI]
+    differences = [compare_spectra(target, output, resolution) for resolution in MULTI]
     return sum(d.convergence + d.log_distance for d in differences) / len(differences)
 
 

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 MAX_ID = 1_000_000  # larger numbers in a list are errors
@@ -105,18 +104,6 @@ class OpenAIVocabulary:
         """Returns the entries of the genre list for a genre."""
         return self.version.genre_keys(_collapse_spaces(text))
 
-    def artist_name(self, number: int) -> str:
-        """Returns all names of an artist's id, joined by "_" as in OpenAI's logs.
-
-        Raises:
-          ValueError: there is no such id.
-        """
-        return _names_of(number, self._artist_names, "artist")
-
-    def genre_name(self, number: int) -> str:
-        """Returns all names of a genre's id; see `artist_name`."""
-        return _names_of(number, self._genre_names, "genre")
-
     def plain(self) -> dict:
         """Returns the vocabulary as JSON values; `from_plain` reads it back."""
         return {
@@ -140,14 +127,6 @@ class OpenAIVocabulary:
                 "'genres'"
             ) from error
 
-    @cached_property
-    def _artist_names(self) -> dict[int, str]:
-        return _join_names_by_id(self.artists)
-
-    @cached_property
-    def _genre_names(self) -> dict[int, str]:
-        return _join_names_by_id(self.genres)
-
 
 def _collapse_spaces(name: str) -> str:
     return " ".join(name.split())
@@ -161,19 +140,6 @@ def _find_key(key: str, name: str, ids: Mapping[str, int], kind: str) -> int:
     names = [other for other in ids if other]
     nearest = difflib.get_close_matches(key, names, n=NUM_NEAREST, cutoff=0.0)
     raise ValueError(f"no {kind} {name!r} in the vocabulary; nearest: {', '.join(nearest)}")
-
-
-def _join_names_by_id(ids: Mapping[str, int]) -> dict[int, str]:
-    names: dict[int, list[str]] = {}
-    for name, number in ids.items():
-        names.setdefault(number, []).append(name)
-    return {number: "_".join(sorted(group)) for number, group in names.items()}
-
-
-def _names_of(number: int, names: dict[int, str], kind: str) -> str:
-    if number not in names:
-        raise ValueError(f"no {kind} has the id {number}; ids go up to {max(names)}")
-    return names[number]
 
 
 def count_rows(ids: Mapping[str, int]) -> int:

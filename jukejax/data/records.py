@@ -139,7 +139,7 @@ class Shard:
             self.offsets, self.lengths = ends - lengths - _FOOTER.size, lengths
             self.torn_bytes = 0
         else:
-            self.offsets, self.lengths, self.torn_bytes = _index_source(self._file)
+            self.offsets, self.lengths, self.torn_bytes = _index_records(self._file)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -181,7 +181,7 @@ def _damage_error(path: Path, record: int) -> ValueError:
     )
 
 
-def index_records(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
+def _index_records(source: byte_sources.ByteSource) -> tuple[np.ndarray, np.ndarray, int]:
     """Finds the records of a shard by reading only their headers.
 
     Returns:
@@ -191,12 +191,6 @@ def index_records(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]
     Raises:
       ValueError: the CRC of a header does not match.
     """
-    return _index_source(byte_sources.open_source(Path(path)))
-
-
-def _index_source(
-    source: byte_sources.ByteSource,
-) -> tuple[np.ndarray, np.ndarray, int]:
     offsets: list[int] = []
     lengths: list[int] = []
     position = 0

@@ -45,16 +45,6 @@ def start_child(
         )
 
 
-def stop_child(process: subprocess.Popen[bytes]) -> int:
-    """Ends a child by SIGTERM, or by SIGKILL after `GRACE_SECONDS`; returns its exit code."""
-    process.terminate()
-    try:
-        return process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
 def end_orphan(pid: int, commands: Sequence[Sequence[str]]) -> bool:
     """Ends the child of a killed server, if it still runs; returns true if it did.
 

@@ -56,11 +56,6 @@ class TakeFiles:
         """Returns the path of codes.npz."""
         return self.item / "codes.npz"
 
-    @property
-    def is_stream(self) -> bool:
-        """Returns true if the sound may still grow."""
-        return self.sound is not None and self.sound.name == "stream.wav"
-
 
 def read_take_files(folder: Path) -> TakeFiles:
     """Reads the folder of a take, which may be empty or unfinished."""

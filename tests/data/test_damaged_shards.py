@@ -34,10 +34,10 @@ def folder(sound_folder, tmp_path):
 
 def flip_a_bit(path, *numbers):
     """Flips a bit in the middle of the payload of the numbered records."""
-    offsets, lengths, _ = records.index_records(path)
+    shard = records.Shard(path)
     data = bytearray(path.read_bytes())
     for number in numbers:
-        data[offsets[number] + lengths[number] // 2] ^= 16
+        data[shard.offsets[number] + shard.lengths[number] // 2] ^= 16
     path.write_bytes(data)
 
 
@@ -69,7 +69,8 @@ def clear(path):
 
 def swap(path):
     """Exchanges two records of equal size: every record is valid, and the size is the same."""
-    offsets, lengths, _ = records.index_records(path)
+    shard = records.Shard(path)
+    offsets, lengths = shard.offsets, shard.lengths
     data = path.read_bytes()
     first, second = (data[offsets[i] - 12 : offsets[i] + lengths[i] + 4] for i in (0, 3))
     assert len(first) == len(second) == offsets[1] - offsets[0]
@@ -111,7 +112,7 @@ def test_train_continues_with_a_shard_cut_short(folder, tmp_path):
 
 
 def test_a_flipped_bit_in_a_header_is_named(folder):
-    offsets, _, _ = records.index_records(folder / SHARD)
+    offsets = records.Shard(folder / SHARD).offsets
     data = np.fromfile(folder / SHARD, np.uint8)
     data[offsets[2] - 12] ^= 1
     data.tofile(folder / SHARD)

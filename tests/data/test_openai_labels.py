@@ -82,14 +82,6 @@ def test_more_words_than_the_model_takes_are_refused(v2):
     assert v2.genre_ids("blues rock hip hop b") == (1, 2, 5, 6, 4)
 
 
-def test_names_of_a_shared_id_are_joined(v2, v3):
-    assert v2.artist_name(0) == "_unknown_various"
-    assert v3.artist_name(3) == "muddy waters_muddy waters trio"
-    assert v3.genre_name(3) == "hip hop"
-    with pytest.raises(ValueError, match="no genre has the id 9; ids go up to 3"):
-        v3.genre_name(9)
-
-
 def test_a_vocabulary_is_read_back_from_json(v2):
     assert OpenAIVocabulary.from_plain(v2.plain()) == v2
     with pytest.raises(ValueError, match="needs 'version'"):

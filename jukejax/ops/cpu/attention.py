@@ -38,13 +38,6 @@ def find_refusal(
     return LIBRARY.find_fault() or None
 
 
-def attend(
-    kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, *, block_len: int
-) -> jax.Array:
-    """Computes attention of kinds 1 to 3, as `xla.attend`: [B, T, H, D]."""
-    return attend_packed(kind, jnp.stack([q, k, v], axis=2), block_len)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 2))
 def attend_packed(kind: AttentionKind, qkv: jax.Array, block_len: int) -> jax.Array:
     """Computes attention of queries, keys and values [B, T, 3, H, D] in float32: [B, T, H, D]."""

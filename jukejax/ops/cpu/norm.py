@@ -17,7 +17,6 @@ from jukejax.ops.cpu.switch import is_for_one_cpu
 from jukejax.ops.formulas import NORM_EPSILON, normalize
 
 LIBRARY = Library("norm", "NormUsable", ("Forward", "Backward"))
-TARGET = LIBRARY.target("Forward")
 _UNIT = 16  # the custom call needs a multiple of so many features
 
 
