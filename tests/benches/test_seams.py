@@ -54,7 +54,7 @@ def test_every_level_and_schedule_has_a_row(folder, tmp_path, levels):
         assert 0 < row["agreement"] <= 1
         assert (row["dtype"], row["batch"], row["config"]) == ("float32", 2, folder)
         for name in ("flux_at", "flux_between", "jump_db_at", "jump_db_between"):
-            assert row[name] >= 0
+            assert row[name] > 0
     assert len({tuple(row) for row in rows[:-2]}) == 1  # one table
     for last, schedule in zip(rows[-2:], ("sequential", "parallel"), strict=True):
         total_seconds = sum(
@@ -78,6 +78,23 @@ def test_joins_are_at_the_windows_of_each_schedule(folder):
     for joins in sampled["parallel"].joins:
         for join, start in zip(joins, (32, 64, 96, 128, 160, 192, 212), strict=True):
             assert start + 16 <= join <= start + 44
+
+
+def test_figures_at_joins_are_higher_than_between_them_where_the_level_steps():
+    """The codes are levels in dB of a noise that changes at the joins only."""
+    hop, rate, size = 32, 44100, 800
+    noise = np.random.default_rng(0).normal(0, 0.01, 4 * size * hop)
+
+    def decode(codes, level):
+        return (noise * 10 ** (np.repeat(codes, hop) / 20)).astype(np.float32)[:, None]
+
+    model = SimpleNamespace(hops=(8, hop), sample_rate=rate, codec=SimpleNamespace(decode=decode))
+    codes, joins = np.repeat([0, 6, 0, 6], size), [size, 2 * size, 3 * size]
+    sampled = seams.SampledLevel(np.stack([codes, codes]), [joins, joins], 0.5, 1.0, 0.0)
+    figures = seams.measure_joins(model, 1, sampled)
+    assert figures["jump_db_at"] == pytest.approx(6, abs=0.3)
+    assert figures["jump_db_between"] < 0.3
+    assert figures["flux_at"] > 1.2 * figures["flux_between"]
 
 
 def test_schedule_flag_selects_one_schedule(folder):

@@ -187,8 +187,14 @@ def test_a_sound_file_has_tags_and_an_estimated_grid(tmp_path):
 def test_a_sketch_of_one_level_is_drawn(tmp_path):
     item = write_item(tmp_path / "out", levels=(2,))
     (item / "level_0.wav").rename(item / "level_2.wav")
+    layout = make_layout("wide", (WIDTH, HEIGHT), 1)
     for source in (item, item / "level_2.wav"):
         run_in_process("video", f"--input={source}", f"--output={tmp_path / 'x.mp4'}", SMALL)
+        planes = decode_planes(tmp_path / "x.mp4")
+        assert planes.shape == (NUM_FRAMES, 3, HEIGHT, WIDTH)
+        codes = crop(planes[:, 0], layout.lattice[0]).astype(float)
+        assert codes[20].std() > 20  # squares of other brightness
+        assert np.abs(codes[20] - codes[40]).mean() > 7  # they move
         (tmp_path / "x.mp4").unlink()
 
 

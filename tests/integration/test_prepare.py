@@ -15,7 +15,7 @@ from mutagen.flac import FLAC
 
 from jukejax.data import corpus
 from jukejax.preparation import house
-from tests.support.command import ROOT, run_in_process
+from tests.support.command import ROOT, run_in_process, stop_when
 from tests.support.preparation import (
     RATE,
     contents,
@@ -157,17 +157,13 @@ def test_the_bytes_do_not_depend_on_the_workers_or_the_cache(prepared, folder, t
 def test_a_killed_run_continues_to_the_same_bytes(prepared, folder, tmp_path, stop):
     flags = [f"--input={folder}", f"--output={tmp_path}", f"--metadata={folder / 'labels.csv'}"]
     flags.append("--separator=none")
-    command = [sys.executable, "-m", "jukejax.prepare", *flags, "--workers=2"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     pattern = ".*.tfrecord.tmp" if stop == "writing" else ".work/*.npy"
     count = 1 if stop == "writing" else stop
-    while len(list(tmp_path.glob(pattern))) < count and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "dataset.json").exists() or process.returncode == 0
+    code = stop_when(
+        "prepare", *flags, "--workers=2", ready=lambda: len(list(tmp_path.glob(pattern))) >= count
+    )
+    assert code == -signal.SIGKILL
+    assert not (tmp_path / "dataset.json").exists()
     prepare(*flags)
     assert contents(tmp_path) == contents(prepared[0])
     assert not list((tmp_path / ".work").glob("*.tmp"))

@@ -53,8 +53,9 @@ def test_the_round_trip_is_equal_to_the_byte(prefix):
 
 
 def test_names_outside_the_prefix_are_ignored():
-    state = checkpoint("prior.") | {"vqvae.other": np.zeros(3)}
-    build_tree(ENTRIES, state, SHAPES, prefix="prior.")
+    others = {name: np.full(3, np.nan) for name in ("emb.weight", "vqvae.emb.weight", "other")}
+    tree = build_tree(ENTRIES, checkpoint("prior.") | others, SHAPES, prefix="prior.")
+    jax.tree.map(np.testing.assert_array_equal, tree, build_tree(ENTRIES, checkpoint(), SHAPES))
 
 
 @pytest.mark.parametrize("name", checkpoint())

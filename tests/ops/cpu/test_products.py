@@ -1,8 +1,9 @@
 """The compiled products against sums in float64, and when they are used."""
 
-import ctypes
 import importlib.util
 import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,26 @@ def normal(*shape, seed=0):
 SHAPES = [(1, 1, 1), (13, 5, 31), (15, 129, 33), (300, 257, 65), (64, 96, 1100), (40, 2000, 48)]
 
 
+USES_TILES = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+library.ProductUsesTiles.restype = ctypes.c_bool
+sys.exit(library.ProductUsesTiles())
+"""
+
+
 @pytest.mark.usefixtures("needs_compiled")
-def test_tiles_are_left_out_on_demand():
-    library = ctypes.CDLL(importlib.util.find_spec("jukejax.ops.cpu._products").origin)
-    library.ProductUsesTiles.restype = ctypes.c_bool
-    if os.environ.keys() & {"JUKEJAX_NO_AVX512", "JUKEJAX_NO_TILES"}:
-        assert not library.ProductUsesTiles()
-    elif not library.ProductUsesTiles():
+@pytest.mark.parametrize("variable", [None, "JUKEJAX_NO_AVX512", "JUKEJAX_NO_TILES"])
+def test_tiles_are_left_out_on_demand(variable):
+    path = importlib.util.find_spec("jukejax.ops.cpu._products").origin
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("JUKEJAX_NO_")}
+    if variable:
+        variables[variable] = "1"
+    done = subprocess.run([sys.executable, "-c", USES_TILES, path], env=variables)
+    assert done.returncode in (0, 1)
+    if variable:
+        assert done.returncode == 0
+    elif done.returncode == 0:
         pytest.skip("this processor has no tiles: the tests here are of its vectors")
 
 
