@@ -1,10 +1,10 @@
 """Search for the fragments of a corpus most similar to a passage, by distance of codebook vectors.
 
 Copies of a model have errors: if one code in ten is replaced by a similar one, no long run is
-  exact. Windows of one, three and nine seconds are compared, each with its best fragment at any
-  offset: first coarsely, by averages of `POOL` codes in the principal directions of the codebook,
-  for windows of one
-second on two grids; then code by code, at every shift around the best positions.
+exact. Windows of one, three and nine seconds are compared, each with its best fragment at any
+offset: first coarsely, by averages of `POOL` codes in the principal directions of the codebook
+(for windows of one second on two grids); then code by code, at every shift around the best
+positions.
 
 The measure is the nearness, 1 - d / (2 v), with the mean squared distance d and the window's own
 variance v: 1 for equal codes, 0 for passages as different as two random moments of one. It is not

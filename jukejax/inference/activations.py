@@ -4,11 +4,12 @@ Castellon, Donahue and Liang, "Codified audio language modeling learns useful re
 music information retrieval" (ISMIR 2021): Jukebox's middle layers, averaged over time, are better
 features than those of models made for tagging, key and emotion.
 
-Layers are numbered as in that paper: 0 is the stack's input, k the output of block k, counted from
-  1. Every kind of attention is causal: position t depends on the codes before t (and on the labels
-  and upper codes of the whole window), so that a mean over a window's first codes does not depend
-  on later ones.
-Dimensions: B batch, T seq_len, t codes of a track, L layers, E emb_dim.
+Layers are numbered as in that paper: layer 0 is the stack's input, layer k the output of block k,
+where the first block is 1. Every kind of attention is causal: position t depends on the codes
+before t (and on the labels and upper codes of the whole window), so that a mean over a window's
+first codes does not depend on later ones.
+
+Letters: B batch, T seq_len, t codes of a track, L layers, E emb_dim.
 """
 
 import functools
