@@ -137,7 +137,7 @@ def prior() -> ConfigDict:
 
 
 def upsampler(level: int) -> ConfigDict:
-    """An upsampler, conditioned on the codes of the level above only."""
+    """Returns an upsampler: codes of the level above, a reference, artist, genre and turn."""
     config = base("data/house/codes", batch_size=4)
     config.task = "prior"
     width = 192 if level == 1 else 128

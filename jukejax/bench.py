@@ -1,7 +1,7 @@
 """Measures speed and memory of each part on this machine: a table, or with --json a line each.
 
 python -m jukejax.bench data
-python -m jukejax.bench data --json --input=data/audio --config=configs/demo.py:vqvae
+python -m jukejax.bench data --json --input=data/audio --config=configs/from_scratch.py:vqvae
 """
 
 import functools

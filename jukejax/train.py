@@ -1,6 +1,6 @@
 """Trains the model of a config: the VQ-VAE, the top prior or an upsampler.
 
-    python -m jukejax.train --config=configs/demo.py:vqvae --workdir=runs/vqvae
+    python -m jukejax.train --config=configs/from_scratch.py:vqvae --workdir=runs/vqvae
 
 Any value of the config can be changed on the command line: --config.steps=2000. A run that was
 stopped or killed continues from its newest checkpoint when the same command is run again, and ends

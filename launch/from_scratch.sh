@@ -18,7 +18,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
 source launch/stages.sh
 
 train() {
-    local stage=$1 name=$2 variant=$3 file=demo
+    local stage=$1 name=$2 variant=$3 file=from_scratch
     shift 3
     case $SIZE in
         cpu) ;;

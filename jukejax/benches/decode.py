@@ -4,8 +4,8 @@ python -m jukejax.bench decode --config=tiny --batch=4
 python -m jukejax.bench decode --config=small --reference=port.json --json
 python -m jukejax.bench decode --config=released --dtype=bfloat16 --batch=8 --tokens=512
 python -m jukejax.bench decode --config=upsampler --dtype=bfloat16 --aot=h200:1
-python -m jukejax.bench decode --model=demo/model --seconds=10
-python -m jukejax.bench decode --model=demo/model --codes=demo/codes
+python -m jukejax.bench decode --model=runs/from_scratch/model --seconds=10
+python -m jukejax.bench decode --model=runs/from_scratch/model --codes=runs/from_scratch/codes
 
 The shapes tiny, small, train_small, small_prior and upsampler are those of Hugging Face's port in
 the reference bench; prior_1b is OpenAI's 1b_lyrics without its conditioner; a config file is that

@@ -109,8 +109,8 @@ def enlarge_thread_pool() -> None:
     XLA has one thread for each device or core. Where two collectives of a program can start at
     once, one device may block two threads, and then none is left for the last device that the
     others wait for: XLA ends the process after 40 s. With jaxlib 0.11.2, 8 devices and 2 cores that
-    was 6 of 13 runs of configs/demo.py:vqvae, and 0 of 4 with 64 threads. NPROC in the environment,
-    which XLA reads, is not changed.
+    was 6 of 13 runs of configs/from_scratch.py:vqvae, and 0 of 4 with 64 threads. NPROC in the
+    environment, which XLA reads, is not changed.
     """
     devices = re.search(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     if on_cpu() and devices and int(devices[1]) > 1:

@@ -38,8 +38,8 @@ VARIANTS = [
     ("house_prior", "labelled"),
     ("house_prior_1b", "24gb"),
     ("pod_prior_5b", "8gpus"),
-    *(("demo", f"{stage}{size}") for stage in STAGES for size in ("", "-gpu")),
-    ("demo", "gpu"),
+    *(("from_scratch", f"{stage}{size}") for stage in STAGES for size in ("", "-gpu")),
+    ("from_scratch", "gpu"),
     *(("tiny", stage) for stage in STAGES),
     *(("grid", variant) for variant in ("with-bar", "without-bar")),
     *(("house_small", stage) for stage in (*STAGES, "tune")),
@@ -91,7 +91,7 @@ def test_config_gives_a_model(name, variant):
 
 
 def test_unknown_variants_name_the_known_ones():
-    for name in ("demo", "tiny", "house_small"):
+    for name in ("from_scratch", "tiny", "house_small"):
         with pytest.raises(ValueError, match="vqvae, prior, upsampler1, upsampler0"):
             load(name, "no-such")
     for name in ("house_vqvae", "house_prior", "house_prior_1b", "pod_prior_5b"):

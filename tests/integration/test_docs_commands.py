@@ -45,7 +45,7 @@ NOT_RUN = {
     ".venv/bin/jukejax serve --projects=FOLDER": "tests/studio/test_page.py runs it",
     ".venv/bin/pip install -e '.[buckets]'": "installs packages from the network",
     ".venv/bin/jukejax prepare --input=s3://mine/music --output=s3://mine/audio": BUCKET,
-    ".venv/bin/jukejax train --config=configs/demo.py:vqvae "
+    ".venv/bin/jukejax train --config=configs/from_scratch.py:vqvae "
     "--config.data.folder=s3://mine/audio --workdir=s3://mine/runs/vqvae": BUCKET,
     ".venv/bin/jukejax encode --vqvae=s3://mine/runs/vqvae --input=s3://mine/audio "
     "--output=s3://mine/codes": BUCKET,
@@ -59,8 +59,12 @@ SHORTER = (
     # The tracks that the page shows; `out` is written by a later command.
     ("README.md", "--seconds=32 --seed=0", "--seconds=1 --seed=0"),
     ("README.md", "0.9,0.9 --output=out", "0.9,0.9 --output=shown"),
-    ("README.md", "demo.py:vqvae-gpu", "demo.py:vqvae"),  # as the page says for CPUs
-    ("README.md", "demo.py:$model-gpu", "demo.py:$model"),
+    (
+        "README.md",
+        "from_scratch.py:vqvae-gpu",
+        "from_scratch.py:vqvae",
+    ),  # as the page says for CPUs
+    ("README.md", "from_scratch.py:$model-gpu", "from_scratch.py:$model"),
     ("README.md", "--seconds=20", "--seconds=2"),
     ("docs/attention.md", "--config=small", "--config=tiny"),
     ("docs/embeddings.md", "models/1b_lyrics", "models/mine"),

@@ -1,4 +1,4 @@
-"""The environment that `make setup` makes for newer Pythons trains every demo model.
+"""The environment of `make setup` for newer Pythons trains every model of `make from-scratch`.
 
 There the lock installs another release of JAX than for Python 3.11.
 """
@@ -37,7 +37,7 @@ def run(folder: Path, *command: str, seconds: int = SECONDS) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
-def test_every_demo_model_trains_with_what_the_lock_installs(version, tmp_path):
+def test_every_model_trains_with_what_the_lock_installs(version, tmp_path):
     python = find_python(version)
     if python is None:
         pytest.skip(f"no Python {version} on this machine")
@@ -52,7 +52,11 @@ def test_every_demo_model_trains_with_what_the_lock_installs(version, tmp_path):
     jukejax("prepare", "--input=house", *corpus, "--output=audio")
     for stage in STAGES:
         data = "audio" if stage == "vqvae" else "codes"
-        flags = [f"--config=configs/demo.py:{stage}", f"--workdir={stage}", "--config.steps=4"]
+        flags = [
+            f"--config=configs/from_scratch.py:{stage}",
+            f"--workdir={stage}",
+            "--config.steps=4",
+        ]
         jukejax("train", *flags, f"--config.data.folder={data}")
         if stage == "vqvae":
             jukejax("encode", "--vqvae=vqvae", "--input=audio", "--output=codes")

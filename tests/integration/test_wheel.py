@@ -99,7 +99,7 @@ def test_commands_run_outside_of_a_checkout(place):
     plan = run(place, jukejax_command, "train", "--config=house_prior:labelled", "--dry_run")
     assert "parameters" in plan
     message = run(place, jukejax_command, "train", "--config=none", "--dry_run", code=2)
-    assert "no config file none; give one of demo, grid, house_lyrics" in message
+    assert "no config file none; give one of from_scratch, grid, house_lyrics" in message
     run(place, jukejax_command, "doctor")
 
 

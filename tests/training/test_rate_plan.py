@@ -12,18 +12,19 @@ from tests.training.test_config_keys import read
 
 
 def test_a_schedule_follows_the_steps_unless_it_is_given(monkeypatch):
-    """configs/demo.py:prior has 280 steps, 14 of warm-up, and a decay from 140 on."""
-    demo = "--config=configs/demo.py:prior"
-    optimizer = read(monkeypatch, demo, "--config.steps=1001").optimizer
+    """configs/from_scratch.py:prior has 280 steps, 14 of warm-up, and a decay from 140 on."""
+    from_scratch = "--config=configs/from_scratch.py:prior"
+    optimizer = read(monkeypatch, from_scratch, "--config.steps=1001").optimizer
     assert (optimizer.warmup_steps, optimizer.decay_start) == (50, 500)
     assert optimizer.decay_start + optimizer.decay_steps == 1001
     flags = ("--config.steps=1000", "--config.optimizer.decay_start=900")
-    optimizer = read(monkeypatch, demo, *flags).optimizer
+    optimizer = read(monkeypatch, from_scratch, *flags).optimizer
     assert (optimizer.decay_start, optimizer.decay_steps) == (900, 100)
     assert (
-        read(monkeypatch, demo).to_dict() == read(monkeypatch, demo, "--config.steps=280").to_dict()
+        read(monkeypatch, from_scratch).to_dict()
+        == read(monkeypatch, from_scratch, "--config.steps=280").to_dict()
     )
-    assert read(monkeypatch, demo).optimizer.decay_start == 140
+    assert read(monkeypatch, from_scratch).optimizer.decay_start == 140
 
 
 def test_every_schedule_in_steps_follows_and_a_short_run_keeps_a_warmup(monkeypatch):

@@ -1,12 +1,13 @@
-"""The demo's models: every stage of the pipeline at a size for two cores, in minutes.
+"""The models of `make from-scratch`: every stage of the pipeline at a size for two cores.
 
-    python -m jukejax.train --config=configs/demo.py:vqvae      --workdir=demo/vqvae
-    python -m jukejax.train --config=configs/demo.py:prior      --workdir=demo/prior
-    python -m jukejax.train --config=configs/demo.py:upsampler1 --workdir=demo/upsampler1
-    python -m jukejax.train --config=configs/demo.py:upsampler0 --workdir=demo/upsampler0
+    python -m jukejax.train --config=configs/from_scratch.py:vqvae      --workdir=runs/vqvae
+    python -m jukejax.train --config=configs/from_scratch.py:prior      --workdir=runs/prior
+    python -m jukejax.train --config=configs/from_scratch.py:upsampler1 --workdir=runs/upsampler1
+    python -m jukejax.train --config=configs/from_scratch.py:upsampler0 --workdir=runs/upsampler0
 
-`configs/demo.py:vqvae-gpu` (and so on) is the same pipeline at a size for one GPU;
-`configs/demo.py:gpu` alone means its VQ-VAE.
+They take minutes each; launch/from_scratch.sh runs all stages, with the folders of its corpus.
+`configs/from_scratch.py:vqvae-gpu` (and so on) is the same pipeline at a size for one GPU;
+`configs/from_scratch.py:gpu` alone means its VQ-VAE.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +27,7 @@ def base() -> ConfigDict:
 
 
 def schedule(config: ConfigDict, steps: int, learning_rate: float, ema_decay: float) -> None:
-    """Returns the optimizer: warm-up, then a linear decay to zero over the last half."""
+    """Sets the steps and the optimizer: warm-up, then a linear decay over the last half."""
     config.steps = steps
     config.log_every = max(steps // 40, 1)
     config.eval_every = max(steps // 4, 1)
@@ -41,15 +42,15 @@ def schedule(config: ConfigDict, steps: int, learning_rate: float, ema_decay: fl
 
 
 def vqvae(gpu: bool) -> ConfigDict:
-    """Hops 8, 32 and 128, as the released model; narrower on the CPU."""
+    """Returns a VQ-VAE with hops 8, 32 and 128, as the released one; narrower on the CPU."""
     config = base()
     config.task = "vqvae"
     if gpu:
-        config.data = dict(folder="demo/audio", window=65536, batch_size=16)
+        config.data = dict(folder="runs/from_scratch/audio", window=65536, batch_size=16)
         config.model = dict(width=32, depth=4, emb_dim=64, codebook_size=2048)
         schedule(config, steps=1000, learning_rate=3e-4, ema_decay=0.99)
     else:
-        config.data = dict(folder="demo/audio", window=8192, batch_size=4)
+        config.data = dict(folder="runs/from_scratch/audio", window=8192, batch_size=4)
         config.model = dict(
             width=20, depth=2, emb_dim=32, codebook_size=256, multipliers=(1, 1, 1), ema_decay=0.95
         )
@@ -64,11 +65,11 @@ def prior(gpu: bool, level: int) -> ConfigDict:
     config.task = "prior"
     if gpu:
         config.dtype = "bfloat16"
-        config.data = dict(folder="demo/codes", batch_size=16)
+        config.data = dict(folder="runs/from_scratch/codes", batch_size=16)
         transformer = dict(emb_dim=512, num_layers=12, num_heads=4, seq_len=2048, num_blocks=32)
         schedule(config, steps=1000, learning_rate=6e-4, ema_decay=0.99)
     else:
-        config.data = dict(folder="demo/codes", batch_size=8 if level == 2 else 4)
+        config.data = dict(folder="runs/from_scratch/codes", batch_size=8 if level == 2 else 4)
         seq_len, num_blocks = (512, 16) if level == 2 else (1024, 32)
         transformer = dict(
             emb_dim=192, num_layers=6, num_heads=4, seq_len=seq_len, num_blocks=num_blocks
@@ -96,13 +97,13 @@ def get_config(arg: str = "vqvae") -> ConfigDict:
     size = size or "cpu"
     if stage not in STAGES or size not in SIZES:
         raise ValueError(
-            f"configs/demo.py has no variant {arg!r}; take one of {', '.join(STAGES)}, with -gpu "
-            "behind it for the larger size"
+            f"configs/from_scratch.py has no variant {arg!r}; take one of {', '.join(STAGES)}, "
+            "with -gpu behind it for the larger size"
         )
     gpu = size == "gpu"
     if stage == "vqvae":
         config = vqvae(gpu)
     else:
         config = prior(gpu, level={"prior": 2, "upsampler1": 1, "upsampler0": 0}[stage])
-    config.sample_every = config.eval_every if gpu else 0  # the demo's page has the samples
+    config.sample_every = config.eval_every if gpu else 0  # the page of the run has samples
     return config
