@@ -19,7 +19,7 @@ from jukejax.benches import common
 from jukejax.common.progress import Progress
 from jukejax.inference import generate
 from jukejax.inference.loaded_model import Model
-from jukejax.inference.schedules import SCHEDULES
+from jukejax.inference.windows import SCHEDULES
 from jukejax.runtime import memory
 from jukejax.runtime.precision import default_dtype
 

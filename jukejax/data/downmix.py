@@ -1,6 +1,6 @@
 """Mixing of surround sound down to stereo, after ITU-R BS.775-3, annex 4.
 
-Front channels keep their level; centre, side and back channels are added at -3 dB; the channel of
+Front channels keep their level; center, side and back channels are added at -3 dB; the channel of
 low-frequency effects is dropped. Nothing is normalized: peaks above 1 are reduced where sound is
 stored.
 """

@@ -14,11 +14,11 @@ import numpy as np
 from jukejax.inference import budget
 from jukejax.inference.batches import BatchLimit, SampledWindows, WindowJob
 from jukejax.inference.conditioning import Labels, PriorWeights, make_window_labels, stack_rows
-from jukejax.inference.schedules import SCHEDULES, LevelProgress, OnJoin, WindowGrid
+from jukejax.inference.schedules import SAMPLERS, LevelProgress, OnJoin, WindowGrid
 from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
 from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
-from jukejax.inference.windows import window_starts
+from jukejax.inference.windows import SCHEDULES, window_starts
 from jukejax.models.labels import list_label_names
 from jukejax.models.prior_config import PriorConfig
 
@@ -130,7 +130,7 @@ def sample_level(
     if settings.max_batch is not None:
         max_rows = min(max_rows, settings.max_batch)
     sampler = _LevelSampler(config, runner, tracks, settings, batch.chunk)
-    return SCHEDULES[settings.schedule](
+    return SAMPLERS[settings.schedule](
         grid,
         sampler.sample_batch,
         codes=np.asarray(tracks.codes, np.int32),

@@ -24,6 +24,7 @@ from jukejax.inference.batches import (
 )
 from jukejax.inference.joins import find_best_join
 from jukejax.inference.windows import (
+    SCHEDULES,
     Window,
     find_join_ranges,
     plan_parallel_windows,
@@ -139,7 +140,7 @@ def sample_parallel(
         yield joiner.join_complete(sampled)
 
 
-SCHEDULES = {"sequential": sample_sequential, "parallel": sample_parallel}
+SAMPLERS = dict(zip(SCHEDULES, (sample_sequential, sample_parallel), strict=True))
 
 
 class _Joiner:

@@ -7,6 +7,8 @@ joined from the codes of consecutive windows, with a transition after the warm-u
 
 from typing import NamedTuple
 
+SCHEDULES = ("sequential", "parallel")  # the orders of windows, see `inference.schedules`
+
 
 class Window(NamedTuple):
     """One call of the token loop, in codes of its level.

@@ -90,7 +90,8 @@ class Autoregressive(nn.Module):
     """Maps codes [B, T] and conditions to logits [B, T, V], teacher-forced.
 
     Attributes:
-      groups: of the output weights' rows in single steps (ops/decode_weights.py).
+      groups: number of groups into which single steps split the rows of the output weights, see
+        `ops.decode_weights.Layout`.
     """
 
     config: AutoregressiveConfig

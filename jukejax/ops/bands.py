@@ -25,9 +25,13 @@ _NUM_MELS = 32
 _HIGHEST_MEL = 16_000.0  # Hz
 
 
-def count_window(kind: str, hop: int) -> int:
-    """Returns the samples of a window of a description with `hop` samples a frame."""
-    return SPANS[kind] * HOPS.get(kind, hop)
+def count_window(kind: str, hop: int | None = None) -> int:
+    """Returns the samples of a window of a description.
+
+    Args:
+      hop: samples between frames, for a "waveform"; "tones" and "strokes" have those of `HOPS`.
+    """
+    return SPANS[kind] * (HOPS[kind] if hop is None else HOPS.get(kind, hop))
 
 
 def describe_band(

@@ -84,7 +84,7 @@ def _compute_gains(logs: jax.Array) -> jax.Array:
     """
     hop, frames = bands.HOPS["strokes"], logs.shape[1]
     power = jnp.square(bands.compute_magnitudes(logs, "strokes")).sum(axis=-1)
-    weights = np.hanning(bands.count_window("tones", 0) // hop + 2)[1:-1]
+    weights = np.hanning(bands.count_window("tones") // hop + 2)[1:-1]
     convolve = jax.vmap(jnp.convolve, in_axes=(0, None))
     first = (len(weights) - 1) // 2
     means = convolve(power, weights / weights.sum())[:, first : first + frames]
@@ -96,7 +96,7 @@ def _compute_gains(logs: jax.Array) -> jax.Array:
 
 def _select_attacks(magnitudes: jax.Array) -> jax.Array:
     """Removes the mean power over a window of "tones" from magnitudes of "strokes". [B, N, K]."""
-    frames = bands.count_window("tones", 0) // bands.HOPS["strokes"]
+    frames = bands.count_window("tones") // bands.HOPS["strokes"]
     power = jnp.square(magnitudes)
     sums = lax.reduce_window(power, 0.0, lax.add, (1, frames, 1), (1, 1, 1), "SAME")
     return jnp.sqrt(jnp.maximum(power - sums / frames, 0.0))

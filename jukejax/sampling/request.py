@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from jukejax.data.grid import BEATS_PER_BAR, check_bpm
 from jukejax.data.labels import LABEL_NAMES
 from jukejax.data.sections import parse_plan
+from jukejax.inference.windows import SCHEDULES
 
 if TYPE_CHECKING:
     from jukejax.data.audio import Recording
     from jukejax.sampling.source import SourceTrack
 
-SCHEDULES = ("sequential", "parallel")  # of windows, see `inference.schedules`
 AUTO, ALL = "auto", "all"  # sections; labels
 MODES = ("ancestral", "primed", "continue", "upsample", "reroll")
 DEFAULT_SECONDS = 12.0

@@ -6,7 +6,8 @@ from absl import flags
 
 from jukejax.data import sections
 from jukejax.data.labels import LABEL_NAMES
-from jukejax.sampling.request import ALL, AUTO, DEFAULT_SECONDS, MODES, SCHEDULES
+from jukejax.inference.windows import SCHEDULES
+from jukejax.sampling.request import ALL, AUTO, DEFAULT_SECONDS, MODES
 
 # Those that the tracks depend on, in the order of settings.json.
 _LENGTH = (

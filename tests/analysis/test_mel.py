@@ -27,7 +27,7 @@ def test_no_mel_filter_is_empty():
 def test_a_full_scale_sine_has_zero_db_and_half_of_it_six_less(hz):
     loud = mel.mel_decibels(sine(hz))[:, 20:-20]
     quiet = mel.mel_decibels(sine(hz, amplitude=0.5))[:, 20:-20]
-    power = np.sum(10 ** (loud / 10), axis=0)  # the triangles of neighbours sum to 1
+    power = np.sum(10 ** (loud / 10), axis=0)  # the triangles of neighbors sum to 1
     np.testing.assert_allclose(10 * np.log10(power), 0, atol=0.5)
     assert np.isclose(loud.max() - quiet.max(), 6.02, atol=0.01)
 

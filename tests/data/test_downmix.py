@@ -51,7 +51,7 @@ def test_every_container_gives_each_channel_its_side(tmp_path, name):
             assert measured[hertz] == pytest.approx(level, abs=0.03), hertz
 
 
-def test_music_in_the_centre_alone_is_not_silent(tmp_path):
+def test_music_in_the_center_alone_is_not_silent(tmp_path):
     sound = np.zeros((RATE, 6), np.float32)
     sound[:, 2] = tones(RATE)[:RATE, 2]
     soundfile.write(tmp_path / "a.wav", sound, RATE, "FLOAT", format="WAVEX")

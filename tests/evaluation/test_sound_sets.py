@@ -31,8 +31,8 @@ def test_files_are_in_order_and_limited_evenly(tmp_path):
     few = sound_sets.open_set(tmp_path, "input", limit=2)
     assert [entry.name for entry in few.entries] == ["a.wav", "b.wav"]
     one = sound_sets.open_set(tmp_path / "b.wav", "input")
-    centred = ramp(0.1) - ramp(0.1).mean()  # an offset is a fault of recordings
-    np.testing.assert_allclose(one.entries[0].read(), centred, atol=1e-4)
+    centered = ramp(0.1) - ramp(0.1).mean()  # an offset is a fault of recordings
+    np.testing.assert_allclose(one.entries[0].read(), centered, atol=1e-4)
 
 
 def test_generated_tracks_begin_after_the_prompt(tmp_path):

@@ -36,7 +36,7 @@ def timing_bins(labels, seq_len):
     return jax.device_get(compute(LABELS, np.array(labels, np.int32), seq_len))
 
 
-def test_an_upper_code_speaks_to_the_codes_below_it_and_their_neighbours():
+def test_an_upper_code_speaks_to_the_codes_below_it_and_their_neighbors():
     """Ratio 4: changing upper code 6 of 12 moves a stretch around codes 24 to 27, and no more."""
     config = CodeConditionerConfig(vocab_size=5, downs=2, stride=2, width=4, depth=1)
     assert config.ratio == 4
@@ -49,7 +49,7 @@ def test_an_upper_code_speaks_to_the_codes_below_it_and_their_neighbours():
     moved = np.flatnonzero(np.abs(apply(codes) - apply(other)).sum(axis=(0, 2)) > 1e-6)
     assert {24, 25, 26, 27} <= set(moved.tolist())
     first, last = moved[0], moved[-1]
-    assert 24 - first == last - 27, "the stretch is not centred on its code"
+    assert 24 - first == last - 27, "the stretch is not centered on its code"
     assert moved.size == last - first + 1 < 36
 
 

@@ -72,7 +72,7 @@ def test_a_window_sounds_as_the_whole_track(hours):
         for stream, logs in zip(STREAMS, spectra, strict=True)
     ]
     window = synthesize(parts, offset + begin)
-    margin = bands.count_window("tones", 0)  # of attacks, which compare with the frames around
+    margin = bands.count_window("tones")  # of attacks, which compare with the frames around
     np.testing.assert_allclose(window[margin:], whole[begin + margin :], atol=1e-5)
 
 

@@ -110,7 +110,7 @@ class ControlTrack:
 
 
 def track(index: int, *, seconds: float = 30.0, seed: int = 0) -> ControlTrack:
-    """Plays one track, the same for the same arguments; neighbours are of different styles."""
+    """Plays one track, the same for the same arguments; neighbors are of different styles."""
     if index < 0 or not 0 <= seed < 2**32:
         raise ValueError(f"control track {index} of seed {seed}: both must be 0 or more")
     if seconds < SHORTEST:

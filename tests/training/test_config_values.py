@@ -108,6 +108,15 @@ def test_a_config_that_lacks_a_key_is_refused(key):
         config_keys.check_config(config)
 
 
+@pytest.mark.parametrize("key", ["context_dropout", "labels.dropout", "labels.dropout_all"])
+def test_a_prior_that_sees_nothing_is_refused(key):
+    config = load("tiny", "prior")
+    with config.unlocked():
+        config.model.update_from_flattened_dict({key: 1.0})
+    with pytest.raises(ValueError, match=rf"config.model.{key} is 1.0: it .* and below 1$"):
+        config_keys.check_config(config)
+
+
 def test_groups_and_counts_of_another_type_are_refused():
     for key, value in (("optimizer", 3), ("steps", "many"), ("steps", 2.5), ("log_every", True)):
         config = load("tiny", "vqvae")

@@ -29,7 +29,7 @@ LABELS = LabelConfig(num_artists=4, num_genres=4)
 
 
 def xla_flops(function, *shapes) -> float:
-    """What XLA counts in a program as it is written, before it is optimised; nothing is run."""
+    """What XLA counts in a program as it is written, before it is optimized; nothing is run."""
     with disable_cpu_kernels():  # XLA counts no custom call
         return jax.jit(function).lower(*shapes).cost_analysis()["flops"]
 

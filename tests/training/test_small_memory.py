@@ -35,7 +35,7 @@ def draw(tree, seed):
     return jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), tree)
 
 
-def test_rounding_is_to_a_neighbour_and_unbiased():
+def test_rounding_is_to_a_neighbor_and_unbiased():
     values = jnp.full(20_000, 1.0 + 3 / 1024)  # bfloat16 has 1 and 1 + 8 / 1024
     rounded = np.asarray(round_stochastically(values, jax.random.key(0)), np.float32)
     assert set(np.unique(rounded)) == {np.float32(1.0), np.float32(1.0 + 8 / 1024)}

@@ -34,7 +34,7 @@ def find_refusal(
     if seq_len % block_len or size % _TILE or size > _MOST:
         return f"it is for groups of 16, 32 ... {_MOST} positions, and these have {size}"
     if head_dim % _TILE:
-        return f"it is for heads of 16, 32 ... numbers, and these have {head_dim}"
+        return f"it is for heads with a head_dim divisible by {_TILE}, and these have {head_dim}"
     return LIBRARY.find_fault() or None
 
 

@@ -1,4 +1,4 @@
-"""Golden checks of single operations, optimisation and window plans."""
+"""Golden checks of single operations, optimization and window plans."""
 
 from collections.abc import Mapping
 

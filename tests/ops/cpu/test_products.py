@@ -185,7 +185,7 @@ def test_large_products_in_float32_on_one_device_are_ours():
 
 
 @pytest.mark.usefixtures("needs_compiled")
-def test_results_have_a_name_for_policies_of_rematerialisation():
+def test_results_have_a_name_for_policies_of_rematerialization():
     saved = jax.checkpoint_policies.save_only_these_names(products.RESULT)
 
     def calls(work, policy):
