@@ -18,8 +18,7 @@ from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
-from jukejax.weights import loading
-from jukejax.weights.openai import released
+from jukejax.weights import loading, part_configs
 
 # Keys of a model's config that do not affect the shapes of its weights, or (numbers of names) for
 # which rows are added.
@@ -45,7 +44,7 @@ def check_model(config: ConfigDict, model_config: PriorConfig | VQVAEConfig) -> 
     path = config.get("init_from")
     if not path:
         return
-    _, trained_config = released.parse_description(
+    _, trained_config = part_configs.parse_description(
         loading.read_description(path, trained_part_name(config))
     )
     differences = list(_differences(to_plain(model_config), to_plain(trained_config), "model"))

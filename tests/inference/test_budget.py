@@ -15,7 +15,7 @@ from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior import PriorConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.weights.openai.prior import prior_shapes
+from jukejax.weights.part_configs import find_prior_shapes
 from tests.support import small_bundle
 
 # OpenAI's upsampler (design, section 4): 1920 wide, 72 layers, one head of 480, 128 rows of 64.
@@ -57,7 +57,7 @@ def shapes_of_a_batch(config, rows):
     weights = jax.eval_shape(
         lambda: prepare_weights(
             config,
-            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), prior_shapes(config)),
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), find_prior_shapes(config)),
             jnp.float32,
         )
     )

@@ -19,7 +19,8 @@ from jukejax.models.prior import Prior
 from jukejax.models.vqvae import VQVAE
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import identify_codec
-from jukejax.weights.openai import checkpoint, released
+from jukejax.weights.openai import checkpoint
+from jukejax.weights.part_configs import parse_description
 from tests.support import reference, small_bundle
 from tests.support.command import run, run_in_process
 
@@ -91,7 +92,7 @@ def test_safetensors_headers_describe_the_model(tmp_path, source):
         assert all(tensors[name].tobytes() == expected[name].tobytes() for name in tensors)
         with safe_open(output / f"{part}.safetensors", "np") as file:
             header = {key: json.loads(value) for key, value in file.metadata().items()}
-        assert released.parse_description(header["config"]) == (part, small_bundle.configs()[part])
+        assert parse_description(header["config"]) == (part, small_bundle.configs()[part])
         assert header["license"] == "MIT"
         assert header["vocabulary"] == small_bundle.VOCABULARY
         assert header["provenance"][0] == "random numbers"
