@@ -19,7 +19,7 @@ import numpy as np
 from jukejax.common.formatting import format_count
 from jukejax.data import corpus, mixture, records
 from jukejax.data.epochs import Augmentation, Example, Windows, plan_windows, spread_windows
-from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
+from jukejax.data.labels import FIRST_GENRE, LabelSizes, label_vector
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.reading import change_level, fill_audio_window, fill_code_window
 from jukejax.data.references import join_reference
@@ -125,7 +125,7 @@ class CodeReader:
             for name, level in levels.items()
         }
         label = np.empty((len(examples), self.labels.width), np.int32)
-        genres_end = NUM_TIMING + self.labels.max_genres
+        genres_end = FIRST_GENRE + self.labels.max_genres
         lyrics_start = self.labels.width - self.labels.num_lyrics
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
             rows = {name: array[i] for name, array in codes.items()}
