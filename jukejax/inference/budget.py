@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NOISE_CHUNK
 from jukejax.models.prior import PriorConfig
-from jukejax.models.transformer_config import TransformerConfig
-from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.attention.kinds import count_keys
 from jukejax.ops.cache import cache_shape
 from jukejax.runtime.memory import usable_bytes
 from jukejax.runtime.sharding import bytes_by_device
@@ -73,25 +72,12 @@ def pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     The largest of: a block's input, products and attention scores; the conditioner's convolutions.
     """
     stack, size = config.autoregressive.transformer, jnp.dtype(dtype).itemsize
-    scores = 4 * stack.num_heads * max(_count_keys(kind, stack) for kind in stack.pattern)
+    keys = max(count_keys(kind, stack.grid, stack.encoder_len) for kind in stack.pattern)
+    scores = 4 * stack.num_heads * keys
     mlp = int(stack.emb_dim * stack.mlp_ratio)
     block = size * (4 * stack.emb_dim + 6 * stack.attn_dim + 2 * mlp) + 8 * stack.emb_dim + scores
     upper = 0 if config.upper is None else (size + 4) * (4 * config.upper.width + stack.emb_dim)
     return stack.seq_len * max(block, upper)
-
-
-def _count_keys(kind: AttentionKind, stack: TransformerConfig) -> int:
-    """Returns the largest number of keys of a position in any layer."""
-    grid = stack.grid
-    return {
-        AttentionKind.BLOCK: grid.block_len,
-        AttentionKind.TRANSPOSED_BLOCK: grid.num_rows,
-        AttentionKind.PREVIOUS_BLOCK: grid.block_len,
-        AttentionKind.SUMMARY: grid.num_rows,
-        AttentionKind.SUMMARY_SPREAD: grid.num_rows * grid.spread,
-        AttentionKind.ENCODER_DECODER: stack.encoder_len,
-        AttentionKind.PRIME: grid.prime_len,
-    }.get(kind, stack.seq_len)
 
 
 def fit_batch(

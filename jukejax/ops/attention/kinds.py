@@ -46,6 +46,24 @@ class Grid(NamedTuple):
     prime_len: int = 0
 
 
+def count_keys(kind: AttentionKind, grid: Grid, encoder_len: int = 0) -> int:
+    """Returns the largest number of keys that a query attends to, zero slots included.
+
+    Args:
+      encoder_len: states of the lyric encoder, for kind 6.
+    """
+    return {
+        AttentionKind.DENSE: grid.num_rows * grid.block_len,
+        AttentionKind.BLOCK: grid.block_len,
+        AttentionKind.TRANSPOSED_BLOCK: grid.num_rows,
+        AttentionKind.PREVIOUS_BLOCK: grid.block_len,
+        AttentionKind.SUMMARY: grid.num_rows,
+        AttentionKind.SUMMARY_SPREAD: grid.num_rows * grid.spread,
+        AttentionKind.ENCODER_DECODER: encoder_len,
+        AttentionKind.PRIME: grid.prime_len,
+    }[kind]
+
+
 _BLOCK, _COLUMN, _PREVIOUS = (
     AttentionKind.BLOCK,
     AttentionKind.TRANSPOSED_BLOCK,
