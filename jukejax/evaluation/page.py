@@ -12,6 +12,7 @@ from jukejax.analysis.rhythm import BARS
 from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import files
 from jukejax.common.formatting import format_count
+from jukejax.common.json_values import parse_number
 from jukejax.evaluation import pictures as evaluation_pictures
 from jukejax.evaluation.bootstrap import Interval, drop_missing
 from jukejax.evaluation.metrics import METRICS
@@ -19,7 +20,6 @@ from jukejax.evaluation.rows import MIN_TRACKS, Row, rank_differences
 from jukejax.evaluation.run import SIDES, Evaluation
 from jukejax.pages import page, pictures
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import parse_number
 
 _RHYTHM_METRICS = (
     "tempo_bpm",

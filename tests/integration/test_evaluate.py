@@ -13,11 +13,12 @@ from jukejax.analysis import codebook
 from jukejax.common import files
 from jukejax.data import audio, corpus, decoding, vocabularies
 from jukejax.data.labels import label_vector
+from jukejax.data.sample_items import Item, read_items
 from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
 from jukejax.inference.loaded_model import Model
 from jukejax.models.prior import Prior, compute_example_bits
-from jukejax.pages import pictures, runs
+from jukejax.pages import pictures
 from jukejax.preparation import house
 from jukejax.weights import bundle
 from jukejax.weights.codec_identity import identify_codec
@@ -154,7 +155,7 @@ def test_joins_are_at_the_starts_of_new_windows(place):
     common = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
 
     def joins(level, **meta):
-        return window_joins.find_joins(model, runs.Item(place, common | meta, 1, "item_000"), level)
+        return window_joins.find_joins(model, Item(place, common | meta, 1, "item_000"), level)
 
     assert joins(2) == [64, 96, 128, 160, 192, 224]
     assert joins(2, prompt_seconds=100 * 128 / 44100)[0] == 100
@@ -276,7 +277,7 @@ def test_codes_of_generated_tracks_are_counted(place):
 
 def test_joins_of_parallel_windows_are_unknown(place):
     model = Model(place / "model")
-    (item, _) = runs.read_items(place / "samples")
+    (item, _) = read_items(place / "samples")
     # Windows of 64 codes, half of each new: the first join is after 64 codes, then every 32.
     assert window_joins.find_joins(model, item, 2) == list(range(64, TOP, 32))
     item.meta["schedule"] = "parallel"
