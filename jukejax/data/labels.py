@@ -57,7 +57,7 @@ def find_excess(artist: int, genres: Sequence[int], sizes: LabelSizes) -> str | 
     return None
 
 
-def label_vector(
+def make_label_vector(
     total_samples: int,
     offset: int,
     sample_length: int,

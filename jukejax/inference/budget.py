@@ -39,7 +39,7 @@ class BatchBudget(NamedTuple):
     at_once: int = 1
 
 
-def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
+def count_cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     """Returns the size of one window's caches, of all layers, keys and values."""
     stack = config.autoregressive.transformer
     shapes = (
@@ -49,7 +49,7 @@ def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     return 2 * sum(map(math.prod, shapes)) * jnp.dtype(dtype).itemsize
 
 
-def row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int:
+def count_row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int:
     """Returns the memory of a row while its window is sampled, in bytes.
 
     It is the sum of caches, conditions, noise, logits and codes.
@@ -60,13 +60,13 @@ def row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int
     stack = config.autoregressive.transformer
     conditions = (stack.seq_len + stack.encoder_len) * stack.emb_dim * jnp.dtype(dtype).itemsize
     values = (2 * NOISE_CHUNK + 4) * config.autoregressive.vocab_size + 2 * stack.seq_len
-    caches = cache_bytes(config, dtype)
+    caches = count_cache_bytes(config, dtype)
     if stack.num_heads % num_shards == 0:
         caches //= num_shards
     return caches + conditions + 4 * values
 
 
-def pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
+def count_pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     """Estimates the memory of a row in a pass over its whole window.
 
     The largest of: a block's input, products and attention scores; the conditioner's convolutions.
@@ -116,8 +116,8 @@ def fit_batch(
         max_rows = -(-CPU_ROWS // num_devices)
     batch = divide_memory(
         (memory_fraction * device_bytes - bytes_by_device(weights)) / at_once,
-        row_bytes(config, dtype, num_shards),
-        pass_bytes(config, dtype),
+        count_row_bytes(config, dtype, num_shards),
+        count_pass_bytes(config, dtype),
         max_rows,
     )
     return BatchBudget(batch.rows, 1, at_once) if device.platform == "cpu" else batch

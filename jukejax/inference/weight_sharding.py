@@ -62,7 +62,7 @@ def choose_mesh(
     for count in counts:
         mesh = make_mesh(devices, count)
         held = _count_bytes(mesh, shapes)
-        row = budget.row_bytes(config, dtype, count) + budget.pass_bytes(config, dtype)
+        row = budget.count_row_bytes(config, dtype, count) + budget.count_pass_bytes(config, dtype)
         if held + budget.SLACK * row <= memory_fraction * capacity:
             return mesh
     return make_mesh(devices, len(devices))

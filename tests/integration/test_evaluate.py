@@ -12,7 +12,7 @@ import pytest
 from jukejax.analysis import codebook
 from jukejax.common import files
 from jukejax.data import audio, corpus, decoding, vocabularies
-from jukejax.data.labels import label_vector
+from jukejax.data.labels import make_label_vector
 from jukejax.data.sample_items import Item, read_items
 from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
@@ -255,7 +255,7 @@ def test_heldout_bits_equal_those_of_training(place, reported):
         starts = 64 * 128 * np.arange(len(windows))
         bits, codes = [], []
         for artist, genres in ((1, (1,)), (0, (0,))):
-            rows = [label_vector(512 * 128, x, 64 * 128, artist, genres, 2) for x in starts]
+            rows = [make_label_vector(512 * 128, x, 64 * 128, artist, genres, 2) for x in starts]
             predictions = predict({"params": params}, windows, labels=np.array(rows))
             bits.append(float(compute_example_bits(config, predictions, windows).mean()))
             codes.append(np.argmax(predictions.codes, axis=-1))

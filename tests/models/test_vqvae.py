@@ -130,7 +130,7 @@ def test_forward_audio_is_the_decoded_codes_of_each_level_alone(key):
 
 def rows_of(model, variables, audio):
     """Returns level 0's features as rows [N, E]."""
-    return np.asarray(run(model, variables, audio, method="features")[0]).reshape(-1, 6)
+    return np.asarray(run(model, variables, audio, method="compute_features")[0]).reshape(-1, 6)
 
 
 def distance_to_rows(vectors, rows):

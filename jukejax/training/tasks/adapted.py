@@ -35,7 +35,7 @@ class AdaptedPriorTask(PriorTask):
         if not config.get("init_from"):
             raise ValueError("config.lora adapts a trained model; name it by config.init_from")
         description = loading.read_description(
-            config.init_from, pretrained.trained_part_name(config)
+            config.init_from, pretrained.name_trained_part(config)
         )
         if adapters.RECORD in description:
             raise ValueError(
@@ -79,7 +79,7 @@ class AdaptedPriorTask(PriorTask):
     @functools.cached_property
     def _record(self) -> dict[str, Any]:
         path = self.config.init_from
-        _, weights = loading.load_model(path, pretrained.trained_part_name(self.config))
+        _, weights = loading.load_model(path, pretrained.name_trained_part(self.config))
         return adapters.describe_adapters(self.lora, path, weights["params"])
 
     def describe(self) -> dict[str, Any]:
