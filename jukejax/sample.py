@@ -35,8 +35,8 @@ from jukejax.common import mirrors
 from jukejax.common.formatting import format_count
 from jukejax.runtime import platform_flags
 from jukejax.sampling import source_paths
-from jukejax.sampling.flag_requests import collect_settings, make_request
-from jukejax.sampling.request_file import BadLines, make_entries, read_entries
+from jukejax.sampling.flag_requests import collect_settings, make_flag_request
+from jukejax.sampling.request_file import BadLines, make_request_entries, read_entries
 from jukejax.sampling.request_flags import define_request_flags, read_values
 from jukejax.sampling.take_flags import define_take_flags, read_take_settings
 from jukejax.weights import bundle
@@ -136,7 +136,7 @@ def sample_one(folder: str, values: Mapping[str, Any], output: Path, started_at:
       values: of the flags that describe the request.
     """
     description = bundle.open_bundle(folder)
-    request = make_request(values, description)
+    request = make_flag_request(values, description)
     takes = read_take_settings(FLAGS)
 
     from jukejax.inference.loaded_model import Model
@@ -164,7 +164,7 @@ def sample_many(folder: str, values: Mapping[str, Any], output: Path, started_at
     description = bundle.open_bundle(folder)
     bad_lines = BadLines(REQUESTS.value or "", is_skipping=BAD_REQUESTS.value == "skip")
     if REQUESTS.value is None:
-        entries = make_entries(values, description)
+        entries = make_request_entries(values, description)
     else:
         entries = read_entries(values, description, bad_lines, FLAGS)
     takes = read_take_settings(FLAGS)

@@ -31,7 +31,7 @@ class TrackMeasurements:
     statistics: np.ndarray = field(repr=False)
 
 
-def track_figures(sound: np.ndarray) -> dict[str, float | None]:
+def measure_sound(sound: np.ndarray) -> dict[str, float | None]:
     """Measures level, faults and rhythm of a sound; fast enough for use during training.
 
     Args:

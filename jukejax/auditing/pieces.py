@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.common import files
+from jukejax.common.json_values import parse_number
 from jukejax.data import audio
 from jukejax.data.audio import Recording
 from jukejax.data.codes_file import read_codes_file
-from jukejax.pages import runs
+from jukejax.data.sample_items import read_items
 from jukejax.preparation.sources import find_files
 from jukejax.sampling.folder import read_codec_identity
 
@@ -72,7 +73,7 @@ def find_sounds(path: str) -> list[Sound]:
         return [Sound(source.stem, source)]
     if not source.is_dir():
         raise ValueError(f"--input={path} does not exist; name a sound file or a folder")
-    items = [Path(item.folder) for item in runs.read_items(source)]
+    items = [Path(item.folder) for item in read_items(source)]
     if (source / "codes.npz").exists():
         items = [source]
     if items:
@@ -106,6 +107,6 @@ def _open_item(folder: Path) -> Iterator[Sound]:
             folder.name,
             wav,
             codes if codes.exists() else None,
-            runs.parse_number(meta.get("prompt_seconds")) or 0.0,
+            parse_number(meta.get("prompt_seconds")) or 0.0,
             given,
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jukejax.benches import common
-from jukejax.ops.attention.kinds import AttentionKind, visible_positions
+from jukejax.ops.attention.kinds import AttentionKind, Grid, visible_positions
 
 FIT_FROM, FIT_TO = 1024, 32768  # range of lengths for the fit of exponents
 CURVES = {"pattern": ("#2f86d6", "pattern 1, 2, 3"), "dense3": ("#e4622e", "three dense layers")}
@@ -119,12 +119,9 @@ def plot_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def compute_masks() -> dict[str, np.ndarray]:
     """Returns by title the mask of each kind, bool [query, key], for 8 rows of 8 positions."""
+    grid = Grid(ROWS, BLOCK_LEN, spread=SPREAD, prime_len=PRIME_LEN)
     masks = {
-        name: np.asarray(
-            visible_positions(
-                kind, ROWS * BLOCK_LEN, block_len=BLOCK_LEN, spread=SPREAD, prime_len=PRIME_LEN
-            )
-        )
+        name: np.asarray(visible_positions(kind, ROWS * BLOCK_LEN, grid))
         for kind, name in MASK_NAMES.items()
     }
     is_own = np.eye(ROWS * BLOCK_LEN, dtype=bool)  # the residual stream

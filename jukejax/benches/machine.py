@@ -27,8 +27,8 @@ from jukejax.preparation import separators
 from jukejax.runtime import devices, memory, precision
 from jukejax.runtime.precision import default_dtype
 from jukejax.runtime.processors import count_processors
-from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import released
+from jukejax.weights.part_configs import find_prior_shapes
 
 CPU_KERNELS = (
     attention,
@@ -91,7 +91,7 @@ def _count_prior_bytes(config: PriorConfig, dtype: str) -> int:
     """Counts the bytes of a prior's parameters and of its caches for one track."""
     compute, stack = precision.compute_dtype(dtype), config.autoregressive.transformer
     caches = jax.eval_shape(lambda: empty_caches(stack, 1, compute))
-    leaves = jax.tree.leaves((openai_prior.prior_shapes(config), caches))
+    leaves = jax.tree.leaves((find_prior_shapes(config), caches))
     return sum(leaf.size for leaf in leaves) * jnp.dtype(compute).itemsize
 
 

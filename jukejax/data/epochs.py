@@ -142,7 +142,7 @@ def count_windows(tracks: Sequence[corpus.Track], size: int) -> int:
     return sum(track.samples // size for track in tracks)
 
 
-def plan_windows(
+def cut_windows_of_tracks(
     tracks: tuple[corpus.Track, ...],
     *,
     size: int,

@@ -1,8 +1,4 @@
-"""Label vectors: integers for length, position, artist, genres and grid, the conditions of a prior.
-
-The entries are total length, offset and window length in samples, artist, genres; of models with
-musical labels then those of `grid.Grid.make_entries`. Lyric tokens may follow.
-"""
+"""Label vectors: length, position, artist, genres and grid in integers, a prior's conditions."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +7,9 @@ import numpy as np
 
 # What a model can be told of the music, and be without (`models.labels.list_label_names`).
 LABEL_NAMES = ("artist", "genre", "tempo", "key", "bar", "section")
-NUM_TIMING = 4  # entries before the genres: total length, offset, window length, artist
+# Columns of a label vector: total length, offset and window length in samples, artist, genres; then
+# those of `grid.Grid.make_entries` for a model with a grid; then the lyric tokens, if any.
+TOTAL, OFFSET, LENGTH, ARTIST, FIRST_GENRE = range(5)
 
 
 class LabelSizes(Protocol):
@@ -59,7 +57,7 @@ def find_excess(artist: int, genres: Sequence[int], sizes: LabelSizes) -> str | 
     return None
 
 
-def label_vector(
+def make_label_vector(
     total_samples: int,
     offset: int,
     sample_length: int,
@@ -89,6 +87,6 @@ def label_vector(
 def remove_names(labels: np.ndarray, max_genres: int) -> np.ndarray:
     """Returns label vectors [B, N] with "unknown" artist and genre, otherwise the same."""
     unnamed = labels.copy()
-    unnamed[:, NUM_TIMING - 1 : NUM_TIMING + 1] = 0
-    unnamed[:, NUM_TIMING + 1 : NUM_TIMING + max_genres] = -1
+    unnamed[:, ARTIST : FIRST_GENRE + 1] = 0
+    unnamed[:, FIRST_GENRE + 1 : FIRST_GENRE + max_genres] = -1
     return unnamed

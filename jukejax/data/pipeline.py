@@ -18,8 +18,14 @@ import numpy as np
 
 from jukejax.common.formatting import format_count
 from jukejax.data import corpus, mixture, records
-from jukejax.data.epochs import Augmentation, Example, Windows, plan_windows, spread_windows
-from jukejax.data.labels import NUM_TIMING, LabelSizes, label_vector
+from jukejax.data.epochs import (
+    Augmentation,
+    Example,
+    Windows,
+    cut_windows_of_tracks,
+    spread_windows,
+)
+from jukejax.data.labels import FIRST_GENRE, LabelSizes, make_label_vector
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.reading import change_level, fill_audio_window, fill_code_window
 from jukejax.data.references import join_reference
@@ -125,7 +131,7 @@ class CodeReader:
             for name, level in levels.items()
         }
         label = np.empty((len(examples), self.labels.width), np.int32)
-        genres_end = NUM_TIMING + self.labels.max_genres
+        genres_end = FIRST_GENRE + self.labels.max_genres
         lyrics_start = self.labels.width - self.labels.num_lyrics
         for i, (t, example) in enumerate(zip(track, examples, strict=True)):
             rows = {name: array[i] for name, array in codes.items()}
@@ -134,7 +140,7 @@ class CodeReader:
             # stored.
             cut = tracks[t].offset
             place = cut + tracks[t].samples, cut + example.start, size
-            label[i, :genres_end] = label_vector(
+            label[i, :genres_end] = make_label_vector(
                 *place,
                 self.labels.artists[t],
                 self.labels.genres[t],
@@ -174,7 +180,7 @@ def read_audio_batches(
     """
     dataset = mixture.open_folders(folder)
     dataset.check_kind("audio")
-    windows = plan_windows(
+    windows = cut_windows_of_tracks(
         dataset.tracks(split),
         size=window,
         grid=1,
@@ -228,7 +234,7 @@ def read_code_batches(
             f"{folder} has no reference of level {level}, which model.upper.reference needs; run "
             f"encode again with --references={level}"
         )
-    windows = plan_windows(
+    windows = cut_windows_of_tracks(
         tracks,
         size=seq_len * hops[level],
         grid=hops[-1],

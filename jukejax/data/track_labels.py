@@ -8,7 +8,7 @@ import numpy as np
 from jukejax.common.formatting import format_count
 from jukejax.data.corpus import Track
 from jukejax.data.grid import Grid, count_entries
-from jukejax.data.labels import NUM_TIMING, LabelSizes, find_excess
+from jukejax.data.labels import FIRST_GENRE, LabelSizes, find_excess
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.vocabularies import LabelIds
 
@@ -44,7 +44,7 @@ class TrackLabels:
     def width(self) -> int:
         """Returns the entries of a label vector."""
         grid = count_entries(self.num_sections) if self.grids is not None else 0
-        return NUM_TIMING + self.max_genres + grid + self.num_lyrics
+        return FIRST_GENRE + self.max_genres + grid + self.num_lyrics
 
 
 def encode_track_labels(

@@ -11,7 +11,7 @@ from jukejax.common.progress import Progress
 from jukejax.data import corpus, pipeline
 from jukejax.data.corpus import Track
 from jukejax.data.epochs import count_windows
-from jukejax.data.labels import NUM_TIMING, remove_names
+from jukejax.data.labels import LENGTH, OFFSET, TOTAL, remove_names
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.vocabularies import LenientIds
 from jukejax.inference.conditioning import PriorInputs, PriorWeights
@@ -160,7 +160,7 @@ def _swap_lyrics(
     labels = batch["labels"].copy()
     tokens = reader.encode(text)
     for row in labels:
-        total, offset, length = map(int, row[: NUM_TIMING - 1])
+        total, offset, length = (int(row[column]) for column in (TOTAL, OFFSET, LENGTH))
         row[-reader.num_tokens :] = reader.read_window(tokens, total, offset, length)
     return labels
 

@@ -8,11 +8,11 @@ import numpy as np
 from jukejax.analysis import codebook, fidelity
 from jukejax.common.progress import Progress, track_progress
 from jukejax.data import audio
+from jukejax.data.sample_items import read_item_codes, read_items
 from jukejax.evaluation.sound_sets import Entry
 from jukejax.inference.codec import Codec
 from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
-from jukejax.pages import runs
 
 
 def check_rate(codec: Codec) -> None:
@@ -61,7 +61,7 @@ def count_sampled_codes(folder: Path, levels: int, size: int) -> list[list[np.nd
     Returns:
       For each level the counts [K] of each track with codes of that level.
     """
-    codes = runs.read_item_codes(runs.read_items(folder))
+    codes = read_item_codes(read_items(folder))
     return [
         [codebook.count_codes(item[level], size) for item in codes if level in item]
         for level in range(levels)

@@ -7,6 +7,7 @@ from pathlib import Path
 from jukejax.analysis.track_figures import TrackMeasurements
 from jukejax.common import files
 from jukejax.common.formatting import format_count
+from jukejax.common.json_values import parse_number
 from jukejax.evaluation.bootstrap import Interval
 from jukejax.evaluation.metrics import METRICS
 from jukejax.evaluation.picture_chapters import render_codes, render_rhythm, render_sound
@@ -14,7 +15,6 @@ from jukejax.evaluation.rows import MIN_TRACKS, Row, rank_differences
 from jukejax.evaluation.run import SIDES, Evaluation
 from jukejax.pages import page
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import parse_number
 
 _COLUMNS = (
     *("tempo_bpm", "pulse", "four_on_the_floor", "similarity_4_bars"),

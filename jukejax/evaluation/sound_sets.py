@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.common.config import freeze
+from jukejax.common.json_values import parse_number
 from jukejax.data import audio, corpus
 from jukejax.data.grid import Grid
-from jukejax.pages import runs
+from jukejax.data.sample_items import Item, read_items
 from jukejax.preparation import sources
 
 LONGEST = 10 * 60  # seconds of a track in memory, from its middle
@@ -149,24 +150,24 @@ def _list_samples(path: Path) -> list[Entry]:
             grid=_read_item_grid(item),
             is_loop=item.meta.get("loop") is True,
         )
-        for item in runs.read_items(path)
+        for item in read_items(path)
         if item.wavs
     ]
 
 
-def _read_item_grid(item: runs.Item) -> Grid:
+def _read_item_grid(item: Item) -> Grid:
     values, prompt_seconds = item.meta.get("grid"), item.meta.get("prompt_seconds")
     if not isinstance(values, dict):
         return Grid()
     grid = freeze(Grid, values, f"{item.folder}/meta.json.grid")
-    rate = runs.parse_number(item.meta.get("sample_rate")) or audio.SAMPLE_RATE
+    rate = parse_number(item.meta.get("sample_rate")) or audio.SAMPLE_RATE
     grid = grid.scale(audio.SAMPLE_RATE / rate)
-    return grid.shift((runs.parse_number(prompt_seconds) or 0.0) * audio.SAMPLE_RATE)
+    return grid.shift((parse_number(prompt_seconds) or 0.0) * audio.SAMPLE_RATE)
 
 
 @contextlib.contextmanager
-def _open_after_prompt(item: runs.Item) -> Iterator[audio.Samples]:
-    prompt_seconds = runs.parse_number(item.meta.get("prompt_seconds")) or 0.0
+def _open_after_prompt(item: Item) -> Iterator[audio.Samples]:
+    prompt_seconds = parse_number(item.meta.get("prompt_seconds")) or 0.0
     path = next(iter(item.wavs.values()))
     with _open_file(path, repair=False) as sound:  # a model's own faults are measured
         yield sound[round(prompt_seconds * audio.SAMPLE_RATE) :]

@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jukejax.analysis.seams import measure_seams
+from jukejax.common.json_values import parse_number
 from jukejax.data import audio, decoding
+from jukejax.data.sample_items import Item, read_items
 from jukejax.evaluation.sound_sets import Entry
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.windows import plan_windows
-from jukejax.pages import runs
-from jukejax.pages.runs import parse_number
 from jukejax.sampling.initial_state import find_reroll_span
 
 DEFAULT_HOP_FRACTION = 0.5  # hop fraction of sample folders without a record of it
 
 
-def find_joins(model: Model, item: runs.Item, level: int) -> list[int]:
+def find_joins(model: Model, item: Item, level: int) -> list[int]:
     """Returns the first codes of windows in a generated track.
 
     The joins of parallel windows are not recorded in a sample folder; `bench decode` measures them.
@@ -39,7 +39,7 @@ def find_joins(model: Model, item: runs.Item, level: int) -> list[int]:
     return joins + [end] * (end < total)
 
 
-def _was_sampled_in_order(model: Model, item: runs.Item, level: int) -> bool:
+def _was_sampled_in_order(model: Model, item: Item, level: int) -> bool:
     """Returns true if a level was sampled sequentially, and not given by the user."""
     if item.meta.get("schedule") == "parallel" and level < max(model.levels):
         return False
@@ -58,7 +58,7 @@ def measure_generated_joins(
       Level; figures of `measure_seams` for each track; and those of each reference track at the
       same positions, where nothing was joined.
     """
-    items = runs.read_items(folder)
+    items = read_items(folder)
     reference_sounds = [entry.read() for entry in references[: len(items)]]
     for level in sorted(model.levels, reverse=True):
         figures, reference_figures = [], []

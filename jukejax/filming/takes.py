@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
+from jukejax.common.json_values import join_text, parse_number
 from jukejax.data import decoding
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.data.codes_file import read_codes_file
 from jukejax.data.grid import Grid
+from jukejax.data.sample_items import Item, read_items
 from jukejax.filming.lattice import Codes
-from jukejax.pages.runs import Item, join_text, parse_number, read_items
 from jukejax.sampling.folder import read_grid
 from jukejax.weights import bundle
 from jukejax.weights.shipped import FOLDER, HOUSE

@@ -23,7 +23,7 @@ from jukejax.inference.conditioning import (
     make_window_labels,
 )
 from jukejax.inference.weight_sharding import find_mesh, use_mesh
-from jukejax.inference.windows import window_starts
+from jukejax.inference.windows import list_window_starts
 from jukejax.models import decoding
 from jukejax.models.prior import build_sequence, split_labels
 from jukejax.models.prior_config import PriorConfig
@@ -107,7 +107,7 @@ def compute_lyric_attention(
         raise ValueError(f"layer {layer} does not attend to lyrics; layers that do: {layers}")
     conditions = compute_conditions(config, weights, inputs.upper_codes, inputs.labels)
     tokens = build_sequence(config, inputs.codes, inputs.labels)
-    probs = decoding.attention_probabilities(
+    probs = decoding.compute_attention_probabilities(
         model, weights.decode, tokens, conditions, layer
     )  # [B, H, N + T or T, keys]
     return probs[:, :, config.lyric_prefix :, : config.num_lyrics]
@@ -141,7 +141,7 @@ def align_lyrics(
     padded = fit_length(codes, max(length, seq_len))
     # The last column collects the attention to padding.
     maps = [np.zeros((padded.shape[1], len(item.lyrics) + 1)) for item in labels]
-    for start in reversed(window_starts(padded.shape[1], seq_len, window_hop)):
+    for start in reversed(list_window_starts(padded.shape[1], seq_len, window_hop)):
         inputs = PriorInputs(
             jnp.asarray(padded[:, start : start + seq_len], jnp.int32),
             labels=jnp.asarray(make_window_labels(config, labels, start)),

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jukejax.common.types import Tree
 from jukejax.inference.token_loop import NOISE_CHUNK
 from jukejax.models.prior_config import PriorConfig
-from jukejax.models.transformer_config import TransformerConfig
-from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.attention.kinds import count_keys
 from jukejax.ops.cache import cache_shape
 from jukejax.runtime.memory import usable_bytes
 from jukejax.runtime.sharding import bytes_by_device
@@ -40,7 +39,7 @@ class BatchBudget(NamedTuple):
     at_once: int = 1
 
 
-def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
+def count_cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     """Returns the size of one window's caches, of all layers, keys and values."""
     stack = config.autoregressive.transformer
     shapes = (
@@ -50,7 +49,7 @@ def cache_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     return 2 * sum(map(math.prod, shapes)) * jnp.dtype(dtype).itemsize
 
 
-def row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int:
+def count_row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int:
     """Returns the memory of a row while its window is sampled, in bytes.
 
     It is the sum of caches, conditions, noise, logits and codes.
@@ -61,37 +60,24 @@ def row_bytes(config: PriorConfig, dtype: jnp.dtype, num_shards: int = 1) -> int
     stack = config.autoregressive.transformer
     conditions = (stack.seq_len + stack.encoder_len) * stack.emb_dim * jnp.dtype(dtype).itemsize
     values = (2 * NOISE_CHUNK + 4) * config.autoregressive.vocab_size + 2 * stack.seq_len
-    caches = cache_bytes(config, dtype)
+    caches = count_cache_bytes(config, dtype)
     if stack.num_heads % num_shards == 0:
         caches //= num_shards
     return caches + conditions + 4 * values
 
 
-def pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
+def count_pass_bytes(config: PriorConfig, dtype: jnp.dtype) -> int:
     """Estimates the memory of a row in a pass over its whole window.
 
     The largest of: a block's input, products and attention scores; the conditioner's convolutions.
     """
     stack, size = config.autoregressive.transformer, jnp.dtype(dtype).itemsize
-    scores = 4 * stack.num_heads * max(_count_keys(kind, stack) for kind in stack.pattern)
+    keys = max(count_keys(kind, stack.grid, stack.encoder_len) for kind in stack.pattern)
+    scores = 4 * stack.num_heads * keys
     mlp = int(stack.emb_dim * stack.mlp_ratio)
     block = size * (4 * stack.emb_dim + 6 * stack.attn_dim + 2 * mlp) + 8 * stack.emb_dim + scores
     upper = 0 if config.upper is None else (size + 4) * (4 * config.upper.width + stack.emb_dim)
     return stack.seq_len * max(block, upper)
-
-
-def _count_keys(kind: AttentionKind, stack: TransformerConfig) -> int:
-    """Returns the largest number of keys of a position in any layer."""
-    grid = stack.grid
-    return {
-        AttentionKind.BLOCK: grid.block_len,
-        AttentionKind.TRANSPOSED_BLOCK: grid.num_rows,
-        AttentionKind.PREVIOUS_BLOCK: grid.block_len,
-        AttentionKind.SUMMARY: grid.num_rows,
-        AttentionKind.SUMMARY_SPREAD: grid.num_rows * grid.spread,
-        AttentionKind.ENCODER_DECODER: stack.encoder_len,
-        AttentionKind.PRIME: grid.prime_len,
-    }.get(kind, stack.seq_len)
 
 
 def fit_batch(
@@ -130,8 +116,8 @@ def fit_batch(
         max_rows = -(-CPU_ROWS // num_devices)
     batch = divide_memory(
         (memory_fraction * device_bytes - bytes_by_device(weights)) / at_once,
-        row_bytes(config, dtype, num_shards),
-        pass_bytes(config, dtype),
+        count_row_bytes(config, dtype, num_shards),
+        count_pass_bytes(config, dtype),
         max_rows,
     )
     return BatchBudget(batch.rows, 1, at_once) if device.platform == "cpu" else batch

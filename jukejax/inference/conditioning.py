@@ -13,7 +13,7 @@ import numpy as np
 from jukejax.common.types import Tree
 from jukejax.data import lyrics as lyrics_data
 from jukejax.data.grid import Grid
-from jukejax.data.labels import label_vector
+from jukejax.data.labels import make_label_vector
 from jukejax.models import decoding
 from jukejax.models.autoregressive import Conditions
 from jukejax.models.prior import Prior
@@ -146,7 +146,7 @@ def make_window_labels(config: PriorConfig, labels: Sequence[Labels], start: int
     assert config.labels is not None
     rows = []
     for item in labels:
-        row = label_vector(
+        row = make_label_vector(
             item.total_samples,
             item.offset + start * config.hop_length,
             config.sample_length,

@@ -18,7 +18,7 @@ from jukejax.inference.schedules import SAMPLERS, LevelProgress, OnJoin, WindowG
 from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
 from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
-from jukejax.inference.windows import SCHEDULES, window_starts
+from jukejax.inference.windows import SCHEDULES, list_window_starts
 from jukejax.models.labels import list_label_names
 from jukejax.models.prior_config import PriorConfig
 
@@ -143,7 +143,7 @@ def sample_level(
 def _check_grid(config: PriorConfig, grid: WindowGrid) -> None:
     """Checks that windows start at whole codes of the level above."""
     ratio = 1 if config.upper is None else config.upper.ratio
-    for start in window_starts(*grid):
+    for start in list_window_starts(*grid):
         if start % ratio:
             raise ValueError(
                 f"a window of level {config.level} starts at {start}, which is no multiple of "

@@ -27,9 +27,9 @@ from jukejax.inference.windows import (
     SCHEDULES,
     Window,
     find_join_ranges,
+    list_window_starts,
     plan_parallel_windows,
     plan_windows,
-    window_starts,
 )
 
 # (jobs whose windows have the same `fixed` and `stop`, codes [B, t] so far) -> sampled codes,
@@ -88,7 +88,7 @@ def sample_sequential(
       limit: of the rows of a batch.
       on_join: called at the start of each window.
     """
-    indices = {start: index for index, start in enumerate(window_starts(*grid))}
+    indices = {start: index for index, start in enumerate(list_window_starts(*grid))}
     items, sampled = range(len(codes)), dict(pending)
     windows = plan_windows(*grid, codes.shape[1])
     plan = {indices[window.start]: window for window in windows}
@@ -128,7 +128,7 @@ def sample_parallel(
     _check_windows(sampled, plan)
     jobs = [
         WindowJob(item, index, plan[index]) if index in plan else None
-        for index in range(len(window_starts(*grid)))
+        for index in range(len(list_window_starts(*grid)))
         for item in range(len(codes))
     ]
     joiner = _Joiner(grid, plan, codes, on_join)
@@ -209,7 +209,7 @@ def _find_prompt_len(grid: WindowGrid, num_codes: int, pending: SampledWindows) 
     """
     if not pending:
         return num_codes
-    starts = window_starts(*grid)
+    starts = list_window_starts(*grid)
     oldest = min(index for _, index in pending)
     if oldest >= len(starts) or starts[oldest] > num_codes:
         raise ValueError(f"window {oldest} does not belong to a level with {num_codes} codes")

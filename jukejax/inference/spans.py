@@ -7,7 +7,6 @@ import numpy as np
 
 from jukejax.data.audio import Samples
 from jukejax.models.frames import FrameConfig
-from jukejax.models.layers import ResidualStack
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
 from jukejax.ops.tones import PHASE_FRAMES
@@ -54,7 +53,7 @@ def find_context(config: VQVAEConfig, level: int) -> int:
     if config.frames:
         return _round_up(_find_frame_context(config, config.frames, level), config.unit)
     multiplier = config.multipliers[level]
-    stack = _dilated_stack(config, multiplier * config.depth)
+    stack = config.make_stack(multiplier * config.depth)
     reach, rate = 0, 1
     for downs, stride in zip(config.downs[: level + 1], config.strides, strict=False):
         for _ in range(downs):
@@ -80,23 +79,14 @@ def find_reference_context(config: VQVAEConfig, level: int) -> int:
     return _round_up(find_context(config, level) + context, config.unit)
 
 
-def _dilated_stack(config: VQVAEConfig, depth: int) -> ResidualStack:
-    return ResidualStack(
-        depth=depth,
-        dilation_growth_rate=config.dilation_growth_rate,
-        dilation_cycle=config.dilation_cycle,
-        parent=None,
-    )
-
-
 def _find_frame_context(config: VQVAEConfig, frames: FrameConfig, level: int) -> int:
     """Returns `find_context` of encoders and decoders of frames, not rounded."""
     frame = config.hops[level] * frames.frame_codes(level)
-    reach = frames.span + sum(_dilated_stack(config, frames.depths[level]).dilations) + 1
+    reach = frames.span + sum(config.make_stack(frames.depths[level]).dilations) + 1
     contexts = [reach * frame]
     for stream in frames.streams(level):
         hop = frame // len(stream.positions)
-        reach = sum(_dilated_stack(config, frames.band_depth).dilations) + 1
+        reach = sum(config.make_stack(frames.band_depth).dilations) + 1
         contexts.append(reach * hop + bands.count_window(stream.turn[0], hop))
     return max(contexts)
 

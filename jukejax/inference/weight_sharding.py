@@ -22,7 +22,7 @@ from jukejax.ops.logical_axes import placed_by
 from jukejax.runtime import sharding
 from jukejax.runtime.memory import usable_bytes
 from jukejax.runtime.sharding import MeshConfig
-from jukejax.weights.openai.prior import boxed_prior_shapes
+from jukejax.weights.part_configs import box_prior_shapes
 
 
 def make_mesh(devices: Sequence[jax.Device], num_shards: int) -> Mesh:
@@ -62,7 +62,7 @@ def choose_mesh(
     for count in counts:
         mesh = make_mesh(devices, count)
         held = _count_bytes(mesh, shapes)
-        row = budget.row_bytes(config, dtype, count) + budget.pass_bytes(config, dtype)
+        row = budget.count_row_bytes(config, dtype, count) + budget.count_pass_bytes(config, dtype)
         if held + budget.SLACK * row <= memory_fraction * capacity:
             return mesh
     return make_mesh(devices, len(devices))
@@ -103,7 +103,7 @@ def shard_weights(
 
 def _box_shapes(config: PriorConfig, dtype: jnp.dtype, weights: str) -> PriorWeights:
     """Returns the shapes of partitioned weights with logical axis names."""
-    boxed = boxed_prior_shapes(config)
+    boxed = box_prior_shapes(config)
     prepare = functools.partial(prepare_weights, config, is_partitioned=True)
     shapes = jax.eval_shape(lambda params: prepare(params, dtype, weights), sharding.unbox(boxed))
     conditioners = {name: tree for name, tree in boxed.items() if name != "autoregressive"}

@@ -24,7 +24,7 @@ class Window(NamedTuple):
     stop: int
 
 
-def window_starts(total: int, seq_len: int, window_hop: int) -> list[int]:
+def list_window_starts(total: int, seq_len: int, window_hop: int) -> list[int]:
     """Returns the starts of the windows that cover `total` codes.
 
     The last window is moved back so that it ends with the track. A track shorter than a window has
@@ -49,7 +49,7 @@ def plan_windows(total: int, seq_len: int, window_hop: int, prompt_len: int = 0)
     """
     plan = []
     end = prompt_len
-    for start in window_starts(total, seq_len, window_hop):
+    for start in list_window_starts(total, seq_len, window_hop):
         stop = min(seq_len, total - start)
         if start + stop > end:
             plan.append(Window(start, max(end - start, 0), stop))
@@ -70,12 +70,12 @@ class JoinRange(NamedTuple):
 
 
 def find_join_ranges(total: int, seq_len: int, window_hop: int) -> list[JoinRange]:
-    """Returns the join range of each window of `window_starts`.
+    """Returns the join range of each window of `list_window_starts`.
 
     Half of the overlap with the previous window is the warm-up, so that both windows have the same
     least context at a join. Later windows are joined later.
     """
-    starts = window_starts(total, seq_len, window_hop)
+    starts = list_window_starts(total, seq_len, window_hop)
     stops = [min(start + seq_len, total) for start in starts]
     first = [0, *((start + stop) // 2 for start, stop in zip(starts[1:], stops, strict=False))]
     last = [0, *map(min, stops, [*first[2:], total])]
@@ -85,7 +85,7 @@ def find_join_ranges(total: int, seq_len: int, window_hop: int) -> list[JoinRang
 def plan_parallel_windows(
     total: int, seq_len: int, window_hop: int, prompt_len: int = 0
 ) -> dict[int, Window]:
-    """Plans the windows of a track that are sampled independently, by index in `window_starts`.
+    """Plans windows of a track that are sampled independently, by index in `list_window_starts`.
 
     A window that overlaps the prompt begins with the codes of the prompt. The first planned window
     is the last one whose warm-up is completely in the prompt.
@@ -95,7 +95,7 @@ def plan_parallel_windows(
     """
     if prompt_len >= total:
         return {}
-    starts = window_starts(total, seq_len, window_hop)
+    starts = list_window_starts(total, seq_len, window_hop)
     ranges = find_join_ranges(total, seq_len, window_hop)
     first_index = sum(join_range.first <= prompt_len for join_range in ranges) - 1
     return {

@@ -81,7 +81,7 @@ class AutoregressiveConfig:
 OUTPUT_PANELS, LOOKBACK_PANELS = "output_panels", "lookback_panels"
 
 
-def output_table(config: AutoregressiveConfig) -> str:
+def name_output_table(config: AutoregressiveConfig) -> str:
     """Returns the name of the table of output weights."""
     return "output" if config.merged_decoder else "code_embedding"
 
@@ -216,7 +216,7 @@ class Autoregressive(nn.Module):
 
     def _multiply_output(self, x: jax.Array) -> jax.Array:
         """Multiplies [N, E] with the output weights. float32 [N, V]."""
-        name = output_table(self.config)
+        name = name_output_table(self.config)
         scale = self._scale(name)
         if self._has_panels():
             panels = self.get_variable("params", OUTPUT_PANELS)
@@ -227,7 +227,7 @@ class Autoregressive(nn.Module):
         logits = multiply_rows(x, table, jnp.float32)
         return logits if scale is None else logits * scale
 
-    def activations(
+    def compute_activations(
         self,
         codes: jax.Array,
         conditions: Conditions,
@@ -245,5 +245,5 @@ class Autoregressive(nn.Module):
         deterministic: bool = True,
         hidden: jax.Array | None = None,
     ) -> jax.Array:
-        x = self.activations(codes, conditions, deterministic, hidden)
+        x = self.compute_activations(codes, conditions, deterministic, hidden)
         return self.predict(x, conditions.code_cond) if self.config.has_output else x

@@ -81,9 +81,7 @@ class Attention(nn.Module):
                 query,
                 key,
                 value,
-                block_len=grid.block_len,
-                spread=grid.spread,
-                prime_len=grid.prime_len,
+                grid,
                 causal=self.config.causal,
                 dropout=functools.partial(self.dropout, deterministic=deterministic),
             )

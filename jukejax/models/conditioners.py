@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jukejax.data.lyrics import check_alphabet_name
 from jukejax.models.autoregressive import Autoregressive, AutoregressiveConfig, Conditions
-from jukejax.models.layers import Conv, DecoderBlock, ResidualStack
+from jukejax.models.layers import Conv, DecoderBlock, ResidualStack, StackConfig
 from jukejax.models.projection import LayerNorm, Projection
 from jukejax.models.transformer_config import TransformerConfig
 
@@ -78,7 +78,7 @@ class CodeConditionerConfig:
       vocab_size: codes of the level above.
       downs, stride: the level above is stride**downs times coarser.
       width, depth: of the residual stacks.
-      dilation_growth_rate, dilation_cycle, res_scale, m_conv, zero_out: see `ResidualStack`.
+      dilation_growth_rate, dilation_cycle, res_scale, m_conv, zero_out: see `StackConfig`.
       init_scale: of the embedding.
       remat: recompute the blocks in the backward pass.
       reference: the codes that this level has for the sound of the level above are inputs too, an
@@ -104,6 +104,19 @@ class CodeConditionerConfig:
         """Codes of this level for one code of the level above."""
         return self.stride**self.downs
 
+    @property
+    def stack(self) -> StackConfig:
+        """Returns the configuration of the residual stacks."""
+        return StackConfig(
+            depth=self.depth,
+            m_conv=self.m_conv,
+            dilation_growth_rate=self.dilation_growth_rate,
+            dilation_cycle=self.dilation_cycle,
+            res_scale=self.res_scale,
+            zero_out=self.zero_out,
+            remat=self.remat,
+        )
+
     def find_shape(self, seq_len: int) -> tuple[int, ...]:
         """Returns the shape of the codes above a window: [N], or with a reference [N, 1 + ratio].
 
@@ -128,13 +141,8 @@ class ReferenceConditioner(nn.Module):
         x = Conv(width, taps=REFERENCE_TAPS, dtype=self.dtype, name="in")(
             table.astype(self.dtype)[codes]
         )
-        x = ResidualStack(
-            depth=REFERENCE_DEPTH,
-            dilation_growth_rate=3,
-            res_scale=True,
-            dtype=self.dtype,
-            name="stack",
-        )(x)
+        stack = StackConfig(REFERENCE_DEPTH, dilation_growth_rate=3, res_scale=True)
+        x = ResidualStack(stack, self.dtype, name="stack")(x)
         return Conv(self.features, taps=1, zero_out=True, dtype=self.dtype, name="out")(x)
 
 
@@ -165,13 +173,7 @@ class CodeConditioner(nn.Module):
             out_features=self.features,
             downs=config.downs,
             stride=config.stride,
-            depth=config.depth,
-            m_conv=config.m_conv,
-            dilation_growth_rate=config.dilation_growth_rate,
-            dilation_cycle=config.dilation_cycle,
-            res_scale=config.res_scale,
-            zero_out=config.zero_out,
-            remat=config.remat,
+            stack=config.stack,
             dtype=self.dtype,
             name="upsample",
         )(x)

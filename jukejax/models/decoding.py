@@ -20,7 +20,7 @@ from jukejax.models.autoregressive import (
     Autoregressive,
     AutoregressiveConfig,
     Conditions,
-    output_table,
+    name_output_table,
 )
 from jukejax.models.block import Block
 from jukejax.ops.attention.kinds import AttentionKind
@@ -95,7 +95,7 @@ def prepare_decode_weights(
     lay_out = functools.partial(lay_out_weights, dtype=dtype, int8=int8, layout=layout)
     outer = lay_out(outer)
     if layout.name == "panels" and config.has_output:
-        table = output_table(config)
+        table = name_output_table(config)
         rows = outer[table] if int8 else cast_matrix(params[table], dtype, layout)
         outer[OUTPUT_PANELS] = pack_panels(rows.T)
         if config.merged_decoder:
@@ -218,7 +218,7 @@ def _prefill_prefix(
     return transformer.extend_caches(stack, caches)
 
 
-def attention_probabilities(
+def compute_attention_probabilities(
     config: AutoregressiveConfig,
     weights: DecodeWeights,
     codes: jax.Array,

@@ -9,38 +9,6 @@ from jukejax.models.layers import Conv, DecoderBlock, EncoderBlock
 from jukejax.models.vqvae_config import VQVAEConfig
 
 
-def _block_fields(config: VQVAEConfig, level: int, block: int) -> dict:
-    """Returns the common fields of encoder and decoder for block number `block` of a level."""
-    multiplier = config.multipliers[level]
-    return {
-        "width": multiplier * config.width,
-        "out_features": config.emb_dim,
-        "downs": config.downs[block],
-        "stride": config.strides[block],
-        "depth": multiplier * config.depth,
-        "m_conv": config.m_conv,
-        "dilation_growth_rate": config.dilation_growth_rate,
-        "dilation_cycle": config.dilation_cycle,
-        "res_scale": config.res_scale,
-        "zero_out": config.zero_out,
-        "remat": config.remat,
-    }
-
-
-def _stack_fields(config: VQVAEConfig, depth: int, *, reverse: bool = False) -> dict:
-    """Returns the fields of a `ResidualStack` at the rate of the codes."""
-    return {
-        "depth": depth,
-        "m_conv": config.m_conv,
-        "dilation_growth_rate": config.dilation_growth_rate,
-        "dilation_cycle": config.dilation_cycle,
-        "reverse_dilation": reverse,
-        "res_scale": config.res_scale,
-        "zero_out": config.zero_out,
-        "remat": config.remat,
-    }
-
-
 class Encoder(nn.Module):
     """Maps audio [B, T, channels] to one level's features [B, T / hop, emb_dim]."""
 
@@ -53,10 +21,15 @@ class Encoder(nn.Module):
         config = self.config
         if config.frames is not None:
             return self._encode_frames(x, config.frames).astype(jnp.float32)
+        multiplier = config.multipliers[self.level]
         for i in range(self.level + 1):
             x = EncoderBlock(
-                **_block_fields(config, self.level, i),
                 in_features=config.emb_dim if i else config.channels,
+                width=multiplier * config.width,
+                out_features=config.emb_dim,
+                downs=config.downs[i],
+                stride=config.strides[i],
+                stack=config.make_stack(multiplier * config.depth),
                 dtype=self.dtype,
                 name=f"block_{i}",
             )(x)
@@ -73,7 +46,7 @@ class Encoder(nn.Module):
                 width=width // 2,
                 out_features=config.emb_dim,
                 sample_rate=frames.sample_rate,
-                stack=_stack_fields(config, frames.band_depth),
+                stack=config.make_stack(frames.band_depth),
                 dtype=self.dtype,
                 name="frames",
             )(x)
@@ -82,7 +55,7 @@ class Encoder(nn.Module):
             span=frames.span,
             width=width,
             out_features=config.emb_dim,
-            stack=_stack_fields(config, frames.depths[level]),
+            stack=config.make_stack(frames.depths[level]),
             dtype=self.dtype,
             name="frames",
         )(x)
@@ -106,16 +79,20 @@ class Decoder(nn.Module):
                 span=frames.span,
                 width=frames.widths[level],
                 channels=config.channels,
-                stack=_stack_fields(config, frames.depths[level], reverse=reverse),
+                stack=config.make_stack(frames.depths[level], reverse_dilation=reverse),
                 group=frames.frame_codes(level),
                 dtype=self.dtype,
                 name="frames",
             )(x).astype(jnp.float32)
+        multiplier = config.multipliers[self.level]
         for i in reversed(range(self.level + 1)):
             x = DecoderBlock(
-                **_block_fields(config, self.level, i),
                 in_features=config.emb_dim,
-                reverse_dilation=reverse,
+                width=multiplier * config.width,
+                out_features=config.emb_dim,
+                downs=config.downs[i],
+                stride=config.strides[i],
+                stack=config.make_stack(multiplier * config.depth, reverse_dilation=reverse),
                 dtype=self.dtype,
                 name=f"block_{i}",
             )(x)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jukejax.models.layers import Conv, ResidualStack
+from jukejax.models.layers import Conv, ResidualStack, StackConfig
 from jukejax.ops import bands
 from jukejax.ops.frames import add_frames, cut_frames
 from jukejax.ops.turns import (
@@ -115,14 +115,14 @@ class FrameEncoder(nn.Module):
     span: int
     width: int
     out_features: int
-    stack: dict  # fields of `ResidualStack`
+    stack: StackConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = [cut_frames(x[..., i], self.hop, self.span) for i in range(x.shape[-1])]
         x = Conv(self.width, taps=1, dtype=self.dtype, name="in")(jnp.concatenate(channels, -1))
-        x = ResidualStack(**self.stack, dtype=self.dtype, name="stack")(x)
+        x = ResidualStack(self.stack, self.dtype, name="stack")(x)
         return Conv(self.out_features, dtype=self.dtype, name="out")(x)
 
 
@@ -131,13 +131,13 @@ class BandEncoder(nn.Module):
 
     width: int
     out_features: int
-    stack: dict  # fields of `ResidualStack`
+    stack: StackConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = Conv(self.width, taps=1, dtype=self.dtype, name="in")(x)
-        x = ResidualStack(**self.stack, dtype=self.dtype, name="stack")(x)
+        x = ResidualStack(self.stack, self.dtype, name="stack")(x)
         return Conv(self.out_features, taps=1, dtype=self.dtype, name="out")(x)
 
 
@@ -152,7 +152,7 @@ class TurnEncoder(nn.Module):
     width: int
     out_features: int
     sample_rate: int
-    stack: dict  # fields of `ResidualStack`
+    stack: StackConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -210,7 +210,7 @@ class SpectrumHeads(nn.Module):
             num_bands = bands.count_bands(kind, low, high)
             hop = self.hop * len(self.turns) // len(stream.positions)
             y = Conv(self.width, dtype=self.dtype, name=f"in_{i}")(codes)
-            y = ResidualStack(depth=1, res_scale=True, dtype=self.dtype, name=f"stack_{i}")(y)
+            y = ResidualStack(StackConfig(1, res_scale=True), self.dtype, name=f"stack_{i}")(y)
             size = hop // bands.HOPS[kind] * num_bands
             y = Conv(size, taps=1, dtype=self.dtype, name=f"out_{i}")(y).astype(jnp.float32)
             spectra.append(y.reshape(y.shape[0], -1, num_bands))
@@ -228,7 +228,7 @@ class FrameDecoder(nn.Module):
     span: int
     width: int
     channels: int
-    stack: dict  # fields of `ResidualStack`
+    stack: StackConfig
     group: int = 1
     dtype: jnp.dtype = jnp.float32
 
@@ -239,7 +239,7 @@ class FrameDecoder(nn.Module):
         x = x.reshape(x.shape[0], -1, self.group * x.shape[-1])
         size = self.span * frame
         x = Conv(self.width, dtype=self.dtype, name="in")(x)
-        x = ResidualStack(**self.stack, dtype=self.dtype, name="stack")(x)
+        x = ResidualStack(self.stack, self.dtype, name="stack")(x)
         x = Conv(self.channels * size, taps=1, dtype=self.dtype, name="out")(x)
         # A window without steps: the frames' ends would sound as tones at the rate of the codes.
         frames = x.reshape(*x.shape[:-1], self.channels, size) * _hann(size).astype(x.dtype)

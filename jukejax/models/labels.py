@@ -11,11 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jukejax.data import grid, sections
-from jukejax.data.labels import LABEL_NAMES
-
-# Columns of a label vector: total length, offset and window length in samples, artist, genres; then
-# those of `grid.Grid.make_entries` if `LabelConfig.has_grid`; then the lyric tokens, if any.
-TOTAL, OFFSET, LENGTH, ARTIST, FIRST_GENRE = range(5)
+from jukejax.data.labels import ARTIST, FIRST_GENRE, LABEL_NAMES, LENGTH, OFFSET, TOTAL
 
 
 @dataclasses.dataclass(frozen=True)

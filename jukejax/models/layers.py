@@ -10,6 +10,7 @@ C channels in, D channels out.
 
 import functools
 import math
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax
@@ -129,8 +130,9 @@ class ResidualBlock(nn.Module):
         )
 
 
-class ResidualStack(nn.Module):
-    """Applies `depth` residual blocks with dilations growth**0, growth**1, ...
+@dataclass(frozen=True)
+class StackConfig:
+    """The configuration of a residual stack.
 
     Attributes:
       depth: number of blocks.
@@ -151,7 +153,6 @@ class ResidualStack(nn.Module):
     res_scale: bool = False
     zero_out: bool = False
     remat: bool = False
-    dtype: jnp.dtype = jnp.float32
 
     @property
     def dilations(self) -> list[int]:
@@ -160,15 +161,23 @@ class ResidualStack(nn.Module):
         dilations = [self.dilation_growth_rate ** (i % cycle) for i in range(self.depth)]
         return dilations[::-1] if self.reverse_dilation else dilations
 
+
+class ResidualStack(nn.Module):
+    """Applies residual blocks with dilations growth**0, growth**1, ..."""
+
+    stack: StackConfig
+    dtype: jnp.dtype = jnp.float32
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        for i, dilation in enumerate(self.dilations):
+        stack = self.stack
+        block = nn.remat(ResidualBlock) if stack.remat else ResidualBlock
+        for i, dilation in enumerate(stack.dilations):
             x = block(
-                hidden=int(self.m_conv * x.shape[-1]),
+                hidden=int(stack.m_conv * x.shape[-1]),
                 dilation=dilation,
-                scale=1 / math.sqrt(self.depth) if self.res_scale else 1.0,
-                zero_out=self.zero_out,
+                scale=1 / math.sqrt(stack.depth) if stack.res_scale else 1.0,
+                zero_out=stack.zero_out,
                 dtype=self.dtype,
                 name=f"block_{i}",
             )(x)
@@ -180,7 +189,6 @@ class EncoderBlock(nn.Module):
     """Applies `downs` times (strided convolution, residual stack), then a convolution.
 
     [B, T, in_features] -> [B, T // stride**downs, out_features]; with no downs the identity.
-    Attributes are those of `ResidualStack`, and the widths.
     """
 
     in_features: int
@@ -188,13 +196,7 @@ class EncoderBlock(nn.Module):
     out_features: int
     downs: int
     stride: int
-    depth: int
-    m_conv: float = 1.0
-    dilation_growth_rate: int = 1
-    dilation_cycle: int | None = None
-    res_scale: bool = False
-    zero_out: bool = False
-    remat: bool = False
+    stack: StackConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -204,7 +206,7 @@ class EncoderBlock(nn.Module):
             return x
         for i in range(self.downs):
             x = DownConv(self.width, self.stride, dtype=self.dtype, name=f"down_{i}")(x)
-            x = _stack(self, reverse_dilation=False, name=f"stack_{i}")(x)
+            x = ResidualStack(self.stack, self.dtype, name=f"stack_{i}")(x)
         return Conv(self.out_features, dtype=self.dtype, name="out")(x)
 
 
@@ -212,7 +214,7 @@ class DecoderBlock(nn.Module):
     """Applies a convolution, then `downs` times (residual stack, transposed convolution).
 
     [B, T, in_features] -> [B, T * stride**downs, out_features]; with no downs the identity.
-    The last transposed convolution goes to `out_features`. Other attributes: see `ResidualStack`.
+    The last transposed convolution goes to `out_features`.
     """
 
     in_features: int
@@ -220,14 +222,7 @@ class DecoderBlock(nn.Module):
     out_features: int
     downs: int
     stride: int
-    depth: int
-    m_conv: float = 1.0
-    dilation_growth_rate: int = 1
-    dilation_cycle: int | None = None
-    reverse_dilation: bool = False
-    res_scale: bool = False
-    zero_out: bool = False
-    remat: bool = False
+    stack: StackConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -237,27 +232,10 @@ class DecoderBlock(nn.Module):
             return x
         x = Conv(self.width, dtype=self.dtype, name="in")(x)
         for i in range(self.downs):
-            x = _stack(self, reverse_dilation=self.reverse_dilation, name=f"stack_{i}")(x)
+            x = ResidualStack(self.stack, self.dtype, name=f"stack_{i}")(x)
             features = self.out_features if i == self.downs - 1 else self.width
             x = UpConv(features, self.stride, dtype=self.dtype, name=f"up_{i}")(x)
         return x
-
-
-def _stack(
-    block: EncoderBlock | DecoderBlock, *, reverse_dilation: bool, name: str
-) -> ResidualStack:
-    return ResidualStack(
-        depth=block.depth,
-        m_conv=block.m_conv,
-        dilation_growth_rate=block.dilation_growth_rate,
-        dilation_cycle=block.dilation_cycle,
-        reverse_dilation=reverse_dilation,
-        res_scale=block.res_scale,
-        zero_out=block.zero_out,
-        remat=block.remat,
-        dtype=block.dtype,
-        name=name,
-    )
 
 
 def _check_block(block: EncoderBlock | DecoderBlock, x: jax.Array) -> None:

@@ -95,7 +95,7 @@ class VQVAE(nn.Module):
                 f"{self.config.unit} samples a code"
             )
         outputs, quantized, metrics, spectra, posteriors = [], [], [], {}, []
-        encoded = self.features(audio)
+        encoded = self.compute_features(audio)
         for level, features in enumerate(encoded):
             if self.config.bottleneck == "kl":
                 posteriors.append(self.posteriors[level](features, train=train))
@@ -131,7 +131,7 @@ class VQVAE(nn.Module):
         levels = zip(self.codebooks, features, codes, strict=True)
         return tuple(codebook.update_codebook(*batch) for codebook, *batch in levels)
 
-    def features(
+    def compute_features(
         self, audio: jax.Array, start_level: int = 0, end_level: int | None = None
     ) -> tuple[jax.Array, ...]:
         """Computes encoder outputs of the levels [start_level, end_level), before quantization."""
@@ -145,7 +145,7 @@ class VQVAE(nn.Module):
 
         Without codebooks there are no codes: latents or features [B, T // hop, E] are returned.
         """
-        features = self.features(audio, start_level, end_level)
+        features = self.compute_features(audio, start_level, end_level)
         if self.config.bottleneck == "kl":
             posteriors = zip(self.posteriors[start_level:end_level], features, strict=True)
             return tuple(posterior(x).latents for posterior, x in posteriors)

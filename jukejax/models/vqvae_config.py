@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jukejax.models.frames import FrameConfig
+from jukejax.models.layers import StackConfig
 from jukejax.ops.turns import Stream
 
 BOTTLENECKS = ("vq", "kl", "none")
@@ -106,6 +107,19 @@ class VQVAEConfig:
     def synthesized_levels(self) -> tuple[int, ...]:
         """Levels without a learned decoder (`FrameConfig.synthesis`)."""
         return self.spectral_levels if self.frames is not None and self.frames.synthesis else ()
+
+    def make_stack(self, depth: int, *, reverse_dilation: bool = False) -> StackConfig:
+        """Returns the configuration of the residual stacks of `depth` blocks."""
+        return StackConfig(
+            depth=depth,
+            m_conv=self.m_conv,
+            dilation_growth_rate=self.dilation_growth_rate,
+            dilation_cycle=self.dilation_cycle,
+            reverse_dilation=reverse_dilation,
+            res_scale=self.res_scale,
+            zero_out=self.zero_out,
+            remat=self.remat,
+        )
 
     def streams(self, level: int) -> tuple[Stream, ...]:
         """Returns the streams of a level whose codes take turns, () for others."""

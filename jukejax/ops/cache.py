@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jukejax.ops.attention.kinds import (
     AttentionKind,
     Grid,
+    count_keys,
     count_row_ends,
     scale_query_key,
     softmax,
@@ -43,17 +44,12 @@ def cache_shape(
     kind: AttentionKind, grid: Grid, batch: int, num_heads: int, head_dim: int, encoder_len: int = 0
 ) -> tuple[int, ...]:
     """Returns the shape of the keys (and of the values) that one layer keeps."""
-    groups, slots = {
-        AttentionKind.DENSE: ((), grid.num_rows * grid.block_len),
-        AttentionKind.BLOCK: ((), grid.block_len),
-        AttentionKind.TRANSPOSED_BLOCK: ((grid.block_len,), grid.num_rows),
-        AttentionKind.PREVIOUS_BLOCK: ((2,), grid.block_len),
-        AttentionKind.SUMMARY: ((), grid.num_rows),
-        AttentionKind.SUMMARY_SPREAD: ((), grid.num_rows * grid.spread),
-        AttentionKind.ENCODER_DECODER: ((), encoder_len),
-        AttentionKind.PRIME: ((), grid.prime_len),
-    }[kind]
-    return (batch, *groups, num_heads, slots, head_dim)
+    groups: tuple[int, ...] = ()
+    if kind == AttentionKind.TRANSPOSED_BLOCK:
+        groups = (grid.block_len,)
+    elif kind == AttentionKind.PREVIOUS_BLOCK:
+        groups = (2,)
+    return (batch, *groups, num_heads, count_keys(kind, grid, encoder_len), head_dim)
 
 
 def cast_caches(caches: tuple[Cache, ...], dtype: jnp.dtype) -> tuple[Cache, ...]:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from jukejax.common.formatting import format_count
+from jukejax.common.json_values import join_text, parse_number
 from jukejax.pages import model_chapters, page, tracks
 from jukejax.pages.assets import Assets
 from jukejax.pages.pipeline import PipelineResults
-from jukejax.pages.runs import Corpus, join_text, parse_number
+from jukejax.pages.runs import Corpus
 
 _MAX_ROWS = 60
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jukejax.common import files
+from jukejax.common.json_values import parse_number
+from jukejax.data.sample_items import list_levels
 from jukejax.pages import page
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import TrainingRun, list_levels, parse_number
+from jukejax.pages.runs import TrainingRun
 
 FLOAT_BITS = 32  # of an entry of features that are not compressed
 NAMES = {"vq": "VQ-VAE", "kl": "VAE", "none": "autoencoder"}

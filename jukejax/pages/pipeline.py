@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jukejax.common import files
+from jukejax.common.json_values import parse_number
 from jukejax.data import records
-from jukejax.pages import runs
+from jukejax.data.sample_items import Item, list_levels, read_item_codes, read_items
 from jukejax.pages.page import duration
-from jukejax.pages.runs import Corpus, Item, TrainingRun, parse_number
+from jukejax.pages.runs import Corpus, TrainingRun, count_corpus_codes
 
 PathLike = str | os.PathLike
 
@@ -91,7 +92,7 @@ class PipelineResults:
         description = model
         if not model and paths.vqvae:
             description = files.read_json_if_any(Path(paths.vqvae) / "description.json")
-        levels = runs.list_levels(description)
+        levels = list_levels(description)
         priors = {
             level: _read_training_run(folder)
             for level, folder in zip(levels, paths.priors, strict=False)
@@ -108,7 +109,7 @@ class PipelineResults:
             control=_read_training_run(paths.control),
             priors={level: run for level, run in priors.items() if run},
             model=model,
-            items=tuple(runs.read_items(*map(Path, paths.samples))),
+            items=tuple(read_items(*map(Path, paths.samples))),
             commands=(
                 commands.read_text("utf-8", "replace") if commands and commands.is_file() else ""
             ),
@@ -125,10 +126,10 @@ class PipelineResults:
         if self.codes and (self.codes / "dataset.json").is_file():
             description = files.read_json_if_any(self.codes / "dataset.json")
             size = int(parse_number(description.get("codebook_size")) or 0)
-            counts, seconds = runs.count_corpus_codes(self.codes, size)
+            counts, seconds = count_corpus_codes(self.codes, size)
             if seconds:
                 return counts, f"Counted in {duration(seconds)} of encoded music."
-        codes = runs.read_item_codes(self.items)
+        codes = read_item_codes(self.items)
         counts = {
             level: np.bincount(
                 np.concatenate([item[level] for item in codes if level in item]), minlength=size

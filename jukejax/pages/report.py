@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from jukejax.common import files
+from jukejax.data.sample_items import read_items
 from jukejax.pages import alignment, chapters, page, summary, tracks
 from jukejax.pages.assets import Assets
 from jukejax.pages.pipeline import PipelinePaths, PipelineResults
-from jukejax.pages.runs import read_items
 
 
 def write_sample_page(folder: str | os.PathLike) -> Path:

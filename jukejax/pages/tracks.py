@@ -5,10 +5,11 @@ import math
 from collections.abc import Sequence
 
 from jukejax.common.formatting import format_count
+from jukejax.common.json_values import join_text, parse_number
+from jukejax.data.sample_items import LEVELS, Item
 from jukejax.pages import page
 from jukejax.pages.alignment import read_alignment, render_alignment
 from jukejax.pages.assets import Assets
-from jukejax.pages.runs import LEVELS, Item, join_text, parse_number
 
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 _TIMES = {1: "once", 2: "twice"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jukejax.inference.loaded_model import Model
 from jukejax.pages import pictures, report
-from jukejax.weights.openai import parts
+from jukejax.weights import part_configs
 
 
 class BackgroundWork:
@@ -56,4 +56,4 @@ def _prepare_levels(model: Model, levels: Sequence[int]) -> None:
     with contextlib.suppress(Exception):
         pictures.load_libraries(model.sample_rate)
         for level in levels:
-            parts.part_shapes(model.read_config(level))
+            part_configs.find_part_shapes(model.read_config(level))

@@ -21,7 +21,7 @@ from jukejax.sampling.request_values import (
 _HASHED = ("lyrics_file", "prompt", "codes")  # files whose content the tracks depend on
 
 
-def make_request(values: Mapping[str, Any], model: Mapping[str, Any]) -> Request:
+def make_flag_request(values: Mapping[str, Any], model: Mapping[str, Any]) -> Request:
     """Returns the request that the values of `request_flags.read_values` describe.
 
     Args:

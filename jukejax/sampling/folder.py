@@ -11,7 +11,7 @@ OUTPUT/take_000_124bpm_Am_seed0.flac     with --format: the finished track; see 
 While a level is sampled, item_000/level_K.parts.npz has its state: the codes so far, and sampled
 windows that are not joined yet. Every file is replaced atomically. A killed and resumed run ends
 with the folder of an uninterrupted run, byte for byte, except for the times in meta.json
-(`pages.runs.MEASURED`).
+(`data.sample_items.MEASURED`).
 
 Dimensions: B items, R rows (items, or their candidates), t codes of a level.
 """

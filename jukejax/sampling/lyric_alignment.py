@@ -24,12 +24,13 @@ from jukejax.analysis.lyric_times import TOLERANCE, TimedWord, TimingErrors
 from jukejax.common import files
 from jukejax.data import pipeline
 from jukejax.data.lrc import format_lrc
+from jukejax.data.sample_items import read_items
 from jukejax.data.vocabularies import LenientIds
 from jukejax.inference.align import LyricHead, align_lyrics, list_lyric_layers, rank_lyric_heads
 from jukejax.inference.conditioning import PriorInputs, TrackCodes, cut_windows
 from jukejax.inference.loaded_model import Model
-from jukejax.inference.windows import window_starts
-from jukejax.pages import alignment, runs
+from jukejax.inference.windows import list_window_starts
+from jukejax.pages import alignment
 from jukejax.sampling.songs import Song, find_lyric_level, open_code_shards, read_item
 
 FILE = "alignment.json"
@@ -134,7 +135,7 @@ class Aligner:
         places = (
             (song, start)
             for song in songs
-            for start in window_starts(len(song.codes), seq_len, seq_len)
+            for start in list_window_starts(len(song.codes), seq_len, seq_len)
         )
         for song, start in islice(places, count):
             yield cut_windows(self._config, TrackCodes(song.codes, None, song.labels), [start])
@@ -223,7 +224,7 @@ def align_items(model: Model, output: Path, folders: Collection[Path]) -> None:
     """
     items = [
         item
-        for item in runs.read_items(output)
+        for item in read_items(output)
         if item.folder in folders and not (item.folder / FILE).exists()
     ]
     level = max(model.levels)

@@ -23,7 +23,7 @@ from jukejax.common import bucket_flags, files
 from jukejax.common.formatting import format_count
 from jukejax.common.messages import name_values
 from jukejax.sampling import source_paths
-from jukejax.sampling.flag_requests import collect_settings, make_request
+from jukejax.sampling.flag_requests import collect_settings, make_flag_request
 from jukejax.sampling.request import Request
 from jukejax.sampling.request_flags import NAMES
 
@@ -108,7 +108,7 @@ def read_entries(
         added: list[Entry] = []
         with bad_lines.check_line(number):
             values = {**defaults, **_parse_line(text, flag_values)}
-            added = make_entries(values, model, number)
+            added = make_request_entries(values, model, number)
         entries += added or [Entry(number)]
     if not entries:
         raise ValueError(f"--requests={bad_lines.path} has no line; write one JSON object a line")
@@ -116,7 +116,9 @@ def read_entries(
     return entries
 
 
-def make_entries(values: Mapping[str, Any], model: Mapping[str, Any], line: int = 0) -> list[Entry]:
+def make_request_entries(
+    values: Mapping[str, Any], model: Mapping[str, Any], line: int = 0
+) -> list[Entry]:
     """Returns a request for each file of the source of `values`, or one without a source.
 
     Raises:
@@ -124,7 +126,7 @@ def make_entries(values: Mapping[str, Any], model: Mapping[str, Any], line: int 
     """
     entries = []
     for each in _expand_sources(values):
-        request = make_request(each, model)
+        request = make_flag_request(each, model)
         entries.append(Entry(line, request, collect_settings(each, model["hops"])))
     return entries
 

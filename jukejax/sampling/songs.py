@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from jukejax.common.json_values import parse_number
 from jukejax.data import audio, corpus, decoding
 from jukejax.data.codes_file import read_codes_file
 from jukejax.data.lrc import TimedLyrics
+from jukejax.data.sample_items import Item, read_items
 from jukejax.data.vocabularies import LenientIds
 from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
-from jukejax.pages.runs import Item, parse_number, read_items
 from jukejax.preparation import sources
 from jukejax.preparation.lyrics_source import read_lyrics_file
 from jukejax.preparation.metadata import read_tags

@@ -24,10 +24,10 @@ import soxr
 
 from jukejax import __version__
 from jukejax.analysis.loudness import measure_loudness, true_peak_db
+from jukejax.common.json_values import join_text
 from jukejax.data import audio
 from jukejax.data.grid import Grid, format_key
 from jukejax.data.sound_files import FileFormat, Tags, format_bpm, write_sound
-from jukejax.pages.runs import join_text
 from jukejax.sampling import take_stems
 from jukejax.sampling.folder import SampleFolder, parse_grid
 from jukejax.sampling.tempo_map import render_click, write_tempo_map

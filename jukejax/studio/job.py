@@ -8,7 +8,7 @@ from typing import Any
 
 from jukejax.common import files
 from jukejax.common.formatting import format_clock
-from jukejax.pages.runs import parse_number
+from jukejax.common.json_values import parse_number
 
 WAITING, RUNNING, STOPPING = "waiting", "running", "stopping"
 STOPPED, DONE, FAILED = "stopped", "done", "failed"

@@ -7,7 +7,7 @@ from pathlib import Path
 import soundfile
 
 from jukejax.common import files
-from jukejax.pages.runs import parse_number
+from jukejax.common.json_values import parse_number
 from jukejax.studio.project import Project
 from jukejax.studio.queue import Step
 from jukejax.studio.take_files import TakeFiles

@@ -7,8 +7,8 @@ import soundfile
 
 from jukejax.common import files
 from jukejax.common.config import freeze
+from jukejax.common.json_values import parse_number
 from jukejax.data.grid import Grid
-from jukejax.pages.runs import parse_number
 
 ITEM = "item_000"
 SAMPLE_RATE = 44_100

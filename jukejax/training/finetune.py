@@ -61,7 +61,7 @@ def load_weights(config: ConfigDict, program: Program, key: jax.Array) -> tuple[
     The arguments and the errors are those of `load_state`.
     """
     path, task = config.init_from, program.task
-    trained, weights = loading.load_model(path, pretrained.trained_part_name(config))
+    trained, weights = loading.load_model(path, pretrained.name_trained_part(config))
     description = task.describe()
     _warn_of_other_codes(path, trained, description)
     params = weights["params"]

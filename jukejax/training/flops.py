@@ -22,7 +22,7 @@ from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
-from jukejax.ops.attention.kinds import AttentionKind
+from jukejax.ops.attention.kinds import AttentionKind, count_keys
 from jukejax.ops.stft import STFT
 
 
@@ -108,18 +108,7 @@ def _count_layer_flops(config: TransformerConfig) -> float:
 
 def _count_attention_flops(config: TransformerConfig) -> float:
     """Counts products of queries and keys, and of probabilities and values, in all layers."""
-    grid = config.grid
-    keys = {
-        AttentionKind.DENSE: config.seq_len,
-        AttentionKind.BLOCK: grid.block_len,
-        AttentionKind.TRANSPOSED_BLOCK: grid.num_rows,
-        AttentionKind.PREVIOUS_BLOCK: grid.block_len,
-        AttentionKind.SUMMARY: grid.num_rows,
-        AttentionKind.SUMMARY_SPREAD: grid.num_rows * grid.spread,
-        AttentionKind.ENCODER_DECODER: config.encoder_len,
-        AttentionKind.PRIME: grid.prime_len,
-    }
-    visible = sum(keys[kind] for kind in config.pattern)
+    visible = sum(count_keys(kind, config.grid, config.encoder_len) for kind in config.pattern)
     return 2.0 * 2 * config.seq_len * visible * config.attn_dim
 
 

@@ -18,8 +18,7 @@ from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
-from jukejax.weights import loading
-from jukejax.weights.openai import released
+from jukejax.weights import loading, part_configs
 
 # Keys of a model's config that do not affect the shapes of its weights, or (numbers of names) for
 # which rows are added.
@@ -31,7 +30,7 @@ FREE |= {"loss_fraction", "alignment_layer", "alignment_head"}
 ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "num_sections", "turns", "reference"}
 
 
-def trained_part_name(config: ConfigDict) -> str:
+def name_trained_part(config: ConfigDict) -> str:
     """Returns the name of the part of a bundle that this run trains: "vqvae" or "level_K"."""
     return "vqvae" if config.task == "vqvae" else f"level_{config.model.level}"
 
@@ -45,8 +44,8 @@ def check_model(config: ConfigDict, model_config: PriorConfig | VQVAEConfig) -> 
     path = config.get("init_from")
     if not path:
         return
-    _, trained_config = released.parse_description(
-        loading.read_description(path, trained_part_name(config))
+    _, trained_config = part_configs.parse_description(
+        loading.read_description(path, name_trained_part(config))
     )
     differences = list(_differences(to_plain(model_config), to_plain(trained_config), "model"))
     if differences:
@@ -87,7 +86,7 @@ def extend_label_tables(
     """
     if not config.get("init_from") or labels is None:
         return None
-    description = loading.read_description(config.init_from, trained_part_name(config))
+    description = loading.read_description(config.init_from, name_trained_part(config))
     trained = vocabularies.parse_vocabulary(description["vocabulary"])
     extended = vocabularies.extend_vocabulary(trained, vocabulary)
     sizes = description["config"].get("labels") or {}
@@ -107,7 +106,7 @@ def read_lyric_characters(config: ConfigDict, vocabulary: Vocabulary) -> str:
     """
     if not config.get("init_from"):
         return vocabulary.characters
-    description = loading.read_description(config.init_from, trained_part_name(config))
+    description = loading.read_description(config.init_from, name_trained_part(config))
     trained = vocabularies.parse_vocabulary(description["vocabulary"])
     return trained.characters if isinstance(trained, Vocabulary) else ""
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from jukejax.analysis import fidelity
-from jukejax.analysis.track_figures import track_figures
+from jukejax.analysis.track_figures import measure_sound
 from jukejax.common import extras, mirrors
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.pages import pictures
@@ -204,7 +204,7 @@ def measure_preview(preview: Preview) -> dict[str, float]:
     for name, audio in preview.audio.items():
         figures = {}
         if preview.sample_rate == SAMPLE_RATE:
-            figures = track_figures(audio[:, None])
+            figures = measure_sound(audio[:, None])
         if target is not None and name != preview.original and len(audio) > fidelity.SHORTEST:
             figures |= fidelity.measure_fidelity(target, audio, preview.sample_rate)
         measured |= {f"{name}/{figure}": value for figure, value in figures.items()}

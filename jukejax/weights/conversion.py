@@ -21,6 +21,7 @@ from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import bundle, sources, stream
 from jukejax.weights.codec_identity import Identity, identify_codec
 from jukejax.weights.openai import parts, released
+from jukejax.weights.part_configs import Config
 from jukejax.weights.sources import ModelSource, PartSource
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -94,7 +95,7 @@ class Conversion:
         """Returns the options as JSON values, by which a finished conversion is recognized."""
         return to_plain(self.options) | {"output": None}
 
-    def _check_parts(self, source: ModelSource) -> dict[str, parts.Config]:
+    def _check_parts(self, source: ModelSource) -> dict[str, Config]:
         """Returns the config of each part, after checking that all its tensors fit."""
         configs = {}
         for name, part in source.parts.items():
@@ -111,7 +112,7 @@ class Conversion:
 
     def _choose_config(
         self, name: str, part: PartSource, state: stream.State
-    ) -> tuple[parts.Config, str]:
+    ) -> tuple[Config, str]:
         """Returns (config of a part, reason for the choice in words).
 
         The options have precedence, then the config beside the checkpoint, then that of the most
@@ -144,7 +145,7 @@ class Conversion:
         ).plain()
 
     def _write_parts(
-        self, source: ModelSource, configs: dict[str, parts.Config], vocabularies: dict[str, dict]
+        self, source: ModelSource, configs: dict[str, Config], vocabularies: dict[str, dict]
     ) -> Identity:
         """Writes every part, the VQ-VAE first: the priors' descriptions hold its identity.
 
@@ -165,7 +166,7 @@ class Conversion:
         return identity
 
     def _write_part(
-        self, folder: Path, config: parts.Config, state: stream.State, description: dict
+        self, folder: Path, config: Config, state: stream.State, description: dict
     ) -> None:
         dtype = None
         if self.options.dtype is not None and isinstance(config, PriorConfig):
@@ -176,7 +177,7 @@ class Conversion:
         print(f"{folder.name} written", file=sys.stderr)
 
     def _describe_bundle(
-        self, source: ModelSource, configs: dict[str, parts.Config], vocabularies: dict[str, dict]
+        self, source: ModelSource, configs: dict[str, Config], vocabularies: dict[str, dict]
     ) -> dict:
         """Returns the content of model.json; its vocabulary is that of the top level."""
         levels = sorted(
@@ -195,7 +196,7 @@ class Conversion:
         }
 
 
-def _check_kind(name: str, path: Path, config: parts.Config, state: stream.State) -> None:
+def _check_kind(name: str, path: Path, config: Config, state: stream.State) -> None:
     """Checks that a checkpoint is of the kind that its name promises.
 
     Raises:
@@ -225,7 +226,7 @@ def _read_fitting_list(paths: Sequence[str], count: int, noun: str, level: int) 
     raise ValueError(f"level {level} has {count} {noun}, but no list fits: {candidates}")
 
 
-def _sample_rate(source: ModelSource, configs: dict[str, parts.Config]) -> int:
+def _sample_rate(source: ModelSource, configs: dict[str, Config]) -> int:
     rates = [
         config.labels.sample_rate
         for config in configs.values()

@@ -13,10 +13,9 @@ from jukejax.common import files, mirrors
 from jukejax.common.types import Tree
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.runtime import precision
-from jukejax.weights import bundle, checkpoints, loading, part_checks
+from jukejax.weights import bundle, checkpoints, loading, part_checks, part_configs
 from jukejax.weights.adapters import RECORD, AdaptersRecord, read_record
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
-from jukejax.weights.openai import parts, released
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Part:
     facts: dict = field(default_factory=dict)
 
     @property
-    def config(self) -> parts.Config:
-        return released.parse_description(self.description)[1]
+    def config(self) -> part_configs.Config:
+        return part_configs.parse_description(self.description)[1]
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _open_input(workdir: str, options: ExportOptions) -> dict[str, Part]:
             f"{workdir} is no workdir of train (it has no description.json) and no bundle"
         )
     description = files.read_json(path)
-    name = loading.part_name(description)
+    name = part_configs.name_part(description)
     return {name: _open_run(workdir, name, description, options)}
 
 

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from jukejax.common import files, mirrors
 from jukejax.common.types import Tree
-from jukejax.weights import adapters, bundle, checkpoints, part_checks, stream
+from jukejax.weights import adapters, bundle, checkpoints, part_checks, part_configs, stream
 from jukejax.weights.adapters import AdaptersRecord
 from jukejax.weights.headers import TensorEntry, read_header
-from jukejax.weights.openai import parts
 
 
 class _CheckedPart(NamedTuple):
@@ -22,7 +21,7 @@ class _CheckedPart(NamedTuple):
 
     folder: Path
     description: dict
-    config: parts.Config
+    config: part_configs.Config
     header: dict[str, TensorEntry] | None
     adapters: AdaptersRecord | None
 
@@ -44,8 +43,9 @@ def _check_part(path: str | Path, name: str) -> _CheckedPart:
     file = folder / ("description.json" if is_run else "config.json")
     description = files.read_json(file)
     part_checks.check_description(description, file)
-    if part_name(description) != name:
-        raise ValueError(f"{path} holds {part_name(description)}, but {name} is needed here")
+    stored_name = part_configs.name_part(description)
+    if stored_name != name:
+        raise ValueError(f"{path} holds {stored_name}, but {name} is needed here")
     record = adapters.read_record(description, file)
     header = None
     if not is_run:
@@ -82,7 +82,7 @@ def _list_tensors(part: _CheckedPart) -> dict[str, TensorEntry]:
     """Returns the tensors of a model; those of a workdir by its config."""
     if part.header is not None:
         return part.header
-    shapes = stream.flatten_shapes(parts.part_shapes(part.config))
+    shapes = stream.flatten_shapes(part_configs.find_part_shapes(part.config))
     return {name: TensorEntry("F32", shape, (0, 0)) for name, shape in shapes.items()}
 
 
@@ -144,8 +144,3 @@ def _locate_model(path: Path, name: str) -> tuple[Path, bool]:
     if not part.is_dir():
         raise ValueError(f"{path} has no {name}; export it from a workdir")
     return part, False
-
-
-def part_name(description: dict) -> str:
-    """Returns a model's name, which is also its folder in a bundle: "vqvae", "level_0", ..."""
-    return "vqvae" if description["kind"] == "vqvae" else f"level_{description['level']}"

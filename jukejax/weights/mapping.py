@@ -33,18 +33,16 @@ class Entry:
         return shape if self.axes is None else tuple(shape[i] for i in np.argsort(self.axes))
 
 
-def check_tensor(
-    entry: Entry, name: str, state: Mapping[str, np.ndarray], leaf: Shape
-) -> np.ndarray:
+def check_tensor(entry: Entry, state: Mapping[str, np.ndarray], leaf: Shape) -> np.ndarray:
     """Returns a foreign tensor after checking that it is present and has the expected shape.
 
     Args:
-      name: key in `state`, the name of the entry with any prefix.
       leaf: shape of our leaf.
 
     Raises:
       ValueError: the tensor is missing or has another shape.
     """
+    name = entry.name
     if name not in state:
         raise ValueError(f"the checkpoint lacks the tensor {name}")
     value, expected = state[name], entry.foreign_shape(leaf)
@@ -68,43 +66,37 @@ def build_tree(
     entries: Iterable[Entry],
     state: Mapping[str, np.ndarray],
     shapes: Tree,
-    *,
-    prefix: str = "",
-    dtype: type[np.generic] = np.float32,
 ) -> Tree:
-    """Builds our tree from a foreign state dict.
+    """Builds our tree from a foreign state dict, in float32.
 
     Args:
       entries: the table; together they fill every leaf of `shapes`.
-      state: name -> array; names outside `prefix` are ignored.
+      state: name -> array.
       shapes: our tree, with leaves that have a `.shape`.
-      prefix: of the names in `state`.
-      dtype: of the new leaves.
 
     Raises:
-      ValueError: a tensor is missing or has another shape, or a name under `prefix` is unknown.
+      ValueError: a tensor is missing, misshapen or unknown.
     """
     tree: Tree = {}
     expected = set()
     for entry in entries:
-        name = prefix + entry.name
-        expected.add(name)
+        expected.add(entry.name)
         shape = tuple(_get_leaf(shapes, entry.path).shape)
-        value = np.asarray(check_tensor(entry, name, state, shape))
+        value = np.asarray(check_tensor(entry, state, shape))
         value = value if entry.axes is None else value.transpose(entry.axes)
         node = tree
         for key in entry.path[:-1]:
             node = node.setdefault(key, {})
         if entry.layer is None:
-            node[entry.path[-1]] = np.asarray(value, dtype)
+            node[entry.path[-1]] = np.asarray(value, np.float32)
         else:
-            leaf = node.setdefault(entry.path[-1], np.empty(shape, dtype))
+            leaf = node.setdefault(entry.path[-1], np.empty(shape, np.float32))
             leaf[entry.layer] = value
-    check_names((name for name in state if name.startswith(prefix)), expected)
+    check_names(state, expected)
     return tree
 
 
-def build_state(entries: Iterable[Entry], tree: Tree, *, prefix: str = "") -> dict[str, np.ndarray]:
+def build_state(entries: Iterable[Entry], tree: Tree) -> dict[str, np.ndarray]:
     """Builds a foreign state dict from our tree; inverts `build_tree`."""
     state = {}
     for entry in entries:
@@ -112,7 +104,7 @@ def build_state(entries: Iterable[Entry], tree: Tree, *, prefix: str = "") -> di
         value = value if entry.layer is None else value[entry.layer]
         if entry.axes is not None:
             value = value.transpose(np.argsort(entry.axes))
-        state[prefix + entry.name] = np.asarray(value, order="C")
+        state[entry.name] = np.asarray(value, order="C")
     return state
 
 

@@ -17,9 +17,8 @@ from jukejax.common.types import Tree
 from jukejax.data import vocabularies
 from jukejax.data.lyrics import find_alphabet
 from jukejax.models.vqvae_config import VQVAEConfig
-from jukejax.weights import bundle, stream
+from jukejax.weights import bundle, part_configs, stream
 from jukejax.weights.headers import TensorEntry
-from jukejax.weights.openai import parts, released
 
 # Largest values of a config, in addition to the number of weights.
 _MAXIMA = {"num_layers": 10_000, "depth": 1000, "downs": 32, "strides": 1 << 12, "stride": 1 << 12}
@@ -75,14 +74,14 @@ def check_description(description: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path}.sample_rate is {checked.sample_rate}, must be positive")
 
 
-def parse_config(description: Mapping[str, Any], path: Path) -> parts.Config:
+def parse_config(description: Mapping[str, Any], path: Path) -> part_configs.Config:
     """Builds the config in a description, and checks that both agree.
 
     Raises:
       ValueError: it is wrong; the message names file, field and value.
     """
     try:
-        name, config = released.parse_description(description)
+        name, config = part_configs.parse_description(description)
     except (ValueError, ArithmeticError) as error:
         raise ValueError(f"{path}: {error}") from error
     if isinstance(config, VQVAEConfig):
@@ -141,13 +140,15 @@ def _iterate_objects(value: Mapping, where: str) -> Iterator[tuple[str, Mapping]
             yield from _iterate_objects(inner, f"{where}.{key}")
 
 
-def check_shapes(config: parts.Config, entries: Mapping[str, TensorEntry], path: Path) -> None:
+def check_shapes(
+    config: part_configs.Config, entries: Mapping[str, TensorEntry], path: Path
+) -> None:
     """Checks that a file has the tensors of a model, by names and shapes.
 
     Raises:
       ValueError: a tensor is missing, unknown or of another shape; the message names it.
     """
-    shapes = stream.flatten_shapes(parts.part_shapes(config))
+    shapes = stream.flatten_shapes(part_configs.find_part_shapes(config))
     sums = {name for name in shapes if name.endswith("/codebook_sum")}  # may follow from the counts
     for name in sorted((entries.keys() ^ shapes.keys()) - (sums - entries.keys())):
         verb = "lacks" if name in shapes else "holds"

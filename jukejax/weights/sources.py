@@ -10,8 +10,7 @@ from jukejax.common import files
 from jukejax.weights.huggingface import checkpoint as huggingface_checkpoint
 from jukejax.weights.huggingface.config import import_configs
 from jukejax.weights.openai import checkpoint as openai_checkpoint
-from jukejax.weights.openai import released
-from jukejax.weights.openai.parts import Config
+from jukejax.weights.part_configs import Config, parse_description
 from jukejax.weights.stream import State
 
 SUFFIXES = ("*.pth.tar", "*.pth", "*.pt")
@@ -71,7 +70,7 @@ def open_openai_files(inputs: Sequence[str]) -> ModelSource:
         else:
             raise ValueError(f"--input={path} does not exist")
     facts = _read_export_facts({path.parent for path in paths})
-    configs = dict(map(released.parse_description, facts.get("parts", {}).values()))
+    configs = dict(map(parse_description, facts.get("parts", {}).values()))
     parts: dict[str, PartSource] = {}
     for path in paths:
         part = parse_part_name(path)

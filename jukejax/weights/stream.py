@@ -130,7 +130,7 @@ def foreign_shapes(entries: Iterable[Entry], shapes: Tree) -> dict[str, Shape]:
 
 def _check_float(entry: Entry, state: State, leaf: Shape) -> None:
     """Checks one foreign tensor against its leaf in our tree."""
-    value = check_tensor(entry, entry.name, state, leaf)
+    value = check_tensor(entry, state, leaf)
     if value.dtype not in FLOATS:
         raise ValueError(f"tensor {entry.name} is of type {value.dtype}, expected floats")
 

@@ -8,7 +8,7 @@ import pytest
 
 from jukejax.benches import attention, attention_layers, attention_report, common
 from jukejax.benches.attention_layers import AttentionCase
-from jukejax.ops.attention.kinds import AttentionKind, prime_length, visible_positions
+from jukejax.ops.attention.kinds import AttentionKind, Grid, prime_length, visible_positions
 from jukejax.runtime import memory
 from tests.support.command import run_in_process
 
@@ -21,8 +21,7 @@ def test_useful_pairs_are_those_of_the_mask(kind):
     mask = visible_positions(
         AttentionKind(attention_layers.KINDS[kind][0]),
         24,
-        block_len=6,
-        prime_len=prime_length(5, 4),
+        Grid(4, 6, prime_len=prime_length(5, 4)),
     )
     assert case.count_pairs(useful=True) == np.asarray(mask).sum()
     assert case.count_pairs(useful=False) >= case.count_pairs(useful=True)

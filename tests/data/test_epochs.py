@@ -7,7 +7,9 @@ from jukejax.data import corpus, epochs
 
 def test_few_windows_are_spread_over_tracks_and_positions():
     tracks = tuple(corpus.Track(f"t{i}", samples=n * 10) for i, n in enumerate((100, 3, 0, 40, 8)))
-    windows = epochs.plan_windows(tracks, size=10, grid=1, split="heldout", key="data.window")
+    windows = epochs.cut_windows_of_tracks(
+        tracks, size=10, grid=1, split="heldout", key="data.window"
+    )
     chosen = epochs.spread_windows(windows, 23)
     assert len(set(chosen.tolist())) == 23
     assert (np.diff(chosen) > 0).all()

@@ -67,7 +67,9 @@ def test_every_epoch_has_each_track_as_often_as_it_has_windows(audio_folder):
 
 def test_crops_of_an_epoch_spread_over_the_track_evenly():
     tracks = (corpus.Track("a", samples=1_000_000),)
-    windows = epochs.plan_windows(tracks, size=100_000, grid=128, split="train", key="window")
+    windows = epochs.cut_windows_of_tracks(
+        tracks, size=100_000, grid=128, split="train", key="window"
+    )
     random = np.random.RandomState(0)
     starts = np.array([[windows.start(i, random.rand()) for i in range(10)] for _ in range(2000)])
     assert starts.min() == 0

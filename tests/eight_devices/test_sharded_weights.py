@@ -175,7 +175,8 @@ def test_as_few_devices_share_the_weights_as_hold_them(monkeypatch, share, shard
     config = PriorConfig(2, 64, 128, TransformerConfig(attn_ratio=0.5, **STACK | {"emb_dim": 4096}))
     shapes = weight_sharding._box_shapes(config, jnp.bfloat16, "float")
     weights = sharding.bytes_by_device(sharding.unbox(shapes))
-    rows = budget.row_bytes(config, jnp.bfloat16) + budget.pass_bytes(config, jnp.bfloat16)
+    rows = budget.count_row_bytes(config, jnp.bfloat16)
+    rows += budget.count_pass_bytes(config, jnp.bfloat16)
     capacity = (share * weights + budget.SLACK * rows) / 0.8
     monkeypatch.setattr(weight_sharding, "_find_capacity", lambda device: capacity)
     mesh = weight_sharding.choose_mesh(config, jnp.bfloat16, "float", 0.8)

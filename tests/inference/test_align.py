@@ -13,7 +13,7 @@ from jukejax.models.conditioners import LyricsConfig
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.weights.openai.prior import prior_shapes
+from jukejax.weights.part_configs import find_prior_shapes
 
 SEPARATE = PriorConfig(
     level=2,
@@ -35,7 +35,7 @@ def make_weights(config):
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: rng.normal(size=leaf.shape, scale=0.4).astype(np.float32),
-        prior_shapes(config),
+        find_prior_shapes(config),
     )
     return prepare_weights(config, params, jnp.float32)
 

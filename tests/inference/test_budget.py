@@ -15,7 +15,7 @@ from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer import empty_caches
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.weights.openai.prior import prior_shapes
+from jukejax.weights.part_configs import find_prior_shapes
 from tests.support import small_bundle
 
 # OpenAI's upsampler (design, section 4): 1920 wide, 72 layers, one head of 480, 128 rows of 64.
@@ -37,7 +37,7 @@ SMALL = PriorConfig(
 
 def test_released_upsampler_has_far_smaller_caches_than_dense_attention():
     """383 MB of kind 2 and 6 MB of the others, of 1.13 GB (design, section 4); at most 40 %."""
-    compact = budget.cache_bytes(RELEASED, jnp.bfloat16)
+    compact = budget.count_cache_bytes(RELEASED, jnp.bfloat16)
     dense = 2 * 72 * 8192 * 480 * 2
     assert compact / dense < 0.4
     assert compact == pytest.approx(383e6 + 9e6, rel=0.02)
@@ -50,14 +50,14 @@ def test_cache_bytes_are_those_of_the_caches(lyrics, name):
     stack = config.autoregressive.transformer
     caches = jax.eval_shape(lambda: empty_caches(stack, 1, jnp.float32))
     held = sum(leaf.size * 4 for leaf in jax.tree.leaves(caches))
-    assert budget.cache_bytes(config, jnp.float32) == held
+    assert budget.count_cache_bytes(config, jnp.float32) == held
 
 
 def shapes_of_a_batch(config, rows):
     weights = jax.eval_shape(
         lambda: prepare_weights(
             config,
-            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), prior_shapes(config)),
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), find_prior_shapes(config)),
             jnp.float32,
         )
     )
@@ -82,8 +82,8 @@ def test_compiled_batch_needs_the_estimated_memory(fresh):
     weights, inputs = shapes_of_a_batch(SMALL, rows)
     lowered = sample_windows.lower(SMALL, NO_FILTER, weights, inputs, chunk=chunk, fresh=fresh)
     analysis = lowered.compile().memory_analysis()
-    held = budget.row_bytes(SMALL, jnp.float32)
-    estimate = budget.SLACK * (rows * held + chunk * budget.pass_bytes(SMALL, jnp.float32))
+    held = budget.count_row_bytes(SMALL, jnp.float32)
+    estimate = budget.SLACK * (rows * held + chunk * budget.count_pass_bytes(SMALL, jnp.float32))
     assert estimate / 3 < analysis.temp_size_in_bytes <= estimate
 
 
@@ -112,7 +112,7 @@ def test_available_memory_is_that_of_the_device_without_the_weights(monkeypatch)
     monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
     weights = {"w": jax.ShapeDtypeStruct((10**10,), jnp.bfloat16)}
     rows, chunk, _ = budget.fit_batch(RELEASED, weights, jnp.bfloat16, 0.5)
-    held = budget.row_bytes(RELEASED, jnp.bfloat16)
+    held = budget.count_row_bytes(RELEASED, jnp.bfloat16)
     assert rows * held * budget.SLACK <= 30e9
     assert rows == pytest.approx(30e9 / held / budget.SLACK, abs=2)
     assert 1 <= chunk <= rows
@@ -130,10 +130,10 @@ def test_devices_of_a_cpu_share_its_memory_and_rows(monkeypatch):
     rows = budget.fit_batch(SMALL, {}, jnp.float32, 0.8, num_devices=8).rows
     assert rows == budget.CPU_ROWS / 8
     weights = {"w": jax.ShapeDtypeStruct((10**9,), jnp.float32)}
-    held = budget.SLACK * (budget.row_bytes(SMALL, jnp.float32) + 1)
+    held = budget.SLACK * (budget.count_row_bytes(SMALL, jnp.float32) + 1)
     monkeypatch.setattr(budget, "usable_bytes", lambda device: (4e9 + 10 * held) * 8 / 0.8)
     monkeypatch.setattr(budget, "CPU_ROWS", 1000)
-    monkeypatch.setattr(budget, "pass_bytes", lambda config, dtype: 1)
+    monkeypatch.setattr(budget, "count_pass_bytes", lambda config, dtype: 1)
     assert budget.fit_batch(SMALL, weights, jnp.float32, 0.8, num_devices=8).rows == 10
     monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator()])
     all_rows = [budget.fit_batch(SMALL, weights, jnp.float32, 0.8, count).rows for count in (1, 8)]

@@ -17,7 +17,7 @@ from jukejax.inference.generate import (
 from jukejax.inference.token_loop import NO_FILTER, gumbel_noise
 from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.prior import Prior
-from jukejax.weights.openai.prior import prior_shapes
+from jukejax.weights.part_configs import find_prior_shapes
 from tests.support.small_priors import LYRICS, SEQ_LEN, TOP, UPSAMPLER, VOCAB
 
 
@@ -213,7 +213,7 @@ def test_model_with_lyrics_samples_the_arg_max_of_its_teacher_forced_logits(kind
     model = Prior(config)
     params = jax.tree.map(
         lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
-        prior_shapes(config),
+        find_prior_shapes(config),
     )
     inputs = WindowInputs(
         codes=jnp.asarray(prompt),

@@ -14,7 +14,7 @@ from jukejax.inference.generate import (
 )
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.inference.window_program import WindowInputs, sample_windows
-from jukejax.weights.openai.prior import prior_shapes
+from jukejax.weights.part_configs import find_prior_shapes
 from tests.support.small_priors import UPSAMPLER, VOCAB
 
 
@@ -24,7 +24,7 @@ def upsampler():
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
-        prior_shapes(UPSAMPLER),
+        find_prior_shapes(UPSAMPLER),
     )
     return prepare_weights(UPSAMPLER, params, jnp.float32)
 

@@ -8,9 +8,9 @@ from jukejax.inference.windows import (
     JoinRange,
     Window,
     find_join_ranges,
+    list_window_starts,
     plan_parallel_windows,
     plan_windows,
-    window_starts,
 )
 
 SIZES = [
@@ -37,7 +37,7 @@ def test_every_code_is_sampled_once_and_in_order():
 def test_the_last_window_ends_at_the_end():
     for total, seq_len, hop, _ in SIZES:
         if total >= seq_len:
-            starts = window_starts(total, seq_len, hop)
+            starts = list_window_starts(total, seq_len, hop)
             assert starts[-1] + seq_len == total
             assert starts == sorted(set(starts))
             assert all(b - a <= hop for a, b in itertools.pairwise(starts))
@@ -80,14 +80,14 @@ def test_plan_from_any_finished_window_is_the_rest_of_the_plan():
 @pytest.mark.parametrize("hop", [0, -1, 9])
 def test_a_hop_that_would_leave_gaps_is_refused(hop):
     with pytest.raises(ValueError, match=f"window hop is {hop}, but must lie in 1 to seq_len 8"):
-        window_starts(20, 8, hop)
+        list_window_starts(20, 8, hop)
 
 
 def test_parallel_windows_can_be_joined_in_order():
     """A join is behind the window's warm-up, before the end of the window before, and not before
     that window's own join."""
     for total, seq_len, hop in {case[:3] for case in SIZES}:
-        starts = window_starts(total, seq_len, hop)
+        starts = list_window_starts(total, seq_len, hop)
         ranges = find_join_ranges(total, seq_len, hop)
         assert ranges[0] == JoinRange(0, 0)
         assert len(ranges) == len(starts)
@@ -110,7 +110,7 @@ def test_join_ranges_by_hand():
 def test_parallel_windows_cover_the_track():
     for total, seq_len, hop, prompt_len in SIZES:
         plan = plan_parallel_windows(total, seq_len, hop, prompt_len)
-        starts, done = window_starts(total, seq_len, hop), prompt_len
+        starts, done = list_window_starts(total, seq_len, hop), prompt_len
         for number, window in plan.items():
             assert window.start == starts[number]
             assert window.fixed == max(prompt_len - window.start, 0)

@@ -8,7 +8,7 @@ import soundfile
 from safetensors.numpy import load
 
 from jukejax.common import mirrors, storage
-from jukejax.pages.runs import MEASURED
+from jukejax.data.sample_items import MEASURED
 from jukejax.weights import bundle
 from tests.support import small_bundle, small_codec
 from tests.support.bucket_files import assert_same_files, read_bucket, read_folder, upload_folder

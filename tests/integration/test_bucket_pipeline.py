@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jukejax.common import mirrors
-from jukejax.pages.runs import MEASURED
+from jukejax.data.sample_items import MEASURED
 from jukejax.weights import checkpoints
 from tests.support.bucket_files import read_bucket, read_folder, strip_fields
 from tests.support.command import run_in_process

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from jukejax.common import extras, files
 from jukejax.weights import bundle
 from jukejax.weights.huggingface import checkpoint as huggingface
-from jukejax.weights.openai import released
+from jukejax.weights.part_configs import parse_description
 from tests.support import reference, small_bundle
 from tests.support.command import run, run_in_process
 
@@ -50,7 +50,7 @@ def test_every_weight_and_config_of_a_transformers_folder_arrives(tmp_path, sour
             tmp_path / "b" / part / "weights.safetensors", source / part / "weights.safetensors"
         )
         description = files.read_json(tmp_path / "b" / part / "config.json")
-        assert released.parse_description(description) == (part, small_bundle.configs()[part])
+        assert parse_description(description) == (part, small_bundle.configs()[part])
     model = bundle.open_bundle(tmp_path / "b")
     assert model["levels"] == [0, 1, 2]
     assert model["hops"] == [8, 32, 128]

@@ -12,13 +12,14 @@ import pytest
 from jukejax.analysis import codebook
 from jukejax.common import files
 from jukejax.data import audio, corpus, decoding, vocabularies
-from jukejax.data.labels import label_vector
+from jukejax.data.labels import make_label_vector
+from jukejax.data.sample_items import Item, read_items
 from jukejax.data.writer import DatasetWriter
 from jukejax.evaluation import heldout_bits, model_figures, window_joins
 from jukejax.inference.loaded_model import Model
 from jukejax.models.prior import Prior
 from jukejax.models.prior_losses import compute_example_bits
-from jukejax.pages import pictures, runs
+from jukejax.pages import pictures
 from jukejax.preparation import house
 from jukejax.weights import bundle
 from jukejax.weights.codec_identity import identify_codec
@@ -155,7 +156,7 @@ def test_joins_are_at_the_starts_of_new_windows(place):
     common = {"seconds": seconds, "hop_fraction": {"level_2": 0.5, "level_1": 0.5}}
 
     def joins(level, **meta):
-        return window_joins.find_joins(model, runs.Item(place, common | meta, 1, "item_000"), level)
+        return window_joins.find_joins(model, Item(place, common | meta, 1, "item_000"), level)
 
     assert joins(2) == [64, 96, 128, 160, 192, 224]
     assert joins(2, prompt_seconds=100 * 128 / 44100)[0] == 100
@@ -255,7 +256,7 @@ def test_heldout_bits_equal_those_of_training(place, reported):
         starts = 64 * 128 * np.arange(len(windows))
         bits, codes = [], []
         for artist, genres in ((1, (1,)), (0, (0,))):
-            rows = [label_vector(512 * 128, x, 64 * 128, artist, genres, 2) for x in starts]
+            rows = [make_label_vector(512 * 128, x, 64 * 128, artist, genres, 2) for x in starts]
             predictions = predict({"params": params}, windows, labels=np.array(rows))
             bits.append(float(compute_example_bits(config, predictions, windows).mean()))
             codes.append(np.argmax(predictions.codes, axis=-1))
@@ -277,7 +278,7 @@ def test_codes_of_generated_tracks_are_counted(place):
 
 def test_joins_of_parallel_windows_are_unknown(place):
     model = Model(place / "model")
-    (item, _) = runs.read_items(place / "samples")
+    (item, _) = read_items(place / "samples")
     # Windows of 64 codes, half of each new: the first join is after 64 codes, then every 32.
     assert window_joins.find_joins(model, item, 2) == list(range(64, TOP, 32))
     item.meta["schedule"] = "parallel"

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 from jukejax.common import files
 from jukejax.weights import bundle, loading
 from jukejax.weights.codec_identity import identify_codec
-from jukejax.weights.openai import checkpoint, released
+from jukejax.weights.openai import checkpoint
+from jukejax.weights.part_configs import parse_description
 from tests.support import reference, small_bundle
 from tests.support.command import run, run_in_process
 from tests.support.exporting import export
@@ -79,7 +80,7 @@ def test_safetensors_headers_describe_the_model(tmp_path, source):
         assert all(tensors[name].tobytes() == expected[name].tobytes() for name in tensors)
         with safe_open(output / f"{part}.safetensors", "np") as file:
             header = {key: json.loads(value) for key, value in file.metadata().items()}
-        assert released.parse_description(header["config"]) == (part, small_bundle.configs()[part])
+        assert parse_description(header["config"]) == (part, small_bundle.configs()[part])
         assert header["license"] == "MIT"
         assert header["vocabulary"] == small_bundle.VOCABULARY
         assert header["provenance"][0] == "random numbers"

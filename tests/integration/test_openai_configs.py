@@ -26,6 +26,7 @@ from jukejax.training import optim
 from jukejax.training.tasks.vqvae_loss import LossConfig, check_window
 from jukejax.weights.openai import prior as openai_prior
 from jukejax.weights.openai import vqvae as openai_vqvae
+from jukejax.weights.part_configs import find_prior_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -65,7 +66,7 @@ def size(tree) -> int:
 @functools.cache
 def prior_of(file: str, variant: str):
     config = freeze(PriorConfig, config_of(file, variant).model.to_dict())
-    return config, openai_prior.prior_shapes(config)
+    return config, find_prior_shapes(config)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jukejax.pages.runs import MEASURED
+from jukejax.data.sample_items import MEASURED
 from jukejax.sampling.levels import LevelSampler
 from tests.support import small_bundle
 from tests.support.command import run_in_process

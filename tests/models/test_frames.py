@@ -215,7 +215,7 @@ def use_features_as_codes(config, weights):
     variables = {"params": weights["params"], "codebook": weights["extra"]}
     upper = np.random.default_rng(0).integers(0, 16, (1, 64))
     sound = VQVAE(config).apply(variables, upper, 1, method="decode")
-    (features,) = VQVAE(config).apply(variables, sound, 0, 1, method="features")
+    (features,) = VQVAE(config).apply(variables, sound, 0, 1, method="compute_features")
     frames = np.asarray(features).reshape(-1, 4, 6)
     rows = np.concatenate(
         [frames[::64, :2].reshape(-1, 6)[:8], frames[::64, 2:].reshape(-1, 6)[:8]]

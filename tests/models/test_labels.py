@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jukejax.data.grid import Grid
-from jukejax.data.labels import label_vector
+from jukejax.data.labels import make_label_vector
 from jukejax.data.sections import NAMES
 from jukejax.models.labels import (
     LabelConditioner,
@@ -27,7 +27,7 @@ CONFIG = LabelConfig(
 
 def vectors(*grids, start=0):
     """Label vectors of windows at sample `start`."""
-    base = label_vector(10**9, start, SEQ_LEN * HOP, 1, (2,), CONFIG.max_genres)
+    base = make_label_vector(10**9, start, SEQ_LEN * HOP, 1, (2,), CONFIG.max_genres)
     rows = [np.concatenate([base, grid.make_entries(start, HOP, RATE)]) for grid in grids]
     return jnp.asarray(np.stack(rows), jnp.int32)
 
@@ -53,7 +53,7 @@ def test_bars_of_a_phrase_are_counted_from_the_first_downbeat(hours):
     config, window = dataclasses.replace(CONFIG, phrase_bars=8), 4096
     start, grid = hours * 3600 * RATE + 77, Grid(124.0, 5000.0)
     bars = (start + HOP * np.arange(window) - 5000.0) / (240 * RATE / 124.0)
-    base = label_vector(10**9, start, window * HOP, 1, (2,), CONFIG.max_genres)
+    base = make_label_vector(10**9, start, window * HOP, 1, (2,), CONFIG.max_genres)
     entries = grid.make_entries(start, HOP, RATE, config.cycle_bars)
     labels = jnp.asarray(np.concatenate([base, entries])[None], jnp.int32)
     bins = compute_grid_bins(config, labels, window)
@@ -98,7 +98,7 @@ def test_turns_are_counted_from_the_start_of_the_track():
 def test_every_position_has_its_section_until_the_label_is_removed():
     config = dataclasses.replace(CONFIG, num_sections=3)
     grid = Grid(sections=(("intro", 0.0), ("drop", 30.0 * HOP), ("outro", 70.0 * HOP)))
-    base = label_vector(10**9, 0, SEQ_LEN * HOP, 1, (2,), CONFIG.max_genres)
+    base = make_label_vector(10**9, 0, SEQ_LEN * HOP, 1, (2,), CONFIG.max_genres)
     windows = [
         np.concatenate([base, each.make_entries(start * HOP, HOP, RATE, num_sections=3)])
         for each, start in ((grid, 0), (grid, 20), (Grid(), 0))
@@ -133,7 +133,7 @@ def test_label_names_are_those_that_a_model_has_a_condition_for():
 def test_removed_labels_are_those_of_an_unknown_track():
     removed = {name: jnp.ones(1, bool) for name in list_label_names(CONFIG)}
     labels = remove_labels(CONFIG, vectors(Grid(124.0, 0.0, "A minor")), removed)
-    base = label_vector(10**9, 0, SEQ_LEN * HOP, 0, (0,), CONFIG.max_genres)
+    base = make_label_vector(10**9, 0, SEQ_LEN * HOP, 0, (0,), CONFIG.max_genres)
     np.testing.assert_array_equal(labels[0], np.concatenate([base, [0, 0, 0, 0, 0]]))
 
 

@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from jukejax.models import layers
-from jukejax.models.layers import DecoderBlock, EncoderBlock, ResidualStack
+from jukejax.models.layers import DecoderBlock, EncoderBlock, ResidualStack, StackConfig
 from jukejax.ops import convolution as convolutions
 from jukejax.ops.formulas import convolve
 
@@ -87,7 +87,7 @@ def test_transposed_conv_is_the_adjoint_of_the_strided_one(stride):
 
 def test_dilations_grow_cycle_and_reverse():
     def dilations(**fields):
-        return ResidualStack(dilation_growth_rate=3, parent=None, **fields).dilations
+        return StackConfig(dilation_growth_rate=3, **fields).dilations
 
     assert dilations(depth=4) == [1, 3, 9, 27]
     assert dilations(depth=5, dilation_cycle=2) == [1, 3, 1, 3, 1]
@@ -95,7 +95,7 @@ def test_dilations_grow_cycle_and_reverse():
 
 
 def test_a_stack_sees_exactly_the_sum_of_its_dilations(key):
-    stack = ResidualStack(depth=3, dilation_growth_rate=3)
+    stack = ResidualStack(StackConfig(depth=3, dilation_growth_rate=3))
     x = jax.random.normal(key(), (1, 61, 32))
     variables = jax.jit(stack.init)(key(), x)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(stack.apply(variables, x)[0, 30])))(x)
@@ -104,7 +104,8 @@ def test_a_stack_sees_exactly_the_sum_of_its_dilations(key):
 
 
 def test_a_stack_is_its_blocks_in_order(key):
-    stack = ResidualStack(depth=2, m_conv=1.5, dilation_growth_rate=2, res_scale=True)
+    config = StackConfig(depth=2, m_conv=1.5, dilation_growth_rate=2, res_scale=True)
+    stack = ResidualStack(config)
     x = normal(0, 2, 9, 4)
     variables = jax.device_get(unboxed(stack, key(), x))
     expected = x
@@ -119,14 +120,14 @@ def test_a_stack_is_its_blocks_in_order(key):
 
 
 def test_zero_out_starts_as_the_identity(key):
-    stack = ResidualStack(depth=3, dilation_growth_rate=3, zero_out=True)
+    stack = ResidualStack(StackConfig(depth=3, dilation_growth_rate=3, zero_out=True))
     x = jax.random.normal(key(), (1, 20, 4))
     np.testing.assert_array_equal(apply(stack, unboxed(stack, key(), x), x), x)
 
 
 def test_remat_changes_nothing(key):
     x = jax.random.normal(key(), (1, 20, 4))
-    plain, remat = (ResidualStack(depth=2, remat=remat) for remat in (False, True))
+    plain, remat = (ResidualStack(StackConfig(depth=2, remat=remat)) for remat in (False, True))
     variables = unboxed(plain, key(), x)
 
     def value_and_gradient(stack):
@@ -140,8 +141,8 @@ def test_remat_changes_nothing(key):
 
 
 def block(cls, **fields):
-    small = {"in_features": 3, "width": 4, "out_features": 5, "downs": 2, "stride": 4, "depth": 1}
-    return cls(**(small | fields))
+    small = {"in_features": 3, "width": 4, "out_features": 5, "downs": 2, "stride": 4}
+    return cls(**({"stack": StackConfig(depth=1)} | small | fields))
 
 
 def test_blocks_change_the_length_by_stride_to_the_downs():
@@ -205,7 +206,8 @@ def test_initial_weights_have_pytorch_s_range(key):
 
 def test_params_from_one_draw_start_as_the_modules_start_them(key):
     x = jnp.zeros((1, 8, 16))
-    module = block(DecoderBlock, in_features=16, width=24, out_features=16, zero_out=True)
+    stack = StackConfig(depth=1, zero_out=True)
+    module = block(DecoderBlock, in_features=16, width=24, out_features=16, stack=stack)
     boxed = jax.jit(module.init)(key(), x)["params"]
     shapes = jax.eval_shape(lambda: boxed)
     ours = jax.jit(lambda k: layers.init_params(shapes, k, zero_out=True))(key())

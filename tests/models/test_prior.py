@@ -11,7 +11,7 @@ from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.weights.openai.prior import prior_shapes as shapes_of
+from jukejax.weights.part_configs import find_prior_shapes
 from tests.support.conditioned_priors import LABELS, STACK, TOP
 
 UPPER = CodeConditionerConfig(vocab_size=5, downs=1, stride=2, width=4, depth=1)
@@ -72,12 +72,14 @@ RELEASED = {
 )
 def test_released_models_have_as_many_parameters_as_openai_says(name):
     config, count = RELEASED[name]
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(config))) == count
+    assert sum(leaf.size for leaf in jax.tree.leaves(find_prior_shapes(config))) == count
 
 
 def test_timing_is_told_at_the_top_level_only():
-    top = shapes_of(dataclasses.replace(TOP, labels=LABELS))["label_conditioner"]
-    below = shapes_of(dataclasses.replace(TOP, upper=UPPER, labels=LABELS))["label_conditioner"]
+    top = find_prior_shapes(dataclasses.replace(TOP, labels=LABELS))["label_conditioner"]
+    below = find_prior_shapes(dataclasses.replace(TOP, upper=UPPER, labels=LABELS))[
+        "label_conditioner"
+    ]
     assert set(top) == {"artist", "genre", "total", "absolute", "relative"}
     assert set(below) == {"artist", "genre"}
 
@@ -88,7 +90,7 @@ def test_upper_codes_and_labels_reach_the_logits():
     params = jax.device_put(
         jax.tree.map(
             lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32),
-            shapes_of(config),
+            find_prior_shapes(config),
         )
     )
     codes, upper = np.zeros((1, 8), np.int32), np.zeros((1, 4), np.int32)

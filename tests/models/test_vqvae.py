@@ -1,4 +1,4 @@
-"""The VQ-VAE whole: its size, rates, learning, sharding, and OpenAI's names for its weights."""
+"""The VQ-VAE whole: its size, rates, learning and sharding."""
 
 import functools
 
@@ -130,7 +130,7 @@ def test_forward_audio_is_the_decoded_codes_of_each_level_alone(key):
 
 def rows_of(model, variables, audio):
     """Returns level 0's features as rows [N, E]."""
-    return np.asarray(run(model, variables, audio, method="features")[0]).reshape(-1, 6)
+    return np.asarray(run(model, variables, audio, method="compute_features")[0]).reshape(-1, 6)
 
 
 def distance_to_rows(vectors, rows):
@@ -215,32 +215,3 @@ def test_impossible_audio_says_why():
         model.apply(variables, jnp.zeros((1, 63, 1)))
     with pytest.raises(ValueError, match="level 2 is not one of the 2"):
         model.apply(variables, jnp.zeros((1, 4), jnp.int32), 2, method="decode")
-
-
-def test_openai_round_trip_is_exact():
-    config = tiny()
-    variables = jax.device_get(build(config)[1])
-    state = openai_vqvae.to_openai(config, variables["params"], variables["codebook"], prefix="v.")
-    state["other.weight"] = np.zeros(3)
-    params, codebook = openai_vqvae.from_openai(config, state, prefix="v.", num_tokens=20)
-    jax.tree.map(np.testing.assert_array_equal, params, variables["params"])
-    np.testing.assert_array_equal(codebook["codebooks_1"]["codebook_count"], np.full(10, 2.0))
-    assert codebook["codebooks_1"]["initialised"]
-    again = openai_vqvae.to_openai(config, params, codebook, prefix="v.")
-    assert list(again) == [name for name in state if name != "other.weight"]
-    for name, value in again.items():
-        np.testing.assert_array_equal(value, state[name])
-
-
-def test_damaged_checkpoints_name_the_tensor():
-    config = tiny()
-    variables = jax.device_get(build(config)[1])
-    state = openai_vqvae.to_openai(config, variables["params"], variables["codebook"])
-    name = "decoders.1.level_blocks.0.model.1.1.weight"
-    for damaged, message in [
-        ({k: v for k, v in state.items() if k != name}, f"lacks the tensor {name}"),
-        (state | {name: state[name][..., :-1]}, f"{name} has shape"),
-        (state | {"encoders.9.weight": state[name]}, "encoders.9.weight, which this model does"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            openai_vqvae.from_openai(config, damaged)

@@ -17,8 +17,7 @@ HEADS, HEAD_DIM, BATCH, ENCODER_LEN = 2, 3, 2, 4
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def full_pass(kind, grid, q, k, v):
-    shape = dict(block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len)
-    return attend(kind, q, k, v, **shape)[0]
+    return attend(kind, q, k, v, grid)[0]
 
 
 def stack_position(kind, q, k, v, position):

@@ -7,8 +7,8 @@ from absl import flags
 
 from jukejax.common import files
 from jukejax.sampling import source_paths
-from jukejax.sampling.flag_requests import collect_settings, make_request
-from jukejax.sampling.request_file import BadLines, make_entries, read_entries
+from jukejax.sampling.flag_requests import collect_settings, make_flag_request
+from jukejax.sampling.request_file import BadLines, make_request_entries, read_entries
 from jukejax.sampling.request_flags import NAMES, define_request_flags, read_values
 
 MODEL = {"hops": [8, 32, 128], "sample_rate": 44100}
@@ -65,7 +65,7 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
     words = {**line, "reroll": "1:2.5", **lists}
     values = read_values(read_flags(*(f"--{name}={value}" for name, value in words.items())))
     [entry] = read(line)
-    assert entry.request == make_request(values, MODEL)
+    assert entry.request == make_flag_request(values, MODEL)
     assert entry.settings == collect_settings(values, MODEL["hops"])
     assert entry.request.items == range(2, 5)
     assert entry.request.temperature == {2: 0.9, 1: 1.0}
@@ -144,7 +144,7 @@ def test_folder_and_pattern_are_a_request_for_each_file(read, sketches, tmp_path
     for name in ("b.wav", "a.flac", "notes.txt"):
         (tmp_path / name).write_bytes(b"sound")
     values = read_values(read_flags("--mode=primed", f"--prompt={tmp_path}"))
-    entries = make_entries(values, MODEL)
+    entries = make_request_entries(values, MODEL)
     prompts = [entry.request.prompt for entry in entries]
     assert prompts == [str(tmp_path / "a.flac"), str(tmp_path / "b.wav")]
 

@@ -13,13 +13,13 @@ import soundfile
 from jukejax.analysis.loudness import measure_loudness, true_peak_db
 from jukejax.data import audio
 from jukejax.data.grid import Grid
+from jukejax.data.sample_items import read_items
 from jukejax.data.sound_files import FORMATS, FileFormat, Tags
 from jukejax.evaluation.sound_sets import open_set
 from jukejax.inference import generate
 from jukejax.inference.codec import Codec
 from jukejax.inference.loaded_model import Model
 from jukejax.pages import report
-from jukejax.pages.runs import read_items
 from jukejax.preparation import separators, spleeter
 from jukejax.sampling import take_stems, takes
 from jukejax.sampling.folder import SampleFolder

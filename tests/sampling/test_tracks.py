@@ -8,8 +8,8 @@ import soundfile
 
 from jukejax.common import files
 from jukejax.data.audio import Recording
+from jukejax.data.sample_items import MEASURED
 from jukejax.inference.loaded_model import Model
-from jukejax.pages.runs import MEASURED
 from jukejax.sampling.folder import read_source_track
 from jukejax.sampling.tracks import sample_in_memory
 from tests.support import small_bundle

@@ -14,7 +14,7 @@ from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import bundle
 from jukejax.weights.codec_identity import identify_codec
-from jukejax.weights.openai import parts
+from jukejax.weights.part_configs import Config, find_part_shapes
 
 VQVAE = VQVAEConfig(emb_dim=8, codebook_size=16, width=4, depth=1, multipliers=(2, 1, 1))
 LABELS = {"max_genres": 2, "timing_bins": 8, "min_duration": 1.0, "max_duration": 60.0}
@@ -37,7 +37,7 @@ def stack(**more) -> TransformerConfig:
 GRID_LABELS = {"tempo_bins": 8, "keys": 24, "bar_bins": 16, "phrase_bars": 4, "turns": 4}
 
 
-def configs(lyrics: str = "single", grid: bool = False) -> dict[str, parts.Config]:
+def configs(lyrics: str = "single", grid: bool = False) -> dict[str, Config]:
     """By part; the top level has lyrics of this kind, "single", "separate" or "none"."""
     grid_labels = GRID_LABELS if grid else {}
     labels = LabelConfig(num_artists=3, num_genres=2, **LABELS, **grid_labels)
@@ -71,14 +71,14 @@ def configs(lyrics: str = "single", grid: bool = False) -> dict[str, parts.Confi
     return by_part
 
 
-def random_weights(config: parts.Config, seed: int = 0, dtype=np.float32) -> dict:
+def random_weights(config: Config, seed: int = 0, dtype=np.float32) -> dict:
     """{"params", "extra"}, with codebooks as after reading a checkpoint."""
     generator = np.random.default_rng(seed)
 
     def draw(shape):
         return np.asarray(0.1 * generator.standard_normal(shape.shape), dtype)
 
-    tree = jax.tree.map(draw, parts.part_shapes(config))
+    tree = jax.tree.map(draw, find_part_shapes(config))
     for book in tree.get("extra", {}).values():
         vectors = generator.standard_normal(book["codebook"].shape).astype(np.float32)
         book |= {
@@ -96,7 +96,7 @@ def identify_vqvae(dtype: type = np.float32) -> dict:
     return identify_codec(random_weights(VQVAE, 0, dtype))
 
 
-def describe(config: parts.Config, dtype: type = np.float32) -> dict:
+def describe(config: Config, dtype: type = np.float32) -> dict:
     if isinstance(config, VQVAEConfig):
         description = {"kind": "vqvae", "hops": list(config.hops), "sample_rate": 44100}
     else:

@@ -34,7 +34,8 @@ def _make_weights(seed: int, config: VQVAEConfig) -> dict:
     params = jax.tree.map(np.asarray, init(jax.random.key(seed)))
     # Small biases: as the network starts, its upper features hardly depend on the sound.
     params = jax.tree.map(lambda leaf: 2 * leaf if leaf.ndim == 3 else leaf / 4, params)
-    features = jax.jit(lambda x: model.apply({"params": params}, x, method=VQVAE.features))(noise)
+    compute = functools.partial(model.apply, {"params": params}, method=VQVAE.compute_features)
+    features = jax.jit(compute)(noise)
     books = {}
     for level, level_features in enumerate(features):
         rows = np.asarray(level_features[0])

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from jukejax.data.codes_file import read_codes_file
+from jukejax.data.sample_items import MEASURED
 from jukejax.inference.loaded_model import Model
-from jukejax.pages.runs import MEASURED
 from jukejax.sampling.folder import Codes, SampleFolder
 from jukejax.sampling.initial_state import read_initial_state
 from jukejax.sampling.job import SampleJob

@@ -165,13 +165,7 @@ def _attend_reference(
     kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, grid: Grid
 ) -> jax.Array:
     """Computes softmax(q k / sqrt(D)) v with the kind's mask; 0 for queries without a key."""
-    mask = visible_positions(
-        kind,
-        q.shape[1],
-        block_len=grid.block_len,
-        spread=grid.spread,
-        prime_len=grid.prime_len,
-    )
+    mask = visible_positions(kind, q.shape[1], grid)
     scores = jnp.einsum("bthd,bshd->bhts", q, k, preferred_element_type=jnp.float32)
     scores = jnp.where(mask, scores * q.shape[-1] ** -0.5, MASKED)
     probs = jnp.where(mask.any(axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-MASKED = -1e9  # added to the float32 score of a masked key
+# The float32 score of a masked key, or the term added to it, whose probability is then 0.
+MASKED = -1e9
 
 
 class AttentionKind(enum.IntEnum):
@@ -44,6 +45,24 @@ class Grid(NamedTuple):
     block_len: int
     spread: int = 1
     prime_len: int = 0
+
+
+def count_keys(kind: AttentionKind, grid: Grid, encoder_len: int = 0) -> int:
+    """Returns the largest number of keys that a query attends to, zero slots included.
+
+    Args:
+      encoder_len: states of the lyric encoder, for kind 6.
+    """
+    return {
+        AttentionKind.DENSE: grid.num_rows * grid.block_len,
+        AttentionKind.BLOCK: grid.block_len,
+        AttentionKind.TRANSPOSED_BLOCK: grid.num_rows,
+        AttentionKind.PREVIOUS_BLOCK: grid.block_len,
+        AttentionKind.SUMMARY: grid.num_rows,
+        AttentionKind.SUMMARY_SPREAD: grid.num_rows * grid.spread,
+        AttentionKind.ENCODER_DECODER: encoder_len,
+        AttentionKind.PRIME: grid.prime_len,
+    }[kind]
 
 
 _BLOCK, _COLUMN, _PREVIOUS = (
@@ -140,15 +159,64 @@ def summary_positions(num_rows: int, block_len: int, spread: int) -> jax.Array:
     return jnp.where(row == 0, 0, position).reshape(-1)
 
 
+class _Arrangement(NamedTuple):
+    """Queries, keys and values with the axes of a kind, the products over them, and the mask.
+
+    Attributes:
+      to_scores, to_output: subscripts of the products with keys, and with values.
+      visible: bool [queries, keys] of a group; None without a mask.
+    """
+
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    to_scores: str
+    to_output: str
+    visible: jax.Array | None
+
+
+def _arrange_rows(
+    kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, block_len: int
+) -> _Arrangement:
+    """Arranges kinds 1 to 3, whose queries attend within one row or column."""
+    if q.shape[1] % block_len:
+        raise ValueError(f"{q.shape[1]} positions do not fill rows of {block_len} (num_blocks)")
+    q, k, v = (x.reshape(x.shape[0], -1, block_len, *x.shape[2:]) for x in (q, k, v))
+    if kind == _COLUMN:
+        visible = _causal(q.shape[1], q.shape[1])
+        return _Arrangement(q, k, v, "brlhd,bslhd->blhrs", "blhrs,bslhd->brlhd", visible)
+    row_products = "brlhd,brshd->brhls", "brhls,brshd->brlhd"
+    if kind == _BLOCK:
+        return _Arrangement(q, k, v, *row_products, _causal(block_len, block_len))
+    # The first row attends to zeros.
+    k, v = (jnp.pad(x[:, :-1], ((0, 0), (1, 0), *((0, 0),) * 3)) for x in (k, v))
+    return _Arrangement(q, k, v, *row_products, None)
+
+
+def _arrange_whole(
+    kind: AttentionKind, q: jax.Array, k: jax.Array, v: jax.Array, grid: Grid
+) -> _Arrangement:
+    """Arranges the other kinds, whose queries share all keys."""
+    visible = None
+    if kind == _PRIME:
+        k, v = k[:, : grid.prime_len], v[:, : grid.prime_len]
+    if kind in (_DENSE, _PRIME):
+        visible = _causal(q.shape[1], k.shape[1])
+    elif kind in (_SUMMARY, _SPREAD):
+        row_ends = count_row_ends(kind, grid.spread)
+        k, v = (summary_keys(x, grid.block_len, row_ends) for x in (k, v))
+        first = summary_positions(q.shape[1] // grid.block_len, grid.block_len, row_ends)
+        visible = jnp.arange(q.shape[1])[:, None] >= first[None, :]
+    return _Arrangement(q, k, v, "bthd,bshd->bhts", "bhts,bshd->bthd", visible)
+
+
 def attend(
     kind: AttentionKind,
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
+    grid: Grid,
     *,
-    block_len: int,
-    spread: int = 1,
-    prime_len: int = 0,
     causal: bool = True,
     dropout: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -156,12 +224,10 @@ def attend(
 
     Args:
       kind: selects the positions that each query attends to.
-      q: [B, T, H, D]; T is a multiple of block_len for kinds 1 to 5.
+      q: [B, T, H, D]; T is a multiple of the grid's block_len for kinds 1 to 5.
       k: [B, S, H, D]; S is T, or the encoder's length for kind 6.
       v: as k.
-      block_len: columns of the grid.
-      spread: keys of each row in kind 5.
-      prime_len: keys of kind 7.
+      grid: shape of the window; num_rows is not used.
       causal: False removes the mask: each query attends to all keys of its kind, later ones too.
       dropout: applied to the probabilities.
 
@@ -169,46 +235,25 @@ def attend(
       (output [B, T, H, D] in q's dtype, probabilities in float32 with the kind's own axes).
     """
     q, k = scale_query_key(q, k)
-    grid = (q.shape[0], -1, block_len, *q.shape[2:])  # [B, R, L, H, D]
-    visible = None
-    if kind in (_BLOCK, _COLUMN, _PREVIOUS):
-        if q.shape[1] % block_len:
-            raise ValueError(f"{q.shape[1]} positions do not fill rows of {block_len} (num_blocks)")
-        q, k, v = (x.reshape(grid) for x in (q, k, v))
-        if kind == _COLUMN:
-            to_scores, to_output = "brlhd,bslhd->blhrs", "blhrs,bslhd->brlhd"
-            visible = _causal(q.shape[1], q.shape[1])
-        else:
-            to_scores, to_output = "brlhd,brshd->brhls", "brhls,brshd->brlhd"
-            if kind == _BLOCK:
-                visible = _causal(block_len, block_len)
-            else:  # the first row attends to zeros
-                k, v = (jnp.pad(x[:, :-1], ((0, 0), (1, 0), *((0, 0),) * 3)) for x in (k, v))
+    if kind in _FACTORIZED:
+        arranged = _arrange_rows(kind, q, k, v, grid.block_len)
     else:
-        to_scores, to_output = "bthd,bshd->bhts", "bhts,bshd->bthd"
-        if kind == _DENSE:
-            visible = _causal(q.shape[1], k.shape[1])
-        elif kind == _PRIME:
-            k, v = k[:, :prime_len], v[:, :prime_len]
-            visible = _causal(q.shape[1], k.shape[1])
-        elif kind in (_SUMMARY, _SPREAD):
-            row_ends = count_row_ends(kind, spread)
-            rows = q.shape[1] // block_len
-            k, v = (summary_keys(x, block_len, row_ends) for x in (k, v))
-            first = summary_positions(rows, block_len, row_ends)
-            visible = jnp.arange(q.shape[1])[:, None] >= first[None, :]
-    if not causal:
-        visible = None
-    probs = softmax(jnp.einsum(to_scores, q, k, preferred_element_type=jnp.float32), visible)
+        arranged = _arrange_whole(kind, q, k, v, grid)
+    q, k, v, to_scores, to_output, visible = arranged
+    scores = jnp.einsum(to_scores, q, k, preferred_element_type=jnp.float32)
+    probs = softmax(scores, visible if causal else None)
     weights = probs if dropout is None else dropout(probs)
     out = jnp.einsum(to_output, weights.astype(v.dtype), v)
     return out.reshape(out.shape[0], -1, *out.shape[-2:]), probs
 
 
-def visible_positions(
-    kind: AttentionKind, seq_len: int, *, block_len: int, spread: int = 1, prime_len: int = 0
-) -> jax.Array:
-    """Returns a kind's definition as a mask, bool [query, key]; not for kind 6."""
+def visible_positions(kind: AttentionKind, seq_len: int, grid: Grid) -> jax.Array:
+    """Returns a kind's definition as a mask, bool [query, key]; not for kind 6.
+
+    Args:
+      seq_len: number of queries and of keys; the grid's num_rows is not used.
+    """
+    block_len = grid.block_len
     query, key = jnp.arange(seq_len)[:, None], jnp.arange(seq_len)[None, :]
     row, col, key_row, key_col = (
         query // block_len,
@@ -218,7 +263,7 @@ def visible_positions(
     )
     if kind == _CROSS:
         raise ValueError("kind 6 attends to the encoder's states, not to its own sequence")
-    row_ends = count_row_ends(kind, spread)
+    row_ends = count_row_ends(kind, grid.spread)
     row_end = (key_col >= block_len - row_ends) & (key_row < (seq_len // block_len) - 1)
     return {
         _DENSE: key <= query,
@@ -227,5 +272,5 @@ def visible_positions(
         _PREVIOUS: jnp.broadcast_to(key_row == row - 1, (seq_len, seq_len)),
         _SUMMARY: (key <= query) & row_end,
         _SPREAD: (key <= query) & row_end,
-        _PRIME: (key <= query) & (key < prime_len),
+        _PRIME: (key <= query) & (key < grid.prime_len),
     }[kind]

@@ -17,8 +17,7 @@ from jukejax.runtime import sharding
 from jukejax.training import pretrained
 from jukejax.training.task import Batch, Metrics, Preview
 from jukejax.training.tasks.prior import PriorTask
-from jukejax.weights import adapters, loading, stream
-from jukejax.weights.openai import parts, released
+from jukejax.weights import adapters, loading, part_configs, stream
 
 
 class AdaptedPriorTask(PriorTask):
@@ -36,7 +35,7 @@ class AdaptedPriorTask(PriorTask):
         if not config.get("init_from"):
             raise ValueError("config.lora adapts a trained model; name it by config.init_from")
         description = loading.read_description(
-            config.init_from, pretrained.trained_part_name(config)
+            config.init_from, pretrained.name_trained_part(config)
         )
         if adapters.RECORD in description:
             raise ValueError(
@@ -44,9 +43,9 @@ class AdaptedPriorTask(PriorTask):
                 "--adapters, which merges them, and start from that"
             )
         super().__init__(config, with_data=with_data)
-        _, base_config = released.parse_description(description)
+        _, base_config = part_configs.parse_description(description)
         boxed, _ = jax.eval_shape(super().init_params, jax.random.key(0))
-        base_shapes = stream.flatten_shapes(parts.part_shapes(base_config)["params"])
+        base_shapes = stream.flatten_shapes(part_configs.find_part_shapes(base_config)["params"])
         shapes = stream.flatten_shapes(sharding.unbox(boxed))
         self._whole = lora.find_whole(self.lora, shapes, base_shapes)
         self._merge = jax.jit(functools.partial(lora.merge_params, self.lora))
@@ -80,7 +79,7 @@ class AdaptedPriorTask(PriorTask):
     @functools.cached_property
     def _record(self) -> dict[str, Any]:
         path = self.config.init_from
-        _, weights = loading.load_model(path, pretrained.trained_part_name(self.config))
+        _, weights = loading.load_model(path, pretrained.name_trained_part(self.config))
         return adapters.describe_adapters(self.lora, path, weights["params"])
 
     def describe(self) -> dict[str, Any]:

@@ -161,7 +161,9 @@ class VQVAETask(Task):
         _, features = jax.lax.scan(
             lambda _, part: (
                 None,
-                self.model.apply({"params": params}, part["audio"], method=self.model.features),
+                self.model.apply(
+                    {"params": params}, part["audio"], method=self.model.compute_features
+                ),
             ),
             None,
             parts,

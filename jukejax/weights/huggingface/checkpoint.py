@@ -17,6 +17,7 @@ from jukejax.weights import stream
 from jukejax.weights.huggingface.config import export_configs
 from jukejax.weights.huggingface.vqvae_config import LEVELS
 from jukejax.weights.openai import checkpoint, parts
+from jukejax.weights.part_configs import Config
 
 # Maps OpenAI's names to the port's, which numbers inner blocks in pairs of a residual stack and a
 # strided convolution, whereas OpenAI nests them.
@@ -121,9 +122,7 @@ def load_states(folder: str | os.PathLike) -> dict[str, np.ndarray]:
     raise ValueError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
 
 
-def select_part(
-    states: dict[str, np.ndarray], part: str, config: parts.Config
-) -> dict[str, np.ndarray]:
+def select_part(states: dict[str, np.ndarray], part: str, config: Config) -> dict[str, np.ndarray]:
     """Selects one part's tensors, under OpenAI's names; unexpected tensors keep their names.
 
     Output weights that are tied to the embedding may be missing in the file.
@@ -149,7 +148,7 @@ def select_part(
 
 def write_model(
     folder: str | os.PathLike,
-    configs: Mapping[str, parts.Config],
+    configs: Mapping[str, Config],
     load_weights: Callable[[str], Tree],
 ) -> None:
     """Writes config.json and model.safetensors, which `JukeboxModel.from_pretrained` loads.

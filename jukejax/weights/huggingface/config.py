@@ -10,7 +10,7 @@ from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights.huggingface.prior_config import export_label_limits, export_prior, import_prior
 from jukejax.weights.huggingface.vqvae_config import LEVELS, export_vqvae, import_vqvae
-from jukejax.weights.openai.parts import Config
+from jukejax.weights.part_configs import Config
 
 
 def export_configs(configs: Mapping[str, Config]) -> dict[str, Any]:

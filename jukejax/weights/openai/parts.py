@@ -1,26 +1,20 @@
 """Tensors of one part of a Jukebox model, VQ-VAE or prior, under OpenAI's names and in our tree."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jukejax.common.types import Tree
-from jukejax.models.prior_config import PriorConfig
-from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
 from jukejax.weights import mapping, stream
 from jukejax.weights.mapping import Entry
-from jukejax.weights.openai.prior import prior_entries, prior_shapes
+from jukejax.weights.openai.prior import prior_entries
 from jukejax.weights.openai.vqvae import vqvae_entries
+from jukejax.weights.part_configs import Config, find_part_shapes
 from jukejax.weights.stream import State
-
-Config = VQVAEConfig | PriorConfig
 
 # Name of the blocks in a conditioner that does not recompute its activations.
 _PLAIN_CONDITIONER = "conditioner_blocks.0.cond.model.1.0.model."
@@ -47,17 +41,6 @@ def part_entries(config: Config, names: Iterable[str] = ()) -> list[Entry]:
     ]
 
 
-@functools.cache  # tracing a prior takes seconds, and a conversion needs its shapes three times
-def part_shapes(config: Config) -> Tree:
-    """Returns {"params", "extra"} of a part, with `jax.ShapeDtypeStruct`s; do not modify it."""
-    if isinstance(config, PriorConfig):
-        return {"params": prior_shapes(config)}
-    key = jax.eval_shape(jax.random.key, 0)
-    audio = jax.ShapeDtypeStruct((1, config.unit, config.channels), jnp.float32)
-    tree = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, key, audio))
-    return {"params": tree["params"], "extra": tree.get("codebook", {})}
-
-
 def plan_part(
     config: Config, state: State, dtype: np.dtype | type[np.generic] | None = None
 ) -> list[stream.Leaf]:
@@ -67,7 +50,7 @@ def plan_part(
       ValueError: a tensor is missing, misshapen or unknown; the message names it.
     """
     entries = part_entries(config, state)
-    return stream.plan_leaves(entries, state, part_shapes(config), dtype=dtype)
+    return stream.plan_leaves(entries, state, find_part_shapes(config), dtype=dtype)
 
 
 def restore_codebooks(leaves: Iterable[stream.Leaf], state: State) -> dict[str, np.ndarray]:

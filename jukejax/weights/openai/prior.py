@@ -3,14 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-
-from jukejax.common.types import Tree
 from jukejax.models.autoregressive import AutoregressiveConfig
 from jukejax.models.conditioners import CodeConditionerConfig
-from jukejax.models.prior import Prior
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.ops.attention.kinds import AttentionKind
@@ -132,22 +126,3 @@ def _add_prefix(entries: Iterable[Entry], name: str, key: str) -> Iterator[Entry
     """Yields entries with a prefix before OpenAI's name and a key before our path."""
     for entry in entries:
         yield dataclasses.replace(entry, name=f"{name}.{entry.name}", path=(key, *entry.path))
-
-
-def prior_shapes(config: PriorConfig) -> Tree:
-    """Returns our tree of a prior with `jax.ShapeDtypeStruct`s as leaves."""
-    return nn.meta.unbox(boxed_prior_shapes(config))
-
-
-def boxed_prior_shapes(config: PriorConfig) -> Tree:
-    """Returns `prior_shapes` with the logical axis names of the leaves."""
-    upper_codes = labels = None
-    if config.upper is not None:
-        shape = (1, *config.upper.find_shape(config.seq_len))
-        upper_codes = jax.ShapeDtypeStruct(shape, jnp.int32)
-    if config.labels is not None:
-        labels = jax.ShapeDtypeStruct((1, config.label_width), jnp.int32)
-    codes = jax.ShapeDtypeStruct((1, config.seq_len), jnp.int32)
-    key = jax.eval_shape(jax.random.key, 0)
-    variables = jax.eval_shape(Prior(config).init, key, codes, upper_codes, labels)
-    return variables["params"]

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from jukejax.common import files
-from jukejax.common.config import freeze
-from jukejax.models.prior_config import PriorConfig
-from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import stream
-from jukejax.weights.openai.parts import Config, part_entries, part_shapes
+from jukejax.weights.openai.parts import part_entries
+from jukejax.weights.part_configs import Config, find_part_shapes, parse_description
 
 CONFIGS = files.find_configs_folder()
 RELEASED, SMALL = CONFIGS / "openai_released.py", CONFIGS / "openai_small.py"
@@ -60,21 +58,6 @@ def read_config(spec: str) -> tuple[str, Config]:
     return parse_description({"kind": settings.task, "config": settings.model.to_dict()})
 
 
-def parse_description(description: Mapping) -> tuple[str, Config]:
-    """Returns (part, config) of a model's description, as in a bundle.
-
-    Raises:
-      ValueError: it is no description of a model, or the config has an unknown key.
-    """
-    kind, config = description.get("kind"), description.get("config", {})
-    if kind == "vqvae":
-        return "vqvae", freeze(VQVAEConfig, config, "vqvae")
-    if kind != "prior":
-        raise ValueError(f"a description of kind {kind!r} is no model's; known: vqvae, prior")
-    frozen = freeze(PriorConfig, config, "prior")
-    return f"level_{frozen.level}", frozen
-
-
 def load_configs(model: str) -> dict[str, Config]:
     """Loads the configs of a released model, by part."""
     if model not in MODELS:
@@ -97,6 +80,6 @@ def guess_variant(part: str, state: Mapping[str, np.ndarray]) -> tuple[str, Conf
 
 def _similarity(config: Config, state: Mapping[str, np.ndarray]) -> float:
     """Returns the share of tensors of a config and a checkpoint with equal names and shapes."""
-    sizes = stream.foreign_shapes(part_entries(config, state), part_shapes(config))
+    sizes = stream.foreign_shapes(part_entries(config, state), find_part_shapes(config))
     equal = sum(name in state and state[name].shape == sizes[name] for name in sizes)
     return equal / len(sizes.keys() | state.keys())

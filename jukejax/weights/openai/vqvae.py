@@ -3,18 +3,10 @@
 OpenAI's checkpoints contain the code vectors, but not the moving averages.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jukejax.common.types import Tree
-from jukejax.models.vqvae import VQVAE
 from jukejax.models.vqvae_config import VQVAEConfig
-from jukejax.ops import quantize
-from jukejax.weights.mapping import Entry, build_state, build_tree
+from jukejax.weights.mapping import Entry
 from jukejax.weights.openai.conv import conv_entries, decoder_block_entries, encoder_block_entries
 
 
@@ -52,37 +44,3 @@ def vqvae_entries(config: VQVAEConfig) -> Iterator[Entry]:
 
 def _add_prefix(entry: Entry, name: str, path: tuple[str, str]) -> Entry:
     return Entry(f"{name}.{entry.name}", ("params", *path, *entry.path), axes=entry.axes)
-
-
-def from_openai(
-    config: VQVAEConfig,
-    state: Mapping[str, np.ndarray],
-    *,
-    prefix: str = "",
-    num_tokens: float | None = None,
-) -> tuple[Tree, Tree]:
-    """Converts a state dict to (params, codebook).
-
-    Args:
-      prefix: of the names in `state`.
-      num_tokens: codes of a training batch, to continue training (`quantize.restore_codebook`).
-
-    Raises:
-      ValueError: a tensor is missing, misshapen or unknown; the message names it.
-    """
-    audio = jnp.zeros((1, config.hops[-1], config.channels))
-    shapes = nn.meta.unbox(jax.eval_shape(VQVAE(config).init, jax.random.key(0), audio))
-    tree = build_tree(vqvae_entries(config), state, shapes, prefix=prefix)
-    codebook = {
-        name: quantize.restore_codebook(leaves["codebook"], num_tokens=num_tokens)._asdict()
-        for name, leaves in tree.get("codebook", {}).items()
-    }
-    return tree["params"], codebook
-
-
-def to_openai(
-    config: VQVAEConfig, params: Tree, codebook: Tree, *, prefix: str = ""
-) -> dict[str, np.ndarray]:
-    """Inverts `from_openai`."""
-    tree = {"params": params, "codebook": codebook}
-    return build_state(vqvae_entries(config), tree, prefix=prefix)

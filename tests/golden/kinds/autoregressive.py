@@ -93,10 +93,10 @@ def differentiate(model: Autoregressive, params: dict, codes, conditions: Condit
             {"params": params},
             codes,
             conditions,
-            capture_intermediates=lambda module, method: method == "activations",
+            capture_intermediates=lambda module, method: method == "compute_activations",
             mutable=["intermediates"],
         )
-        (acts,) = variables["intermediates"]["activations"]
+        (acts,) = variables["intermediates"]["compute_activations"]
         return mean_bits(logits, codes), (acts, logits)
 
     gradient = jax.jit(jax.value_and_grad(loss_fn, (0, 1), has_aux=True))

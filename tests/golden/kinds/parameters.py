@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 
 import jax
 import numpy as np
+from flax import traverse_util
 
+from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import mapping
+from jukejax.weights.openai import parts
 from tests.golden.kinds.case import assert_close
 
 LAYER, MODEL = 1e-5, 1e-4  # relative tolerances of a layer and of a stack
@@ -29,6 +32,17 @@ def load_params(entries: Iterable[mapping.Entry], state: Mapping[str, np.ndarray
             node = node.setdefault(key, {})
         node[entry.path[-1]] = jax.ShapeDtypeStruct(shape, np.float32)
     return as_jax(mapping.build_tree(entries, state, shapes))
+
+
+def load_vqvae(config: VQVAEConfig, state: Mapping[str, np.ndarray]) -> tuple[dict, dict]:
+    """Converts OpenAI's tensors to (params, codebook) as `convert` does, without its file."""
+    leaves = parts.plan_part(config, state)
+    flat = parts.restore_codebooks(leaves, state)
+    for leaf in leaves:
+        pieces = [piece.reshape(-1) for piece in leaf.convert_pieces(state)]
+        flat[leaf.name] = np.concatenate(pieces).reshape(leaf.shape)
+    tree = traverse_util.unflatten_dict(flat, sep="/")
+    return tree["params"], tree.get("extra", {})
 
 
 def as_jax(tree):

@@ -22,9 +22,8 @@ from jukejax.models.prior_losses import compute_losses
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae import VQVAE
 from jukejax.weights.openai import prior as openai_prior
-from jukejax.weights.openai import vqvae as openai_vqvae
 from tests.golden.kinds.case import Case, Settings, assert_close
-from tests.golden.kinds.parameters import as_jax, assert_gradients, load_params
+from tests.golden.kinds.parameters import as_jax, assert_gradients, load_params, load_vqvae
 from tests.golden.kinds.vqvae import model_config as vqvae_config
 
 MODEL = 1e-4
@@ -280,7 +279,9 @@ class Codec:
 
     def __init__(self, hps: Settings, state: Mapping[str, np.ndarray]):
         config = vqvae_config(hps)
-        params, codebook = openai_vqvae.from_openai(config, state, prefix="vqvae::")
+        prefix = "vqvae::"
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        params, codebook = load_vqvae(config, own)
         self.apply = jax.jit(VQVAE(config).apply, static_argnames=("level", "method"))
         self.variables = as_jax({"params": params, "codebook": codebook})
 

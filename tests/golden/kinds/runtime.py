@@ -186,7 +186,7 @@ def check_windows(case: Case) -> None:
     """Starts, and every window of whole runs: what it keeps, samples and is told."""
     hps = case.hps
     for index, arguments in enumerate(hps["starts_args"]):
-        starts = windows.window_starts(*arguments)
+        starts = windows.list_window_starts(*arguments)
         np.testing.assert_array_equal(starts, case[f"out/starts_{index}"], err_msg=str(arguments))
     for index, schedule in enumerate(hps["schedules"]):
         rows, lengths = planned_rows(schedule)

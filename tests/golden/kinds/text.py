@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jukejax.data import lyrics
-from jukejax.data.labels import label_vector
+from jukejax.data.labels import make_label_vector
 from jukejax.data.openai_labels import OpenAIVocabulary, Version
 from tests.golden.kinds.case import Case, Settings
 from tests.support.openai_index import locate, track_ends
@@ -122,7 +122,7 @@ def our_label(
         "sample_length": hps["sample_length"],
     }
     indices = lyrics.window_indices(len(tokens), hps["n_tokens"], **place, dtype=dtype)
-    label = label_vector(
+    label = make_label_vector(
         **place,
         artist=vocabulary.artist_id(meta["artist"], lenient=True),
         genres=vocabulary.genre_ids(meta["genre"], lenient=True),

@@ -9,7 +9,7 @@ from jukejax.ops.stft import Bandwidth
 from jukejax.training import optim
 from jukejax.training.optim import make_optimizer, make_schedule, update_ema
 from jukejax.weights import mapping
-from jukejax.weights.openai import vqvae as openai_vqvae
+from jukejax.weights.openai import parts
 from tests.golden.kinds import vqvae
 from tests.golden.kinds.case import Case, Settings, assert_close
 from tests.golden.kinds.losses import loss_config
@@ -126,7 +126,7 @@ def check_train_vqvae(case: Case) -> None:
     theirs = {k.removeprefix("final/"): out.pop(k) for k in list(out) if k.startswith("final/")}
     vqvae.check_codebooks(codebook, theirs, "final/")
     for kind, tree in {"param": state[0], "ema": state[1]}.items():
-        ours = openai_vqvae.to_openai(config, tree, codebook)
+        ours = parts.part_state(config, {"params": tree, "extra": codebook})
         for key in [key for key in theirs if key.startswith(f"{kind}/")]:
             name = key.removeprefix(f"{kind}/")
             assert_close(ours[name], theirs.pop(key), rtol=MODEL, name=f"final/{key}")

@@ -16,11 +16,11 @@ from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.stft import Bandwidth
 from jukejax.training.tasks import vqvae_loss
 from jukejax.training.tasks.vqvae_loss import LossConfig
-from jukejax.weights.openai import vqvae as openai_vqvae
+from jukejax.weights.openai import parts
 from tests.golden.kinds.bottleneck import compare_dk
 from tests.golden.kinds.case import Case, Settings, assert_close
 from tests.golden.kinds.losses import loss_config
-from tests.golden.kinds.parameters import as_jax
+from tests.golden.kinds.parameters import as_jax, load_vqvae
 
 LAYER = 1e-5  # single layers and losses
 MODEL = 1e-4  # decoded audio, and what is computed from it
@@ -58,7 +58,7 @@ def model_config(hps: Settings) -> VQVAEConfig:
 
 def load_variables(config: VQVAEConfig, case: Case, prefix: str = "param/") -> dict:
     """Variables of the model from the file, the codebooks with their given averages."""
-    params, codebook = openai_vqvae.from_openai(config, case.group(prefix))
+    params, codebook = load_vqvae(config, case.group(prefix))
     for level in range(config.levels):
         if f"in/k_sum_l{level}" in case:
             codebook[f"codebooks_{level}"] |= {
@@ -142,7 +142,8 @@ def check_vqvae(case: Case) -> None:
     check_metrics(metrics, _pop_group(theirs, "metrics/"), updated, "train/metrics/")
     check_codebooks(updated, theirs, "train/")
     expected = _pop_group(theirs, "grad/")
-    _check_gradients(openai_vqvae.to_openai(config, gradients, updated), expected)
+    ours = parts.part_state(config, {"params": gradients, "extra": updated})
+    _check_gradients(ours, expected)
     assert not theirs, f"not checked: {sorted(theirs)}"
     assert not out, f"not checked: {sorted(out)}"
 

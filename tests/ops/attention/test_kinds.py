@@ -23,8 +23,7 @@ from jukejax.ops.attention.kinds import (
 OWN_SEQUENCE = [kind for kind in AttentionKind if kind != AttentionKind.ENCODER_DECODER]
 # rows, block_len, heads, head_dim, spread, prime_len
 GRIDS = [(3, 5, 2, 3, 3, 7), (4, 1, 1, 2, 1, 2)]
-GRID_NAMES = ("block_len", "spread", "prime_len")
-visible = jax.jit(visible_positions, static_argnums=(0, 1), static_argnames=GRID_NAMES)
+visible = jax.jit(visible_positions, static_argnums=(0, 1, 2))
 
 
 def zero_slots(kind, rows, block_len, spread):
@@ -59,10 +58,9 @@ def random_qkv(time, heads, head_dim, batch=2):
 def test_both_ways_to_attend_equal_dense_attention_with_a_mask(kind, grid):
     rows, block_len, heads, head_dim, spread, prime_len = grid
     time = rows * block_len
-    shape = dict(block_len=block_len, spread=spread, prime_len=prime_len)
-    window = Grid(rows, **shape)
+    window = Grid(rows, block_len, spread, prime_len)
     mask = np.concatenate(
-        [visible(kind, time, **shape), zero_slots(kind, rows, block_len, spread)], axis=1
+        [visible(kind, time, window), zero_slots(kind, rows, block_len, spread)], axis=1
     )
     q, k, v = random_qkv(time, heads, head_dim)
     cotangent = normal(*q.shape, seed=3)
@@ -73,7 +71,7 @@ def test_both_ways_to_attend_equal_dense_attention_with_a_mask(kind, grid):
 
     @jax.jit
     def both(*qkv):
-        plain = with_gradients(lambda *x: attend(kind, *x, **shape)[0], *qkv)
+        plain = with_gradients(lambda *x: attend(kind, *x, window)[0], *qkv)
         fast = with_gradients(lambda *x: attention_xla.attend(kind, *x, grid=window), *qkv)
         return plain, fast, with_gradients(lambda *x: dense_attention(*x, mask), *qkv)
 
@@ -87,7 +85,6 @@ def test_both_ways_to_attend_equal_dense_attention_with_a_mask(kind, grid):
 def test_receptive_field_by_gradient_is_the_definition(kind):
     rows, block_len, spread, prime_len = 3, 4, 2, 5
     time = rows * block_len
-    shape = dict(block_len=block_len, spread=spread, prime_len=prime_len)
     q, k, v = random_qkv(time, 2, 3, batch=1)
     weights = normal(*q.shape, seed=3)
     grid = Grid(rows, block_len, spread, prime_len)
@@ -96,7 +93,7 @@ def test_receptive_field_by_gradient_is_the_definition(kind):
         return (attention_xla.attend(kind, q, k, v, grid=grid) * weights).sum(axis=(0, 2, 3))
 
     reach = np.abs(jax.jit(jax.jacrev(outputs))(v)).sum(axis=(1, 3, 4)) > 0
-    np.testing.assert_array_equal(reach, visible(kind, time, **shape))
+    np.testing.assert_array_equal(reach, visible(kind, time, grid))
 
 
 @pytest.mark.parametrize("kind", OWN_SEQUENCE, ids=lambda kind: kind.name)
@@ -114,10 +111,7 @@ def test_a_layer_sees_what_its_kind_sees(kind):
     shapes = nn.meta.unbox(jax.eval_shape(layer.init, jax.random.key(0), x))
     params = jax.tree.map(lambda leaf: normal(*leaf.shape), shapes)
     reach = np.abs(jax.jit(jax.jacrev(outputs, argnums=1))(params, x)).sum(axis=(1, 3)) > 0
-    grid = config.grid
-    expected = visible(
-        kind, 12, block_len=grid.block_len, spread=grid.spread, prime_len=grid.prime_len
-    )
+    expected = visible(kind, 12, config.grid)
     others = ~np.eye(12, dtype=bool)
     np.testing.assert_array_equal(reach[others], np.asarray(expected)[others])
 
@@ -157,7 +151,7 @@ def test_encoder_decoder_sees_every_encoder_state():
 
     @jax.jit
     def both(q, k, v):
-        out, probs = attend(AttentionKind.ENCODER_DECODER, q, k, v, block_len=3)
+        out, probs = attend(AttentionKind.ENCODER_DECODER, q, k, v, Grid(2, 3))
         return out, probs, dense_attention(q, k, v, np.ones((6, 5), bool))
 
     out, probs, expected = both(q, k, v)
@@ -167,10 +161,8 @@ def test_encoder_decoder_sees_every_encoder_state():
 
 @jax.jit
 def every_kind(q, k, v):
-    return {
-        kind.name: attend(kind, q, k, v, block_len=4, spread=2, prime_len=5)
-        for kind in OWN_SEQUENCE
-    }
+    grid = Grid(3, 4, spread=2, prime_len=5)
+    return {kind.name: attend(kind, q, k, v, grid) for kind in OWN_SEQUENCE}
 
 
 def test_first_row_of_previous_block_gets_zeros():
@@ -196,7 +188,7 @@ def test_half_precision_inputs_keep_float32_probabilities():
 def test_a_sequence_that_does_not_fill_its_rows_is_refused():
     q, k, v = random_qkv(10, 1, 2)
     with pytest.raises(ValueError, match="10 positions do not fill rows of 4"):
-        attend(AttentionKind.BLOCK, q, k, v, block_len=4)
+        attend(AttentionKind.BLOCK, q, k, v, Grid(3, 4))
 
 
 PATTERNS = {

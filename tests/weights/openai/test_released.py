@@ -1,22 +1,11 @@
 """Which released model a checkpoint is."""
 
-import functools
-
 import numpy as np
 import pytest
 
 from jukejax.weights import stream
 from jukejax.weights.openai import parts, released
-
-
-@pytest.fixture(autouse=True, scope="module")
-def shapes_once():
-    """Computes the shapes of a config once."""
-    with pytest.MonkeyPatch.context() as patch:
-        shapes = functools.cache(parts.part_shapes)
-        for module in (parts, released):
-            patch.setattr(module, "part_shapes", shapes)
-        yield
+from jukejax.weights.part_configs import find_part_shapes
 
 
 @pytest.mark.parametrize(
@@ -31,7 +20,7 @@ def shapes_once():
 def test_a_released_model_is_recognized_by_its_shapes(part, variant):
     path = released.RELEASED if variant == "5b" else released.SMALL
     _, config = released.read_config(f"{path}:{variant}")
-    shapes = stream.foreign_shapes(parts.part_entries(config), parts.part_shapes(config))
+    shapes = stream.foreign_shapes(parts.part_entries(config), find_part_shapes(config))
     state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     state.popitem()  # a checkpoint that lacks a tensor still resembles it most
     assert released.guess_variant(part, state) == (variant, config)

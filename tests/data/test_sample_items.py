@@ -1,9 +1,9 @@
-"""Readers of the folders of a run."""
+"""Readers of the tracks of a sample folder."""
 
 import numpy as np
 import pytest
 
-from jukejax.pages import runs
+from jukejax.data.sample_items import read_item_codes, read_items
 from tests.support.pages import write_samples
 
 
@@ -20,7 +20,7 @@ def test_damaged_codes_of_a_sample_are_left_out_with_one_line(tmp_path, capsys, 
     write_samples(tmp_path)
     damaged = tmp_path / "item_000" / "codes.npz"
     damage(damaged)
-    (codes,) = runs.read_item_codes(runs.read_items(tmp_path))
+    (codes,) = read_item_codes(read_items(tmp_path))
     np.testing.assert_array_equal(codes[2], np.arange(4) % 2)
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{damaged} cannot be read as the codes.npz of a sample: {message}" in line
