@@ -20,6 +20,8 @@ MAX_SECTIONS_TEXT = 400  # characters
 MAX_TEMPERATURE, MAX_GUIDANCE = 5.0, 20.0
 # Windows of the finer levels at once (docs/sampling.md), in the order of --levels=2,1,0.
 _PARALLEL = ("--schedule=parallel", "0.5", "0.9")
+# Guidance by tempo, bar or section makes tracks louder and fuller than the corpus (docs/house.md).
+_GUIDED_LABELS = "artist,genre,key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Settings:
     """The settings of sampling.
 
     Attributes:
+      guidance: of artist, genre and key, at the coarsest level.
       temperature: by level.
       is_sketch: only the coarsest level.
     """
@@ -290,6 +293,7 @@ def _describe_sampling(
         f"--levels={','.join(map(str, levels))}",
         f"--temperature={','.join(f'{value:g}' for value in temperatures)}",
         f"--guidance={','.join(f'{value:g}' for value in weights)}",
+        f"--guided_labels={_GUIDED_LABELS}",
         f"--seed={int(seed)}",
         schedule,
         f"--hop_fraction={','.join(hops)}",

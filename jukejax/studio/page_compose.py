@@ -67,7 +67,7 @@ class ComposeTab:
             self.seed = gr.Number(0, label="First seed", precision=0, elem_id="seed")
             self.name = gr.Textbox("", label="Name", max_length=80, elem_id="new-name")
         with gr.Accordion("Guidance and temperature", open=False), gr.Row():
-            self.guidance = gr.Number(3, label="Guidance; 3 holds the key, 1: as trained")
+            self.guidance = gr.Number(2, label="Guidance by artist, genre and key; 1: as trained")
             self.temperatures = [
                 gr.Number(value, label=f"Temperature of level {level}")
                 for level, value in LEVEL_TEMPERATURES.items()

@@ -16,7 +16,7 @@ from jukejax.common import files
 from jukejax.studio.studio import Studio
 
 F = TypeVar("F", bound=Callable[..., Any])
-LEVEL_TEMPERATURES = {2: 1.0, 1: 0.9, 0: 0.9}  # of the shipped model with guidance
+LEVEL_TEMPERATURES = {2: 1.05, 1: 0.9, 0: 0.9}  # of the shipped model
 
 
 def report_errors(handler: F) -> F:

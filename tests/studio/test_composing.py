@@ -50,7 +50,7 @@ def test_temperatures_are_by_level_and_guidance_is_of_the_top(model):
     settings = Settings(guidance=2, temperature={2: 0.9, 0: 1.1}, is_sketch=False)
     flags = parse(composing.compose(model, Composition(seconds=12), settings, 0))
     assert (flags["levels"], flags["temperature"]) == ("2,1,0", "0.9,0.98,1.1")
-    assert flags["guidance"] == "2,1,1"
+    assert (flags["guidance"], flags["guided_labels"]) == ("2,1,1", "artist,genre,key")
 
 
 def test_bars_are_those_of_the_grid(source):
