@@ -19,7 +19,6 @@ EXCEPTIONS = {
     "lines of a function": {
         "jukejax/api.py: sample": "its docstring describes every argument",
         "jukejax/benches/train.py: define_flags": "one flag after another",
-        "jukejax/ops/attention/kinds.py: attend": "a branch for each kind, and their common end",
         "jukejax/sampling/request_flags.py: define_request_flags": "one flag after another",
         "configs/house_upsampler.py: get_config": "one value after another",
         "tests/drills/kills.py: list_drills": "a table of commands",
@@ -30,7 +29,6 @@ EXCEPTIONS = {
         "jukejax/api.py: sample": "the settings of `sample`, all by name",
         "jukejax/data/pipeline.py: read_code_batches": "what a model reads, all by name but two",
         "jukejax/inference/token_loop.py: sample_tokens": "its inputs, all by name but three",
-        "jukejax/ops/attention/kinds.py: attend": "those of every kind, all by name but q, k, v",
     },
 }
 

@@ -140,12 +140,8 @@ class CodeReader:
             # stored.
             cut = tracks[t].offset
             place = cut + tracks[t].samples, cut + example.start, size
-            label[i, :genres_end] = make_label_vector(
-                *place,
-                self.labels.artists[t],
-                self.labels.genres[t],
-                self.labels.max_genres,
-            )
+            names = self.labels.artists[t], self.labels.genres[t], self.labels.max_genres
+            label[i, :genres_end] = make_label_vector(*place, *names)
             if self.labels.grids is not None:
                 rate, grid = self.dataset.table.sample_rate, self.labels.grids[t]
                 sizes = self.labels.cycle_bars, self.labels.num_sections

@@ -95,7 +95,7 @@ def sample_tokens(
       codes: int32 [B, T]; slots before `start` are kept.
       start: int32 scalar.
       stop: int32 scalar, at most T.
-      temperature: float32 scalar or [B, 1]; 0 is greedy.
+      temperature: float32 scalar, [B, 1], or [B, T] with one of each slot; 0 is greedy.
       lookback: of the model, see `AutoregressiveConfig`.
     """
     previous = select_previous(codes, jnp.int32(0), lookback)
@@ -104,8 +104,11 @@ def sample_tokens(
     def fill_slot(state: LoopState, slot_noise: jax.Array) -> LoopState:
         previous = select_previous(state.codes, state.position, lookback)
         logits, cache = step_fn(state.cache, previous, state.position)
+        slot_temperature = temperature
+        if temperature.shape[1:] == state.codes.shape[1:]:
+            slot_temperature = jax.lax.dynamic_index_in_dim(temperature, state.position, 1)
         code = logits_ops.sample_from_logits(
-            logits, slot_noise, temperature=temperature, **logits_filter._asdict()
+            logits, slot_noise, temperature=slot_temperature, **logits_filter._asdict()
         )
         codes = jax.lax.dynamic_update_index_in_dim(state.codes, code, state.position, 1)
         return LoopState(state.position + 1, codes, cache)

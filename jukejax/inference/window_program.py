@@ -15,8 +15,8 @@ from jukejax.inference.conditioning import PriorWeights, compute_conditions
 from jukejax.inference.placement import map_rows
 from jukejax.inference.token_loop import LogitsFilter, TrackNoise, sample_tokens
 from jukejax.models import decoding, transformer
-from jukejax.models.labels import list_label_names, remove_labels
-from jukejax.models.prior import build_sequence, extract_codes
+from jukejax.models.labels import compute_grid_bins, list_label_names, remove_labels
+from jukejax.models.prior import build_sequence, extract_codes, split_labels
 from jukejax.models.prior_config import PriorConfig
 from jukejax.ops.chunks import map_chunks
 
@@ -104,7 +104,7 @@ def sample_windows(
         start=start,
         stop=prefix + inputs.stop,
         noise=TrackNoise(inputs.keys, inputs.offset - prefix),
-        temperature=inputs.temperature.reshape(-1, 1),
+        temperature=_spread_temperatures(config, inputs),
         logits_filter=logits_filter,
         lookback=config.lookback,
     )
@@ -125,6 +125,18 @@ def sample_divided_windows(
     """Computes `sample_windows` on the devices of `mesh`, each for its rows; see `map_rows`."""
     sample = functools.partial(sample_windows, config, logits_filter, chunk=chunk, fresh=fresh)
     return map_rows(sample, mesh, weights, inputs)
+
+
+def _spread_temperatures(config: PriorConfig, inputs: WindowInputs) -> jax.Array:
+    """Returns the temperature of every code, [R, 1], or [R, T] if turns have their own."""
+    temperature = inputs.temperature.reshape(-1, 1)
+    if not config.turn_temperatures:
+        return temperature
+    assert config.labels is not None
+    metadata, _ = split_labels(config, inputs.labels)
+    turns = compute_grid_bins(config.labels, metadata, config.seq_len)["turn"]
+    factors = jnp.array(config.turn_temperatures, jnp.float32)[turns]
+    return temperature * jnp.pad(factors, ((0, 0), (config.lyric_prefix, 0)), constant_values=1.0)
 
 
 def _add_unlabeled_rows(config: PriorConfig, inputs: WindowInputs) -> WindowInputs:

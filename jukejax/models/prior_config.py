@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 from jukejax.models.autoregressive import AutoregressiveConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
@@ -24,6 +25,9 @@ class PriorConfig:
       lookback, merged_decoder: see `AutoregressiveConfig`.
       context_dropout: share of the training windows in which codes before a random position are
         hidden, so that the model learns what the labels alone tell; see `draw_hidden_codes`.
+      turn_temperatures: by turn (`labels.turns`), factors of the temperature of sampling; a small
+        model spreads its predictions too widely, of some bands of the audio more than of others.
+        (): all are 1.
     """
 
     level: int
@@ -36,6 +40,7 @@ class PriorConfig:
     lookback: tuple[int, ...] = ()
     context_dropout: float = 0.0
     merged_decoder: bool = False
+    turn_temperatures: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.upper is not None and self.seq_len % self.upper.ratio:
@@ -55,6 +60,14 @@ class PriorConfig:
             )
         if not 0 <= self.context_dropout < 1:
             raise ValueError(f"context_dropout is {self.context_dropout}, must be in [0, 1)")
+        turns = 0 if self.labels is None else self.labels.turns
+        if self.turn_temperatures and len(self.turn_temperatures) != turns:
+            raise ValueError(
+                f"turn_temperatures has {len(self.turn_temperatures)} numbers, and labels.turns is "
+                f"{turns}; give one for each turn, or none"
+            )
+        if not all(0 < factor < math.inf for factor in self.turn_temperatures):
+            raise ValueError(f"turn_temperatures is {self.turn_temperatures}, must be positive")
         if self.lyrics is not None and self.labels is None:
             raise ValueError("lyrics need labels: the tokens are the end of the label vector")
         if self.merged_decoder and self.lyric_prefix:

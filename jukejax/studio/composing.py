@@ -272,8 +272,7 @@ def _describe_sampling(
     stream: bool = False,
     levels: Sequence[int] | None = None,
 ) -> list[str]:
-    if levels is None:
-        levels = list(model.levels[:1] if settings.is_sketch else model.levels)
+    levels = levels or list(model.levels[:1] if settings.is_sketch else model.levels)
     check_number(seed, "the seed", 0, 2**32 - 1, is_whole=True)
     guidance = check_number(settings.guidance, "the guidance", 0, MAX_GUIDANCE)
     temperatures = [

@@ -115,6 +115,18 @@ def test_top_k_of_one_is_greedy():
     )
 
 
+def test_every_slot_may_have_a_temperature_of_its_own():
+    def predict_weakly(cache, previous, position):
+        return jax.nn.one_hot((previous + 1) % VOCAB, VOCAB), cache
+
+    temperature = np.full((64, SEQ_LEN), 100.0, np.float32)
+    temperature[:, 5] = 0.0
+    codes = fill_codes(predict_weakly, np.zeros((64, SEQ_LEN), np.int32), 1, SEQ_LEN, temperature)
+    steps = np.diff(codes.codes, axis=1) % VOCAB  # from slot i to i + 1
+    assert (steps[:, 4] == 1).all()
+    assert np.delete(steps == 1, 4, axis=1).mean() < 2 / VOCAB
+
+
 def test_temperature_and_prompt_length_need_no_new_program():
     before = fill_codes._cache_size()
     for start, stop, temperature in ((1, 5, 0.3), (2, 9, 0.9), (0, 10, 1.3)):

@@ -1,14 +1,17 @@
 """Tests of the program that samples a batch of windows."""
 
+import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
 
+from jukejax.inference import window_program
 from jukejax.inference.budget import fit_batch
 from jukejax.inference.conditioning import Labels, compute_conditions, make_window_labels
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.window_program import WindowInputs
 from jukejax.models.decoding import prefill_caches
 from jukejax.models.prior import build_sequence
 from jukejax.ops.chunks import map_chunks
@@ -35,6 +38,18 @@ def compute_start(config, weights, codes, upper_codes, labels, chunk):
     tokens, start = build_sequence(config, codes, labels), config.seq_len // 2
     caches = prefill_caches(config.autoregressive, weights.decode, tokens, conditions, start, chunk)
     return conditions, caches
+
+
+def test_turns_have_their_factor_of_the_temperature(upsampler):
+    config = dataclasses.replace(upsampler[0], turn_temperatures=(0.5, 1.0, 1.0, 2.0))
+    start = 6
+    labels = make_window_labels(config, [Labels(0, (0,), 44_100 * 60)] * 2, start)
+    inputs = WindowInputs(*[None] * 7, np.array([0.8, 0.0], np.float32))._replace(labels=labels)
+    temperatures = window_program._spread_temperatures(config, inputs)
+    expected = np.take(config.turn_temperatures, (start + np.arange(config.seq_len)) % 4)
+    np.testing.assert_allclose(temperatures, np.outer([0.8, 0.0], expected), rtol=1e-6)
+    plain = dataclasses.replace(config, turn_temperatures=())
+    assert window_program._spread_temperatures(plain, inputs).shape == (2, 1)
 
 
 def test_a_row_starts_with_the_same_bits_in_every_batch(upsampler):

@@ -1,6 +1,7 @@
 """Whole priors: their size, the conditions that reach them, their windows."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -113,3 +114,17 @@ def test_a_window_that_does_not_hold_whole_upper_codes_is_refused():
 
 def test_a_window_knows_its_length_in_samples():
     assert TOP.sample_length == 8 * 128
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ((1.0, 0.5), "turn_temperatures has 2 numbers, and labels.turns is 3"),
+        ((1.0, 0.5, 0.0), "turn_temperatures is .*, must be positive"),
+        ((1.0, 0.5, math.inf), "must be positive"),
+    ],
+)
+def test_temperatures_of_turns_that_do_not_fit_are_refused(factors, message):
+    labels = dataclasses.replace(LABELS, turns=3)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TOP, labels=labels, turn_temperatures=factors)
