@@ -11,7 +11,7 @@ import pytest
 from jukejax.models.conditioners import LyricsConfig
 from jukejax.models.prior import Prior, extract_codes
 from jukejax.models.transformer_config import TransformerConfig
-from jukejax.weights.openai.prior import prior_shapes as shapes_of
+from jukejax.weights.part_configs import find_prior_shapes as shapes_of
 from tests.support.conditioned_priors import LABELS, SEPARATE, SINGLE, STACK, TOP
 
 

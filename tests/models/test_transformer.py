@@ -95,7 +95,7 @@ def test_recomputing_or_unrolling_changes_no_gradient():
 def test_segments_are_the_pattern_again(attn_order):
     for num_layers in (1, 3, 16, 18, 48, 72, 79):
         pattern = attention_pattern(attn_order, num_layers)
-        segments = transformer._segments(pattern)
+        segments = transformer.find_segments(pattern)
         assert sum((cycle * repeats for cycle, repeats in segments), ()) == pattern
 
 
@@ -104,7 +104,7 @@ def test_the_released_stacks_are_scanned_not_unrolled():
     compiled = {
         attn_order: sum(
             len(cycle)
-            for cycle, _ in transformer._segments(attention_pattern(attn_order, num_layers))
+            for cycle, _ in transformer.find_segments(attention_pattern(attn_order, num_layers))
         )
         for attn_order, num_layers in ((2, 72), (12, 72), (10, 79))
     }
