@@ -71,10 +71,8 @@ def compose(
         if composition.bars is None or composition.bars < 2 or composition.bars % 1:
             raise ValueError("a loop needs a tempo and two or more whole bars")
         arguments.append("--loop")
-    return [
-        *arguments,
-        *_describe_sampling(model, settings, item_seed, stream=not composition.is_loop),
-    ]
+    sampling = _describe_sampling(model, settings, item_seed, stream=not composition.is_loop)
+    return [*arguments, *sampling]
 
 
 def compose_from_recording(
@@ -272,7 +270,8 @@ def _describe_sampling(
     stream: bool = False,
     levels: Sequence[int] | None = None,
 ) -> list[str]:
-    levels = levels or list(model.levels[:1] if settings.is_sketch else model.levels)
+    if levels is None:
+        levels = list(model.levels[:1] if settings.is_sketch else model.levels)
     check_number(seed, "the seed", 0, 2**32 - 1, is_whole=True)
     guidance = check_number(settings.guidance, "the guidance", 0, MAX_GUIDANCE)
     temperatures = [
