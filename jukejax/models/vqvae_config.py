@@ -125,6 +125,10 @@ class VQVAEConfig:
         """Returns the streams of a level whose codes take turns, () for others."""
         return () if self.frames is None else self.frames.streams(level)
 
+    def frame_codes(self, level: int) -> int:
+        """Returns the codes of a frame of a level, 1 if its codes do not take turns."""
+        return 1 if self.frames is None else self.frames.frame_codes(level)
+
     @property
     def hops(self) -> tuple[int, ...]:
         """Samples of audio for each code, by level."""
@@ -134,8 +138,4 @@ class VQVAEConfig:
     @property
     def unit(self) -> int:
         """Samples of the shortest audio that has whole frames of codes at all levels."""
-        frames = self.frames
-        if frames is None:
-            return self.hops[-1]
-        sizes = [hop * frames.frame_codes(level) for level, hop in enumerate(self.hops)]
-        return math.lcm(*sizes)
+        return math.lcm(*(hop * self.frame_codes(level) for level, hop in enumerate(self.hops)))

@@ -163,12 +163,14 @@ class LevelSampler:
         total, hops = self._initial_state.totals[level], self.model.hops
         begin = find_last_bar(self._initial_state.grid, self.model, level, total)
         begin = max(begin, len(self._initial_state.codes.get(level, ())))
-        width = hops[-1] // hops[level]
+        width, frame = hops[-1] // hops[level], self.model.codec.config.unit // hops[level]
         length = min((total - begin) // width * width, total)
         if upper_codes is not None:
             ratio = hops[level + 1] // hops[level]
-            upper_codes = append_beginning(upper_codes, total // ratio, length // ratio)
-        original = append_beginning(codes, total, length)
+            upper_codes = append_beginning(
+                upper_codes, total // ratio, length // ratio, frame // ratio
+            )
+        original = append_beginning(codes, total, length, frame)
         span = begin, total
         stage = loop_stage(level)
         return self._resample_range(stage, level, original, upper_codes, span, save)[:, :total]
