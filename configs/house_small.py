@@ -72,7 +72,14 @@ def vqvae() -> ConfigDict:
         dilation_cycle=3,
         res_scale=True,
         restart_threshold=0.3,
-        frames=dict(span=4, widths=(128, 192, 128), depths=(3, 4, 4), turns=TURNS, synthesis=True),
+        frames=dict(
+            span=4,
+            widths=(128, 192, 128),
+            depths=(3, 4, 4),
+            turns=TURNS,
+            synthesis=True,
+            matching_rounds=4,
+        ),
     )
     # Log magnitudes keep chords that are 20 dB below the kick.
     config.loss = dict(recons="l2", multispectral=1.0, log_spectral=0.2, commit=0.5)

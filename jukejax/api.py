@@ -29,6 +29,7 @@ from jukejax.inference.activations import POOLINGS
 from jukejax.inference.codec import Codec
 from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.matched_decoding import decode_level
 from jukejax.sampling.arguments import list_settings, make_request
 from jukejax.sampling.levels import OnProgress
 from jukejax.sampling.tracks import Tracks, sample_in_memory
@@ -206,7 +207,9 @@ class Jukebox:
             sound = load_audio(recording, self.sample_rate)
             return dict(enumerate(self._codec.encode(sound.samples)))
 
-    def decode(self, codes: np.ndarray, level: int) -> np.ndarray:
+    def decode(
+        self, codes: np.ndarray, level: int, *, top_codes: np.ndarray | None = None
+    ) -> np.ndarray:
         """Decodes codes of one level.
 
         >>> model = jukejax.load("house")
@@ -218,22 +221,30 @@ class Jukebox:
 
         Args:
           codes: int [t], or [items, t] of several tracks.
+          top_codes: those of the top level for the same time; with the shipped model they make the
+            sound of the levels below clearer, as in `sample` (docs/house.md). None: not used.
 
         Returns:
           Mono sound, float32 [samples] or [items, samples]; a peak may be above 1.
         """
         if level not in range(len(self.hops)):
             raise ValueError(f"level={level!r} does not exist; give 0 to {len(self.hops) - 1}")
-        codes, size = np.asarray(codes), self._codec.config.codebook_size
-        if codes.ndim not in (1, 2) or not codes.size:
-            raise ValueError(f"codes have the shape {list(codes.shape)}; give [t] or [items, t]")
-        if codes.dtype.kind not in "iu" or not 0 <= codes.min() <= codes.max() < size:
-            wrong = codes.dtype if codes.dtype.kind not in "iu" else _find_wrong(codes, size)
-            raise ValueError(f"codes hold {wrong}, and must be whole numbers of 0 to {size - 1}")
+        size, top = self._codec.config.codebook_size, len(self.hops) - 1
+        rows = {level: _check_codes(codes, size, "codes")}
+        if top_codes is not None and level != top:
+            rows[top] = _check_codes(top_codes, size, "top_codes")
+            sizes = {(len(x), x.shape[1] * self.hops[k]) for k, x in rows.items()}
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"codes have the shape {list(np.shape(codes))} and top_codes "
+                    f"{list(np.shape(top_codes))}, which is another time; give one code of the top "
+                    f"level for each {self.hops[top] // self.hops[level]} codes"
+                )
         sounds = [
-            self._codec.decode(row.astype(np.int32), level)[:, 0] for row in np.atleast_2d(codes)
+            decode_level(self._codec, {k: x[i] for k, x in rows.items()}, level)[:, 0]
+            for i in range(len(rows[level]))
         ]
-        return sounds[0] if codes.ndim == 1 else np.stack(sounds)
+        return sounds[0] if np.ndim(codes) == 1 else np.stack(sounds)
 
     def embed(
         self,
@@ -375,6 +386,21 @@ def _has_priors(folder: Path) -> bool:
 
 def _join(names: Sequence[str] | Mapping[str, Any]) -> str:
     return ", ".join(names)
+
+
+def _check_codes(codes: np.ndarray, size: int, name: str) -> np.ndarray:
+    """Returns codes as int32 [items, t].
+
+    Raises:
+      ValueError: they are no codes of a codebook of `size`.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim not in (1, 2) or not codes.size:
+        raise ValueError(f"{name} have the shape {list(codes.shape)}; give [t] or [items, t]")
+    if codes.dtype.kind not in "iu" or not 0 <= codes.min() <= codes.max() < size:
+        wrong = codes.dtype if codes.dtype.kind not in "iu" else _find_wrong(codes, size)
+        raise ValueError(f"{name} hold {wrong}, and must be whole numbers of 0 to {size - 1}")
+    return np.atleast_2d(codes).astype(np.int32)
 
 
 def _find_wrong(codes: np.ndarray, size: int) -> int:

@@ -22,6 +22,7 @@ from jukejax.data import corpus
 from jukejax.data.audio import SAMPLE_RATE
 from jukejax.evaluation.sound_sets import open_set
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.matched_decoding import decode_level
 from jukejax.weights.shipped import HOUSE, resolve_model
 
 SAMPLES = flags.DEFINE_list("samples", None, "Folders that sample wrote.", required=True)
@@ -38,9 +39,9 @@ def measure_timbre(sound: np.ndarray) -> np.ndarray:
 
 
 def decode_track(dataset: corpus.Dataset, split: str, number: int, model: Model) -> np.ndarray:
-    """Decodes the finest codes of a track, float32 [time, 1]."""
-    codes = dataset.read_codes(split, number, levels=[0])[0]
-    return model.codec.decode(codes.astype(np.int32), 0)
+    """Decodes the finest codes of a track as `sample` does, float32 [time, 1]."""
+    codes = dict(enumerate(dataset.read_codes(split, number)))
+    return decode_level(model.codec, {k: x.astype(np.int32) for k, x in codes.items()}, 0)
 
 
 def main(argv: list[str]) -> None:

@@ -68,7 +68,7 @@ def open_auditor(options: AuditOptions) -> Auditor:
         raise ValueError("--vqvae is for code shards; add them to --training, or remove it")
     codec = None
     if options.vqvae and code_shards:
-        from jukejax.inference.codec import open_codec  # imports JAX
+        from jukejax.inference.codec_opening import open_codec  # imports JAX
 
         codec = open_codec(
             options.vqvae,

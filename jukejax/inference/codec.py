@@ -21,13 +21,14 @@ from jukejax.inference.spans import (
     Sound,
     Span,
     find_context,
+    find_matching_context,
     find_reference_context,
     find_spans,
 )
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
 from jukejax.weights import loading
-from jukejax.weights.codec_identity import Identity, compare_codecs, identify_codec
+from jukejax.weights.codec_identity import identify_codec
 
 WINDOW_SECONDS = 12  # of audio in one call of a program, including context
 
@@ -239,6 +240,30 @@ class Codec:
             sounds.append(self._decode_window(window_codes, level, start, begin, end))
         return np.concatenate(sounds)
 
+    def match_sound(self, sound: np.ndarray, top_codes: np.ndarray) -> np.ndarray:
+        """Filters the sound of a finer level to match the top level (`VQVAE.match_sound`).
+
+        Args:
+          sound: float32 [time, 1], from the beginning of the codes on.
+          top_codes: int [t] of at least the same time.
+
+        Returns:
+          float32 [time, 1].
+        """
+        unit, hop, margin = self.config.unit, self.hop, find_matching_context(self.config)
+        total, window = -(-len(sound) // unit) * unit, max(self._window, 3 * margin)
+        padded = np.pad(sound, ((0, total - len(sound)), (0, 0)))
+        codes = np.pad(top_codes, (0, max(total // hop - len(top_codes), 0)), mode="edge")
+        parts = []
+        for start, begin, end in find_spans(total, window, margin, unit):
+            stop = min(start + window, total)
+            rows = jnp.asarray(codes[None, start // hop : stop // hop], jnp.int32)
+            matched = codec_programs.match_window(
+                self.config, self._variables, padded[None, start:stop], rows
+            )
+            parts.append(np.asarray(matched[0, begin - start : end - start]))
+        return np.concatenate(parts)[: len(sound)]
+
     def decode_range(self, codes: np.ndarray, level: int, begin: int, end: int) -> np.ndarray:
         """Decodes codes `begin` to `end` of a track, to float32 [(end - begin) * hop, 1].
 
@@ -273,23 +298,3 @@ class Codec:
             self.config, level, self._variables, rows, jnp.int32(start * hop)
         )
         return np.asarray(audio[0, (begin - start) * hop : (end - start) * hop])
-
-
-def open_codec(path: str | Path, identity: Identity | None, *, flag: str, codes: str) -> Codec:
-    """Loads the VQ-VAE of existing codes.
-
-    Args:
-      identity: of the VQ-VAE, recorded with the codes.
-      flag: flag of `path`, for the message.
-      codes: name of the codes, for the message.
-
-    Raises:
-      ValueError: there is no VQ-VAE at `path`, or it is another one.
-    """
-    codec = Codec.load(path)
-    if not compare_codecs(identity, codec.identity):
-        raise ValueError(
-            f"{flag}={path} is not the VQ-VAE that made the codes of {codes}; give that one, or "
-            f"remove {flag}"
-        )
-    return codec

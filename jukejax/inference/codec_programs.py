@@ -56,6 +56,15 @@ def decode_window(
     return model.apply(variables, codes, level, start, method=VQVAE.decode)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def match_window(
+    config: VQVAEConfig, variables: Tree, audio: jax.Array, top_codes: jax.Array
+) -> jax.Array:
+    """Computes `VQVAE.match_sound`."""
+    model: Any = VQVAE(config)
+    return model.apply(variables, audio, top_codes, method=VQVAE.match_sound)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def encode_reference(
     config: VQVAEConfig,

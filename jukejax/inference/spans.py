@@ -9,6 +9,7 @@ from jukejax.data.audio import Samples
 from jukejax.models.frames import FrameConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import bands
+from jukejax.ops.magnitude_matching import find_reach
 from jukejax.ops.tones import PHASE_FRAMES
 
 
@@ -77,6 +78,16 @@ def find_reference_context(config: VQVAEConfig, level: int) -> int:
         frame = config.hops[upper] * config.frames.frame_codes(upper)
         context = 3 * frame + (bands.SPANS["tones"] + PHASE_FRAMES) * bands.HOPS["tones"]
     return _round_up(find_context(config, level) + context, config.unit)
+
+
+def find_matching_context(config: VQVAEConfig) -> int:
+    """Returns the samples on each side on which a sample of `VQVAE.match_sound` depends.
+
+    The prediction of a frame's log magnitudes depends on two frames on each side.
+    """
+    assert config.frames is not None
+    reach = find_reach(config.frames.matching_rounds)
+    return _round_up(reach, config.unit) + 3 * config.unit
 
 
 def _find_frame_context(config: VQVAEConfig, frames: FrameConfig, level: int) -> int:

@@ -45,6 +45,8 @@ class FrameConfig:
       synthesis: a spectral level has no learned decoder; its codes sound as tones and noise of the
         log magnitudes that they predict (`ops.synthesis`).
       sample_rate: in Hz, to which the edges refer.
+      matching_rounds: filters that bring the sound of the finer levels near the log magnitudes that
+        the codes of the coarsest level predict, which is spectral (`ops.magnitude_matching`).
     """
 
     widths: tuple[int, ...]
@@ -54,6 +56,7 @@ class FrameConfig:
     band_depth: int = 2
     synthesis: bool = False
     sample_rate: int = 44_100
+    matching_rounds: int = 0
 
     def streams(self, level: int) -> tuple[Stream, ...]:
         """Returns the streams of a level, () if its codes do not take turns."""

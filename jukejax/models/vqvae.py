@@ -20,6 +20,7 @@ from jukejax.models.gaussian import GaussianBottleneck, Posterior
 from jukejax.models.quantizer import Quantizer
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops import quantize
+from jukejax.ops.magnitude_matching import match_magnitudes
 from jukejax.ops.quantize import Quantized
 from jukejax.ops.synthesis import synthesize_references, synthesize_streams
 from jukejax.ops.turns import pad_frames
@@ -168,6 +169,29 @@ class VQVAE(nn.Module):
         if self.config.has_codes:
             codes = self._look_up(codes, level)
         return self._decode_features(codes, level, start)
+
+    def match_sound(self, audio: jax.Array, top_codes: jax.Array) -> jax.Array:
+        """Filters the sound of a finer level to match what the top level's codes predict.
+
+        Args:
+          audio: [B, T, channels], T a multiple of `config.unit`.
+          top_codes: int [B, T / hop], of the same time.
+
+        Returns:
+          float32 [B, T, channels]; channels are filtered each by itself.
+        """
+        config, frames = self.config, self.config.frames
+        assert frames is not None
+        level = config.levels - 1
+        head = self.spectrum_heads[config.spectral_levels.index(level)]
+        match = functools.partial(
+            match_magnitudes,
+            spectra=head(self._look_up(top_codes, level)),
+            streams=config.streams(level),
+            rounds=frames.matching_rounds,
+            sample_rate=frames.sample_rate,
+        )
+        return jnp.stack([match(audio[..., i]) for i in range(audio.shape[-1])], axis=-1)
 
     def encode_reference(
         self,

@@ -86,6 +86,11 @@ class VQVAEConfig:
                         f"{len(self.downs)} levels"
                     )
             self.frames.check_turns(self.hops)
+            if self.frames.matching_rounds and self.levels - 1 not in self.spectral_levels[:1]:
+                raise ValueError(
+                    f"frames.matching_rounds is {self.frames.matching_rounds}, which needs a top "
+                    'level, and no other, whose turns are all "tones" and "strokes"'
+                )
 
     @property
     def levels(self) -> int:
@@ -107,6 +112,11 @@ class VQVAEConfig:
     def synthesized_levels(self) -> tuple[int, ...]:
         """Levels without a learned decoder (`FrameConfig.synthesis`)."""
         return self.spectral_levels if self.frames is not None and self.frames.synthesis else ()
+
+    def is_matched(self, level: int) -> bool:
+        """Returns true if the sound of a level is filtered to match that of the top level."""
+        is_finer = level < self.levels - 1
+        return self.frames is not None and self.frames.matching_rounds > 0 and is_finer
 
     def make_stack(self, depth: int, *, reverse_dilation: bool = False) -> StackConfig:
         """Returns the configuration of the residual stacks of `depth` blocks."""

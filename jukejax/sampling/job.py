@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.matched_decoding import decode_level
 from jukejax.sampling.folder import Codes, LevelTimer, SampleFolder
 from jukejax.sampling.levels import LevelSampler, level_stage, loop_stage
 from jukejax.sampling.plan import TrackPlan, stack_codes
 from jukejax.sampling.streaming import StreamGroup, count_first_codes, find_stream_targets
 from jukejax.sampling.takes import TakeSettings, TakeWriter
-from jukejax.sampling.tracks import RESULTS, decode_track, describe_track
+from jukejax.sampling.tracks import RESULTS, decode_track, describe_track, select_item
 
 
 @dataclasses.dataclass
@@ -98,7 +99,8 @@ class SampleJob:
 
     def _decode(self, row: int, level: int) -> np.ndarray:
         """Decodes a level of one track, float32 [time, 1]."""
-        return decode_track(self.model, self.plans[row].request, self._codes[level][row], level)
+        codes = select_item(self._codes, row)
+        return decode_track(self.model, self.plans[row].request, codes, level)
 
     def _load_codes(self) -> Codes:
         """Returns the initial codes, or those of an interrupted run, {level: [B, t]}."""
@@ -163,7 +165,10 @@ class SampleJob:
         complete = [k for k in sorted(self._codes) if k >= level and self._is_complete(k)]
         if complete:
             finest = complete[0]
-            sounds = [model.codec.decode(codes, finest) for codes in self._codes[finest]]
+            sounds = [
+                decode_level(model.codec, select_item(self._codes, row), finest)
+                for row in self.folder.rows
+            ]
             self._streams.finish(finest, sounds)
         if level in self._codes and not self._is_complete(level):
             self._streams.grow(level, self._codes[level])

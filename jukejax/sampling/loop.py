@@ -4,12 +4,15 @@ Dimensions: B items, t codes of a level.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from jukejax.data.grid import Grid
 from jukejax.inference.codec import Codec
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.matched_decoding import decode_level, has_match
+from jukejax.inference.spans import find_matching_context
 
 FADE_SECONDS = 0.006  # the end of a loop lies within its last frame: the rest is blended
 
@@ -46,18 +49,34 @@ def append_beginning(codes: np.ndarray, total: int, length: int, frame: int) -> 
     return np.concatenate([complete_frame(codes, frame), codes[:, :length]], axis=1)
 
 
-def decode_loop(codec: Codec, codes: np.ndarray, level: int, samples: int) -> np.ndarray:
-    """Decodes int [t] of a level to a loop, float32 [samples, 1].
+def wrap_codes(codes: np.ndarray, frame: int, margin: int) -> np.ndarray:
+    """Returns codes [t] in whole frames, between `margin` of the end and of the beginning."""
+    codes = complete_frame(codes, frame)
+    return np.concatenate([codes[-margin:], codes, codes[:margin]])
+
+
+def decode_loop(
+    codec: Codec, codes: Mapping[int, np.ndarray], level: int, samples: int
+) -> np.ndarray:
+    """Decodes a level to a loop, float32 [samples, 1].
 
     The codes at the beginning are decoded after those at the end, and the reverse, in whole frames:
     every code keeps its turn. Where the end of the loop cuts its last frame, the rest of that frame
     is blended into the beginning.
+
+    Args:
+      codes: int [t] by level (`decode_level`).
     """
-    hop, frame = codec.config.hops[level], codec.config.frame_codes(level)
-    codes = complete_frame(codes, frame)
-    margin = min(math.ceil((codec.margin(level) + 1) / frame) * frame, len(codes))
-    wrapped = np.concatenate([codes[-margin:], codes, codes[:margin]])
-    decoded = codec.decode(wrapped, level)[margin * hop :]
+    config, hops = codec.config, codec.config.hops
+    used, frame = [level], config.frame_codes(level) * hops[level]
+    margin = (codec.margin(level) + 1) * hops[level]
+    if has_match(codec, codes, level):
+        used, frame = [level, config.levels - 1], config.unit
+        margin += find_matching_context(config)
+    length = math.ceil(len(codes[level]) * hops[level] / frame) * frame
+    margin = min(math.ceil(margin / frame) * frame, length)
+    wrapped = {k: wrap_codes(codes[k], frame // hops[k], margin // hops[k]) for k in used}
+    decoded = decode_level(codec, wrapped, level)[margin:]
     sound = decoded[:samples].copy()
     fade = min(round(FADE_SECONDS * codec.sample_rate), samples, len(decoded) - samples)
     weight = np.linspace(0.0, 1.0, fade, dtype=np.float32)[:, None]

@@ -5,7 +5,7 @@ Dimensions: B items, t codes of a level.
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from jukejax.data import audio
 from jukejax.data.grid import Grid
 from jukejax.inference.loaded_model import Model
+from jukejax.inference.matched_decoding import decode_level
 from jukejax.pages import report
 from jukejax.sampling.folder import Codes, SampleFolder, claim_folder, lock_folder
 from jukejax.sampling.levels import LevelSampler, NoStore, OnProgress
@@ -140,7 +141,10 @@ def sample_in_memory(
         )
         if request.loop:
             codes[level] = sampler.close_loop(level, codes[level], upper_codes, _ignore_codes)
-        rows = [decode_track(model, request, row, level)[:, 0] for row in codes[level]]
+        rows = [
+            decode_track(model, request, select_item(codes, row), level)[:, 0]
+            for row in range(len(plans))
+        ]
         sounds[level] = np.stack(rows)
         timings[f"level_{level}"] = round(time.monotonic() - started_at, 3)
     results = {"timings": timings, "closed_levels": sorted(sounds) if request.loop else []}
@@ -152,13 +156,25 @@ def _ignore_codes(codes: np.ndarray) -> None:
     """Stands for the writing of unfinished codes."""
 
 
-def decode_track(model: Model, request: Request, codes: np.ndarray, level: int) -> np.ndarray:
-    """Decodes the codes [t] of a level to float32 [time, 1]; a loop wraps around."""
+def select_item(codes: Mapping[int, np.ndarray], row: int) -> dict[int, np.ndarray]:
+    """Returns the codes [t] of one item by level, from those of all [B, t]."""
+    return {level: rows[row] for level, rows in codes.items()}
+
+
+def decode_track(
+    model: Model, request: Request, codes: Mapping[int, np.ndarray], level: int
+) -> np.ndarray:
+    """Decodes a level to float32 [time, 1]; a loop wraps around.
+
+    Args:
+      codes: [t] by level; those of the top level, if there are any, may improve the sound of finer
+        ones (`VQVAE.match_sound`).
+    """
     samples = request.count_samples(model.sample_rate)
     if request.loop:
         assert samples is not None
         return decode_loop(model.codec, codes, level, samples)
-    return model.codec.decode(codes, level)[:samples]
+    return decode_level(model.codec, codes, level)[:samples]
 
 
 def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:

@@ -93,6 +93,7 @@ _VQVAE = {
     "frames.depths": _count(0),
     "frames.band_depth": _count(0),
     "frames.sample_rate": _count(1),
+    "frames.matching_rounds": _count(0),
 }
 _PRIOR = {
     "level": _count(0),

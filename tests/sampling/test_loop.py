@@ -50,7 +50,7 @@ def test_every_decoded_code_of_a_loop_has_its_turn(total, margin):
     config = dataclasses.replace(small_bundle.VQVAE, frames=FRAMES)
     codec, decoded = record_decoded_codes(config, margin)
     turns = np.arange(total) % 4
-    sound = decode_loop(codec, turns, 2, 128 * total - 30)
+    sound = decode_loop(codec, {2: turns}, 2, 128 * total - 30)
     assert sound.shape == (128 * total - 30, 1)
     np.testing.assert_array_equal(decoded[0], np.arange(len(decoded[0])) % 4)
     np.testing.assert_array_equal(sound[300:, 0], np.repeat(turns, 128)[300:-30])
@@ -59,7 +59,7 @@ def test_every_decoded_code_of_a_loop_has_its_turn(total, margin):
 def test_codes_without_turns_are_decoded_between_margins():
     codec, decoded = record_decoded_codes(small_bundle.VQVAE, margin=6)
     codes = np.arange(TOTAL)
-    decode_loop(codec, codes, 2, SAMPLES)
+    decode_loop(codec, {2: codes}, 2, SAMPLES)
     np.testing.assert_array_equal(decoded[0], np.concatenate([codes[-7:], codes, codes[:7]]))
 
 
@@ -72,7 +72,7 @@ def test_a_loop_sounds_as_the_same_codes_in_a_track(frames):
     codec = Codec(small_bundle.describe(config), small_bundle.random_weights(config))
     codes = np.random.default_rng(0).integers(0, 16, 240)
     samples = 240 * 128 - 30
-    sound, middle = decode_loop(codec, codes, 2, samples), slice(300, samples)
+    sound, middle = decode_loop(codec, {2: codes}, 2, samples), slice(300, samples)
     repeated = codec.decode(np.tile(codes, 3), 2)[240 * 128 :]
     np.testing.assert_allclose(sound[middle], repeated[middle], atol=1e-5 * np.abs(sound).max())
 

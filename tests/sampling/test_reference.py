@@ -26,10 +26,10 @@ FRAMES = FrameConfig(
 )
 
 
-def write_bundle(folder):
+def write_bundle(folder, frames=FRAMES):
     """Writes a bundle of three levels whose level 2 is synthesized, with random weights."""
     configs = small_bundle.configs("none")
-    configs["vqvae"] = dataclasses.replace(small_bundle.VQVAE, frames=FRAMES)
+    configs["vqvae"] = dataclasses.replace(small_bundle.VQVAE, frames=frames)
     upper = dataclasses.replace(configs["level_1"].upper, reference=True)
     configs["level_1"] = dataclasses.replace(configs["level_1"], upper=upper)
     weights = {part: small_bundle.random_weights(config) for part, config in configs.items()}

@@ -17,7 +17,7 @@ from jukejax.data import corpus, mixture, pipeline
 from jukejax.data.openai_labels import OpenAIVocabulary
 from jukejax.data.track_labels import encode_track_labels
 from jukejax.data.vocabularies import LabelTables, Vocabulary
-from jukejax.inference.codec import open_codec
+from jukejax.inference.codec_opening import open_codec
 from jukejax.models.labels import drop_labels
 from jukejax.models.prior import Prior
 from jukejax.models.prior_losses import compute_example_bits, compute_losses, draw_hidden_codes

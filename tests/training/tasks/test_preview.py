@@ -11,7 +11,8 @@ import soundfile
 from jukejax.data import corpus
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from jukejax.inference.codec import Codec, open_codec
+from jukejax.inference.codec import Codec
+from jukejax.inference.codec_opening import open_codec
 from jukejax.models.conditioners import CodeConditionerConfig
 from jukejax.models.labels import LabelConfig
 from jukejax.models.prior import Prior
