@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from jukejax.auditing.pieces import Sound
 from jukejax.common import files
 from jukejax.data import audio
 from jukejax.pages.assets import Assets
+
+if TYPE_CHECKING:
+    from jukejax.inference.codec import Codec
 
 PLAYED_PASSAGES = 4  # passages of a piece, the strongest ones
 CONTEXT_SECONDS = 1  # seconds before and after a passage in its excerpt
@@ -115,9 +119,22 @@ class ReportWriter:
         if self._auditor.codec and codes:
             names = [track.name for track in codes.tracks]
             first, last = max(round(start * CODE_RATE), 0), round((start + length) * CODE_RATE)
-            excerpt = codes.read_track(names.index(name))[first:last]
-            return self._auditor.codec.decode(excerpt, LEVEL)[:, 0] if len(excerpt) else None
+            return _decode_excerpt(
+                self._auditor.codec, codes.read_track(names.index(name)), first, last
+            )
         return None
+
+
+def _decode_excerpt(codec: "Codec", codes: np.ndarray, first: int, last: int) -> np.ndarray | None:
+    """Decodes codes `first` to `last` of a track [t], float32 [time]; None if it has none there.
+
+    They are decoded from the start of a frame on, so that each keeps its turn (`ops.turns`).
+    """
+    if first >= min(last, len(codes)):
+        return None
+    lead_in = first % codec.config.frame_codes(LEVEL)
+    sound = codec.decode(codes[first - lead_in : last], LEVEL)[:, 0]
+    return sound[lead_in * codec.config.hops[LEVEL] :]
 
 
 def _add_sound(assets: Assets, sound: Sound, name: str) -> Path | None:
