@@ -27,6 +27,7 @@ from jukejax.inference.spans import (
 )
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.ops.cpu.switch import disable_cpu_kernels
+from jukejax.ops.turns import repeat_last_frame
 from jukejax.weights import loading
 from jukejax.weights.codec_identity import identify_codec
 
@@ -253,14 +254,13 @@ class Codec:
         unit, hop, margin = self.config.unit, self.hop, find_matching_context(self.config)
         total, window = -(-len(sound) // unit) * unit, max(self._window, 3 * margin)
         padded = np.pad(sound, ((0, total - len(sound)), (0, 0)))
-        codes = np.pad(top_codes, (0, max(total // hop - len(top_codes), 0)), mode="edge")
+        codes = repeat_last_frame(top_codes, total // hop, unit // hop)
         parts = []
         for start, begin, end in find_spans(total, window, margin, unit):
             stop = min(start + window, total)
             rows = jnp.asarray(codes[None, start // hop : stop // hop], jnp.int32)
-            matched = codec_programs.match_window(
-                self.config, self._variables, padded[None, start:stop], rows
-            )
+            inputs = padded[None, start:stop], rows
+            matched = codec_programs.match_window(self.config, self._variables, *inputs)
             parts.append(np.asarray(matched[0, begin - start : end - start]))
         return np.concatenate(parts)[: len(sound)]
 

@@ -75,3 +75,12 @@ def pad_frames(x: jax.Array, length: int) -> jax.Array:
     """Appends zeros along axis 1 up to a multiple of `length`."""
     missing = -x.shape[1] % length
     return jnp.pad(x, ((0, 0), (0, missing), *((0, 0) for _ in x.shape[2:])))
+
+
+def repeat_last_frame(codes: np.ndarray, length: int, frame: int) -> np.ndarray:
+    """Appends to codes [t] those of the same turns in the last `frame` codes, up to `length`.
+
+    Args:
+      frame: codes of one or several whole frames.
+    """
+    return np.concatenate([codes, np.resize(codes[-frame:], max(length - len(codes), 0))])

@@ -61,6 +61,16 @@ def test_windows_give_what_a_single_pass_gives(folder, codes):
     np.testing.assert_allclose(matched, whole.match_sound(sound, codes[2]), atol=1e-6)
 
 
+def test_a_last_frame_is_completed_with_the_turns_of_the_frame_before(model, codes):
+    turns = len(FRAMES.turns[2])
+    for lacking in range(1, turns):
+        used = len(codes[2]) - lacking
+        sound = model.codec.decode(codes[1][: 4 * used], 1)
+        whole = np.append(codes[2][:used], codes[2][-lacking - turns : -turns])
+        expected = model.codec.match_sound(sound, whole)
+        np.testing.assert_array_equal(model.codec.match_sound(sound, codes[2][:used]), expected)
+
+
 def test_a_loop_sounds_as_its_repetition(model, codes):
     samples = len(codes[2]) * 128 - 30
     sound = decode_loop(model.codec, codes, 1, samples)
