@@ -190,6 +190,7 @@ def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
         "lyrics": request.lyrics or None,
         "sample_rate": model.sample_rate,
         "hops": list(model.hops),
+        "unit": model.codec.config.unit,
         "seconds": round(initial_state.seconds(model), 6),
         "total_seconds": request.total_seconds,
         "offset_seconds": request.offset_seconds,

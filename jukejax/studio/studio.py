@@ -200,11 +200,13 @@ class Studio:
         last = int(check_number(last_bar, "the last bar", first, count, is_whole=True))
         start, stop = composing.bar_range(sound, first, last)
         mode = f"trim {composing.describe_bars(first, last)}"
+        models = self.list_models(project)
+        model = models.get(source.model) or models.get(HOUSE)
 
         def make(identifier: str) -> Take:
             output = project.take_folder(identifier)
             try:
-                trimming.trim_take(sound, start, stop, output)
+                trimming.trim_take(sound, model, start, stop, output)
             except (OSError, ValueError):
                 shutil.rmtree(output, ignore_errors=True)
                 raise

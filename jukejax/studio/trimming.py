@@ -1,7 +1,8 @@
 """Trimming of a take: a range of its codes and sounds as a new take, without a model.
 
-The range is widened to whole codes of the top level; the sounds are those that were decoded before,
-cut at the same samples.
+The range is widened: it begins with a frame of codes of all levels, so that codes keep their turns
+(`ops.turns`), and ends with a whole code of the top level. The sounds are those that were decoded
+before, cut at the same samples; the grid says where the first bar begins in them.
 """
 
 import math
@@ -10,13 +11,20 @@ from pathlib import Path
 import soundfile
 
 from jukejax.common import files
+from jukejax.common.json_values import parse_number
 from jukejax.data import audio
 from jukejax.data.codes_file import read_codes_file
+from jukejax.studio.models import ModelInfo
 from jukejax.studio.take_files import ITEM, TakeFiles
 
 
-def trim_take(take: TakeFiles, start: float, stop: float, output: Path) -> None:
+def trim_take(
+    take: TakeFiles, model: ModelInfo | None, start: float, stop: float, output: Path
+) -> None:
     """Writes the range of a take from second `start` to `stop` as a new sample folder.
+
+    Args:
+      model: of the take, or the shipped one if that is gone; None: neither is there.
 
     Raises:
       ValueError: the take has no finished level, or the range is empty.
@@ -26,13 +34,14 @@ def trim_take(take: TakeFiles, start: float, stop: float, output: Path) -> None:
     hops = [int(hop) for hop in take.meta["hops"]]
     top = hops[-1]
     codes = {k: v for k, v in read_codes_file(take.codes).items() if k in take.levels}
-    first = round(start * take.sample_rate) // top
+    unit = _find_unit(take, model)
+    begin = round(start * take.sample_rate) // unit * unit
     last = min(
         math.ceil(stop * take.sample_rate / top), len(codes[max(codes)]) * hops[max(codes)] // top
     )
-    if last <= first:
+    if last * top <= begin:
         raise ValueError("the range is empty")
-    begin, samples = first * top, round(stop * take.sample_rate) - first * top
+    samples = round(stop * take.sample_rate) - begin
     item = output / ITEM
     item.mkdir(parents=True)
     arrays = {
@@ -48,10 +57,20 @@ def trim_take(take: TakeFiles, start: float, stop: float, output: Path) -> None:
     prompt = max(float(take.meta.get("prompt_seconds") or 0.0) - begin / take.sample_rate, 0.0)
     changed = {
         "grid": take.grid.shift(begin).describe(),
-        "seconds": round((last - first) * top / take.sample_rate, 6),
+        "seconds": round((last * top - begin) / take.sample_rate, 6),
         "prompt_seconds": round(prompt, 6),
         "loop": False,
         "closed_levels": [],
         "trimmed": [start, stop],
     }
     files.write_json(item / "meta.json", take.meta | changed)
+
+
+def _find_unit(take: TakeFiles, model: ModelInfo | None) -> int:
+    """Returns the samples at whose multiples a take may begin (`VQVAEConfig.unit`).
+
+    Takes of earlier versions do not record them: they are those of the model.
+    """
+    top = int(take.meta["hops"][-1])
+    unit = parse_number(take.meta.get("unit")) or (top if model is None else model.unit)
+    return math.lcm(top, max(int(unit), 1))

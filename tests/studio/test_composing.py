@@ -7,6 +7,7 @@ import soundfile
 from jukejax import sample
 from jukejax.common import files
 from jukejax.data.codes_file import read_codes_file
+from jukejax.inference.codec import Codec
 from jukejax.studio import composing
 from jukejax.studio.composing import Composition, Settings
 from jukejax.studio.pictures import compute_peaks, draw_mel
@@ -102,6 +103,29 @@ def test_a_trimmed_take_has_the_codes_and_the_sound_of_its_bars(studio, project,
     # The first code begins before the bar: the grid says where.
     assert cut.bars[0] == pytest.approx((88_200 - first * 128) / 44_100)
     assert project.read().takes[trimmed].parent == take
+
+
+@pytest.mark.parametrize("unit", [1024, None])
+def test_a_trimmed_take_begins_with_a_frame_of_codes(studio, project, take, unit):
+    item = write_take(studio, "first-project", take, levels=(2, 1), unit=unit)
+    source = studio.read_files(project, take)
+    cut = studio.read_files(project, studio.trim_take(project, take, 2, 3))
+    begin = 88_200 // 1024 * 1024  # a take without a unit has that of the shipped model
+    for level, hop in ((2, 128), (1, 32)):
+        codes, expected = (read_codes_file(each.codes)[level] for each in (cut, source))
+        stop = -(-3 * 88_200 // 128) * 128
+        np.testing.assert_array_equal(codes, expected[begin // hop : stop // hop])
+        whole, _ = soundfile.read(item / f"level_{level}.wav", dtype="int16")
+        part, _ = soundfile.read(cut.item / f"level_{level}.wav", dtype="int16")
+        np.testing.assert_array_equal(part, whole[begin : 3 * 88_200])
+    # The bar begins within the first frame: the grid says where.
+    assert cut.bars[0] == pytest.approx((88_200 - begin) / 44_100)
+    assert cut.seconds == pytest.approx((stop - begin) / 44_100)
+    assert len(cut.bars) == 3
+
+
+def test_the_studio_knows_the_unit_of_the_shipped_model(model):
+    assert model.unit == Codec.load(model.folder).config.unit == 1024
 
 
 def test_the_player_gets_peaks_and_bars(studio, take, source):

@@ -44,7 +44,9 @@ def use_script(monkeypatch, folder: Path) -> None:
     monkeypatch.setattr(child, "format_command", format_command)
 
 
-def write_take(studio: Studio, slug: str, take: str, *, bars: int = 4, levels=(2,)) -> Path:
+def write_take(
+    studio: Studio, slug: str, take: str, *, bars: int = 4, levels=(2,), unit: int = 128
+) -> Path:
     """Writes the folder of a take as `sample` does, at 120 BPM; returns that of its item."""
     item = studio.open_project(slug).take_folder(take) / "item_000"
     item.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,7 @@ def write_take(studio: Studio, slug: str, take: str, *, bars: int = 4, levels=(2
         "seconds": round(codes * 128 / 44_100, 6),
         "sample_rate": 44_100,
         "hops": [8, 32, 128],
+        "unit": unit,
         "grid": {"bpm": 120.0, "first_downbeat": 0.0, "key": "A minor"},
         "gain": gain,
         "prompt_seconds": 0.0,
