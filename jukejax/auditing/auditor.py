@@ -11,7 +11,6 @@ from jukejax.auditing import evidence as evidence_module
 from jukejax.auditing.corpus import LEVEL, RATE, AudioCorpus, CodeCorpus
 from jukejax.auditing.evidence import Evidence, Passage
 from jukejax.auditing.pieces import Sound
-from jukejax.data import records
 from jukejax.data.audio import Samples
 from jukejax.inference.spans import MonoSection
 from jukejax.weights.codec_identity import compare_codecs
@@ -19,7 +18,7 @@ from jukejax.weights.codec_identity import compare_codecs
 if TYPE_CHECKING:
     from jukejax.inference.codec import Codec
 
-PHASES = 4  # grids on which a sound without codes is encoded, of 128 possible ones
+PHASES = 4  # grids on which a sound without codes is encoded, of all positions in a frame of codes
 FEW_WINDOWS = 100  # number of held-out windows below which thresholds are uncertain
 
 
@@ -125,10 +124,10 @@ class Auditor:
                     f"--training={dataset.folder}; give code shards of that VQ-VAE, or audio shards"
                 )
             return [codes]
-        hop = records.HOPS[LEVEL]
-        if self.codec is None or audio is None or len(audio) < 2 * hop:
+        if self.codec is None or audio is None or len(audio) < 2 * self.codec.config.unit:
             return []
-        shifts = range(0, hop, hop // PHASES)
+        unit = self.codec.config.unit
+        shifts = range(0, unit, unit // PHASES)
         sections = [MonoSection(audio, shift, len(audio)) for shift in shifts]
         return [codes[LEVEL] for _, codes in self.codec.encode_all(sections)]
 

@@ -19,7 +19,7 @@ from jukejax.data.corpus import Dataset
 if TYPE_CHECKING:
     from jukejax.inference.codec import Codec
 
-VERSION = 2  # version of the items of audit.json; a change invalidates stored items
+VERSION = 3  # version of the items of audit.json; a change invalidates stored items
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Codes are compared with those of the same VQ-VAE only."""
+"""Codes are compared with those of the same VQ-VAE only; sounds are encoded on several grids."""
 
 import json
 from types import SimpleNamespace
@@ -38,3 +38,14 @@ def test_codes_of_the_same_or_an_unknown_vqvae_are_compared(auditor, tmp_path, m
     evidence, ways = auditor._collect_evidence(write_item(tmp_path, meta))
     assert evidence == {"run_bits": CODES.tolist()}
     assert ways == ["codes"]
+
+
+@pytest.mark.parametrize(("unit", "starts"), [(128, [0, 32, 64, 96]), (1024, [0, 256, 512, 768])])
+def test_a_sound_is_encoded_on_grids_all_over_a_frame_of_codes(auditor, unit, starts):
+    def encode_all(sections):
+        return [(section, [None, None, section.start]) for section in sections]
+
+    auditor.codec = SimpleNamespace(config=SimpleNamespace(unit=unit), encode_all=encode_all)
+    sound = Sound("sound", None)
+    assert auditor._code_versions(sound, np.zeros((2 * unit, 1))) == starts
+    assert auditor._code_versions(sound, np.zeros((2 * unit - 1, 1))) == []
