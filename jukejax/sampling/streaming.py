@@ -3,8 +3,9 @@
 The file is valid at any moment: its header never declares more samples than exist. While the top
 level is sampled, samples are appended. The audio of a finer level replaces that of the coarser
 level from the start on, with a short crossfade at its end. Audio that depends on later codes is not
-written, so that written audio of a level never changes. The final content is the audio of the
-finest level.
+written, so that written audio of a level never changes until the level is finished. The final
+content is the audio of the finest level, filtered where the model does so
+(`matched_decoding.decode_level`).
 
 Samples are 32-bit floats, as the peak is unknown before the end, and must not be clipped.
 """
