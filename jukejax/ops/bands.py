@@ -61,14 +61,20 @@ def log_magnitudes(
 
     [B, T] -> [B, T / HOPS[kind], bands].
     """
-    hop, span = HOPS[kind], SPANS[kind]
+    frames = cut_frames(audio, HOPS[kind], SPANS[kind])
+    return measure_frames(frames, kind, low, high, sample_rate=sample_rate)
+
+
+def measure_frames(
+    frames: jax.Array, kind: str, low: float, high: float, *, sample_rate: int
+) -> jax.Array:
+    """Computes `log_magnitudes` of frames. [B, N, window] -> [B, N, bands]."""
     window = make_window(kind).astype(np.float32)
-    n_fft = 2 * hop * span
-    frames = cut_frames(audio, hop, span)
-    power = dft.power_spectrum(frames.reshape(-1, hop * span) * window, n_fft)
+    n_fft = 2 * len(window)
+    power = dft.power_spectrum(frames.reshape(-1, len(window)) * window, n_fft)
     filters = make_filters(kind, low, high, n_fft, sample_rate)
     logs = jnp.log(jnp.sqrt(power + 1e-12) @ filters + FLOORS[kind])
-    return logs.reshape(audio.shape[0], -1, filters.shape[-1])
+    return logs.reshape(*frames.shape[:2], filters.shape[-1])
 
 
 def compute_magnitudes(logs: jax.Array, kind: str) -> jax.Array:

@@ -30,6 +30,9 @@ from jukejax.ops.turns import Stream
 _STEP = 1.5
 _LOWEST = {"tones": -20.0, "strokes": -12.0}  # dB, gains of one round
 _HIGHEST = 6.0
+# Frames of a description for each frame of the filter. Tones change slowly: half of their frames
+# do, at half the cost.
+_STRIDE = {"tones": 2, "strokes": 1}
 _PRECISION = lax.Precision.HIGHEST  # TF32 and bfloat16 products would add noise
 
 
@@ -47,7 +50,7 @@ def match_magnitudes(
     above the highest tones.
 
     Args:
-      audio: [B, T], T a multiple of the length of the level's frames.
+      audio: [B, T], T a multiple of `HOPS["tones"]`.
       spectra: of each stream, [B, N, K] of `bands.log_magnitudes`.
 
     Returns:
@@ -65,7 +68,10 @@ def match_magnitudes(
                 sound = _apply_filter(sound, kind, parts, sample_rate)
         return sound
 
-    return lax.fori_loop(0, rounds, apply_filters, audio.astype(jnp.float32))
+    length = audio.shape[1]
+    missing = -length % (bands.HOPS["tones"] * _STRIDE["tones"])
+    padded = jnp.pad(audio.astype(jnp.float32), ((0, 0), (0, missing)))
+    return lax.fori_loop(0, rounds, apply_filters, padded)[:, :length]
 
 
 def find_reach(rounds: int) -> int:
@@ -86,28 +92,36 @@ def _select_targets(
         if stream.turn[0] == kind and high > lowest:
             is_matched = bands.select_centers(kind, low, high) >= lowest
             if is_matched.any():
-                parts.append((max(low, lowest), high, logs[..., is_matched]))
+                logs = _average_frames(logs[..., is_matched], _STRIDE[kind])
+                parts.append((max(low, lowest), high, logs))
     return sorted(parts, key=lambda part: part[0])
+
+
+def _average_frames(logs: jax.Array, count: int) -> jax.Array:
+    """Averages every `count` frames of [B, N, K]; the last one repeats where it must."""
+    logs = jnp.pad(logs, ((0, 0), (0, -logs.shape[1] % count), (0, 0)), mode="edge")
+    return logs.reshape(len(logs), -1, count, logs.shape[-1]).mean(axis=2)
 
 
 def _apply_filter(
     audio: jax.Array, kind: str, parts: Sequence[Part], sample_rate: int
 ) -> jax.Array:
     """Applies one filter for each frame, which brings the bands of one kind near their targets."""
+    hop, span = bands.HOPS[kind] * _STRIDE[kind], bands.SPANS[kind] // _STRIDE[kind]
+    frames = cut_frames(audio, hop, span)
     errors = [
-        logs - bands.log_magnitudes(audio, kind, low, high, sample_rate=sample_rate)
+        logs - bands.measure_frames(frames, kind, low, high, sample_rate=sample_rate)
         for low, high, logs in parts
     ]
     limits = [decibels * np.log(10) / 20 for decibels in (_LOWEST[kind], _HIGHEST)]
     gains = jnp.clip(_STEP * jnp.concatenate(errors, axis=-1), *limits)
     edges = tuple((low, high) for low, high, _ in parts)
     spread, cosines, sines = _make_bins(kind, edges, sample_rate)
-    frames = cut_frames(audio, bands.HOPS[kind], bands.SPANS[kind])
     multiply = functools.partial(jnp.matmul, precision=_PRECISION)
     changes = jnp.expm1(multiply(gains, spread))  # [B, N, F]
     filtered = multiply(changes * multiply(frames, cosines), cosines.T)
     filtered = filtered + multiply(changes * multiply(frames, sines), sines.T)
-    return audio + add_frames(filtered, bands.HOPS[kind], bands.SPANS[kind])
+    return audio + add_frames(filtered, hop, span)
 
 
 @functools.cache
@@ -124,7 +138,7 @@ def _make_bins(
       float32 [K, F], [W, F] and [W, F]; the sum of the frames' products with both is the audio.
     """
     window = bands.make_window(kind)
-    size, hop = len(window), bands.HOPS[kind]
+    size, hop = len(window), bands.HOPS[kind] * _STRIDE[kind]
     centers = np.concatenate([bands.select_centers(kind, low, high) for low, high in edges])
     first, last = centers[0] / centers[1], centers[-1] / centers[-2]
     below, above = centers[0] * first ** np.array([2, 1]), centers[-1] * last ** np.array([1, 2])
