@@ -22,6 +22,7 @@ from jukejax.inference.spans import (
     Span,
     find_context,
     find_matching_context,
+    find_matching_spans,
     find_reference_context,
     find_spans,
 )
@@ -242,25 +243,22 @@ class Codec:
         return np.concatenate(sounds)
 
     def match_sound(self, sound: np.ndarray, top_codes: np.ndarray) -> np.ndarray:
-        """Filters the sound of a finer level to match the top level (`VQVAE.match_sound`).
+        """Filters a sound of a finer level, float32 [time, 1], to match the top level.
 
         Args:
-          sound: float32 [time, 1], from the beginning of the codes on.
-          top_codes: int [t] of at least the same time.
-
-        Returns:
-          float32 [time, 1].
+          sound: from the beginning of the codes on.
+          top_codes: int [t] (`VQVAE.match_sound`).
         """
-        unit, hop, margin = self.config.unit, self.hop, find_matching_context(self.config)
-        total, window = -(-len(sound) // unit) * unit, max(self._window, 3 * margin)
+        config, hop, parts = self.config, self.hop, []
+        spans = find_matching_spans(config, len(sound), self._window)
+        total = spans[-1].end
         padded = np.pad(sound, ((0, total - len(sound)), (0, 0)))
-        codes = repeat_last_frame(top_codes, total // hop, unit // hop)
-        parts = []
-        for start, begin, end in find_spans(total, window, margin, unit):
-            stop = min(start + window, total)
+        codes = repeat_last_frame(top_codes, total // hop, config.unit // hop)
+        for start, begin, end in spans:
+            stop = min(end + find_matching_context(config), total)
             rows = jnp.asarray(codes[None, start // hop : stop // hop], jnp.int32)
             inputs = padded[None, start:stop], rows
-            matched = codec_programs.match_window(self.config, self._variables, *inputs)
+            matched = codec_programs.match_window(config, self._variables, *inputs)
             parts.append(np.asarray(matched[0, begin - start : end - start]))
         return np.concatenate(parts)[: len(sound)]
 

@@ -1,5 +1,6 @@
 """Division of tracks into windows for a VQ-VAE, and sounds that are read in windows."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -8,8 +9,7 @@ import numpy as np
 from jukejax.data.audio import Samples
 from jukejax.models.frames import FrameConfig
 from jukejax.models.vqvae_config import VQVAEConfig
-from jukejax.ops import bands
-from jukejax.ops.magnitude_matching import find_reach
+from jukejax.ops import bands, magnitude_matching
 from jukejax.ops.tones import PHASE_FRAMES
 
 
@@ -80,14 +80,30 @@ def find_reference_context(config: VQVAEConfig, level: int) -> int:
     return _round_up(find_context(config, level) + context, config.unit)
 
 
+def find_matching_unit(config: VQVAEConfig) -> int:
+    """Returns the samples at whose multiples a window of `VQVAE.match_sound` may begin."""
+    return math.lcm(config.unit, magnitude_matching.UNIT)
+
+
 def find_matching_context(config: VQVAEConfig) -> int:
     """Returns the samples on each side on which a sample of `VQVAE.match_sound` depends.
 
     The prediction of a frame's log magnitudes depends on two frames on each side.
     """
     assert config.frames is not None
-    reach = find_reach(config.frames.matching_rounds)
-    return _round_up(reach, config.unit) + 3 * config.unit
+    reach = magnitude_matching.find_reach(config.frames.matching_rounds)
+    return _round_up(reach + 2 * config.unit, find_matching_unit(config))
+
+
+def find_matching_spans(config: VQVAEConfig, samples: int, window: int) -> list[Span]:
+    """Returns windows for `VQVAE.match_sound`, of at least `window` samples if there are several.
+
+    The last one ends at the next multiple of `find_matching_unit` after `samples`.
+    """
+    unit, margin = find_matching_unit(config), find_matching_context(config)
+    sizes = samples, max(window, 3 * margin)
+    total, window = (_round_up(size, unit) for size in sizes)
+    return find_spans(total, window, margin, unit)
 
 
 def _find_frame_context(config: VQVAEConfig, frames: FrameConfig, level: int) -> int:

@@ -33,6 +33,7 @@ _HIGHEST = 6.0
 # Frames of a description for each frame of the filter. Tones change slowly: half of their frames
 # do, at half the cost.
 _STRIDE = {"tones": 2, "strokes": 1}
+UNIT = bands.HOPS["tones"] * _STRIDE["tones"]  # samples at whose multiples a window may begin
 _PRECISION = lax.Precision.HIGHEST  # TF32 and bfloat16 products would add noise
 
 
@@ -69,8 +70,7 @@ def match_magnitudes(
         return sound
 
     length = audio.shape[1]
-    missing = -length % (bands.HOPS["tones"] * _STRIDE["tones"])
-    padded = jnp.pad(audio.astype(jnp.float32), ((0, 0), (0, missing)))
+    padded = jnp.pad(audio.astype(jnp.float32), ((0, 0), (0, -length % UNIT)))
     return lax.fori_loop(0, rounds, apply_filters, padded)[:, :length]
 
 

@@ -12,7 +12,7 @@ from jukejax.data.grid import Grid
 from jukejax.inference.codec import Codec
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.matched_decoding import decode_level, has_match
-from jukejax.inference.spans import find_matching_context
+from jukejax.inference.spans import find_matching_context, find_matching_unit
 
 FADE_SECONDS = 0.006  # the end of a loop lies within its last frame: the rest is blended
 
@@ -71,7 +71,7 @@ def decode_loop(
     used, frame = [level], config.frame_codes(level) * hops[level]
     margin = (codec.margin(level) + 1) * hops[level]
     if has_match(codec, codes, level):
-        used, frame = [level, config.levels - 1], config.unit
+        used, frame = [level, config.levels - 1], find_matching_unit(config)
         margin += find_matching_context(config)
     length = math.ceil(len(codes[level]) * hops[level] / frame) * frame
     margin = min(math.ceil(margin / frame) * frame, length)
