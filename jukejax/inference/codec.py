@@ -251,11 +251,11 @@ class Codec:
         """
         config, hop, parts = self.config, self.hop, []
         spans = find_matching_spans(config, len(sound), self._window)
-        total = spans[-1].end
+        margin, total = find_matching_context(config), spans[-1].end
         padded = np.pad(sound, ((0, total - len(sound)), (0, 0)))
         codes = repeat_last_frame(top_codes, total // hop, config.unit // hop)
         for start, begin, end in spans:
-            stop = min(end + find_matching_context(config), total)
+            stop = min(end + margin, total)
             rows = jnp.asarray(codes[None, start // hop : stop // hop], jnp.int32)
             inputs = padded[None, start:stop], rows
             matched = codec_programs.match_window(config, self._variables, *inputs)

@@ -183,10 +183,9 @@ class VQVAE(nn.Module):
         config, frames = self.config, self.config.frames
         assert frames is not None
         level = config.levels - 1
-        head = self.spectrum_heads[config.spectral_levels.index(level)]
         match = functools.partial(
             match_magnitudes,
-            spectra=head(self._look_up(top_codes, level)),
+            spectra=self._predict_spectra(self._look_up(top_codes, level), level),
             streams=config.streams(level),
             rounds=frames.matching_rounds,
             sample_rate=frames.sample_rate,
@@ -252,10 +251,14 @@ class VQVAE(nn.Module):
         config, frames = self.config, self.config.frames
         assert frames is not None
         samples = features.shape[1] * config.hops[level]
-        head = self.spectrum_heads[config.spectral_levels.index(level)]
-        spectra = lax.stop_gradient(head(pad_frames(features, frames.frame_codes(level))))
+        spectra = lax.stop_gradient(self._predict_spectra(features, level))
         sound = synthesize(spectra, config.streams(level), start, sample_rate=frames.sample_rate)
         return jnp.repeat(sound[:, :samples, None], config.channels, axis=-1)
+
+    def _predict_spectra(self, features: jax.Array, level: int) -> tuple[jax.Array, ...]:
+        """Predicts log magnitudes of each stream from features [B, T, E], in whole frames."""
+        head = self.spectrum_heads[self.config.spectral_levels.index(level)]
+        return head(pad_frames(features, self.config.frame_codes(level)))
 
     def _check(self, audio: jax.Array) -> None:
         if audio.ndim != 3 or audio.shape[-1] != self.config.channels:

@@ -86,7 +86,7 @@ class VQVAEConfig:
                         f"{len(self.downs)} levels"
                     )
             self.frames.check_turns(self.hops)
-            if self.frames.matching_rounds and self.levels - 1 not in self.spectral_levels[:1]:
+            if self.frames.matching_rounds and self.spectral_levels != (self.levels - 1,):
                 raise ValueError(
                     f"frames.matching_rounds is {self.frames.matching_rounds}, which needs a top "
                     'level, and no other, whose turns are all "tones" and "strokes"'

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jukejax.ops import bands
+from jukejax.ops import bands, dft
 from jukejax.ops.frames import add_frames, cut_frames
 from jukejax.ops.strokes import KICK_BELOW
 from jukejax.ops.turns import Stream
@@ -119,8 +119,8 @@ def _apply_filter(
     spread, cosines, sines = _make_bins(kind, edges, sample_rate)
     multiply = functools.partial(jnp.matmul, precision=_PRECISION)
     changes = jnp.expm1(multiply(gains, spread))  # [B, N, F]
-    filtered = multiply(changes * multiply(frames, cosines), cosines.T)
-    filtered = filtered + multiply(changes * multiply(frames, sines), sines.T)
+    filtered = multiply(changes * multiply(frames, cosines.T), cosines)
+    filtered = filtered + multiply(changes * multiply(frames, sines.T), sines)
     return audio + add_frames(filtered, hop, span)
 
 
@@ -135,7 +135,7 @@ def _make_bins(
     sound than its gain leaves.
 
     Returns:
-      float32 [K, F], [W, F] and [W, F]; the sum of the frames' products with both is the audio.
+      float32 [K, F], [F, W] and [F, W]; the sum of the frames' products with both is the audio.
     """
     window = bands.make_window(kind)
     size, hop = len(window), bands.HOPS[kind] * _STRIDE[kind]
@@ -150,8 +150,7 @@ def _make_bins(
     is_inside = (frequencies > below[0]) & (frequencies < above[1])
     bins, frequencies = bins[is_inside], frequencies[is_inside]
     spread = np.stack([np.interp(np.log(frequencies), points, row) for row in rows])
-    angles = 2 * np.pi * np.outer(np.arange(size), bins) / size
     # Analysis and synthesis have the same window, whose squares add up to a constant.
-    scale = window * np.sqrt(2 / size / (np.sum(np.square(window)) / hop))
-    waves = (np.cos(angles) * scale[:, None], np.sin(angles) * scale[:, None])
-    return spread.astype(np.float32), *(wave.astype(np.float32) for wave in waves)
+    scale = (window * np.sqrt(2 / size / (np.sum(np.square(window)) / hop))).astype(np.float32)
+    cosines, sines = (wave * scale for wave in dft.make_waves(bins / size, size))
+    return spread.astype(np.float32), cosines, sines

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jukejax.inference.loaded_model import Model
-from jukejax.inference.matched_decoding import decode_level
 from jukejax.sampling.folder import Codes, LevelTimer, SampleFolder
 from jukejax.sampling.levels import LevelSampler, level_stage, loop_stage
 from jukejax.sampling.plan import TrackPlan, stack_codes
@@ -165,10 +164,7 @@ class SampleJob:
         complete = [k for k in sorted(self._codes) if k >= level and self._is_complete(k)]
         if complete:
             finest = complete[0]
-            sounds = [
-                decode_level(model.codec, select_item(self._codes, row), finest)
-                for row in self.folder.rows
-            ]
+            sounds = [self._decode(row, finest) for row in self.folder.rows]
             self._streams.finish(finest, sounds)
         if level in self._codes and not self._is_complete(level):
             self._streams.grow(level, self._codes[level])

@@ -1,7 +1,6 @@
 """The models that a project can play: the shipped one, those of the command line, tuned ones."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ class ModelInfo:
 
     Attributes:
       levels: from coarse to fine.
-      unit: samples of whole frames of codes at all levels (`VQVAEConfig.unit`).
     """
 
     identifier: str
@@ -24,10 +22,26 @@ class ModelInfo:
     folder: str
     levels: tuple[int, ...]
     hops: tuple[int, ...]
-    unit: int
     sample_rate: int
     artists: tuple[str, ...]
     genres: tuple[str, ...]
+
+    def read_unit(self) -> int:
+        """Reads `VQVAEConfig.unit` without that class, which takes a second to import.
+
+        Raises:
+          ValueError: the description of the VQ-VAE is missing or damaged.
+        """
+        path = Path(self.folder) / "vqvae" / "config.json"
+        description = files.read_json(path)
+        try:
+            turns = (description["config"].get("frames") or {}).get("turns") or [()] * len(
+                self.hops
+            )
+            sizes = [hop * max(len(each), 1) for hop, each in zip(self.hops, turns, strict=True)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        return math.lcm(*sizes)
 
 
 def read_model(identifier: str, name: str, folder: str) -> ModelInfo:
@@ -40,27 +54,18 @@ def read_model(identifier: str, name: str, folder: str) -> ModelInfo:
     description = files.read_json(path)
     try:
         vocabulary = description.get("vocabulary") or {}
-        hops = tuple(map(int, description["hops"]))
         return ModelInfo(
             identifier,
             name,
             folder,
             tuple(sorted(map(int, description["levels"]), reverse=True)),
-            hops,
-            _read_unit(path.parent, hops),
+            tuple(map(int, description["hops"])),
             int(description["sample_rate"]),
             tuple(map(str, vocabulary.get("artists", ()))),
             tuple(map(str, vocabulary.get("genres", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-
-
-def _read_unit(folder: Path, hops: Sequence[int]) -> int:
-    """Reads `VQVAEConfig.unit` of a bundle without that class, which takes a second to import."""
-    config = files.read_json(folder / "vqvae" / "config.json")["config"]
-    turns = (config.get("frames") or {}).get("turns") or [()] * len(hops)
-    return math.lcm(*(hop * max(len(each), 1) for hop, each in zip(hops, turns, strict=True)))
 
 
 def list_models(project: Project, extra: dict[str, str]) -> dict[str, ModelInfo]:

@@ -72,5 +72,5 @@ def _find_unit(take: TakeFiles, model: ModelInfo | None) -> int:
     Takes of earlier versions do not record them: they are those of the model.
     """
     top = int(take.meta["hops"][-1])
-    unit = parse_number(take.meta.get("unit")) or (top if model is None else model.unit)
+    unit = parse_number(take.meta.get("unit")) or (top if model is None else model.read_unit())
     return math.lcm(top, max(int(unit), 1))

@@ -8,11 +8,10 @@ import pytest
 from jukejax.auditing.report import _decode_excerpt
 from jukejax.common.config import to_plain
 from jukejax.inference.codec import Codec
-from jukejax.models.frames import FrameConfig
+from tests.sampling import test_reference
 from tests.support import small_codec
 
-TURNS = (("strokes", 900, 16_000), ("tones", 0, 160), ("strokes", 0, 900), ("tones", 160, 2300))
-FRAMES = FrameConfig(widths=(8, 8, 8), depths=(1, 1, 1), turns=((), (), TURNS), band_depth=1)
+FRAMES = dataclasses.replace(test_reference.FRAMES, synthesis=False)
 
 
 def make_codec(frames):

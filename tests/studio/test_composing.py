@@ -125,7 +125,7 @@ def test_a_trimmed_take_begins_with_a_frame_of_codes(studio, project, take, unit
 
 
 def test_the_studio_knows_the_unit_of_the_shipped_model(model):
-    assert model.unit == Codec.load(model.folder).config.unit == 1024
+    assert model.read_unit() == Codec.load(model.folder).config.unit == 1024
 
 
 def test_the_player_gets_peaks_and_bars(studio, take, source):
