@@ -124,8 +124,8 @@ class Jukebox:
         guided_labels: str | Sequence[str] = "all",
         temperature: float | Sequence[float] = 0.98,
         hop_fraction: float | Sequence[float] = 0.5,
-        top_k: int = 0,
-        top_p: float = 0.0,
+        top_k: int | Sequence[int] = 0,
+        top_p: float | Sequence[float] = 0.0,
         schedule: str = "sequential",
         seed: int = 0,
         num_samples: int = 1,
@@ -165,7 +165,8 @@ class Jukebox:
           guided_labels: those that it is for, such as ("key",), or "all".
           temperature: randomness, one number or one for each level; 0: the most likely codes.
           hop_fraction: share of a window that is new in the next, one or one for each level.
-          top_k, top_p: draw among the most likely codes only; 0: among all.
+          top_k, top_p: draw among the most likely codes only, one number or one for each level;
+            0: among all.
           schedule: "sequential", or "parallel" for windows of the finer levels at once.
           seed, num_samples: of the random numbers; how many tracks.
           progress: called with (level, finished codes, all codes of a track) after every window;

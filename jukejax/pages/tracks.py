@@ -113,8 +113,11 @@ def _list_settings(item: Item) -> list[tuple[str, object]]:
             f"temperature {', '.join(map(str, item.levels))}",
             _format_by_level(item, meta.get("temperature")),
         ),
-        ("top k", meta.get("top_k") or None),
-        ("top p", meta.get("top_p") if (parse_number(meta.get("top_p")) or 1) < 1 else None),
+        *(
+            (f"{name} {', '.join(map(str, item.levels))}", _format_by_level(item, meta.get(key)))
+            for name, key in (("top k", "top_k"), ("top p", "top_p"))
+            if _is_any_set(meta.get(key))
+        ),
     ]
     if parse_number(meta.get("prompt_seconds")):
         pairs.append(("prompt (given, not generated)", page.duration(meta["prompt_seconds"])))
@@ -126,6 +129,11 @@ def _list_settings(item: Item) -> list[tuple[str, object]]:
     if cost is not None:
         pairs.append(("per second of music", page.number(cost, ".1f", "s")))
     return [(name, value) for name, value in pairs if value not in (None, "", "–")]
+
+
+def _is_any_set(value: object) -> bool:
+    """Returns true if a setting, of all levels or by level, is not 0 everywhere."""
+    return any(map(parse_number, value.values() if isinstance(value, dict) else [value]))
 
 
 def _format_by_level(item: Item, value: object) -> object:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from jukejax.sampling.tracks import Tracks
 
 _NUMBERS = (
-    *("bpm", "seconds", "bars", "prompt_seconds", "first_beat", "top_p"),
+    *("bpm", "seconds", "bars", "prompt_seconds", "first_beat"),
     *("total_seconds", "offset_seconds", "memory_fraction"),
 )
-_WHOLE_NUMBERS = ("seed", "num_samples", "first_item", "candidates", "top_k", "sample_rate")
-_PER_LEVEL = ("temperature", "guidance", "hop_fraction")
+_WHOLE_NUMBERS = ("seed", "num_samples", "first_item", "candidates", "sample_rate")
+PER_LEVEL = ("temperature", "guidance", "hop_fraction", "top_k", "top_p")
 _MODES = {"prompt": "primed", "codes": "continue"}  # of a source, if no mode is given
 
 
@@ -44,7 +44,8 @@ def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
     """
     values = _check_numbers(arguments)
     levels = _list_levels(values["levels"])
-    values |= {name: _spread(name, values[name], levels) for name in _PER_LEVEL}
+    values |= {name: _spread(name, values[name], levels) for name in PER_LEVEL}
+    values["top_k"] = _convert_whole("top_k", values["top_k"])
     rate, bars, count = (values.pop(name) for name in ("sample_rate", "bars", "num_samples"))
     first_item = values.pop("first_item", 0)
     return Request(
@@ -79,10 +80,19 @@ def _check_numbers(arguments: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = float(values[name])
     for name in _WHOLE_NUMBERS:
         if values.get(name) is not None:
-            if not _is_number(values[name]) or values[name] != int(values[name]):
-                raise ValueError(f"--{name}={values[name]!r} is not a whole number")
-            values[name] = int(values[name])
+            values[name] = _to_whole(name, values[name])
     return values
+
+
+def _to_whole(name: str, value: Any) -> int:
+    if not _is_number(value) or value != int(value):
+        raise ValueError(f"--{name}={value!r} is not a whole number")
+    return int(value)
+
+
+def _convert_whole(name: str, numbers: Mapping[int, float]) -> dict[int, int]:
+    """Converts the numbers of levels to whole ones."""
+    return {level: _to_whole(name, number) for level, number in numbers.items()}
 
 
 def _is_number(value: Any) -> bool:

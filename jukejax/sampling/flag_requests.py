@@ -37,7 +37,7 @@ def make_flag_request(values: Mapping[str, Any], model: Mapping[str, Any]) -> Re
         "reroll": read_reroll(values, model["sample_rate"]),
         "sample_rate": None,
     }
-    for name in ("temperature", "guidance", "hop_fraction"):
+    for name in arguments.PER_LEVEL:
         numbers = parse_numbers(name, values[name])
         converted[name] = numbers[0] if len(numbers) == 1 else numbers
     rest = {name: value for name, value in values.items() if name != "lyrics_file"}

@@ -53,6 +53,7 @@ class Request:
       temperature, hop_fraction: by level.
       guidance: weight of the labels, by level; 1: as trained.
       guided_labels: those that it is for, of `LABEL_NAMES`.
+      top_k, top_p: filters of the logits, by level; 0, or none: all codes.
       bpm: tempo of the tracks; None: unknown, or that of the source.
       key: one of `grid.KEYS`; None: unknown, or that of the source.
       first_beat: start of a bar in the source; None: that of the source.
@@ -87,11 +88,15 @@ class Request:
     first_beat: float | None = None
     sections: str = AUTO
     loop: bool = False
-    top_k: int = 0
-    top_p: float = 0.0
+    top_k: dict[int, int] = field(default_factory=dict)
+    top_p: dict[int, float] = field(default_factory=dict)
     schedule: str = "sequential"
     memory_fraction: float = 0.8
     stream: bool = False
+
+    def read_logits_filter(self, level: int) -> tuple[int, float]:
+        """Returns top k and top p of a level; 0 for none."""
+        return self.top_k.get(level, 0), self.top_p.get(level, 0.0)
 
     def count_samples(self, sample_rate: int) -> int | None:
         """Returns the samples of the sound of a track; None: those of its codes."""
@@ -138,8 +143,12 @@ class Request:
             raise ValueError(f"--first_item={self.items[0]} must be 0 or more")
         if not 0 <= self.seed < 2**32:  # JAX uses 32 bits
             raise ValueError(f"--seed={self.seed} must be 0 or more, and below 2**32")
-        if self.top_k < 0 or not 0 <= self.top_p <= 1:
-            raise ValueError(f"--top_k={self.top_k} --top_p={self.top_p}: k >= 0 and 0 <= p <= 1")
+        for count in self.top_k.values():
+            if count < 0:
+                raise ValueError(f"--top_k={count} must be 0 or more")
+        for value in self.top_p.values():
+            if not 0 <= value <= 1:
+                raise ValueError(f"--top_p={value} must lie between 0 and 1")
         for value in self.temperature.values():
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"--temperature={value} must be 0 or more")

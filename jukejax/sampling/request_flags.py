@@ -173,13 +173,18 @@ def define_request_flags(values: flags.FlagValues) -> None:
         "Randomness: one number, or one for each of --levels; 0: always the most likely code.",
         flag_values=values,
     )
-    flags.DEFINE_integer(
-        "top_k", 0, "Choose among the k most likely codes; 0: among all.", flag_values=values
+    flags.DEFINE_list(
+        "top_k",
+        ["0"],
+        "Choose among the k most likely codes: one number, or one for each of --levels; 0: among "
+        "all.",
+        flag_values=values,
     )
-    flags.DEFINE_float(
+    flags.DEFINE_list(
         "top_p",
-        0.0,
-        "Choose among the most likely codes of this total probability; 0: all.",
+        ["0"],
+        "Choose among the most likely codes of this total probability: one number, or one for each "
+        "of --levels; 0: among all.",
         flag_values=values,
     )
     flags.DEFINE_list(

@@ -29,6 +29,7 @@ def test_the_sample_page_has_a_player_for_every_level_and_all_settings(tmp_path)
         "mode primed",
         "length 6.5 s",
         "temperature 2, 1, 0 1.0, 0.95, 0.9",
+        "top p 2, 1, 0 0.98, 0, 0",
         "prompt (given, not generated) 1.5 s",
         "Level 0 exceeded the range of the file format and was attenuated "
         "to 50 % (−6.0 dB); no sample was clipped.",
@@ -36,6 +37,7 @@ def test_the_sample_page_has_a_player_for_every_level_and_all_settings(tmp_path)
     ):
         assert fact in words
     assert "Level 1 exceeded" not in words
+    assert "top k" not in words
     assert "computed in" not in words  # the page of the same command is the same
     assert (tmp_path / "my samples #1/item_000/level_0.dark.png").exists()
 

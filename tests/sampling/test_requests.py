@@ -53,6 +53,8 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
         "reroll": [1, 2.5],
         "levels": [2, 1],
         "temperature": [0.9, 1],
+        "top_k": 40,
+        "top_p": [0.95, 0],
         "guidance": 2,
         "guided_labels": ["key", "bar"],
         "seed": 7,
@@ -61,7 +63,8 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
         "key": "8A",
         "artist": "Kiko Halden",
     }
-    lists = {"levels": "2,1", "temperature": "0.9,1", "guided_labels": "key,bar"}
+    lists = {"levels": "2,1", "temperature": "0.9,1", "top_p": "0.95,0"}
+    lists |= {"guided_labels": "key,bar"}
     words = {**line, "reroll": "1:2.5", **lists}
     values = read_values(read_flags(*(f"--{name}={value}" for name, value in words.items())))
     [entry] = read(line)
@@ -69,6 +72,8 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
     assert entry.settings == collect_settings(values, MODEL["hops"])
     assert entry.request.items == range(2, 5)
     assert entry.request.temperature == {2: 0.9, 1: 1.0}
+    assert entry.request.read_logits_filter(2) == (40, 0.95)
+    assert entry.request.read_logits_filter(1) == (40, 0)
     assert set(NAMES) <= set(entry.settings)
 
 
@@ -106,6 +111,7 @@ def test_flags_of_the_command_are_defaults_and_null_removes_one(read):
             {"temperature": [1, 2]},
             "temperature has 2 numbers for 3 levels; it must be one number, or one for each",
         ),
+        ({"top_k": [8, 0.5, 0]}, r"top_k=0\.5 is not a whole number"),
         ({"seconds": -1}, r"seconds=-1\.0 must be positive"),
         ({"mode": "primed"}, "mode=primed needs prompt, an audio file"),
         ({"mode": "upsample", "codes": "/none"}, "codes=/none is no file"),

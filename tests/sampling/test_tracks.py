@@ -54,6 +54,13 @@ def test_tracks_in_memory_are_those_of_a_folder(model, tmp_path, values):
     check_equal(tracks, tmp_path / "out")
 
 
+def test_every_level_has_its_own_filter_of_codes(model):
+    tracks = sample_in_memory(model, make_request(levels=(2, 1), top_k={2: 1}, items=range(2)), {})
+    first, second = tracks.codes[2]
+    np.testing.assert_array_equal(first, second)  # the most likely codes, whatever the noise
+    assert (tracks.codes[1][0] != tracks.codes[1][1]).mean() > 0.3
+
+
 def test_a_range_is_sampled_again_as_in_a_folder(model, tmp_path):
     tracks = sample_in_memory(model, make_request(levels=(2,)), {})
     tracks.write_folder(tmp_path / "first")
