@@ -79,6 +79,7 @@ def vqvae() -> ConfigDict:
             turns=TURNS,
             synthesis=True,
             matching_rounds=4,
+            matching_contrast=2.0,
         ),
     )
     # Log magnitudes keep chords that are 20 dB below the kick.

@@ -47,6 +47,8 @@ class FrameConfig:
       sample_rate: in Hz, to which the edges refer.
       matching_rounds: filters that bring the sound of the finer levels near the log magnitudes that
         the codes of the coarsest level predict, which is spectral (`ops.magnitude_matching`).
+      matching_contrast: dB by which each of these filters lowers what is half-way between two
+        semitones, for music in equal temperament whose A is 440 Hz; 0: nothing.
     """
 
     widths: tuple[int, ...]
@@ -57,6 +59,7 @@ class FrameConfig:
     synthesis: bool = False
     sample_rate: int = 44_100
     matching_rounds: int = 0
+    matching_contrast: float = 0.0
 
     def streams(self, level: int) -> tuple[Stream, ...]:
         """Returns the streams of a level, () if its codes do not take turns."""

@@ -189,6 +189,7 @@ class VQVAE(nn.Module):
             streams=config.streams(level),
             rounds=frames.matching_rounds,
             sample_rate=frames.sample_rate,
+            contrast=frames.matching_contrast,
         )
         return jnp.stack([match(audio[..., i]) for i in range(audio.shape[-1])], axis=-1)
 

@@ -9,11 +9,16 @@ As frames overlap, the filtered sound has other magnitudes than those of the fil
 that the filter is applied repeatedly: Griffin and Lim, "Signal estimation from modified short-time
 Fourier transform" (1984).
 
+The level of a semitone does not tell whether it is a partial or noise of that band, and the finer
+levels tend to noise. Partials of music in equal temperament are near the centers of the semitones:
+a `contrast` takes away what is between them.
+
 Letters: B batch, T time, N frames, W samples of a frame, K bands, F bins.
 """
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +38,9 @@ _HIGHEST = 6.0
 # Frames of a description for each frame of the filter. Tones change slowly: half of their frames
 # do, at half the cost.
 _STRIDE = {"tones": 2, "strokes": 1}
+CONTRAST_FROM = 600.0  # Hz; below, two semitones are nearer than the window resolves
 UNIT = bands.HOPS["tones"] * _STRIDE["tones"]  # samples at whose multiples a window may begin
+_NEPERS = np.log(10) / 20  # of a dB
 _PRECISION = lax.Precision.HIGHEST  # TF32 and bfloat16 products would add noise
 
 
@@ -44,6 +51,7 @@ def match_magnitudes(
     *,
     rounds: int,
     sample_rate: int,
+    contrast: float = 0.0,
 ) -> jax.Array:
     """Filters audio until its log magnitudes are near those of a spectral level.
 
@@ -53,6 +61,8 @@ def match_magnitudes(
     Args:
       audio: [B, T], T a multiple of `HOPS["tones"]`.
       spectra: of each stream, [B, N, K] of `bands.log_magnitudes`.
+      contrast: dB by which a round of "tones" lowers what is half-way between two centers, from
+        `CONTRAST_FROM` on.
 
     Returns:
       float32 [B, T].
@@ -66,7 +76,7 @@ def match_magnitudes(
     def apply_filters(_: int, sound: jax.Array) -> jax.Array:
         for kind, parts in targets.items():
             if parts:
-                sound = _apply_filter(sound, kind, parts, sample_rate)
+                sound = _apply_filter(sound, kind, parts, sample_rate, contrast)
         return sound
 
     length = audio.shape[1]
@@ -104,7 +114,7 @@ def _average_frames(logs: jax.Array, count: int) -> jax.Array:
 
 
 def _apply_filter(
-    audio: jax.Array, kind: str, parts: Sequence[Part], sample_rate: int
+    audio: jax.Array, kind: str, parts: Sequence[Part], sample_rate: int, contrast: float
 ) -> jax.Array:
     """Applies one filter for each frame, which brings the bands of one kind near their targets."""
     hop, span = bands.HOPS[kind] * _STRIDE[kind], bands.SPANS[kind] // _STRIDE[kind]
@@ -113,29 +123,43 @@ def _apply_filter(
         logs - bands.measure_frames(frames, kind, low, high, sample_rate=sample_rate)
         for low, high, logs in parts
     ]
-    limits = [decibels * np.log(10) / 20 for decibels in (_LOWEST[kind], _HIGHEST)]
+    limits = [decibels * _NEPERS for decibels in (_LOWEST[kind], _HIGHEST)]
     gains = jnp.clip(_STEP * jnp.concatenate(errors, axis=-1), *limits)
     edges = tuple((low, high) for low, high, _ in parts)
-    spread, cosines, sines = _make_bins(kind, edges, sample_rate)
+    bins = _make_bins(kind, edges, sample_rate)
+    cosines, sines = bins.cosines, bins.sines
+    lowered = contrast * _NEPERS * bins.valleys if kind == "tones" else 0.0
     multiply = functools.partial(jnp.matmul, precision=_PRECISION)
-    changes = jnp.expm1(multiply(gains, spread))  # [B, N, F]
+    changes = jnp.expm1(multiply(gains, bins.spread) - lowered)  # [B, N, F]
     filtered = multiply(changes * multiply(frames, cosines.T), cosines)
     filtered = filtered + multiply(changes * multiply(frames, sines.T), sines)
     return audio + add_frames(filtered, hop, span)
 
 
+class _Bins(NamedTuple):
+    """The bins of a filter.
+
+    Attributes:
+      spread: gain of each bin for that of each band, float32 [K, F].
+      valleys: 0 at the centers of the bands and under `CONTRAST_FROM`, 1 half-way between two
+        centers, float32 [F].
+      cosines, sines: float32 [F, W] with a window; the sum of the frames' products with both is the
+        audio.
+    """
+
+    spread: np.ndarray
+    valleys: np.ndarray
+    cosines: np.ndarray
+    sines: np.ndarray
+
+
 @functools.cache
-def _make_bins(
-    kind: str, edges: tuple[tuple[float, float], ...], sample_rate: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the gain of each bin for that of each band, and windowed cosines and sines.
+def _make_bins(kind: str, edges: tuple[tuple[float, float], ...], sample_rate: int) -> _Bins:
+    """Returns the bins of the filter of bands.
 
     Gains are linear in the logarithm of the frequency between two centers; those of the first and
     the last band hold for one more band, and fade over another one, so that a band has no more
     sound than its gain leaves.
-
-    Returns:
-      float32 [K, F], [F, W] and [F, W]; the sum of the frames' products with both is the audio.
     """
     window = bands.make_window(kind)
     size, hop = len(window), bands.HOPS[kind] * _STRIDE[kind]
@@ -149,8 +173,11 @@ def _make_bins(
     frequencies = bins * sample_rate / size
     is_inside = (frequencies > below[0]) & (frequencies < above[1])
     bins, frequencies = bins[is_inside], frequencies[is_inside]
-    spread = np.stack([np.interp(np.log(frequencies), points, row) for row in rows])
+    logs = np.log(frequencies)
+    spread = np.stack([np.interp(logs, points, row) for row in rows])
+    places = np.interp(logs, points, np.arange(len(points)))  # whole numbers at the centers
+    valleys = np.where(frequencies >= CONTRAST_FROM, np.square(np.sin(np.pi * places)), 0)
     # Analysis and synthesis have the same window, whose squares add up to a constant.
     scale = (window * np.sqrt(2 / size / (np.sum(np.square(window)) / hop))).astype(np.float32)
     cosines, sines = (wave * scale for wave in dft.make_waves(bins / size, size))
-    return spread.astype(np.float32), cosines, sines
+    return _Bins(spread.astype(np.float32), valleys.astype(np.float32), cosines, sines)

@@ -94,6 +94,7 @@ _VQVAE = {
     "frames.band_depth": _count(0),
     "frames.sample_rate": _count(1),
     "frames.matching_rounds": _count(0),
+    "frames.matching_contrast": NOT_NEGATIVE,
 }
 _PRIOR = {
     "level": _count(0),

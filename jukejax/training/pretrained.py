@@ -25,7 +25,8 @@ from jukejax.weights import loading, part_configs
 FREE = {"attn_dropout", "resid_dropout", "emb_dropout", "remat", "init_scale", "zero_out"}
 FREE |= {"ema_decay", "restart_threshold", "num_artists", "num_genres", "max_genres"}
 FREE |= {"dropout", "dropout_all", "context_dropout", "style_everywhere", "turn_temperatures"}
-FREE |= {"loss_fraction", "alignment_layer", "alignment_head", "matching_rounds"}
+FREE |= {"loss_fraction", "alignment_layer", "alignment_head"}
+FREE |= {"matching_rounds", "matching_contrast"}
 # Keys that a run may add to a model that was trained without them, with 0 or False.
 ADDED = {"tempo_bins", "keys", "bar_bins", "phrase_bars", "num_sections", "turns", "reference"}
 

@@ -23,9 +23,11 @@ def describe(sound):
     ]
 
 
-def match(sound, spectra, rounds=4):
+def match(sound, spectra, rounds=4, contrast=0.0):
     audio = jnp.asarray(sound[None], jnp.float32)
-    result = match_magnitudes(audio, spectra, STREAMS, rounds=rounds, sample_rate=RATE)
+    result = match_magnitudes(
+        audio, spectra, STREAMS, rounds=rounds, sample_rate=RATE, contrast=contrast
+    )
     return np.asarray(result[0])
 
 
@@ -58,6 +60,27 @@ def test_noise_between_the_notes_of_a_chord_falls_and_the_notes_stay():
         assert difference == pytest.approx(0, abs=1)
     middle = slice(4096, -4096)
     assert np.corrcoef(matched[middle], chord[middle])[0, 1] > 0.995
+
+
+def test_a_contrast_moves_sound_from_between_the_semitones_to_their_centers():
+    """Noise in the bands of partials becomes partials of the same level."""
+    noise = make_noise(0.1)
+    plain, narrow = (match(noise, describe(noise), contrast=contrast) for contrast in (0.0, 2.0))
+    changes = {
+        hz: measure_level(narrow, hz - 6, hz + 6) - measure_level(plain, hz - 6, hz + 6)
+        for hz in [440 * 2 ** (step / 12) for step in (1, 1.5, 15, 15.5, 24, 24.5)]
+    }
+    low_center, low_between, *high = changes.values()
+    assert low_center == pytest.approx(low_between, abs=1)  # the window does not resolve these
+    for center, between in (high[:2], high[2:]):
+        assert center - between > 5
+        assert center > 0 > between
+    for low, high_edge in ((500, 900), (900, 2200)):
+        level = measure_level(plain, low, high_edge)
+        assert measure_level(narrow, low, high_edge) == pytest.approx(level, abs=1.5)
+    assert measure_level(narrow, 4000, 12_000) == pytest.approx(
+        measure_level(plain, 4000, 12_000), abs=0.1
+    )
 
 
 def test_every_round_brings_log_magnitudes_nearer():
