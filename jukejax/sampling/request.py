@@ -112,6 +112,7 @@ class Request:
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        self._check_level_settings()
         self._check_start()
 
     def _check_numbers(self) -> None:
@@ -143,18 +144,6 @@ class Request:
             raise ValueError(f"--first_item={self.items[0]} must be 0 or more")
         if not 0 <= self.seed < 2**32:  # JAX uses 32 bits
             raise ValueError(f"--seed={self.seed} must be 0 or more, and below 2**32")
-        for count in self.top_k.values():
-            if count < 0:
-                raise ValueError(f"--top_k={count} must be 0 or more")
-        for value in self.top_p.values():
-            if not 0 <= value <= 1:
-                raise ValueError(f"--top_p={value} must lie between 0 and 1")
-        for value in self.temperature.values():
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"--temperature={value} must be 0 or more")
-        for value in self.guidance.values():
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"--guidance={value} must be 0 or more; 1 is as trained")
         for name in self.guided_labels or ("",):
             if name not in LABEL_NAMES:
                 known = ", ".join(LABEL_NAMES)
@@ -170,13 +159,27 @@ class Request:
                 parse_plan(self.sections)
             except ValueError as error:
                 raise ValueError(f"--sections={self.sections}: {error}") from error
-        for value in self.hop_fraction.values():
-            if not 0 < value <= 1:
-                raise ValueError(f"--hop_fraction={value} must lie above 0 and be at most 1")
         if not 0 < self.memory_fraction <= 1:
             raise ValueError(
                 f"--memory_fraction={self.memory_fraction} must lie above 0 and be at most 1"
             )
+
+    def _check_level_settings(self) -> None:
+        for value in self.temperature.values():
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"--temperature={value} must be 0 or more")
+        for value in self.guidance.values():
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"--guidance={value} must be 0 or more; 1 is as trained")
+        for value in self.hop_fraction.values():
+            if not 0 < value <= 1:
+                raise ValueError(f"--hop_fraction={value} must lie above 0 and be at most 1")
+        for count in self.top_k.values():
+            if count < 0:
+                raise ValueError(f"--top_k={count} must be 0 or more")
+        for value in self.top_p.values():
+            if not 0 <= value <= 1:
+                raise ValueError(f"--top_p={value} must lie between 0 and 1")
 
     def _check_start(self) -> None:
         if self.schedule not in SCHEDULES:
