@@ -105,16 +105,14 @@ def _format_level_cost(item: Item, level: int) -> str:
 
 def _list_settings(item: Item) -> list[tuple[str, object]]:
     meta = item.meta
+    levels = ", ".join(map(str, item.levels))
     pairs = [
         ("length", page.duration(item.seconds)),
         ("seed", meta.get("seed")),
         ("mode", meta.get("mode")),
-        (
-            f"temperature {', '.join(map(str, item.levels))}",
-            _format_by_level(item, meta.get("temperature")),
-        ),
+        (f"temperature {levels}", _format_by_level(item, meta.get("temperature"))),
         *(
-            (f"{name} {', '.join(map(str, item.levels))}", _format_by_level(item, meta.get(key)))
+            (f"{name} {levels}", _format_by_level(item, meta.get(key)))
             for name, key in (("top k", "top_k"), ("top p", "top_p"))
             if _is_any_set(meta.get(key))
         ),

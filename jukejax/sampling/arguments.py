@@ -45,7 +45,7 @@ def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
     values = _check_numbers(arguments)
     levels = _list_levels(values["levels"])
     values |= {name: _spread(name, values[name], levels) for name in PER_LEVEL}
-    values["top_k"] = _convert_whole("top_k", values["top_k"])
+    values["top_k"] = {level: _to_whole("top_k", k) for level, k in values["top_k"].items()}
     rate, bars, count = (values.pop(name) for name in ("sample_rate", "bars", "num_samples"))
     first_item = values.pop("first_item", 0)
     return Request(
@@ -88,11 +88,6 @@ def _to_whole(name: str, value: Any) -> int:
     if not _is_number(value) or value != int(value):
         raise ValueError(f"--{name}={value!r} is not a whole number")
     return int(value)
-
-
-def _convert_whole(name: str, numbers: Mapping[int, float]) -> dict[int, int]:
-    """Converts the numbers of levels to whole ones."""
-    return {level: _to_whole(name, number) for level, number in numbers.items()}
 
 
 def _is_number(value: Any) -> bool:
