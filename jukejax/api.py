@@ -126,6 +126,7 @@ class Jukebox:
         hop_fraction: float | Sequence[float] = 0.5,
         top_k: int | Sequence[int] = 0,
         top_p: float | Sequence[float] = 0.0,
+        min_p: float | Sequence[float] = 0.0,
         schedule: str = "sequential",
         seed: int = 0,
         num_samples: int = 1,
@@ -165,8 +166,9 @@ class Jukebox:
           guided_labels: those that it is for, such as ("key",), or "all".
           temperature: randomness, one number or one for each level; 0: the most likely codes.
           hop_fraction: share of a window that is new in the next, one or one for each level.
-          top_k, top_p: draw among the most likely codes only, one number or one for each level;
-            0: among all.
+          top_k, top_p, min_p: draw among the most likely codes only, one number or one for each
+            level; 0: among all. min_p is applied before the temperature: codes that are at least
+            this many times as likely as the likeliest.
           schedule: "sequential", or "parallel" for windows of the finer levels at once.
           seed, num_samples: of the random numbers; how many tracks.
           progress: called with (level, finished codes, all codes of a track) after every window;

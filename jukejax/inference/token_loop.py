@@ -24,10 +24,13 @@ class LogitsFilter(NamedTuple):
     Attributes:
       top_k: keep the k most likely codes; 0 keeps all.
       top_p: keep the nucleus of this mass; 0 keeps all.
+      min_p: before the temperature, keep codes that are at least this many times as likely as the
+        likeliest; 0 keeps all.
     """
 
     top_k: int = 0
     top_p: float = 0.0
+    min_p: float = 0.0
 
 
 NO_FILTER = LogitsFilter()

@@ -1,4 +1,4 @@
-"""Sampling of codes from logits: temperature, top-k and top-p (nucleus).
+"""Sampling of codes from logits: temperature, min-p, top-k and top-p (nucleus).
 
 Letters: B batch, V vocab_size.
 """
@@ -22,6 +22,15 @@ def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> j
     if top_p:
         logits = _drop_unlikely(logits, jax.nn.softmax(logits, axis=-1), top_p)
     return logits
+
+
+def keep_likely(logits: jax.Array, min_p: float) -> jax.Array:
+    """Sets logits [..., V] of codes less than `min_p` times as likely as the likeliest to -inf.
+
+    Source: min-p sampling (Nguyen et al., 2024), equation 2.
+    """
+    log_limit = logits.max(axis=-1, keepdims=True) + jnp.log(min_p)
+    return jnp.where(logits < log_limit, -jnp.inf, logits)
 
 
 def _drop_unlikely(logits: jax.Array, weights: jax.Array, limit: float) -> jax.Array:
@@ -49,7 +58,13 @@ def _drop_unlikely(logits: jax.Array, weights: jax.Array, limit: float) -> jax.A
 
 
 def sample_from_logits(
-    logits: jax.Array, noise: jax.Array, *, temperature: jax.Array, top_k: int, top_p: float
+    logits: jax.Array,
+    noise: jax.Array,
+    *,
+    temperature: jax.Array,
+    top_k: int = 0,
+    top_p: float = 0.0,
+    min_p: float = 0.0,
 ) -> jax.Array:
     """Samples one code for each item, int32 [B]: argmax(filter(logits / temperature) + noise).
 
@@ -58,7 +73,12 @@ def sample_from_logits(
 
     Args:
       temperature: scalar, or [B, 1].
+      top_k, top_p: filters after the temperature, see `filter_logits`.
+      min_p: filter before the temperature, see `keep_likely`, so that a high one makes no
+        unlikely code likelier; 0 keeps all codes.
     """
+    if min_p:
+        logits = keep_likely(logits, min_p)
     scaled = logits / jnp.where(temperature > 0, temperature, 1.0)
     scaled = filter_logits(scaled, top_k=top_k, top_p=top_p) + noise
     return find_argmax(jnp.where(temperature > 0, scaled, logits))

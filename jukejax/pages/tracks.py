@@ -113,7 +113,7 @@ def _list_settings(item: Item) -> list[tuple[str, object]]:
         (f"temperature {levels}", _format_by_level(item, meta.get("temperature"))),
         *(
             (f"{name} {levels}", _format_by_level(item, meta.get(key)))
-            for name, key in (("top k", "top_k"), ("top p", "top_p"))
+            for name, key in (("top k", "top_k"), ("top p", "top_p"), ("min p", "min_p"))
             if _is_any_set(meta.get(key))
         ),
     ]

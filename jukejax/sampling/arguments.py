@@ -28,7 +28,7 @@ _NUMBERS = (
     *("total_seconds", "offset_seconds", "memory_fraction"),
 )
 _WHOLE_NUMBERS = ("seed", "num_samples", "first_item", "candidates", "sample_rate")
-PER_LEVEL = ("temperature", "guidance", "hop_fraction", "top_k", "top_p")
+PER_LEVEL = ("temperature", "guidance", "hop_fraction", "top_k", "top_p", "min_p")
 _MODES = {"prompt": "primed", "codes": "continue"}  # of a source, if no mode is given
 
 

@@ -53,7 +53,7 @@ class Request:
       temperature, hop_fraction: by level.
       guidance: weight of the labels, by level; 1: as trained.
       guided_labels: those that it is for, of `LABEL_NAMES`.
-      top_k, top_p: filters of the logits, by level; 0, or none: all codes.
+      top_k, top_p, min_p: filters of the logits, by level; 0, or none: all codes.
       bpm: tempo of the tracks; None: unknown, or that of the source.
       key: one of `grid.KEYS`; None: unknown, or that of the source.
       first_beat: start of a bar in the source; None: that of the source.
@@ -90,13 +90,14 @@ class Request:
     loop: bool = False
     top_k: dict[int, int] = field(default_factory=dict)
     top_p: dict[int, float] = field(default_factory=dict)
+    min_p: dict[int, float] = field(default_factory=dict)
     schedule: str = "sequential"
     memory_fraction: float = 0.8
     stream: bool = False
 
-    def read_logits_filter(self, level: int) -> tuple[int, float]:
-        """Returns top k and top p of a level; 0 for none."""
-        return self.top_k.get(level, 0), self.top_p.get(level, 0.0)
+    def read_logits_filter(self, level: int) -> tuple[int, float, float]:
+        """Returns top k, top p and min p of a level; 0 for none."""
+        return self.top_k.get(level, 0), self.top_p.get(level, 0.0), self.min_p.get(level, 0.0)
 
     def count_samples(self, sample_rate: int) -> int | None:
         """Returns the samples of the sound of a track; None: those of its codes."""
@@ -177,9 +178,10 @@ class Request:
         for count in self.top_k.values():
             if count < 0:
                 raise ValueError(f"--top_k={count} must be 0 or more")
-        for value in self.top_p.values():
-            if not 0 <= value <= 1:
-                raise ValueError(f"--top_p={value} must lie between 0 and 1")
+        for name, values in (("top_p", self.top_p), ("min_p", self.min_p)):
+            for value in values.values():
+                if not 0 <= value <= 1:
+                    raise ValueError(f"--{name}={value} must lie between 0 and 1")
 
     def _check_start(self) -> None:
         if self.schedule not in SCHEDULES:

@@ -23,7 +23,8 @@ _GRID = ("bpm", "key", "first_beat", "sections", "loop")
 _SOURCES = ("artist", "genre", "lyrics", "lyrics_file", "prompt", "prompt_seconds", "codes")
 _RANGE = ("reroll", "candidates")
 _GUIDANCE = ("guidance", "guided_labels")
-_SAMPLING = ("levels", "temperature", *_GUIDANCE, "top_k", "top_p", "hop_fraction", "schedule")
+_FILTERS = ("top_k", "top_p", "min_p")
+_SAMPLING = ("levels", "temperature", *_GUIDANCE, *_FILTERS, "hop_fraction", "schedule")
 NAMES = (*_LENGTH, *_GRID, *_SOURCES, *_RANGE, *_SAMPLING, "stream", "seed")
 
 
@@ -185,6 +186,13 @@ def define_request_flags(values: flags.FlagValues) -> None:
         ["0"],
         "Choose among the most likely codes of this total probability: one number, or one for each "
         "of --levels; 0: among all.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "min_p",
+        ["0"],
+        "Choose among codes that are at least this many times as likely as the likeliest, before "
+        "--temperature: one number, or one for each of --levels; 0: among all.",
         flag_values=values,
     )
     flags.DEFINE_list(

@@ -198,6 +198,7 @@ def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
         "hop_fraction": {name: request.hop_fraction[k] for k, name in names.items()},
         "top_k": {name: request.top_k.get(k, 0) for k, name in names.items()},
         "top_p": {name: request.top_p.get(k, 0.0) for k, name in names.items()},
+        "min_p": {name: request.min_p.get(k, 0.0) for k, name in names.items()},
         "schedule": request.schedule,
         "guidance": {name: request.guidance.get(k, 1.0) for k, name in names.items()},
         "guided_labels": list(request.guided_labels),

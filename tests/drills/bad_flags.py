@@ -38,6 +38,7 @@ SAMPLE = {
     "temperature": ("-1", "nan"),
     "top_k": ("-1",),
     "top_p": ("-0.1", "1.5", "nan"),
+    "min_p": ("-0.1", "1.5", "nan"),
     "hop_fraction": ("0", "2", "nan"),
     "levels": ("2,0", "x"),
     "mode": ("magic",),

@@ -1,4 +1,4 @@
-"""Temperature, top-k, top-p and the sampled distribution."""
+"""Temperature, top-k, top-p, min-p and the sampled distribution."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from jukejax.ops import logits as ops
 
 filter_logits = jax.jit(ops.filter_logits, static_argnames=("top_k", "top_p"))
-sample_from_logits = jax.jit(ops.sample_from_logits, static_argnames=("top_k", "top_p"))
+sample_from_logits = jax.jit(ops.sample_from_logits, static_argnames=("top_k", "top_p", "min_p"))
 LOGITS = jnp.log(jnp.array([[0.1, 0.4, 0.05, 0.3, 0.15]]))
 
 
@@ -44,6 +44,22 @@ def test_filters_do_not_touch_what_they_keep():
 
 def test_ties_with_the_last_of_the_top_k_stay():
     assert kept(jnp.array([[1.0, 3.0, 2.0, 2.0, 0.0]]), top_k=2) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("min_p", "expected"), [(0.01, [0, 1, 2, 3, 4]), (0.3, [1, 3, 4]), (0.7, [1, 3]), (1.0, [1])]
+)
+def test_min_p_keeps_codes_by_their_share_of_the_likeliest(min_p, expected):
+    likely = ops.keep_likely(LOGITS, min_p)
+    assert np.flatnonzero(np.isfinite(likely[0])).tolist() == expected
+    np.testing.assert_array_equal(likely[0, expected], LOGITS[0, expected])
+
+
+def test_min_p_is_a_filter_of_the_probabilities_before_the_temperature(key):
+    noise = jax.random.gumbel(key(), (4_000, 5))
+    logits = jnp.broadcast_to(LOGITS, noise.shape)
+    codes = sample_from_logits(logits, noise, temperature=jnp.float32(9.0), min_p=0.3)
+    assert np.unique(codes).tolist() == [1, 3, 4]
 
 
 def test_filters_work_on_every_leading_axis(key):

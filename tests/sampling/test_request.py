@@ -32,6 +32,7 @@ def make_request(**values):
         ({"items": range(-1, 2)}, "--first_item=-1"),
         ({"seed": -1}, "--seed=-1"),
         ({"top_p": LEVELS | {1: 1.5}}, r"--top_p=1\.5"),
+        ({"min_p": LEVELS | {0: -0.1}}, r"--min_p=-0\.1"),
         ({"top_k": {2: 0, 1: -3}}, "--top_k=-3"),
         ({"temperature": LEVELS | {1: -1.0}}, r"--temperature=-1\.0"),
         ({"hop_fraction": LEVELS | {1: 0.0}}, r"--hop_fraction=0\.0"),

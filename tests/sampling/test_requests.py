@@ -55,6 +55,7 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
         "temperature": [0.9, 1],
         "top_k": 40,
         "top_p": [0.95, 0],
+        "min_p": 0.02,
         "guidance": 2,
         "guided_labels": ["key", "bar"],
         "seed": 7,
@@ -63,7 +64,7 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
         "key": "8A",
         "artist": "Kiko Halden",
     }
-    lists = {"levels": "2,1", "temperature": "0.9,1", "top_p": "0.95,0"}
+    lists = {"levels": "2,1", "temperature": "0.9,1", "top_p": "0.95,0", "min_p": "0.02"}
     lists |= {"guided_labels": "key,bar"}
     words = {**line, "reroll": "1:2.5", **lists}
     values = read_values(read_flags(*(f"--{name}={value}" for name, value in words.items())))
@@ -72,8 +73,8 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
     assert entry.settings == collect_settings(values, MODEL["hops"])
     assert entry.request.items == range(2, 5)
     assert entry.request.temperature == {2: 0.9, 1: 1.0}
-    assert entry.request.read_logits_filter(2) == (40, 0.95)
-    assert entry.request.read_logits_filter(1) == (40, 0)
+    assert entry.request.read_logits_filter(2) == (40, 0.95, 0.02)
+    assert entry.request.read_logits_filter(1) == (40, 0, 0.02)
     assert set(NAMES) <= set(entry.settings)
 
 

@@ -64,6 +64,7 @@ def write_samples(folder: Path, levels: Sequence[Sequence[int]] = ((2, 1, 0), (2
             "temperature": [0.9, 0.95, 1.0],
             "top_k": {"level_2": 0, "level_1": 0, "level_0": 0},
             "top_p": {"level_2": 0.98, "level_1": 0, "level_0": 0},
+            "min_p": {"level_2": 0.02, "level_1": 0, "level_0": 0},
             "prompt_seconds": 1.5,
             "timings": {"level_2": 4.0, "level_1": 16.0, "level_0": 60.0},
             "seconds_per_second_of_audio": 12.3,
