@@ -35,7 +35,8 @@ def load(
     Args:
       folder: a bundle of `export` or `convert`; a workdir of `train` with a VQ-VAE, which can
         encode and decode; or "house", the shipped model.
-      dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on GPU and TPU, else float32.
+      dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on GPU and TPU, float16 on
+        GPUs that lack it, float32 on CPU.
       weights: "int8" keeps the matrices of the priors in eight bits: half the memory of bfloat16.
       tensor: devices of this host that share the weights of a prior; 0: as few as hold them.
 

@@ -70,7 +70,8 @@ SONGS = flags.DEFINE_integer(
 DTYPE = flags.DEFINE_string(
     "dtype",
     None,
-    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32.",
+    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, float16 on GPUs that lack "
+    "it, float32 on CPU.",
     flag_values=FLAGS,
 )
 

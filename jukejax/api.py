@@ -184,7 +184,8 @@ class Jukebox:
             if levels is None:
                 arguments["levels"] = self.levels
             request = make_request(arguments, self.sample_rate)
-            settings = {"model": model.hash} | list_settings(arguments)
+            computation = {"dtype": np.dtype(model.dtype).name, "weights": model.weights}
+            settings = {"model": model.hash} | computation | list_settings(arguments)
             return sample_in_memory(model, request, settings, progress or _ignore_progress)
 
     def encode(self, audio: np.ndarray, sample_rate: int | None = None) -> dict[int, np.ndarray]:

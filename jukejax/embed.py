@@ -73,7 +73,8 @@ GENRE = flags.DEFINE_string(
 DTYPE = flags.DEFINE_string(
     "dtype",
     None,
-    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32.",
+    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, float16 on GPUs that lack "
+    "it, float32 on CPU.",
     flag_values=FLAGS,
 )
 SPLIT = flags.DEFINE_enum(

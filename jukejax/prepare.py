@@ -15,6 +15,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.preparation import run, sources
+from jukejax.preparation.metadata import COLUMNS
 from jukejax.preparation.rules import Rules
 from jukejax.preparation.separators import make_separator
 from jukejax.preparation.settings import Settings
@@ -55,9 +56,10 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "metadata",
     None,
-    "CSV with the columns file,artist,genre,lyrics; file is the path within --input; several "
-    "genres are separated by ';'; lyrics is a text, or the path of a .txt or .lrc file from the "
-    "folder of the CSV. Without it lyrics are read from a .lrc or .txt file beside the sound, and "
+    f"CSV with some of the columns {','.join(COLUMNS)}; file is the path within --input; several "
+    "genres are separated by ';'; first_beat is in seconds; sections as "
+    "in docs/grid.md; lyrics is a text, or the path of a .txt or .lrc file from the folder of the "
+    "CSV. Without it lyrics are read from a .lrc or .txt file beside the sound, and "
     "all labels from the files' own tags.",
     flag_values=FLAGS,
 )

@@ -51,7 +51,8 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_valu
 DTYPE = flags.DEFINE_string(
     "dtype",
     None,
-    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, else float32.",
+    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, float16 on GPUs that lack "
+    "it, float32 on CPU.",
     flag_values=FLAGS,
 )
 WEIGHTS = flags.DEFINE_enum(

@@ -101,7 +101,9 @@ def test_tracks_are_arrays_by_item_and_level(model):
     )
     np.testing.assert_array_equal(again.audio[0], tracks.audio[0])
     assert not np.array_equal(tracks.audio[0], tracks.audio[1])
-    assert json.loads(json.dumps(tracks.settings))["temperature"] == [0.9, 0.95, 1.0]
+    settings = json.loads(json.dumps(tracks.settings))
+    assert settings["temperature"] == [0.9, 0.95, 1.0]
+    assert (settings["dtype"], settings["weights"]) == ("float32", "float")
     for level, codes in tracks.codes.items():
         np.testing.assert_array_equal(model.decode(codes, level), tracks.sounds[level])
 

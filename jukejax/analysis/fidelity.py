@@ -58,7 +58,7 @@ class SpectralDifference(NamedTuple):
     """The difference of two spectrograms.
 
     Attributes:
-      distance: norm of the difference of the magnitudes (Jukebox, section 3.1).
+      distance: norm of the difference of the magnitudes (Jukebox, section 3.3).
       target_norm: norm of the target's magnitudes.
       log_distance: mean absolute difference of the natural logs of the magnitudes (+ 1e-4).
     """

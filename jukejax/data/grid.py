@@ -116,7 +116,13 @@ def merge_grids(first: Grid, second: Grid) -> Grid:
     downbeat = first.first_downbeat
     if downbeat is None and bpm == second.bpm:
         downbeat = second.first_downbeat
-    return Grid(bpm, downbeat, first.key or second.key, first.sections or second.sections)
+    return replace(
+        second,
+        bpm=bpm,
+        first_downbeat=downbeat,
+        key=first.key or second.key,
+        sections=first.sections or second.sections,
+    )
 
 
 def count_entries(num_sections: int) -> int:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-# What a model can be told of the music, and be without (`models.labels.list_label_names`).
+# What a model can be told of the music, and be without (`models.label_config.list_label_names`).
 LABEL_NAMES = ("artist", "genre", "tempo", "key", "bar", "section")
 # Columns of a label vector: total length, offset and window length in samples, artist, genres; then
 # those of `grid.Grid.make_entries` for a model with a grid; then the lyric tokens, if any.

@@ -29,7 +29,7 @@ from jukejax.data.labels import FIRST_GENRE, LabelSizes, make_label_vector
 from jukejax.data.lyrics import LyricsReader
 from jukejax.data.reading import change_level, fill_audio_window, fill_code_window
 from jukejax.data.references import join_reference
-from jukejax.data.track_labels import TrackLabels, encode_track_labels
+from jukejax.data.track_labels import SplitLabels, encode_track_labels
 from jukejax.data.vocabularies import LabelIds
 
 Batch = dict[str, np.ndarray]
@@ -107,7 +107,7 @@ class CodeReader:
     split: str
     windows: Windows
     level: int
-    labels: TrackLabels
+    labels: SplitLabels
     reference: bool = False
 
     def read_batch(self, examples: Sequence[Example]) -> Batch:

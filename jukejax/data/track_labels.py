@@ -14,7 +14,7 @@ from jukejax.data.vocabularies import LabelIds
 
 
 @dataclass(frozen=True)
-class TrackLabels:
+class SplitLabels:
     """Label ids of each track of a split.
 
     Attributes:
@@ -53,7 +53,7 @@ def encode_track_labels(
     vocabulary: LabelIds,
     sizes: LabelSizes | None,
     lyrics_reader: LyricsReader | None = None,
-) -> TrackLabels:
+) -> SplitLabels:
     """Encodes the artist, the genres and the lyrics of each track.
 
     Args:
@@ -69,7 +69,7 @@ def encode_track_labels(
     genres = [vocabulary.track_genre_ids(track.genre) for track in tracks]
     most = max(map(len, genres), default=1)
     if sizes is None:
-        return TrackLabels(artists, genres, most)
+        return SplitLabels(artists, genres, most)
     excesses = [find_excess(*ids, sizes) for ids in zip(artists, genres, strict=True)]
     refused = [(track, excess) for track, excess in zip(tracks, excesses, strict=True) if excess]
     if refused:
@@ -91,7 +91,7 @@ def encode_track_labels(
     if lyrics_reader is not None:
         by_text = {text: lyrics_reader.encode(text) for text in {t.lyrics for t in tracks}}
         tokens = [by_text[track.lyrics] for track in tracks]
-    return TrackLabels(
+    return SplitLabels(
         artists,
         genres,
         sizes.max_genres,

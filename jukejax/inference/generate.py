@@ -19,7 +19,7 @@ from jukejax.inference.token_loop import NO_FILTER, LogitsFilter
 from jukejax.inference.window_program import WindowInputs
 from jukejax.inference.window_runners import WindowRunner, choose_runner
 from jukejax.inference.windows import SCHEDULES, list_window_starts
-from jukejax.models.labels import list_label_names
+from jukejax.models.label_config import list_label_names
 from jukejax.models.prior_config import PriorConfig
 
 # Held while a program is started, so that of several threads one compiles it.

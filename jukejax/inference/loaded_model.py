@@ -38,6 +38,8 @@ class Model:
       hops: samples of a code, by level.
       sample_rate: of the audio, in Hz.
       hash: of all weights.
+      dtype: of the computation.
+      weights: "float", or "int8" for matrices in eight bits.
       codec: the VQ-VAE.
     """
 
@@ -55,8 +57,8 @@ class Model:
         self.levels = sorted(description["levels"])
         self.sample_rate = description["sample_rate"]
         self.hash = bundle.hash_bundle(folder)
-        self._dtype = precision.compute_dtype(dtype or precision.default_dtype())
-        self._weights = weights
+        self.dtype = precision.compute_dtype(dtype or precision.default_dtype())
+        self.weights = weights
         self._memory_fraction = memory_fraction
         self._mesh = make_mesh(jax.local_devices(), tensor) if tensor else None
         self._kept_level: int | None = None
@@ -115,7 +117,7 @@ class Model:
     def _read_prior(self, level: int) -> tuple[PriorConfig, PriorWeights]:
         description, weights = loading.load_model(self.folder, f"level_{level}")
         config = freeze(PriorConfig, description["config"], f"level_{level}")
-        settings = self._dtype, self._weights
+        settings = self.dtype, self.weights
         mesh = self._mesh or choose_mesh(config, *settings, self._memory_fraction)
         if mesh.shape["tensor"] > 1:
             return config, shard_weights(config, weights["params"], *settings, mesh)

@@ -15,7 +15,8 @@ from jukejax.inference.conditioning import PriorWeights, compute_conditions
 from jukejax.inference.placement import map_rows
 from jukejax.inference.token_loop import LogitsFilter, TrackNoise, sample_tokens
 from jukejax.models import decoding, transformer
-from jukejax.models.labels import compute_grid_bins, list_label_names, remove_labels
+from jukejax.models.label_config import list_label_names
+from jukejax.models.labels import compute_grid_bins, remove_labels
 from jukejax.models.prior import build_sequence, extract_codes, split_labels
 from jukejax.models.prior_config import PriorConfig
 from jukejax.ops.chunks import map_chunks

@@ -1,8 +1,8 @@
 """A prior: the autoregressive model of one level with its conditioners.
 
-The top level is conditioned on artist, genre, timing and optionally lyrics; an upsampler on the
-codes above it and optionally on labels. A label vector is [total, offset, length, artist, genres
-..., lyric tokens ...]. Letters: B batch, T seq_len, E emb_dim, N lyric tokens, V vocabulary.
+The top level is conditioned on labels (`LabelConfig`: artist, genre, timing and, in ours, grid) and
+optionally on lyrics; an upsampler on the codes above it and optionally on labels. The label vector
+is that of `data.labels`. Letters: B batch, T seq_len, E emb_dim, N lyric tokens, V vocabulary.
 
 A model of the "single" kind reads lyrics and music as one sequence of N + T positions. Its
 vocabulary is that of the lyrics, followed by the codebook: music codes are shifted by `code_shift`.

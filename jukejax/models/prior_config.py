@@ -6,7 +6,7 @@ import math
 
 from jukejax.models.autoregressive import AutoregressiveConfig
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.transformer_config import TransformerConfig
 
 
@@ -20,7 +20,7 @@ class PriorConfig:
       hop_length: samples for each code of this level.
       transformer: the stack; its `seq_len` is the window, in codes, without lyrics.
       upper: the conditioner on the level above; None at the top level.
-      labels: artist, genre (and timing at the top level); None without labels.
+      labels: see `LabelConfig`; timing at the top level only. None without labels.
       lyrics: conditioning on lyrics; None without lyrics.
       lookback, merged_decoder: see `AutoregressiveConfig`.
       context_dropout: share of the training windows in which codes before a random position are

@@ -27,7 +27,7 @@ from jukejax.ops.turns import pad_frames
 
 
 class VQVAEOutput(NamedTuple):
-    """A forward pass; every field is a tuple over the levels.
+    """A forward pass; the tuples are over the levels.
 
     Attributes:
       audio: float32 [B, T, channels], each level decoded alone.
@@ -36,6 +36,7 @@ class VQVAEOutput(NamedTuple):
       metrics: of `quantize.update_codebook` when training, otherwise empty.
       spectra: {level: for each stream, its log magnitudes and those that its codes predict} of the
         spectral levels (see `SpectrumHeads`).
+      posteriors: of a KL bottleneck; None with codes.
     """
 
     audio: tuple[jax.Array, ...]
@@ -43,7 +44,7 @@ class VQVAEOutput(NamedTuple):
     quantized: tuple[Quantized, ...] | None
     metrics: tuple[dict[str, jax.Array], ...]
     spectra: dict[int, tuple[tuple[jax.Array, jax.Array], ...]]
-    posteriors: tuple[Posterior, ...] | None = None  # of a KL bottleneck
+    posteriors: tuple[Posterior, ...] | None = None
 
 
 class VQVAE(nn.Module):

@@ -14,7 +14,7 @@ def filter_logits(logits: jax.Array, *, top_k: int = 0, top_p: float = 0.0) -> j
       logits: [..., V].
       top_k: number of codes to keep; 0 keeps all. Ties with the k-th code are kept.
       top_p: keep the fewest codes whose total probability exceeds p, at least one, and ties with
-        the last of them; 0 keeps all.
+        the last of them; 0 keeps all. The probabilities are those among the top k.
     """
     vocab_size = logits.shape[-1]
     if top_k and top_k < vocab_size:

@@ -1,4 +1,4 @@
-"""Spectrograms and the reconstruction losses of the VQ-VAE (Jukebox, section 3.1 and appendix B.1).
+"""Spectrograms and the reconstruction losses of the VQ-VAE (Jukebox, section 3.3 and appendix B.1).
 
 Signals are [batch, time, channels] in [-1, 1]; spectra are those of the mean of the channels.
 Losses per item are [batch], not divided by the data set's `Bandwidth`.

@@ -123,6 +123,7 @@ def write_entry(
 
 
 def write_facts(entry: Path, prepared: PreparedTrack) -> None:
-    derived = ("name", "array", "fingerprint", "content", "artist", "genre", "tags", "lyrics")
-    facts = {key: value for key, value in asdict(prepared).items() if key not in derived}
+    """Writes the facts of the sound; names and labels are of a track that has it."""
+    excluded = ("name", "array", "fingerprint", "content", "artist", "genre", "tags", "lyrics")
+    facts = {key: value for key, value in asdict(prepared).items() if key not in excluded}
     files.write_bytes(entry.with_suffix(".json"), json.dumps(facts).encode(), shared=True)

@@ -32,7 +32,7 @@ from jukejax.data import audio
 from jukejax.data.codes_file import read_codes_file
 from jukejax.data.grid import Grid
 from jukejax.inference.batches import SampledWindows
-from jukejax.sampling.source import SourceTrack
+from jukejax.sampling.source import NAMED_LABELS, SourceTrack
 
 Codes = dict[int, np.ndarray]
 
@@ -41,7 +41,7 @@ def read_label_names(codes_path: str | Path) -> dict[str, str]:
     """Reads the artist, genre and lyrics of a sample from the meta.json beside its codes.npz."""
     path = Path(codes_path).with_name("meta.json")
     meta = files.read_json(path) if path.exists() else {}
-    return {name: meta[name] for name in ("artist", "genre", "lyrics") if meta.get(name)}
+    return {name: meta[name] for name in NAMED_LABELS if meta.get(name)}
 
 
 def read_grid(codes_path: str | Path) -> Grid:

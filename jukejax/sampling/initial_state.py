@@ -14,7 +14,7 @@ from jukejax.inference.conditioning import Labels
 from jukejax.inference.loaded_model import Model
 from jukejax.sampling.folder import Codes, read_source_track
 from jukejax.sampling.request import DEFAULT_SECONDS, Request
-from jukejax.sampling.source import SourceTrack
+from jukejax.sampling.source import NAMED_LABELS, SourceTrack
 from jukejax.sampling.track_grid import find_grid
 from jukejax.weights.codec_identity import compare_codecs
 
@@ -67,9 +67,10 @@ def select_levels(requested: tuple[int, ...], model: Model) -> list[int]:
 def inherit_labels(model: Model, request: Request) -> Request:
     """Returns the request with the artist, genre and lyrics of its source sample.
 
-    The request is not changed if it has labels, or if the names are not in the model's vocabulary.
+    The request is not changed if it has one of them, or if the names are not in the model's
+    vocabulary.
     """
-    if request.codes is None or request.artist or request.genre or request.lyrics:
+    if request.codes is None or any(getattr(request, name) for name in NAMED_LABELS):
         return request
     inherited = read_source_track(request.codes).names
     labeled: Request = dataclasses.replace(request, **inherited)  # type: ignore[arg-type]  # strings

@@ -15,7 +15,7 @@ from jukejax.sampling.levels import LevelSampler, level_stage, loop_stage
 from jukejax.sampling.plan import TrackPlan, stack_codes
 from jukejax.sampling.streaming import StreamGroup, count_first_codes, find_stream_targets
 from jukejax.sampling.takes import TakeSettings, TakeWriter
-from jukejax.sampling.tracks import RESULTS, decode_track, describe_track, select_item
+from jukejax.sampling.track_results import RESULTS, decode_track, describe_track, select_item
 
 
 @dataclasses.dataclass

@@ -293,7 +293,7 @@ class LevelSampler:
             temperature=tuple(each.temperature[level] for each in requests),
             guidance=tuple(each.guidance.get(level, 1.0) for each in requests),
             guided_labels=tuple(each.guided_labels for each in requests),
-            logits_filter=LogitsFilter(*request.read_logits_filter(level)),
+            logits_filter=LogitsFilter(*request.find_logits_filter(level)),
             schedule="sequential" if config.upper is None else request.schedule,
             memory_fraction=request.memory_fraction,
             devices=tuple(jax.local_devices()),

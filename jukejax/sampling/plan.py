@@ -65,7 +65,7 @@ def find_shape(plan: TrackPlan) -> tuple[Any, ...]:
         tuple(lengths),
         tuple(request.hop_fraction[level] for level in state.levels),
         tuple(request.guidance.get(level, 1.0) != 1 for level in state.levels),
-        tuple(request.read_logits_filter(level) for level in state.levels),
+        tuple(request.find_logits_filter(level) for level in state.levels),
         (request.schedule, request.memory_fraction, request.stream),
         request.reroll,
         (request.candidates, state.grid.bpm if request.loop else None) if selects else None,

@@ -95,7 +95,7 @@ class Request:
     memory_fraction: float = 0.8
     stream: bool = False
 
-    def read_logits_filter(self, level: int) -> tuple[int, float, float]:
+    def find_logits_filter(self, level: int) -> tuple[int, float, float]:
         """Returns top k, top p and min p of a level; 0 for none."""
         return self.top_k.get(level, 0), self.top_p.get(level, 0.0), self.min_p.get(level, 0.0)
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from jukejax.data.grid import Grid
 
+NAMED_LABELS = ("artist", "genre", "lyrics")  # those that a track passes on as texts
+
 
 @dataclass(frozen=True, eq=False)
 class SourceTrack:
@@ -14,7 +16,7 @@ class SourceTrack:
     Attributes:
       codes: {level: int32 [t]}.
       grid: of the track, from its start.
-      names: its "artist", "genre" and "lyrics", those that it has.
+      names: its `NAMED_LABELS`, those that it has.
       vqvae: identity of the VQ-VAE that made the codes; {} if it is unknown.
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
-from jukejax.models.labels import list_label_names
+from jukejax.models.label_config import LabelConfig, list_label_names
 from jukejax.sampling.folder import read_source_track
 from jukejax.sampling.request import AUTO, Request
 
@@ -28,7 +28,7 @@ def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
     if request.prompt is not None and _has_grid_labels(model, levels) and not is_complete:
         grid = merge_grids(grid, _estimate_grid(request.prompt, model, request))
     elif request.prompt is None and grid.first_downbeat is None and grid.bpm is not None:
-        grid = Grid(grid.bpm, 0.0, grid.key)
+        grid = dataclasses.replace(grid, first_downbeat=0.0)
     _check_labels(model, request, levels)
     return grid
 
@@ -36,6 +36,11 @@ def find_grid(model: Model, request: Request, levels: Sequence[int]) -> Grid:
 def _has_grid_labels(model: Model, levels: Sequence[int]) -> bool:
     configs = (model.read_config(level).labels for level in levels)
     return any(config is not None and config.has_grid for config in configs)
+
+
+def _uses_tempo(config: LabelConfig) -> bool:
+    """Returns true if the tempo changes a condition: its own, or a position in bars."""
+    return bool(config.tempo_bins or config.bar_bins or config.phrase_bars or config.num_sections)
 
 
 def _estimate_grid(prompt: audio.Source, model: Model, request: Request) -> Grid:
@@ -66,7 +71,7 @@ def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None
     configs = {level: model.read_config(level).labels for level in levels}
     labels = [config for config in configs.values() if config is not None]
     for flag, value, is_known in (
-        ("bpm", request.bpm, any(config.tempo_bins or config.bar_bins for config in labels)),
+        ("bpm", request.bpm, any(_uses_tempo(config) for config in labels)),
         ("key", request.key, any(config.keys for config in labels)),
         (
             "sections",

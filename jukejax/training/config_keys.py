@@ -44,7 +44,8 @@ KEYS = {
     "keep": "newest checkpoints to keep",
     "checkpoint_at": "a step, or several, whose checkpoints are kept for good: 33000,53000,90000",
     "keep_every": "interval of steps whose checkpoints are kept for good; 0: none",
-    "keep_best": "checkpoints to keep with the lowest held-out loss",
+    "keep_best": "checkpoints to keep with the lowest held-out bits per code, or, of a VQ-VAE, "
+    "multispectral distance",
     "tensorboard": "false: no WORKDIR/tensorboard",
     "profile": "FIRST:LAST, steps to trace with JAX's profiler to WORKDIR/profile",
     "wandb": "project of Weights & Biases to log to",

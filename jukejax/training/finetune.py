@@ -111,7 +111,7 @@ def grow_tables(params: Tree, vocabulary: Mapping, description: Mapping, key: ja
 
 
 def add_grid_tables(params: Tree, target: Tree) -> Tree:
-    """Adds the tables of tempo, key, position and turn that the trained model does not have.
+    """Adds the tables of `GRID_TABLES` that the trained model does not have.
 
     They are zero, so that the model starts with the loss that it was trained to.
 

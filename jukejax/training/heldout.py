@@ -34,7 +34,11 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """The criterion of the best checkpoint: bits per code, or a VQ-VAE's spectral distance."""
+        """The criterion of the best checkpoint: bits per code, or `multispectral` of a VQ-VAE.
+
+        Other terms of a VQ-VAE's loss do not count: the spectral distance is the one that runs with
+        other weights of the terms have in common.
+        """
         if "bits_per_code" in self.metrics:
             return self.metrics["bits_per_code"]
         return sum(v for name, v in self.metrics.items() if name.endswith("/multispectral"))

@@ -15,7 +15,7 @@ from jukejax.common import files, mirrors, storage
 from jukejax.common.config import to_plain
 from jukejax.data import vocabularies
 from jukejax.data.vocabularies import LabelTables, Vocabulary
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.weights import loading, part_configs

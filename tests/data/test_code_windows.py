@@ -6,7 +6,7 @@ import pytest
 from jukejax.data import corpus, pipeline, records
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 
 TOPS = (3000, 700, 1024)
 

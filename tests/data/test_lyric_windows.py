@@ -6,7 +6,7 @@ import pytest
 from jukejax.data import corpus, lyrics, pipeline
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.data.writer import DatasetWriter
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 
 
 @pytest.mark.parametrize("alphabet", ["v2", "v3", "unicode"])

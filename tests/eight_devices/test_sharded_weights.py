@@ -14,7 +14,7 @@ from jukejax.inference.loaded_model import Model
 from jukejax.inference.score import score_windows
 from jukejax.models import decoding
 from jukejax.models.conditioners import LyricsConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior import build_sequence
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig

@@ -10,7 +10,7 @@ import pytest
 from jukejax.inference.align import align_lyrics, compute_lyric_attention
 from jukejax.inference.conditioning import Labels, PriorInputs, make_window_labels, prepare_weights
 from jukejax.models.conditioners import LyricsConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.weights.part_configs import find_prior_shapes

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jukejax.models.conditioners import CodeConditioner, CodeConditionerConfig
-from jukejax.models.labels import LabelConditioner, LabelConfig, compute_timing_bins
+from jukejax.models.label_config import LabelConfig
+from jukejax.models.labels import LabelConditioner, compute_timing_bins
 
 LABELS = LabelConfig(
     num_artists=3,

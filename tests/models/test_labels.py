@@ -10,14 +10,8 @@ import pytest
 from jukejax.data.grid import Grid
 from jukejax.data.labels import make_label_vector
 from jukejax.data.sections import NAMES
-from jukejax.models.labels import (
-    LabelConditioner,
-    LabelConfig,
-    compute_grid_bins,
-    drop_labels,
-    list_label_names,
-    remove_labels,
-)
+from jukejax.models.label_config import LabelConfig, list_label_names
+from jukejax.models.labels import LabelConditioner, compute_grid_bins, drop_labels, remove_labels
 
 RATE, HOP, SEQ_LEN = 44100, 128, 64
 CONFIG = LabelConfig(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior import Prior
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig

@@ -73,8 +73,8 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
     assert entry.settings == collect_settings(values, MODEL["hops"])
     assert entry.request.items == range(2, 5)
     assert entry.request.temperature == {2: 0.9, 1: 1.0}
-    assert entry.request.read_logits_filter(2) == (40, 0.95, 0.02)
-    assert entry.request.read_logits_filter(1) == (40, 0, 0.02)
+    assert entry.request.find_logits_filter(2) == (40, 0.95, 0.02)
+    assert entry.request.find_logits_filter(1) == (40, 0, 0.02)
     assert set(NAMES) <= set(entry.settings)
 
 

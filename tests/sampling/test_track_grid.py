@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from jukejax.data.grid import Grid
+from jukejax.models.label_config import LabelConfig
 from jukejax.sampling import track_grid
+from jukejax.sampling.source import SourceTrack
 
-LABELS = SimpleNamespace(has_grid=True, tempo_bins=8, bar_bins=16, keys=24, num_sections=0)
+LABELS = LabelConfig(1, 1, tempo_bins=8, bar_bins=16, keys=24)
 MODEL = SimpleNamespace(sample_rate=44100, read_config=lambda level: SimpleNamespace(labels=LABELS))
 
 
@@ -31,3 +33,37 @@ def test_a_prompt_is_analyzed_for_what_is_not_given(monkeypatch, requested, is_a
     grid = track_grid.find_grid(MODEL, request, [2])
     assert bool(analyzed) == is_analyzed
     assert grid == Grid(requested["bpm"] or 90.0, 22050.0, requested["key"] or "Cm")
+
+
+def test_a_source_keeps_its_sections_at_another_tempo():
+    sections = (("intro", 0.0), ("drop", 88200.0))
+    source = SourceTrack({}, Grid(120.0, 0.0, "Am", sections))
+    request = SimpleNamespace(
+        codes=source,
+        prompt=None,
+        bpm=124.0,
+        first_beat=None,
+        key=None,
+        guidance={},
+        sections="auto",
+    )
+    assert track_grid.find_grid(MODEL, request, [2]) == Grid(124.0, 0.0, "Am", sections)
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_known"),
+    [
+        ({}, False),
+        ({"tempo_bins": 8}, True),
+        ({"phrase_bars": 4}, True),
+        ({"num_sections": 4}, True),
+    ],
+)
+def test_a_tempo_is_of_use_to_models_with_tempo_bars_or_sections(capsys, labels, is_known):
+    config = SimpleNamespace(labels=LabelConfig(1, 1, **labels))
+    model = SimpleNamespace(sample_rate=44100, folder="model", read_config=lambda level: config)
+    request = SimpleNamespace(
+        codes=None, prompt=None, bpm=124.0, first_beat=None, key=None, guidance={}, sections="auto"
+    )
+    track_grid.find_grid(model, request, [2])
+    assert ("--bpm does not change how it plays" in capsys.readouterr().err) != is_known

@@ -8,7 +8,7 @@ import numpy as np
 
 from jukejax.common.config import to_plain
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig

@@ -3,7 +3,7 @@
 import dataclasses
 
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 

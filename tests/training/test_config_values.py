@@ -8,7 +8,7 @@ import pytest
 
 from jukejax.data.vocabularies import Vocabulary
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig

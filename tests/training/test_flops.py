@@ -10,7 +10,7 @@ import pytest
 from jukejax.common.config import freeze
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig
 from jukejax.models.frames import FrameConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior import Prior
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.prior_losses import compute_losses

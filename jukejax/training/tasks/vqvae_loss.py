@@ -21,7 +21,10 @@ LOG_FLOOR = 0.1
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Terms and weights of the loss of each level; the defaults are those of the released model.
+    """Terms and weights of the loss of each level.
+
+    The defaults are those of the released model, where it has the term: `code_spectrum` and `kl`
+    are of extensions, and count only for models that have them.
 
     Attributes:
       recons: distance of the waveforms: "l1", "l2", "linf", or "lmix", their weighted sum.
@@ -164,7 +167,8 @@ def total_loss(
 ) -> tuple[jax.Array, tuple[Metrics, ...]]:
     """Computes the loss of the VQ-VAE, summed over its levels.
 
-    L = L_recons + a L_spec + b L_multispec + beta L_commit (equation 1 and section 3.3), where the
+    L = L_recons + a L_spec + b L_multispec + beta L_commit (equation 1 and section 3.3), and of our
+    extensions c L_log_spec + d L_code_spec + e L_kl, each with its weight in `LossConfig`. The
     commitment loss is L_commit = mean || h - sg[e_z] ||^2 of the features h and their codes e_z
     (equation 4; computed in `ops.quantize`). L_codebook (equation 3) has no gradient here: the
     codebook is a moving average of the features.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
 from jukejax.models.vqvae_config import VQVAEConfig

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from jukejax.models.conditioners import CodeConditioner, CodeConditionerConfig
-from jukejax.models.labels import LabelConditioner, LabelConfig, compute_timing_bins
+from jukejax.models.label_config import LabelConfig
+from jukejax.models.labels import LabelConditioner, compute_timing_bins
 from jukejax.weights.openai import prior as openai_prior
 from tests.golden.kinds.case import Case, assert_close
 from tests.golden.kinds.parameters import LAYER, assert_gradients, load_params

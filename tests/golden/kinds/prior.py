@@ -15,7 +15,7 @@ from jukejax.inference.conditioning import PriorInputs, PriorWeights, fit_length
 from jukejax.inference.token_loop import NO_FILTER
 from jukejax.inference.window_program import WindowInputs, sample_windows
 from jukejax.models.conditioners import CodeConditionerConfig, LyricsConfig, LyricsKind
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior import Prior, split_labels
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.prior_losses import compute_losses

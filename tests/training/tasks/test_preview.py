@@ -14,7 +14,7 @@ from jukejax.data.writer import DatasetWriter
 from jukejax.inference.codec import Codec
 from jukejax.inference.codec_opening import open_codec
 from jukejax.models.conditioners import CodeConditionerConfig
-from jukejax.models.labels import LabelConfig
+from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior import Prior
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.transformer_config import TransformerConfig
