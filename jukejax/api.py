@@ -30,7 +30,7 @@ from jukejax.inference.codec import Codec
 from jukejax.inference.extractor import ActivationExtractor
 from jukejax.inference.loaded_model import Model
 from jukejax.inference.matched_decoding import decode_level
-from jukejax.sampling.arguments import list_settings, make_request
+from jukejax.sampling.arguments import fill_arguments, list_settings, make_request
 from jukejax.sampling.levels import OnProgress
 from jukejax.sampling.tracks import Tracks, sample_in_memory
 from jukejax.weights import bundle
@@ -120,19 +120,22 @@ class Jukebox:
         candidates: int = 4,
         loop: bool = False,
         levels: int | Sequence[int] | None = None,
-        guidance: float | Sequence[float] = 1.0,
-        guided_labels: str | Sequence[str] = "all",
-        temperature: float | Sequence[float] = 0.98,
-        hop_fraction: float | Sequence[float] = 0.5,
-        top_k: int | Sequence[int] = 0,
-        top_p: float | Sequence[float] = 0.0,
-        min_p: float | Sequence[float] = 0.0,
-        schedule: str = "sequential",
+        guidance: float | Sequence[float] | None = None,
+        guided_labels: str | Sequence[str] | None = None,
+        temperature: float | Sequence[float] | None = None,
+        hop_fraction: float | Sequence[float] | None = None,
+        top_k: int | Sequence[int] | None = None,
+        top_p: float | Sequence[float] | None = None,
+        min_p: float | Sequence[float] | None = None,
+        schedule: str | None = None,
         seed: int = 0,
         num_samples: int = 1,
         progress: OnProgress | None = None,
     ) -> Tracks:
         """Generates tracks; the same settings and seed give the same tracks.
+
+        Settings of sampling that are None are those that the model recommends, or else those of
+        `jukejax.weights.recommended_settings.DEFAULTS`.
 
         >>> model = jukejax.load("house")
         >>> sketches = model.sample(bpm=122, key="Am", bars=1, levels=2, num_samples=2)
@@ -183,6 +186,7 @@ class Jukebox:
             model = self._require_priors()
             if levels is None:
                 arguments["levels"] = self.levels
+            arguments = fill_arguments(arguments, model.sampling)
             request = make_request(arguments, self.sample_rate)
             computation = {"dtype": np.dtype(model.dtype).name, "weights": model.weights}
             settings = {"model": model.hash} | computation | list_settings(arguments)

@@ -89,6 +89,14 @@ RECIPE = flags.DEFINE_string(
     "How the model was made (corpus, commands, hours), recorded in model.json.",
     flag_values=FLAGS,
 )
+SAMPLING = flags.DEFINE_string(
+    "sampling",
+    None,
+    "JSON file with the settings that sample takes by default with this model, such as "
+    '{"temperature": {"level_2": 1.1, "level_1": 0.9}, "schedule": "parallel"}; without it those '
+    "of a bundle among --workdir.",
+    flag_values=FLAGS,
+)
 SECONDS = flags.DEFINE_float(
     "seconds",
     6.0,
@@ -132,6 +140,7 @@ def main() -> int:
         checkpoint=CHECKPOINT.value or "",
         license=LICENSE.value,
         recipe=RECIPE.value,
+        sampling=SAMPLING.value,
         seconds=SECONDS.value or 0.0,
         batch=BATCH.value or 1,
         dtype=DTYPE.value or "",

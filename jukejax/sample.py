@@ -35,7 +35,7 @@ from jukejax.common import mirrors
 from jukejax.common.formatting import format_count
 from jukejax.runtime import platform_flags
 from jukejax.sampling import source_paths
-from jukejax.sampling.flag_requests import collect_settings, make_flag_request
+from jukejax.sampling.flag_requests import collect_settings, fill_flags, make_flag_request
 from jukejax.sampling.request_file import BadLines, make_request_entries, read_entries
 from jukejax.sampling.request_flags import define_request_flags, read_values
 from jukejax.sampling.take_flags import define_take_flags, read_take_settings
@@ -137,6 +137,7 @@ def sample_one(folder: str, values: Mapping[str, Any], output: Path, started_at:
       values: of the flags that describe the request.
     """
     description = bundle.open_bundle(folder)
+    values = fill_flags(values, description)
     request = make_flag_request(values, description)
     takes = read_take_settings(FLAGS)
 

@@ -104,6 +104,7 @@ def test_tracks_are_arrays_by_item_and_level(model):
     settings = json.loads(json.dumps(tracks.settings))
     assert settings["temperature"] == [0.9, 0.95, 1.0]
     assert (settings["dtype"], settings["weights"]) == ("float32", "float")
+    assert (settings["schedule"], settings["guidance"]) == ("sequential", 1.0)
     for level, codes in tracks.codes.items():
         np.testing.assert_array_equal(model.decode(codes, level), tracks.sounds[level])
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,6 +38,7 @@ class Model:
       levels: levels that have a prior, ascending.
       hops: samples of a code, by level.
       sample_rate: of the audio, in Hz.
+      sampling: settings that the bundle recommends, see `weights.recommended_settings`.
       hash: of all weights.
       dtype: of the computation.
       weights: "float", or "int8" for matrices in eight bits.
@@ -56,6 +58,7 @@ class Model:
         self.hops = description["hops"]
         self.levels = sorted(description["levels"])
         self.sample_rate = description["sample_rate"]
+        self.sampling: Mapping[str, Any] = description.get("sampling") or {}
         self.hash = bundle.hash_bundle(folder)
         self.dtype = precision.compute_dtype(dtype or precision.default_dtype())
         self.weights = weights

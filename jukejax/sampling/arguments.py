@@ -19,6 +19,7 @@ from jukejax.data.labels import LABEL_NAMES
 from jukejax.sampling.request import ALL, Request
 from jukejax.sampling.request_values import resolve_seconds
 from jukejax.sampling.source import SourceTrack
+from jukejax.weights.recommended_settings import PER_LEVEL, fill_settings
 
 if TYPE_CHECKING:
     from jukejax.sampling.tracks import Tracks
@@ -28,7 +29,6 @@ _NUMBERS = (
     *("total_seconds", "offset_seconds", "memory_fraction"),
 )
 _WHOLE_NUMBERS = ("seed", "num_samples", "first_item", "candidates", "sample_rate")
-PER_LEVEL = ("temperature", "guidance", "hop_fraction", "top_k", "top_p", "min_p")
 _MODES = {"prompt": "primed", "codes": "continue"}  # of a source, if no mode is given
 
 
@@ -63,6 +63,11 @@ def make_request(arguments: Mapping[str, Any], sample_rate: int) -> Request:
             "items": range(first_item, first_item + count),
         }
     )
+
+
+def fill_arguments(arguments: Mapping[str, Any], recommended: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments with the settings of `fill_settings` for those that are None."""
+    return fill_settings(arguments, _list_levels(arguments["levels"]), recommended)
 
 
 def list_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from jukejax.sampling.request_values import (
     parse_numbers,
     parse_range,
 )
+from jukejax.weights.recommended_settings import PER_LEVEL, fill_settings
 
 _HASHED = ("lyrics_file", "prompt", "codes")  # files whose content the tracks depend on
 
 
 def make_flag_request(values: Mapping[str, Any], model: Mapping[str, Any]) -> Request:
-    """Returns the request that the values of `request_flags.read_values` describe.
+    """Returns the request that the values of `fill_flags` describe.
 
     Args:
       model: description of the bundle.
@@ -37,11 +38,25 @@ def make_flag_request(values: Mapping[str, Any], model: Mapping[str, Any]) -> Re
         "reroll": read_reroll(values, model["sample_rate"]),
         "sample_rate": None,
     }
-    for name in arguments.PER_LEVEL:
+    for name in PER_LEVEL:
         numbers = parse_numbers(name, values[name])
         converted[name] = numbers[0] if len(numbers) == 1 else numbers
     rest = {name: value for name, value in values.items() if name != "lyrics_file"}
     return arguments.make_request(rest | converted, model["sample_rate"])
+
+
+def fill_flags(values: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of `request_flags.read_values`, open ones as the model recommends.
+
+    Args:
+      model: description of the bundle.
+    """
+    levels = parse_integers("levels", choose_levels(values, model["hops"]))
+    filled = fill_settings(values, levels, model.get("sampling") or {})
+    for name in (*PER_LEVEL, "guided_labels"):  # lists of texts, as those of flags
+        value = filled[name]
+        filled[name] = [str(item) for item in (value if isinstance(value, list) else [value])]
+    return filled
 
 
 def choose_levels(values: Mapping[str, Any], hops: Sequence[int]) -> list[str]:

@@ -23,7 +23,7 @@ from jukejax.common import bucket_flags, files
 from jukejax.common.formatting import format_count
 from jukejax.common.messages import name_values
 from jukejax.sampling import source_paths
-from jukejax.sampling.flag_requests import collect_settings, make_flag_request
+from jukejax.sampling.flag_requests import collect_settings, fill_flags, make_flag_request
 from jukejax.sampling.request import Request
 from jukejax.sampling.request_flags import NAMES
 
@@ -125,7 +125,7 @@ def make_request_entries(
       ValueError: a value is out of range, or contradicts another one; or there are no files.
     """
     entries = []
-    for each in _expand_sources(values):
+    for each in _expand_sources(fill_flags(values, model)):
         request = make_flag_request(each, model)
         entries.append(Entry(line, request, collect_settings(each, model["hops"])))
     return entries

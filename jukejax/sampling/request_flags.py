@@ -8,6 +8,7 @@ from jukejax.data import sections
 from jukejax.data.labels import LABEL_NAMES
 from jukejax.inference.windows import SCHEDULES
 from jukejax.sampling.request import ALL, AUTO, DEFAULT_SECONDS, MODES
+from jukejax.weights.recommended_settings import DEFAULTS
 
 # Those that the tracks depend on, in the order of settings.json.
 _LENGTH = (
@@ -31,6 +32,10 @@ NAMES = (*_LENGTH, *_GRID, *_SOURCES, *_RANGE, *_SAMPLING, "stream", "seed")
 def read_values(values: flags.FlagValues) -> dict[str, Any]:
     """Returns the values of the flags that describe a request."""
     return {name: values[name].value for name in (*NAMES, "memory_fraction")}
+
+
+def _describe_default(name: str) -> str:
+    return f"Default: as the model recommends (model.json), else {DEFAULTS[name]}."
 
 
 def define_request_flags(values: flags.FlagValues) -> None:
@@ -85,17 +90,17 @@ def define_request_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list(
         "guidance",
-        ["1"],
+        None,
         "Weight of artist, genre, tempo, key, bar and section against the music alone: one number, "
         "or one for each of --levels. Above 1: they are followed more closely, at twice the work; "
-        "for models that were trained with label dropout.",
+        f"for models that were trained with label dropout. {_describe_default('guidance')}",
         flag_values=values,
     )
     flags.DEFINE_list(
         "guided_labels",
-        [ALL],
+        None,
         f"Labels that --guidance is for: {ALL}, or some of {', '.join(LABEL_NAMES)}. The others "
-        "count as trained.",
+        f"count as trained. {_describe_default('guided_labels')}",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -170,44 +175,47 @@ def define_request_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list(
         "temperature",
-        ["0.98"],
-        "Randomness: one number, or one for each of --levels; 0: always the most likely code.",
+        None,
+        "Randomness: one number, or one for each of --levels; 0: always the most likely code. "
+        f"{_describe_default('temperature')}",
         flag_values=values,
     )
     flags.DEFINE_list(
         "top_k",
-        ["0"],
+        None,
         "Choose among the k most likely codes: one number, or one for each of --levels; 0: among "
-        "all.",
+        f"all. {_describe_default('top_k')}",
         flag_values=values,
     )
     flags.DEFINE_list(
         "top_p",
-        ["0"],
+        None,
         "Choose among the most likely codes of this total probability: one number, or one for each "
-        "of --levels; 0: among all.",
+        f"of --levels; 0: among all. {_describe_default('top_p')}",
         flag_values=values,
     )
     flags.DEFINE_list(
         "min_p",
-        ["0"],
+        None,
         "Choose among codes that are at least this many times as likely as the likeliest, before "
-        "--temperature: one number, or one for each of --levels; 0: among all.",
+        "--temperature: one number, or one for each of --levels; 0: among all. "
+        f"{_describe_default('min_p')}",
         flag_values=values,
     )
     flags.DEFINE_list(
         "hop_fraction",
-        ["0.5"],
+        None,
         "Share of a window that is new in the next one; one number or one for each of --levels. "
-        "Smaller: more context, slower.",
+        f"Smaller: more context, slower. {_describe_default('hop_fraction')}",
         flag_values=values,
     )
     flags.DEFINE_enum(
         "schedule",
-        "sequential",
+        None,
         SCHEDULES,
         "Order of a level's windows: one after the other, or, at the finer levels, in parallel and "
-        "joined where they agree best (faster where many fit into memory).",
+        "joined where they agree best (faster where many fit into memory). "
+        f"{_describe_default('schedule')}",
         flag_values=values,
     )
     flags.DEFINE_float(

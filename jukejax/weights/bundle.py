@@ -21,6 +21,7 @@ from jukejax.common import files
 from jukejax.common.config import freeze
 from jukejax.common.formatting import format_count
 from jukejax.common.types import Tree
+from jukejax.weights.recommended_settings import check_recommendation
 
 FORMAT = 1
 _BLOCK = 1 << 22  # bytes of a file that are hashed at once
@@ -33,6 +34,7 @@ class BundleFacts:
 
     Attributes:
       vqvae: identity of the VQ-VAE, see `codec_identity`.
+      sampling: settings that the model recommends, see `recommended_settings`.
     """
 
     format: int
@@ -43,6 +45,7 @@ class BundleFacts:
     license: str
     provenance: tuple[str, ...]
     vqvae: dict[str, Any] | None = None
+    sampling: dict[str, Any] | None = None
 
 
 def flatten_weights(tree: Tree) -> dict[str, np.ndarray]:
@@ -149,6 +152,8 @@ def _check_facts(facts: BundleFacts, path: Path) -> None:
         raise ValueError(f"{path}.sample_rate is {facts.sample_rate}, must be positive")
     if not 1 <= len(facts.hops) <= _MAX_LEVELS or min(facts.hops) < 1:
         raise ValueError(f"{path}.hops is {list(facts.hops)}, not the samples of a code by level")
+    if facts.sampling is not None:
+        check_recommendation(facts.sampling, f"{path}.sampling")
     for level in facts.levels:
         if level not in range(len(facts.hops)):
             number = format_count(len(facts.hops), "level")

@@ -16,6 +16,7 @@ from jukejax.runtime import precision
 from jukejax.weights import bundle, checkpoints, loading, part_checks, part_configs
 from jukejax.weights.adapters import RECORD, AdaptersRecord, read_record
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
+from jukejax.weights.recommended_settings import check_recommendation
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ExportOptions:
         is the latest too.
       license: license of the weights; None: that of the bundle, or unspecified.
       recipe: how the model was made, recorded in model.json; None: what the bundle says.
+      sampling: JSON file of the settings that `sample` takes by default; None: those of a bundle
+        among the inputs.
       seconds: seconds of audio for one call of StableHLO's encode or decode.
       batch: items of one call of a StableHLO function.
       dtype: float type of the parameters in a bundle and in safetensors, and of a prior in
@@ -46,6 +49,7 @@ class ExportOptions:
     checkpoint: str = "latest"
     license: str | None = None
     recipe: str | None = None
+    sampling: str | None = None
     seconds: float = 6.0
     batch: int = 1
     dtype: str = "float32"
@@ -119,8 +123,25 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
             ],
             "checkpoints": {name: part.facts for name, part in model_parts.items()},
             **({"recipe": options.recipe} if options.recipe else {}),
+            **_read_recommendation(workdirs, options),
         },
     )
+
+
+def _read_recommendation(inputs: Sequence[str], options: ExportOptions) -> dict[str, Any]:
+    """Returns the entry `sampling` of model.json: that of --sampling, or of a bundle; {}: none.
+
+    Raises:
+      ValueError: the file has wrong settings.
+    """
+    if options.sampling is not None:
+        settings = files.read_json(Path(options.sampling))
+        check_recommendation(settings, f"--sampling={options.sampling}")
+        return {"sampling": settings}
+    for folder in filter(_is_bundle, inputs):
+        if recommended := bundle.open_bundle(folder).get("sampling"):
+            return {"sampling": recommended}
+    return {}
 
 
 def _is_bundle(folder: str) -> bool:
@@ -225,6 +246,7 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
                 f"exported from {mirrors.restore_names(str(folder))}",
             ],
             **({"recipe": recipe} if recipe else {}),
+            **_read_recommendation([folder], options),
         },
     )
 

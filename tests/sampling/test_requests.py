@@ -7,7 +7,7 @@ from absl import flags
 
 from jukejax.common import files
 from jukejax.sampling import source_paths
-from jukejax.sampling.flag_requests import collect_settings, make_flag_request
+from jukejax.sampling.flag_requests import collect_settings, fill_flags, make_flag_request
 from jukejax.sampling.request_file import BadLines, make_request_entries, read_entries
 from jukejax.sampling.request_flags import NAMES, define_request_flags, read_values
 
@@ -67,7 +67,8 @@ def test_line_is_the_request_of_the_command_with_these_flags(read, sketches):
     lists = {"levels": "2,1", "temperature": "0.9,1", "top_p": "0.95,0", "min_p": "0.02"}
     lists |= {"guided_labels": "key,bar"}
     words = {**line, "reroll": "1:2.5", **lists}
-    values = read_values(read_flags(*(f"--{name}={value}" for name, value in words.items())))
+    flags = read_flags(*(f"--{name}={value}" for name, value in words.items()))
+    values = fill_flags(read_values(flags), MODEL)
     [entry] = read(line)
     assert entry.request == make_flag_request(values, MODEL)
     assert entry.settings == collect_settings(values, MODEL["hops"])
@@ -90,6 +91,22 @@ def test_flags_of_the_command_are_defaults_and_null_removes_one(read):
     assert (second.seconds, second.seed, second.genre) == (5, 4, None)
     assert (third.seconds, third.is_exact, third.loop, third.seed) == (4, True, True, 3)
     assert first.temperature == third.temperature == {2: 0.8, 1: 0.8, 0: 0.8}
+
+
+def test_open_settings_of_a_line_are_those_that_the_model_recommends(tmp_path):
+    sampling = {"temperature": {"level_2": 1.4, "level_1": 0.9}, "schedule": "parallel"}
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"levels": [2]}\n{"temperature": 1, "schedule": null}')
+    values = read_flags("--top_k=9")
+    model = {**MODEL, "sampling": sampling}
+    entries = read_entries(
+        read_values(values), model, BadLines(str(path), is_skipping=False), values
+    )
+    sketch, whole = (entry.request for entry in entries)
+    assert (sketch.temperature, sketch.top_k) == ({2: 1.4}, {2: 9})
+    assert whole.temperature == {2: 1.0, 1: 1.0, 0: 1.0}
+    assert sketch.schedule == whole.schedule == "parallel"
+    assert entries[0].settings["temperature"] == ["1.4"]
 
 
 @pytest.mark.parametrize(

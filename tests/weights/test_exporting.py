@@ -48,3 +48,17 @@ def test_priors_keep_the_vqvae_of_their_codes_and_get_its_new_hash(tmp_path):
     with pytest.raises(ValueError, match=message):
         export_model(ExportOptions(inputs, tmp_path / "c"))
     assert not (tmp_path / "c").exists()
+
+
+def test_recommended_settings_are_written_checked_and_stay(tmp_path):
+    folder, settings = tmp_path / "a", tmp_path / "sampling.json"
+    small_bundle.write(folder)
+    recommended = {"temperature": {"level_2": 1.2}, "schedule": "parallel"}
+    files.write_json(settings, recommended)
+    export_model(ExportOptions([str(folder)], tmp_path / "b", sampling=str(settings)))
+    export_model(ExportOptions([str(tmp_path / "b")], tmp_path / "c"))
+    assert bundle.open_bundle(tmp_path / "c")["sampling"] == recommended
+    files.write_json(settings, {"temprature": 1})
+    with pytest.raises(ValueError, match=r"sampling\.json\.temprature is not known"):
+        export_model(ExportOptions([str(folder)], tmp_path / "d", sampling=str(settings)))
+    assert not (tmp_path / "d").exists()
