@@ -42,5 +42,5 @@ else
     for stage in prior upsampler1 upsampler0; do train_prior $stage; done
 fi
 jukejax export --workdir="$RUN/decoder,$RUN/prior,$RUN/upsampler1,$RUN/upsampler0" --dtype=float16 \
-    --license=Apache-2.0 --output="$RUN/model" \
+    --license=Apache-2.0 --output="$RUN/model" --sampling=launch/house_sampling.json \
     --recipe="launch/train_house_small.sh, configs/house_small.py: $TRACKS tracks of $TRACK_SECONDS s, corpus seed 0, model seed 0"

@@ -8,7 +8,7 @@ from jukejax.common import files
 from jukejax.weights import bundle, loading
 from jukejax.weights.shipped import FOLDER
 from tests.integration.test_configs import load
-from tests.support.command import run_in_process
+from tests.support.command import ROOT, run_in_process
 
 LARGEST = 24_000_000  # bytes
 
@@ -49,6 +49,11 @@ def test_tracks_are_sampled_without_a_model_flag(tmp_path):
     meta = files.read_json(tmp_path / "out" / "item_000" / "meta.json")
     assert (meta["grid"]["bpm"], meta["grid"]["key"]) == (122, "A minor")
     assert meta["grid"]["sections"] == [["drop", 0.0]]
+
+
+def test_the_recipe_recommends_the_settings_of_the_model():
+    recommended = files.read_json(ROOT / "launch" / "house_sampling.json")
+    assert bundle.open_bundle(FOLDER)["sampling"] == recommended
 
 
 @pytest.mark.slow
