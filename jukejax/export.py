@@ -129,7 +129,8 @@ def main() -> int:
     """Exports the models, and prints their names."""
     if not WORKDIR.value or OUTPUT.value is None:
         raise ValueError("--workdir and --output are needed; see --help")
-    from jukejax.weights.export_inputs import ExportOptions, describe_facts
+    from jukejax.weights.export_inputs import describe_facts
+    from jukejax.weights.export_options import ExportOptions
     from jukejax.weights.exporting import export_model
 
     options = ExportOptions(

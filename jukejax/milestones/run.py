@@ -24,7 +24,7 @@ from jukejax.pages.runs import TrainingRun
 from jukejax.sampling.request import Request
 from jukejax.sampling.run import sample_tracks
 from jukejax.weights import checkpoints
-from jukejax.weights.export_inputs import ExportOptions
+from jukejax.weights.export_options import ExportOptions
 from jukejax.weights.exporting import export_model
 
 TEMPERATURE, HOP_FRACTION = 0.98, 0.5  # the defaults of `sample`

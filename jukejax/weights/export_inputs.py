@@ -16,44 +16,7 @@ from jukejax.runtime import precision
 from jukejax.weights import bundle, checkpoints, loading, part_checks, part_configs
 from jukejax.weights.adapters import RECORD, AdaptersRecord, read_record
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
-from jukejax.weights.recommended_settings import check_recommendation
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Options of an export.
-
-    Attributes:
-      inputs: workdirs of `train` and bundles, each part once; or one bundle.
-      output: folder to write.
-      format: a key of `WRITERS`.
-      raw: export the latest weights of a training run, not their moving average.
-      checkpoint: which checkpoint of a training run, see `checkpoints.select_step`; "best" and a
-        step apply to priors: of the VQ-VAE beside them it is the latest. "best" of a VQ-VAE alone
-        is the latest too.
-      license: license of the weights; None: that of the bundle, or unspecified.
-      recipe: how the model was made, recorded in model.json; None: what the bundle says.
-      sampling: JSON file of the settings that `sample` takes by default; None: those of a bundle
-        among the inputs.
-      seconds: seconds of audio for one call of StableHLO's encode or decode.
-      batch: items of one call of a StableHLO function.
-      dtype: float type of the parameters in a bundle and in safetensors, and of a prior in
-        StableHLO.
-      adapters: of a run with adapters (`config.lora`), export these alone, in a bundle.
-    """
-
-    inputs: Sequence[str]
-    output: Path
-    format: str = "bundle"
-    raw: bool = False
-    checkpoint: str = "latest"
-    license: str | None = None
-    recipe: str | None = None
-    sampling: str | None = None
-    seconds: float = 6.0
-    batch: int = 1
-    dtype: str = "float32"
-    adapters: bool = False
+from jukejax.weights.export_options import ExportOptions, is_bundle, read_recommendation
 
 
 @dataclass(frozen=True)
@@ -97,11 +60,11 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
         trained on codes of another VQ-VAE.
     """
     model_parts: dict[str, Part] = {}
-    for workdir in sorted(workdirs, key=_is_bundle):
+    for workdir in sorted(workdirs, key=is_bundle):
         for name, part in _open_input(workdir, options).items():
             if name not in model_parts:
                 model_parts[name] = part
-            elif not _is_bundle(workdir):
+            elif not is_bundle(workdir):
                 raise ValueError(
                     f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
                 )
@@ -123,34 +86,14 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
             ],
             "checkpoints": {name: part.facts for name, part in model_parts.items()},
             **({"recipe": options.recipe} if options.recipe else {}),
-            **_read_recommendation(workdirs, options),
+            **read_recommendation(workdirs, options),
         },
     )
 
 
-def _read_recommendation(inputs: Sequence[str], options: ExportOptions) -> dict[str, Any]:
-    """Returns the entry `sampling` of model.json: that of --sampling, or of a bundle; {}: none.
-
-    Raises:
-      ValueError: the file has wrong settings.
-    """
-    if options.sampling is not None:
-        settings = files.read_json(Path(options.sampling))
-        check_recommendation(settings, f"--sampling={options.sampling}")
-        return {"sampling": settings}
-    for folder in filter(_is_bundle, inputs):
-        if recommended := bundle.open_bundle(folder).get("sampling"):
-            return {"sampling": recommended}
-    return {}
-
-
-def _is_bundle(folder: str) -> bool:
-    return (Path(folder) / "model.json").exists()
-
-
 def _open_input(workdir: str, options: ExportOptions) -> dict[str, Part]:
     """Opens the model of a training run, or those of a bundle, by name."""
-    if _is_bundle(workdir):
+    if is_bundle(workdir):
         facts = {"weights": "bundle"}
         parts_of_bundle = _list_bundle_parts(workdir)
         return {name: replace(part, facts=facts) for name, part in parts_of_bundle.items()}
@@ -246,7 +189,7 @@ def open_bundle_models(folder: str, options: ExportOptions) -> Model:
                 f"exported from {mirrors.restore_names(str(folder))}",
             ],
             **({"recipe": recipe} if recipe else {}),
-            **_read_recommendation([folder], options),
+            **read_recommendation([folder], options),
         },
     )
 

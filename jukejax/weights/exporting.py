@@ -10,7 +10,8 @@ from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
 from jukejax.runtime import precision
 from jukejax.weights import bundle, stablehlo
-from jukejax.weights.export_inputs import ExportOptions, Model, open_bundle_models, open_workdirs
+from jukejax.weights.export_inputs import Model, open_bundle_models, open_workdirs
+from jukejax.weights.export_options import ExportOptions
 from jukejax.weights.huggingface import checkpoint as huggingface_checkpoint
 from jukejax.weights.openai import checkpoint as openai_checkpoint
 from jukejax.weights.openai import parts

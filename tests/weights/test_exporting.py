@@ -7,7 +7,7 @@ import pytest
 from jukejax.common import files
 from jukejax.weights import bundle
 from jukejax.weights.codec_identity import identify_codec
-from jukejax.weights.export_inputs import ExportOptions
+from jukejax.weights.export_options import ExportOptions
 from jukejax.weights.exporting import export_model
 from tests.support import small_bundle
 

@@ -58,7 +58,8 @@ def sample(
         )
         preds = preds.at[position].set(logits)
         scaled = logits / jnp.where(inputs.temperature > 0, inputs.temperature, 1.0)
-        dropped = jnp.isneginf(logits_ops.filter_logits(scaled, **logits_filter._asdict()))
+        top_k, top_p = logits_filter.top_k, logits_filter.top_p
+        dropped = jnp.isneginf(logits_ops.filter_logits(scaled, top_k=top_k, top_p=top_p))
         return jnp.where(inputs.filtered & dropped, -jnp.inf, logits), (caches, preds)
 
     def read_noise(keys, positions, vocab_size):
