@@ -20,6 +20,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common.formatting import format_count
+from jukejax.runtime.dtype_flag import define_dtype_flag
 from jukejax.weights.shipped import define_model_flag
 
 FLAGS = flags.FlagValues()
@@ -67,13 +68,7 @@ SPLIT = flags.DEFINE_enum(
 SONGS = flags.DEFINE_integer(
     "songs", 0, "Largest number of songs; 0: all of the input.", flag_values=FLAGS
 )
-DTYPE = flags.DEFINE_string(
-    "dtype",
-    None,
-    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, float16 on GPUs that lack "
-    "it, float32 on CPU.",
-    flag_values=FLAGS,
-)
+DTYPE = define_dtype_flag(FLAGS)
 
 
 def check_flags() -> tuple[str, Path, Path]:

@@ -385,7 +385,7 @@ def _has_priors(folder: Path) -> bool:
             f"{folder} is not a folder; give a bundle, a workdir of train, or house for the "
             "shipped model"
         )
-    if (folder / "model.json").exists():
+    if bundle.is_bundle(folder):
         return bool(bundle.open_bundle(folder)["levels"])
     if not any((folder / name).exists() for name in ("description.json", "config.json")):
         raise ValueError(f"{folder} is no model: give a bundle of export, or a workdir of train")

@@ -18,6 +18,7 @@ from absl import flags
 
 from jukejax import cli
 from jukejax.common.formatting import format_count
+from jukejax.runtime.dtype_flag import define_dtype_flag
 from jukejax.weights.shipped import HOUSE, define_model_flag, resolve_model
 
 FLAGS = flags.FlagValues()
@@ -70,13 +71,7 @@ ARTIST = flags.DEFINE_string(
 GENRE = flags.DEFINE_string(
     "genre", None, "Genre label for the prior; default: unknown.", flag_values=FLAGS
 )
-DTYPE = flags.DEFINE_string(
-    "dtype",
-    None,
-    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, float16 on GPUs that lack "
-    "it, float32 on CPU.",
-    flag_values=FLAGS,
-)
+DTYPE = define_dtype_flag(FLAGS)
 SPLIT = flags.DEFINE_enum(
     "split",
     "all",

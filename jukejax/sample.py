@@ -34,6 +34,7 @@ from jukejax import cli
 from jukejax.common import mirrors
 from jukejax.common.formatting import format_count
 from jukejax.runtime import platform_flags
+from jukejax.runtime.dtype_flag import define_dtype_flag
 from jukejax.sampling import source_paths
 from jukejax.sampling.flag_requests import collect_settings, fill_flags, make_flag_request
 from jukejax.sampling.request_file import BadLines, make_request_entries, read_entries
@@ -48,13 +49,7 @@ MODEL = define_model_flag(
     "model", "Model bundle, made by export or convert; default: house, the shipped one.", FLAGS
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the tracks.", flag_values=FLAGS)
-DTYPE = flags.DEFINE_string(
-    "dtype",
-    None,
-    "float32, bfloat16 or float16; default: bfloat16 on GPU and TPU, float16 on GPUs that lack "
-    "it, float32 on CPU.",
-    flag_values=FLAGS,
-)
+DTYPE = define_dtype_flag(FLAGS)
 WEIGHTS = flags.DEFINE_enum(
     "weights",
     "float",

@@ -26,8 +26,7 @@ from jukejax.sampling.run import sample_tracks
 from jukejax.weights import checkpoints
 from jukejax.weights.export_options import ExportOptions
 from jukejax.weights.exporting import export_model
-
-TEMPERATURE, HOP_FRACTION = 0.98, 0.5  # the defaults of `sample`
+from jukejax.weights.recommended_settings import DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ class MilestoneOptions:
             genre=self.genre,
             prompt=prompt,
             prompt_seconds=self.prompt_seconds if prompt else None,
-            temperature=dict.fromkeys(levels, TEMPERATURE),
-            hop_fraction=dict.fromkeys(levels, HOP_FRACTION),
-            guidance=dict.fromkeys(levels, 1.0),
+            temperature=dict.fromkeys(levels, DEFAULTS["temperature"]),
+            hop_fraction=dict.fromkeys(levels, DEFAULTS["hop_fraction"]),
+            guidance=dict.fromkeys(levels, DEFAULTS["guidance"]),
         )
 
     def list_settings(self, model: Model, prompt: str | None) -> dict:

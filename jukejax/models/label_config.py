@@ -67,10 +67,14 @@ class LabelConfig:
                 raise ValueError(f"labels.{name} is {getattr(self, name)}, must be in [0, 1)")
 
     @property
+    def uses_tempo(self) -> bool:
+        """Returns true if the tempo changes a condition: its own, or a position in bars."""
+        return bool(self.tempo_bins or self.bar_bins or self.phrase_bars or self.num_sections)
+
+    @property
     def has_grid(self) -> bool:
         """Returns true if label vectors have the entries of `grid.Grid.make_entries`."""
-        in_bars = self.bar_bins or self.phrase_bars or self.num_sections
-        return bool(self.tempo_bins or self.keys or in_bars or self.turns)
+        return bool(self.uses_tempo or self.keys or self.turns)
 
     @property
     def cycle_bars(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jukejax.data import audio
 from jukejax.data.grid import Grid, is_same_tempo, merge_grids
 from jukejax.inference.loaded_model import Model
-from jukejax.models.label_config import LabelConfig, list_label_names
+from jukejax.models.label_config import list_label_names
 from jukejax.sampling.folder import read_source_track
 from jukejax.sampling.request import AUTO, Request
 
@@ -38,11 +38,6 @@ def _has_grid_labels(model: Model, levels: Sequence[int]) -> bool:
     return any(config is not None and config.has_grid for config in configs)
 
 
-def _uses_tempo(config: LabelConfig) -> bool:
-    """Returns true if the tempo changes a condition: its own, or a position in bars."""
-    return bool(config.tempo_bins or config.bar_bins or config.phrase_bars or config.num_sections)
-
-
 def _estimate_grid(prompt: audio.Source, model: Model, request: Request) -> Grid:
     """Estimates the grid of a prompt, and prints it; a tempo that is requested is its tempo."""
     from jukejax.analysis.tempo_grid import estimate_grid  # takes SciPy half a second to import
@@ -71,7 +66,7 @@ def _check_labels(model: Model, request: Request, levels: Sequence[int]) -> None
     configs = {level: model.read_config(level).labels for level in levels}
     labels = [config for config in configs.values() if config is not None]
     for flag, value, is_known in (
-        ("bpm", request.bpm, any(_uses_tempo(config) for config in labels)),
+        ("bpm", request.bpm, any(config.uses_tempo for config in labels)),
         ("key", request.key, any(config.keys for config in labels)),
         (
             "sections",

@@ -1,9 +1,9 @@
-"""What is written of a sampled track: its sound, and its entries of meta.json.
+"""Decodes and describes sampled tracks: their sound, and their entries of meta.json.
 
 Dimensions: B items, t codes of a level.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jukejax.inference.matched_decoding import decode_level
 from jukejax.sampling.loop import decode_loop
 from jukejax.sampling.plan import TrackPlan
 from jukejax.sampling.request import Request
+from jukejax.weights.recommended_settings import DEFAULTS, PER_LEVEL
 
 # Entries of meta.json that are results; the others describe the request.
 RESULTS = (
@@ -48,7 +49,6 @@ def decode_track(
 def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
     """Returns the meta.json of a track before it is sampled."""
     request, initial_state = plan.request, plan.initial_state
-    names = {level: f"level_{level}" for level in initial_state.levels}
     return {
         "seed": request.seed,
         "item": plan.item,
@@ -62,13 +62,10 @@ def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
         "seconds": round(initial_state.seconds(model), 6),
         "total_seconds": request.total_seconds,
         "offset_seconds": request.offset_seconds,
-        "temperature": {name: request.temperature[k] for k, name in names.items()},
-        "hop_fraction": {name: request.hop_fraction[k] for k, name in names.items()},
-        "top_k": {name: request.top_k.get(k, 0) for k, name in names.items()},
-        "top_p": {name: request.top_p.get(k, 0.0) for k, name in names.items()},
-        "min_p": {name: request.min_p.get(k, 0.0) for k, name in names.items()},
+        **{
+            setting: _list_by_level(request, setting, initial_state.levels) for setting in PER_LEVEL
+        },
         "schedule": request.schedule,
-        "guidance": {name: request.guidance.get(k, 1.0) for k, name in names.items()},
         "guided_labels": list(request.guided_labels),
         "grid": initial_state.grid.describe(),
         "loop": request.loop,
@@ -82,3 +79,9 @@ def describe_track(model: Model, plan: TrackPlan) -> dict[str, Any]:
         "seconds_per_second_of_audio": None,
         "seconds_to_first_audio": None,
     }
+
+
+def _list_by_level(request: Request, setting: str, levels: Sequence[int]) -> dict[str, float]:
+    """Returns a setting of a request as {"level_2": number}, `DEFAULTS` where it has none."""
+    numbers = getattr(request, setting)
+    return {f"level_{level}": numbers.get(level, DEFAULTS[setting]) for level in levels}

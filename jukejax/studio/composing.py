@@ -13,6 +13,7 @@ from jukejax.data.sections import parse_plan
 from jukejax.studio.models import ModelInfo
 from jukejax.studio.names import check_number
 from jukejax.studio.take_files import TakeFiles
+from jukejax.weights.recommended_settings import DEFAULTS
 
 MAX_SECONDS = 600.0
 MAX_TAKES = 16
@@ -276,7 +277,7 @@ def _describe_sampling(
     guidance = check_number(settings.guidance, "the guidance", 0, MAX_GUIDANCE)
     temperatures = [
         check_number(
-            settings.temperature.get(level, 0.98),
+            settings.temperature.get(level, DEFAULTS["temperature"]),
             f"the temperature of level {level}",
             0,
             MAX_TEMPERATURE,

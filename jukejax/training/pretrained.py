@@ -18,7 +18,7 @@ from jukejax.data.vocabularies import LabelTables, Vocabulary
 from jukejax.models.label_config import LabelConfig
 from jukejax.models.prior_config import PriorConfig
 from jukejax.models.vqvae_config import VQVAEConfig
-from jukejax.weights import loading, part_configs
+from jukejax.weights import bundle, loading, part_configs
 
 # Keys of a model's config that do not affect the shapes of its weights, or (numbers of names) for
 # which rows are added.
@@ -124,7 +124,7 @@ def describe_origin(config: ConfigDict) -> dict[str, Any]:
     if (path / "description.json").exists():  # a run that may itself have started from weights
         record = files.read_json(path / "description.json").get("init_from", {})
     for folder in (path.parent, path):  # a part of a bundle, or a bundle
-        if (folder / "model.json").exists():
+        if bundle.is_bundle(folder):
             record = files.read_json(folder / "model.json")
     rights = {key: record[key] for key in ("license", "provenance") if key in record}
     return {"init_from": {"path": name, **rights}}

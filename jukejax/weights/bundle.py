@@ -127,6 +127,11 @@ def save_bundle(folder: str | os.PathLike, description: dict) -> None:
     files.write_json(Path(folder) / "model.json", content)
 
 
+def is_bundle(folder: str | os.PathLike) -> bool:
+    """Returns true if a folder is a complete bundle."""
+    return (Path(folder) / "model.json").exists()
+
+
 def open_bundle(folder: str | os.PathLike) -> dict:
     """Reads model.json.
 

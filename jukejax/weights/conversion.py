@@ -71,7 +71,7 @@ class Conversion:
             written.
         """
         options = self.options
-        if (options.output / "model.json").exists():
+        if bundle.is_bundle(options.output):
             if bundle.open_bundle(options.output).get("conversion") != self._describe_options():
                 raise ValueError(f"{options.output} holds a bundle already; choose another folder")
             return sorted(path.parent.name for path in options.output.glob("*/config.json"))

@@ -16,7 +16,7 @@ from jukejax.runtime import precision
 from jukejax.weights import bundle, checkpoints, loading, part_checks, part_configs
 from jukejax.weights.adapters import RECORD, AdaptersRecord, read_record
 from jukejax.weights.codec_identity import check_priors, compare_codecs, identify_codec
-from jukejax.weights.export_options import ExportOptions, is_bundle, read_recommendation
+from jukejax.weights.export_options import ExportOptions, read_recommendation
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
         trained on codes of another VQ-VAE.
     """
     model_parts: dict[str, Part] = {}
-    for workdir in sorted(workdirs, key=is_bundle):
+    for workdir in sorted(workdirs, key=bundle.is_bundle):
         for name, part in _open_input(workdir, options).items():
             if name not in model_parts:
                 model_parts[name] = part
-            elif not is_bundle(workdir):
+            elif not bundle.is_bundle(workdir):
                 raise ValueError(
                     f"{workdir} and {model_parts[name].path} are both {name}; give one of them"
                 )
@@ -93,7 +93,7 @@ def open_workdirs(workdirs: Sequence[str], options: ExportOptions) -> Model:
 
 def _open_input(workdir: str, options: ExportOptions) -> dict[str, Part]:
     """Opens the model of a training run, or those of a bundle, by name."""
-    if is_bundle(workdir):
+    if bundle.is_bundle(workdir):
         facts = {"weights": "bundle"}
         parts_of_bundle = _list_bundle_parts(workdir)
         return {name: replace(part, facts=facts) for name, part in parts_of_bundle.items()}

@@ -57,12 +57,7 @@ def read_recommendation(inputs: Sequence[str], options: ExportOptions) -> dict[s
         settings = files.read_json(Path(options.sampling))
         check_recommendation(settings, f"--sampling={options.sampling}")
         return {"sampling": settings}
-    for folder in filter(is_bundle, inputs):
+    for folder in filter(bundle.is_bundle, inputs):
         if recommended := bundle.open_bundle(folder).get("sampling"):
             return {"sampling": recommended}
     return {}
-
-
-def is_bundle(folder: str) -> bool:
-    """Returns true if a folder is a bundle, not a workdir."""
-    return (Path(folder) / "model.json").exists()

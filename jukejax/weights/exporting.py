@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from jukejax.common import files
 from jukejax.models.prior_config import PriorConfig
@@ -27,7 +26,7 @@ def export_model(options: ExportOptions) -> dict[str, dict]:
         express the model.
     """
     inputs = options.inputs
-    if len(inputs) == 1 and (Path(inputs[0]) / "model.json").exists():
+    if len(inputs) == 1 and bundle.is_bundle(inputs[0]):
         model = open_bundle_models(inputs[0], options)
     else:
         model = open_workdirs(inputs, options)

@@ -13,6 +13,11 @@ LABELS = LabelConfig(1, 1, tempo_bins=8, bar_bins=16, keys=24)
 MODEL = SimpleNamespace(sample_rate=44100, read_config=lambda level: SimpleNamespace(labels=LABELS))
 
 
+def make_request(**values):
+    sources = {"codes": None, "prompt": None, "guidance": {}, "sections": "auto"}
+    return SimpleNamespace(**{"first_beat": None, "key": None} | sources | values)
+
+
 @pytest.mark.parametrize(
     ("requested", "is_analyzed"),
     [
@@ -22,7 +27,7 @@ MODEL = SimpleNamespace(sample_rate=44100, read_config=lambda level: SimpleNames
     ],
 )
 def test_a_prompt_is_analyzed_for_what_is_not_given(monkeypatch, requested, is_analyzed):
-    request = SimpleNamespace(codes=None, prompt="a.wav", guidance={}, sections="auto", **requested)
+    request = make_request(prompt="a.wav", **requested)
     analyzed = []
 
     def estimate(prompt, model, request):
@@ -38,15 +43,7 @@ def test_a_prompt_is_analyzed_for_what_is_not_given(monkeypatch, requested, is_a
 def test_a_source_keeps_its_sections_at_another_tempo():
     sections = (("intro", 0.0), ("drop", 88200.0))
     source = SourceTrack({}, Grid(120.0, 0.0, "Am", sections))
-    request = SimpleNamespace(
-        codes=source,
-        prompt=None,
-        bpm=124.0,
-        first_beat=None,
-        key=None,
-        guidance={},
-        sections="auto",
-    )
+    request = make_request(codes=source, bpm=124.0)
     assert track_grid.find_grid(MODEL, request, [2]) == Grid(124.0, 0.0, "Am", sections)
 
 
@@ -62,8 +59,6 @@ def test_a_source_keeps_its_sections_at_another_tempo():
 def test_a_tempo_is_of_use_to_models_with_tempo_bars_or_sections(capsys, labels, is_known):
     config = SimpleNamespace(labels=LabelConfig(1, 1, **labels))
     model = SimpleNamespace(sample_rate=44100, folder="model", read_config=lambda level: config)
-    request = SimpleNamespace(
-        codes=None, prompt=None, bpm=124.0, first_beat=None, key=None, guidance={}, sections="auto"
-    )
+    request = make_request(bpm=124.0)
     track_grid.find_grid(model, request, [2])
     assert ("--bpm does not change how it plays" in capsys.readouterr().err) != is_known
