@@ -7,6 +7,7 @@ import pytest
 
 from jukejax.data.grid import Grid
 from jukejax.inference.conditioning import Labels
+from jukejax.models.label_config import LabelConfig
 from jukejax.sampling.initial_state import InitialState
 from jukejax.sampling.source import SourceTrack
 from jukejax.sampling.track_grid import find_grid
@@ -19,7 +20,7 @@ SOURCE = SourceTrack(codes={})
 
 
 def make_model(num_sections=8):
-    labels = SimpleNamespace(tempo_bins=8, bar_bins=16, keys=24, num_sections=num_sections)
+    labels = LabelConfig(1, 1, tempo_bins=8, bar_bins=16, keys=24, num_sections=num_sections)
     config = SimpleNamespace(labels=labels)
     return SimpleNamespace(
         sample_rate=RATE, hops=(8, 32, HOP), folder="model", read_config=lambda level: config
